@@ -25,6 +25,7 @@ import psycopg
 from flask.testing import FlaskClient
 
 from agentidp import demo
+from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.alerts.targets import add_target
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
@@ -233,16 +234,8 @@ def make_alert_target(
 ) -> UUID:
     """Create an alert target; its id."""
     with database_of(services, organization_id).transaction() as transaction:
-        row, _ = add_target(
-            transaction,
-            services.settings,
-            name=name,
-            type="webhook",
-            url="https://hooks.example/services/secret",
-            kinds=kinds,
-            minimum_severity="warning",
-            enabled=True,
-        )
+        new = {"name": name, "type": "webhook", "url": "https://hooks.example/services/secret", "kinds": kinds}
+        row, _ = add_target(transaction, services.settings, NewAlertTargetSchema().load(new))
     target_id: UUID = row.target_id
     return target_id
 

@@ -11,11 +11,11 @@ from agentidp import audit
 from agentidp.alerts.addresses import BadAddress, check_address
 from agentidp.alerts.channels import Address
 from agentidp.alerts.outbox import enqueue_test
+from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, RateLimited, ValidationError, existing
-from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
@@ -25,38 +25,31 @@ MAX_TARGETS = 50
 TEST_INTERVAL = timedelta(seconds=30)
 """Between two tests of one target."""
 
+_MEMBERS = AlertTargetChangeSchema(exclude=["url"]).fields
+"""What a change may set, beside the address."""
 
-def add_target(
-    opened: Transaction,
-    settings: Settings,
-    *,
-    name: str,
-    type: str,
-    url: str,
-    kinds: list[str] | None,
-    minimum_severity: str,
-    enabled: bool,
-    owners: list[str] | None = None,
-) -> tuple[Any, str | None]:
+_RECORDED = AlertTargetSchema(only=["type", "destination", *_MEMBERS])
+"""What the audit trail records: no secret."""
+
+
+def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> tuple[Any, str | None]:
     """Create an alert target.
 
+    :param new: what :class:`NewAlertTargetSchema` loads.
     :returns: its row, and for a webhook the key that signs its messages.
     :raises ValidationError: the type cannot have this address.
     :raises Conflict: the organization has as many targets as it may.
     """
-    target_id, secret = uuid.uuid4(), new_secret() if type == "webhook" else None
+    columns = dict(new)
+    url, type_ = columns.pop("url"), columns["type"]
+    target_id, secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
     rows = opened.fetch(
         "alerts/add_target",
         target_id=target_id,
-        name=name,
-        type=type,
-        destination=_destination(settings, type, url),
+        destination=_destination(settings, type_, url),
         sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=secret)),
-        kinds=kinds,
-        owners=owners,
-        minimum_severity=minimum_severity,
-        enabled=enabled,
         most=MAX_TARGETS,
+        **columns,
     )
     if not rows:
         raise Conflict(f"The organization has {MAX_TARGETS} alert targets; delete one first.")
@@ -68,16 +61,18 @@ def add_target(
 def update_target(opened: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
     """Change an alert target.
 
-    :param change: what :class:`agentidp.alerts.target_routes.AlertTargetChangeSchema` loads; what is left out stays.
+    :param change: what :class:`AlertTargetChangeSchema` loads; what is left out stays.
     :returns: its row.
     :raises NotFound: the organization has no such target.
     :raises ValidationError: its type cannot have this address.
     :raises Conflict: it gets another address, and the instance secret does not decrypt its key.
     """
     before = locked(opened, target_id)
-    changeable = ("name", "kinds", "owners", "minimum_severity", "enabled")
-    values = {name: change.get(name, getattr(before, name)) for name in changeable}
-    values |= {"destination": before.destination, "sealed": bytes(before.sealed)}
+    columns = [field.attribute or member for member, field in _MEMBERS.items()]
+    values = {column: change.get(column, getattr(before, column)) for column in columns} | {
+        "destination": before.destination,
+        "sealed": bytes(before.sealed),
+    }
     if "url" in change:
         values["destination"] = _destination(settings, before.type, change["url"])
         sealer = TargetSealer(settings)
@@ -100,19 +95,6 @@ def remove_target(opened: Transaction, target_id: UUID) -> None:
     """
     row = existing(opened.fetch("alerts/delete_target", target_id=target_id))
     audit.record(opened, "alert_target.deleted", target_id, before=_recorded(row))
-
-
-def _recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of an alert target: no secret."""
-    return {
-        "name": row.name,
-        "type": row.type,
-        "destination": row.destination,
-        "kinds": row.kinds,
-        "owners": row.owners,
-        "minimumSeverity": row.minimum_severity,
-        "enabled": row.enabled,
-    }
 
 
 def request_test(opened: Transaction, target_id: UUID) -> UUID:
@@ -151,19 +133,10 @@ def _destination(settings: Settings, type_: str, url: str) -> str:
 
 def represent(row: Any) -> dict[str, Any]:
     """An alert target's row as our JSON, without its secrets."""
-    return {
-        "targetId": str(row.target_id),
-        "name": row.name,
-        "type": row.type,
-        "destination": row.destination,
-        "kinds": row.kinds,
-        "minimumSeverity": row.minimum_severity,
-        "enabled": row.enabled,
-        "createdAt": timestamp(row.created_at),
-        "updatedAt": timestamp(row.updated_at),
-        "lastSuccessAt": timestamp(row.last_success_at),
-        "lastFailureAt": timestamp(row.last_failure_at),
-        "failingSince": timestamp(row.failing_since),
-        "lastError": row.last_error,
-        "owners": row.owners,
-    }
+    shown: dict[str, Any] = AlertTargetSchema().dump(row)
+    return shown
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    recorded: dict[str, Any] = _RECORDED.dump(row)
+    return recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -13,13 +13,13 @@ from agentidp.alerts.addresses import TYPES
 from agentidp.alerts.channels import Channels, Message, SendFailed
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.messages import Organization
-from agentidp.alerts.state_change import KINDS, SEVERITIES, change_for_test
-from agentidp.alerts.target_routes import AlertTargetChangeSchema, NewAlertTargetSchema
+from agentidp.alerts.state_change import change_for_test
+from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
@@ -34,18 +34,6 @@ POLL_SECONDS = 2.0
 """Between two looks into the outbox."""
 
 target_argument = click.argument("target", metavar="ID|NAME")
-kind_option = click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="May be given several times. Default: every kind."
-)
-owner_option = click.option(
-    "--owner",
-    "owners",
-    multiple=True,
-    help="Only findings about agents of this owner. May be given several times. Default: all findings.",
-)
-severity_option = click.option(
-    "--minimum-severity", type=click.Choice(SEVERITIES), help="Of the findings that are sent. Default: warning."
-)
 
 
 @click.group("alerts")
@@ -56,14 +44,15 @@ def commands() -> None:
     """
 
 
-@commands.group("target")
-def target_commands() -> None:
-    """Where an organization's alerts go.
+@commands.group(
+    "target",
+    help=f"""Where an organization's alerts go.
 
-    Targets are printed as: id, name, type, scheme and host, kinds, minimum severity, whether it is enabled,
-    times of creation, of the last change, of the last success, of the last failure and of the first failure since the
-    last success, the last error, and the owners.
-    """
+    Targets are printed as: {printed(AlertTargetSchema)}. The destination is the scheme and host.
+    """,
+)
+def target_commands() -> None:
+    """All commands about targets."""
 
 
 @target_commands.command("list")
@@ -89,33 +78,18 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 
 
 @target_commands.command("add")
-@click.argument("type_", type=click.Choice(tuple(TYPES)))
+@click.argument("type", type=click.Choice(tuple(TYPES)))
 @organization_option
-@click.option("--name", required=True, help="For people.")
-@click.option("--url-file", type=click.File(), default="-", help="The file with the URL. Default: standard input.")
-@kind_option
-@owner_option
-@severity_option
+@member_options(NewAlertTargetSchema, but=["type"])
 @as_json_option
-def add(
-    type_: str,
-    organization: str,
-    name: str,
-    url_file: TextIO,
-    kinds: tuple[str, ...],
-    owners: tuple[str, ...],
-    minimum_severity: str | None,
-    as_json: bool,
-) -> None:
+def add(organization: str, as_json: bool, **options: Any) -> None:
     """Add a target of a type. Its URL is a secret, so it is read from a file.
 
     Prints its id, and the key if its messages are signed with one, which is shown only now.
     """
-    new: dict[str, Any] = {"type": type_, "name": name, "url": _url(url_file)}
-    new |= {"kinds": list(kinds) or None, "owners": list(owners) or None}
-    new |= {"minimumSeverity": minimum_severity} if minimum_severity else {}
+    new = NewAlertTargetSchema().load(given(NewAlertTargetSchema, options))
     with opened() as services, _database(services, organization).transaction() as transaction:
-        row, secret = targets.add_target(transaction, services.settings, **NewAlertTargetSchema().load(new))
+        row, secret = targets.add_target(transaction, services.settings, new)
     body = targets.represent(row)
     show(
         [(body if as_json else {"targetId": body["targetId"]}) | {"secret": secret}],
@@ -128,45 +102,18 @@ def add(
 @target_commands.command("update")
 @target_argument
 @organization_option
-@click.option("--name", help="The new name.")
-@click.option("--url-file", type=click.File(), help="The file with the new URL; - for standard input.")
-@kind_option
-@click.option("--every-kind", is_flag=True, help="Send findings of every kind.")
-@owner_option
-@click.option("--every-owner", is_flag=True, help="Send findings whoever owns their agents.")
-@severity_option
-@click.option("--enable/--disable", "enabled", default=None, help="Whether anything is sent.")
+@member_options(AlertTargetChangeSchema)
 @as_json_option
-def update(
-    target: str,
-    organization: str,
-    kinds: tuple[str, ...],
-    every_kind: bool,
-    owners: tuple[str, ...],
-    every_owner: bool,
-    url_file: TextIO | None,
-    minimum_severity: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change a target and print it. What is left out stays."""
-    if kinds and every_kind:
-        raise click.UsageError("give --kind or --every-kind, not both")
-    if owners and every_owner:
-        raise click.UsageError("give --owner or --every-owner, not both")
-    change = {name: value for name, value in options.items() if value is not None}
-    change |= {"minimumSeverity": minimum_severity} if minimum_severity else {}
-    change |= {"kinds": list(kinds) or None} if kinds or every_kind else {}
-    change |= {"owners": list(owners) or None} if owners or every_owner else {}
-    change |= {"url": _url(url_file)} if url_file else {}
-    if not change:
-        raise click.UsageError("name something to change")
-    loaded = AlertTargetChangeSchema()
+    change = given(AlertTargetChangeSchema, options)
     with opened() as services:
         database = _database(services, organization)
         target_id = _target(database, target).target_id
         with database.transaction() as transaction:
-            row = targets.update_target(transaction, services.settings, target_id, loaded.load(change))
+            row = targets.update_target(
+                transaction, services.settings, target_id, AlertTargetChangeSchema().load(change)
+            )
     show([targets.represent(row)], as_json, one=True)
 
 
@@ -268,11 +215,6 @@ def deliver(once: bool) -> None:
                 except (ConfigurationError, DatabaseUnavailable):
                     click.echo(ServiceUnavailable.message, err=True)
                 time.sleep(POLL_SECONDS)
-
-
-def _url(file: TextIO) -> str:
-    """The first line of a file: an argument would be seen in the list of processes."""
-    return file.readline().strip()
 
 
 def _database(services: Services, organization: str) -> OrganizationDatabase:

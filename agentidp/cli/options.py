@@ -1,13 +1,20 @@
-"""Options that several commands have. :mod:`agentidp.cli.named` finds what they name."""
+"""Options that several commands have, and those that set the members of a thing."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
+import marshmallow as ma
+
+from agentidp.http.schemas import ChangeSchema, Choice, Flag, Items, Member, Number
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def moment(text: str) -> datetime:
@@ -19,6 +26,144 @@ def moment(text: str) -> datetime:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     raise click.BadParameter("must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)")
+
+
+NONE = "none"
+"""The value of an option that removes a number."""
+
+
+def member_options(body: type[ma.Schema], *, but: Sequence[str] = ()) -> Decorator:
+    """Options for what a body may have. The command gets them by the names of the members, for :func:`given`.
+
+    :param but: members that the command asks for in another way, or not at all.
+    """
+    is_new = not issubclass(body, ChangeSchema)
+    options = [
+        option
+        for member, field in _members(body)
+        if member not in but
+        for option in _options_of(member, field, is_new=is_new)
+    ]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def given(body: type[ma.Schema], options: dict[str, Any]) -> dict[str, Any]:
+    """What the options of :func:`member_options` say, as the JSON of our API. What is left out is not in it.
+
+    :raises click.UsageError: one option contradicts another, or nothing is to change.
+    """
+    members: dict[str, Any] = {}
+    for member, field in _members(body):
+        value = options.get(member)
+        if isinstance(field, Items):
+            is_emptied = options.get(_emptied(member))
+            if is_emptied and value:
+                raise click.UsageError(f"give {_option(field)} or {_emptying_option(field)}, not both")
+            if is_emptied or value:
+                members[member] = list(value) if value else None if field.allow_none else []
+        elif value is not None:
+            members[member] = None if field.allow_none and value in ("", NONE) else value
+    if issubclass(body, ChangeSchema) and not members:
+        raise click.UsageError("name something to change")
+    return members
+
+
+def printed(returned: type[ma.Schema]) -> str:
+    """What a command prints of a thing, for its help."""
+    names = [field.words if isinstance(field, Member) else _words(name) for name, field in returned().fields.items()]
+    return ", ".join(names)
+
+
+def _words(name: str) -> str:
+    return re.sub("[A-Z]", lambda found: f" {found[0].lower()}", name)
+
+
+def _members(body: type[ma.Schema]) -> list[tuple[str, Member]]:
+    return [(name, field) for name, field in body().fields.items() if isinstance(field, Member)]
+
+
+def _options_of(member: str, field: Member, *, is_new: bool) -> list[Decorator]:
+    option, about, is_required = _option(field), _help(field, is_new=is_new), is_new and field.required
+    if field.load_only:
+        place = "The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
+        file = "-" if is_required else None
+        help_ = f"{about} {place}"
+        return [click.option(f"{option}-file", member, type=click.File(), default=file, callback=_line, help=help_)]
+    if isinstance(field, Flag):
+        names = option if "/" in option else f"{option}/--no-{option.removeprefix('--')}"
+        return [click.option(names, member, default=None, help=about)]
+    if isinstance(field, Number):
+        metavar = f"N|{NONE}" if field.allow_none else "N"
+        checked = _number(field)
+        return [click.option(option, member, metavar=metavar, required=is_required, callback=checked, help=about)]
+    if isinstance(field, Items):
+        choice = click.Choice(field.item.values) if isinstance(field.item, Choice) else None
+        of_item = None if choice else field.word.upper()
+        items = click.option(option, member, multiple=True, type=choice, metavar=of_item, help=about)
+        nothing = _sentences(field.nothing or NONE)
+        emptying = click.option(_emptying_option(field), _emptied(member), is_flag=True, help=nothing)
+        return [items, emptying] if not is_new or _default(field) else [items]
+    choice = click.Choice(field.values) if isinstance(field, Choice) else None
+    return [click.option(option, member, type=choice, required=is_required, help=about)]
+
+
+def _option(field: Member) -> str:
+    words = field.word if isinstance(field, Items) else field.words
+    return field.option or f"--{words.replace(' ', '-')}"
+
+
+def _emptying_option(field: Items) -> str:
+    """What empties a list. If it may be ``null``, that stands for everything."""
+    return f"--{'every' if field.allow_none else 'no'}-{_option(field).removeprefix('--')}"
+
+
+def _emptied(member: str) -> str:
+    return f"no_{member}"
+
+
+def _help(field: Member, *, is_new: bool) -> str:
+    sentences = [field.description or f"the {field.words}"]
+    if isinstance(field, Items):
+        sentences.append("may be given several times")
+    elif field.nothing:
+        sentences.append(f"{NONE if isinstance(field, Number) else 'empty'}: {field.nothing}")
+    default = _default(field)
+    if is_new and default and not isinstance(default, bool):
+        sentences.append(f"default: {', '.join(default) if isinstance(default, list) else default}")
+    return _sentences(*sentences)
+
+
+def _default(field: Member) -> Any:
+    return field.load_default() if callable(field.load_default) else field.load_default
+
+
+def _sentences(*texts: str) -> str:
+    return " ".join(f"{text[:1].upper()}{text[1:]}." for text in texts)
+
+
+def _line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
+    """The first line of a file: in an argument, a secret would be seen in the list of processes."""
+    return None if file is None else file.readline().strip()
+
+
+def _number(field: Number) -> Callable[[click.Context, click.Parameter, str | None], int | str | None]:
+    """The callback of an option that is a number, or :data:`NONE` if the member may be ``null``."""
+    rule = f"must be a whole number from {field.least} to {field.most}" + (f", or {NONE}" if field.allow_none else "")
+
+    def parsed(_context: click.Context, _option: click.Parameter, text: str | None) -> int | str | None:
+        if text is None or (field.allow_none and text == NONE):
+            return text
+        if not (text.isascii() and text.isdecimal() and len(text) < 16 and field.least <= int(text) <= field.most):
+            raise click.BadParameter(rule)
+        return int(text)
+
+    return parsed
 
 
 def number_or_none(least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], int | None]:

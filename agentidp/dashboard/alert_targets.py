@@ -6,14 +6,11 @@ A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origi
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from flask import Response, request
 
-from agentidp.alerts.addresses import MAX_URL_LENGTH, TYPES
-from agentidp.alerts.state_change import KINDS, SEVERITIES
-from agentidp.alerts.target_routes import NewAlertTargetSchema
+from agentidp.alerts.target_fields import AlertTargetChangeSchema, NewAlertTargetSchema
 from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, request_test, update_target
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
@@ -31,18 +28,11 @@ PAGE_SIZE = 50
 LATEST = 20
 """Alerts that are listed below the targets."""
 
-NEW = {"type": "webhook", "minimumSeverity": "warning", "kinds": [], "owners": ""}
-"""What the form proposes."""
+MEMBERS = forms.members(NewAlertTargetSchema, but=("enabled",))
+"""What the form asks for."""
 
-FIELDS = {
-    "name": "The name",
-    "type": "The type",
-    "url": "The address",
-    "kinds": "The kinds",
-    "owners": "The owners",
-    "minimumSeverity": "Severity",
-}
-"""What an error calls the fields of the form."""
+LISTED = forms.members(AlertTargetChangeSchema, but=("name", "url", "enabled"))
+"""What a target wants."""
 
 blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 
@@ -64,6 +54,7 @@ def alert_targets(caller: Caller) -> Response:
         "alert_targets.html",
         here="alerts",
         targets=shown,
+        members=LISTED,
         count=len(targets),
         deliveries=deliveries,
         number=number,
@@ -76,20 +67,18 @@ def alert_targets(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
     """The form of a new target."""
-    return _form(Form(NEW, form_key=new_form_key(caller.at)))
+    return _form(Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/alert-targets/new")
 @session.required_to(SCOPE)
 def create_alert_target(caller: Caller) -> Response:
     """Create a target. The key of a webhook is shown this once."""
-    given = forms.text("name", "type", "url", "minimumSeverity", "owners")
-    kinds, key = request.form.getlist("kinds"), sent_form_key()
+    sent, key = forms.sent(MEMBERS), sent_form_key()
     try:
-        owners = [line.strip() for line in given["owners"].splitlines() if line.strip()]
-        new = forms.loaded(NewAlertTargetSchema(), given | {"kinds": kinds or None, "owners": owners or None})
+        new = forms.loaded(NewAlertTargetSchema(), forms.body(MEMBERS, sent))
         with creating(caller, SCOPE, key) as opened:
-            row, secret = add_target(opened, caller.settings, **new)
+            row, secret = add_target(opened, caller.settings, new)
             remember(opened, key, row.target_id)
     except SentBefore:
         return sent_before(
@@ -99,7 +88,7 @@ def create_alert_target(caller: Caller) -> Response:
             label="All targets",
         )
     except (ValidationError, Conflict) as refused:
-        return _form(Form(given | {"kinds": kinds}, forms.errors(refused, FIELDS), key.text), refused.status)
+        return _form(Form(sent, forms.errors(refused, forms.labels(MEMBERS)), key.text), refused.status)
     if secret is None:
         return pages.see_other("/alert-targets")
     return pages.page("new_alert_target.html", here="alerts", target=row, secret=secret)
@@ -115,6 +104,7 @@ def confirm(caller: Caller, target_id: UUID, action: str) -> Response:
         here="alerts",
         action=action,
         target=row,
+        members=LISTED,
         seconds=int(TEST_INTERVAL.total_seconds()),
     )
 
@@ -141,5 +131,4 @@ def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
 
 
 def _form(form: Form, status: int = 200) -> Response:
-    context: dict[str, Any] = {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES, "max_url": MAX_URL_LENGTH}
-    return pages.page("alert_target_form.html", status, here="alerts", form=form, **context)
+    return pages.page("alert_target_form.html", status, here="alerts", form=form, members=MEMBERS)

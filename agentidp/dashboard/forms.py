@@ -1,10 +1,12 @@
 """What the forms of the dashboard have in common: they are loaded like a body of the API, and shown again with what was
 typed and with the rule that each field breaks. Their macros are in ``forms.html``.
+
+The fields of a thing's form, and the lines of its page, are the members of its body (:mod:`agentidp.http.schemas`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,7 @@ from flask import request
 
 from agentidp.dashboard.period import parsed_date
 from agentidp.http.errors import ApiError, ValidationError
+from agentidp.http.schemas import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,79 @@ class Form:
     form_key: str | None = None
 
 
+def members(schema: type[ma.Schema], *, but: Sequence[str] = ()) -> list[Member]:
+    """The members of a thing that a form asks for, or a page shows.
+
+    :param but: members that have their own place.
+    """
+    fields = schema().fields.items()
+    return [field for name, field in fields if isinstance(field, Member) and name not in but]
+
+
+def sent(fields: Iterable[Member]) -> dict[str, Any]:
+    """What was typed into the fields: text, a list of texts, or whether a box is checked."""
+    return {name: _sent(field) for field in fields if (name := field.name)}
+
+
+def _sent(field: Member) -> Any:
+    name = field.name or ""
+    if field.kind == "flag":
+        return name in request.form
+    return request.form.getlist(name) if field.kind == "choices" else text(name)[name]
+
+
+def body(fields: Iterable[Member], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, as the JSON of our API. A number that is none stays text, which a schema refuses."""
+    return {name: _value(field, typed[name]) for field in fields if (name := field.name)}
+
+
+def _value(field: Member, typed: Any) -> Any:
+    if field.kind == "items":
+        typed = [line.strip() for line in typed.splitlines() if line.strip()]
+    elif field.kind == "number" and typed.isascii() and typed.isdecimal() and len(typed) < 16:
+        return int(typed)
+    return None if field.allow_none and not typed else typed
+
+
+def typed(fields: Iterable[Member], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What a form has of a thing that exists.
+
+    :param shown: the thing, as the API returns it.
+    """
+    return {name: _typed(field, shown.get(name)) for field in fields if (name := field.name)}
+
+
+def _typed(field: Member, value: Any) -> Any:
+    if field.kind == "items":
+        return "\n".join(value or [])
+    return "" if value is None else value
+
+
+def proposed(fields: Iterable[Member]) -> dict[str, Any]:
+    """What the form of a new thing has: the defaults."""
+    return {name: _typed(field, _default(field)) for field in fields if (name := field.name)}
+
+
+def _default(field: Member) -> Any:
+    default = field.load_default() if callable(field.load_default) else field.load_default
+    return None if default is ma.missing else default
+
+
+def labels(fields: Iterable[Member]) -> dict[str, str]:
+    """What an error calls the fields."""
+    return {field.name or "": f"The {field.words}" for field in fields}
+
+
 def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
     """What was sent, as the API loads a body.
 
     :raises ValidationError: as at the API.
     """
     try:
-        body: dict[str, Any] = schema.load(values)
+        new: dict[str, Any] = schema.load(values)
     except ma.ValidationError as error:
         raise ValidationError(details=error.normalized_messages()) from None  # type: ignore[no-untyped-call]
-    return body
+    return new
 
 
 def errors(refused: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
@@ -72,4 +138,4 @@ def start_of_day(name: str) -> str | None:
 
 def _rule(rules: Any) -> str:
     """The first rule that a field breaks; those of a list are below the places of its members."""
-    return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0])
+    return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0]).removesuffix(", or null")

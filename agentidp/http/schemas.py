@@ -1,11 +1,18 @@
 """The fields of bodies and queries: each accepts what the documentation of the API says. marshmallow accepts more.
 
+A thing that is stored is described once, by a schema with a :class:`Member` for each setting, in the order of what is
+returned. A field with ``dump_only`` is set by no body, one with ``load_only`` is never returned. The bodies are
+derived (:func:`read_only`, :class:`ChangeSchema`, :class:`ReturnedSchema`), the options of commands
+(:mod:`agentidp.cli.options`), the fields of forms and the lines of pages (:mod:`agentidp.dashboard.forms`), and what a
+file and the audit trail say.
+
 Also what they share: the format of timestamps, the greatest numbers of days, and the length of a name.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +43,24 @@ _RFC_3339 = re.compile(
 def timestamp(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, whatever the session's time zone gave the value."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
+    """The members of a thing that no body sets: ``exclude`` of the bodies that create and change it."""
+    return tuple(name for name, field in fields().fields.items() if field.dump_only)
+
+
+def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
+    """The members of a thing that are never returned: ``exclude`` of what is returned."""
+    return tuple(name for name, field in fields().fields.items() if field.load_only)
+
+
+class ReturnedSchema(ma.Schema):
+    """What is returned of a thing: every member."""
+
+    def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
+        """What :class:`ma.Schema` calls for each field, which may also belong to the body of a POST."""
+        field_obj.required, field_obj.load_default, field_obj.dump_only = True, ma.missing, False
 
 
 class ChangeSchema(ma.Schema):
@@ -73,16 +98,64 @@ class WholeNumber(ma.fields.Integer):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class NumberOrNull(ma.fields.Integer):
-    """A JSON number without a fraction, from *least* to *most*, or ``null``.
+class Member(ma.fields.Field[Any]):
+    """What a thing has. The field knows what all places need that show it or let it be set.
+
+    :param description: what it is, for people.
+    :param nothing: what ``null`` stands for, or an empty text.
+    :param words: what people call it. Default: the words of its column.
+    :param option: that of the commands. Default: its words.
+    """
+
+    kind = "text"
+    """How it is typed: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``choices``, or ``items`` one a line."""
+
+    def __init__(
+        self,
+        *,
+        description: str | None = None,
+        nothing: str | None = None,
+        words: str | None = None,
+        option: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.description, self.nothing, self.option = description, nothing, option
+        self._words = words
+        known = dict(metadata or {})
+        super().__init__(metadata=known, **kwargs)
+        if description is not None:
+            known["description"] = f"{description}; null: {nothing}" if self.allow_none and nothing else description
+
+    @property
+    def column(self) -> str:
+        """Where it is stored."""
+        return self.attribute or self.name or ""
+
+    @property
+    def words(self) -> str:
+        """What people call it."""
+        return self._words or self.column.replace("_", " ")
+
+    @property
+    def label(self) -> str:
+        """The same, at the beginning of a line."""
+        return self.words[:1].upper() + self.words[1:]
+
+
+class Number(Member, ma.fields.Integer):
+    """A JSON number without a fraction, from *least* to *most*, or ``null`` if *allow_none*.
 
     marshmallow's ``strict`` would let ``true`` and ``2.0`` through.
     """
 
-    def __init__(self, least: int, most: int, **kwargs: Any) -> None:
-        self._rule = f"must be a whole number from {least} to {most}, or null"
-        super().__init__(validate=ma.validate.Range(least, most, error=self._rule), allow_none=True, **kwargs)
-        self.error_messages["invalid"] = self._rule
+    kind = "number"
+
+    def __init__(self, least: int, most: int, *, allow_none: bool = False, **kwargs: Any) -> None:
+        self.least, self.most = least, most
+        rule = f"must be a whole number from {least} to {most}" + (", or null" if allow_none else "")
+        super().__init__(validate=ma.validate.Range(least, most, error=rule), allow_none=allow_none, **kwargs)
+        self.error_messages |= {"invalid": rule, "null": rule}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if type(value) is not int:
@@ -107,16 +180,18 @@ class Instant(ma.fields.AwareDateTime):
         except (ValueError, OverflowError):
             raise self.make_error("invalid", input=value) from None
 
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return timestamp(value)
 
-class Text(ma.fields.String):
+
+class Text(Member, ma.fields.String):
     """Text for people, from *least* to *most* characters; without control characters and lone surrogates, which
     PostgreSQL or UTF-8 cannot hold. ``multiline`` admits line breaks and tabs.
     """
 
-    def __init__(
-        self, least: int, most: int, *, multiline: bool = False, description: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self.most = most
+        self.kind = "lines" if multiline else "text"
         control = _CONTROL_BUT_BREAKS if multiline else _CONTROL
         self._forbidden = re.compile(rf"[{control}\ud800-\udfff]")
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
@@ -124,20 +199,8 @@ class Text(ma.fields.String):
         end = f"[^{_CONTROL}{_WHITE_SPACE}]"
         pattern = f"{end}(?:[^{control}]*{end})?"
         metadata = {"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}
-        if description is not None:
-            metadata["description"] = description
         super().__init__(validate=length, metadata=metadata, **kwargs)
         self.error_messages["invalid"] = "must be a string"
-
-    @property
-    def column(self) -> str:
-        """Where it is stored."""
-        return self.attribute or self.name or ""
-
-    @property
-    def words(self) -> str:
-        """What people call it."""
-        return self.column.replace("_", " ")
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -148,8 +211,22 @@ class Text(ma.fields.String):
         return text
 
 
-class Flag(ma.fields.Boolean):
+class Choice(Member, ma.fields.String):
+    """One of a few texts."""
+
+    kind = "choice"
+
+    def __init__(self, values: Iterable[str], **kwargs: Any) -> None:
+        self.values = tuple(values)
+        rule = "must be one of " + ", ".join(self.values)
+        super().__init__(validate=ma.validate.OneOf(self.values, error=rule), **kwargs)
+        self.error_messages |= {"invalid": rule, "null": rule}
+
+
+class Flag(Member, ma.fields.Boolean):
     """``true`` or ``false`` and nothing that stands for them."""
+
+    kind = "flag"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -161,7 +238,21 @@ class Flag(ma.fields.Boolean):
         return value
 
 
-class ScopeList(ma.fields.List[str]):
+class Items(Member, ma.fields.List[str]):
+    """Several texts, each of which *item* accepts."""
+
+    def __init__(self, item: ma.fields.String, **kwargs: Any) -> None:
+        self.item = item
+        self.kind = "choices" if isinstance(item, Choice) else "items"
+        super().__init__(cls_or_instance=item, **kwargs)
+
+    @property
+    def word(self) -> str:
+        """What people call one of them."""
+        return self.words.removesuffix("s")
+
+
+class ScopeList(Items):
     """Scope tokens (RFC 6749 section 3.3), each once, at most 50."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -23,7 +23,7 @@ from agentidp.http.schemas import (
     MAX_OWNER,
     ChangeSchema,
     Flag,
-    NumberOrNull,
+    Number,
     ScopeList,
     Text,
     WholeNumber,
@@ -47,11 +47,13 @@ MAX_DESCRIPTION = 1000
 """Characters."""
 
 
-class ExpectedReplicas(NumberOrNull):
+class ExpectedReplicas(Number):
     """How many instances of an agent run, or ``null``."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(MIN_REPLICAS, MAX_REPLICAS, metadata={"description": EXPECTED_REPLICAS}, **kwargs)
+        super().__init__(
+            MIN_REPLICAS, MAX_REPLICAS, allow_none=True, metadata={"description": EXPECTED_REPLICAS}, **kwargs
+        )
 
 
 def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:

@@ -17,7 +17,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Number, Text, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -49,9 +49,9 @@ class OrganizationChangeSchema(ChangeSchema):
     """The body that changes the organization."""
 
     name = Text(1, MAX_NAME)
-    monthlyTokenBudget = NumberOrNull(MIN_BUDGET, MAX_BUDGET, attribute="monthly_token_budget")
-    suspendDormantAfterDays = NumberOrNull(
-        MIN_DORMANCY, MAX_DORMANCY, attribute="suspend_dormant_after_days", metadata=DORMANCY
+    monthlyTokenBudget = Number(MIN_BUDGET, MAX_BUDGET, allow_none=True, attribute="monthly_token_budget")
+    suspendDormantAfterDays = Number(
+        MIN_DORMANCY, MAX_DORMANCY, allow_none=True, attribute="suspend_dormant_after_days", metadata=DORMANCY
     )
     agentProvisioning = Flag(attribute="provisions_agents", metadata=PROVISIONING)
 
@@ -61,15 +61,16 @@ class OrganizationSchema(ma.Schema):
 
     organizationId = ma.fields.String(required=True)
     name = ma.fields.String(required=True)
-    monthlyTokenBudget = NumberOrNull(
+    monthlyTokenBudget = Number(
         MIN_BUDGET,
         MAX_BUDGET,
+        allow_none=True,
         required=True,
         metadata={"description": "Tokens in a UTC calendar month; null if there is none"},
     )
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(["active", "suspended"]))
     createdAt = ma.fields.AwareDateTime(required=True)
-    suspendDormantAfterDays = NumberOrNull(MIN_DORMANCY, MAX_DORMANCY, required=True, metadata=DORMANCY)
+    suspendDormantAfterDays = Number(MIN_DORMANCY, MAX_DORMANCY, allow_none=True, required=True, metadata=DORMANCY)
     agentProvisioning = ma.fields.Boolean(required=True, metadata=PROVISIONING)
 
 

@@ -29,7 +29,7 @@ from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, MAX_OWNER, NumberOrNull, ScopeList, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER, Number, ScopeList, Text, timestamp
 from agentidp.metrics import AGENTS_PROVISIONED
 from agentidp.oauth import first_sight
 from agentidp.registry import quotas
@@ -69,9 +69,10 @@ class AgentTemplateSchema(ma.Schema):
     owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
     scopes = ScopeList(load_default=list)
     quotas = ma.fields.Nested(quotas.QuotasSchema, load_default=dict)
-    expiresAfterDays = NumberOrNull(
+    expiresAfterDays = Number(
         MIN_EXPIRY,
         MAX_EXPIRY,
+        allow_none=True,
         load_default=None,
         metadata={"description": "Days without a token request after which it is deleted; null: never"},
     )
@@ -96,7 +97,7 @@ class NewProvisioningRuleSchema(_RuleFields):
     """The body that creates a provisioning rule."""
 
     agentTemplate = ma.fields.Nested(AgentTemplateSchema, load_default=lambda: AgentTemplateSchema().load({}))
-    maxAgents = quotas.Number(MIN_AGENTS, MAX_AGENTS, load_default=DEFAULT_AGENTS)
+    maxAgents = Number(MIN_AGENTS, MAX_AGENTS, load_default=DEFAULT_AGENTS)
 
 
 class ProvisioningRuleSchema(_RuleFields):

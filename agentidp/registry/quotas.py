@@ -22,7 +22,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Flag, WholeNumber, timestamp
+from agentidp.http.schemas import Flag, Number, WholeNumber, timestamp
 from agentidp.oauth.quotas import WINDOWS, bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
@@ -45,25 +45,10 @@ _WINDOW = {
 }
 
 
-class Number(ma.fields.Integer):
-    """A JSON number without a fraction, from *least* to *most*: by default of tokens that a quota allows."""
-
-    def __init__(self, least: int = MIN_TOKENS, most: int = MAX_TOKENS, **kwargs: Any) -> None:
-        rule = f"must be a whole number from {least} to {most}"
-        super().__init__(validate=ma.validate.Range(least, most, error=rule), **kwargs)
-        self.error_messages |= {"invalid": rule, "null": rule}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # marshmallow's "strict" would let true and 2.0 through.
-        if type(value) is not int:
-            raise self.make_error("invalid", input=value)
-        return value
-
-
 class NewQuotaSchema(ma.Schema):
     """The body that sets a quota."""
 
-    tokens = Number(required=True)
+    tokens = Number(MIN_TOKENS, MAX_TOKENS, required=True)
     enforce = Flag(
         attribute="is_enforced",
         required=True,

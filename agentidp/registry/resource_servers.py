@@ -26,7 +26,7 @@ from agentidp.http.resource_identifier import (
     is_resource_identifier,
 )
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, ScopeList, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Number, ScopeList, Text, timestamp
 from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
@@ -69,7 +69,9 @@ class _ResourceServerFields(ma.Schema):
         error_messages={"invalid": "must be a string or null"},
         metadata=AUDIENCE_OF_TOKENS,
     )
-    tokenTtl = NumberOrNull(MIN_TOKEN_TTL, MAX_TOKEN_TTL, load_default=None, attribute="token_ttl", metadata=TOKEN_TTL)
+    tokenTtl = Number(
+        MIN_TOKEN_TTL, MAX_TOKEN_TTL, allow_none=True, load_default=None, attribute="token_ttl", metadata=TOKEN_TTL
+    )
     subject = ma.fields.String(
         load_default=AGENT,
         validate=ma.validate.OneOf(SUBJECTS, error=_ONE_OF_SUBJECTS),
@@ -131,7 +133,7 @@ class ResourceServerSchema(ma.Schema):
     createdAt = ma.fields.AwareDateTime(required=True)
     tokenPerCall = ma.fields.Boolean(required=True, metadata=TOKEN_PER_CALL)
     audience = ma.fields.String(required=True, allow_none=True, metadata=AUDIENCE_OF_TOKENS)
-    tokenTtl = NumberOrNull(MIN_TOKEN_TTL, MAX_TOKEN_TTL, required=True, metadata=TOKEN_TTL)
+    tokenTtl = Number(MIN_TOKEN_TTL, MAX_TOKEN_TTL, allow_none=True, required=True, metadata=TOKEN_TTL)
     subject = ma.fields.String(required=True, validate=ma.validate.OneOf(SUBJECTS), metadata=SUBJECT)
 
 

@@ -11,6 +11,4 @@ select
     %(organization_id)s, %(target_id)s, %(name)s, %(type)s, %(destination)s, %(sealed)s, %(kinds)s::text[],
     %(owners)s::text[], %(minimum_severity)s, %(enabled)s, %(at)s, %(at)s
 where (select count(*) from alert_targets where organization_id = %(organization_id)s) < %(most)s
-returning
-    target_id, name, type, destination, kinds, owners, minimum_severity, enabled, created_at, updated_at, last_success_at,
-    last_failure_at, failing_since, last_error
+returning {alert_target}

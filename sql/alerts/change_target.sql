@@ -35,6 +35,4 @@ set
     paused_until = case when (%(enabled)s and not enabled) or sealed <> %(sealed)s then '-infinity' else paused_until end
 where organization_id = %(organization_id)s
     and target_id = %(target_id)s
-returning
-    target_id, name, type, destination, kinds, owners, minimum_severity, enabled, created_at, updated_at, last_success_at,
-    last_failure_at, failing_since, last_error
+returning {alert_target}

@@ -3,4 +3,4 @@
 delete from alert_targets
 where organization_id = %(organization_id)s
     and target_id = %(target_id)s
-returning name, type, destination, kinds, owners, minimum_severity, enabled
+returning {alert_target}

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agentidp.alerts import channels, outbox, targets
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.state_change import StateChange
+from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.clock import utc_now
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry.agents import update_agent
@@ -77,9 +78,9 @@ class Outbox:
 
     def add_target(self, url: str, type_: str = "webhook", **values: Any) -> tuple[UUID, str | None]:
         """Add a target; its id, and the key of its webhooks."""
-        new = {"name": "on-call", "kinds": None, "minimum_severity": "info", "enabled": True}
+        new = NewAlertTargetSchema().load({"name": "on-call", "type": type_, "url": url, "minimumSeverity": "info"})
         with self.database.transaction() as opened:
-            row, secret = targets.add_target(opened, self.services.settings, type=type_, url=url, **(new | values))
+            row, secret = targets.add_target(opened, self.services.settings, new | values)
         return row.target_id, secret
 
     def put(self, *changes: StateChange, contributors: Collection[UUID] = ()) -> None:
