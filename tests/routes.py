@@ -62,13 +62,14 @@ WITHOUT_BODY = {"alert-targets.test_alert_target"}
 @dataclass(frozen=True)
 class Route:
     """A method of an address. ``authentication`` is the scope that it needs, ``session``, ``client`` (the client
-    itself authenticates), ``public``, or ``None``: undeclared.
+    itself authenticates), ``public``, or ``None``: undeclared. Of a page ``scopes`` are those of which it needs one.
     """
 
     endpoint: str
     method: str
     rule: str
     authentication: str | None
+    scopes: tuple[str, ...] = ()
 
     @property
     def takes_json(self) -> bool:
@@ -107,8 +108,9 @@ class Route:
 def routes_of(app: Flask) -> list[Route]:
     """Every route of *app*, without the OPTIONS and HEAD that Flask adds."""
     return [
-        Route(rule.endpoint, method, rule.rule, getattr(app.view_functions[rule.endpoint], "authentication", None))
+        Route(rule.endpoint, method, rule.rule, getattr(view, "authentication", None), getattr(view, "scopes", ()))
         for rule in app.url_map.iter_rules()
+        for view in [app.view_functions[rule.endpoint]]
         for method in sorted(rule.methods or ())
         if method not in ("OPTIONS", "HEAD")
     ]

@@ -169,6 +169,7 @@ def required_to(*scopes: str) -> Callable[[View], View]:
             g.viewer.require(*scopes)
             return view(caller, *args, **kwargs)
 
+        guarded.scopes = scopes  # type: ignore[attr-defined]
         return required(guarded)  # type: ignore[return-value]
 
     return decorate

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import pytest
@@ -11,13 +14,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp import create_app
 from agentidp.dashboard.form_key import new_form_key
 from agentidp.services import Services
 from tests.conftest import Cast, make_cast
 from tests.dashboard.company import Company, company
-from tests.factories import NOON, Agent, Clock
+from tests.factories import NOON, Agent, Clock, usage_sums
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+ENDED = "Your session has ended. Sign in again."
 VOID = {"meta", "link", "input", "br", "img"}
 
 
@@ -100,6 +105,38 @@ def sign_in(client: FlaskClient, agent: Agent, **form: str) -> TestResponse:
     return client.post("/dashboard/sign-in", data=form, headers=SAME_ORIGIN)
 
 
+def cookie(response: TestResponse) -> Morsel[str]:
+    """The one cookie that an answer sets."""
+    [header] = response.headers.getlist("Set-Cookie")
+    [found] = SimpleCookie(header).values()
+    return found
+
+
+def is_deleted(response: TestResponse) -> bool:
+    """Whether an answer takes the session away."""
+    found = cookie(response)
+    return (found.key, found.value, found["max-age"], found["path"]) == ("agentidp_session", "", "0", "/dashboard")
+
+
+def counted(agent: Agent) -> tuple[int, int, int]:
+    """Tokens, requests and rejections of an agent's organization, on which all counters agree."""
+    sums = usage_sums(str(agent.services.settings.database_url), agent.organization_id)
+    found = [{n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")]
+    [[tokens], [requests], [rejected]] = found
+    return tokens, requests, rejected
+
+
+def refused(response: TestResponse, status: int, notice: str) -> None:
+    """The sign-in page, with a sentence and without a session."""
+    assert response.status_code == status
+    page = Page(response)
+    assert [str(form["action"]).partition("?")[0] for form in page.all("form")] == ["/dashboard/sign-in"] * 2
+    assert page.notice == notice
+    assert all("agentidp_session=;" in header for header in response.headers.getlist("Set-Cookie"))
+    if status == 401:
+        assert response.headers["WWW-Authenticate"] == 'Cookie realm="agentidp"'
+
+
 @pytest.fixture
 def services(shared_app: Flask) -> Iterator[Services]:
     """Of the application that the tests of a module share; the clock stands at noon again afterwards."""
@@ -119,6 +156,22 @@ def clock(services: Services) -> Clock:
 def client(shared_app: Flask) -> FlaskClient:
     """Of the same, without a cookie."""
     return shared_app.test_client()
+
+
+Wire = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def wire(services: Services, clock: Clock) -> Iterator[Wire]:
+    """Wires another application with changed settings on the same database, and returns a client of it."""
+    with contextlib.ExitStack() as stack:
+
+        def wired(**changes: Any) -> FlaskClient:
+            app = create_app(dataclasses.replace(services.settings, **changes), clock=clock)
+            stack.enter_context(contextlib.closing(app.extensions["agentidp"]))
+            return app.test_client()
+
+        yield wired
 
 
 @pytest.fixture

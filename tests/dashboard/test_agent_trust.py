@@ -149,9 +149,3 @@ def test_says_claim_by_claim_why_a_token_is_not_accepted(
     nothing = post(signed_in, path, token="x")
     assert nothing.status_code == 400
     assert "this is not a token that any rule could accept" in nothing.text
-
-
-def test_another_organizations_agent_is_not_there(signed_in: FlaskClient, cast: Cast) -> None:
-    path = f"{path_of(cast.outsider)}/test"
-    assert signed_in.get(path).status_code == 404
-    assert post(signed_in, path, token="x").status_code == 404

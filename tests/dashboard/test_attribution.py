@@ -186,10 +186,3 @@ def test_an_unknown_filter_or_page_is_refused(signed_in: FlaskClient) -> None:
     assert signed_in.get(f"{PATH}?show=secret").status_code == 400
     assert signed_in.get(f"{PATH}?page=0").status_code == 400
     assert signed_in.get(f"{PATH}?page=2").status_code == 404
-
-
-def test_needs_a_scope_to_read_agents(client: FlaskClient, services: Services, cast: Cast) -> None:
-    reader = make_agent(services, cast.acme.organization_id, "reader", ["analytics:read"])
-    signed_in = with_session(client, reader)
-    for path in (PATH, f"{PATH}.csv", "/dashboard/resources.csv"):
-        assert signed_in.get(path).status_code == 403

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard import session
-from agentidp.dashboard.form_key import new_form_key
 from agentidp.dashboard.oidc_client import MAX_FLOWS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
@@ -30,12 +28,10 @@ from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
-from tests.dashboard.conftest import SAME_ORIGIN, Page, post
-from tests.factories import NOON, Agent, Clock, make_agent, make_finding, make_one_of_each, make_quotas, usage_sums
-from tests.routes import PAGES, Route
+from tests.dashboard.conftest import ENDED, SAME_ORIGIN, Page, Wire, post
+from tests.factories import NOON, Agent, Clock, make_agent, make_finding, usage_sums
 
 ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
-IN_SESSION = [route for route in PAGES if route.authentication == "session"]
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +43,9 @@ def shared_app(postgres_url: str, template: str, running_provider: Company) -> I
         app.extensions["agentidp"].close()
 
 
-def begin(client: FlaskClient) -> str:
+def begin(client: FlaskClient, **query: str) -> str:
     """Follow the link on the sign-in page: the address at the provider."""
-    response = client.get(PATH)
+    response = client.get(PATH, query_string=query)
     assert response.status_code == 302, response.text
     return response.headers["Location"]
 
@@ -125,7 +121,11 @@ class TestTheWholeWay:
     def test_a_person_sees_their_organization_and_nothing_is_counted(
         self, client: FlaskClient, provider: Company, cast: Cast
     ) -> None:
-        response = sign_in(client, provider, cast.acme)
+        provider.claims["organization"] = cast.acme.organization_id
+        path = provider.authorize(begin(client, return_to=".elsewhere.example"))
+        # Asking whether the address exists consumes nothing.
+        assert client.head(path).status_code == 200
+        response = client.get(path)
         assert response.status_code == 200
         assert {"http-equiv": "refresh", "content": "0; url=/dashboard"} in Page(response).all("meta")
         assert (response.headers["Cache-Control"], response.headers["Referrer-Policy"]) == ("no-store", "no-referrer")
@@ -155,20 +155,12 @@ class TestTheWholeWay:
         # Where the other sign-in was begun; with it would end what was begun in another window.
         assert "agentidp_sign_in" in set_cookies
 
-    def test_behind_tls_the_cookies_are_secure(
-        self, client: FlaskClient, provider: Company, cast: Cast, services: Services, clock: Clock
-    ) -> None:
-        settings = settings_for(
-            str(services.settings.database_url), issuer="https://example.com/idp", oidc=provider.settings()
-        )
-        app = create_app(settings, clock=clock)
-        other = app.test_client()
-        begun = other.get(PATH, base_url="https://example.com")
+    def test_behind_tls_the_cookies_are_secure(self, wire: Wire) -> None:
+        begun = wire(issuer="https://example.com/idp").get(PATH, base_url="https://example.com")
         flow = cookies(begun)["__Secure-agentidp_sign_in"]
         assert (flow["path"], flow["secure"], flow["samesite"]) == ("/idp/dashboard/sign-in/oidc", True, "Lax")
         [back] = parse_qs(urlsplit(begun.headers["Location"]).query)["redirect_uri"]
         assert back == "https://example.com/idp/dashboard/sign-in/oidc/callback"
-        app.extensions["agentidp"].close()
 
     def test_every_sign_in_makes_a_new_session(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
         client.set_cookie("agentidp_session", "person.chosen-by-an-attacker", path="/dashboard")
@@ -176,33 +168,26 @@ class TestTheWholeWay:
         assert values[0] != values[1]
         assert client.get("/dashboard").status_code == 200
 
-    def test_claims_can_be_at_the_userinfo_endpoint_only(
-        self, client: FlaskClient, provider: Company, cast: Cast, services: Services, clock: Clock
-    ) -> None:
+    def test_claims_can_be_at_the_userinfo_endpoint_only(self, provider: Company, cast: Cast, wire: Wire) -> None:
         provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
         provider.claims["roles"] = None
         provider.userinfo = {"sub": "anna-1", "organization": cast.acme.organization_id, "roles": "keepers"}
-        app = create_app(services.settings, clock=clock)
-        fresh = app.test_client()
-        assert fresh.get(provider.authorize(begin(fresh))).status_code == 200
-        assert "Anna Berg (administrator)" in Page(fresh.get("/dashboard")).text
+        client = wire()
+        assert client.get(provider.authorize(begin(client))).status_code == 200
+        assert "Anna Berg (administrator)" in Page(client.get("/dashboard")).text
         provider.userinfo["sub"] = "another"
-        assert fresh.get(provider.authorize(begin(fresh))).status_code == 403
-        app.extensions["agentidp"].close()
+        assert client.get(provider.authorize(begin(client))).status_code == 403
 
     def test_an_address_counts_only_if_the_provider_has_verified_it(
-        self, provider: Company, cast: Cast, services: Services, clock: Clock
+        self, provider: Company, cast: Cast, wire: Wire
     ) -> None:
-        named = provider.settings(role_claim="email", administrators=frozenset({"anna@acme.example"}))
-        app = create_app(dataclasses.replace(services.settings, oidc=named), clock=clock)
-        client = app.test_client()
+        client = wire(oidc=provider.settings(role_claim="email", administrators=frozenset({"anna@acme.example"})))
         provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
         provider.userinfo = {"sub": "anna-1", "email": "mallory@elsewhere.example", "email_verified": True}
         assert sign_in(client, provider, cast.acme, email="anna@acme.example").status_code == 403
         provider.userinfo["email"] = "anna@acme.example"
         assert sign_in(client, provider, cast.acme, email="anna@acme.example").status_code == 200
         assert "Anna Berg (administrator)" in Page(client.get("/dashboard")).text
-        app.extensions["agentidp"].close()
 
     def test_a_name_is_shown_as_text_and_cannot_pass_for_another_persons(
         self, client: FlaskClient, provider: Company, cast: Cast
@@ -239,20 +224,6 @@ class TestTheWholeWay:
             assert {"http-equiv": "refresh", "content": f"0; url=/dashboard{page}"} in shown.all("meta")
             assert {"href": f"/dashboard{page}"} in shown.all("a")
 
-    def test_leads_to_no_other_site(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        provider.claims["organization"] = cast.acme.organization_id
-        begun = client.get(PATH, query_string={"return_to": ".elsewhere.example"})
-        shown = Page(client.get(provider.authorize(begun.headers["Location"])))
-        assert {"http-equiv": "refresh", "content": "0; url=/dashboard"} in shown.all("meta")
-
-    def test_asking_whether_the_address_exists_consumes_nothing(
-        self, client: FlaskClient, provider: Company, cast: Cast
-    ) -> None:
-        provider.claims["organization"] = cast.acme.organization_id
-        path = provider.authorize(begin(client))
-        assert client.head(path).status_code == 200
-        assert client.get(path).status_code == 200
-
     def test_several_windows_can_sign_in_and_the_cookie_stays_small(
         self, client: FlaskClient, provider: Company, cast: Cast
     ) -> None:
@@ -271,64 +242,33 @@ class TestTheWholeWay:
 
 
 class TestRoles:
-    """What a person may see and do."""
+    """What a person may see and do: a viewer what needs analytics:read, an administrator everything."""
 
-    def test_a_viewer_sees_no_buttons_and_no_audit_trail(
+    def test_a_viewer_sees_no_buttons_and_can_change_nothing(
         self, client: FlaskClient, provider: Company, cast: Cast
     ) -> None:
         person_in(client, provider, cast.acme)
-        page = client.get(f"/dashboard/agents/{cast.acme.agent_id}")
-        links = [str(link.get("href")) for link in Page(page).all("a")]
-        assert page.status_code == 200
-        assert not [
-            link
-            for link in links
-            if link.endswith(
-                ("/edit", "/suspend", "/delete", "/rotate", "/revoke", "/audit", "/resource-servers", "/new")
-            )
-        ]
-        posting = [form for form in Page(page).all("form") if form["method"] == "post"]
-        assert [form["action"] for form in posting] == ["/dashboard/sign-out"]
-
-    @pytest.mark.parametrize("route", [route for route in IN_SESSION if route.method != "GET"], ids=str)
-    def test_a_viewer_can_change_nothing(
-        self, client: FlaskClient, provider: Company, cast: Cast, services: Services, route: Route
-    ) -> None:
-        if route.rule.endswith("/sign-out"):
-            return
-        path = route.path(cast.acme.agent_id, finding_id=make_finding(services, cast.acme.organization_id))
-        person_in(client, provider, cast.acme)
-        response = client.post(path, headers=SAME_ORIGIN)
+        address = f"/dashboard/agents/{cast.acme.agent_id}"
+        page = Page(client.get(address))
+        links = [str(link.get("href")) for link in page.all("a")]
+        actions = ("/edit", "/suspend", "/delete", "/rotate", "/revoke", "/audit", "/resource-servers", "/new")
+        assert not [link for link in links if link.endswith(actions)]
+        assert [form["action"] for form in page.all("form") if form["method"] == "post"] == ["/dashboard/sign-out"]
+        response = client.post(f"{address}/suspend", headers=SAME_ORIGIN)
         assert response.status_code == 403
         assert "You are signed in as a viewer, and only an administrator may do this." in Page(response).text
         assert [action for action, *_ in events(cast.acme)] == ["person.signed_in"]
 
-    @pytest.mark.parametrize("action", ["suspend", "resume", "delete", "edit", "rotate"])
-    def test_a_viewer_is_not_even_asked(self, client: FlaskClient, provider: Company, cast: Cast, action: str) -> None:
-        person_in(client, provider, cast.acme)
-        assert client.get(f"/dashboard/agents/{cast.acme.agent_id}/{action}").status_code == 403
-        for path in ("/audit", "/agents/new", "/resource-servers", "/resource-servers/new"):
-            assert client.get(f"/dashboard{path}").status_code == 403
-
-    def test_an_administrator_acknowledges_a_finding_under_their_own_name(
-        self, client: FlaskClient, provider: Company, cast: Cast, services: Services
-    ) -> None:
-        finding_id = make_finding(services, cast.acme.organization_id)
-        person_in(client, provider, cast.acme, ADMINISTRATOR)
-        response = client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN)
-        assert response.status_code == 303
-        shown = Page(client.get(f"/dashboard/findings/{finding_id}")).text
-        assert "Anna Berg" in shown.partition("Sign out")[2]
-        actor = f"anna-1 at {provider.issuer} (Anna Berg)"
-        assert [(action, who) for action, _, who, _ in events(cast.acme)[1:]] == [("finding.acknowledged", actor)]
-
-    @pytest.mark.parametrize(("name", "shown"), [("operator", "operator"), (None, "anna-1")])
+    @pytest.mark.parametrize(
+        ("name", "shown"), [("Anna Berg", "Anna Berg"), ("operator", "operator"), (None, "anna-1")]
+    )
     def test_the_audit_trail_says_who_it_was_whatever_their_name(
         self, client: FlaskClient, provider: Company, cast: Cast, services: Services, name: str | None, shown: str
     ) -> None:
         finding_id = make_finding(services, cast.acme.organization_id)
         assert sign_in(client, provider, cast.acme, ADMINISTRATOR, name=name).status_code == 200
-        client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN)
+        assert client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN).status_code == 303
+        assert shown in Page(client.get(f"/dashboard/findings/{finding_id}")).text.partition("Sign out")[2]
         headers = {"Authorization": f"Bearer {cast.acme.token()}"}
         found = client.get(f"/api/v1/analytics/findings/{finding_id}", headers=headers).get_json()
         assert found["acknowledgedBy"] == shown
@@ -351,59 +291,17 @@ class TestRoles:
             ("person.signed_in", "person", actor, {"role": "administrator"}),
             ("agent.changed", "person", actor, {"status": "suspended"}),
         ]
-        trail = client.get("/dashboard/audit")
-        assert actor in Page(trail).text
+        assert actor in Page(client.get("/dashboard/audit")).text
         assert counted(cast.acme) == {0}
 
-    def test_a_change_from_another_sites_page_is_refused(
+    def test_an_administrator_reaches_no_other_organization(
         self, client: FlaskClient, provider: Company, cast: Cast
     ) -> None:
+        """As no session does: tests/dashboard/test_routes.py."""
         person_in(client, provider, cast.acme, ADMINISTRATOR)
-        path = f"/dashboard/agents/{cast.acme.agent_id}/suspend"
-        response = client.post(path, headers={"Sec-Fetch-Site": "cross-site"})
-        assert response.status_code == 403
-        assert [action for action, *_ in events(cast.acme)] == ["person.signed_in"]
-
-
-FILLED_IN = {
-    "name": "ours",
-    "type": "webhook",
-    "url": "https://example.com/",
-    "minimumSeverity": "warning",
-    "resource": "https://api.example",
-    "tokens": "5",
-    "issuer": "https://issuer.example",
-    "subject": "system:serviceaccount:shop:*",
-    "token": "no token",
-}
-"""What the forms of something new need; other forms do without."""
-
-SHOWN_ONCE = {"/dashboard/alert-targets/new"}
-"""Forms whose response is a page: it shows a secret that is shown once."""
-
-
-@pytest.mark.parametrize("route", IN_SESSION, ids=str)
-def test_a_person_reaches_nothing_of_another_organization(
-    client: FlaskClient, provider: Company, cast: Cast, services: Services, route: Route
-) -> None:
-    url = str(services.settings.database_url)
-    hidden = make_agent(services, cast.outsider.organization_id, name="kept-from-others")
-    path = route.path(**make_one_of_each(client, hidden))
-    # Of the same windows as the other organization's.
-    make_quotas(cast.acme)
-    person_in(client, provider, cast.acme, ADMINISTRATOR)
-    before = events_of(url, cast.outsider.organization_id)
-    # A resource server's subject is one of two words, and another thing than a rule's.
-    filled_in = FILLED_IN | ({"subject": "agent"} if route.rule.startswith("/dashboard/resource-servers") else {})
-    filled_in["form_key"] = new_form_key(NOON)
-    response = client.open(path, method=route.method, headers=SAME_ORIGIN, data=filled_in)
-    expected = 404 if "uuid" in route.rule else 200 if route.method == "GET" or route.rule in SHOWN_ONCE else 303
-    if str(route) == "POST /dashboard/provisioning-rules/test":
-        expected = 400
-    assert response.status_code == expected
-    assert "kept-from-others" not in response.text
-    assert "Outsider" not in response.text
-    assert events_of(url, cast.outsider.organization_id) == before
+        page = f"/dashboard/agents/{cast.outsider.agent_id}"
+        assert client.get(page).status_code == 404
+        assert client.post(f"{page}/suspend", headers=SAME_ORIGIN).status_code == 404
 
 
 def suspend(agent: Agent) -> None:
@@ -419,29 +317,26 @@ def delete(agent: Agent) -> None:
 class TestTheEndOfASession:
     """When it ends, and what is left."""
 
-    def ended(self, client: FlaskClient) -> None:
+    def ended(self, client: FlaskClient, session: str) -> None:
         for method, path in (("GET", "/dashboard"), ("POST", "/dashboard/sign-out")):
-            client.set_cookie("agentidp_session", self.cookie, path="/dashboard")
+            client.set_cookie("agentidp_session", session, path="/dashboard")
             response = client.open(path, method=method, headers=SAME_ORIGIN)
-            assert (response.status_code, Page(response).notice) == (401, "Your session has ended. Sign in again.")
+            assert (response.status_code, Page(response).notice) == (401, ENDED)
             assert cookies(response)["agentidp_session"].value == ""
 
-    cookie = ""
-
     @pytest.fixture
-    def person(self, client: FlaskClient, provider: Company, cast: Cast) -> FlaskClient:
-        TestTheEndOfASession.cookie = cookies(sign_in(client, provider, cast.acme, ADMINISTRATOR))[
-            "agentidp_session"
-        ].value
+    def sealed(self, client: FlaskClient, provider: Company, cast: Cast) -> str:
+        """The session of Anna, an administrator, in the client's cookie."""
+        sealed: str = cookies(sign_in(client, provider, cast.acme, ADMINISTRATOR))["agentidp_session"].value
         assert client.get("/dashboard").status_code == 200
-        return client
+        return sealed
 
-    def test_after_twelve_hours(self, person: FlaskClient, clock: Clock) -> None:
+    def test_after_twelve_hours(self, client: FlaskClient, sealed: str, clock: Clock) -> None:
         clock.advance(seconds=session.LIFETIME - 1)
-        person.set_cookie("agentidp_session", self.cookie, path="/dashboard")
-        assert person.get("/dashboard").status_code == 200
+        client.set_cookie("agentidp_session", sealed, path="/dashboard")
+        assert client.get("/dashboard").status_code == 200
         clock.advance(seconds=1)
-        self.ended(person)
+        self.ended(client, sealed)
 
     @pytest.mark.parametrize(
         ("end", "notice"),
@@ -451,23 +346,25 @@ class TestTheEndOfASession:
         ],
     )
     def test_with_the_organization(
-        self, person: FlaskClient, provider: Company, cast: Cast, end: Callable[[Agent], None], notice: str
+        self, client: FlaskClient, sealed: str, provider: Company, cast: Cast, end: Callable[[Agent], None], notice: str
     ) -> None:
         end(cast.acme)
-        self.ended(person)
-        refused(sign_in(person, provider, cast.acme), 403, notice)
+        self.ended(client, sealed)
+        refused(sign_in(client, provider, cast.acme), 403, notice)
 
-    def test_by_signing_out_on_every_device(self, person: FlaskClient, cast: Cast, provider: Company) -> None:
-        response = person.post("/dashboard/sign-out", headers=SAME_ORIGIN)
+    def test_by_signing_out_on_every_device(
+        self, client: FlaskClient, sealed: str, cast: Cast, provider: Company
+    ) -> None:
+        response = client.post("/dashboard/sign-out", headers=SAME_ORIGIN)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
         assert cookies(response)["agentidp_session"].value == ""
         assert events(cast.acme)[1:] == [
             ("person.signed_out", "person", f"anna-1 at {provider.issuer} (Anna Berg)", None)
         ]
-        self.ended(person)
+        self.ended(client, sealed)
 
     def test_between_the_page_and_the_change(
-        self, person: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, sealed: str, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The transaction of a change looks again."""
         update = session.changing
@@ -477,7 +374,7 @@ class TestTheEndOfASession:
             return update(*arguments)
 
         monkeypatch.setattr(session, "changing", late)
-        response = post(person, f"/dashboard/agents/{cast.acme.agent_id}/rotate")
+        response = post(client, f"/dashboard/agents/{cast.acme.agent_id}/rotate")
         assert response.status_code == 401
         assert "agent.changed" not in [action for action, *_ in events(cast.acme)]
 
@@ -499,48 +396,41 @@ class TestTheEndOfASession:
         ],
     )
     def test_with_the_settings_that_opened_it(
-        self, person: FlaskClient, services: Services, provider: Company, clock: Clock, changed: dict[str, Any] | None
+        self, client: FlaskClient, sealed: str, provider: Company, wire: Wire, changed: dict[str, Any] | None
     ) -> None:
-        oidc = None if changed is None else provider.settings(**changed)
-        app = create_app(settings_for(str(services.settings.database_url), oidc=oidc), clock=clock)
-        other = app.test_client()
-        other.set_cookie("agentidp_session", self.cookie, path="/dashboard")
+        other = wire(oidc=None if changed is None else provider.settings(**changed))
+        other.set_cookie("agentidp_session", sealed, path="/dashboard")
         assert other.get("/dashboard").status_code == 401
-        app.extensions["agentidp"].close()
 
     @pytest.mark.parametrize("changed", ["person.", "person.é", "person.AAAA", "flipped", "long"])
-    def test_a_forged_one_is_none(self, person: FlaskClient, shared_app: Flask, changed: str) -> None:
-        flipped = self.cookie[:30] + ("A" if self.cookie[30] != "A" else "B") + self.cookie[31:]
-        forged = {"flipped": flipped, "long": self.cookie + "A" * 8000}.get(changed, changed)
+    def test_a_forged_one_is_none(self, client: FlaskClient, sealed: str, shared_app: Flask, changed: str) -> None:
+        flipped = sealed[:30] + ("A" if sealed[30] != "A" else "B") + sealed[31:]
+        forged = {"flipped": flipped, "long": sealed + "A" * 8000}.get(changed, changed)
         other = shared_app.test_client(use_cookies=False)
-        assert other.get("/dashboard", headers={"Cookie": f"agentidp_session={self.cookie}"}).status_code == 200
+        assert other.get("/dashboard", headers={"Cookie": f"agentidp_session={sealed}"}).status_code == 200
         assert other.get("/dashboard", headers={"Cookie": f"agentidp_session={forged}"}).status_code == 401
 
-    def test_it_is_no_token_for_the_api(self, person: FlaskClient, cast: Cast) -> None:
-        response = person.get("/api/v1/agents", headers={"Authorization": f"Bearer {self.cookie}"})
+    def test_it_is_no_token_for_the_api(self, client: FlaskClient, sealed: str, cast: Cast) -> None:
+        response = client.get("/api/v1/agents", headers={"Authorization": f"Bearer {sealed}"})
         assert response.status_code == 401
-        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret, "token": self.cookie}
-        assert person.post("/api/v1/token/introspect", data=form).json == {"active": False}
-        response = person.post("/dashboard/sign-in", data={"token": self.cookie}, headers=SAME_ORIGIN)
+        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret, "token": sealed}
+        assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
+        response = client.post("/dashboard/sign-in", data={"token": sealed}, headers=SAME_ORIGIN)
         assert response.status_code == 401
 
     @pytest.mark.parametrize("endpoint", ["http://sso.example/logout", "javascript:alert(1)", ["x"]])
     def test_signing_out_does_not_go_on_at_an_address_that_is_not_https(
-        self, provider: Company, cast: Cast, services: Services, clock: Clock, endpoint: object
+        self, provider: Company, cast: Cast, wire: Wire, endpoint: object
     ) -> None:
         provider.metadata = {"end_session_endpoint": endpoint}
-        app = create_app(services.settings, clock=clock)
-        fresh = person_in(app.test_client(), provider, cast.acme)
-        response = fresh.post("/dashboard/sign-out", headers=SAME_ORIGIN)
+        response = person_in(wire(), provider, cast.acme).post("/dashboard/sign-out", headers=SAME_ORIGIN)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
-        app.extensions["agentidp"].close()
 
     def test_signing_out_goes_on_at_the_provider_if_it_offers_that(
-        self, provider: Company, cast: Cast, services: Services, clock: Clock
+        self, provider: Company, cast: Cast, wire: Wire
     ) -> None:
         provider.metadata = {"end_session_endpoint": f"{provider.issuer}/logout?tenant=1"}
-        app = create_app(services.settings, clock=clock)
-        fresh = person_in(app.test_client(), provider, cast.acme)
+        fresh = person_in(wire(), provider, cast.acme)
         response = fresh.post("/dashboard/sign-out", headers=SAME_ORIGIN)
         address = (
             f"{provider.issuer}/logout?tenant=1&client_id={CLIENT_ID}"
@@ -552,15 +442,12 @@ class TestTheEndOfASession:
         assert cookies(response)["agentidp_session"].value == ""
         assert response.headers["Clear-Site-Data"] == '"cache"'
         assert fresh.get("/dashboard").status_code == 401
-        app.extensions["agentidp"].close()
 
 
-def test_without_the_settings_there_is_no_such_address(services: Services, clock: Clock) -> None:
-    app = create_app(settings_for(str(services.settings.database_url)), clock=clock)
-    other = app.test_client()
+def test_without_the_settings_there_is_no_such_address(wire: Wire) -> None:
+    other = wire(oidc=None)
     assert [other.get(path).status_code for path in (PATH, f"{PATH}/callback")] == [404, 404]
     assert "As a person" not in Page(other.get("/dashboard/sign-in")).text
-    app.extensions["agentidp"].close()
 
 
 def test_the_secret_is_in_no_representation_of_the_settings(provider: Company) -> None:

@@ -1,0 +1,200 @@
+"""Every page declares who may open it, and neither shows nor does anything for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.caller import Caller
+from agentidp.dashboard.cross_origin import SAFE_METHODS
+from agentidp.dashboard.form_key import new_form_key
+from agentidp.registry.agents import update_agent
+from agentidp.scopes import SCOPES
+from agentidp.services import Services
+from tests.audit.conftest import events_of
+from tests.conftest import Cast
+from tests.dashboard.conftest import ENDED, SAME_ORIGIN, counted, is_deleted, refused, session_of
+from tests.factories import NOON, Agent, database_of, make_agent, make_one_of_each, make_organization
+from tests.routes import PAGES, Route
+
+IN_SESSION = [route for route in PAGES if route.authentication == "session"]
+CHANGES = [route for route in IN_SESSION if route.method not in SAFE_METHODS]
+WITH_SCOPES = [route for route in IN_SESSION if route.scopes]
+OWN_SESSION = "POST /dashboard/sign-out"
+TESTS_OF_TOKENS = {route for route in CHANGES if route.endpoint.endswith(".test_token")}
+"""They decode the token that is pasted, and change nothing."""
+
+FORM = {
+    "name": "ours",
+    "type": "webhook",
+    "url": "https://example.com/",
+    "minimumSeverity": "warning",
+    "tokens": "5",
+    "issuer": "https://issuer.example",
+    "subject": "system:serviceaccount:shop:*",
+    "state": "on",
+    "suspendDormantAfterDays": "120",
+    "until": "2026-04-20",
+    "token": "no token",
+}
+"""What the forms need, each of them some of it."""
+
+
+def form_of(route: Route) -> dict[str, str] | None:
+    """A form that the route accepts, but for a token that it could test."""
+    if route.method == "GET":
+        return None
+    form = FORM | {"form_key": new_form_key(NOON)}
+    # A resource server's subject is one of two words, and another thing than a rule's.
+    if route.rule.startswith("/dashboard/resource-servers"):
+        form |= {"subject": "agent", "resource": f"https://{form['form_key'][-32:]}.example"}
+    return form
+
+
+def send(
+    client: FlaskClient,
+    route: Route,
+    session: str | None,
+    ids: dict[str, str],
+    form: dict[str, str] | None = None,
+    **headers: str,
+) -> TestResponse:
+    """Open the page as a browser with *session* in its cookie, or send its form."""
+    client.delete_cookie("agentidp_session", path="/dashboard")
+    if session:
+        client.set_cookie("agentidp_session", session, path="/dashboard")
+    sent = SAME_ORIGIN | {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.open(route.path(**ids), method=route.method, headers=sent, data=form or form_of(route))
+
+
+@pytest.fixture(scope="module")
+def ids(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
+    """Of something of everything of Acme's: nothing of it is changed by what is refused."""
+    return make_one_of_each(shared_app.test_client(), shared_cast.acme)
+
+
+@pytest.fixture(scope="module")
+def outsiders(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
+    """Of something of everything of another organization."""
+    hidden = make_agent(shared_cast.outsider.services, shared_cast.outsider.organization_id, "kept-from-others")
+    return make_one_of_each(shared_app.test_client(), hidden)
+
+
+@contextmanager
+def unchanged(agent: Agent) -> Iterator[None]:
+    """Nothing is changed or counted in the organization of an agent meanwhile."""
+    url = str(agent.services.settings.database_url)
+    before = events_of(url, agent.organization_id), counted(agent)
+    yield
+    assert (events_of(url, agent.organization_id), counted(agent)) == before
+
+
+def test_declares_what_it_needs() -> None:
+    assert {scope for route in WITH_SCOPES for scope in route.scopes} <= set(SCOPES)
+    without = [route for route in CHANGES if not route.scopes or not all(s.endswith(":write") for s in route.scopes)]
+    assert {str(route) for route in without} == {OWN_SESSION, *map(str, TESTS_OF_TOKENS)}
+    # What may be read with either of two scopes is read with the scope to read first.
+    assert {route.scopes for route in IN_SESSION if len(route.scopes) > 1} == {("agents:read", "agents:write")}
+
+
+@pytest.mark.parametrize("route", IN_SESSION, ids=str)
+def test_needs_a_session(client: FlaskClient, shared_cast: Cast, ids: dict[str, str], route: Route) -> None:
+    acme = shared_cast.acme
+    with unchanged(acme):
+        response = send(client, route, None, ids, **acme.bearer())
+        refused(response, 401, "Sign in to see your organization.")
+        assert response.headers["Cache-Control"] == "no-store"
+        # The browser may have a session all the same: SameSite keeps it back where another site's link led here.
+        assert "Set-Cookie" not in response.headers
+        response = send(client, route, session_of(acme, ttl=-60), ids)
+        refused(response, 401, ENDED)
+        assert is_deleted(response)
+
+
+@pytest.mark.parametrize("route", CHANGES, ids=str)
+def test_does_nothing_for_the_page_of_another_site(
+    client: FlaskClient, shared_cast: Cast, ids: dict[str, str], route: Route
+) -> None:
+    acme = shared_cast.acme
+    with unchanged(acme):
+        response = send(client, route, session_of(acme), ids, Sec_Fetch_Site="cross-site")
+    assert (response.status_code, "so nothing was done" in response.text) == (403, True)
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("route", WITH_SCOPES, ids=str)
+def test_needs_its_scope(client: FlaskClient, shared_cast: Cast, ids: dict[str, str], route: Route) -> None:
+    acme = shared_cast.acme
+    others = set(SCOPES) - set(route.scopes)
+    lacking = make_agent(acme.services, acme.organization_id, f"lacks {route.scopes} {route}"[:100], others)
+    # A pasted token for the API has its own scopes, which may be fewer than its agent's.
+    pasted = acme.token(scope=" ".join(others))
+    with unchanged(acme):
+        for session in (session_of(lacking), pasted):
+            response = send(client, route, session, ids)
+            assert response.status_code == 403
+            assert f"without the scope {route.scopes[0]}, which this needs" in response.text
+
+
+@pytest.mark.parametrize("route", [r for r in CHANGES if r.scopes and r not in TESTS_OF_TOKENS], ids=str)
+def test_looks_again_for_its_scope_in_the_transaction_that_changes_something(
+    client: FlaskClient, cast: Cast, monkeypatch: pytest.MonkeyPatch, route: Route
+) -> None:
+    """The agent loses the scope between the first check and the transaction."""
+    agent = make_agent(cast.acme.services, cast.acme.organization_id, "loses a scope")
+    whole = Caller.transaction
+    found = make_one_of_each(client, cast.acme)
+    events: list[Any] = []
+
+    def late(caller: Caller) -> object:
+        with database_of(agent.services, agent.organization_id).transaction() as opened:
+            update_agent(opened, agent.agent_id, {"scopes": sorted(set(SCOPES) - set(route.scopes))})
+        events.extend(events_of(str(agent.services.settings.database_url), agent.organization_id))
+        return whole(caller)
+
+    monkeypatch.setattr(Caller, "transaction", late)
+    assert send(client, route, session_of(agent), found).status_code == 403
+    assert events_of(str(agent.services.settings.database_url), agent.organization_id) == events
+
+
+@pytest.mark.parametrize("route", IN_SESSION, ids=str)
+def test_is_there_with_its_scope_and_counts_no_request(
+    client: FlaskClient, services: Services, shared_cast: Cast, ids: dict[str, str], route: Route
+) -> None:
+    owner = shared_cast.acme
+    if route.method != "GET":
+        owner = make_agent(services, make_organization(services))
+        ids = make_one_of_each(client, owner)
+    # Of two scopes the second one is enough.
+    agent = make_agent(services, owner.organization_id, f"opens {route}"[:100], {"analytics:read", *route.scopes[-1:]})
+    before = counted(agent)
+    response = send(client, route, session_of(agent), ids)
+    expected = {200, 303} if route not in TESTS_OF_TOKENS else {400}
+    assert response.status_code in expected, response.text
+    assert response.headers["Cache-Control"] == "no-store"
+    assert counted(agent) == before
+
+
+@pytest.mark.parametrize("route", IN_SESSION, ids=str)
+def test_reaches_nothing_of_another_organization(
+    client: FlaskClient, shared_cast: Cast, outsiders: dict[str, str], ids: dict[str, str], route: Route
+) -> None:
+    del ids  # Acme has quotas of the same windows.
+    session = session_of(shared_cast.acme)
+    with unchanged(shared_cast.outsider):
+        response = send(client, route, session, outsiders)
+        expected = {404} if route.ids else {400} if route in TESTS_OF_TOKENS else {200, 303}
+        assert response.status_code in expected
+        assert "kept-from-others" not in response.text
+        assert "Outsider" not in response.text
+        if route.ids:
+            # Nor does the response to a form that is wrong say that there is such a thing.
+            wrong = {"name": "a\0", "note": "a\0", "tokens": "x", "form_key": new_form_key(NOON)}
+            theirs, nobodys = [send(client, route, session, given, wrong) for given in (outsiders, {})]
+            assert (theirs.status_code, theirs.text) == (nobodys.status_code, nobodys.text)
