@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
 from jwt.algorithms import OKPAlgorithm
+from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
@@ -34,15 +36,16 @@ from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from tests.audit.conftest import events_of
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
+from tests.dashboard.conftest import SAME_ORIGIN, Wire
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
 from tests.dashboard.test_oidc import begin, counted, events, refused, sign_in
-from tests.factories import NOON, PATIENCE, Clock, free_port, wait_until
+from tests.factories import NOON, PATIENCE, Agent, Clock, free_port, wait_until
 
 REFUSED = "Your company did not sign you in. Try again. The log of the service says why."
 EXPIRED = "This sign-in has expired or was completed before. Sign in again."
 UNAVAILABLE = "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent."
-NO_ORGANIZATION = "Your account belongs to no organization here."
-NO_ROLE = "Your account has neither the role of a viewer nor that of an administrator here."
+NO_ENDPOINT = "{}_endpoint of the metadata is not an https URL"
+UNKNOWN = "org-11111111-1111-1111-1111-111111111111"
 
 
 @pytest.fixture(scope="module")
@@ -85,69 +88,95 @@ def log(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:
     return [(message, fields["reason"]) for message, fields in lines if "reason" in fields]
 
 
+@dataclass
+class Anna:
+    """A person at a browser, whom the provider signs in and we may not.
+
+    :param agent: of her organization.
+    """
+
+    client: FlaskClient
+    provider: Company
+    agent: Agent
+    caplog: pytest.LogCaptureFixture
+
+    def signs_in(self, client: FlaskClient | None = None, **claims: Any) -> TestResponse:
+        """Go the whole way, with other claims."""
+        return sign_in(client or self.client, self.provider, self.agent, **claims)
+
+    def comes_back(self) -> str:
+        """The path to which the provider leads her back."""
+        return self.provider.authorize(begin(self.client))
+
+    def is_refused(self, reason: str | None = None, **claims: Any) -> None:
+        """Because of what the provider says, which only the log tells."""
+        refused(self.signs_in(**claims), 403, REFUSED)
+        [(message, logged)] = log(self.caplog)
+        assert message == "sign-in of a person refused"
+        assert reason in (None, logged)
+
+
+@pytest.fixture
+def anna(client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture) -> Anna:
+    """Nothing is wrong yet."""
+    return Anna(client, provider, cast.acme, caplog)
+
+
 class TestPeopleWithoutAccess:
-    """The provider has signed them in."""
+    """The provider has signed them in. Which claims are an organization or a role is tested in test_oidc_claims.py."""
 
     @pytest.mark.parametrize(
-        ("claims", "notice", "reason"),
+        ("claims", "notice", "reason", "place"),
         [
-            ({"organization": None}, NO_ORGANIZATION, "no organization"),
-            ({"organization": "Acme"}, NO_ORGANIZATION, "no organization"),
-            ({"organization": ["org-x", 1, None, {}]}, NO_ORGANIZATION, "no organization"),
-            ({"organization": f"org-{'1' * 8}-1111-1111-1111-{'1' * 12}"}, NO_ORGANIZATION, "unknown organization"),
+            ({"organization": None}, "Your account belongs to no organization here.", "no organization", INSTANCE),
+            (
+                {"organization": UNKNOWN},
+                "Your account belongs to no organization here.",
+                "unknown organization",
+                INSTANCE,
+            ),
+            (
+                {"organization": ["{own}", UNKNOWN]},
+                "Your account belongs to more than one organization here.",
+                "several organizations",
+                INSTANCE,
+            ),
+            (
+                {"roles": ["Watchers", "keepers,watchers"]},
+                "Your account has neither the role of a viewer nor that of an administrator here.",
+                "no role",
+                "their own",
+            ),
         ],
+        ids=str,
     )
-    def test_without_an_organization_are_recorded_for_the_instance(
-        self,
-        client: FlaskClient,
-        provider: Company,
-        cast: Cast,
-        caplog: pytest.LogCaptureFixture,
-        claims: dict[str, Any],
-        notice: str,
-        reason: str,
-    ) -> None:
-        url = str(cast.acme.services.settings.database_url)
-        before = len(events_of(url, INSTANCE))
-        refused(sign_in(client, provider, cast.acme, sub=reason + str(claims), **claims), 403, notice)
-        assert client.get("/dashboard").status_code == 401
-        [event] = events_of(url, INSTANCE)[before:]
-        assert (event["action"], event["actorType"], event["after"]) == (
-            "person.sign_in_refused",
-            "person",
+    def test_are_recorded(self, anna: Anna, claims: dict[str, Any], notice: str, reason: str, place: str) -> None:
+        own = anna.agent.organization_id
+        claims = json.loads(json.dumps(claims).replace("{own}", own))
+        url = str(anna.agent.services.settings.database_url)
+        before = {chain: len(events_of(url, chain)) for chain in (INSTANCE, own)}
+        refused(anna.signs_in(sub=reason, **claims), 403, notice)
+        assert anna.client.get("/dashboard").status_code == 401
+        recorded = {chain: events_of(url, chain)[count:] for chain, count in before.items()}
+        [event] = recorded.pop(INSTANCE if place == INSTANCE else own)
+        assert [*recorded.values()] == [[]]
+        actor = f"{reason} at {anna.provider.issuer} (Anna Berg)"
+        assert (event["action"], event["actorType"], event["actor"], event["after"]) == (
+            *("person.sign_in_refused", "person", actor),
             {"reason": reason},
         )
-        assert log(caplog) == [("sign-in of a person refused", reason)]
-        assert events(cast.acme) == []
-
-    @pytest.mark.parametrize(
-        "roles", [None, [], "", "watcher", ["Watchers", "*"], {"watchers": True}, ["keepers,watchers"], [["keepers"]]]
-    )
-    def test_without_a_role_are_recorded_in_their_organization(
-        self, client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture, roles: Any
-    ) -> None:
-        refused(sign_in(client, provider, cast.acme, roles=roles), 403, NO_ROLE)
-        actor = f"anna-1 at {provider.issuer} (Anna Berg)"
-        assert events(cast.acme) == [("person.sign_in_refused", "person", actor, {"reason": "no role"})]
-        assert log(caplog) == [("sign-in of a person refused", "no role")]
-        assert counted(cast.acme) == {0}
-
-    def test_in_two_organizations_get_an_explanation(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        both = [cast.acme.organization_id, cast.outsider.organization_id]
-        response = sign_in(client, provider, cast.acme, organization=both)
-        refused(response, 403, "Your account belongs to more than one organization here.")
+        assert log(anna.caplog) == [("sign-in of a person refused", reason)]
+        assert counted(anna.agent) == {0}
 
     @pytest.mark.parametrize("subject", ["", "x" * 256, "änna", "anna\n", 7])
-    def test_with_a_subject_that_is_none(
-        self, client: FlaskClient, provider: Company, cast: Cast, subject: Any
-    ) -> None:
-        assert sign_in(client, provider, cast.acme, sub=subject).status_code == 403
-        assert events(cast.acme) == []
+    def test_with_a_subject_that_is_none(self, anna: Anna, subject: Any) -> None:
+        assert anna.signs_in(sub=subject).status_code == 403
+        assert events(anna.agent) == []
 
-    def test_cannot_fill_the_audit_trail(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+    def test_cannot_fill_the_audit_trail(self, anna: Anna) -> None:
         for _ in range(FAILURES_A_MINUTE + 3):
-            assert sign_in(client, provider, cast.acme, roles=None, sub="mallory").status_code == 403
-        assert len(events(cast.acme)) == FAILURES_A_MINUTE
+            assert anna.signs_in(roles=None, sub="mallory").status_code == 403
+        assert len(events(anna.agent)) == FAILURES_A_MINUTE
 
 
 def unsigned(provider: Company, claims: dict[str, Any]) -> str:
@@ -220,16 +249,12 @@ class TestIdTokens:
         ],
         ids=str,
     )
-    def test_with_a_wrong_claim(
-        self, client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture, claims: Any
-    ) -> None:
-        refused(sign_in(client, provider, cast.acme, **claims), 403, REFUSED)
-        [(message, reason)] = log(caplog)
-        assert message == "sign-in of a person refused"
+    def test_with_a_wrong_claim(self, anna: Anna, claims: Any) -> None:
+        anna.is_refused(**claims)
+        [(_, reason)] = log(anna.caplog)
         # azp is what is wrong with an audience of several.
-        names = "|".join(claims)
-        assert any(f" {name}" in reason for name in names.split("|")), reason
-        assert events(cast.acme) == []
+        assert any(f" {name}" in reason for name in claims), reason
+        assert events(anna.agent) == []
 
     @pytest.mark.parametrize(
         "make",
@@ -244,143 +269,119 @@ class TestIdTokens:
             rubbish,
         ],
     )
-    def test_with_a_wrong_signature(
-        self,
-        client: FlaskClient,
-        provider: Company,
-        cast: Cast,
-        caplog: pytest.LogCaptureFixture,
-        make: Callable[[Company, dict[str, Any]], str | None],
-    ) -> None:
-        provider.id_token = lambda claims: make(provider, claims)
-        refused(sign_in(client, provider, cast.acme), 403, REFUSED)
-        assert [message for message, _ in log(caplog)] == ["sign-in of a person refused"]
+    def test_with_a_wrong_signature(self, anna: Anna, make: Callable[[Company, dict[str, Any]], str | None]) -> None:
+        anna.provider.id_token = lambda claims: make(anna.provider, claims)
+        anna.is_refused()
         # The same person, by a token that is right.
-        provider.id_token = provider.signed
-        assert sign_in(client, provider, cast.acme).status_code == 200
+        anna.provider.id_token = anna.provider.signed
+        assert anna.signs_in().status_code == 200
 
-    def test_a_clock_may_differ_by_a_minute(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        late = {"iat": SECONDS + oidc_client.CLOCK_DIFFERENCE}
-        assert sign_in(client, provider, cast.acme, **late).status_code == 200
-
-    def test_a_hash_of_the_access_token_is_checked(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        half = hashlib.sha256(b"theirs").digest()[:16]
-        at_hash = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
-        assert sign_in(client, provider, cast.acme, at_hash=at_hash).status_code == 200
+    def test_a_clock_may_differ_by_a_minute_and_a_hash_of_the_access_token_is_checked(self, anna: Anna) -> None:
+        right = {"iat": SECONDS + oidc_client.CLOCK_DIFFERENCE, "at_hash": half_of(hashlib.sha256(b"theirs"))}
+        assert anna.signs_in(**right).status_code == 200
 
     @pytest.mark.parametrize("alg", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"])
-    def test_algorithms_of_an_rsa_key(self, client: FlaskClient, provider: Company, cast: Cast, alg: str) -> None:
+    def test_algorithms_of_an_rsa_key(self, anna: Anna, alg: str) -> None:
+        provider = anna.provider
         provider.id_token = lambda claims: jwt.encode(claims, provider.key, algorithm=alg, headers={"kid": "one"})
         provider.alg = alg
-        assert sign_in(client, provider, cast.acme).status_code == 200
+        assert anna.signs_in().status_code == 200
         # A key is for one algorithm.
         other = "PS256" if alg != "PS256" else "RS256"
         provider.id_token = lambda claims: jwt.encode(claims, provider.key, algorithm=other, headers={"kid": "one"})
-        refused(sign_in(client, provider, cast.acme), 403, REFUSED)
+        anna.is_refused()
 
     @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
-    def test_algorithms_of_an_edwards_key(self, client: FlaskClient, provider: Company, cast: Cast, alg: str) -> None:
+    def test_algorithms_of_an_edwards_key(self, anna: Anna, alg: str) -> None:
         key = ed25519.Ed25519PrivateKey.generate()
         jwk = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "one"}
-        provider.replies["/keys"] = lambda: (200, {}, json.dumps({"keys": [jwk]}).encode())
-        provider.id_token = lambda claims: jwt.encode(claims, key, algorithm=alg, headers={"kid": "one"})
-        half = hashlib.sha512(b"theirs").digest()[:32]
-        at_hash = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
-        assert sign_in(client, provider, cast.acme, at_hash=at_hash).status_code == 200
-        refused(sign_in(client, provider, cast.acme, at_hash=at_hash[::-1]), 403, REFUSED)
+        anna.provider.replies["/keys"] = lambda: (200, {}, json.dumps({"keys": [jwk]}).encode())
+        anna.provider.id_token = lambda claims: jwt.encode(claims, key, algorithm=alg, headers={"kid": "one"})
+        at_hash = half_of(hashlib.sha512(b"theirs"))
+        assert anna.signs_in(at_hash=at_hash).status_code == 200
+        anna.is_refused(at_hash=at_hash[::-1])
 
-    def test_an_access_token_that_is_no_text(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+    def test_an_access_token_that_is_no_text(self, anna: Anna) -> None:
         """As a JSON string can be. Nothing needs it if the ID token says all."""
-        path = provider.authorize(begin(client))
-        now = int(NOON.timestamp())
-        claims = {"iss": provider.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **provider.claims}
-        claims |= {"nonce": next(iter(provider.codes.values()))["nonce"], "organization": cast.acme.organization_id}
+        provider, path = anna.provider, anna.comes_back()
+        claims = {"iss": provider.issuer, "aud": CLIENT_ID, "iat": SECONDS, "exp": SECONDS + 300, **provider.claims}
+        claims |= {"nonce": next(iter(provider.codes.values()))["nonce"], "organization": anna.agent.organization_id}
         token = {"access_token": "\ud800", "token_type": "Bearer", "id_token": provider.signed(claims)}
         provider.replies["/token"] = lambda: (200, {}, json.dumps(token).encode())
-        assert client.get(path).status_code == 200
+        assert anna.client.get(path).status_code == 200
 
-    def test_a_new_key_of_the_provider_is_found(
-        self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_new_key_of_the_provider_is_found(self, anna: Anna, monkeypatch: pytest.MonkeyPatch) -> None:
         """As for any issuer, an unknown key is looked for at most once a minute."""
         monkeypatch.setattr(issuer_keys, "PAUSE", 0.0)
-        assert sign_in(client, provider, cast.acme).status_code == 200
-        provider.kid = "rotated"
-        assert sign_in(client, provider, cast.acme).status_code == 200
-        assert provider.requests.count("/keys") == 2
-        assert provider.requests.count("/.well-known/openid-configuration") == 2
+        assert anna.signs_in().status_code == 200
+        anna.provider.kid = "rotated"
+        assert anna.signs_in().status_code == 200
+        assert anna.provider.requests.count("/keys") == 2
+        assert anna.provider.requests.count("/.well-known/openid-configuration") == 2
+
+
+def half_of(digest: Any) -> str:
+    """The left half of a digest, as at_hash has it."""
+    digested = digest.digest()
+    return base64.urlsafe_b64encode(digested[: len(digested) // 2]).rstrip(b"=").decode()
 
 
 class TestTheCallback:
     """What arrives there, and from whom."""
 
-    def test_a_response_is_taken_once(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        provider.claims["organization"] = cast.acme.organization_id
-        path = provider.authorize(begin(client))
-        assert client.get(path).status_code == 200
-        refused(client.get(path), 400, EXPIRED)
-        assert provider.requests.count("/token") == 1
+    def test_a_response_is_taken_once(self, anna: Anna) -> None:
+        anna.provider.claims["organization"] = anna.agent.organization_id
+        path = anna.comes_back()
+        assert anna.client.get(path).status_code == 200
+        refused(anna.client.get(path), 400, EXPIRED)
+        assert anna.provider.requests.count("/token") == 1
 
     @pytest.mark.parametrize("query", ["", "?state=unknown&code=x", "?code=x", "?state=%00&code=%ff", "?state=&code="])
-    def test_a_response_that_nobody_asked_for(self, client: FlaskClient, provider: Company, query: str) -> None:
-        begin(client)
-        refused(client.get(f"{PATH}/callback{query}"), 400, EXPIRED)
-        assert "/token" not in provider.requests
+    def test_a_response_that_nobody_asked_for(self, anna: Anna, query: str) -> None:
+        begin(anna.client)
+        refused(anna.client.get(f"{PATH}/callback{query}"), 400, EXPIRED)
+        assert "/token" not in anna.provider.requests
 
-    def test_in_another_browser(self, client: FlaskClient, provider: Company, shared_app: Flask) -> None:
-        path = provider.authorize(begin(client))
-        refused(shared_app.test_client().get(path), 400, EXPIRED)
-
-    def test_too_late(
-        self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
+    def test_in_another_browser_or_too_late(
+        self, anna: Anna, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = provider.authorize(begin(client))
+        path = anna.comes_back()
+        refused(shared_app.test_client().get(path), 400, EXPIRED)
         monkeypatch.setattr(shared_app, "permanent_session_lifetime", timedelta(seconds=-1))
-        refused(client.get(path), 400, EXPIRED)
+        refused(anna.client.get(path), 400, EXPIRED)
 
-    def test_of_another_issuer(self, client: FlaskClient, provider: Company, caplog: pytest.LogCaptureFixture) -> None:
-        path = provider.authorize(begin(client)).partition("&iss=")[0]
-        refused(client.get(f"{path}&iss=https://elsewhere.example"), 403, REFUSED)
-        assert log(caplog) == [("sign-in of a person refused", "the response is of another issuer")]
+    def test_of_another_issuer(self, anna: Anna) -> None:
+        path = anna.comes_back().partition("&iss=")[0]
+        refused(anna.client.get(f"{path}&iss=https://elsewhere.example"), 403, REFUSED)
+        assert log(anna.caplog) == [("sign-in of a person refused", "the response is of another issuer")]
 
     @pytest.mark.parametrize(
         ("error", "reason"),
         [
             ("access_denied", "access_denied"),
-            ("login_required", "login_required"),
             ("<script>alert(1)</script>", "unreadable error"),
             ("", "unreadable error"),
         ],
     )
-    def test_an_error_of_the_provider(
-        self, client: FlaskClient, caplog: pytest.LogCaptureFixture, error: str, reason: str
-    ) -> None:
-        response = client.get(f"{PATH}/callback", query_string={"error": error, "error_description": "<b>x"})
+    def test_an_error_of_the_provider(self, anna: Anna, error: str, reason: str) -> None:
+        response = anna.client.get(f"{PATH}/callback", query_string={"error": error, "error_description": "<b>x"})
         refused(response, 403, REFUSED)
         assert "<script>alert" not in response.text
-        assert log(caplog) == [("sign-in of a person refused", reason)]
+        assert log(anna.caplog) == [("sign-in of a person refused", reason)]
 
-    def test_a_code_that_the_provider_refuses(
-        self, client: FlaskClient, provider: Company, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        path = provider.authorize(begin(client))
-        provider.codes.clear()
-        refused(client.get(path), 403, REFUSED)
-        assert log(caplog) == [("sign-in of a person refused", "invalid_grant")]
+    def test_a_code_that_the_provider_refuses(self, anna: Anna) -> None:
+        path = anna.comes_back()
+        anna.provider.codes.clear()
+        refused(anna.client.get(path), 403, REFUSED)
+        assert log(anna.caplog) == [("sign-in of a person refused", "invalid_grant")]
 
-    def test_a_secret_that_the_provider_refuses(
-        self, shared_database: str, provider: Company, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        settings = settings_for(shared_database, oidc=provider.settings(client_secret="hush-hush"))
-        app = create_app(settings, clock=Clock())
-        client = app.test_client()
-        refused(client.get(provider.authorize(begin(client))), 403, REFUSED)
-        assert log(caplog) == [("sign-in of a person refused", "invalid_client")]
-        app.extensions["agentidp"].close()
+    def test_a_secret_that_the_provider_refuses(self, anna: Anna, wire: Wire) -> None:
+        anna.client = wire(oidc=anna.provider.settings(client_secret="hush-hush"))
+        anna.is_refused("invalid_client")
 
-    def test_a_secret_can_be_sent_in_a_header(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        provider.metadata = {"token_endpoint_auth_methods_supported": None}
-        assert sign_in(client, provider, cast.acme).status_code == 200
+    def test_a_secret_can_be_sent_in_a_header(self, anna: Anna) -> None:
+        anna.provider.metadata = {"token_endpoint_auth_methods_supported": None}
+        assert anna.signs_in().status_code == 200
 
 
 def text(body: str, status: int = 200, **headers: str) -> Callable[[], Any]:
@@ -391,38 +392,23 @@ def text(body: str, status: int = 200, **headers: str) -> Callable[[], Any]:
 class TestAProviderInTrouble:
     """It is down, slow, or says what nobody expects."""
 
-    def unreachable(self, shared_database: str, provider: Company) -> Flask:
-        settings = provider.settings(issuer=f"http://127.0.0.1:{free_port()}")
-        return create_app(settings_for(shared_database, oidc=settings), clock=Clock())
-
-    def test_agents_sign_in_while_it_is_down(
-        self,
-        shared_database: str,
-        provider: Company,
-        cast: Cast,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        app = self.unreachable(shared_database, provider)
-        client = app.test_client()
+    def test_agents_sign_in_while_it_is_down(self, anna: Anna, wire: Wire) -> None:
+        client = wire(oidc=anna.provider.settings(issuer=f"http://127.0.0.1:{free_port()}"))
         response = client.get(PATH)
         refused(response, 503, UNAVAILABLE)
         assert response.headers["Retry-After"] == str(int(PAUSE_WITHOUT_KEYS))
-        assert log(caplog) == [("keys of an issuer not fetched", "no connection: Connection refused")]
         # Nobody waits for it again for a while.
         refused(client.get(PATH), 503, UNAVAILABLE)
-        assert len(log(caplog)) == 1
-        assert sign_in_as_agent(client, cast.acme).status_code == 303
+        assert log(anna.caplog) == [("keys of an issuer not fetched", "no connection: Connection refused")]
+        assert sign_in_as_agent(client, anna.agent).status_code == 303
         assert client.get("/dashboard").status_code == 200
-        app.extensions["agentidp"].close()
 
-    def test_it_is_tried_again(
-        self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_is_tried_again(self, anna: Anna, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(issuer_keys, "PAUSE_WITHOUT_KEYS", 0.0)
-        provider.replies["/.well-known/openid-configuration"] = text("", 500)
-        refused(client.get(PATH), 503, UNAVAILABLE)
-        provider.reset()
-        assert sign_in(client, provider, cast.acme).status_code == 200
+        anna.provider.replies["/.well-known/openid-configuration"] = text("", 500)
+        refused(anna.client.get(PATH), 503, UNAVAILABLE)
+        anna.provider.reset()
+        assert anna.signs_in().status_code == 200
 
     @pytest.mark.parametrize(
         ("metadata", "reason"),
@@ -432,32 +418,19 @@ class TestAProviderInTrouble:
             ({"jwks_uri": None}, "the metadata has no jwks_uri"),
             ({"jwks_uri": "https://192.0.2.1/keys"}, "the address is not public"),
             ({"jwks_uri": "http://192.0.2.1/keys"}, "the address is not an https URL"),
-            ({"authorization_endpoint": None}, "authorization_endpoint of the metadata is not an https URL"),
-            (
-                {"authorization_endpoint": "javascript:alert(1)"},
-                "authorization_endpoint of the metadata is not an https URL",
-            ),
-            (
-                {"authorization_endpoint": "http://sso.example/authorize"},
-                "authorization_endpoint of the metadata is not an https URL",
-            ),
+            ({"authorization_endpoint": None}, NO_ENDPOINT.format("authorization")),
+            ({"authorization_endpoint": "javascript:alert(1)"}, NO_ENDPOINT.format("authorization")),
+            ({"authorization_endpoint": "http://sso.example/authorize"}, NO_ENDPOINT.format("authorization")),
+            ({"token_endpoint": None}, NO_ENDPOINT.format("token")),
+            ({"token_endpoint": ["x"]}, NO_ENDPOINT.format("token")),
         ],
         ids=str,
     )
-    def test_metadata_that_cannot_be_used(
-        self, client: FlaskClient, provider: Company, caplog: pytest.LogCaptureFixture, metadata: Any, reason: str
-    ) -> None:
-        provider.metadata = metadata
-        refused(client.get(PATH), 503, UNAVAILABLE)
-        assert [logged for _, logged in log(caplog)] == [reason]
-
-    @pytest.mark.parametrize("metadata", [{"token_endpoint": None}, {"token_endpoint": ["x"]}], ids=str)
-    def test_metadata_without_a_token_endpoint(
-        self, client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture, metadata: Any
-    ) -> None:
-        provider.metadata = metadata
-        refused(sign_in(client, provider, cast.acme), 503, UNAVAILABLE)
-        assert [logged for _, logged in log(caplog)] == ["token_endpoint of the metadata is not an https URL"]
+    def test_metadata_that_cannot_be_used(self, anna: Anna, metadata: Any, reason: str) -> None:
+        anna.provider.metadata = metadata
+        # Where to exchange a code is of interest when there is one.
+        refused(anna.signs_in() if "token_endpoint" in metadata else anna.client.get(PATH), 503, UNAVAILABLE)
+        assert [logged for _, logged in log(anna.caplog)] == [reason]
 
     @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/keys"])
     @pytest.mark.parametrize(
@@ -474,95 +447,62 @@ class TestAProviderInTrouble:
         ],
         ids=["html", "list", "text", "empty object", "404", "503", "redirect", "too large"],
     )
-    def test_a_response_that_cannot_be_used_is_a_page(
-        self,
-        client: FlaskClient,
-        provider: Company,
-        cast: Cast,
-        caplog: pytest.LogCaptureFixture,
-        path: str,
-        reply: Callable[[], Any],
-    ) -> None:
-        address = begin(client) if path == "/token" else ""
-        provider.replies[path] = reply
-        response = client.get(provider.authorize(address) if address else PATH)
+    def test_a_response_that_cannot_be_used_is_a_page(self, anna: Anna, path: str, reply: Callable[[], Any]) -> None:
+        address = begin(anna.client) if path == "/token" else ""
+        anna.provider.replies[path] = reply
+        response = anna.client.get(anna.provider.authorize(address) if address else PATH)
         assert response.status_code in (403, 503)
-        assert "/elsewhere" not in provider.requests
-        assert len(log(caplog)) == 1
-        assert client.get("/dashboard").status_code == 401
+        assert "/elsewhere" not in anna.provider.requests
+        assert len(log(anna.caplog)) == 1
+        assert anna.client.get("/dashboard").status_code == 401
 
     @pytest.mark.parametrize("path", ["/token", "/userinfo"])
     @pytest.mark.parametrize(
-        ("reply", "reason"),
+        ("reply", "status", "reason"),
         [
-            (text("<html>", 403, **{"Content-Type": "text/html"}), "status 403"),
-            (text("", 499), "status 499"),
-            (text("<html>", **{"Content-Type": "text/html"}), None),
+            (text("<html>", 403, **{"Content-Type": "text/html"}), 403, "status 403"),
+            (text("", 499), 403, "status 499"),
+            (text("<html>", **{"Content-Type": "text/html"}), 403, None),
+            (text("", 500), 503, "status 500"),
         ],
-        ids=["html 403", "499", "html"],
+        ids=["html 403", "499", "html", "500"],
     )
-    def test_a_refusal_of_one_person_does_not_pause_the_others(
-        self,
-        client: FlaskClient,
-        provider: Company,
-        cast: Cast,
-        caplog: pytest.LogCaptureFixture,
-        path: str,
-        reply: Callable[[], Any],
-        reason: str | None,
+    def test_an_error_about_one_person_does_not_pause_the_others(
+        self, anna: Anna, path: str, reply: Callable[[], Any], status: int, reason: str | None
     ) -> None:
-        provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
-        provider.replies[path] = reply
-        refused(sign_in(client, provider, cast.acme, roles=None), 403, REFUSED)
-        [(message, logged)] = log(caplog)
-        assert message == "sign-in of a person refused"
+        anna.provider.metadata = {"userinfo_endpoint": f"{anna.provider.issuer}/userinfo"}
+        anna.provider.replies[path] = reply
+        refused(anna.signs_in(roles=None), status, REFUSED if status == 403 else UNAVAILABLE)
+        [(message, logged)] = log(anna.caplog)
+        is_refusal = status == 403
+        assert message == ("sign-in of a person refused" if is_refusal else "OpenID Connect provider unreachable")
         assert reason in (None, logged)
-        provider.replies.clear()
-        assert sign_in(client, provider, cast.acme).status_code == 200
+        anna.provider.replies.clear()
+        assert anna.signs_in().status_code == 200
 
-    @pytest.mark.parametrize("path", ["/token", "/userinfo"])
-    def test_a_server_error_about_one_code_does_not_pause_the_others(
-        self,
-        client: FlaskClient,
-        provider: Company,
-        cast: Cast,
-        caplog: pytest.LogCaptureFixture,
-        path: str,
-    ) -> None:
-        provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
-        provider.replies[path] = text("", 500)
-        refused(sign_in(client, provider, cast.acme, roles=None), 503, UNAVAILABLE)
-        assert log(caplog) == [("OpenID Connect provider unreachable", "status 500")]
-        provider.replies.clear()
-        assert sign_in(client, provider, cast.acme).status_code == 200
+    def test_metadata_that_is_too_large(self, anna: Anna, wire: Wire) -> None:
+        for characters, status in ((MAX_BODY - 2000, 302), (MAX_BODY, 503)):
+            anna.provider.metadata = {"description": "x" * characters}
+            assert wire().get(PATH).status_code == status
 
-    def test_metadata_that_is_too_large(self, client: FlaskClient, provider: Company) -> None:
-        provider.metadata = {"description": "x" * (MAX_BODY - 2000)}
-        assert client.get(PATH).status_code == 302
-        provider.metadata = {"description": "x" * MAX_BODY}
-        fresh = create_app(client.application.extensions["agentidp"].settings, clock=Clock())
-        refused(fresh.test_client().get(PATH), 503, UNAVAILABLE)
-        fresh.extensions["agentidp"].close()
-
-    def test_a_response_that_never_ends(self, client: FlaskClient, provider: Company, shared_app: Flask) -> None:
-        shared_app.extensions[EXTENSION] = Provider(provider.settings(), timeout=0.1)
+    def test_a_response_that_never_ends(self, anna: Anna, shared_app: Flask) -> None:
+        shared_app.extensions[EXTENSION] = Provider(anna.provider.settings(), timeout=0.1)
         is_over = threading.Event()
 
         def late() -> Any:
             is_over.wait(PATIENCE)
             return 200, {}, b"{}"
 
-        provider.replies["/.well-known/openid-configuration"] = late
-        refused(client.get(PATH), 503, UNAVAILABLE)
+        anna.provider.replies["/.well-known/openid-configuration"] = late
+        refused(anna.client.get(PATH), 503, UNAVAILABLE)
         is_over.set()
 
-    def test_all_requests_of_a_sign_in_together_are_bounded(
-        self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_all_requests_of_a_sign_in_together_are_bounded(self, anna: Anna, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each response takes three seconds of five."""
+        provider = anna.provider
         provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
-        provider.claims |= {"organization": cast.acme.organization_id, "roles": None}
-        path = provider.authorize(begin(client))
+        provider.claims |= {"organization": anna.agent.organization_id, "roles": None}
+        path = anna.comes_back()
         provider.requests.clear()
         now = time.monotonic()
         monkeypatch.setattr(oidc_client, "time", SimpleNamespace(monotonic=lambda: now + len(provider.requests) * 3))
@@ -574,7 +514,7 @@ class TestAProviderInTrouble:
             return send(*args, **kwargs)
 
         monkeypatch.setattr(oidc_client, "request", recorded)
-        client.get(path)
+        anna.client.get(path)
         assert provider.requests == ["/token", "/userinfo"]
         assert timeouts == pytest.approx([oidc_client.TIMEOUT, oidc_client.TIMEOUT - 3])
 
@@ -607,19 +547,15 @@ class TestAProviderInTrouble:
         # Nobody tried again after the failure.
         assert len(provider.requests) == 1
 
-    def test_signing_out_needs_it_for_nothing(
-        self, client: FlaskClient, provider: Company, cast: Cast, shared_app: Flask
-    ) -> None:
-        assert sign_in(client, provider, cast.acme).status_code == 200
-        provider.replies["/.well-known/openid-configuration"] = text("", 500)
-        fresh = create_app(shared_app.extensions["agentidp"].settings, clock=Clock())
-        cookie = client.get_cookie("agentidp_session", path="/dashboard")
+    def test_signing_out_needs_it_for_nothing(self, anna: Anna, wire: Wire) -> None:
+        assert anna.signs_in().status_code == 200
+        anna.provider.replies["/.well-known/openid-configuration"] = text("", 500)
+        cookie = anna.client.get_cookie("agentidp_session", path="/dashboard")
         assert cookie is not None
-        client = fresh.test_client()
+        client = wire()
         client.set_cookie("agentidp_session", cookie.value, path="/dashboard")
-        response = client.post("/dashboard/sign-out", headers={"Sec-Fetch-Site": "same-origin"})
+        response = client.post("/dashboard/sign-out", headers=SAME_ORIGIN)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
-        fresh.extensions["agentidp"].close()
 
 
 class TestSomebodyWhoStopsTheOthers:
@@ -629,39 +565,34 @@ class TestSomebodyWhoStopsTheOthers:
         """The path of a response whose code the provider does not know."""
         return provider.authorize(begin(client)).replace("code=", "code=not-")
 
+    @pytest.mark.parametrize(
+        ("replies", "status", "notice"),
+        [({}, 403, REFUSED), ({"/token": text("", 502)}, 503, UNAVAILABLE)],
+        ids=["refuses the codes", "fails"],
+    )
     def test_is_refused_after_some_failures_and_nobody_else_is(
-        self, client: FlaskClient, provider: Company, cast: Cast, shared_app: Flask
+        self, anna: Anna, shared_app: Flask, replies: dict[str, Any], status: int, notice: str
     ) -> None:
+        anna.provider.replies |= replies
         for _ in range(FAILURES_A_MINUTE):
-            refused(client.get(self.bad(client, provider)), 403, REFUSED)
-        provider.requests.clear()
-        path = provider.authorize(begin(client))
-        response = client.get(path)
+            refused(anna.client.get(self.bad(anna.client, anna.provider)), status, notice)
+        anna.provider.replies.clear()
+        anna.provider.requests.clear()
+        path = anna.comes_back()
+        response = anna.client.get(path)
         refused(response, 429, "Too many failed attempts. Try again in 6 s.")
         assert response.headers["Retry-After"] == "6"
-        assert provider.requests == []
-        assert sign_in(browser(shared_app, next(ADDRESSES)), provider, cast.acme).status_code == 200
+        assert anna.provider.requests == []
+        assert anna.signs_in(browser(shared_app, next(ADDRESSES))).status_code == 200
         # The refused response was not consumed, and is accepted when it is admitted.
         shared_app.extensions["agentidp"].clock.advance(seconds=6)
-        assert client.get(path).status_code == 200
+        assert anna.client.get(path).status_code == 200
 
-    def test_failures_that_ask_the_provider_for_nothing_are_not_counted(
-        self, client: FlaskClient, provider: Company, cast: Cast
-    ) -> None:
+    def test_failures_that_ask_the_provider_for_nothing_are_not_counted(self, anna: Anna) -> None:
         for _ in range(FAILURES_A_MINUTE + 1):
-            refused(client.get(f"{PATH}/callback?state=unknown&code=x"), 400, EXPIRED)
-            refused(client.get(f"{PATH}/callback?error=access_denied"), 403, REFUSED)
-        assert sign_in(client, provider, cast.acme).status_code == 200
-
-    def test_the_provider_s_own_errors_are_counted(
-        self, client: FlaskClient, provider: Company, cast: Cast, shared_app: Flask
-    ) -> None:
-        provider.replies["/token"] = text("", 502)
-        for _ in range(FAILURES_A_MINUTE):
-            refused(client.get(self.bad(client, provider)), 503, UNAVAILABLE)
-        refused(client.get(self.bad(client, provider)), 429, "Too many failed attempts. Try again in 6 s.")
-        provider.replies.clear()
-        assert sign_in(browser(shared_app, next(ADDRESSES)), provider, cast.acme).status_code == 200
+            refused(anna.client.get(f"{PATH}/callback?state=unknown&code=x"), 400, EXPIRED)
+            refused(anna.client.get(f"{PATH}/callback?error=access_denied"), 403, REFUSED)
+        assert anna.signs_in().status_code == 200
 
     def test_is_refused_at_all_addresses_of_a_site_after_more_failures(
         self, provider: Company, cast: Cast, shared_app: Flask
