@@ -103,9 +103,13 @@ ON_EVERY_POSTGRES = pytest.mark.parametrize(
 """Run a test once on each PostgreSQL installation: plans depend on the version."""
 
 
+EVERYWHERE = os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"
+"""Whether each test that gets a database gets one on the cluster."""
+
 ON_CITUS_TOO = pytest.mark.parametrize(
     "postgres_url",
-    [Installation.DEFAULT, pytest.param(Installation.CITUS, marks=pytest.mark.citus)],
+    # Everywhere, the default is the cluster already.
+    [Installation.DEFAULT, *([] if EVERYWHERE else [pytest.param(Installation.CITUS, marks=pytest.mark.citus)])],
     ids=name_of_installation,
     indirect=True,
     scope="session",
@@ -174,7 +178,7 @@ def postgres_url(start_postgres: Callable[[Installation | Path], str], request: 
     """
     asked = getattr(request, "param", Installation.DEFAULT)
     is_default = asked is Installation.DEFAULT
-    if asked is Installation.CITUS or (is_default and os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"):
+    if asked is Installation.CITUS or (is_default and EVERYWHERE):
         running: citus.Cluster = request.getfixturevalue("cluster")
         return running.coordinator.url("postgres")
     if not is_default:
@@ -404,9 +408,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that ``make test`` leaves out and whose room, or whose fixture, says so. On Citus, those that
     cannot apply there must fail: one that passes makes the run fail, so that no mark outlives its reason.
     """
-    on_citus = os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"
     for item in items:
-        if on_citus and (mark := item.get_closest_marker("not_on_citus")):
+        if EVERYWHERE and (mark := item.get_closest_marker("not_on_citus")):
             item.add_marker(pytest.mark.xfail(reason=mark.args[0], **{"strict": True} | mark.kwargs))
         room = item.path.relative_to(ROOT / "tests").parts[0]
         if room in ROOMS_WITH_A_MARKER:
