@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,7 +15,7 @@ from agentidp.findings.identity import MAX_MISSES
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.browser.test_accessibility import looked_at
-from tests.factories import NOON, a_finding, count_usage, make_agent, make_finding, make_organization
+from tests.factories import NOON, Agent, a_finding, count_usage, make_agent, make_finding, make_organization
 
 FIRST = ".finding >> nth=0"
 """The row of the most urgent finding."""
@@ -83,38 +85,35 @@ def test_an_update_of_the_page_keeps_what_is_being_entered(signed_in: Page, stag
     expect(card.get_by_label("Note")).to_have_value("on it")
 
 
-@pytest.mark.parametrize("is_open", [True, False])
-def test_an_opened_form_still_belongs_to_its_finding_when_a_more_urgent_one_appears(
-    open_page: Open, stage: Stage, is_open: bool
-) -> None:
+@dataclass
+class OnCall:
+    """An organization of its own and the overview as one of its agents sees it, with a finding about that agent."""
+
+    stage: Stage
+    page: Page
+    agents: list[Agent]
+    read: UUID
+
+    def find(self, agent: Agent, minute: int, severity: Severity = Severity.warning) -> UUID:
+        """Store a finding about another agent *minute* minutes later, in place of the one that was read."""
+        self.stage.clock.set(NOON + timedelta(minutes=minute))
+        found = a_finding(NOON, agent_id=agent.agent_id, severity=severity)
+        return make_finding(self.stage.services, agent.organization_id, found)
+
+    def update(self) -> None:
+        """Let the page update itself."""
+        self.page.clock.fast_forward(61_000)
+
+    @property
+    def card(self) -> Locator:
+        """Of the finding that was read."""
+        return self.page.locator(f"#finding-{self.read}")
+
+
+@pytest.fixture
+def on_call(open_page: Open, stage: Stage) -> OnCall:
+    """Three agents have usage."""
     organization_id = make_organization(stage.services, "On call")
-    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second")]
-    for agent in agents:
-        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
-    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
-    page = open_page()
-    page.clock.install()
-    let_in(page, stage, agents[0])
-    page.goto("/dashboard?days=7")
-    if is_open:
-        open_form(page.locator(FIRST))
-    stage.clock.set(NOON + timedelta(minutes=1))
-    urgent = a_finding(NOON, agent_id=agents[1].agent_id, severity=Severity.critical)
-    unread = make_finding(stage.services, organization_id, urgent)
-    page.clock.fast_forward(61_000)
-    expect(page.locator("#as-of")).to_contain_text("12:01")
-    # While the form is open, nothing moves below the pointer.
-    expect(page.locator(FIRST)).to_have_id(f"row-{read if is_open else unread}")
-    expect(page.get_by_role("status")).to_have_count(int(is_open))
-    if is_open:
-        page.get_by_role("button", name="Acknowledge", exact=True).click()
-        expect(page.locator(f"#finding-{read}")).to_contain_text("Acknowledged by first")
-        expect(page.locator(FIRST)).to_have_id(f"row-{unread}")
-        expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")
-
-
-def test_a_form_that_is_left_open_does_not_hide_new_findings(open_page: Open, stage: Stage) -> None:
-    organization_id = make_organization(stage.services, "Left open")
     agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second", "third")]
     for agent in agents:
         count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
@@ -123,13 +122,36 @@ def test_a_form_that_is_left_open_does_not_hide_new_findings(open_page: Open, st
     page.clock.install()
     let_in(page, stage, agents[0])
     page.goto("/dashboard?days=7")
+    return OnCall(stage, page, agents, read)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_an_opened_form_still_belongs_to_its_finding_when_a_more_urgent_one_appears(
+    on_call: OnCall, is_open: bool
+) -> None:
+    page = on_call.page
+    if is_open:
+        open_form(page.locator(FIRST))
+    unread = on_call.find(on_call.agents[1], 1, Severity.critical)
+    on_call.update()
+    expect(page.locator("#as-of")).to_contain_text("12:01")
+    # While the form is open, nothing moves below the pointer.
+    expect(page.locator(FIRST)).to_have_id(f"row-{on_call.read if is_open else unread}")
+    expect(page.get_by_role("status")).to_have_count(int(is_open))
+    if is_open:
+        page.get_by_role("button", name="Acknowledge", exact=True).click()
+        expect(on_call.card).to_contain_text("Acknowledged by first")
+        expect(page.locator(FIRST)).to_have_id(f"row-{unread}")
+        expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")
+
+
+def test_a_form_that_is_left_open_does_not_hide_new_findings(on_call: OnCall) -> None:
+    page = on_call.page
     open_form(page.locator(FIRST))
     page.get_by_label("Note").fill("on it")
-    for minute, agent in enumerate(agents[1:], 1):
-        stage.clock.set(NOON + timedelta(minutes=minute))
-        urgent = a_finding(NOON, agent_id=agent.agent_id, severity=Severity.critical)
-        unread = make_finding(stage.services, organization_id, urgent)
-        page.clock.fast_forward(61_000)
+    for minute, agent in enumerate(on_call.agents[1:], 1):
+        unread = on_call.find(agent, minute, Severity.critical)
+        on_call.update()
         expect(page.locator("#as-of")).to_contain_text(f"12:0{minute}")
     news = page.get_by_role("status")
     expect(news).to_contain_text("2 findings are new or changed.")
@@ -140,69 +162,49 @@ def test_a_form_that_is_left_open_does_not_hide_new_findings(open_page: Open, st
     expect(page.locator(f"{FIRST} >> summary >> nth=0")).to_be_focused()
     expect(news).to_have_count(0)
     # The form is still that of its finding, and keeps what was entered.
-    card = page.locator(f"#finding-{read}")
-    expect(card.get_by_label("Note")).to_have_value("on it")
-    card.get_by_role("button", name="Acknowledge", exact=True).click()
-    expect(card).to_contain_text("Acknowledged by first")
+    expect(on_call.card.get_by_label("Note")).to_have_value("on it")
+    on_call.card.get_by_role("button", name="Acknowledge", exact=True).click()
+    expect(on_call.card).to_contain_text("Acknowledged by first")
     expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
-def test_a_note_is_kept_if_its_finding_ends_meanwhile(open_page: Open, stage: Stage, is_listed: bool) -> None:
-    organization_id = make_organization(stage.services, "Ends meanwhile")
-    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second")]
-    for agent in agents:
-        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
-    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
-    page = open_page()
-    page.clock.install()
-    let_in(page, stage, agents[0])
-    page.goto("/dashboard?days=7")
+def test_a_note_is_kept_if_its_finding_ends_meanwhile(on_call: OnCall, is_listed: bool) -> None:
+    page = on_call.page
     open_form(page.locator(FIRST))
     page.get_by_label("Note").fill("rotated its secret")
     for minute in range(1, MAX_MISSES + 1):
-        stage.clock.set(NOON + timedelta(minutes=minute))
-        make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[1].agent_id))
+        on_call.find(on_call.agents[1], minute)
     if not is_listed:
-        with psycopg.connect(str(stage.services.settings.database_url), autocommit=True) as connection:
+        with psycopg.connect(str(on_call.stage.services.settings.database_url), autocommit=True) as connection:
+            organization_id = on_call.agents[0].organization_id
             connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
             ended = connection.execute(
-                "update findings set ended_at = %s where finding_id = %s", [NOON - timedelta(days=30), read]
+                "update findings set ended_at = %s where finding_id = %s", [NOON - timedelta(days=30), on_call.read]
             )
             assert ended.rowcount == 1
-    page.clock.fast_forward(61_000)
+    on_call.update()
     page.get_by_role("status").get_by_role("button", name="Show").click()
     expect(page.get_by_text("1 ongoing")).to_be_visible()
-    card = page.locator(f"#finding-{read}")
-    expect(card.get_by_label("Note")).to_be_visible()
-    expect(card.get_by_label("Note")).to_have_value("rotated its secret")
+    expect(on_call.card.get_by_label("Note")).to_be_visible()
+    expect(on_call.card.get_by_label("Note")).to_have_value("rotated its secret")
     # A further update of the page does not take it away.
-    page.clock.fast_forward(61_000)
-    expect(card.get_by_label("Note")).to_have_value("rotated its secret")
-    card.get_by_role("button", name="Acknowledge", exact=True).click()
+    on_call.update()
+    expect(on_call.card.get_by_label("Note")).to_have_value("rotated its secret")
+    on_call.card.get_by_role("button", name="Acknowledge", exact=True).click()
     page.wait_for_url("**#finding-*")
-    page.goto(f"/dashboard/findings/{read}")
+    page.goto(f"/dashboard/findings/{on_call.read}")
     expect(page.get_by_role("table")).to_contain_text("rotated its secret")
 
 
-def test_a_note_is_kept_in_a_form_that_was_closed_again(open_page: Open, stage: Stage) -> None:
-    organization_id = make_organization(stage.services, "Closed again")
-    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second")]
-    for agent in agents:
-        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
-    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
-    page = open_page()
-    page.clock.install()
-    let_in(page, stage, agents[0])
-    page.goto("/dashboard?days=7")
+def test_a_note_is_kept_in_a_form_that_was_closed_again(on_call: OnCall) -> None:
+    page = on_call.page
     open_form(page.locator(FIRST))
     page.get_by_label("Note").fill("on it")
     open_form(page.locator(FIRST))
-    stage.clock.set(NOON + timedelta(minutes=1))
-    make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[1].agent_id))
-    page.clock.fast_forward(61_000)
+    on_call.find(on_call.agents[1], 1)
+    on_call.update()
     page.get_by_role("status").get_by_role("button", name="Show").click()
     expect(page.locator(".finding")).to_have_count(2)
-    card = page.locator(f"#finding-{read}")
-    open_form(card)
-    expect(card.get_by_label("Note")).to_have_value("on it")
+    open_form(on_call.card)
+    expect(on_call.card.get_by_label("Note")).to_have_value("on it")

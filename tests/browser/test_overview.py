@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,8 +11,6 @@ from agentidp.demo import ROTATED
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import NOON, count_usage, fail_target, make_agent, make_alert_target, make_organization
-
-AGENTS = "table.agents tbody th"
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
@@ -67,19 +64,6 @@ def test_the_headline_is_seen_without_scrolling_also_if_alert_targets_fail(
     assert overflow(page) == []
 
 
-def test_a_critical_finding_of_this_week_comes_first_and_the_others_that_ended_are_folded_away(page: Page) -> None:
-    page.goto("/dashboard")
-    first = page.locator(".finding > summary").first
-    for part in ("critical", "Rejections", ROTATED.name, "ended Sun 12 Apr"):
-        expect(first).to_contain_text(part)
-    shown = page.locator("#findings > ol > li > .finding")
-    ended = page.locator("#ended .finding")
-    assert shown.count() + ended.count() == page.locator(".finding").count()
-    expect(ended.first).to_be_hidden()
-    page.get_by_text("1 more ended").click()
-    expect(ended.first).to_be_visible()
-
-
 def test_a_row_opens_to_the_cause_and_the_next_step_which_leads_to_where_it_begins(page: Page) -> None:
     page.goto("/dashboard")
     row = page.locator(".finding", has_text=ROTATED.name).first
@@ -104,85 +88,6 @@ def test_a_mark_opens_its_finding_also_one_that_has_ended(page: Page, chart: str
         expect(page).to_have_url(re.compile(f"{target}$"))
         expect(page.locator(target)).to_be_in_viewport()
         expect(page.locator(f"{target} .next")).to_be_visible()
-
-
-def test_the_incident_stands_out_of_the_chart_that_it_is_about_and_beside_its_agent(page: Page) -> None:
-    page.goto("/dashboard")
-    # The line above the chart is the axis; the bar of the incident ends near it, and those beside it stay low.
-    heights = page.locator("#rejected .bars").first.evaluate(
-        "bars => [...bars.getAttribute('d').matchAll(/v-([0-9.]+)/g)].map(found => Number(found[1]))"
-    )
-    assert sorted(heights)[-1] > 90
-    assert sorted(heights)[-2] < 5
-    expect(page.locator("#rejected a.flag.critical")).to_have_count(1)
-    expect(page.locator("#trend a.flag.critical")).to_have_count(0)
-    expect(page.locator("#headline dd.warning", has_text="450")).to_have_count(1)
-    page.goto(f"/dashboard/agents?search={ROTATED.name}")
-    expect(page.locator(AGENTS)).to_contain_text("rejections, ended")
-
-
-def test_the_page_of_a_month_begins_with_the_findings_of_the_month(page: Page) -> None:
-    page.goto("/dashboard?month=2026-03")
-    rows = page.locator("#findings > ol .finding > summary")
-    assert "Zero day" in " ".join(rows.all_inner_texts())
-    expect(page.get_by_text(ROTATED.name)).to_have_count(0)
-    expect(page.locator("#findings")).to_contain_text("ongoing now")
-
-
-def test_one_period_is_that_of_all_parts(page: Page) -> None:
-    page.goto("/dashboard")
-    page.get_by_role("link", name="7 days").click()
-    expect(page.locator("#headline")).to_contain_text("Tokens in 7 days")
-    expect(page.locator("#trend svg a:not(.flag)")).to_have_count(7)
-    expect(page.locator("#rejected .total")).to_contain_text("in 7 days")
-    expect(page.locator("#activity caption")).to_contain_text("Requests of these 7 days")
-    expect(page.locator("#agents .total")).to_contain_text("in 7 days")
-    page.get_by_role("link", name="price-watcher").last.click()
-    expect(page.locator("#trend svg a:not(.flag)")).to_have_count(7)
-
-
-def test_the_day_that_is_not_over_has_a_bar_of_its_own(page: Page) -> None:
-    page.goto("/dashboard")
-    running = page.locator("#trend .bars.today")
-    expect(running).to_be_visible()
-    others = page.locator("#trend .bars:not(.today)")
-    assert running.evaluate("bar => getComputedStyle(bar).fillOpacity") < others.evaluate(
-        "bar => getComputedStyle(bar).fillOpacity"
-    )
-    expect(page.locator("#trend .legend")).to_contain_text("not over yet")
-
-
-def test_agents_are_searched_filtered_and_sorted(page: Page) -> None:
-    page.goto("/dashboard/agents")
-    page.get_by_label("Name, description, owner or ID").fill("price")
-    page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.locator(AGENTS)).to_have_count(1)
-    page.get_by_label("Name, description, owner or ID").fill("")
-    page.get_by_label("Status").select_option("suspended")
-    page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.locator(AGENTS)).to_have_text([re.compile("social-poster")])
-    page.get_by_label("Status").select_option("all")
-    page.get_by_label("Unusual only").check()
-    page.get_by_role("button", name="Show", exact=True).click()
-    page.get_by_role("columnheader", name="Agent").get_by_role("link").click()
-    found = page.locator(f"{AGENTS} a:not(.badge)").all_inner_texts()
-    assert "price-watcher" in found
-    assert found == sorted(found)
-    for name in page.locator(AGENTS).all():
-        expect(name.locator("a.badge").first).to_be_visible()
-
-
-@pytest.mark.parametrize("path", ["/dashboard?days=7", "/dashboard/agents", "/dashboard/days/2026-04-14"])
-def test_the_numbers_of_each_part_are_downloaded_as_csv(page: Page, tmp_path: Path, path: str) -> None:
-    page.goto(path)
-    links = page.get_by_role("link", name="CSV").all()
-    assert links
-    for link in links:
-        with page.expect_download() as download:
-            link.click()
-        text = Path(download.value.path()).read_text(encoding="utf-8")
-        assert len(text.splitlines()) > 1
-        assert download.value.suggested_filename.endswith(".csv")
 
 
 def test_all_times_of_agents_fit_into_the_table_also_with_those_of_the_reader(open_page: Open, stage: Stage) -> None:

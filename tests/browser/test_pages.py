@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import date
 
 import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from agentidp.dashboard.filters import dated
-from agentidp.dashboard.overview import BUSIEST
-from agentidp.demo import RETRYING, UNCACHED
-from agentidp.findings.finding import Severity
+from agentidp.demo import RETRYING
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import NOON, count_usage, make_agent, make_organization
 
-DAYS_OF_WEEK = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
 NARROW = {"width": 360, "height": 740}
-RANGES = (7, 30, 90)
-
-
-def rows(table: Locator) -> list[list[str]]:
-    """The cells of each row of a table's body, also of a table that is folded away."""
-    found: list[list[str]] = table.locator("tbody").evaluate(
-        "body => [...body.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))"
-    )
-    return found
 
 
 def titles(chart: Locator) -> list[str]:
@@ -44,105 +30,6 @@ def as_day(text: str) -> str:
 def count(text: str) -> int:
     """``1,234`` -> 1234."""
     return int(text.replace(",", ""))
-
-
-def is_folded(finding: dict[str, Any]) -> bool:
-    """Whether a finding has ended and is not a critical one of this week."""
-    is_old = finding["endedAt"] and NOON - datetime.fromisoformat(finding["endedAt"]) >= timedelta(days=7)
-    return finding["state"] == "ended" and bool(is_old or finding["severity"] != "critical")
-
-
-def test_the_days_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
-    saying = re.compile(
-        r"(.+?): ([\d,]+) tokens(?: so far)?(?:, \d+ findings?)?(?:; 5 weeks earlier [\d,]+|; a week earlier [\d,]+)?"
-    )
-    for days in RANGES:
-        signed_in.goto(f"/dashboard?days={days}")
-        trend = stage.api(f"/api/v1/analytics/tokens?days={days}")["data"]
-        expected = [(as_day(item["date"]), item["count"]) for item in trend]
-        shown = [(row[0], count(row[1])) for row in rows(signed_in.locator("#numbers table"))]
-        assert shown == expected[::-1]
-        bars = [saying.fullmatch(text) for text in titles(signed_in.locator("#trend"))]
-        assert [(bar[1], count(bar[2])) for bar in bars if bar] == expected
-        total = sum(item["count"] for item in trend)
-        expect(signed_in.locator("#trend h2")).to_contain_text(f"{total:,} in {days} days")
-
-
-def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
-    for days in RANGES:
-        signed_in.goto(f"/dashboard?days={days}")
-        findings = stage.api(f"/api/v1/analytics/findings?days={days}")["data"]
-        assert findings
-        # The most severe first, and last those that are folded away.
-        findings.sort(key=lambda one: (is_folded(one), -Severity[one["severity"]]))
-        shown = signed_in.locator(".finding")
-        assert shown.locator(".what").all_text_contents() == [dated(one["summary"], NOON) for one in findings]
-        assert shown.locator(".kind").all_text_contents() == [
-            one["kind"].replace("_", " ").capitalize() for one in findings
-        ]
-        assert shown.locator(".severity").all_text_contents() == [one["severity"] for one in findings]
-        for index, one in enumerate(findings):
-            expect(shown.nth(index)).to_contain_text(dated(one["causes"], NOON))
-            expect(shown.nth(index)).to_contain_text(one["next"])
-
-
-def test_the_activity_is_that_of_the_api(signed_in: Page, stage: Stage) -> None:
-    signed_in.goto("/dashboard?days=90")
-    activity = stage.api("/api/v1/analytics/agents/activity")["data"]
-    shown = rows(signed_in.locator("table.heatmap"))
-    assert [row[0] for row in shown] == DAYS_OF_WEEK
-    assert [
-        {"dow": dow, "hour": hour, "count": count(cell)}
-        for dow, row in enumerate(shown)
-        for hour, cell in enumerate(row[1:])
-        if cell != "0"
-    ] == activity
-
-
-def test_the_agents_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
-    month = stage.api("/api/v1/analytics/agents?include=name")["data"]
-    total = sum(agent["tokenCount"] for agent in month)
-    for path, table, number in (("/dashboard", "#agents table", BUSIEST), ("/dashboard/agents", "table.agents", 24)):
-        signed_in.goto(f"{path}?month=2026-04")
-        shown = rows(signed_in.locator(table))
-        assert len(shown) == number
-        with_tokens = [row for row in shown if row[1] != "0"]
-        assert shown[: len(with_tokens)] == with_tokens
-        links = signed_in.locator(f"{table} tbody a:not(.badge)").evaluate_all(
-            "all => all.map(a => [a.textContent, a.pathname])"
-        )
-        for row, link, agent in zip(with_tokens, links, month, strict=False):
-            assert link == [agent["agentName"], f"/dashboard/agents/{agent['agentId']}"]
-            assert count(row[1]) == agent["tokenCount"]
-            share = round(100 * agent["tokenCount"] / total, 1)
-            assert row[2] == (f"{share} %" if share else "<0.1 %")
-        assert len(with_tokens) == min(number, len(month))
-        flagged = [row for row in shown if "over 80 %" in row[0]]
-        assert [row[0].split()[0] for row in flagged] == [UNCACHED.name]
-
-
-def test_the_days_of_an_agent_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
-    for days in RANGES:
-        signed_in.goto(stage.path(f"/dashboard/agents/{RETRYING.name}?days={days}"))
-        expect(signed_in.get_by_role("heading", level=1)).to_have_text(RETRYING.name)
-        trend = stage.api(stage.path(f"/api/v1/analytics/agents/{RETRYING.name}?days={days}"))["data"]
-        expected = [(as_day(day["date"]), day["tokens"], day["requests"], day["rejected"]) for day in trend]
-        shown = [(row[0], *map(count, row[1:4])) for row in rows(signed_in.locator("#numbers table"))]
-        assert shown == expected[::-1]
-        figures = signed_in.locator(".figures dd").all_inner_texts()
-        assert [count(text) for text in figures[:3]] == [sum(day[column] for day in expected) for column in (1, 2, 3)]
-
-
-def test_switches_between_7_30_and_90_days(signed_in: Page) -> None:
-    signed_in.goto("/dashboard")
-    ranges = signed_in.get_by_role("navigation", name="Days shown")
-    current = ranges.locator("[aria-current]")
-    expect(current).to_have_text("30 days")
-    for days in (7, 90, 30):
-        ranges.get_by_role("link", name=f"{days} days").click()
-        signed_in.wait_for_url(f"**/dashboard?days={days}")
-        expect(current).to_have_text(f"{days} days")
-        assert len(titles(signed_in.locator("#trend"))) == days
 
 
 @pytest.mark.parametrize("days", [7, 90])
@@ -171,23 +58,6 @@ def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
     cell.hover()
     assert cell.evaluate("cell => getComputedStyle(cell).outlineStyle") == "solid"
     assert count(cell.inner_text()) > 0
-
-
-def test_a_finding_links_to_its_agent(signed_in: Page, stage: Stage) -> None:
-    signed_in.goto("/dashboard?days=90")
-    found = stage.api("/api/v1/analytics/findings?days=90")["data"]
-    found.sort(key=lambda one: (is_folded(one), -Severity[one["severity"]]))
-    about = [one for one in found if one["agentId"]]
-    assert about
-    for one in about:
-        links = signed_in.locator(f"#row-{one['findingId']} .more a:has(bdi)")
-        # Two, if the next step leads to a part of its page.
-        led = links.evaluate_all("all => all.map(link => [link.querySelector('bdi').textContent, link.pathname])")
-        assert {tuple(link) for link in led} == {(one["agentName"], f"/dashboard/agents/{one['agentId']}")}
-    signed_in.locator(f"#row-{about[0]['findingId']} > summary").click()
-    signed_in.locator(f"#row-{about[0]['findingId']} .more a:has(bdi)").first.click()
-    signed_in.wait_for_url(f"**/dashboard/agents/{about[0]['agentId']}")
-    expect(signed_in.get_by_role("heading", level=1)).to_contain_text(about[0]["agentName"])
 
 
 def luminance(color: str) -> float:

@@ -17,7 +17,7 @@ from tests.factories import free_port
 
 ACCOUNTS = {
     "anna": {"name": "Anna Berg", "organization": ORGANIZATION_ID, "roles": ["keepers"]},
-    "ben": {"name": "Ben Crane", "organization": ORGANIZATION_ID, "roles": ["watchers"]},
+    "ben": {"name": "Ben Crane", "organization": ORGANIZATION_ID, "roles": "watchers", "userinfo": True},
 }
 
 

@@ -54,15 +54,6 @@ def test_a_token_issued_meanwhile_appears_without_a_reload(page: Page, stage: St
     assert page.evaluate("window.isTheSamePage")
 
 
-def test_goes_on_every_minute_and_says_as_of_when(page: Page, stage: Stage, reader: Agent) -> None:
-    expect(page.locator("#as-of")).to_have_text("as of 12:00 UTC")
-    for minute in (1, 2):
-        stage.clock.set(NOON.replace(minute=minute))
-        with page.expect_response("**/dashboard"):
-            page.clock.fast_forward(65_000)
-        expect(page.locator("#as-of")).to_have_text(f"as of 12:0{minute} UTC")
-
-
 def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, reader: Agent) -> None:
     page.set_viewport_size({"width": 600, "height": 500})
     page.get_by_text("Numbers by day").click()
@@ -128,16 +119,6 @@ def test_after_signing_out_elsewhere_it_shows_the_sign_in_page_and_why(page: Pag
     elsewhere.wait_for_url("**/dashboard/sign-in?signed-out")
     page.clock.fast_forward(65_000)
     expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
-    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
-    assert "Busy" not in page.content()
-
-
-def test_a_suspended_reader_sees_the_sign_in_page_and_why(
-    page: Page, stage: Stage, reader: Agent, watch: Watch
-) -> None:
-    watch.expected.append(UNAUTHORIZED)
-    stage.call("PATCH", f"/api/v1/agents/{reader.agent_id}", reader, status="suspended")
-    page.clock.fast_forward(65_000)
     expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
     assert "Busy" not in page.content()
 

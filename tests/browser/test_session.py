@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Error, Page, Route, expect
 
 from tests.browser.conftest import Open, Watch
-from tests.browser.stage import Stage, let_in, sign_in
-from tests.factories import NOON, Agent, make_agent, make_organization, wait_until
+from tests.browser.stage import Stage, sign_in
+from tests.factories import make_agent, make_organization, wait_until
 
 ELSEWHERE = "http://elsewhere.example/"
 
@@ -58,20 +57,6 @@ def test_shows_the_sign_in_page_first_and_the_organization_after_it(open_page: O
     assert page.url == f"{stage.url}/dashboard"
 
 
-def test_leads_to_the_page_that_was_asked_for_first(open_page: Open, stage: Stage) -> None:
-    page = open_page()
-    page.goto("/dashboard/agents?search=price&sort=name")
-    page.get_by_label("Client ID").fill(stage.operator.client_id)
-    page.get_by_label("Client secret").fill("not-the-secret")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("the secret is wrong")
-    page.get_by_label("Client ID").fill(stage.operator.client_id)
-    page.get_by_label("Client secret").fill(stage.operator.client_secret)
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/dashboard/agents?search=price&sort=name")
-    expect(page.get_by_role("link", name="price-watcher").first).to_be_visible()
-
-
 def test_keeps_the_session_where_no_script_and_no_other_site_gets_at_it(open_page: Open, stage: Stage) -> None:
     page = open_page()
     sign_in(page, stage.operator)
@@ -80,27 +65,6 @@ def test_keeps_the_session_where_no_script_and_no_other_site_gets_at_it(open_pag
     assert page.evaluate("document.cookie") == ""
     assert page.evaluate("localStorage.length + sessionStorage.length") == 0
     assert cookie["value"] not in page.content()
-
-
-@pytest.mark.parametrize("secret", ["not-the-secret", "' or 1=1 --", "\u202e\U0001f680"])
-def test_says_that_a_secret_is_wrong_and_shows_nothing(open_page: Open, stage: Stage, secret: str) -> None:
-    page = open_page()
-    page.goto("/dashboard/sign-in")
-    page.get_by_label("Client ID").fill(stage.operator.client_id)
-    page.get_by_label("Client secret").fill(secret)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("alert")).to_have_text("The client ID or the secret is wrong, or the agent is not active.")
-    expect_signed_out(page)
-    assert secret not in page.content()
-    assert page.context.cookies() == []
-
-
-def test_signs_in_with_a_pasted_token(open_page: Open, stage: Stage) -> None:
-    page = open_page()
-    page.goto("/dashboard/sign-in")
-    page.get_by_label("Access token").fill(stage.operator.token())
-    page.get_by_role("button", name="Sign in with the token").click()
-    expect_signed_in(page)
 
 
 def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_page: Open, stage: Stage) -> None:
@@ -117,63 +81,6 @@ def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_
     expect(thief.get_by_role("alert")).to_contain_text("This link is no longer valid")
     expect_signed_out(thief)
     assert thief.context.cookies() == []
-
-
-def test_a_bad_link_and_a_wrong_secret_leave_a_good_session_alone(open_page: Open, stage: Stage) -> None:
-    page = open_page()
-    let_in(page, stage, stage.operator)
-    page.goto("/dashboard/sign-in?token=none")
-    expect(page.get_by_role("alert")).to_contain_text("This link is no longer valid")
-    page.get_by_label("Client ID").fill(stage.operator.client_id)
-    page.get_by_label("Client secret").fill("not-the-secret")
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("the secret is wrong")
-    page.goto("/dashboard")
-    expect_signed_in(page)
-
-
-def end_by_time(stage: Stage, agent: Agent) -> None:
-    stage.clock.set(NOON + timedelta(minutes=10))
-
-
-def end_by_suspension(stage: Stage, agent: Agent) -> None:
-    stage.call("PATCH", f"/api/v1/agents/{agent.agent_id}", agent, status="suspended")
-
-
-def end_by_deletion(stage: Stage, agent: Agent) -> None:
-    stage.call("DELETE", f"/api/v1/agents/{agent.agent_id}", agent)
-
-
-@pytest.mark.parametrize("end", [end_by_time, end_by_suspension, end_by_deletion])
-def test_a_session_ends(open_page: Open, stage: Stage, end: Callable[[Stage, Agent], None]) -> None:
-    agent = make_agent(stage.services, make_organization(stage.services, "Short-lived"))
-    page = open_page()
-    page.goto("/dashboard/sign-in")
-    page.get_by_label("Access token").fill(agent.token(ttl=120))
-    page.get_by_role("button", name="Sign in with the token").click()
-    expect_signed_in(page, "Short-lived")
-    end(stage, agent)
-    page.goto("/dashboard/agents")
-    expect_signed_out(page)
-    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
-    assert "Short-lived" not in page.content()
-    assert page.context.cookies() == []
-
-
-def test_signing_out_ends_the_session_wherever_it_was_open(open_page: Open, stage: Stage) -> None:
-    page = open_page()
-    sign_in(page, stage.operator)
-    copied = page.context.cookies(f"{stage.url}/dashboard")
-    page.get_by_role("button", name="Sign out").click()
-    expect_signed_out(page)
-    assert page.context.cookies() == []
-    assert page.url == f"{stage.url}/dashboard/sign-in?signed-out"
-    expect(page.get_by_role("alert")).to_contain_text("You are signed out.")
-    expect(page.get_by_text("agentidp dashboard")).to_be_visible()
-    thief = open_page()
-    thief.context.add_cookies(copied)
-    thief.goto("/dashboard")
-    expect_signed_out(thief)
 
 
 def test_the_back_button_shows_nothing_private_after_signing_out(open_page: Open, stage: Stage) -> None:
@@ -225,22 +132,6 @@ def visit_elsewhere(watch: Watch) -> Callable[[Page, str], None]:
         page.goto(ELSEWHERE)
 
     return visit
-
-
-def test_another_site_cannot_sign_anyone_in(
-    open_page: Open, stage: Stage, visit_elsewhere: Callable[[Page, str], None]
-) -> None:
-    attacker = make_agent(stage.services, make_organization(stage.services, "Attacker"))
-    page = open_page()
-    visit_elsewhere(
-        page,
-        f"""<form method=post action="{stage.url}/dashboard/sign-in"><button>Win</button>
-        <input name=client_id value="{attacker.client_id}"><input name=client_secret value="{attacker.client_secret}">
-        </form>""",
-    )
-    page.get_by_role("button").click()
-    expect(page.get_by_role("heading", name="Not allowed")).to_be_visible()
-    assert page.context.cookies() == []
 
 
 def test_a_link_on_another_site_cannot_sign_anyone_in(
