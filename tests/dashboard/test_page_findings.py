@@ -100,14 +100,6 @@ def test_a_past_period_says_last_what_is_ongoing_now(read: Read, period: str) ->
     assert "/dashboard" in [link["href"] for link in page.all("a")]
 
 
-def test_without_a_critical_one_it_says_how_many_are_ongoing_now(read: Read, cast: Cast, services: Services) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
-    store(services, cast.acme.organization_id, [about("warm", Severity.warning)])
-    text = " ".join(read(PAST).text.split())
-    assert "1 other finding is ongoing now. Show the last 30 days" in text
-    assert "Nothing unusual in this period." in text
-
-
 WEEK = timedelta(days=7)
 
 
@@ -177,9 +169,3 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
         link["href"] for link in read(f"/agents/{cast.acme.agent_id}").all("a") if "flag" in (link.get("class") or "")
     ]
     assert marks == [f"#finding-{ids['old24']}"]
-
-
-def test_what_could_not_be_computed_is_not_counted_as_none(read: Read, cast: Cast, services: Services) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
-    with services.expensive_reads.running(cast.acme.organization_id):
-        assert total(read()).startswith("The findings could not be computed this time.")
