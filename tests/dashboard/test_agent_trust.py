@@ -81,43 +81,18 @@ def test_takes_inline_keys_and_claims_that_are_no_strings(
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
-        ({}, "The issuer must be there for the type federated."),
-        ({"issuer": GITHUB, "subject": "repo:*"}, "The subject must name somebody before its *: anyone could meet it."),
+        # What the form reads, and one of what the rule of trust refuses.
         (
             {"issuer": GITHUB, "claims": "ref"},
             "A claim must be name=value, or name:=true, false or a whole number, not ref.",
         ),
         (
-            {"issuer": GITHUB, "claims": "repository_id=7\r\nprotected:=yes".replace("\r\n", "\n")},
+            {"issuer": GITHUB, "claims": "repository_id=7\nprotected:=yes"},
             "A claim protected:= must be followed by true, false or a whole number.",
         ),
         ({"issuer": GITHUB, "claims": "run:=1.5"}, "A claim run:= must be followed by true, false or a whole number."),
-        (
-            {"issuer": GITHUB, "claims": "run:=99999999999999999999"},
-            "A claim run must be a string, a whole number or a boolean, or a list of these.",
-        ),
         ({"issuer": "https://x.example", "subject": "a", "jwks": "{"}, "The keys of the issuer must be a JWK Set."),
-        (
-            {"issuer": "https://x.example", "subject": "a", "jwks": "[]"},
-            "The keys of the issuer must be a JWK Set.",
-        ),
-        (
-            {"issuer": "https://x.example", "subject": "a", "jwks": '{"keys": []}'},
-            "The keys of the issuer must be a JWK Set with 1 to 10 keys.",
-        ),
-        (
-            {"issuer": "https://x.example", "subject": "a", "jwks": '{"keys": [{"kty": "oct", "k": "AAAA"}]}'},
-            "The keys of the issuer must be a public key: it holds private members.",
-        ),
-        (
-            {"issuer": "https://x.example", "subject": "a", "jwksUri": "https://x.example/k", "jwks": KEYS},
-            "The address of the keys must not be there beside jwks.",
-        ),
         ({"issuer": "http://x.example", "subject": "a"}, "The issuer must be an https URL"),
-        (
-            {"issuer": "https://x.example", "subject": "a", "jwksUri": "x"},
-            "The address of the keys must be an",
-        ),
     ],
     ids=str,
 )
