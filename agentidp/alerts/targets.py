@@ -16,6 +16,7 @@ from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, RateLimited, ValidationError, existing
+from agentidp.http.schemas import changed
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
@@ -25,10 +26,9 @@ MAX_TARGETS = 50
 TEST_INTERVAL = timedelta(seconds=30)
 """Between two tests of one target."""
 
-_MEMBERS = AlertTargetChangeSchema(exclude=["url"]).fields
-"""What a change may set, beside the address."""
+_CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
-_RECORDED = AlertTargetSchema(only=["type", "destination", *_MEMBERS])
+_RECORDED = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields])
 """What the audit trail records: no secret."""
 
 
@@ -68,11 +68,8 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
     :raises Conflict: it gets another address, and the instance secret does not decrypt its key.
     """
     before = locked(opened, target_id)
-    columns = [field.attribute or member for member, field in _MEMBERS.items()]
-    values = {column: change.get(column, getattr(before, column)) for column in columns} | {
-        "destination": before.destination,
-        "sealed": bytes(before.sealed),
-    }
+    values = changed(_CHANGEABLE, before, change)
+    values |= {"destination": before.destination, "sealed": bytes(before.sealed)}
     if "url" in change:
         values["destination"] = _destination(settings, before.type, change["url"])
         sealer = TargetSealer(settings)

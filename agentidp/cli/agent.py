@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,10 +10,11 @@ from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option, recent_tokens
 from agentidp.cli.context import opened
 from agentidp.cli.named import AgentOf, agent_named, organization_named
-from agentidp.cli.options import as_json_option, number_or_none, organization_option
+from agentidp.cli.options import as_json_option, given, listed, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.http.errors import NotFound, existing
+from agentidp.http.schemas import Text
 from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry import agents, credentials
 from agentidp.services import Services
@@ -22,29 +22,7 @@ from agentidp.services import Services
 agent_argument = click.argument("agent", metavar="ID|NAME")
 
 
-def text_options(is_new: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option for each of :data:`agentidp.registry.agents.TEXTS`."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for member, text in reversed(agents.TEXTS.items()):
-            about = f"{text.metadata['description']}." if is_new else f"The new {text.words}; empty to remove it."
-            option = f"--{text.words.replace(' ', '-')}"
-            command = click.option(option, member, default="" if is_new else None, help=about)(command)
-        return command
-
-    return decorate
-
-
-replicas_option = click.option(
-    "--expected-replicas",
-    "expectedReplicas",
-    metavar="N|none",
-    callback=number_or_none(agents.MIN_REPLICAS, agents.MAX_REPLICAS),
-    help="How many instances of it run, so that their tokens are not reported as waste.",
-)
-
-
-*_TEXTS, _LAST_TEXT = "name", "description", *(text.words for text in agents.TEXTS.values())
+*_TEXTS, _LAST_TEXT = (field.words for field in agents.AgentFields().fields.values() if isinstance(field, Text))
 ERASED = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
 """The texts of an agent, as part of a sentence."""
 
@@ -53,9 +31,7 @@ ERASED = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
     "agent",
     help=f"""Agents: an agent's id is its client_id.
 
-    Agents are printed as: id, name, description, scopes, status, whether tokens are bound to a key, times of creation
-    and of the last change, {", ".join(column.replace("_", " ") for column in agents.LAST.values())},
-    when it will be suspended because it is dormant.
+    Agents are printed as: {printed(agents.AgentSchema)}.
     """,
 )
 def commands() -> None:
@@ -65,25 +41,15 @@ def commands() -> None:
 @commands.command("create")
 @click.argument("name")
 @organization_option
-@click.option("--description", default="", help="For people.")
-@text_options(is_new=True)
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    metavar="SCOPE",
-    help="Of AgentIdP's API or of a resource server of the organization; may be given several times. "
-    "Default: analytics:read and agents:read.",
-)
-@replicas_option
+@member_options(agents.NewAgentSchema, but=["name"])
 @as_json_option
-def create(organization: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def create(organization: str, as_json: bool, **options: Any) -> None:
     """Register the agent NAME and print its id."""
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
-        new = _members(options, scopes)
+        new = agents.NewAgentSchema().load(given(agents.NewAgentSchema, options))
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new), most=services.settings.max_agents)
+            row = agents.add_agent(transaction, **new, most=services.settings.max_agents)
     body = agents.represent(row)
     show([body if as_json else {"agentId": body["agentId"]}], as_json, one=True)
 
@@ -97,8 +63,8 @@ def list_(organization: str, as_json: bool) -> None:
         organization_id = organization_named(services, organization).organization_id
         database = services.database.of(organization_id, utc_now())
         rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
-    columns = ("agentId", "name", "status", "owner", "createdAt", "scopes")
-    show([agents.represent(row, row.suspends_at) for row in rows], as_json, columns=columns)
+    columns = ("agentId", "name", "status", *listed(agents.AgentSchema), "createdAt", "scopes")
+    show([agents.represent(row) for row in rows], as_json, columns=columns)
 
 
 @commands.command("show")
@@ -110,30 +76,16 @@ def show_(agent: str, as_json: bool) -> None:
         organization_id, agent_id = agent_named(services, agent)
         database = services.database.of(organization_id, utc_now())
         row = existing(database.fetch("agents/get_agent", agent_id=agent_id))
-    show([agents.represent(row, row.suspends_at)], as_json, one=True)
+    show([agents.represent(row)], as_json, one=True)
 
 
 @commands.command("update")
 @agent_argument
-@click.option("--name", help="The new name.")
-@click.option("--description", help="The new description; empty to remove it.")
-@text_options(is_new=False)
-@click.option(
-    "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
-)
-@click.option(
-    "--dpop/--no-dpop",
-    "dpopBoundAccessTokens",
-    default=None,
-    help="Whether the agent gets only tokens that are bound to a key (DPoP).",
-)
-@replicas_option
+@member_options(agents.AgentChangeSchema, but=["status"])
 @as_json_option
-def update(agent: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def update(agent: str, as_json: bool, **options: Any) -> None:
     """Change an agent and print it. What is left out stays."""
-    change = _members(options, scopes)
-    if not change:
-        raise click.UsageError("name something to change")
+    change = given(agents.AgentChangeSchema, options)
     with opened() as services:
         _change(services, agent_named(services, agent), change, as_json)
 
@@ -164,14 +116,6 @@ def resume(agent: str, as_json: bool) -> None:
     """End the suspension of an agent and print it. Its tokens that have not expired work again."""
     with opened() as services:
         _change(services, agent_named(services, agent), {"status": "active"}, as_json)
-
-
-def _members(options: dict[str, Any], scopes: tuple[str, ...]) -> dict[str, Any]:
-    """What is given, as the JSON of our API."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if "expectedReplicas" in given:
-        given["expectedReplicas"] = given["expectedReplicas"] or None
-    return given | ({"scopes": list(scopes)} if scopes else {})
 
 
 def _change(services: Services, found: AgentOf, change: dict[str, Any], as_json: bool) -> None:

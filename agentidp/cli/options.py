@@ -80,6 +80,11 @@ def printed(returned: type[ma.Schema]) -> str:
     return ", ".join(names)
 
 
+def listed(returned: type[ma.Schema]) -> list[str]:
+    """The members that say that a list shows them."""
+    return [member for member, field in _members(returned) if field.is_listed]
+
+
 def _words(name: str) -> str:
     return re.sub("[A-Z]", lambda found: f" {found[0].lower()}", name)
 

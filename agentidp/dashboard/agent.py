@@ -11,16 +11,19 @@ from flask import Response
 
 from agentidp.analytics.attribution import add
 from agentidp.caller import Caller
-from agentidp.dashboard import charts, pages, session
+from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.page_findings import page_findings
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.dashboard.quotas import used_quotas, windows_without
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
-from agentidp.registry.agents import TEXTS
+from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 from agentidp.scopes import SCOPES
+
+SHOWN = forms.members(AgentChangeSchema, but=("name", "description", "scopes", "status"))
+"""What has a line of its own on the page."""
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -53,7 +56,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers),
         agent_id=agent_id,
         registered=registered[0] if registered else None,
-        texts=TEXTS.values(),
+        members=SHOWN,
         scopes=_scopes_by_api(registered[0].scopes if registered else [], servers),
         quotas=quotas,
         unset=windows_without(quotas, agent_id),

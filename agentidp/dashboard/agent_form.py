@@ -17,42 +17,20 @@ from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, reme
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.http.schemas import WholeNumber
-from agentidp.registry.agents import (
-    MAX_DESCRIPTION,
-    MAX_REPLICAS,
-    MIN_REPLICAS,
-    TEXTS,
-    NewAgentSchema,
-    add_agent,
-    represent,
-    update_agent,
-)
+from agentidp.registry.agents import NewAgentSchema, add_agent, represent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 SCOPE = "agents:write"
 
-FIELDS = {
-    "name": "The name",
-    "description": "The description",
-    **{member: f"The {text.words}" for member, text in TEXTS.items()},
-    "scopes": "The scopes",
-    "expectedReplicas": "The number of replicas",
-}
-"""What an error calls the fields of the form."""
+MEMBERS = forms.members(NewAgentSchema, but=("scopes",))
+"""What the form asks for. Scopes are grouped by their API."""
 
-NEW = {"scopes": DEFAULT_SCOPES}
+LABELS = forms.labels(forms.members(NewAgentSchema))
+
+NEW = forms.proposed(MEMBERS) | {"scopes": DEFAULT_SCOPES}
 """What the form of a new agent proposes."""
 
 blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
-
-
-class AgentFormSchema(NewAgentSchema):
-    """The same as the API's, but for what a field of text holds. An edited agent, too, is sent as a whole."""
-
-    expectedReplicas = WholeNumber(  # type: ignore[assignment]
-        MIN_REPLICAS, MAX_REPLICAS, attribute="expected_replicas", load_default=None
-    )
 
 
 @blueprint.get("/dashboard/agents/new")
@@ -68,7 +46,7 @@ def create_agent(caller: Caller) -> Response:
     """Create an agent, and show its page."""
     key = sent_form_key()
     try:
-        new = forms.loaded(AgentFormSchema(), _sent())
+        new = forms.loaded(NewAgentSchema(), _body(_sent()))
         with creating(caller, SCOPE, key) as opened:
             agent = add_agent(opened, **new, most=caller.settings.max_agents)
             remember(opened, key, agent.agent_id)
@@ -92,7 +70,7 @@ def edit_agent(caller: Caller, agent_id: UUID) -> Response:
 def change_agent(caller: Caller, agent_id: UUID) -> Response:
     """Change the agent, and show its page."""
     try:
-        change = forms.loaded(AgentFormSchema(), _sent())
+        change = forms.loaded(NewAgentSchema(), _body(_sent()))
         with session.changing(caller, SCOPE) as opened:
             update_agent(opened, agent_id, change)
     except (ValidationError, Conflict) as refused:
@@ -101,17 +79,16 @@ def change_agent(caller: Caller, agent_id: UUID) -> Response:
 
 
 def _sent() -> dict[str, Any]:
-    values: dict[str, Any] = forms.text("name", "description", *TEXTS, "expectedReplicas")
-    if not values["expectedReplicas"]:
-        del values["expectedReplicas"]
-    return values | {
-        "scopes": request.form.getlist("scopes"),
-        "dpopBoundAccessTokens": "dpopBoundAccessTokens" in request.form,
-    }
+    return forms.sent(MEMBERS) | {"scopes": request.form.getlist("scopes")}
+
+
+def _body(sent: dict[str, Any]) -> dict[str, Any]:
+    """An edited agent, too, is sent as a whole."""
+    return forms.body(MEMBERS, sent) | {"scopes": sent["scopes"]}
 
 
 def _refused(refused: ValidationError | Conflict, form_key: str | None = None) -> Form:
-    return Form(_sent(), forms.errors(refused, FIELDS), form_key)
+    return Form(_sent(), forms.errors(refused, LABELS), form_key)
 
 
 def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
@@ -123,8 +100,8 @@ def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, statu
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
     servers, *agents = caller.read_together(Call("oauth/list_resource_servers", {}), *calls)
     agent = existing(agents[0]) if agents else None
-    if form is None:
-        form = Form({name: value for name, value in represent(agent).items() if value is not None})
+    if form is None and agent is not None:
+        form = Form(forms.typed(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
     known = {*SCOPES, *(scope for server in servers for scope in server.scopes)}
     return pages.page(
         "agent_form.html",
@@ -136,8 +113,5 @@ def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, statu
         servers=[server for server in servers if server.scopes],
         unregistered=[scope for scope in (agent.scopes if agent else ()) if scope not in known],
         is_own=agent_id is not None and agent_id == caller.agent_id,
-        max_description=MAX_DESCRIPTION,
-        texts=TEXTS.values(),
-        min_replicas=MIN_REPLICAS,
-        max_replicas=MAX_REPLICAS,
+        members=MEMBERS,
     )

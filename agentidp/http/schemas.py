@@ -55,6 +55,16 @@ def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
     return tuple(name for name, field in fields().fields.items() if field.load_only)
 
 
+def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, Any]:
+    """The columns of all that a body may change, as they are after the change.
+
+    :param before: the row.
+    :param change: what the body loads.
+    """
+    columns = [field.attribute or name for name, field in body.fields.items()]
+    return {column: change.get(column, getattr(before, column)) for column in columns}
+
+
 class ReturnedSchema(ma.Schema):
     """What is returned of a thing: every member."""
 
@@ -105,6 +115,7 @@ class Member(ma.fields.Field[Any]):
     :param nothing: what ``null`` stands for, or an empty text.
     :param words: what people call it. Default: the words of its column.
     :param option: that of the commands. Default: its words.
+    :param is_listed: whether a list on a terminal shows it.
     """
 
     kind = "text"
@@ -117,11 +128,12 @@ class Member(ma.fields.Field[Any]):
         nothing: str | None = None,
         words: str | None = None,
         option: str | None = None,
+        is_listed: bool = False,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.description, self.nothing, self.option = description, nothing, option
-        self._words = words
+        self._words, self.is_listed = words, is_listed
         known = dict(metadata or {})
         super().__init__(metadata=known, **kwargs)
         if description is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,12 +21,16 @@ from agentidp.http.schemas import (
     MAX_NAME,
     MAX_OWNER,
     ChangeSchema,
+    Choice,
     Flag,
+    Instant,
     Number,
+    ReturnedSchema,
     ScopeList,
     Text,
     WholeNumber,
-    timestamp,
+    changed,
+    read_only,
 )
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
@@ -38,22 +41,12 @@ STATUSES = ("active", "suspended")
 """That can be set. A deleted agent is no longer in the registry."""
 
 OWNER = "Whom to ask about it: a person, a team or an address"
-EXPECTED_REPLICAS = "How many instances of it run, which findings take into account; null if that is not declared"
 
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Instances of an agent that can be declared."""
 
 MAX_DESCRIPTION = 1000
 """Characters."""
-
-
-class ExpectedReplicas(Number):
-    """How many instances of an agent run, or ``null``."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            MIN_REPLICAS, MAX_REPLICAS, allow_none=True, metadata={"description": EXPECTED_REPLICAS}, **kwargs
-        )
 
 
 def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
@@ -70,47 +63,6 @@ def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
             raise ValidationError(details={"scopes": [rule]})
 
 
-class _AgentFields(ma.Schema):
-    """What can be said of an agent."""
-
-    name = Text(1, MAX_NAME, required=True)
-    description = Text(0, MAX_DESCRIPTION, multiline=True, load_default="")
-    owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
-    scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
-    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
-    dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
-    expectedReplicas = ExpectedReplicas(attribute="expected_replicas", load_default=None)
-
-
-class NewAgentSchema(_AgentFields):
-    """The body that registers an agent."""
-
-    class Meta:
-        exclude = ("status",)
-
-
-class AgentChangeSchema(ChangeSchema, _AgentFields):
-    """The body that changes an agent. Missing members stay as they are."""
-
-
-_CHANGEABLE = {name: field.attribute or name for name, field in AgentChangeSchema().fields.items()}
-"""Member -> column, and parameter of ``sql/agents/change_agent.sql``. The audit trail records these members."""
-
-_FIRST = ("name", "description", "scopes", "status", "dpopBoundAccessTokens")
-LAST = {member: column for member, column in _CHANGEABLE.items() if member not in _FIRST}
-"""What was added later, which :func:`represent` has last."""
-
-
-TEXTS = {
-    name: field
-    for name, field in NewAgentSchema().fields.items()
-    if isinstance(field, Text) and name not in ("name", "description")
-}
-"""Further lines of text, which may be empty: the commands that create and change an agent have an option for each, its
-form on the dashboard a field and its page a line.
-"""
-
-
 class ProvisionedSchema(ma.Schema):
     """For whom a provisioning rule has created an agent."""
 
@@ -122,23 +74,41 @@ class ProvisionedSchema(ma.Schema):
     )
 
 
-class AgentSchema(ma.Schema):
+class AgentFields(ma.Schema):
     """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
 
-    agentId = ma.fields.UUID(required=True)
-    name = ma.fields.String(required=True)
-    description = ma.fields.String(required=True)
-    owner = ma.fields.String(required=True, metadata={"description": OWNER})
-    scopes = ma.fields.List(ma.fields.String(), required=True)
-    status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
-    dpopBoundAccessTokens = ma.fields.Boolean(
-        required=True, metadata={"description": "Whether the agent gets only tokens bound to a key (RFC 9449)"}
+    agentId = ma.fields.UUID(attribute="agent_id", dump_only=True)
+    name = Text(1, MAX_NAME, required=True)
+    description = Text(0, MAX_DESCRIPTION, multiline=True, load_default="", description="What it does, for people")
+    scopes = ScopeList(
+        load_default=lambda: list(DEFAULT_SCOPES),
+        description="What its tokens may do: scopes of this API, and of the organization's resource servers",
     )
-    expectedReplicas = ExpectedReplicas(required=True)
-    createdAt = ma.fields.AwareDateTime(required=True)
-    updatedAt = ma.fields.AwareDateTime(required=True)
-    suspendsAt = ma.fields.AwareDateTime(
-        required=True,
+    status = Choice(STATUSES)
+    dpopBoundAccessTokens = Flag(
+        attribute="dpop_bound_access_tokens",
+        load_default=False,
+        words="only tokens bound to a key (DPoP)",
+        option="--dpop",
+        description="Whether the agent gets only tokens bound to a key (RFC 9449), for which its client sends proofs",
+    )
+    createdAt = Instant(attribute="created_at", dump_only=True)
+    updatedAt = Instant(attribute="updated_at", dump_only=True)
+    owner = Text(0, MAX_OWNER, load_default="", description=OWNER, is_listed=True)
+    expectedReplicas = Number(
+        MIN_REPLICAS,
+        MAX_REPLICAS,
+        allow_none=True,
+        load_default=None,
+        attribute="expected_replicas",
+        description="How many instances of it run, which findings take into account",
+        nothing="not declared",
+    )
+    suspendsAt = Instant(
+        attribute="suspends_at",
+        dump_only=True,
+        # Nothing is announced of one that has just been created or changed.
+        dump_default=None,
         allow_none=True,
         metadata={
             "description": "When it will be suspended because it is dormant, as was announced; null: it will not"
@@ -146,10 +116,33 @@ class AgentSchema(ma.Schema):
     )
     provisioned = ma.fields.Nested(
         ProvisionedSchema,
-        required=True,
+        dump_only=True,
         allow_none=True,
         metadata={"description": "For whom a provisioning rule has created it; null for any other agent"},
     )
+
+
+class NewAgentSchema(AgentFields):
+    """The body that registers an agent."""
+
+    class Meta:
+        exclude = ("status", *read_only(AgentFields))
+
+
+class AgentChangeSchema(ChangeSchema, AgentFields):
+    """The body that changes an agent. Missing members stay as they are."""
+
+    class Meta(ChangeSchema.Meta):
+        exclude = read_only(AgentFields)
+
+
+class AgentSchema(ReturnedSchema, AgentFields):
+    """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
+
+
+_CHANGEABLE = AgentChangeSchema()
+_RECORDED = AgentSchema(only=list(_CHANGEABLE.fields))
+"""What the audit trail records."""
 
 
 class ListArguments(ma.Schema):
@@ -191,7 +184,7 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
     page = rows[:limit]
     return json_response(
         {
-            "data": [represent(row, row.suspends_at) for row in page],
+            "data": [represent(row) for row in page],
             "nextCursor": encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None,
         }
     )
@@ -203,7 +196,7 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
 def get_agent(caller: Caller, agent_id: UUID) -> Response:
     """Return one agent."""
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
-    return json_response(represent(agent, agent.suspends_at))
+    return json_response(represent(agent))
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["PATCH"])
@@ -281,14 +274,10 @@ def update_agent(
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name.
     """
-    values: dict[str, Any] = dict.fromkeys(_CHANGEABLE.values()) | change
-    if "expected_replicas" in change:
-        # For the statement, null leaves a column as it is.
-        values["expected_replicas"] = change["expected_replicas"] or 0
     refuse_unknown_scopes(opened, change.get("scopes", []))
     before = existing(opened.fetch("agents/lock_agent", agent_id=agent_id))
     try:
-        [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **values)
+        [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **changed(_CHANGEABLE, before, change))
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
     # It has its whole time again.
@@ -313,23 +302,11 @@ def _name_taken() -> Conflict:
 
 
 def _recorded(agent: Any) -> dict[str, Any]:
-    """What the audit trail records of an agent."""
-    body = represent(agent)
-    return {name: body[name] for name in _CHANGEABLE}
+    recorded: dict[str, Any] = _RECORDED.dump(agent)
+    return recorded
 
 
-def represent(agent: Any, suspends_at: datetime | None = None) -> dict[str, Any]:
-    """An agent's row as our JSON. New members come last, so that what commands print stays in its columns.
-
-    :param suspends_at: when it will be suspended because it is dormant; nothing is announced of one that has just been
-        created or changed.
-    """
-    return {
-        "agentId": str(agent.agent_id),
-        **{member: getattr(agent, _CHANGEABLE[member]) for member in _FIRST},
-        "createdAt": timestamp(agent.created_at),
-        "updatedAt": timestamp(agent.updated_at),
-        **{member: getattr(agent, column) for member, column in LAST.items()},
-        "suspendsAt": timestamp(suspends_at),
-        "provisioned": agent.provisioned,
-    }
+def represent(agent: Any) -> dict[str, Any]:
+    """An agent's row as our JSON."""
+    shown: dict[str, Any] = AgentSchema().dump(agent)
+    return shown

@@ -1,17 +1,17 @@
--- Changes an agent; null leaves a column as it is. Returns its row, or none if it is deleted or does not exist.
+-- Changes an agent. Returns its row, or none if it is deleted or does not exist.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); status; dpop_bound_access_tokens;
--- expected_replicas: 0 removes it; at (timestamptz).
+-- expected_replicas (or null); at (timestamptz).
 --
 -- example: name=new; status=active
 update agents
 set
-    name = coalesce(%(name)s::text, name),
-    description = coalesce(%(description)s::text, description),
-    owner = coalesce(%(owner)s::text, owner),
-    scopes = coalesce(%(scopes)s::text[], scopes),
-    status = coalesce(%(status)s::text, status),
-    dpop_bound_access_tokens = coalesce(%(dpop_bound_access_tokens)s::boolean, dpop_bound_access_tokens),
-    expected_replicas = nullif(coalesce(%(expected_replicas)s::integer, expected_replicas), 0),
+    name = %(name)s,
+    description = %(description)s,
+    owner = %(owner)s,
+    scopes = %(scopes)s::text[],
+    status = %(status)s,
+    dpop_bound_access_tokens = %(dpop_bound_access_tokens)s,
+    expected_replicas = %(expected_replicas)s,
     updated_at = %(at)s
 where
     organization_id = %(organization_id)s

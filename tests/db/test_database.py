@@ -20,7 +20,6 @@ from psycopg.types.json import Jsonb
 from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.pipeline import Statement
 from agentidp.db.sql import Call, load_sql
 from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
@@ -28,7 +27,17 @@ from agentidp.usage import request_made
 from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.citus import PARTLY_REFUSED, REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
-from tests.factories import NOON, PATIENCE, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
+from tests.factories import (
+    NEW_AGENT,
+    NOON,
+    PATIENCE,
+    ROOT,
+    count_usage,
+    database_of,
+    make_agent,
+    make_organization,
+    usage_sums,
+)
 from tests.machine import within
 from tests.statements import NAMES, run_by, values_of
 from tests.test_isolation import everything_of
@@ -349,12 +358,8 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, databa
         {"organization_id": organization_id, "agent_id": agent.agent_id, "jti": "a", "at": NOON},
     )
     taken = make_agent(services, organization_id, "taken")
-    change = dict.fromkeys(Statement.of(load_sql("agents/change_agent"))[1]) | {
-        "organization_id": organization_id,
-        "agent_id": taken.agent_id,
-        "name": "another",
-        "at": NOON,
-    }
+    change = NEW_AGENT | {"dpop_bound_access_tokens": False, "expected_replicas": None}
+    change |= {"organization_id": organization_id, "agent_id": taken.agent_id, "name": "another", "at": NOON}
     for durable in (True, False):
         with pytest.raises(psycopg.errors.UniqueViolation):
             database_of(services, organization_id).run(admission, Call("agents/change_agent", change), durable=durable)

@@ -130,16 +130,16 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
             ACME | {"monthlyTokenBudget": 6, "agents": [AGENT | {"owner": "x", "scopes": []}]},
             [
                 'organization "Acme": monthlyTokenBudget was null, is now 6',
-                'agent "builder" of "Acme": owner was "", is now as in the file',
                 'agent "builder" of "Acme": scopes was ["a", "b"], is now []',
+                'agent "builder" of "Acme": owner was "", is now as in the file',
             ],
         ),
         (
             ACME | {"agents": [AGENT | {"owner": "x", "scopes": ["a"]}]},
             ACME,
             [
-                'agent "builder" of "Acme": owner was as in the file, is now ""',
                 'agent "builder" of "Acme": scopes was as in the file, is now ["a", "b"]',
+                'agent "builder" of "Acme": owner was as in the file, is now ""',
             ],
         ),
         (ACME, ACME | {"agents": []}, ['agent "builder" of "Acme" no longer exists']),

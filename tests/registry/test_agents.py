@@ -7,12 +7,13 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+import marshmallow as ma
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp import create_app
 from agentidp.http.schemas import MAX_NAME
-from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS
+from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS, AgentChangeSchema
 from agentidp.registry.cursor import encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO
@@ -69,6 +70,28 @@ def test_created_with_a_name_alone(acme: Api) -> None:
 )
 def test_created_as_the_request_says(acme: Api, body: dict[str, Any]) -> None:
     assert body.items() <= create(acme, **body).items()
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "rule"),
+    [
+        ("name", "", "must have 1 to 100 characters"),
+        ("description", "x" * (MAX_DESCRIPTION + 1), "must have 0 to 1000 characters"),
+        ("owner", "x\ny", "must not hold control characters or lone surrogates"),
+        ("scopes", ["a b"], "must be 1 to 100 printable ASCII characters without blank, quote and backslash"),
+        ("scopes", ["a", "a"], "must not name a scope twice"),
+        ("scopes", [f"{number}" for number in range(51)], "must not name more than 50 scopes"),
+        ("status", "deleted", "must be one of active, suspended"),
+        ("dpopBoundAccessTokens", "true", "must be true or false"),
+        ("expectedReplicas", MIN_REPLICAS - 1, "must be a whole number from 1 to 10000, or null"),
+        ("expectedReplicas", MAX_REPLICAS + 1, "must be a whole number from 1 to 10000, or null"),
+        ("provisioned", None, "Unknown field."),
+    ],
+)
+def test_refused_whatever_way_it_comes(member: str, value: object, rule: str) -> None:
+    with pytest.raises(ma.ValidationError) as refused:
+        AgentChangeSchema().load({member: value})
+    assert rule in str(refused.value.messages_dict[member])
 
 
 @ON_CITUS_TOO
