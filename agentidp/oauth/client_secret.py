@@ -7,7 +7,7 @@ import secrets
 import zlib
 
 PATTERN = r"aidp_[0-9A-Za-z]{49}"
-"""The form of a new secret, for scanners. Older secrets have 43 characters of [A-Za-z0-9_-], and keep working."""
+"""The form of a secret, for scanners."""
 
 _PREFIX = "aidp_"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import re
-import secrets
-import uuid
 import zlib
 from collections.abc import Callable
 
 import pytest
-from flask.testing import FlaskClient
 
 from agentidp.oauth import client_secret
-from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
-from agentidp.registry.credentials import MAX_CREDENTIALS
-from tests.conftest import Cast
-from tests.factories import NOON, ROOT, database_of, usage_sums
+from agentidp.oauth.client_secret import PATTERN, new_secret
+from tests.factories import ROOT
 
 EXAMPLE = "aidp_00000000000000000000000000000000000000000002CZclj"
+GUIDE = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(scope="module")
 def is_secret() -> Callable[[str], bool]:
     """The check that the authors of scanners find in the documentation."""
-    document = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
-    section = document.partition("### The form of a client secret\n")[2]
+    section = GUIDE.partition("### The form of a client secret\n")[2]
     [snippet] = re.findall(r"```python\n(.*?)```", section.partition("\n### ")[0], re.DOTALL)
     found: dict[str, Callable[[str], bool]] = {}
     exec(snippet, found)  # noqa: S102 - of our own documentation
@@ -36,10 +31,7 @@ def test_a_new_secret_is_well_formed(is_secret: Callable[[str], bool]) -> None:
     made = {new_secret() for _ in range(1000)}
     assert len(made) == 1000
     assert all(re.fullmatch(r"aidp_[0-9A-Za-z]{49}", secret) and is_secret(secret) for secret in made)
-
-
-def test_the_documentation_names_the_pattern() -> None:
-    assert f"`{PATTERN}`" in (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
+    assert f"`{PATTERN}`" in GUIDE
 
 
 def test_whoever_mistypes_a_character_has_no_secret(is_secret: Callable[[str], bool]) -> None:
@@ -69,33 +61,3 @@ def test_every_number_of_256_bits_has_43_digits_and_six_of_its_checksum(
     checksum = sum(ALPHABET.index(digit) * 62**n for n, digit in enumerate(reversed(secret[48:])))
     assert checksum == zlib.crc32(secret[5:48].encode())
     assert (secret == EXAMPLE) is (bits == 0)
-
-
-def test_a_secret_of_the_form_of_before_still_works(client: FlaskClient, cast: Cast) -> None:
-    agent, secret = cast.acme, secrets.token_urlsafe(32)
-    with database_of(agent.services, agent.organization_id).transaction() as transaction:
-        transaction.fetch(
-            "agents/add_credential",
-            organization_id=agent.organization_id,
-            agent_id=agent.agent_id,
-            credential_id=uuid.uuid4(),
-            secret_hash=hash_secret(secret),
-            jwks=None,
-            trust=None,
-            trust_selector=None,
-            label=None,
-            expires_at=None,
-            at=NOON,
-            most=MAX_CREDENTIALS,
-        )
-    form = {"grant_type": "client_credentials", "client_id": agent.client_id}
-    for shown in (secret, agent.client_secret):
-        assert client.post("/api/v1/token", data=form | {"client_secret": shown}).status_code == 200
-    # One of the right form and one of none fail alike.
-    refused = [
-        client.post("/api/v1/token", data=form | {"client_secret": shown}) for shown in (new_secret(), "x", EXAMPLE)
-    ]
-    assert [response.status_code for response in refused] == [401] * 3
-    assert len({response.data for response in refused}) == 1
-    sums = usage_sums(str(agent.services.settings.database_url), agent.organization_id)
-    assert (sums["tokens"], sums["rejected"]) == (2, 3)
