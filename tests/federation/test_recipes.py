@@ -15,7 +15,7 @@ from agentidp.oauth.federated_token import SPIFFE_TYPE
 from tests.conftest import Cast
 from tests.factories import ROOT, Agent, make_agent
 from tests.federation.issuer import NOW, Issuer
-from tests.oauth.test_token_endpoint import claims_of
+from tests.oauth.clients import claims_of
 
 GUIDE = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
 US = "http://localhost:3000"

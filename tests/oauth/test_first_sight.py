@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,12 +34,12 @@ from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NEW_AGENT, NOON, Agent, Clock, database_of, make_agent, usage_sums
 from tests.federation.issuer import NOW, Issuer
+from tests.oauth.clients import FAILED, ISSUER, claims_of, reasons, whole
 from tests.oauth.test_quotas import put
-from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
 
 pytestmark = ON_CITUS_TOO
 
-US = "http://localhost:3000"
+US = ISSUER
 SUBJECT = "system:serviceaccount:shop:builder"
 RULE = {
     "name": "shop",
@@ -56,9 +57,12 @@ def issuer() -> Issuer:
 @pytest.fixture
 def acme(cast: Cast, issuer: Issuer) -> Agent:
     """An organization with a rule that creates agents, and its switch on."""
-    make_rule(cast.acme, issuer)
-    switch(cast.acme, is_on=True)
-    return cast.acme
+    return provision(cast.acme, issuer)
+
+
+def opened(agent: Agent) -> AbstractContextManager[Any]:
+    """A transaction of the agent's organization."""
+    return database_of(agent.services, agent.organization_id).transaction()
 
 
 def make_rule(agent: Agent, issuer: Issuer, **changes: Any) -> Any:
@@ -66,20 +70,25 @@ def make_rule(agent: Agent, issuer: Issuer, **changes: Any) -> Any:
     trust = {"issuer": issuer.url, "subject": "system:serviceaccount:shop:*", "jwks": issuer.jwks()}
     trust = {name: value for name, value in (trust | changes.pop("trust", {})).items() if value is not None}
     new = NewProvisioningRuleSchema().load({**RULE, "trust": trust, **changes})
-    with database_of(agent.services, agent.organization_id).transaction() as opened:
-        return add_rule(opened, agent.services.settings, new)
+    with opened(agent) as transaction:
+        return add_rule(transaction, agent.services.settings, new)
 
 
-def limited(agent: Agent, issuer: Issuer, window: str, tokens: int) -> None:
-    """A rule whose agents have a quota, and expire after a day."""
-    template = {"quotas": {window: {"tokens": tokens, "enforce": True}}, "expiresAfterDays": 1}
-    make_rule(agent, issuer, agentTemplate=template)
+def provision(agent: Agent, issuer: Issuer, **changes: Any) -> Agent:
+    """An organization with such a rule, and its switch on."""
+    make_rule(agent, issuer, **changes)
     switch(agent, is_on=True)
+    return agent
 
 
 def switch(agent: Agent, *, is_on: bool) -> None:
-    with database_of(agent.services, agent.organization_id).transaction() as opened:
-        update_organization(opened, {"provisions_agents": is_on})
+    with opened(agent) as transaction:
+        update_organization(transaction, {"provisions_agents": is_on})
+
+
+def expired(agent: Agent) -> list[Any]:
+    """The agents that expire now."""
+    return expire(database_of(agent.services, agent.organization_id))
 
 
 def audience(agent: Agent) -> str:
@@ -164,9 +173,7 @@ def test_sixteen_first_tokens_at_once_create_one_agent(
 def test_new_subjects_at_once_get_one_each_and_the_maximum_is_exact(
     app: Flask, cast: Cast, issuer: Issuer, database_url: str
 ) -> None:
-    acme = cast.acme
-    make_rule(acme, issuer, maxAgents=5)
-    switch(acme, is_on=True)
+    acme = provision(cast.acme, issuer, maxAgents=5)
 
     def first(number: int) -> TestResponse:
         return ask(app.test_client(), issuer.token(audience(acme), sub=f"system:serviceaccount:shop:job{number}"))
@@ -190,38 +197,40 @@ def test_two_issuers_with_the_same_subject_get_two_agents(client: FlaskClient, a
     assert names == {issuer.url: f"ci {SUBJECT}", other.url: f"ci {SUBJECT} {digest}"}
 
 
-def to_the_limit(acme: Agent, issuer: Issuer) -> None:
-    with psycopg.connect(acme.services.settings.database_url or "") as connection:
-        connection.execute("update provisioning_rules set max_agents = 0")
+def in_shop(*names: str) -> list[dict[str, Any]]:
+    """Claims with the names of service accounts."""
+    return [{"sub": f"system:serviceaccount:shop:{name}"} for name in names]
 
 
-REFUSED: dict[str, tuple[Callable[[Agent, Issuer], object], dict[str, Any], str]] = {
-    "off": (lambda acme, _: switch(acme, is_on=False), {}, first_sight.SWITCHED_OFF),
-    "rule is full": (to_the_limit, {}, first_sight.RULE_FULL),
-    "a pattern": (lambda *_: None, {"sub": "system:serviceaccount:shop:*"}, first_sight.NOT_CREATED),
-    "a star": (lambda *_: None, {"sub": "system:serviceaccount:shop:a*"}, first_sight.NOT_CREATED),
-    "the default account": (lambda *_: None, {"sub": "system:serviceaccount:shop:default"}, first_sight.NOT_CREATED),
-    "a zero": (lambda *_: None, {"sub": "system:serviceaccount:shop:\0"}, first_sight.NOT_CREATED),
-    "a surrogate": (lambda *_: None, {"sub": "system:serviceaccount:shop:\ud800"}, first_sight.NOT_CREATED),
-    "an issuer with a zero": (lambda *_: None, {"iss": "https://issuer.example\0"}, "unknown client"),
-    "an issuer with a surrogate": (lambda *_: None, {"iss": "https://\ud800"}, "unknown client"),
-    "a trust domain with a zero": (lambda *_: None, {"iss": None, "sub": "spiffe://\0/a"}, "unknown client"),
-    "a control character": (lambda *_: None, {"sub": "system:serviceaccount:shop:a\nb"}, first_sight.NOT_CREATED),
-    "a long subject": (lambda *_: None, {"sub": "system:serviceaccount:shop:" + "a" * 500}, first_sight.NOT_CREATED),
-    "another namespace": (lambda *_: None, {"sub": "system:serviceaccount:shop2:builder"}, "unknown client"),
-    "no subject": (lambda *_: None, {"sub": None}, "unknown client"),
-    "expired": (lambda *_: None, {"exp": NOW - CLIENT_LEEWAY}, "unknown client"),
-    "too long": (lambda *_: None, {"exp": NOW + MAX_LIFETIME + CLIENT_LEEWAY + 1}, "unknown client"),
-    "another issuer": (lambda *_: None, {"iss": "https://issuer.example/"}, "unknown client"),
-}
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    *[(claims, first_sight.NOT_CREATED) for claims in in_shop("*", "a*", "default", "\0", "\ud800", "a\nb", "a" * 500)],
+    *[
+        ({"iss": iss}, "unknown client")
+        for iss in ("https://issuer.example\0", "https://\ud800", "https://issuer.example/")
+    ],
+    *[({"sub": sub}, "unknown client") for sub in ("system:serviceaccount:shop2:builder", None)],
+    ({"iss": None, "sub": "spiffe://\0/a"}, "unknown client"),
+    ({"exp": NOW - CLIENT_LEEWAY}, "unknown client"),
+    ({"exp": NOW + MAX_LIFETIME + CLIENT_LEEWAY + 1}, "unknown client"),
+    ({"off": True}, first_sight.SWITCHED_OFF),
+    ({"full": True}, first_sight.RULE_FULL),
+]
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize(("changes", "reason"), REFUSED, ids=ascii)
 def test_every_failure_is_the_same_and_has_its_reason(
-    client: FlaskClient, acme: Agent, issuer: Issuer, caplog: pytest.LogCaptureFixture, case: str, database_url: str
+    client: FlaskClient,
+    acme: Agent,
+    issuer: Issuer,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    reason: str,
+    database_url: str,
 ) -> None:
-    prepare, changes, reason = REFUSED[case]
-    prepare(acme, issuer)
+    switch(acme, is_on="off" not in changes)
+    if "full" in changes:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update provisioning_rules set max_agents = 0")
     claims = issuer.claims(audience(acme)) | changes
     token = issuer.sign({name: value for name, value in claims.items() if value is not None})
     assert whole(ask(client, token)) == FAILED
@@ -254,8 +263,7 @@ def test_the_maximum_of_the_organization(acme: Agent, issuer: Issuer, caplog: py
 
 
 def test_another_organizations_rule_gets_nothing(client: FlaskClient, cast: Cast, acme: Agent, issuer: Issuer) -> None:
-    make_rule(cast.outsider, issuer)
-    switch(cast.outsider, is_on=True)
+    provision(cast.outsider, issuer)
     assert ask(client, issuer.token(audience(acme))).status_code == 200
     assert (len(agents_of(acme)), len(agents_of(cast.outsider))) == (1, 0)
     # The same subject is an agent of each, and the audience says which one is meant.
@@ -278,28 +286,28 @@ def test_what_is_switched_off_or_deleted_creates_no_more_and_ends_nobody(
     switch(acme, is_on=False)
     assert [ask(client, each).status_code for each in (token, new)] == [200, 401]
     switch(acme, is_on=True)
-    with database_of(acme.services, acme.organization_id).transaction() as opened:
-        [rule] = opened.fetch("provisioning/list_rules")
-        remove_rule(opened, rule.provisioning_rule_id)
+    with opened(acme) as transaction:
+        [rule] = transaction.fetch("provisioning/list_rules")
+        remove_rule(transaction, rule.provisioning_rule_id)
     assert [ask(client, each).status_code for each in (token, new)] == [200, 401]
     # A rule of the same name counts the agents of the one before.
     assert make_rule(acme, issuer).agents == 1
 
 
 def delete(acme: Agent, agent: Any) -> None:
-    with database_of(acme.services, acme.organization_id).transaction() as opened:
-        remove_agent(opened, agent.agent_id)
+    with opened(acme) as transaction:
+        remove_agent(transaction, agent.agent_id)
 
 
 def suspend(acme: Agent, agent: Any) -> None:
-    with database_of(acme.services, acme.organization_id).transaction() as opened:
-        update_agent(opened, agent.agent_id, {"status": "suspended"})
+    with opened(acme) as transaction:
+        update_agent(transaction, agent.agent_id, {"status": "suspended"})
 
 
 def revoke(acme: Agent, agent: Any) -> None:
-    with database_of(acme.services, acme.organization_id).transaction() as opened:
-        *_, row = opened.fetch("agents/list_credentials", agent_id=agent.agent_id)
-        end_credential(opened, agent.agent_id, row.credential_id)
+    with opened(acme) as transaction:
+        *_, row = transaction.fetch("agents/list_credentials", agent_id=agent.agent_id)
+        end_credential(transaction, agent.agent_id, row.credential_id)
 
 
 def delete_and_erase(acme: Agent, agent: Any) -> None:
@@ -336,13 +344,17 @@ def test_what_an_administrator_has_ended_does_not_come_back(
     assert (sums["agent_tokens"], sums["agent_rejected"], sums["rejected"]) == (1, 1, 1)
 
 
-def register(acme: Agent, issuer: Issuer, **changes: Any) -> Any:
+def rule_of(acme: Agent, issuer: Issuer, subject: str) -> Any:
+    """A rule of trust for a subject."""
+    new = {"issuer": issuer.url, "subject": subject, "audience": audience(acme), "jwks": issuer.jwks()}
+    return checked(new, own_issuer=US, organization_id=acme.organization_id)
+
+
+def register(acme: Agent, issuer: Issuer, subject: str = SUBJECT) -> Any:
     """An agent that somebody has registered, and that trusts a subject; its row."""
-    new = {"issuer": issuer.url, "subject": SUBJECT, "audience": audience(acme), "jwks": issuer.jwks()} | changes
-    made = checked(new, own_issuer=US, organization_id=acme.organization_id)
-    with database_of(acme.services, acme.organization_id).transaction() as opened:
-        agent = add_agent(opened, name="by hand", scopes=[], most=99)
-        add_credential(opened, agent.agent_id, expires_at=None, label=None, rule=made)
+    with opened(acme) as transaction:
+        agent = add_agent(transaction, name="by hand", scopes=[], most=99)
+        add_credential(transaction, agent.agent_id, expires_at=None, rule=rule_of(acme, issuer, subject))
     return agent
 
 
@@ -406,11 +418,9 @@ def test_the_quotas_of_the_template_are_those_of_each_agent(client: FlaskClient,
 def test_the_agent_must_meet_the_claims_of_its_rule_at_every_token(
     client: FlaskClient, cast: Cast, issuer: Issuer
 ) -> None:
-    acme = cast.acme
-    make_rule(acme, issuer, trust={"subject": None, "claims": {"owner_id": "7"}}, agentTemplate={"name": "{job}"})
-    switch(acme, is_on=True)
-    right = issuer.token(audience(acme), sub="anything", owner_id="7", job="b")
-    wrong = issuer.token(audience(acme), sub="anything", owner_id="8", job="b")
+    trust = {"subject": None, "claims": {"owner_id": "7"}}
+    acme = provision(cast.acme, issuer, trust=trust, agentTemplate={"name": "{/a/job}"})
+    right, wrong = (issuer.token(audience(acme), sub="any", owner_id=owner, a={"job": "b"}) for owner in "78")
     assert [ask(client, each).status_code for each in (wrong, right, wrong)] == [401, 200, 401]
     assert [agent.name for agent in agents_of(acme)] == ["b"]
 
@@ -419,144 +429,127 @@ class TestExpiry:
     """``agentidp watch`` deletes agents whose workload is gone."""
 
     @pytest.fixture
-    def worker(self, client: FlaskClient, cast: Cast, issuer: Issuer) -> Any:
-        """An agent that expires after three days."""
-        make_rule(cast.acme, issuer, agentTemplate={"expiresAfterDays": 3})
-        switch(cast.acme, is_on=True)
-        assert ask(client, issuer.token(audience(cast.acme))).status_code == 200
-        [agent] = agents_of(cast.acme)
+    def acme(self, cast: Cast, issuer: Issuer) -> Agent:
+        """An organization whose agents expire after three days."""
+        return provision(cast.acme, issuer, agentTemplate={"expiresAfterDays": 3})
+
+    @pytest.fixture
+    def request_token(self, client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock) -> Callable[[], int]:
+        """Ask for a token with one that the platform has just signed; the status."""
+        return lambda: ask(client, issuer.token(audience(cast.acme), int(clock().timestamp()))).status_code
+
+    @pytest.fixture
+    def worker(self, acme: Agent, request_token: Callable[[], int]) -> Any:
+        """An agent that expires."""
+        assert request_token() == 200
+        [agent] = agents_of(acme)
         return agent
 
+    def limited(self, acme: Agent, issuer: Issuer, window: str, tokens: int) -> None:
+        """Let the agents have a quota, and expire after a day."""
+        template = {"quotas": {window: {"tokens": tokens, "enforce": True}}, "expiresAfterDays": 1}
+        provision(acme, issuer, agentTemplate=template)
+
     def test_after_as_many_days_without_a_token_and_its_subject_can_get_a_new_one(
-        self, client: FlaskClient, cast: Cast, issuer: Issuer, worker: Any, clock: Clock, database_url: str
+        self, acme: Agent, worker: Any, request_token: Callable[[], int], clock: Clock, database_url: str
     ) -> None:
-        acme = cast.acme
         clock.advance(days=2)
-        assert ask(client, issuer.token(audience(acme), now=int(clock().timestamp()))).status_code == 200
+        assert request_token() == 200
         clock.advance(days=3)
-        assert expire(database_of(acme.services, acme.organization_id)) == []
+        assert expired(acme) == []
         clock.advance(seconds=1)
-        assert expire(database_of(acme.services, acme.organization_id)) == [worker.agent_id]
+        assert expired(acme) == [worker.agent_id]
         assert agents_of(acme) == []
         *_, event = events_of(database_url, acme.organization_id)
-        assert (event["action"], event["actorType"], event["subject"]) == (
-            "agent.deleted",
-            "system",
-            str(worker.agent_id),
-        )
-        assert (event["before"]["lastSeenAt"], event["before"]["expiresAfterDays"]) == (
-            "2026-04-17T12:00:00.000000Z",
-            3,
-        )
-        assert ask(client, issuer.token(audience(acme), now=int(clock().timestamp()))).status_code == 200
+        recorded = (event["action"], event["actorType"], event["subject"])
+        assert recorded == ("agent.deleted", "system", str(worker.agent_id))
+        before = event["before"]
+        assert (before["lastSeenAt"], before["expiresAfterDays"]) == ("2026-04-17T12:00:00.000000Z", 3)
+        assert request_token() == 200
         [again] = agents_of(acme)
         assert (again.name, again.agent_id == worker.agent_id) == (worker.name, False)
         sums = usage_sums(database_url, acme.organization_id)
         assert (sums["agent_tokens"], sums["tokens"]) == (3, 3)
+        # By the command.
+        clock.advance(days=4)
+        watch(acme.services, threading.Event(), once=True)
+        assert agents_of(acme) == []
 
-    def test_gives_no_quota_again(self, client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock) -> None:
+    def test_gives_no_quota_again(
+        self, cast: Cast, issuer: Issuer, request_token: Callable[[], int], clock: Clock
+    ) -> None:
         """A workload of five tokens a month asks for more, waits, and asks again."""
-        acme, statuses = cast.acme, Counter[int]()
-        limited(acme, issuer, "month", 5)
+        statuses = Counter[int]()
+        self.limited(cast.acme, issuer, "month", 5)
         for _ in range(2):
-            token = issuer.token(audience(acme), now=int(clock().timestamp()))
-            statuses.update(ask(client, token).status_code for _ in range(6))
+            statuses.update(request_token() for _ in range(6))
             clock.advance(days=1, seconds=1)
-            expire(database_of(acme.services, acme.organization_id))
+            expired(cast.acme)
         assert statuses == {200: 5, 429: 7}
 
     @pytest.mark.parametrize(("window", "ends"), [("month", (5, 1)), ("day", (4, 2))])
     def test_not_before_the_window_of_a_quota_in_which_it_was_used_has_ended(
-        self, client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock, window: str, ends: tuple[int, int]
+        self,
+        cast: Cast,
+        issuer: Issuer,
+        request_token: Callable[[], int],
+        clock: Clock,
+        window: str,
+        ends: tuple[int, int],
     ) -> None:
         """Also if that was so soon after its last token of the window before that only that one is noted."""
-        acme = cast.acme
-        limited(acme, issuer, window, 1)
+        self.limited(cast.acme, issuer, window, 1)
         for clock.now in (datetime(2026, 3, 31, 23, 59, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
-            assert ask(client, issuer.token(audience(acme), now=int(clock().timestamp()))).status_code == 200
-        [agent] = agents_of(acme)
+            assert request_token() == 200
+        [agent] = agents_of(cast.acme)
         clock.now = datetime(2026, *ends, tzinfo=UTC) - timedelta(microseconds=1)
-        assert expire(database_of(acme.services, acme.organization_id)) == []
+        assert expired(cast.acme) == []
         clock.advance(seconds=0.000_001)
-        assert expire(database_of(acme.services, acme.organization_id)) == [agent.agent_id]
+        assert expired(cast.acme) == [agent.agent_id]
 
     def test_not_while_it_asks_for_tokens_that_are_refused(
-        self, client: FlaskClient, cast: Cast, issuer: Issuer, worker: Any, clock: Clock
+        self, client: FlaskClient, acme: Agent, worker: Any, request_token: Callable[[], int], clock: Clock
     ) -> None:
         """By a quota of the organization, which others may have used."""
-        acme = cast.acme
         put(client, acme, "month", 1, own=False)
         for _ in range(2):
             clock.advance(days=2)
-            assert ask(client, issuer.token(audience(acme), now=int(clock().timestamp()))).status_code == 429
-            assert expire(database_of(acme.services, acme.organization_id)) == []
+            assert request_token() == 429
+            assert expired(acme) == []
         clock.advance(days=3, seconds=1)
-        assert expire(database_of(acme.services, acme.organization_id)) == [worker.agent_id]
+        assert expired(acme) == [worker.agent_id]
 
-    def test_not_one_whose_quota_somebody_has_set(self, cast: Cast, worker: Any, clock: Clock) -> None:
+    def test_not_one_whose_quota_somebody_has_set(self, acme: Agent, worker: Any, clock: Clock) -> None:
         """Its subject would get the quotas of the template, which may be higher."""
         clock.advance(days=1)
-        with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
-            quotas.set_quota(opened, worker.agent_id, "day", tokens=1, is_enforced=True)
+        with opened(acme) as transaction:
+            quotas.set_quota(transaction, worker.agent_id, "day", tokens=1, is_enforced=True)
         clock.advance(days=100)
-        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == []
-        with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
-            quotas.remove_quota(opened, worker.agent_id, "day")
-        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == [worker.agent_id]
+        assert expired(acme) == []
+        with opened(acme) as transaction:
+            quotas.remove_quota(transaction, worker.agent_id, "day")
+        assert expired(acme) == [worker.agent_id]
 
     @pytest.mark.parametrize("end", [suspend, revoke])
-    def test_not_what_an_administrator_has_ended(self, cast: Cast, worker: Any, clock: Clock, end: Any) -> None:
-        end(cast.acme, worker)
+    def test_not_what_an_administrator_has_ended(self, acme: Agent, worker: Any, clock: Clock, end: Any) -> None:
+        end(acme, worker)
         clock.advance(days=100)
-        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == []
+        assert expired(acme) == []
 
-    def test_not_one_whose_subject_has_lost_it(self, cast: Cast, issuer: Issuer, worker: Any, clock: Clock) -> None:
+    def test_not_one_whose_subject_has_lost_it(self, acme: Agent, issuer: Issuer, worker: Any, clock: Clock) -> None:
         """It was given to another subject: the first one must not get another agent."""
-        acme = cast.acme
         revoke(acme, worker)
-        new = {"issuer": issuer.url, "subject": "job:b", "audience": audience(acme), "jwks": issuer.jwks()}
-        made = checked(new, own_issuer=US, organization_id=acme.organization_id)
-        with database_of(acme.services, acme.organization_id).transaction() as opened:
-            add_credential(opened, worker.agent_id, expires_at=None, label=None, rule=made)
+        with opened(acme) as transaction:
+            add_credential(transaction, worker.agent_id, expires_at=None, rule=rule_of(acme, issuer, "job:b"))
         clock.advance(days=100)
-        assert expire(database_of(acme.services, acme.organization_id)) == []
+        assert expired(acme) == []
 
-    def test_no_other_agents(self, cast: Cast, worker: Any, clock: Clock) -> None:
-        other = make_agent(cast.acme.services, cast.acme.organization_id, "other")
+    def test_no_other_agents(self, acme: Agent, worker: Any, clock: Clock) -> None:
+        other = make_agent(acme.services, acme.organization_id, "other")
         clock.advance(days=100)
-        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == [worker.agent_id]
-        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == []
-        rows = database_of(cast.acme.services, cast.acme.organization_id).fetch(
-            "agents/get_agent", agent_id=other.agent_id
-        )
-        assert len(rows) == 1
-
-
-def test_the_example_of_the_guide_creates_the_agent_of_a_service_account(
-    client: FlaskClient, cast: Cast, issuer: Issuer
-) -> None:
-    acme = cast.acme
-    make_rule(acme, issuer, agentTemplate={"name": "shop {/kubernetes.io/serviceaccount/name}"})
-    switch(acme, is_on=True)
-    kubernetes = {
-        "namespace": "shop",
-        "node": {"name": "node-1", "uid": "646e7c5e-32d6-4d42-9dbd-e504e6cbe6b1"},
-        "pod": {"name": "web-0", "uid": "5e0bd49b-f040-43b0-99b7-22765a53f7f3"},
-        "serviceaccount": {"name": "web", "uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798"},
-    }
-    token = issuer.token([audience(acme)], sub="system:serviceaccount:shop:web", **{"kubernetes.io": kubernetes})
-    assert ask(client, token).status_code == 200
-    assert [agent.name for agent in agents_of(acme)] == ["shop web"]
-
-
-def test_watching_deletes_what_has_expired(client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock) -> None:
-    acme = cast.acme
-    make_rule(acme, issuer, agentTemplate={"expiresAfterDays": 1})
-    switch(acme, is_on=True)
-    assert ask(client, issuer.token(audience(acme))).status_code == 200
-    clock.advance(days=2)
-    watch(acme.services, threading.Event(), once=True)
-    assert agents_of(acme) == []
+        assert (expired(acme), expired(acme)) == ([worker.agent_id], [])
+        database = database_of(acme.services, acme.organization_id)
+        assert len(database.fetch("agents/get_agent", agent_id=other.agent_id)) == 1
 
 
 def test_nothing_is_left_of_a_deleted_organization(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth.quotas import WINDOWS, bounds
 from agentidp.usage_history.importing import import_usage
 from agentidp.usage_history.records import Source
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
+from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+from tests.oauth.clients import COMMON, FAILED, whole
 
 
 def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce: bool = True, own: bool = True) -> Any:
@@ -33,15 +34,20 @@ def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce:
 
 def ask(client: FlaskClient, agent: Agent, **form: str) -> TestResponse:
     """Ask for a token."""
-    return client.post(
-        "/api/v1/token",
-        data={
-            "grant_type": "client_credentials",
-            "client_id": agent.client_id,
-            "client_secret": agent.client_secret,
-            **form,
-        },
-    )
+    return client.post("/api/v1/token", data=agent.form | form)
+
+
+def statuses(client: FlaskClient, *agents: Agent) -> list[int]:
+    """What each gets that asks for a token, one after the other."""
+    return [ask(client, agent).status_code for agent in agents]
+
+
+def quotas_of(client: FlaskClient, agent: Agent) -> list[dict[str, Any]]:
+    """The quotas of an agent as the API shows them."""
+    found: list[dict[str, Any]] = client.get(f"/api/v1/agents/{agent.client_id}/quotas", headers=agent.bearer()).json[
+        "data"
+    ]
+    return found
 
 
 def refused(whose: str, tokens: int, window: str, ends: str) -> dict[str, str]:
@@ -63,26 +69,23 @@ def limits(response: TestResponse) -> dict[str, dict[str, dict[str, int]]]:
 
 
 @ON_CITUS_TOO
-def test_of_n_tokens_the_nth_is_issued_and_none_after_it(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+def test_of_n_tokens_the_nth_is_issued_and_none_after_it(client: FlaskClient, cast: Cast) -> None:
     agent = cast.acme
     put(client, agent, "day", 3)
-    assert [ask(client, agent).status_code for _ in range(5)] == [200, 200, 200, 429, 429]
-    assert client.get(f"/api/v1/agents/{agent.client_id}/quotas", headers=agent.bearer()).json == {
-        "agentId": agent.client_id,
-        "data": [
-            {
-                "window": "day",
-                "tokens": 3,
-                "enforce": True,
-                "used": 3,
-                "left": 0,
-                "refused": 2,
-                "observed": 0,
-                "startsAt": "2026-04-15T00:00:00.000000Z",
-                "endsAt": "2026-04-16T00:00:00.000000Z",
-            }
-        ],
-    }
+    assert statuses(client, *[agent] * 5) == [200, 200, 200, 429, 429]
+    assert quotas_of(client, agent) == [
+        {
+            "window": "day",
+            "tokens": 3,
+            "enforce": True,
+            "used": 3,
+            "left": 0,
+            "refused": 2,
+            "observed": 0,
+            "startsAt": "2026-04-15T00:00:00.000000Z",
+            "endsAt": "2026-04-16T00:00:00.000000Z",
+        }
+    ]
     sums = usage_sums(str(agent.services.settings.database_url), agent.organization_id)
     assert {sums[name] for name in sums if "token" in name} == {3}
     assert {sums[name] for name in sums if "rejected" in name} == {0}
@@ -92,18 +95,11 @@ def test_a_refusal_says_which_quota_and_when_it_ends(client: FlaskClient, cast: 
     clock.now = NOON + timedelta(milliseconds=100)
     put(client, cast.acme, "day", 1)
     assert ask(client, cast.acme).status_code == 200
-    response = ask(client, cast.acme)
-    assert (response.status_code, response.json) == (429, refused("agent", 1, "day", "2026-04-16T00:00:00Z"))
-    headers = {name: value for name, value in response.headers if name not in ("X-Request-Id", "Content-Length")}
-    assert headers == {
-        "Content-Type": "application/json",
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        # One more than half a day has full seconds.
-        "Retry-After": "43200",
-        "RateLimit-Policy": '"agent-day";q=1;w=86400',
-        "RateLimit": '"agent-day";r=0;t=43200',
-    }
+    headers = {"RateLimit-Policy": '"agent-day";q=1;w=86400', "RateLimit": '"agent-day";r=0;t=43200'}
+    # One more than half a day has full seconds.
+    headers |= COMMON | {"Retry-After": "43200"}
+    body = refused("agent", 1, "day", "2026-04-16T00:00:00Z")
+    assert whole(ask(client, cast.acme)) == (429, body, headers)
 
 
 @ON_CITUS_TOO
@@ -114,10 +110,10 @@ def test_a_quota_begins_anew_with_its_window(
 ) -> None:
     clock.now = datetime(2026, 12, 31, 23, 59, 59, 900_000, tzinfo=UTC)
     put(client, cast.acme, window, 2, own=own)
-    assert [ask(client, cast.acme).status_code for _ in range(3)] == [200, 200, 429]
+    assert statuses(client, *[cast.acme] * 3) == [200, 200, 429]
     assert ask(client, cast.acme).headers["Retry-After"] == "1"
     clock.advance(seconds=0.1)
-    assert [ask(client, cast.acme).status_code for _ in range(3)] == [200, 200, 429]
+    assert statuses(client, *[cast.acme] * 3) == [200, 200, 429]
     # A server whose clock is behind goes on in the old window, which is at its end.
     clock.advance(seconds=-30)
     assert ask(client, cast.acme).status_code == 429
@@ -129,11 +125,11 @@ def test_a_months_quota_counts_all_of_its_days_whatever_their_order(
     client: FlaskClient, cast: Cast, clock: Clock, own: bool
 ) -> None:
     put(client, cast.acme, "month", 7, own=own)
-    statuses = []
+    found = []
     for day in (14, 15, 14, 30, 1, 15, 2, 3, 14):
         clock.now = NOON.replace(day=day)
-        statuses.append(ask(client, cast.acme).status_code)
-    assert statuses == [200] * 7 + [429] * 2
+        found += statuses(client, cast.acme)
+    assert found == [200] * 7 + [429] * 2
     clock.now = datetime(2026, 5, 1, tzinfo=UTC)
     assert ask(client, cast.acme).status_code == 200
     # Back in the month before, by a server that was suspended for long.
@@ -148,16 +144,14 @@ def test_a_months_quota_that_only_observes_is_summed_again_on_another_day(
 ) -> None:
     put(client, cast.acme, "month", 1000, enforce=False, own=own)
     clock.advance(days=1)
-    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 200]
+    assert statuses(client, *[cast.acme] * 2) == [200, 200]
 
 
 @ON_CITUS_TOO
 def test_the_organizations_quota_is_of_all_its_agents(client: FlaskClient, cast: Cast) -> None:
     other = make_agent(cast.acme.services, cast.acme.organization_id, "other")
     put(client, cast.acme, "month", 3, own=False)
-    assert [ask(client, agent).status_code for agent in (cast.acme, other, other, other, cast.acme)] == [200] * 3 + [
-        429
-    ] * 2
+    assert statuses(client, cast.acme, other, other, other, cast.acme) == [200] * 3 + [429] * 2
     response = ask(client, other)
     assert response.json == refused("organization", 3, "month", "2026-05-01T00:00:00Z")
     assert limits(response) == {
@@ -176,13 +170,17 @@ def test_a_token_that_several_quotas_refuse_is_refused_by_the_one_that_ends_last
         put(client, cast.acme, window, 1)
     put(client, cast.acme, "day", 1, own=False)
     assert ask(client, cast.acme).status_code == 200
-    assert ask(client, cast.acme).json == refused("agent", 1, "month", "2026-05-01T00:00:00Z")
-    client.delete(f"/api/v1/agents/{cast.acme.client_id}/quotas/month", headers=cast.acme.bearer())
-    assert ask(client, cast.acme).json == refused("agent", 1, "day", "2026-04-16T00:00:00Z")
-    client.delete(f"/api/v1/agents/{cast.acme.client_id}/quotas/day", headers=cast.acme.bearer())
-    assert ask(client, cast.acme).json == refused("organization", 1, "day", "2026-04-16T00:00:00Z")
-    client.delete("/api/v1/quotas/day", headers=cast.acme.bearer())
-    assert ask(client, cast.acme).json == refused("agent", 1, "hour", "2026-04-15T13:00:00Z")
+    own = f"/api/v1/agents/{cast.acme.client_id}/quotas"
+    for address, whose, window, ends in (
+        (f"{own}/month", "agent", "month", "2026-05-01T00:00:00Z"),
+        (f"{own}/day", "agent", "day", "2026-04-16T00:00:00Z"),
+        ("/api/v1/quotas/day", "organization", "day", "2026-04-16T00:00:00Z"),
+        (f"{own}/hour", "agent", "hour", "2026-04-15T13:00:00Z"),
+    ):
+        assert ask(client, cast.acme).json == refused(whose, 1, window, ends)
+        # From the next token on it counts no more.
+        assert client.delete(address, headers=cast.acme.bearer()).status_code == 204
+    assert ask(client, cast.acme).status_code == 200
 
 
 def test_an_enforced_quota_refuses_although_one_that_only_observes_ends_later(client: FlaskClient, cast: Cast) -> None:
@@ -191,8 +189,7 @@ def test_an_enforced_quota_refuses_although_one_that_only_observes_ends_later(cl
     assert ask(client, cast.acme).status_code == 200
     response = ask(client, cast.acme)
     assert (response.status_code, response.json) == (429, refused("agent", 1, "hour", "2026-04-15T13:00:00Z"))
-    quotas = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
-    assert [(quota["window"], quota["refused"], quota["observed"]) for quota in quotas] == [
+    assert [(quota["window"], quota["refused"], quota["observed"]) for quota in quotas_of(client, cast.acme)] == [
         ("hour", 1, 0),
         ("month", 0, 0),
     ]
@@ -207,7 +204,7 @@ def test_usage_that_is_imported_counts_at_once(
     file = f"time,agent,tokens\n2026-04-01T00:00:00Z,{cast.acme.client_id},3\n"
     source = Source(io.BytesIO(file.encode()))
     import_usage(database_url, cast.acme.organization_id, source, file_format="csv", at=clock())
-    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
+    assert statuses(client, *[cast.acme] * 2) == [200, 429]
 
 
 def test_each_token_says_what_is_left_of_the_quotas_that_are_enforced(client: FlaskClient, cast: Cast) -> None:
@@ -233,7 +230,7 @@ def test_a_quota_that_is_not_enforced_counts_what_it_would_have_refused(client: 
     responses = [ask(client, cast.acme) for _ in range(5)]
     assert [response.status_code for response in responses] == [200] * 5
     assert all(limits(response) == {} for response in responses)
-    [quota] = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
+    [quota] = quotas_of(client, cast.acme)
     assert (quota["used"], quota["left"], quota["refused"], quota["observed"]) == (5, 0, 0, 3)
     # Enforced, it refuses from now on.
     put(client, cast.acme, "day", 2)
@@ -243,32 +240,21 @@ def test_a_quota_that_is_not_enforced_counts_what_it_would_have_refused(client: 
 @ON_CITUS_TOO
 def test_a_change_works_at_once(client: FlaskClient, cast: Cast) -> None:
     put(client, cast.acme, "day", 1)
-    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
+    assert statuses(client, *[cast.acme] * 2) == [200, 429]
     put(client, cast.acme, "day", 2)
-    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
+    assert statuses(client, *[cast.acme] * 2) == [200, 429]
     put(client, cast.acme, "day", 1)
     assert ask(client, cast.acme).status_code == 429
-    path = f"/api/v1/agents/{cast.acme.client_id}/quotas/day"
-    assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
-    assert ask(client, cast.acme).status_code == 200
 
 
-def test_nobody_who_fails_to_authenticate_learns_of_a_quota(client: FlaskClient, cast: Cast) -> None:
+def test_a_request_that_fails_for_another_reason_is_no_refusal_by_a_quota(client: FlaskClient, cast: Cast) -> None:
     put(client, cast.acme, "day", 1)
-    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
-    with_quota = ask(client, cast.acme, client_secret="wrong")
-    without = ask(client, cast.outsider, client_secret="wrong")
-    assert with_quota.status_code == 401
-    assert (with_quota.json, with_quota.status) == (without.json, without.status)
-    assert [name for name, _ in with_quota.headers] == [name for name, _ in without.headers]
-
-
-def test_a_scope_that_is_refused_is_no_refusal_by_a_quota(client: FlaskClient, cast: Cast) -> None:
-    put(client, cast.acme, "day", 1)
-    assert ask(client, cast.acme).status_code == 200
+    assert statuses(client, *[cast.acme] * 2) == [200, 429]
     assert ask(client, cast.acme, scope="nothing").json["error"] == "invalid_scope"
-    [quota] = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
-    assert quota["refused"] == 0
+    # Nobody who fails to authenticate learns of a quota.
+    assert whole(ask(client, cast.acme, client_secret="wrong")) == FAILED
+    [quota] = quotas_of(client, cast.acme)
+    assert quota["refused"] == 1
 
 
 @pytest.mark.parametrize(
@@ -286,38 +272,35 @@ def test_the_bounds_of_a_window(window: str, at: str, begins: str, ends: str) ->
     assert bounds(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
 
 
-def test_a_process_issues_only_so_many_tokens_a_minute_to_an_agent(database_url: str, clock: Clock) -> None:
+@contextmanager
+def limited(database_url: str, clock: Clock, limit: int) -> Iterator[FlaskClient]:
+    """A process that issues only so many tokens a minute to an agent."""
+    app = create_app(settings_for(database_url, tokens_per_agent_and_minute=limit), clock=clock)
+    with closing(app.extensions["agentidp"]):
+        yield app.test_client()
+
+
+def test_a_process_issues_only_so_many_tokens_a_minute_to_an_agent(cast: Cast, database_url: str, clock: Clock) -> None:
     clock.now = NOON + timedelta(seconds=20.5)
-    app = create_app(settings_for(database_url, tokens_per_agent_and_minute=2), clock=clock)
-    with closing(app.extensions["agentidp"]) as services:
-        ensure_signing_key(services.settings, at=clock())
-        agent = make_agent(services, make_organization(services))
-        other = make_agent(services, agent.organization_id, "other")
-        client = app.test_client()
-        assert [ask(client, agent).status_code for _ in range(2)] == [200, 200]
-        response = ask(client, agent)
-        assert (response.status_code, response.json, response.headers["Retry-After"]) == (
-            429,
-            {
-                "error": "temporarily_unavailable",
-                "error_description": "a process of the server issues at most 2 tokens per minute to an agent",
-            },
-            "40",
-        )
+    with limited(database_url, clock, 2) as client:
+        assert statuses(client, *[cast.acme] * 2) == [200, 200]
+        error = {
+            "error": "temporarily_unavailable",
+            "error_description": "a process of the server issues at most 2 tokens per minute to an agent",
+        }
+        assert whole(ask(client, cast.acme)) == (429, error, COMMON | {"Retry-After": "40"})
         # Whoever has not proved to be the agent learns nothing.
-        assert ask(client, agent, client_secret="wrong").status_code == 401
-        assert ask(client, other).status_code == 200
+        assert whole(ask(client, cast.acme, client_secret="wrong")) == FAILED
+        assert ask(client, cast.outsider).status_code == 200
         clock.advance(seconds=39.5)
-        assert ask(client, agent).status_code == 200
+        assert ask(client, cast.acme).status_code == 200
 
 
-def test_the_limit_of_a_process_can_be_turned_off(database_url: str, clock: Clock) -> None:
-    app = create_app(settings_for(database_url, tokens_per_agent_and_minute=0), clock=clock)
-    with closing(app.extensions["agentidp"]) as services:
-        ensure_signing_key(services.settings, at=clock())
-        agent = make_agent(services, make_organization(services))
-        assert {ask(app.test_client(), agent).status_code for _ in range(3)} == {200}
-        assert services.token_rate.seconds_to_wait(agent.agent_id, None, clock()) is None
+def test_the_limit_of_a_process_can_be_turned_off(cast: Cast, database_url: str, clock: Clock) -> None:
+    with limited(database_url, clock, 0) as client:
+        assert statuses(client, *[cast.acme] * 3) == [200] * 3
+        rate = client.application.extensions["agentidp"].token_rate
+        assert rate.seconds_to_wait(cast.acme.agent_id, None, clock()) is None
 
 
 @ON_CITUS_TOO
@@ -325,7 +308,7 @@ def test_the_usage_by_day_has_what_was_refused(client: FlaskClient, cast: Cast, 
     put(client, cast.acme, "hour", 1)
     for hour in (1, 23, 25):
         clock.now = NOON.replace(hour=0) + timedelta(hours=hour)
-        assert [ask(client, cast.acme).status_code for _ in range(3)] == [200, 429, 429]
+        assert statuses(client, *[cast.acme] * 3) == [200, 429, 429]
     path = "/api/v1/analytics/usage?days=3"
     data = client.get(path, headers=cast.acme.bearer()).json["data"]
     assert [(day["date"], day["tokens"], day["rejected"], day["refused"]) for day in data] == [

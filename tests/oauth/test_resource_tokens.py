@@ -16,8 +16,8 @@ from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock
 from tests.jose.test_access_token import Forge
+from tests.oauth.clients import ask_as, claims_of
 from tests.oauth.test_introspection import INACTIVE, introspect
-from tests.oauth.test_token_endpoint import ask_as, claims_of
 
 NOW = int(NOON.timestamp())
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"audience": ["is taken"]}}

@@ -1,61 +1,46 @@
-"""What a token costs in round trips and statements."""
+"""What a client costs in round trips and statements."""
 
 from __future__ import annotations
 
+import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import make_agent
-from tests.federation.issuer import Issuer, trust
+from tests.federation.issuer import SUBJECT, Issuer, trust
 from tests.oauth import test_first_sight as first_sight
-from tests.oauth.test_token_endpoint import KeyHolder
+from tests.oauth.clients import ISSUER, PATH, KeyHolder, ask
 from tests.wire import overheard
 
-
-@COMPARES_STATEMENTS
-def test_a_token_by_secret_is_one_statement(client: FlaskClient, services: Services, cast: Cast) -> None:
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": cast.acme.client_id,
-        "client_secret": cast.acme.client_secret,
-    }
-    assert client.post("/api/v1/token", data=form).status_code == 200
-    with overheard(services.database) as conversation:
-        assert client.post("/api/v1/token", data=form).status_code == 200
-    assert (conversation.statements, conversation.round_trips) == (["oauth/issue_access_token"], 1)
+READ_FIRST = {"key": "oauth/client_keys", "rule": "oauth/client_rules"}
+"""What a client authenticates with -> the statement that finds it, unless it is remembered."""
 
 
 @COMPARES_STATEMENTS
-def test_a_token_by_assertion_is_one_statement_once_the_key_is_remembered(
-    client: FlaskClient, services: Services, cast: Cast
+@pytest.mark.parametrize("kind", ["secret", "key", "rule"])
+def test_a_client_that_is_remembered_is_one_statement(
+    client: FlaskClient, services: Services, cast: Cast, kind: str
 ) -> None:
-    holder = KeyHolder.make(services, cast.acme)
+    holder, issuer = KeyHolder.make(cast.acme), Issuer.with_curve()
+    trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
     services.directory.look_up(cast.acme.agent_id)
     services.keys.current()
     said = []
-    for _ in range(2):
+    for path in (PATH, PATH, f"{PATH}/introspect"):
+        by_rule = holder.form(issuer.token(ISSUER)) | {"client_id": cast.acme.client_id}
+        form = {"secret": cast.acme.form, "key": holder.form(), "rule": by_rule}[kind]
         with overheard(services.database) as conversation:
-            assert client.post("/api/v1/token", data=holder.form()).status_code == 200
+            response = ask(client, form | {"token": cast.acme.token()}, path=path)
+            assert (response.status_code, response.json.get("active", True)) == (200, True)
         said.append((conversation.statements, conversation.round_trips))
-    first, second = said
-    assert first == (["database/enter_organization", "oauth/client_keys", "oauth/issue_access_token"], 2)
-    assert second == (["oauth/issue_access_token"], 1)
-
-
-@COMPARES_STATEMENTS
-def test_introspection_by_assertion_is_one_round_trip_once_the_key_is_remembered(
-    client: FlaskClient, services: Services, cast: Cast
-) -> None:
-    holder = KeyHolder.make(services, cast.acme)
-    token = cast.acme.token()
-    for _ in range(2):
-        with overheard(services.database) as conversation:
-            response = client.post("/api/v1/token/introspect", data=holder.form() | {"token": token})
-            assert (response.status_code, response.json["active"]) == (200, True)
-    assert conversation.statements == ["oauth/introspect_token"]
-    assert conversation.round_trips == 1
+    read = ["database/enter_organization", READ_FIRST[kind]] if kind in READ_FIRST else []
+    assert said == [
+        ([*read, "oauth/issue_access_token"], 2 if read else 1),
+        (["oauth/issue_access_token"], 1),
+        (["oauth/introspect_token"], 1),
+    ]
 
 
 @COMPARES_STATEMENTS

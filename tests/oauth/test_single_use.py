@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import uuid
@@ -10,15 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from typing import Any
 
-import jwt
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.clock import utc_now
@@ -26,17 +21,21 @@ from agentidp.config import LEEWAY
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.dpop import MAX_AGE
+from agentidp.jose.jwk import public_jwk
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
 from tests.citus import ADDS_A_TRIGGER, COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums
+from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
+from tests.oauth import clients
+from tests.oauth.clients import FAILED, KEYS, KeyHolder, commits_to, jwk_of, refused, register, whole
 from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
+from tests.oauth.test_quotas import put
 from tests.routes import CLIENT_PATHS
 from tests.wire import overheard
 
-GRANT = {"grant_type": "client_credentials", "token": "none"}
+REPLAYED = refused("invalid_dpop_proof", "the DPoP proof was used before")
 
 
 def used(url: str) -> int:
@@ -48,47 +47,26 @@ def used(url: str) -> int:
 
 def ask(
     client: FlaskClient, form: dict[str, str], proof: str | None = None, path: str = CLIENT_PATHS[0]
-) -> TestResponse:
-    return client.post(path, data=GRANT | form, headers={"DPoP": proof} if proof else {})
-
-
-def by_secret(agent: Agent, secret: str | None = None) -> dict[str, str]:
-    return {"client_id": agent.client_id, "client_secret": secret or agent.client_secret}
-
-
-def by_key(clock: Clock, client_id: str, key: Any, alg: str = "ES256", kid: str | None = None) -> dict[str, str]:
-    claims = {
-        "iss": client_id,
-        "sub": client_id,
-        "aud": ISSUER,
-        "exp": int(clock().timestamp()) + 60,
-        "jti": uuid.uuid4().hex,
-    }
-    return {
-        "client_assertion_type": client_assertion.TYPE,
-        "client_assertion": jwt.encode(claims, key, alg, headers={"kid": kid} if kid is not None else {}),
-    }
-
-
-def register(client: FlaskClient, agent: Agent, keys: list[Any], **members: str) -> None:
-    """Register public keys as one credential."""
-    kind: Any = jwt.algorithms.RSAAlgorithm if isinstance(keys[0], rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
-    jwks = {"keys": [json.loads(kind.to_jwk(key.public_key())) | members for key in keys]}
-    for jwk in jwks["keys"]:
-        jwk.pop("key_ops", None)
-    path = f"/api/v1/agents/{agent.client_id}/credentials"
-    response = client.post(path, json={"jwks": jwks}, headers=agent.bearer())
-    assert response.status_code == 201, response.json
+) -> clients.TestResponse:
+    return clients.ask(client, form | {"token": "none"}, {"DPoP": proof} if proof else {}, path)
 
 
 @pytest.fixture
 def holder(clock: Clock) -> Holder:
+    """Who proves to hold a key."""
     return Holder(clock)
 
 
 @pytest.fixture
-def key() -> Any:
-    return ec.generate_private_key(ec.SECP256R1())
+def acme(cast: Cast) -> KeyHolder:
+    """Acme's agent, which has a key."""
+    return KeyHolder.make(cast.acme, kid=None)
+
+
+@pytest.fixture
+def stranger(acme: KeyHolder) -> KeyHolder:
+    """Who says to be Acme's agent, by a key that nobody has registered."""
+    return KeyHolder(acme.agent, KEYS["ES256"]())
 
 
 class TestAProofAtTheTokenEndpoint:
@@ -96,57 +74,54 @@ class TestAProofAtTheTokenEndpoint:
 
     @ON_CITUS_TOO
     def test_is_not_consumed_by_who_is_not_authentic(
-        self, client: FlaskClient, cast: Cast, holder: Holder, key: Any, clock: Clock, database_url: str
+        self, client: FlaskClient, cast: Cast, holder: Holder, stranger: KeyHolder, database_url: str
     ) -> None:
         proof = holder.proof("POST", TOKEN_URL)
         strangers = [
-            by_secret(cast.acme, "wrong"),
-            {"client_id": str(uuid.uuid4()), "client_secret": "wrong"},
-            {"client_id": "nobody", "client_secret": "wrong"},
-            by_key(clock, cast.acme.client_id, key),
-            by_key(clock, str(uuid.uuid4()), key),
+            cast.acme.form | {"client_secret": "wrong"},
+            *[
+                cast.acme.form | {"client_secret": "wrong"} | {"client_id": nobody}
+                for nobody in (str(uuid.uuid4()), "nobody")
+            ],
+            stranger.form(),
+            stranger.form_of(str(uuid.uuid4())),
         ]
         for form in strangers:
-            response = ask(client, form, proof)
-            assert (response.status_code, response.json["error"]) == (401, "invalid_client")
+            assert whole(ask(client, form, proof)) == FAILED
         assert used(database_url) == 0
-        assert ask(client, by_secret(cast.acme), proof).status_code == 200
+        assert ask(client, cast.acme.form, proof).status_code == 200
         assert used(database_url) == 1
         # Nor does a replay tell anything to who is not authentic.
         for form in strangers:
-            assert ask(client, form, proof).json["error"] in ("invalid_client", "temporarily_unavailable")
+            assert whole(ask(client, form, proof)) == FAILED
         assert used(database_url) == 1
 
     def test_is_not_consumed_where_no_token_is_issued(
         self, client: FlaskClient, cast: Cast, holder: Holder, database_url: str
     ) -> None:
         proof = holder.proof("POST", TOKEN_URL)
-        assert ask(client, by_secret(cast.acme) | {"scope": "no:such"}, proof).json["error"] == "invalid_scope"
-        unknown = by_secret(cast.acme) | {"resource": "https://nowhere.example"}
-        assert ask(client, unknown, proof).json["error"] == "invalid_target"
+        for wrong, error in (
+            ({"scope": "no:such"}, "invalid_scope"),
+            ({"resource": "https://x.example"}, "invalid_target"),
+        ):
+            assert ask(client, cast.acme.form | wrong, proof).json["error"] == error
         assert used(database_url) == 0
-        assert ask(client, by_secret(cast.acme), proof).status_code == 200
+        assert ask(client, cast.acme.form, proof).status_code == 200
 
     @ON_CITUS_TOO
     def test_that_was_used_before_undoes_the_issuance(
-        self, client: FlaskClient, cast: Cast, holder: Holder, key: Any, clock: Clock, database_url: str
+        self, client: FlaskClient, acme: KeyHolder, holder: Holder, database_url: str
     ) -> None:
-        register(client, cast.acme, [key])
         proof = holder.proof("POST", TOKEN_URL)
-        assert ask(client, by_secret(cast.acme), proof).status_code == 200
-        before = usage_sums(database_url, cast.acme.organization_id)
-        form = by_key(clock, cast.acme.client_id, key)
+        assert ask(client, acme.agent.form, proof).status_code == 200
+        before = usage_sums(database_url, acme.agent.organization_id)
+        form = acme.form()
         for _ in range(2):
-            response = ask(client, form, proof)
-            assert response.status_code == 400
-            assert response.json == {
-                "error": "invalid_dpop_proof",
-                "error_description": "the DPoP proof was used before",
-            }
-        assert usage_sums(database_url, cast.acme.organization_id) == before
+            assert whole(ask(client, form, proof)) == REPLAYED
+        assert usage_sums(database_url, acme.agent.organization_id) == before
         # The assertion beside it was not consumed either; with a new proof it works once.
         assert ask(client, form, holder.proof("POST", TOKEN_URL)).status_code == 200
-        assert ask(client, form, holder.proof("POST", TOKEN_URL)).status_code == 401
+        assert whole(ask(client, form, holder.proof("POST", TOKEN_URL))) == FAILED
 
     def test_serves_one_of_many_requests_at_once(
         self, app: Flask, cast: Cast, holder: Holder, database_url: str
@@ -158,7 +133,7 @@ class TestAProofAtTheTokenEndpoint:
         def send() -> None:
             client = app.test_client()
             for proof in proofs:
-                status = ask(client, by_secret(cast.acme), proof).status_code
+                status = ask(client, cast.acme.form, proof).status_code
                 with lock:
                     answers[status] += 1
 
@@ -178,11 +153,9 @@ class TestAProofAtTheTokenEndpoint:
     ) -> None:
         said = []
         for client_id in (cast.acme.client_id, str(uuid.UUID(int=7)), "nobody") * 2:
+            form = cast.acme.form | {"client_secret": "wrong"} | {"client_id": client_id}
             with overheard(services.database) as conversation:
-                response = ask(
-                    client, {"client_id": client_id, "client_secret": "wrong"}, holder.proof("POST", TOKEN_URL)
-                )
-            assert response.status_code == 401
+                assert whole(ask(client, form, holder.proof("POST", TOKEN_URL))) == FAILED
             # An unprepared statement stands there with its parameters, which differ.
             statements = sorted(statement.partition("\n")[0] for statement in conversation.statements)
             said.append((statements, conversation.round_trips))
@@ -195,59 +168,63 @@ class TestAnAssertion:
 
     @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_is_not_consumed_by_who_is_not_authentic(
-        self, client: FlaskClient, cast: Cast, services: Services, key: Any, clock: Clock, database_url: str, path: str
+        self, client: FlaskClient, cast: Cast, services: Services, stranger: KeyHolder, database_url: str, path: str
     ) -> None:
-        agent = make_agent(services, cast.acme.organization_id, "idle")
-        path_of_agent = f"/api/v1/agents/{agent.client_id}"
-        register(client, cast.acme, [ec.generate_private_key(ec.SECP256R1())])
-        register(client, agent, [key])
-        assert client.patch(path_of_agent, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
-        for client_id in (cast.acme.client_id, agent.client_id, str(uuid.uuid4()), "nobody"):
-            assert ask(client, by_key(clock, client_id, key), path=path).status_code == 401
+        idle = KeyHolder.make(make_agent(services, cast.acme.organization_id, "idle"))
+        agents = f"/api/v1/agents/{idle.agent.client_id}"
+        assert client.patch(agents, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
+        forms = [idle.form(), *(stranger.form_of(one) for one in (cast.acme.client_id, str(uuid.uuid4()), "nobody"))]
+        for form in forms:
+            assert whole(ask(client, form, path=path)) == FAILED
         assert used(database_url) == 0
+
+    def test_is_not_counted_if_no_token_is_issued(
+        self, client: FlaskClient, acme: KeyHolder, database_url: str
+    ) -> None:
+        assert ask(client, acme.form() | {"scope": "nothing"}).json["error"] == "invalid_scope"
+        assert set(usage_sums(database_url, acme.agent.organization_id).values()) == {0}
 
     def test_is_tried_on_ten_keys_those_of_its_name_first_then_the_newest(
         self, client: FlaskClient, cast: Cast, clock: Clock
     ) -> None:
-        keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(14)]
-        named = ec.generate_private_key(ec.SECP256R1())
-        register(client, cast.acme, [named], kid="mine")
-        for each in keys:
+        named, unnamed = KeyHolder.make(cast.acme), []
+        for _ in range(14):
             clock.advance(seconds=1)
-            register(client, cast.acme, [each])
+            unnamed.append(KeyHolder.make(cast.acme, kid=None))
 
-        def status(key: Any, kid: str | None = None) -> int:
-            return ask(client, by_key(clock, cast.acme.client_id, key, kid=kid)).status_code
+        def statuses(kid: str | None, *holders: KeyHolder) -> list[int]:
+            return [ask(client, one.form(kid=kid)).status_code for one in holders]
 
-        assert [status(each) for each in keys] == [401] * 4 + [200] * 10
-        assert status(named, "mine") == 200
-        assert (status(named), status(named, "another")) == (401, 401)
+        assert statuses(None, *unnamed) == [401] * 4 + [200] * 10
+        assert statuses("mine", named) == [200]
+        assert statuses(None, named) == statuses("another", named) == [401]
         # Keys without a name are tried after those of the assertion's name, so it is nine of them.
-        clock.advance(minutes=1)
-        assert [status(each, "mine") for each in keys] == [401] * 5 + [200] * 9
+        assert statuses("mine", *unnamed) == [401] * 5 + [200] * 9
 
     @pytest.mark.parametrize("kid", ["", "\0", "ü", "\ud800", "x" * 3000])
-    def test_may_name_its_key_as_it_likes(
-        self, client: FlaskClient, cast: Cast, clock: Clock, key: Any, kid: str
-    ) -> None:
-        register(client, cast.acme, [key])
-        register(client, cast.acme, [ec.generate_private_key(ec.SECP256R1())], kid="mine")
-        assert ask(client, by_key(clock, cast.acme.client_id, key, kid=kid)).status_code == 200
+    def test_may_name_its_key_as_it_likes(self, client: FlaskClient, acme: KeyHolder, kid: str) -> None:
+        KeyHolder.make(acme.agent, kid="mine")
+        assert ask(client, acme.form(kid=kid)).status_code == 200
 
     def test_costs_ten_verifications_at_most(
-        self, client: FlaskClient, cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, acme: KeyHolder, stranger: KeyHolder, verified: list[object]
     ) -> None:
-        keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(10)]
+        keys = [public_jwk(jwk_of(KEYS["ES256"](), "ES256")) for _ in range(10)]
         for _ in range(5):
-            register(client, cast.acme, keys)
-        verified = []
-        verify = client_assertion._refusal
-        monkeypatch.setattr(client_assertion, "_refusal", lambda *given: verified.append(given) or verify(*given))
-        stranger = ec.generate_private_key(ec.SECP256R1())
+            register(acme.agent, *keys)
         for kid in (None, "mine"):
             verified.clear()
-            assert ask(client, by_key(clock, cast.acme.client_id, stranger, kid=kid)).status_code == 401
+            assert whole(ask(client, stranger.form(kid=kid))) == FAILED
             assert len(verified) == 10
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The keys that assertions were verified with."""
+    seen: list[object] = []
+    verify = client_assertion._refusal
+    monkeypatch.setattr(client_assertion, "_refusal", lambda *given: seen.append(given) or verify(*given))
+    return seen
 
 
 class TestARememberedKey:
@@ -255,79 +232,58 @@ class TestARememberedKey:
 
     @ON_CITUS_TOO
     def test_authenticates_nobody_once_its_credential_is_revoked(
-        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
+        self, client: FlaskClient, acme: KeyHolder, database_url: str
     ) -> None:
-        register(client, cast.acme, [key])
-        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        assert ask(client, acme.form()).status_code == 200
         with psycopg.connect(database_url) as connection:
             connection.execute("update credentials set revoked_at = now() where jwks is not null")
         for path in CLIENT_PATHS:
-            assert ask(client, by_key(clock, cast.acme.client_id, key), path=path).status_code == 401
-        assert used(database_url) == 1, "who is not authentic stores nothing"
+            assert whole(ask(client, acme.form(), path=path)) == FAILED
+        # Who is not authentic stores nothing.
+        assert used(database_url) == 1
 
     def test_that_moves_to_another_credential_authenticates_as_before(
-        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
+        self, client: FlaskClient, acme: KeyHolder, database_url: str
     ) -> None:
-        register(client, cast.acme, [key])
-        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
-        register(client, cast.acme, [ec.generate_private_key(ec.SECP256R1()), key])
+        assert ask(client, acme.form()).status_code == 200
+        register(acme.agent, *(public_jwk(jwk_of(key, "ES256")) for key in (KEYS["ES256"](), acme.key)))
         # Two credentials hold it, then only the second.
-        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        assert ask(client, acme.form()).status_code == 200
         with psycopg.connect(database_url) as connection:
             connection.execute("update credentials set revoked_at = now() where jsonb_array_length(jwks) = 1")
         for path in CLIENT_PATHS:
-            assert ask(client, by_key(clock, cast.acme.client_id, key), path=path).status_code == 200
+            assert ask(client, acme.form(), path=path).status_code == 200
 
-    def test_of_one_client_is_none_of_another(self, client: FlaskClient, cast: Cast, key: Any, clock: Clock) -> None:
-        register(client, cast.acme, [key])
-        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
-        for stranger in (cast.outsider.client_id, str(uuid.uuid4())):
-            assert ask(client, by_key(clock, stranger, key)).status_code == 401
-
-    def test_accepts_no_assertion_twice(
-        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
-    ) -> None:
-        register(client, cast.acme, [key])
-        for _ in range(2):
-            form = by_key(clock, cast.acme.client_id, key)
-            assert [ask(client, form).status_code for _ in range(3)] == [200, 401, 401]
-        assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 2
+    def test_of_one_client_is_none_of_another(self, client: FlaskClient, cast: Cast, acme: KeyHolder) -> None:
+        assert ask(client, acme.form()).status_code == 200
+        for other in (cast.outsider.client_id, str(uuid.uuid4())):
+            assert whole(ask(client, acme.form_of(other))) == FAILED
 
     def test_makes_no_failure_cost_more(
         self,
         client: FlaskClient,
         services: Services,
-        cast: Cast,
-        key: Any,
-        clock: Clock,
-        monkeypatch: pytest.MonkeyPatch,
+        acme: KeyHolder,
+        stranger: KeyHolder,
+        verified: list[object],
     ) -> None:
-        register(client, cast.acme, [key])
-        stranger = ec.generate_private_key(ec.SECP256R1())
-        seen, verify = [], client_assertion._refusal
-        monkeypatch.setattr(client_assertion, "_refusal", lambda *given: seen.append(given) or verify(*given))
         costs = []
+        # The first request of all reads the signing keys.
+        services.keys.current()
         for _ in range(2):
-            seen.clear()
+            verified.clear()
             with overheard(services.database) as conversation:
-                assert ask(client, by_key(clock, cast.acme.client_id, stranger)).status_code == 401
-            costs.append((sorted(conversation.statements), conversation.round_trips, len(seen)))
-            assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+                assert whole(ask(client, stranger.form())) == FAILED
+            costs.append((sorted(conversation.statements), conversation.round_trips, len(verified)))
+            assert ask(client, acme.form()).status_code == 200
         assert costs[0] == costs[1]
 
     def test_is_one_of_a_limited_number(
-        self,
-        client: FlaskClient,
-        services: Services,
-        cast: Cast,
-        key: Any,
-        clock: Clock,
-        monkeypatch: pytest.MonkeyPatch,
+        self, client: FlaskClient, services: Services, acme: KeyHolder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(client_assertion, "MAX_REMEMBERED", 3)
-        register(client, cast.acme, [key])
         for number in range(5):
-            assert ask(client, by_key(clock, cast.acme.client_id, key, kid=f"name {number}")).status_code == 200
+            assert ask(client, acme.form(kid=f"name {number}")).status_code == 200
             assert len(services.client_keys) <= 3
 
 
@@ -350,11 +306,10 @@ class TestUsedIdentifiers:
         assert used(database_url) == 256
 
     def test_are_kept_until_no_server_takes_them(
-        self, client: FlaskClient, cast: Cast, holder: Holder, key: Any, clock: Clock, database_url: str
+        self, client: FlaskClient, acme: KeyHolder, holder: Holder, clock: Clock, database_url: str
     ) -> None:
-        register(client, cast.acme, [key])
-        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
-        assert ask(client, by_secret(cast.acme), holder.proof("POST", TOKEN_URL)).status_code == 200
+        assert ask(client, acme.form()).status_code == 200
+        assert ask(client, acme.agent.form, holder.proof("POST", TOKEN_URL)).status_code == 200
         with psycopg.connect(database_url) as connection:
             rows = connection.execute("select expires_at from used_identifiers").fetchall()
         kept = sorted((expires_at - clock()).total_seconds() for (expires_at,) in rows)
@@ -362,34 +317,17 @@ class TestUsedIdentifiers:
         assert kept == [MAX_AGE + 2 * LEEWAY, 60 + client_assertion.CLIENT_LEEWAY + 2 * LEEWAY]
 
 
-class TestAnAssertionThatAQuotaRefuses:
-    """It is consumed, so its commit waits for the disk. The count of the refusal alone does not."""
-
-    @ADDS_A_TRIGGER
-    def test_waits_for_the_disk_and_a_secret_does_not(
-        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
-    ) -> None:
-        register(client, cast.acme, [key])
-        path = f"/api/v1/agents/{cast.acme.client_id}/quotas/day"
-        quota = {"tokens": 1, "enforce": True}
-        assert client.put(path, json=quota, headers=cast.acme.bearer()).status_code == 200
-        assert ask(client, by_secret(cast.acme)).status_code == 200
-        settings = []
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute("create table seen (setting text)")
-            connection.execute(
-                "create function look() returns trigger language plpgsql security definer as $$ "
-                "begin insert into seen values (current_setting('synchronous_commit')); return new; end $$"
-            )
-            # Deferred, because the setting at the commit is what counts.
-            connection.execute(
-                "create constraint trigger look after insert or update on quota_refusals_daily "
-                "deferrable initially deferred for each row execute function look()"
-            )
-            for form in (by_key(clock, cast.acme.client_id, key), by_secret(cast.acme)):
-                assert ask(client, form).status_code == 429
-                settings.append({*connection.execute("delete from seen returning setting").fetchall()})
-        assert settings == [{("on",)}, {("off",)}]
+@ADDS_A_TRIGGER
+def test_an_assertion_that_a_quota_refuses_waits_for_the_disk_and_a_secret_does_not(
+    client: FlaskClient, acme: KeyHolder, database_url: str
+) -> None:
+    """It is consumed. The count of the refusal alone need not be on the disk."""
+    put(client, acme.agent, "day", 1)
+    assert ask(client, acme.agent.form).status_code == 200
+    with commits_to(database_url, "quota_refusals_daily") as settings:
+        for form, setting in ((acme.form(), "on"), (acme.agent.form, "off")):
+            assert ask(client, form).status_code == 429
+            assert settings() == {setting}
 
 
 class TestAProofAtTheApi:
@@ -401,22 +339,11 @@ class TestAProofAtTheApi:
         self, client: FlaskClient, cast: Cast, holder: Holder, database_url: str, path: str
     ) -> None:
         token = bound_token(client, cast.acme, holder)
-        with psycopg.connect(database_url) as connection:
-            connection.execute("create table seen (setting text)")
-            connection.execute(
-                "create function look() returns trigger language plpgsql security definer as $$ "
-                "begin insert into seen values (current_setting('synchronous_commit')); return new; end $$"
-            )
-            connection.execute(
-                "create trigger look before insert or update on usage_daily for each row execute function look()"
-            )
-            connection.commit()
+        with commits_to(database_url, "usage_daily") as settings:
             call(client, token, holder.proof("GET", ISSUER + path, token), path=path)
-            bound = {setting for (setting,) in connection.execute("delete from seen returning setting").fetchall()}
-            connection.commit()
+            assert settings() == {"on"}
             client.get(path, headers=cast.acme.bearer())
-            bearer = {setting for (setting,) in connection.execute("delete from seen returning setting").fetchall()}
-        assert (bound, bearer) == ({"on"}, {"off"})
+            assert settings() == {"off"}
 
     @pytest.mark.very_slow
     def test_is_refused_after_a_crash_of_the_database(self) -> None:

@@ -12,7 +12,6 @@ from statistics import median
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
 from agentidp.jose.jwk import MAX_KEYS
@@ -23,8 +22,9 @@ from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import Clock
-from tests.federation.issuer import ISSUER, SUBJECT, Issuer, trust
-from tests.oauth.test_token_endpoint import KEYS, KeyHolder
+from tests.federation.issuer import ISSUER, NOW, SUBJECT, Issuer, trust
+from tests.oauth.clients import GRANT, KEYS, PATH, KeyHolder
+from tests.oauth.clients import ISSUER as US
 from tests.wire import overheard
 
 pytestmark = pytest.mark.slow
@@ -42,52 +42,42 @@ Ask = Callable[[str], int]
 """Fails to authenticate as a client, and returns the status."""
 
 
+BY_TOKEN = GRANT | {"client_assertion_type": client_assertion.TYPE}
+
+
 @pytest.fixture
 def by_secret(client: FlaskClient) -> Ask:
     """With a wrong secret."""
-
-    def ask(client_id: str) -> int:
-        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": "wrong"}
-        return client.post("/api/v1/token", data=form).status_code
-
-    return ask
+    return lambda client_id: status(client, GRANT | {"client_id": client_id, "client_secret": "wrong"})
 
 
 @pytest.fixture
-def by_assertion(client: FlaskClient, services: Services) -> Ask:
+def by_assertion(client: FlaskClient, cast: Cast) -> Ask:
     """With an assertion by a key that is nobody's."""
-    key = ec.generate_private_key(ec.SECP256R1())
-
-    def ask(client_id: str) -> int:
-        claims = {
-            "iss": client_id,
-            "sub": client_id,
-            "aud": services.settings.issuer,
-            "exp": int(services.clock().timestamp()) + 60,
-            "jti": uuid.uuid4().hex,
-        }
-        form = {
-            "grant_type": "client_credentials",
-            "client_assertion_type": client_assertion.TYPE,
-            "client_assertion": jwt.encode(claims, key, algorithm="ES256"),
-        }
-        return client.post("/api/v1/token", data=form).status_code
-
-    return ask
+    holder = KeyHolder(cast.acme, KEYS["ES256"]())
+    return lambda client_id: status(client, holder.form_of(client_id))
 
 
 @pytest.fixture
-def by_federated_token(client: FlaskClient, services: Services) -> Ask:
+def by_federated_token(client: FlaskClient) -> Ask:
     """With a token of an issuer that nobody trusts."""
-    issuer = Issuer.with_curve()
-    token = issuer.token(services.settings.issuer, int(services.clock().timestamp()))
+    token = Issuer.with_curve().token(US)
+    return lambda client_id: status(client, BY_TOKEN | {"client_id": client_id, "client_assertion": token})
 
-    def ask(client_id: str) -> int:
-        form = {"grant_type": "client_credentials", "client_id": client_id}
-        form |= {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
-        return client.post("/api/v1/token", data=form).status_code
 
-    return ask
+def status(client: FlaskClient, form: dict[str, str]) -> int:
+    return client.post(PATH, data=form).status_code
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The algorithm of each signature that is verified."""
+    seen: list[str] = []
+    for alg in client_assertion.ALGORITHMS:
+        algorithm = jwt.get_algorithm_by_name(alg)
+        count = lambda *given, alg=alg, verify=algorithm.verify: seen.append(alg) or verify(*given)  # noqa: E731
+        monkeypatch.setattr(algorithm, "verify", count)
+    return seen
 
 
 class TestConversation:
@@ -129,8 +119,7 @@ class TestConversation:
         # Twice each: the second time the process remembers a known client's organization.
         for client_id in clients * 2:
             with overheard(services.database) as conversation:
-                status = ask(client_id)
-            assert status == (429 if is_throttled else 401)
+                assert ask(client_id) == (429 if is_throttled else 401)
             assert (sorted(conversation.statements), conversation.round_trips) == (said, round_trips)
 
     @COMPARES_STATEMENTS
@@ -152,73 +141,57 @@ class TestConversation:
         # The first request of all reads the signing keys.
         services.keys.current()
         for organization_id in named:
-            token = issuer.token(f"urn:{organization_id}", int(services.clock().timestamp()))
-            form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
+            token = issuer.token(f"urn:{organization_id}")
             with overheard(services.database) as conversation:
-                response = client.post("/api/v1/token", data=form | {"client_assertion": token})
-            assert response.status_code == 401
+                assert status(client, BY_TOKEN | {"client_assertion": token}) == 401
             assert (sorted(conversation.statements), conversation.round_trips) == (said, 3)
 
     @pytest.mark.parametrize("alg", client_assertion.ALGORITHMS)
     def test_verifies_one_signature_whoever_fails(
-        self, client: FlaskClient, services: Services, cast: Cast, alg: str, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, cast: Cast, alg: str, verified: list[str]
     ) -> None:
-        algorithm, key = jwt.get_algorithm_by_name(alg), KEYS[alg]()
-        form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
-        verified, verify = [], algorithm.verify
-        monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(alg) or verify(*given))
-        holder = KeyHolder.make(services, cast.acme, alg)
-        for client_id in (holder.agent.client_id, cast.outsider.client_id, UNKNOWN):
-            claims = holder.claims(iss=client_id, sub=client_id)
-            wrong = {"client_assertion": jwt.encode(claims, key, alg)}
+        KeyHolder.make(cast.acme, alg)
+        thief = KeyHolder(cast.acme, KEYS[alg](), alg)
+        for client_id in (cast.acme.client_id, cast.outsider.client_id, UNKNOWN):
+            form = thief.form_of(client_id)
             verified.clear()
-            assert client.post("/api/v1/token", data=form | wrong).status_code == 401
-            assert verified == [alg]
+            assert status(client, form) == 401
+            assert len(verified) == 1
 
     def test_verifies_one_signature_of_a_federated_token_whoever_fails(
-        self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, cast: Cast, verified: list[str]
     ) -> None:
         issuer, thief = Issuer.with_curve(), Issuer.with_curve()
         trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
         # Another rule, which has the same keys and is met by some of the tokens as well.
         trust(cast.acme, issuer=issuer.url, claims={"ref": "main"}, jwks=issuer.jwks())
-        algorithm, verified = jwt.get_algorithm_by_name("ES256"), []
-        verify = algorithm.verify
-        monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(1) or verify(*given))
-        us, now = services.settings.issuer, int(services.clock().timestamp())
+        tokens = [
+            thief.token(US),
+            thief.token(US, ref="main"),
+            issuer.token("somebody"),
+            issuer.token(US, sub="x"),
+            issuer.token(US, header={"kid": "unknown"}),
+            issuer.token(US, NOW - 100_000),
+        ]
         for client_id in (cast.acme.client_id, cast.outsider.client_id, UNKNOWN):
-            for token in (
-                thief.token(us, now),
-                thief.token(us, now, ref="main"),
-                issuer.token("somebody", now),
-                issuer.token(us, now, sub="x"),
-                issuer.token(us, now, header={"kid": "unknown"}),
-                issuer.token(us, now - 100_000),
-            ):
-                form = {"grant_type": "client_credentials", "client_id": client_id}
-                form |= {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
+            for token in tokens:
                 verified.clear()
-                assert client.post("/api/v1/token", data=form).status_code == 401
-                assert verified == [1]
+                assert status(client, BY_TOKEN | {"client_id": client_id, "client_assertion": token}) == 401
+                assert verified == ["ES256"]
 
     def test_verifies_a_bounded_number_of_signatures(
-        self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, cast: Cast, verified: list[str]
     ) -> None:
         """Rules with many keys, and a token that does not name its own."""
-        audience = f"{services.settings.issuer}/{cast.acme.organization_id}"
+        audience = f"{US}/{cast.acme.organization_id}"
         kinds = [Issuer.with_curve(kid=None) for _ in range(3 * MAX_KEYS)]
         for n in range(3):
             jwks = {"keys": [kind.jwk() for kind in kinds[n * MAX_KEYS : (n + 1) * MAX_KEYS]]}
             trust(cast.acme, issuer=ISSUER, subject=SUBJECT, audience=audience, jwks=jwks)
-        algorithm, verified = jwt.get_algorithm_by_name("ES256"), []
-        verify = algorithm.verify
-        monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(1) or verify(*given))
-        now = int(services.clock().timestamp())
         for client_id in ({"client_id": cast.acme.client_id}, {}):
-            form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
-            form |= client_id | {"client_assertion": Issuer.with_curve(kid=None).token(audience, now)}
+            form = BY_TOKEN | client_id | {"client_assertion": Issuer.with_curve(kid=None).token(audience)}
             verified.clear()
-            assert client.post("/api/v1/token", data=form).status_code == 401
+            assert status(client, form) == 401
             assert len(verified) == MAX_SIGNATURES
 
 

@@ -1,0 +1,168 @@
+"""What clients send to the OAuth endpoints, and what they get."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.jose.jwk import public_jwk
+from agentidp.oauth import client_assertion
+from agentidp.registry.credentials import add_credential
+from tests.factories import NOON, Agent, database_of
+from tests.routes import CLIENT_PATHS
+
+NOW = int(NOON.timestamp())
+ISSUER = "http://localhost:3000"
+PATH = CLIENT_PATHS[0]
+FORM = "application/x-www-form-urlencoded"
+GRANT = {"grant_type": "client_credentials"}
+COMMON = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+Whole = tuple[int, Any, dict[str, str]]
+FAILED: Whole = (
+    401,
+    {"error": "invalid_client", "error_description": "client authentication failed"},
+    {**COMMON, "WWW-Authenticate": 'Basic realm="agentidp", charset="UTF-8"'},
+)
+numbers = itertools.count(1)
+
+
+def refused(error: str, description: str, status: int = 400, **headers: str) -> Whole:
+    """An error of RFC 6749 section 5.2, whole."""
+    return status, {"error": error, "error_description": description}, {**COMMON, **headers}
+
+
+def whole(response: TestResponse) -> Whole:
+    """Everything of a response but the id of its request."""
+    headers = {name: value for name, value in response.headers if name not in ("X-Request-Id", "Content-Length")}
+    return response.status_code, response.json, headers
+
+
+def basic(client_id: str, client_secret: str, scheme: str = "Basic") -> dict[str, str]:
+    """The header of ``client_secret_basic``."""
+    return {"Authorization": f"{scheme} {base64.b64encode(f'{client_id}:{client_secret}'.encode()).decode()}"}
+
+
+def ask(client: FlaskClient, data: Any = GRANT, headers: Any = None, path: str = PATH, **more: Any) -> TestResponse:
+    """A request to an OAuth endpoint, each from an address of its own, so that no throttle mixes in."""
+    number = next(numbers)
+    environ = {"REMOTE_ADDR": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
+    return client.post(path, data=data, headers=headers, environ_base=environ, **{"content_type": FORM} | more)
+
+
+def ask_as(client: FlaskClient, agent: Agent, path: str = PATH, **form: str) -> TestResponse:
+    """A request that *agent* makes with its secret."""
+    return ask(client, GRANT | form, basic(agent.client_id, agent.client_secret), path)
+
+
+def claims_of(response: TestResponse) -> dict[str, Any]:
+    """The claims of the token in a response."""
+    assert response.status_code == 200, response.json
+    return jwt.decode(response.json["access_token"], options={"verify_signature": False})
+
+
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Why authentications were rejected, in the words of the log."""
+    return [record.fields["reason"] for record in caplog.records if record.getMessage() == "authentication rejected"]
+
+
+def rejections(url: str, agent: Agent) -> list[tuple[Any, ...]]:
+    """The same as the dashboard and the metrics have it of an agent, with how often."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "select reason, rejections from rejected_networks where organization_id = %s and agent_id = %s",
+            [agent.organization_id, agent.agent_id],
+        ).fetchall()
+
+
+@contextmanager
+def commits_to(url: str, table: str) -> Iterator[Callable[[], set[str]]]:
+    """A function that returns the ``synchronous_commit`` of the transactions which have written to a table since it was
+    called before. What counts is the setting at the commit.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table seen (setting text)")
+        connection.execute(
+            "create function look() returns trigger language plpgsql security definer as $$ "
+            "begin insert into seen values (current_setting('synchronous_commit')); return new; end $$"
+        )
+        connection.execute(
+            f"create constraint trigger look after insert or update on {table} "
+            "deferrable initially deferred for each row execute function look()".encode()
+        )
+        yield lambda: {setting for (setting,) in connection.execute("delete from seen returning setting").fetchall()}
+
+
+KEYS = {
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ES384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "RS256": lambda: rsa.generate_private_key(65537, 2048),
+    "PS256": lambda: rsa.generate_private_key(65537, 2048),
+    # Both are names of the one algorithm (RFC 9864).
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+"""Algorithm -> a new private key."""
+
+
+def jwk_of(key: Any, alg: str, /, **members: Any) -> dict[str, Any]:
+    """The public JWK of a private key."""
+    return {**json.loads(jwt.get_algorithm_by_name(alg).to_jwk(key.public_key())), **members}
+
+
+def register(agent: Agent, *jwks: dict[str, Any]) -> None:
+    """Let an agent authenticate with keys, as one credential."""
+    with database_of(agent.services, agent.organization_id).transaction() as opened:
+        add_credential(opened, agent.agent_id, expires_at=None, jwks=list(jwks))
+
+
+@dataclass
+class KeyHolder:
+    """A client that authenticates with a key."""
+
+    agent: Agent
+    key: Any
+    alg: str = "ES256"
+
+    @classmethod
+    def make(cls, agent: Agent, alg: str = "ES256", kid: str | None = "mine") -> KeyHolder:
+        """Register a new key of *agent*."""
+        key = KEYS[alg]()
+        register(agent, public_jwk(jwk_of(key, alg, alg=alg) | ({} if kid is None else {"kid": kid})))
+        return cls(agent, key, alg)
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """The claims of an assertion that is accepted, with *changes*; ``None`` leaves a claim out."""
+        now = int(self.agent.services.clock().timestamp())
+        claims = {
+            "iss": self.agent.client_id,
+            "sub": self.agent.client_id,
+            "aud": self.agent.services.settings.issuer,
+            "iat": now,
+            "exp": now + 60,
+            "jti": uuid.uuid4().hex,
+        }
+        return {name: value for name, value in (claims | changes).items() if value is not None}
+
+    def form(self, text: str | None = None, kid: str | None = "mine", **changes: Any) -> dict[str, str]:
+        """The form of a token request with an assertion."""
+        header = {} if kid is None else {"kid": kid}
+        text = text or jwt.encode(self.claims(**changes), self.key, self.alg, headers=header)
+        return GRANT | {"client_assertion_type": client_assertion.TYPE, "client_assertion": text}
+
+    def form_of(self, client_id: str) -> dict[str, str]:
+        """The same of another client, by this key."""
+        return self.form(iss=client_id, sub=client_id)
