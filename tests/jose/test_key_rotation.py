@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,6 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp import create_app
@@ -36,8 +35,9 @@ from agentidp.jose.signing_keys import RETIRE_AFTER
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Clock, wait_until
 from tests.jose.test_signing_keys import keys_of
+from tests.oauth.test_introspection import INACTIVE, introspect
 
 NEW_SECRET = SECRET_KEY.swapcase()
 WRONG_SECRET = (
@@ -76,13 +76,11 @@ def command(url: str, *arguments: str, **environment: str) -> subprocess.Popen[s
 
 
 @contextmanager
-def application(settings: Settings) -> Iterator[FlaskClient]:
+def application(settings: Settings, clock: Clock | None = None) -> Iterator[FlaskClient]:
     """A client of a new process, as far as its memory goes."""
-    app = create_app(settings)
-    try:
+    app = create_app(settings, clock=clock or Clock(None))
+    with closing(app.extensions["agentidp"]):
         yield app.test_client()
-    finally:
-        app.extensions["agentidp"].close()
 
 
 class TestFirstKey:
@@ -160,33 +158,39 @@ class TestDatabaseWriter:
         kid = services.keys.current().signing.kid
         return SigningKey(kid, "ES256", ec.generate_private_key(ec.SECP256R1()))
 
-    @pytest.mark.parametrize("statement", ["insert", "update", "delete"])
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "insert into signing_keys select 'x', alg, ''::bytea, now(), now() from signing_keys",
+            "update signing_keys set alg = 'RS256'",
+            "delete from signing_keys",
+        ],
+    )
     def test_the_services_role_only_reads(self, database_url: str, statement: str) -> None:
-        statements = {
-            "insert": "insert into signing_keys select 'x', alg, ''::bytea, now(), now() from signing_keys",
-            "update": "update signing_keys set alg = 'RS256'",
-            "delete": "delete from signing_keys",
-        }
         with psycopg.connect(database_url) as connection:
             connection.execute(f"set role {SERVICE_ROLE}")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statements[statement].encode())
+                connection.execute(statement.encode())
 
     def test_an_algorithm_in_the_database_is_not_trusted(
-        self, database_url: str, services: Services, cast: Cast, attacker: SigningKey
+        self, database_url: str, services: Services, cast: Cast, clock: Clock, attacker: SigningKey
     ) -> None:
         genuine = services.keys.current().jwks
         execute(database_url, "update signing_keys set alg = 'RS256'")
         forged = cast.outsider.bearer(key=attacker, organization_id=cast.acme.organization_id)
-        at = services.clock
-        with application(services.settings) as client:
-            client.application.extensions["agentidp"] = replace(client.application.extensions["agentidp"], clock=at)
+        with application(services.settings, clock) as client:
             assert client.get("/.well-known/jwks.json").json == genuine
             assert client.get("/api/v1/agents", headers=forged).status_code == 401
             assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
 
     def test_a_key_that_was_put_there_is_ignored_and_logged(
-        self, database_url: str, services: Services, cast: Cast, attacker: SigningKey, caplog: pytest.LogCaptureFixture
+        self,
+        database_url: str,
+        services: Services,
+        cast: Cast,
+        clock: Clock,
+        attacker: SigningKey,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         genuine, own = services.keys.current(), replace(attacker, kid="attackers")
         execute(
@@ -194,9 +198,7 @@ class TestDatabaseWriter:
             "insert into signing_keys values ('attackers', 'ES256', %s, now(), now())",
             b"x" * 200,
         )
-        with application(services.settings) as client, caplog.at_level(logging.ERROR):
-            at = services.clock
-            client.application.extensions["agentidp"] = replace(client.application.extensions["agentidp"], clock=at)
+        with application(services.settings, clock) as client, caplog.at_level(logging.ERROR):
             assert client.get("/.well-known/jwks.json").json == genuine.jwks
             assert client.get("/api/v1/agents", headers=cast.acme.bearer(key=own)).status_code == 401
             assert client.application.extensions["agentidp"].keys.current().signing.kid == genuine.signing.kid
@@ -291,15 +293,7 @@ class TestRevoke:
         revoke(services.settings, first, at=utc_now())
         wait_until(lambda: services.keys.current().signing.kid != first)
         assert client.get("/api/v1/agents", headers=old).status_code == 401
-        introspected = client.post(
-            "/api/v1/token/introspect",
-            data={
-                "token": old["Authorization"].partition(" ")[2],
-                "client_id": cast.acme.client_id,
-                "client_secret": cast.acme.client_secret,
-            },
-        )
-        assert introspected.json == {"active": False}
+        assert introspect(client, cast.acme, old["Authorization"].partition(" ")[2]).json == INACTIVE
         assert first not in client.get("/.well-known/jwks.json").text
         assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
 
@@ -331,7 +325,9 @@ class TestReencrypt:
             assert response.status_code == 200
             return response.json
 
-    def test_the_whole_walk(self, app: Flask, services: Services, cast: Cast, database_url: str) -> None:
+    def test_the_whole_walk(
+        self, client: FlaskClient, services: Services, cast: Cast, clock: Clock, database_url: str
+    ) -> None:
         token = cast.acme.bearer()
         rotate(services.settings, at=utc_now())
         old, both, new = (
@@ -359,10 +355,9 @@ class TestReencrypt:
             ensure_signing_key(old, at=utc_now())
         # A server that has not been restarted goes on, and a token from before is good everywhere.
         services.keys._read_at = float("-inf")
-        assert app.test_client().get("/api/v1/agents", headers=token).status_code == 200
-        changed = create_app(new, clock=services.clock)
-        assert changed.test_client().get("/api/v1/agents", headers=token).status_code == 200
-        changed.extensions["agentidp"].close()
+        assert client.get("/api/v1/agents", headers=token).status_code == 200
+        with application(new, clock) as changed:
+            assert changed.get("/api/v1/agents", headers=token).status_code == 200
 
     def test_a_key_that_neither_secret_opens_is_named_and_nothing_is_changed(self, database_url: str) -> None:
         both = self.settings(database_url, NEW_SECRET, SECRET_KEY)

@@ -15,7 +15,6 @@ from typing import Any
 import jwt
 import psycopg
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp import create_app
@@ -40,11 +39,11 @@ from agentidp.jose.signing_keys import (
 )
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, PATIENCE, Agent, make_agent, make_organization, wait_until
+from tests.factories import NOON, PATIENCE, make_agent, make_organization, wait_until
 from tests.frozen import frozen
 from tests.machine import measured
 
-MICROSECOND = timedelta(microseconds=1)
+DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 
 
 @contextlib.contextmanager
@@ -66,48 +65,36 @@ def key_row(kid: str, signs_from: datetime, revoked_at: datetime | None = None) 
 class TestRotation:
     """Three keys, made a day after one another; the newest first, as the database gives them."""
 
-    rows = [key_row(kid, NOON + timedelta(days=30 * n)) for n, kid in enumerate("abc")][::-1]
+    rows = [key_row(kid, NOON + 30 * n * DAY) for n, kid in enumerate("abc")][::-1]
 
     @pytest.mark.parametrize(
-        ("at", "signing"),
+        ("after", "signing", "kids"),
         [
-            (NOON - timedelta(days=1), "a"),  # A clock that is behind the first key's: there is no other.
-            (NOON, "a"),
-            (NOON + timedelta(days=30) - MICROSECOND, "a"),
-            (NOON + timedelta(days=30), "b"),
-            (NOON + timedelta(days=60) - MICROSECOND, "b"),
-            (NOON + timedelta(days=60), "c"),
-            (NOON + timedelta(days=6000), "c"),
+            (-DAY, "a", "cba"),  # A clock that is behind the first key's: there is no other.
+            (0 * DAY, "a", "cba"),
+            (30 * DAY - MICROSECOND, "a", "cba"),
+            (30 * DAY, "b", "cba"),
+            (30 * DAY + RETIRE_AFTER - MICROSECOND, "b", "cba"),
+            (30 * DAY + RETIRE_AFTER, "b", "cb"),
+            (60 * DAY - MICROSECOND, "b", "cb"),
+            (60 * DAY, "c", "cb"),
+            (60 * DAY + RETIRE_AFTER - MICROSECOND, "c", "cb"),
+            (60 * DAY + RETIRE_AFTER, "c", "c"),
+            (6000 * DAY, "c", "c"),
         ],
     )
-    def test_a_key_signs_from_its_instant_until_the_next_ones(self, at: datetime, signing: str) -> None:
-        assert signing_row(self.rows, at).kid == signing
-
-    @pytest.mark.parametrize(
-        ("at", "kids"),
-        [
-            (NOON, "cba"),
-            (NOON + timedelta(days=30) + RETIRE_AFTER - MICROSECOND, "cba"),
-            (NOON + timedelta(days=30) + RETIRE_AFTER, "cb"),
-            (NOON + timedelta(days=60) + RETIRE_AFTER - MICROSECOND, "cb"),
-            (NOON + timedelta(days=60) + RETIRE_AFTER, "c"),
-            (NOON + timedelta(days=6000), "c"),
-        ],
-    )
-    def test_a_key_is_published_until_what_it_signed_has_expired(self, at: datetime, kids: str) -> None:
-        assert "".join(row.kid for row in published(self.rows, at)) == kids
-
-    def test_what_signs_is_published(self) -> None:
-        for hours in range(0, 24 * 100, 7):
-            at = NOON + timedelta(hours=hours)
-            assert signing_row(self.rows, at) in published(self.rows, at)
+    def test_a_key_signs_until_the_next_one_and_is_published_until_what_it_signed_has_expired(
+        self, after: timedelta, signing: str, kids: str
+    ) -> None:
+        assert signing_row(self.rows, NOON + after).kid == signing
+        assert "".join(row.kid for row in published(self.rows, NOON + after)) == kids
 
     def test_the_times_leave_room_for_every_cache_and_every_token(self) -> None:
         assert PUBLISH_AHEAD.total_seconds() > JWKS_MAX_AGE + CACHE_SECONDS
         assert RETIRE_AFTER.total_seconds() > MAX_TOKEN_TTL + LEEWAY + CACHE_SECONDS
 
     def test_a_client_that_keeps_the_jwks_for_ten_minutes_never_meets_a_key_it_lacks(self) -> None:
-        rotated = [NOON, NOON + timedelta(days=30), NOON + timedelta(days=30, minutes=1)]
+        rotated = [NOON, NOON + 30 * DAY, NOON + timedelta(days=30, minutes=1)]
         rows = [
             SimpleNamespace(kid=kid, made=at, signs_from=at + PUBLISH_AHEAD, revoked_at=None)
             for kid, at in zip("abc", rotated, strict=True)
@@ -122,8 +109,8 @@ class TestRotation:
             assert signing in published(kept, at - age)
 
     def test_the_schedule_says_when_it_changes_next(self) -> None:
-        instants = [NOON + timedelta(days=30 * n) + after for after in (timedelta(0), RETIRE_AFTER) for n in range(3)]
-        at = NOON - timedelta(days=1)
+        instants = [NOON + 30 * n * DAY + after for after in (timedelta(0), RETIRE_AFTER) for n in range(3)]
+        at = NOON - DAY
         for expected in sorted(instants):
             at = next_change(self.rows, at)
             assert at == expected
@@ -136,23 +123,15 @@ class TestRotation:
         with keys_of(database_url) as keys:
             assert keys.current().signing.kid == first
             assert [key["kid"] for key in keys.current().jwks["keys"]] == [second, first]
-        statuses = [
-            {key["kid"]: key["status"] for key in describe(settings, at=at)}
-            for at in (
-                now,
-                now + PUBLISH_AHEAD - MICROSECOND,
-                now + PUBLISH_AHEAD,
-                now + PUBLISH_AHEAD + RETIRE_AFTER - MICROSECOND,
-                now + PUBLISH_AHEAD + RETIRE_AFTER,
-            )
-        ]
-        assert statuses == [
-            {second: "next", first: "signing"},
-            {second: "next", first: "signing"},
-            {second: "signing", first: "verifying"},
-            {second: "signing", first: "verifying"},
-            {second: "signing", first: "retired"},
-        ]
+        for after, status, of_first in (
+            (0 * DAY, "next", "signing"),
+            (PUBLISH_AHEAD - MICROSECOND, "next", "signing"),
+            (PUBLISH_AHEAD, "signing", "verifying"),
+            (PUBLISH_AHEAD + RETIRE_AFTER - MICROSECOND, "signing", "verifying"),
+            (PUBLISH_AHEAD + RETIRE_AFTER, "signing", "retired"),
+        ):
+            statuses = {key["kid"]: key["status"] for key in describe(settings, at=now + after)}
+            assert statuses == {second: status, first: of_first}
 
     def test_every_process_changes_over_at_the_instant(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
@@ -189,36 +168,29 @@ class TestRotation:
             assert (keys.find(first), [key["kid"] for key in keys.current().jwks["keys"]]) == (None, [second])
 
 
-class TestRevocation:
-    """Which keys sign and verify once one of them is revoked."""
+A, C = key_row("a", NOON), key_row("c", NOON + 60 * DAY)
+UNUSED = key_row("b", NOON + 30 * DAY, NOON + 30 * DAY - MICROSECOND)
 
-    a, b = key_row("a", NOON), key_row("b", NOON + timedelta(days=30))
 
-    def test_a_retired_key_stays_retired_if_its_successor_is_revoked(self) -> None:
-        at = NOON + timedelta(days=90)
-        revoked = key_row("b", self.b.signs_from, at)
-        rows = [key_row("c", at), revoked, self.a]
-        assert [row.kid for row in published(rows, at)] == ["c"]
-        assert signing_row(rows, at).kid == "c"
-
-    def test_a_key_that_was_revoked_before_it_signed_retires_nobody(self) -> None:
-        rows = [key_row("b", self.b.signs_from, self.b.signs_from - MICROSECOND), self.a]
-        for days in (29, 30, 60, 6000):
-            at = NOON + timedelta(days=days)
-            assert [row.kid for row in published(rows, at)] == ["a"]
-            assert signing_row(rows, at).kid == "a"
-
-    def test_a_key_signs_beyond_one_that_was_revoked_before_it_signed(self) -> None:
-        unused = key_row("b", self.b.signs_from, self.b.signs_from - MICROSECOND)
-        c = key_row("c", self.b.signs_from + timedelta(days=30))
-        for after, kids in ((timedelta(0), "ca"), (RETIRE_AFTER - MICROSECOND, "ca"), (RETIRE_AFTER, "c")):
-            assert "".join(row.kid for row in published([c, unused, self.a], c.signs_from + after)) == kids
-
-    def test_what_signs_is_published_whatever_was_revoked(self) -> None:
+@pytest.mark.parametrize(
+    ("rows", "after", "signing", "kids"),
+    [
+        # A retired key stays retired if its successor is revoked.
+        ([key_row("c", NOON + 90 * DAY), key_row("b", NOON + 30 * DAY, NOON + 90 * DAY), A], 90 * DAY, "c", "c"),
+        # One that was revoked before it signed retires nobody, and another one signs beyond it.
+        *[([UNUSED, A], days * DAY, "a", "a") for days in (29, 30, 60, 6000)],
+        ([C, UNUSED, A], 60 * DAY, "c", "ca"),
+        ([C, UNUSED, A], 60 * DAY + RETIRE_AFTER - MICROSECOND, "c", "ca"),
+        ([C, UNUSED, A], 60 * DAY + RETIRE_AFTER, "c", "c"),
         # The successor of a key that would be retired was revoked by hand, and no key was made.
-        rows = [key_row("b", self.b.signs_from, self.b.signs_from + timedelta(days=30)), self.a]
-        at = self.b.signs_from + timedelta(days=60)
-        assert signing_row(rows, at) in published(rows, at)
+        ([key_row("b", NOON + 30 * DAY, NOON + 60 * DAY), A], 90 * DAY, "a", "a"),
+    ],
+)
+def test_which_keys_sign_and_verify_once_one_of_them_is_revoked(
+    rows: list[SimpleNamespace], after: timedelta, signing: str, kids: str
+) -> None:
+    assert signing_row(rows, NOON + after).kid == signing
+    assert "".join(row.kid for row in published(rows, NOON + after)) == kids
 
 
 @contextlib.contextmanager
@@ -227,18 +199,6 @@ def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
     postgres.stop()
     yield
     postgres.start()
-
-
-def tampered(token: str) -> str:
-    """*token* with another signature."""
-    signed, _, signature = token.rpartition(".")
-    return f"{signed}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
-
-
-def of_an_unknown_key(agent: Agent) -> str:
-    """A token that names a key that nobody has."""
-    key = agent.services.keys.current().signing
-    return agent.token(key=replace(key, kid="nobodys"))
 
 
 @pytest.mark.very_slow
@@ -262,7 +222,9 @@ class TestWithoutADatabase:
         services: Services = app.extensions["agentidp"]
         client = app.test_client()
         agent = make_agent(services, make_organization(services))
-        bad, unknown = tampered(agent.token()), of_an_unknown_key(agent)
+        signed, _, signature = agent.token().rpartition(".")
+        bad = f"{signed}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
+        unknown = agent.token(key=replace(services.keys.current().signing, kid="nobodys"))
         jwks = client.get("/.well-known/jwks.json").json
         took: list[float] = []
 
@@ -450,29 +412,19 @@ class TestJwks:
         assert (key["kty"], key["alg"], key["use"]) == ("RSA", "RS256", "sig")
 
 
-def test_tokens_survive_a_change_of_algorithm(app: Flask, services: Services, cast: Cast) -> None:
+def test_tokens_survive_a_change_of_algorithm(services: Services, cast: Cast) -> None:
     old = cast.acme.bearer()
     settings: Settings = replace(services.settings, signing_alg="RS256")
     now = utc_now()
     rs256 = rotate(settings, at=now, signs_from=now)
     changed = create_app(settings, clock=services.clock)
-    try:
-        client = changed.test_client()
-        cast.acme.services = changed.extensions["agentidp"]
+    with contextlib.closing(changed.extensions["agentidp"]) as cast.acme.services:
         new = cast.acme.bearer()
         header = jwt.get_unverified_header(new["Authorization"].removeprefix("Bearer "))
         assert (header["alg"], header["kid"]) == ("RS256", rs256)
+        client = changed.test_client()
         assert [client.get("/api/v1/agents", headers=token).status_code for token in (old, new)] == [200, 200]
-        # A process that still has ES256 in its settings, and has never seen the new key, verifies it as well.
-        assert create_and_get(services.settings, services, new) == 200
-    finally:
-        changed.extensions["agentidp"].close()
-
-
-def create_and_get(settings: Settings, services: Services, token: dict[str, str]) -> int:
-    """The status of a request to a new process with *settings*."""
-    app = create_app(settings, clock=services.clock)
-    try:
-        return app.test_client().get("/api/v1/agents", headers=token).status_code
-    finally:
-        app.extensions["agentidp"].close()
+    # A process that still has ES256 in its settings, and has never seen the new key, verifies it as well.
+    other = create_app(services.settings, clock=services.clock)
+    with contextlib.closing(other.extensions["agentidp"]):
+        assert other.test_client().get("/api/v1/agents", headers=new).status_code == 200
