@@ -8,10 +8,9 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
-from tests.factories import make_agent
 from tests.federation.issuer import SUBJECT, Issuer, trust
-from tests.oauth import test_first_sight as first_sight
 from tests.oauth.clients import ISSUER, PATH, KeyHolder, ask
+from tests.oauth.test_first_sight import Fleet
 from tests.wire import overheard
 
 READ_FIRST = {"key": "oauth/client_keys", "rule": "oauth/client_rules"}
@@ -45,16 +44,12 @@ def test_a_client_that_is_remembered_is_one_statement(
 
 @COMPARES_STATEMENTS
 def test_an_agent_of_a_provisioning_rule_costs_what_any_trusted_one_does(client: FlaskClient, cast: Cast) -> None:
-    issuer, acme = Issuer.with_curve(), cast.acme
-    first_sight.make_rule(acme, issuer)
-    first_sight.switch(acme, is_on=True)
-    audience = first_sight.audience(acme)
-    other = make_agent(acme.services, acme.organization_id, "by hand", ["analytics:read"])
-    trust(other, issuer=issuer.url, subject="job:7", audience=audience, jwks=issuer.jwks())
-    for token in (issuer.token(audience), issuer.token(audience, sub="job:7")):
-        assert first_sight.ask(client, token).status_code == 200
-        with overheard(acme.services.database) as conversation:
-            assert first_sight.ask(client, token).status_code == 200
+    acme = Fleet(cast.acme, Issuer.with_curve(), client).on()
+    acme.register("job:7")
+    for token in (acme.token(), acme.token(sub="job:7")):
+        assert acme.ask(token).status_code == 200
+        with overheard(cast.acme.services.database) as conversation:
+            assert acme.ask(token).status_code == 200
         looked_up = ["database/enter_organization", "oauth/trusting_rules", "oauth/provisioning_rules"]
         assert conversation.statements == [*looked_up, "oauth/issue_access_token"]
         assert conversation.round_trips == 2
