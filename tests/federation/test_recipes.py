@@ -46,28 +46,19 @@ KUBERNETES = {
     "nbf": NOW,
     "sub": "system:serviceaccount:shop:builder",
 }
+# Without what no rule looks at.
 GITHUB = {
     "jti": "0a1b2c3d-0000-4000-8000-000000000004",
     "sub": "repo:acme/web:ref:refs/heads/main",
     "aud": US,
     "ref": "refs/heads/main",
-    "sha": "0000000000000000000000000000000000000000",
     "repository": "acme/web",
     "repository_owner": "acme",
-    "actor_id": "12",
-    "repository_visibility": "private",
     "repository_id": "456789",
     "repository_owner_id": "123456",
-    "run_id": "99",
-    "run_number": "10",
-    "run_attempt": "2",
-    "runner_environment": "github-hosted",
     "actor": "octocat",
     "workflow": "deploy",
-    "head_ref": "",
-    "base_ref": "",
     "event_name": "push",
-    "ref_type": "branch",
     "ref_protected": "true",
     "job_workflow_ref": "acme/web/.github/workflows/deploy.yml@refs/heads/main",
     "iss": "https://token.actions.githubusercontent.com",
@@ -80,20 +71,9 @@ GITLAB = {
     "namespace_path": "shop",
     "project_id": "20",
     "project_path": "shop/web",
-    "user_id": "1",
-    "user_login": "sample-user",
-    "user_email": "sample-user@example.com",
-    "pipeline_id": "574",
-    "pipeline_source": "push",
-    "job_id": "302",
     "ref": "main",
-    "ref_type": "branch",
     "ref_path": "refs/heads/main",
     "ref_protected": "true",
-    "runner_id": 1,
-    "runner_environment": "self-hosted",
-    "sha": "714a629c0b401fdce83e847fc9589983fc6f46bc",
-    "project_visibility": "public",
     "jti": "235b3a54-b797-45c7-ae9a-f72d7bc6ef5b",
     "iat": NOW,
     "nbf": NOW - 5,
@@ -121,14 +101,14 @@ OTHER_AGENTIDP = {
     "jti": "x",
     "organization_id": "org-0a1b2c3d-0000-4000-8000-000000000009",
 }
-RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]] = {
-    # Section: the token, its header, what another workload's has, and how many rules the section shows.
-    "Kubernetes": (KUBERNETES, {"typ": None}, {"sub": "system:serviceaccount:shop:default"}, 1),
-    "GitHub Actions": (GITHUB, {}, {"repository_id": "456780"}, 1),
-    "GitLab CI": (GITLAB, {}, {"project_id": "21"}, 1),
-    "SPIFFE": (SVID, {"typ": "JWT"}, {"sub": "spiffe://acme.example/ns/shop/sa/other"}, 1),
-    "An OpenID Connect provider": (COMPANY, {}, {"sub": "0oa1other"}, 1),
-    "Another AgentIdP": (OTHER_AGENTIDP, {"typ": "at+jwt"}, {"sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e22"}, 1),
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    # Section: the token, its header, and what another workload's has.
+    "Kubernetes": (KUBERNETES, {"typ": None}, {"sub": "system:serviceaccount:shop:default"}),
+    "GitHub Actions": (GITHUB, {}, {"repository_id": "456780"}),
+    "GitLab CI": (GITLAB, {}, {"project_id": "21"}),
+    "SPIFFE": (SVID, {"typ": "JWT"}, {"sub": "spiffe://acme.example/ns/shop/sa/other"}),
+    "An OpenID Connect provider": (COMPANY, {}, {"sub": "0oa1other"}),
+    "Another AgentIdP": (OTHER_AGENTIDP, {"typ": "at+jwt"}, {"sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e22"}),
 }
 
 
@@ -142,12 +122,10 @@ def worker(cast: Cast) -> Agent:
 def test_a_recipe_accepts_its_platforms_token_and_not_another_workloads(
     client: FlaskClient, cast: Cast, worker: Agent, section: str
 ) -> None:
-    claims, header, others, number = RECIPES[section]
+    claims, header, others = RECIPES[section]
     audience = f"{US}/{worker.organization_id}"
     claims = claims | {"aud": [audience] if isinstance(claims["aud"], list) else audience}
-    rules = rules_of(section, audience)
-    assert len(rules) == number
-    [rule] = rules
+    [rule] = rules_of(section, audience)
     issuer = Issuer.with_curve(rule["issuer"])
     # The keys are inline here, because the test cannot publish them at that address.
     rule = {name: value for name, value in rule.items() if name != "jwksUri"} | {"jwks": issuer.jwks()}
