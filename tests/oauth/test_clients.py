@@ -93,15 +93,6 @@ def test_authlib_gets_tokens_with_a_key(provider: Provider, alg: str, form: str)
         assert verified_by_discovery_only(provider.url, token)["sub"] == who["client_id"]
 
 
-@pytest.mark.parametrize("alg", KEYS)
-def test_authlib_gets_none_with_another_key(provider: Provider, alg: str) -> None:
-    who, key = provider.register(), KEYS[alg]()
-    provider.register_key(who["client_id"], jwk=key.as_dict(private=False, alg=alg))
-    with pytest.raises(OAuthError, match="invalid_client: client authentication failed"):
-        by_authlib_key(provider.url, who["client_id"], KEYS[alg](), alg)
-    assert by_authlib_key(provider.url, who["client_id"], key, alg)
-
-
 def test_authlib_gets_none_with_its_default_audience(provider: Provider) -> None:
     """The token endpoint, which draft-ietf-oauth-rfc7523bis forbids."""
     who, key = provider.register(), KEYS["ES256"]()

@@ -23,8 +23,7 @@ from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.federation import issuer_keys
-from agentidp.federation.issuer_keys import FETCHES_OF_ONE, MAX_BODY, MAX_KEYS_TRIED, WAITING_OF_ONE, IssuerKeys
+from agentidp.federation.issuer_keys import FETCHES_OF_ONE, WAITING_OF_ONE, IssuerKeys
 from agentidp.federation.rule import found_by
 from agentidp.jose.jwk import MAX_KEYS
 from agentidp.oauth import client_assertion, rule_results
@@ -284,19 +283,6 @@ def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, w
     assert ask(client, worker, issuer.token(US)).status_code == 200
 
 
-def test_introspects_and_revokes_as_any_client(client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
-    issued = ask(client, trusted, issuer.token(US)).json["access_token"]
-    form = {
-        "client_id": trusted.client_id,
-        "client_assertion_type": client_assertion.TYPE,
-        "client_assertion": issuer.token(US),
-        "token": issued,
-    }
-    assert client.post("/api/v1/token/introspect", data=form).json["active"] is True
-    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
-    assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
-
-
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsIssuer]:
     """An issuer that publishes its keys over https."""
@@ -420,32 +406,6 @@ class TestPublishedKeys:
             finally:
                 released.set()
             assert [one.result(PATIENCE).status_code for one in waiting] == [200] * FETCHES_OF_ONE
-
-    def test_of_as_many_keys_as_can_be_fetched_one_is_parsed(
-        self, reachable: Flask, published: HttpsIssuer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """So a token does not take longer because the issuer has many."""
-        agent, own = member(reachable, published), published.keys.jwk()
-        another = Issuer.with_curve().jwk()
-        others = [another | {"kid": f"{n:03}"} for n in range(1000)]
-        number = (MAX_BODY - 100) // (len(json.dumps(others[0])) + 2)
-        assert number > 300
-        published.publish(*others[: number - 1], own)
-        parsed: list[str] = []
-        check = issuer_keys.public_jwk
-
-        def recorded(jwk: Any) -> dict[str, Any]:
-            parsed.append(jwk["kid"])
-            return check(jwk)
-
-        monkeypatch.setattr(issuer_keys, "public_jwk", recorded)
-        for _ in range(2):
-            assert ask(reachable.test_client(), agent, published.keys.token(US)).status_code == 200
-        assert parsed == ["first"]
-        # Without kid, few are tried, and the right one is the last.
-        published.keys.kid = None
-        assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
-        assert parsed[1:] == [f"{n:03}" for n in range(MAX_KEYS_TRIED)]
 
     def test_a_private_address_is_not_asked(self, client: FlaskClient, app: Flask, published: HttpsIssuer) -> None:
         agent = member(app, published)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-import json
 import uuid
 from typing import Any
 
+import jwt
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.jose.access_token import issue_access_token
+from agentidp.jose.access_token import LEEWAY
 from agentidp.registry import operator_token, resource_identifiers
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Clock
+from tests.factories import Agent, Clock
 from tests.jose.test_access_token import Forge
-from tests.oauth.clients import ask_as, claims_of
+from tests.oauth.clients import ISSUER, NOW, ask_as, claims_of
 from tests.oauth.test_introspection import INACTIVE, introspect
 
-NOW = int(NOON.timestamp())
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"audience": ["is taken"]}}
 
 
@@ -104,22 +103,19 @@ def test_a_token_of_which_nothing_is_said_is_the_same_to_the_byte(
         assert response.json["expires_in"] == 3600
 
 
-def test_a_lifetime_ends_when_it_says(client: FlaskClient, cast: Cast, resource: str, clock: Clock) -> None:
-    register(client, cast.acme, resource, tokenTtl=60)
-    token = ask_as(client, cast.acme, resource=resource).json["access_token"]
-    clock.advance(seconds=69)
-    assert introspect(client, cast.acme, token).json["active"] is True
-    clock.advance(seconds=1)
-    assert introspect(client, cast.acme, token).json == INACTIVE
-
-
 @pytest.mark.parametrize(("ttl", "expires_in"), [(60, 60), (86_400, 86_400), (None, 3600)])
-def test_a_lifetime_has_bounds(
-    client: FlaskClient, cast: Cast, resource: str, ttl: int | None, expires_in: int
+def test_a_lifetime_ends_when_it_says(
+    client: FlaskClient, cast: Cast, resource: str, clock: Clock, ttl: int | None, expires_in: int
 ) -> None:
     server = register(client, cast.acme, resource, tokenTtl=300)
     assert change(client, cast.acme, server, tokenTtl=ttl)["tokenTtl"] == ttl
-    assert ask_as(client, cast.acme, resource=resource).json["expires_in"] == expires_in
+    response = ask_as(client, cast.acme, resource=resource)
+    assert response.json["expires_in"] == expires_in
+    token, seen = response.json["access_token"], []
+    for seconds in (expires_in + LEEWAY - 1, 1):
+        clock.advance(seconds=seconds)
+        seen.append(introspect(client, cast.acme, token).json["active"])
+    assert seen == [True, False]
 
 
 def test_a_client_asks_by_the_identifier_and_not_by_the_audience(
@@ -131,15 +127,13 @@ def test_a_client_asks_by_the_identifier_and_not_by_the_audience(
     assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == "api://AzureADTokenExchange"
 
 
-@pytest.mark.parametrize(
-    "subject", ["org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None]
-)
-def test_a_subject_is_one_of_two_words(client: FlaskClient, cast: Cast, resource: str, subject: str | None) -> None:
+def test_a_subject_is_one_of_two_words(client: FlaskClient, cast: Cast, resource: str) -> None:
     """The first was ``org:``, an organization's id, ``:agent:x`` for an agent whose id was in that organization's."""
     rule = {"subject": ["must be one of agent, organization-agent"]}
-    assert register(client, cast.outsider, resource, 400, subject=subject)["details"] == rule
     server = register(client, cast.outsider, resource)
-    assert change(client, cast.outsider, server, 400, subject=subject)["details"] == rule
+    for subject in ("org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None):
+        assert register(client, cast.outsider, f"{resource}/2", 400, subject=subject)["details"] == rule
+        assert change(client, cast.outsider, server, 400, subject=subject)["details"] == rule
     assert claims_of(ask_as(client, cast.outsider, resource=resource))["sub"] == cast.outsider.client_id
 
 
@@ -188,14 +182,12 @@ def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
     assert introspect(client, cast.acme, tokens[0]).json["active"] is True
 
 
-@pytest.mark.parametrize(
-    "own", ["http://localhost:3000/api/v1", "HTTP://LOCALHOST:3000/API/v1/", "http://localhost:3000/dashboard"]
-)
-def test_no_audience_is_our_own(client: FlaskClient, cast: Cast, resource: str, own: str) -> None:
+def test_no_audience_is_our_own(client: FlaskClient, cast: Cast, resource: str) -> None:
     rule = {"audience": ["must not be this server's own API or dashboard"]}
-    assert register(client, cast.acme, resource, 400, audience=own)["details"] == rule
     server = register(client, cast.acme, resource)
-    assert change(client, cast.acme, server, 400, audience=own)["details"] == rule
+    for own in (f"{ISSUER}/api/v1", f"{ISSUER.upper()}/API/v1/", f"{ISSUER}/dashboard"):
+        assert register(client, cast.acme, f"{resource}/2", 400, audience=own)["details"] == rule
+        assert change(client, cast.acme, server, 400, audience=own)["details"] == rule
     assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == resource
 
 
@@ -231,20 +223,8 @@ def test_a_token_with_a_former_audience_is_inactive(client: FlaskClient, cast: C
     assert introspect(client, cast.acme, by_identifier).json["active"] is True
 
 
-def test_our_own_api_takes_no_subject_of_the_other_form(client: FlaskClient, services: Services, cast: Cast) -> None:
-    token = issue_access_token(
-        services.keys.current().signing,
-        issuer=services.settings.issuer,
-        audience=services.settings.resource,
-        organization_id=cast.acme.organization_id,
-        agent_id=cast.acme.agent_id,
-        scope="agents:read",
-        jti=str(uuid.uuid4()),
-        at=services.clock(),
-        ttl=60,
-        subject="organization-agent",
-    )
-    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+def test_our_own_api_takes_no_subject_of_the_other_form(client: FlaskClient, cast: Cast) -> None:
+    assert client.get("/api/v1/agents", headers=cast.acme.bearer(subject="organization-agent")).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -267,23 +247,12 @@ def test_introspection_knows_the_two_forms_and_no_other(
     assert (found["active"], found.get("sub")) == (is_active, sub if is_active else None)
 
 
-def test_the_audit_trail_says_what_changed(client: FlaskClient, cast: Cast, resource: str) -> None:
-    server = register(client, cast.acme, resource)
-    change(client, cast.acme, server, audience="sts.amazonaws.com", tokenTtl=900, subject="organization-agent")
-    [event] = client.get("/api/v1/audit?limit=1", headers=cast.acme.bearer()).json["data"]
-    assert (event["action"], event["before"], event["after"]) == (
-        "resource_server.changed",
-        {"audience": None, "tokenTtl": None, "subject": "agent"},
-        {"audience": "sts.amazonaws.com", "tokenTtl": 900, "subject": "organization-agent"},
-    )
-
-
 def test_the_operators_token_is_the_same(client: FlaskClient, services: Services, cast: Cast, resource: str) -> None:
     register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="organization-agent")
     token = operator_token.issue(
         services, cast.acme.organization_id, cast.acme.agent_id, scope=None, resource=resource, at=services.clock()
     )
-    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["aud"], claims["exp"] - claims["iat"], claims["sub"]) == (
         "sts.amazonaws.com",
         60,

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import jwt
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
@@ -53,11 +53,9 @@ from tests.oauth.clients import (
     numbers,
     reasons,
     refused,
-    register,
     rejections,
     whole,
 )
-from tests.oauth.roca import roca_key
 
 API = f"{ISSUER}/api/v1"
 TTL = Settings.token_ttl
@@ -406,15 +404,6 @@ class TestPrivateKeyJwt:
         assert made.json["jwks"]["keys"][0]["alg"] == (bound or "RS256")
         assert whole(ask(shared_client, KeyHolder(agent, key, other).form())) == FAILED
         assert ask(shared_client, KeyHolder(agent, key, bound or "RS256").form()).status_code == 200
-
-    @pytest.mark.parametrize("weakness", ["key_ops", "roca", "exponent"])
-    def test_a_key_that_was_registered_before_a_rule_keeps_working(
-        self, shared_client: FlaskClient, agent: Agent, weakness: str
-    ) -> None:
-        weak_exponent = lambda: rsa.generate_private_key(3, 2048)  # noqa: E731
-        key = {"key_ops": KEYS["RS256"], "roca": roca_key, "exponent": weak_exponent}[weakness]()
-        register(agent, jwk_of(key, "RS256", alg="RS256", key_ops=["encrypt"]))
-        assert ask(shared_client, KeyHolder(agent, key, "RS256").form()).status_code == 200
 
     @pytest.mark.parametrize(
         "changes",

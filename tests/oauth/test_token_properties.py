@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import re
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_from_bytes
 
@@ -159,38 +158,3 @@ def test_no_wrong_secret_of_an_agent_gets_anything(
         secret_post = b"&client_id=" + client_id + b"&client_secret=" + quote_from_bytes(secret).encode()
         response = send(shared_client, path, TOKEN_REQUEST + secret_post, None)
     assert_is_an_error(response)
-
-
-@given(
-    change=st.sampled_from([str.swapcase, str.upper, str.lower, lambda s: s[:-1], lambda s: s + s[-1], lambda s: s * 2])
-)
-@settings(BOUNDED, max_examples=10)
-def test_no_secret_that_is_nearly_right_gets_anything(
-    shared_client: FlaskClient, shared_cast: Cast, change: Callable[[str], str]
-) -> None:
-    acme = shared_cast.acme
-    header = base64.b64encode(f"{acme.client_id}:{change(acme.client_secret)}".encode())
-    assert_is_an_error(send(shared_client, CLIENT_PATHS[0], TOKEN_REQUEST, b"Basic " + header))
-
-
-@given(data=st.data())
-@settings(BOUNDED, max_examples=30)
-def test_the_right_secret_gets_a_token_however_it_is_encoded(
-    shared_client: FlaskClient, shared_cast: Cast, data: st.DataObject
-) -> None:
-    acme = shared_cast.acme
-
-    def written(text: str) -> bytes:
-        encoded = data.draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
-        return "".join(
-            f"%{ord(c):02x}" if is_encoded else c for c, is_encoded in zip(text, encoded, strict=True)
-        ).encode()
-
-    client_id, client_secret = written(acme.client_id), written(acme.client_secret)
-    if data.draw(st.booleans()):
-        header = b"Basic " + base64.b64encode(client_id + b":" + client_secret)
-        response = send(shared_client, CLIENT_PATHS[0], TOKEN_REQUEST, header)
-    else:
-        secret_post = b"&client_id=" + client_id + b"&client_secret=" + client_secret
-        response = send(shared_client, CLIENT_PATHS[0], TOKEN_REQUEST + secret_post, None)
-    assert (response.status_code, set(response.json)) == (200, {"access_token", "token_type", "expires_in", "scope"})
