@@ -41,13 +41,13 @@ def commands() -> None:
 @commands.command("create")
 @click.argument("name")
 @organization_option
-@member_options(agents.NewAgentSchema, but=["name"])
+@member_options(agents.NewAgentSchema(exclude=["name"]))
 @as_json_option
 def create(organization: str, as_json: bool, **options: Any) -> None:
     """Register the agent NAME and print its id."""
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
-        new = agents.NewAgentSchema().load(given(agents.NewAgentSchema, options))
+        new = agents.NewAgentSchema().load(given(agents.NewAgentSchema(), options))
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row = agents.add_agent(transaction, **new, most=services.settings.max_agents)
     body = agents.represent(row)
@@ -81,11 +81,11 @@ def show_(agent: str, as_json: bool) -> None:
 
 @commands.command("update")
 @agent_argument
-@member_options(agents.AgentChangeSchema, but=["status"])
+@member_options(agents.AgentChangeSchema(exclude=["status"]))
 @as_json_option
 def update(agent: str, as_json: bool, **options: Any) -> None:
     """Change an agent and print it. What is left out stays."""
-    change = given(agents.AgentChangeSchema, options)
+    change = given(agents.AgentChangeSchema(), options)
     with opened() as services:
         _change(services, agent_named(services, agent), change, as_json)
 

@@ -80,14 +80,14 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 @target_commands.command("add")
 @click.argument("type", type=click.Choice(tuple(TYPES)))
 @organization_option
-@member_options(NewAlertTargetSchema, but=["type"])
+@member_options(NewAlertTargetSchema(exclude=["type"]))
 @as_json_option
 def add(organization: str, as_json: bool, **options: Any) -> None:
     """Add a target of a type. Its URL is a secret, so it is read from a file.
 
     Prints its id, and the key if its messages are signed with one, which is shown only now.
     """
-    new = NewAlertTargetSchema().load(given(NewAlertTargetSchema, options))
+    new = NewAlertTargetSchema().load(given(NewAlertTargetSchema(), options))
     with opened() as services, _database(services, organization).transaction() as transaction:
         row, secret = targets.add_target(transaction, services.settings, new)
     body = targets.represent(row)
@@ -102,11 +102,11 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 @target_commands.command("update")
 @target_argument
 @organization_option
-@member_options(AlertTargetChangeSchema)
+@member_options(AlertTargetChangeSchema())
 @as_json_option
 def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change a target and print it. What is left out stays."""
-    change = given(AlertTargetChangeSchema, options)
+    change = given(AlertTargetChangeSchema(), options)
     with opened() as services:
         database = _database(services, organization)
         target_id = _target(database, target).target_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, TextIO
@@ -32,18 +32,13 @@ NONE = "none"
 """The value of an option that removes a number."""
 
 
-def member_options(body: type[ma.Schema], *, but: Sequence[str] = ()) -> Decorator:
+def member_options(body: ma.Schema) -> Decorator:
     """Options for what a body may have. The command gets them by the names of the members, for :func:`given`.
 
-    :param but: members that the command asks for in another way, or not at all.
+    :param body: without the members that the command asks for in another way, or not at all.
     """
-    is_new = not issubclass(body, ChangeSchema)
-    options = [
-        option
-        for member, field in _members(body)
-        if member not in but
-        for option in _options_of(member, field, is_new=is_new)
-    ]
+    is_new = not isinstance(body, ChangeSchema)
+    options = [option for member, field in _members(body) for option in _options_of(member, field, is_new=is_new)]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -53,7 +48,7 @@ def member_options(body: type[ma.Schema], *, but: Sequence[str] = ()) -> Decorat
     return decorate
 
 
-def given(body: type[ma.Schema], options: dict[str, Any]) -> dict[str, Any]:
+def given(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     """What the options of :func:`member_options` say, as the JSON of our API. What is left out is not in it.
 
     :raises click.UsageError: one option contradicts another, or nothing is to change.
@@ -69,7 +64,7 @@ def given(body: type[ma.Schema], options: dict[str, Any]) -> dict[str, Any]:
                 members[member] = list(value) if value else None if field.allow_none else []
         elif value is not None:
             members[member] = None if field.allow_none and value in ("", NONE) else value
-    if issubclass(body, ChangeSchema) and not members:
+    if isinstance(body, ChangeSchema) and not members:
         raise click.UsageError("name something to change")
     return members
 
@@ -82,15 +77,15 @@ def printed(returned: type[ma.Schema]) -> str:
 
 def listed(returned: type[ma.Schema]) -> list[str]:
     """The members that say that a list shows them."""
-    return [member for member, field in _members(returned) if field.is_listed]
+    return [member for member, field in _members(returned()) if field.is_listed]
 
 
 def _words(name: str) -> str:
     return re.sub("[A-Z]", lambda found: f" {found[0].lower()}", name)
 
 
-def _members(body: type[ma.Schema]) -> list[tuple[str, Member]]:
-    return [(name, field) for name, field in body().fields.items() if isinstance(field, Member)]
+def _members(body: ma.Schema) -> list[tuple[str, Member]]:
+    return [(name, field) for name, field in body.fields.items() if isinstance(field, Member)]
 
 
 def _options_of(member: str, field: Member, *, is_new: bool) -> list[Decorator]:
@@ -167,20 +162,6 @@ def _number(field: Number) -> Callable[[click.Context, click.Parameter, str | No
         if not (text.isascii() and text.isdecimal() and len(text) < 16 and field.least <= int(text) <= field.most):
             raise click.BadParameter(rule)
         return int(text)
-
-    return parsed
-
-
-def number_or_none(least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
-    """The callback of an option that is a number or ``none``, which is 0: ``None`` says that the option is left out."""
-
-    def parsed(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
-        if text is None or text == "none":
-            return None if text is None else 0
-        digits = text if text.isascii() and text.isdecimal() and len(text) < 9 else "-1"
-        if not least <= int(digits) <= most:
-            raise click.BadParameter(f"must be a whole number from {least} to {most}, or none")
-        return int(digits)
 
     return parsed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,92 +10,41 @@ from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
-from agentidp.cli.options import as_json_option, number_or_none, organization_option
+from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
-from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.jose.access_token import SUBJECTS
 from agentidp.registry import resource_identifiers, resource_servers
 from agentidp.services import Services
 
 server_argument = click.argument("server", metavar="ID|RESOURCE")
 
-token_per_call_option = click.option(
-    "--per-call/--no-per-call",
-    "token_per_call",
-    default=None,
-    help="Whether agents are to request a token for each call: then the finding uncached_tokens leaves them out.",
-)
 
-
-_TOKEN_OPTIONS = (
-    click.option(
-        "--audience", metavar="TEXT", help="The aud of its tokens, which need not be a URI; empty: its identifier."
-    ),
-    click.option(
-        "--token-ttl",
-        "tokenTtl",
-        metavar="SECONDS|none",
-        callback=number_or_none(MIN_TOKEN_TTL, MAX_TOKEN_TTL),
-        help="How long its tokens are valid; none: as long as those of our own API.",
-    ),
-    click.option(
-        "--subject",
-        type=click.Choice(SUBJECTS),
-        help="The sub of its tokens: the agent's id, or org:ORGANIZATION:agent:AGENT with both ids.",
-    ),
-)
-
-
-def token_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What its tokens are like."""
-    for option in reversed(_TOKEN_OPTIONS):
-        command = option(command)
-    return command
-
-
-def _given(**members: Any) -> dict[str, Any]:
-    """The members whose options are not left out: what is to be removed is ``null``."""
-    removable = ("audience", "tokenTtl")
-    return {
-        name: (value or None) if name in removable else value for name, value in members.items() if value is not None
-    }
-
-
-@click.group("resource-server")
-def commands() -> None:
-    """Resource servers: APIs that agents get tokens for.
+@click.group(
+    "resource-server",
+    help=f"""Resource servers: APIs that agents get tokens for.
 
     The identifier of a resource server belongs to one organization, which alone gets tokens for it.
-    """
+
+    Resource servers are printed as: {printed(resource_servers.ResourceServerSchema)}.
+    """,
+)
+def commands() -> None:
+    """All commands about resource servers."""
 
 
 @commands.command("create")
 @click.argument("resource")
 @organization_option
-@click.option("--name", required=True, help="For people.")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="May be given several times.")
-@token_per_call_option
-@token_options
+@member_options(resource_servers.NewResourceServerSchema(exclude=["resource"]))
 @as_json_option
-def create(
-    resource: str,
-    organization: str,
-    name: str,
-    scopes: tuple[str, ...],
-    token_per_call: bool | None,
-    as_json: bool,
-    **tokens: Any,
-) -> None:
+def create(organization: str, as_json: bool, **options: Any) -> None:
     """Register a resource server and print its id. Its identifier RESOURCE is an absolute URI."""
     with opened() as services:
         database = _database(services, organization)
-        new = resource_servers.NewResourceServerSchema().load(
-            {"resource": resource, "name": name, "scopes": list(scopes), "tokenPerCall": bool(token_per_call)}
-            | _given(**tokens)
-        )
+        schema = resource_servers.NewResourceServerSchema()
+        new = schema.load(given(schema, options))
         with database.transaction() as transaction:
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
     body = resource_servers.represent(row)
@@ -108,11 +56,7 @@ def create(
 @organization_option
 @as_json_option
 def show_(server: str, organization: str, as_json: bool) -> None:
-    """Print a resource server.
-
-    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call, and the audience, the
-    lifetime and the subject of its tokens.
-    """
+    """Print a resource server."""
     with opened() as services:
         row = _server(_database(services, organization), server)
     show([resource_servers.represent(row)], as_json, one=True)
@@ -121,34 +65,16 @@ def show_(server: str, organization: str, as_json: bool) -> None:
 @commands.command("update")
 @server_argument
 @organization_option
-@click.option("--name", help="The new name.")
-@click.option(
-    "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
-)
-@token_per_call_option
-@token_options
+@member_options(resource_servers.ResourceServerChangeSchema())
 @as_json_option
-def update(
-    server: str,
-    organization: str,
-    name: str | None,
-    scopes: tuple[str, ...],
-    token_per_call: bool | None,
-    as_json: bool,
-    **tokens: Any,
-) -> None:
-    """Change a resource server and print it. What is left out stays; the identifier cannot be changed.
-
-    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call, and the audience, the
-    lifetime and the subject of its tokens.
-    """
-    change = _given(name=name, scopes=list(scopes) or None, tokenPerCall=token_per_call, **tokens)
-    if not change:
-        raise click.UsageError("name something to change")
+def update(server: str, organization: str, as_json: bool, **options: Any) -> None:
+    """Change a resource server and print it. What is left out stays; the identifier cannot be changed."""
+    schema = resource_servers.ResourceServerChangeSchema()
+    change = given(schema, options)
     with opened() as services:
         database = _database(services, organization)
         found = _server(database, server)
-        loaded = resource_servers.ResourceServerChangeSchema().load(change)
+        loaded = schema.load(change)
         with database.transaction() as transaction:
             row = resource_servers.update_resource_server(
                 transaction, services.settings, found.resource_server_id, loaded
@@ -205,8 +131,7 @@ def _server(database: OrganizationDatabase, server: str) -> Any:
 @click.option(
     "--organization",
     metavar="ID|NAME",
-    help="List this organization's resource servers: id, identifier, name, scopes, time of creation, "
-    "whether a token is for one call, and the audience, the lifetime and the subject of its tokens.",
+    help="List this organization's resource servers.",
 )
 @click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that no organization holds.")
 @as_json_option

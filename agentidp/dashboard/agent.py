@@ -22,7 +22,7 @@ from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 from agentidp.scopes import SCOPES
 
-SHOWN = forms.members(AgentChangeSchema, but=("name", "description", "scopes", "status"))
+SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
 """What has a line of its own on the page."""
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)

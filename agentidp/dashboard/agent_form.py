@@ -22,10 +22,10 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 SCOPE = "agents:write"
 
-MEMBERS = forms.members(NewAgentSchema, but=("scopes",))
+MEMBERS = forms.members(NewAgentSchema(exclude=("scopes",)))
 """What the form asks for. Scopes are grouped by their API."""
 
-LABELS = forms.labels(forms.members(NewAgentSchema))
+LABELS = forms.labels(forms.members(NewAgentSchema()))
 
 NEW = forms.proposed(MEMBERS) | {"scopes": DEFAULT_SCOPES}
 """What the form of a new agent proposes."""

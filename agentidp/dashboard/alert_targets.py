@@ -28,10 +28,10 @@ PAGE_SIZE = 50
 LATEST = 20
 """Alerts that are listed below the targets."""
 
-MEMBERS = forms.members(NewAlertTargetSchema, but=("enabled",))
+MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
 """What the form asks for."""
 
-LISTED = forms.members(AlertTargetChangeSchema, but=("name", "url", "enabled"))
+LISTED = forms.members(AlertTargetChangeSchema(exclude=("name", "url", "enabled")))
 """What a target wants."""
 
 blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)

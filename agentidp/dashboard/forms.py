@@ -6,7 +6,7 @@ The fields of a thing's form, and the lines of its page, are the members of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +32,12 @@ class Form:
     form_key: str | None = None
 
 
-def members(schema: type[ma.Schema], *, but: Sequence[str] = ()) -> list[Member]:
+def members(schema: ma.Schema) -> list[Member]:
     """The members of a thing that a form asks for, or a page shows.
 
-    :param but: members that have their own place.
+    :param schema: without the members that have their own place.
     """
-    fields = schema().fields.items()
-    return [field for name, field in fields if isinstance(field, Member) and name not in but]
+    return [field for field in schema.fields.values() if isinstance(field, Member)]
 
 
 def sent(fields: Iterable[Member]) -> dict[str, Any]:

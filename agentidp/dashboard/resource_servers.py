@@ -7,24 +7,20 @@ Reading needs a session with the scope ``agents:read`` or ``agents:write``, as a
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response
 
 from agentidp.analytics import impact
 from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
-from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, MAX_RESOURCE_LENGTH
-from agentidp.jose.access_token import SUBJECTS
 from agentidp.registry.resource_servers import (
     NewResourceServerSchema,
     ResourceServerChangeSchema,
@@ -42,9 +38,11 @@ DAYS = 30
 MAX_HOLDERS = 50
 """Agents that the page of a resource server names."""
 
-OF_TOKENS = {"audience": "The audience", "tokenTtl": "The lifetime", "subject": "The subject"}
-FIELDS = {"resource": "The identifier", "name": "The name", "scopes": "The scopes"} | OF_TOKENS
-"""What an error calls the fields of the form."""
+MEMBERS, CHANGEABLE = forms.members(NewResourceServerSchema()), forms.members(ResourceServerChangeSchema())
+"""What the forms of a new one, and of one that there is, ask for."""
+
+SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes")))
+"""What has a line of its own on the page."""
 
 blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 
@@ -74,16 +72,16 @@ def resource_servers(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
     """The form of a new resource server."""
-    return _form(Form({}, form_key=new_form_key(caller.at)))
+    return _form(Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/resource-servers/new")
 @session.required_to(SCOPE)
 def create_resource_server(caller: Caller) -> Response:
     """Register a resource server, and show its page."""
-    sent, key = _sent("resource", "name", "scopes"), sent_form_key()
+    sent, key = forms.sent(MEMBERS), sent_form_key()
     try:
-        new = forms.loaded(NewResourceServerSchema(), _body(sent))
+        new = forms.loaded(NewResourceServerSchema(), forms.body(MEMBERS, sent))
         with creating(caller, SCOPE, key) as opened:
             server = add_resource_server(opened, caller.settings, **new)
             remember(opened, key, server.resource_server_id)
@@ -91,7 +89,7 @@ def create_resource_server(caller: Caller) -> Response:
         path, label = f"/resource-servers/{before.created_id}", "The page of the resource server"
         return sent_before("It registered the resource server.", path=path, label=label)
     except (ValidationError, Conflict) as refused:
-        return _form(Form(sent, forms.errors(refused, FIELDS), key.text), status=refused.status)
+        return _form(Form(sent, forms.errors(refused, forms.labels(MEMBERS)), key.text), status=refused.status)
     return pages.see_other(f"/resource-servers/{server.resource_server_id}")
 
 
@@ -103,6 +101,7 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     return _page(
         "resource_server.html",
         **_with_holders(caller, resource_server_id),
+        members=SHOWN,
         takers=(found.agents or [])[:MAX_HOLDERS],
         taker_count=len(found.agents or []),
         tokens=found.use.tokens,
@@ -115,22 +114,21 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """The form with what the resource server is now."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    given = {name: "" if value is None else value for name, value in represent(server).items()}
-    return _form(Form(given | {"scopes": "\n".join(server.scopes)}), server)
+    return _form(Form(forms.typed(CHANGEABLE, represent(server))), server)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
 @session.required_to(SCOPE)
 def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Change what can be changed, and show the resource server."""
-    sent = _sent("name", "scopes")
+    sent = forms.sent(CHANGEABLE)
     try:
-        change = forms.loaded(ResourceServerChangeSchema(), _body(sent))
+        change = forms.loaded(ResourceServerChangeSchema(), forms.body(CHANGEABLE, sent))
         with session.changing(caller, SCOPE) as opened:
             update_resource_server(opened, caller.settings, resource_server_id, change)
     except (ValidationError, Conflict) as refused:
         server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-        return _form(Form(sent, forms.errors(refused, FIELDS)), server, refused.status)
+        return _form(Form(sent, forms.errors(refused, forms.labels(CHANGEABLE))), server, refused.status)
     return pages.see_other(f"/resource-servers/{resource_server_id}")
 
 
@@ -152,17 +150,6 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     return pages.see_other("/resource-servers")
 
 
-def _sent(*names: str) -> dict[str, Any]:
-    return forms.text(*names, *OF_TOKENS) | {"tokenPerCall": "tokenPerCall" in request.form}
-
-
-def _body(sent: dict[str, Any]) -> dict[str, Any]:
-    of_tokens: dict[str, Any] = {name: sent[name] or None for name in ("audience", "tokenTtl")}
-    if re.fullmatch("[0-9]{1,9}", sent["tokenTtl"]):
-        of_tokens["tokenTtl"] = int(sent["tokenTtl"])
-    return sent | {"scopes": sent["scopes"].split()} | of_tokens
-
-
 def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
@@ -171,16 +158,8 @@ def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
 
 def _form(form: Form, server: Any = None, status: int = 200) -> Response:
     """The form of *server*, or of a new one."""
-    return _page(
-        "resource_server_form.html",
-        status,
-        form=form,
-        server=server,
-        max_resource=MAX_RESOURCE_LENGTH,
-        max_audience=MAX_AUDIENCE_LENGTH,
-        subjects=SUBJECTS,
-        ttl=(MIN_TOKEN_TTL, MAX_TOKEN_TTL),
-    )
+    members = CHANGEABLE if server else MEMBERS
+    return _page("resource_server_form.html", status, form=form, server=server, members=members)
 
 
 def _page(template: str, status: int = 200, **context: Any) -> Response:

@@ -12,7 +12,7 @@ Also what they share: the format of timestamps, the greatest numbers of days, an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -132,7 +132,9 @@ class Member(ma.fields.Field[Any]):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.description, self.nothing, self.option = description, nothing, option
+        # Only the documentation of the API is Markdown.
+        self.description = description and description.replace("`", "")
+        self.nothing, self.option = nothing, option
         self._words, self.is_listed = words, is_listed
         known = dict(metadata or {})
         super().__init__(metadata=known, **kwargs)
@@ -221,6 +223,26 @@ class Text(Member, ma.fields.String):
         if text != text.strip():
             raise ma.ValidationError("must not begin or end with white space")
         return text
+
+
+class Exact(Member, ma.fields.String):
+    """Text that programs compare, such as an identifier.
+
+    :param most: characters.
+    :param is_valid: decides.
+    :param rule: what it demands, for people.
+    :param pattern: the same, for the OpenAPI document only.
+    """
+
+    def __init__(self, most: int, is_valid: Callable[[str], bool], rule: str, pattern: str, **kwargs: Any) -> None:
+        self.most = most
+
+        def check(text: str) -> None:
+            if not is_valid(text):
+                raise ma.ValidationError(rule)
+
+        super().__init__(validate=check, metadata={"pattern": f"^{pattern}$", "maxLength": most}, **kwargs)
+        self.error_messages["invalid"] = "must be a string" + (" or null" if self.allow_none else "")
 
 
 class Choice(Member, ma.fields.String):

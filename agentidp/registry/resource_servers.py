@@ -26,7 +26,20 @@ from agentidp.http.resource_identifier import (
     is_resource_identifier,
 )
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Number, ScopeList, Text, timestamp
+from agentidp.http.schemas import (
+    MAX_NAME,
+    ChangeSchema,
+    Choice,
+    Exact,
+    Flag,
+    Instant,
+    Number,
+    ReturnedSchema,
+    ScopeList,
+    Text,
+    changed,
+    read_only,
+)
 from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
@@ -37,46 +50,59 @@ blueprint = Blueprint("resource-servers", __name__, description="Resource server
 MAX_RESOURCE_SERVERS = 100
 """Of one organization."""
 
-TOKEN_PER_CALL = {
-    "description": "Whether agents are to request a token for each call: then the finding `uncached_tokens` leaves its "
-    "tokens out"
-}
-AUDIENCE_OF_TOKENS = {
-    "description": "The `aud` of its tokens if it is not the identifier, as clouds demand. Null: the identifier",
-    "pattern": f"^{AUDIENCE}$",
-    "maxLength": MAX_AUDIENCE_LENGTH,
-}
-TOKEN_TTL = {"description": "Seconds that its tokens are valid. Null: as many as those of our own API"}
-SUBJECT = {
-    "description": "The `sub` of its tokens: `agent` is the agent's id, `organization-agent` is "
-    "`org:{organizationId}:agent:{agentId}`"
-}
-"""What the OpenAPI document says of the members."""
+_CHARACTERS = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without blank, quote and backslash"
 
 
-_ONE_OF_SUBJECTS = f"must be one of {', '.join(SUBJECTS)}"
+class ResourceServerFields(ma.Schema):
+    """A resource server."""
 
-
-class _ResourceServerFields(ma.Schema):
-    """What can be said of a resource server, and changed."""
-
+    resourceServerId = ma.fields.UUID(attribute="resource_server_id", dump_only=True)
+    resource = Exact(
+        MAX_RESOURCE_LENGTH,
+        is_resource_identifier,
+        f"must be an absolute URI of at most {MAX_RESOURCE_LENGTH} characters without fragment",
+        RESOURCE_IDENTIFIER,
+        required=True,
+        words="identifier",
+        description="An absolute URI without fragment, which is the `aud` of its tokens by default. It stays the "
+        "organization's, also when the resource server is deleted",
+    )
     name = Text(1, MAX_NAME, required=True)
-    scopes = ScopeList(load_default=list)
-    tokenPerCall = Flag(load_default=False, attribute="token_per_call", metadata=TOKEN_PER_CALL)
-    audience = ma.fields.String(
+    scopes = ScopeList(load_default=list, description="What the tokens for it may do")
+    createdAt = Instant(attribute="created_at", dump_only=True)
+    tokenPerCall = Flag(
+        load_default=False,
+        attribute="token_per_call",
+        words="a token for each call",
+        option="--per-call",
+        description="Whether agents are to request a token for each call: then the finding `uncached_tokens` leaves "
+        "its tokens out",
+    )
+    audience = Exact(
+        MAX_AUDIENCE_LENGTH,
+        is_audience,
+        f"must be {_CHARACTERS}, or null",
+        AUDIENCE,
         load_default=None,
-        allow_none=True,
-        error_messages={"invalid": "must be a string or null"},
-        metadata=AUDIENCE_OF_TOKENS,
+        description="The `aud` of its tokens if it is not the identifier, as clouds demand",
+        nothing="the identifier",
     )
     tokenTtl = Number(
-        MIN_TOKEN_TTL, MAX_TOKEN_TTL, allow_none=True, load_default=None, attribute="token_ttl", metadata=TOKEN_TTL
+        MIN_TOKEN_TTL,
+        MAX_TOKEN_TTL,
+        allow_none=True,
+        load_default=None,
+        attribute="token_ttl",
+        words="lifetime in seconds",
+        option="--token-ttl",
+        description="Seconds that its tokens are valid",
+        nothing="as many as those of our own API",
     )
-    subject = ma.fields.String(
+    subject = Choice(
+        SUBJECTS,
         load_default=AGENT,
-        validate=ma.validate.OneOf(SUBJECTS, error=_ONE_OF_SUBJECTS),
-        error_messages=dict.fromkeys(("invalid", "null"), _ONE_OF_SUBJECTS),
-        metadata=SUBJECT,
+        description="The `sub` of its tokens: `agent` is the agent's id, `organization-agent` is "
+        "`org:{organizationId}:agent:{agentId}`",
     )
 
     @ma.validates("scopes")
@@ -85,56 +111,28 @@ class _ResourceServerFields(ma.Schema):
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
-    @ma.validates("audience")
-    def must_be_an_audience(self, audience: str | None, data_key: str) -> None:
-        """The pattern is for the OpenAPI document only."""
-        if audience is not None and not is_audience(audience):
-            characters = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters"
-            raise ma.ValidationError(f"must be {characters} without blank, quote and backslash, or null")
 
-
-class NewResourceServerSchema(_ResourceServerFields):
+class NewResourceServerSchema(ResourceServerFields):
     """The body that registers a resource server."""
 
-    resource = ma.fields.String(
-        required=True,
-        error_messages={"invalid": "must be a string"},
-        metadata={
-            "description": "Its identifier, an absolute URI without fragment: the `aud` of its tokens by default",
-            "pattern": f"^{RESOURCE_IDENTIFIER}$",
-            "maxLength": MAX_RESOURCE_LENGTH,
-        },
-    )
-
-    @ma.validates("resource")
-    def must_be_an_identifier(self, resource: str, data_key: str) -> None:
-        """The pattern is for the OpenAPI document only."""
-        if not is_resource_identifier(resource):
-            raise ma.ValidationError(
-                f"must be an absolute URI of at most {MAX_RESOURCE_LENGTH} characters without fragment"
-            )
+    class Meta:
+        exclude = read_only(ResourceServerFields)
 
 
-class ResourceServerChangeSchema(ChangeSchema, _ResourceServerFields):
+class ResourceServerChangeSchema(ChangeSchema, ResourceServerFields):
     """The body that changes a resource server: what is left out stays. Its identifier cannot be changed."""
 
+    class Meta(ChangeSchema.Meta):
+        exclude = ("resource", *read_only(ResourceServerFields))
 
-_CHANGEABLE = {name: field.attribute or name for name, field in ResourceServerChangeSchema().fields.items()}
-"""Member -> column, and parameter of ``sql/oauth/change_resource_server.sql``. The audit trail records them too."""
 
-
-class ResourceServerSchema(ma.Schema):
+class ResourceServerSchema(ReturnedSchema, ResourceServerFields):
     """A resource server."""
 
-    resourceServerId = ma.fields.UUID(required=True)
-    resource = ma.fields.String(required=True)
-    name = ma.fields.String(required=True)
-    scopes = ma.fields.List(ma.fields.String(), required=True)
-    createdAt = ma.fields.AwareDateTime(required=True)
-    tokenPerCall = ma.fields.Boolean(required=True, metadata=TOKEN_PER_CALL)
-    audience = ma.fields.String(required=True, allow_none=True, metadata=AUDIENCE_OF_TOKENS)
-    tokenTtl = Number(MIN_TOKEN_TTL, MAX_TOKEN_TTL, allow_none=True, required=True, metadata=TOKEN_TTL)
-    subject = ma.fields.String(required=True, validate=ma.validate.OneOf(SUBJECTS), metadata=SUBJECT)
+
+_CHANGEABLE = ResourceServerChangeSchema()
+_RECORDED = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields])
+"""What the audit trail records."""
 
 
 class ResourceServerListSchema(ma.Schema):
@@ -202,39 +200,29 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 
 
 def add_resource_server(
-    opened: Transaction,
-    settings: Settings,
-    *,
-    resource: str,
-    name: str,
-    scopes: list[str],
-    token_per_call: bool = False,
-    audience: str | None = None,
-    token_ttl: int | None = None,
-    subject: str = AGENT,
+    opened: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str], **others: Any
 ) -> Any:
     """Register a resource server and claim its identifier and its audience.
 
+    :param others: what else :class:`NewResourceServerSchema` loads. Default: that of the schema.
     :returns: its row.
     :raises ValidationError: the identifier or the audience is one of this server's own.
     :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
     :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
     """
+    columns: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
+    if unknown := others.keys() - columns.keys():
+        raise TypeError(f"a resource server has no {' and '.join(unknown)}")
+    columns |= {"resource": resource, "name": name, "scopes": scopes, **others}
     _claim(opened, settings, "resource", resource)
-    audience_claim = _claim_audience(opened, settings, audience)
+    audience_claim = _claim_audience(opened, settings, columns["audience"])
     try:
         rows = opened.fetch(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
-            resource=resource,
-            name=name,
-            scopes=scopes,
-            token_per_call=token_per_call,
-            audience=audience,
             audience_claim=audience_claim,
-            token_ttl=token_ttl,
-            subject=subject,
             most=MAX_RESOURCE_SERVERS,
+            **columns,
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
@@ -275,13 +263,11 @@ def update_resource_server(
     :raises ResourceTaken: another organization holds the audience.
     """
     before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
-    values = dict.fromkeys((*_CHANGEABLE.values(), "audience_claim")) | change
+    values = changed(_CHANGEABLE, before, change)
     if "audience" in change:
         values["audience_claim"] = _claim_audience(opened, settings, change["audience"])
-    for column, nothing in {"audience": "", "token_ttl": 0}.items():
-        if column in change and change[column] is None:
-            # For the statement, null leaves a column as it is.
-            values[column] = nothing
+    else:
+        values["audience_claim"] = claim_of(before.audience) if before.audience else None
     [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **values)
     audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
     return row
@@ -297,19 +283,11 @@ def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> Non
 
 
 def _recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of a resource server."""
-    body = represent(row)
-    return {name: body[name] for name in ("resource", *_CHANGEABLE)}
+    recorded: dict[str, Any] = _RECORDED.dump(row)
+    return recorded
 
 
 def represent(row: Any) -> dict[str, Any]:
     """A resource server's row as our JSON."""
-    return {
-        "resourceServerId": str(row.resource_server_id),
-        "resource": row.resource,
-        "name": row.name,
-        "scopes": row.scopes,
-        "createdAt": timestamp(row.created_at),
-        # Last, so that the columns that the commands print stay where they are.
-        **{name: getattr(row, column) for name, column in _CHANGEABLE.items() if name not in ("name", "scopes")},
-    }
+    shown: dict[str, Any] = ResourceServerSchema().dump(row)
+    return shown

@@ -36,9 +36,9 @@ def run(body: type[ma.Schema], *arguments: str) -> Any:
     found: list[Any] = []
 
     @click.command()
-    @member_options(body)
+    @member_options(body())
     def command(**options: Any) -> None:
-        found.append(given(body, options))
+        found.append(given(body(), options))
 
     result = CliRunner().invoke(command, arguments, input=" s3cret \nmore")
     return found[0] if result.exit_code == 0 and found else " ".join(result.output.split())
