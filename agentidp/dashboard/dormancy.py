@@ -6,7 +6,6 @@ is refused (:mod:`agentidp.dashboard.cross_origin`).
 
 from __future__ import annotations
 
-import marshmallow as ma
 from flask import Response
 
 from agentidp.caller import Caller
@@ -15,23 +14,13 @@ from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.http.errors import ValidationError
-from agentidp.http.schemas import WholeNumber
-from agentidp.registry.organizations import MAX_DORMANCY, MIN_DORMANCY, update_organization
+from agentidp.registry.organizations import OrganizationChangeSchema, represent, update_organization
 
 SCOPE = "agents:write"
 
-FIELDS = {"suspendDormantAfterDays": "The number of days"}
-"""What an error calls the field of the form."""
+MEMBERS = forms.members(OrganizationChangeSchema(only=["suspendDormantAfterDays"]))
 
 blueprint = pages.new_blueprint("dashboard-dormancy", __name__)
-
-
-class DormancyFormSchema(ma.Schema):
-    """The same as the API's member, but for what a field of text holds: nothing, if no agent is suspended."""
-
-    suspendDormantAfterDays = WholeNumber(
-        MIN_DORMANCY, MAX_DORMANCY, attribute="suspend_dormant_after_days", load_default=None
-    )
 
 
 @blueprint.get("/dashboard/agents/dormancy")
@@ -45,11 +34,11 @@ def edit_dormancy(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def change_dormancy(caller: Caller) -> Response:
     """Set it, and show the agents."""
-    sent = forms.text("suspendDormantAfterDays")
+    sent = forms.sent(MEMBERS)
     try:
-        change = forms.loaded(DormancyFormSchema(), {name: value for name, value in sent.items() if value})
+        change = forms.loaded(OrganizationChangeSchema(), forms.body(MEMBERS, sent))
     except ValidationError as refused:
-        return _page(caller, Form(sent, forms.errors(refused, FIELDS)), refused.status)
+        return _page(caller, Form(sent, forms.errors(refused, forms.labels(MEMBERS))), refused.status)
     with session.changing(caller, SCOPE) as opened:
         update_organization(opened, change)
     return pages.see_other("/agents")
@@ -63,14 +52,12 @@ def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Respon
     [organization], [agents] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})
     )
-    days = organization.suspend_dormant_after_days
     return pages.page(
         "dormancy_form.html",
         status,
         here="agents",
-        form=form or Form({"suspendDormantAfterDays": "" if days is None else days}),
+        form=form or Form(forms.typed(MEMBERS, represent(organization))),
+        members=MEMBERS,
         count=agents.count,
         notice_days=SUSPENSION_NOTICE_DAYS,
-        min_days=MIN_DORMANCY,
-        max_days=MAX_DORMANCY,
     )

@@ -39,6 +39,9 @@ def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
 class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
     """An organization and what belongs to it. A list that is left out is not looked at."""
 
+    class Meta(OrganizationChangeSchema.Meta):
+        exclude = ("createdAt",)
+
     organizationId = ma.fields.String(
         validate=ma.validate.Length(1, error="must not be empty"), error_messages={"invalid": "must be a string"}
     )

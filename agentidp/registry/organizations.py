@@ -17,7 +17,17 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Number, Text, timestamp
+from agentidp.http.schemas import (
+    MAX_NAME,
+    ChangeSchema,
+    Flag,
+    Instant,
+    Number,
+    ReturnedSchema,
+    Text,
+    changed,
+    read_only,
+)
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -27,51 +37,66 @@ MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
 MIN_DORMANCY, MAX_DORMANCY = 30, 3650
 """Days after which a dormant agent is suspended."""
 
-DORMANCY = {
-    "description": "Days without a token after which an active agent is suspended, two weeks after that was announced; "
-    "null: none is"
-}
-"""What the OpenAPI document says of the member."""
-
-PROVISIONING = {"description": "Whether provisioning rules create agents"}
-"""The same."""
-
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class NewOrganizationSchema(ma.Schema):
-    """What an operator gives to create an organization."""
+class _Status(ma.fields.String):
+    """Whether an organization is suspended, by when it was."""
 
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str:
+        return "active" if value is None else "suspended"
+
+
+class OrganizationFields(ma.Schema):
+    """An organization."""
+
+    organizationId = ma.fields.String(attribute="organization_id", dump_only=True)
     name = Text(1, MAX_NAME, required=True)
-
-
-class OrganizationChangeSchema(ChangeSchema):
-    """The body that changes the organization."""
-
-    name = Text(1, MAX_NAME)
-    monthlyTokenBudget = Number(MIN_BUDGET, MAX_BUDGET, allow_none=True, attribute="monthly_token_budget")
-    suspendDormantAfterDays = Number(
-        MIN_DORMANCY, MAX_DORMANCY, allow_none=True, attribute="suspend_dormant_after_days", metadata=DORMANCY
-    )
-    agentProvisioning = Flag(attribute="provisions_agents", metadata=PROVISIONING)
-
-
-class OrganizationSchema(ma.Schema):
-    """Return the caller's organization."""
-
-    organizationId = ma.fields.String(required=True)
-    name = ma.fields.String(required=True)
     monthlyTokenBudget = Number(
         MIN_BUDGET,
         MAX_BUDGET,
         allow_none=True,
-        required=True,
-        metadata={"description": "Tokens in a UTC calendar month; null if there is none"},
+        attribute="monthly_token_budget",
+        description="Tokens in a UTC calendar month",
+        nothing="no budget",
     )
-    status = ma.fields.String(required=True, validate=ma.validate.OneOf(["active", "suspended"]))
-    createdAt = ma.fields.AwareDateTime(required=True)
-    suspendDormantAfterDays = Number(MIN_DORMANCY, MAX_DORMANCY, allow_none=True, required=True, metadata=DORMANCY)
-    agentProvisioning = ma.fields.Boolean(required=True, metadata=PROVISIONING)
+    createdAt = Instant(attribute="created_at", dump_only=True)
+    status: ma.fields.String = _Status(
+        attribute="suspended_at", dump_only=True, validate=ma.validate.OneOf(["active", "suspended"])
+    )
+    suspendDormantAfterDays = Number(
+        MIN_DORMANCY,
+        MAX_DORMANCY,
+        allow_none=True,
+        attribute="suspend_dormant_after_days",
+        words="number of days",
+        description="Days without a token after which an active agent is suspended, two weeks after that was announced",
+        nothing="none is",
+    )
+    agentProvisioning = Flag(attribute="provisions_agents", description="Whether provisioning rules create agents")
+
+
+class NewOrganizationSchema(OrganizationFields):
+    """What an operator gives to create an organization."""
+
+    class Meta:
+        fields = ("name",)
+
+
+class OrganizationChangeSchema(ChangeSchema, OrganizationFields):
+    """The body that changes the organization."""
+
+    class Meta(ChangeSchema.Meta):
+        exclude = read_only(OrganizationFields)
+
+
+class OrganizationSchema(ReturnedSchema, OrganizationFields):
+    """An organization."""
+
+
+_CHANGEABLE = OrganizationChangeSchema()
+_RECORDED = OrganizationSchema(only=["status", *_CHANGEABLE.fields])
+"""What the audit trail records."""
 
 
 @blueprint.route("/api/v1/organization")
@@ -147,23 +172,14 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
     """Change an organization that exists, and return its row.
 
-    :param change: the members ``name``, ``monthly_token_budget``, ``suspend_dormant_after_days``,
-        ``provisions_agents`` and ``suspended_at`` that change. Only an operator may change the last one, when the
+    :param change: what :class:`OrganizationChangeSchema` loads. An operator may also change ``suspended_at``: when the
         organization was suspended, or ``None``.
     """
-    [row] = [before] = opened.fetch("organizations/lock_organization")
-    if "name" in change:
-        [row] = opened.fetch("organizations/rename_organization", name=change["name"])
-    if "monthly_token_budget" in change:
-        budget = change["monthly_token_budget"]
-        [row] = opened.fetch("organizations/set_budget", monthly_token_budget=budget)
-    if change.get("suspend_dormant_after_days", before.suspend_dormant_after_days) != before.suspend_dormant_after_days:
-        days = change["suspend_dormant_after_days"]
-        [row] = opened.fetch("organizations/set_dormancy", suspend_dormant_after_days=days)
+    [before] = opened.fetch("organizations/lock_organization")
+    [row] = opened.fetch("organizations/change_organization", **changed(_CHANGEABLE, before, change))
+    if row.suspend_dormant_after_days != before.suspend_dormant_after_days:
         # What was announced was by what was set before.
         opened.fetch("agents/withdraw_suspensions", agent_ids=[])
-    if "provisions_agents" in change:
-        [row] = opened.fetch("organizations/set_provisioning", provisions_agents=change["provisions_agents"])
     if "suspended_at" in change:
         [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
     audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
@@ -171,28 +187,11 @@ def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
 
 
 def _recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of an organization."""
-    return {
-        "name": row.name,
-        "monthlyTokenBudget": row.monthly_token_budget,
-        "status": _status(row),
-        "suspendDormantAfterDays": row.suspend_dormant_after_days,
-        "agentProvisioning": row.provisions_agents,
-    }
-
-
-def _status(row: Any) -> str:
-    return "active" if row.suspended_at is None else "suspended"
+    recorded: dict[str, Any] = _RECORDED.dump(row)
+    return recorded
 
 
 def represent(row: Any) -> dict[str, Any]:
     """An organization's row as our JSON."""
-    return {
-        "organizationId": row.organization_id,
-        "name": row.name,
-        "monthlyTokenBudget": row.monthly_token_budget,
-        "createdAt": timestamp(row.created_at),
-        "status": _status(row),
-        "suspendDormantAfterDays": row.suspend_dormant_after_days,
-        "agentProvisioning": row.provisions_agents,
-    }
+    shown: dict[str, Any] = OrganizationSchema().dump(row)
+    return shown

@@ -23,6 +23,7 @@ from agentidp.findings.finding import Finding, FindingsQuery, KnownFinding
 from agentidp.findings.identity import Happening, reconcile
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
+from agentidp.registry.organizations import update_organization
 from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
@@ -333,9 +334,7 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
     fleet.work(fleet.agent("worker"), datetime(2026, 1, 26, tzinfo=UTC), STORY_AT, tokens_of_worker)
     fleet.store(slots=slots)
     with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
-        transaction.fetch(
-            "organizations/set_budget", organization_id=fleet.organization_id, monthly_token_budget=demo.RETRY_TOKENS
-        )
+        update_organization(transaction, {"monthly_token_budget": demo.RETRY_TOKENS})
         set_quota(transaction, None, "month", tokens=1, is_enforced=False)
     since = STORY_AT - timedelta(days=100)
     dormant_id = fleet.registered("dormant", since)
