@@ -45,7 +45,7 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
     [cells] = run.cells("alerts", "target", "list", *OF)
     assert cells[:7] == [target_id, "on-call", "webhook", receiver.url, "spike", "info", "True"]
     assert [bool(re.fullmatch(TIME, cell)) for cell in cells[7:9]] == [True, True]
-    assert cells[9:] == ["-"] * 5
+    assert {*cells[9:]} == {"-"}
     assert run.cells("alerts", "target", "show", target_id, *OF) == [cells]
     shown = run.json("alerts", "target", "show", *named)
     assert run.json("alerts", "target", "list", *OF) == [shown]
