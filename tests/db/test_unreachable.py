@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +31,6 @@ from tests.conftest import settings_for
 from tests.db.proxy import Proxy, proxied
 from tests.factories import (
     PATIENCE,
-    ROOT,
     SECRET_KEY,
     Agent,
     Clock,
@@ -211,27 +208,6 @@ def test_a_host_that_does_not_answer_is_given_up_within_the_deadline() -> None:
             for _ in range(20):
                 assert_unavailable(client.get("/readyz"))
         app.extensions["agentidp"].close()
-
-
-def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
-    program = (
-        "import sys\n"
-        "from tests.conftest import settings_for\n"
-        "from agentidp.db.database import Database\n"
-        "from agentidp.db.errors import DatabaseUnavailable\n"
-        "try:\n"
-        "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch_unscoped('database/clock')\n"
-        "except DatabaseUnavailable:\n"
-        "    print('unavailable', flush=True)\n"
-    )
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
-        with subprocess.Popen([sys.executable, "-c", program, url], cwd=ROOT, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"unavailable\n"
-            with within(1):
-                process.wait(PATIENCE)
-            assert process.returncode == 0
 
 
 def test_statements_that_together_take_too_long_are_cancelled_and_are_no_outage(database_url: str) -> None:
