@@ -21,7 +21,7 @@ from agentidp.db.embedded_postgres import server as server_module
 from agentidp.db.embedded_postgres.home import Postmaster
 from agentidp.db.embedded_postgres.server import LARGEST_LOG
 from tests.directory import open_directory
-from tests.factories import PATIENCE
+from tests.factories import PATIENCE, wait_until
 from tests.machine import within
 
 pytestmark = pytest.mark.very_slow
@@ -96,13 +96,6 @@ def execute(url, statement, *parameters):
 
 def postmaster_pid(home):
     return int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
-
-
-def wait_until(condition, seconds=PATIENCE):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def is_gone(pid):
@@ -198,18 +191,27 @@ def test_a_bad_setting_is_named(made_home):
     assert "\n" not in str(caught.value)
 
 
-def test_a_wrong_password_and_none_are_refused(made_home):
-    with EmbeddedPostgres(made_home, durable=False) as server:
-        password = (made_home / "password").read_text()
+@pytest.fixture(scope="class")
+def server(made_home):
+    """A server that runs, with a secret in the environment of its launcher."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A_SECRET_OF_OURS", "hush")
+        with EmbeddedPostgres(made_home, durable=False) as server:
+            yield server
+
+
+class TestARunningServer:
+    """What can be seen of it."""
+
+    def test_a_wrong_password_and_none_are_refused(self, server):
+        password = (server.home / "password").read_text()
         assert len(password) >= 32
         for wrong in (server.url.replace(password, "wrong"), server.url.replace(":" + password, "")):
             with pytest.raises(psycopg.OperationalError, match=r"authentication failed|no password supplied"):
                 psycopg.connect(wrong, connect_timeout=5, passfile="/nonexistent")
 
-
-def test_no_tcp_port_listens(made_home):
-    with EmbeddedPostgres(made_home, durable=False):
-        descriptors = Path(f"/proc/{postmaster_pid(made_home)}/fd").iterdir()
+    def test_no_tcp_port_listens(self, server):
+        descriptors = Path(f"/proc/{postmaster_pid(server.home)}/fd").iterdir()
         sockets = {str(descriptor.readlink()) for descriptor in descriptors}
         tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6", "udp", "udp6")]
         tcp = {f"socket:[{line.split()[9]}]" for table in tables for line in table.splitlines()[1:]}
@@ -217,24 +219,20 @@ def test_no_tcp_port_listens(made_home):
         assert sockets & unix, "the socket it does listen on is found by this method"
         assert not sockets & tcp
 
-
-def test_files_are_private_and_the_secret_is_nowhere_else(made_home, monkeypatch):
-    monkeypatch.setenv("A_SECRET_OF_OURS", "hush")
-    with EmbeddedPostgres(made_home, durable=False) as server:
+    def test_files_are_private_and_the_secret_is_nowhere_else(self, server):
         for name, mode in (("data", 0o700), ("socket", 0o700), ("password", 0o600), ("server.log", 0o600)):
-            assert (made_home / name).stat().st_mode & 0o777 == mode, name
-        with pytest.raises(psycopg.Error):
-            execute(server.url, "select 'my-secret'::integer")
-        with pytest.raises(psycopg.Error):
-            execute(server.url, "alter role agentidp password 'my-secret' nonsense")
-        process = Path(f"/proc/{postmaster_pid(made_home)}")
-        seen = (process / "cmdline").read_text() + (made_home / "server.log").read_text()
-        assert (made_home / "password").read_text() not in seen
+            assert (server.home / name).stat().st_mode & 0o777 == mode, name
+        for statement in ("select 'my-secret'::integer", "alter role agentidp password 'my-secret' nonsense"):
+            with pytest.raises(psycopg.Error):
+                execute(server.url, statement)
+        pid = postmaster_pid(server.home)
+        seen = Path(f"/proc/{pid}/cmdline").read_text() + (server.home / "server.log").read_text()
+        assert (server.home / "password").read_text() not in seen
         assert "my-secret" not in seen
-        names = {entry.split("=")[0] for entry in (process / "environ").read_text().split("\0") if entry}
+        names = {entry.split("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0") if entry}
         assert names == {"PATH", "LC_ALL", "TZ"}
         # A session of its own: Ctrl-C in the terminal does not reach it.
-        assert os.getsid(postmaster_pid(made_home)) == postmaster_pid(made_home)
+        assert os.getsid(pid) == pid
 
 
 def test_a_large_log_is_set_aside(made_home):
@@ -279,13 +277,6 @@ def test_waits_for_a_server_that_is_still_shutting_down(made_home):
             os.kill(server, signal.SIGCONT)
 
 
-def test_starts_at_once_after_the_launcher_was_killed(made_home):
-    with launcher(made_home) as (process, _):
-        process.kill()
-        with EmbeddedPostgres(made_home) as again:  # the killed one is not even reaped yet
-            assert execute(again.url, "select 1") == [(1,)]
-
-
 def test_a_killed_postmaster_recovers(made_home):
     server = EmbeddedPostgres(made_home).start()
     execute(server.url, "insert into note values ('survivor')")
@@ -325,40 +316,32 @@ def test_a_killed_initdb_is_begun_again(home):
 
 
 def test_never_deletes_a_data_directory(spare_home):
-    (spare_home / "data" / "PG_VERSION").rename(spare_home / "data" / "elsewhere")
-    with pytest.raises(EmbeddedPostgresError, match=r"is damaged: .*PG_VERSION is missing"):
-        EmbeddedPostgres(spare_home).start()
-    (spare_home / "data" / "elsewhere").rename(spare_home / "data" / "PG_VERSION")
-    (spare_home / "password").rename(spare_home / "elsewhere")
-    with pytest.raises(EmbeddedPostgresError, match=r"is damaged: .*password is missing"):
-        EmbeddedPostgres(spare_home).start()
-    (spare_home / "elsewhere").rename(spare_home / "password")
-    (spare_home / "data" / "PG_VERSION").write_text("17\n")
-    with pytest.raises(EmbeddedPostgresError, match=r"cannot read .* which PostgreSQL 17 wrote"):
-        EmbeddedPostgres(spare_home).start()
-    (spare_home / "data" / "PG_VERSION").write_text("18\n")
+    def refused(match):
+        with pytest.raises(EmbeddedPostgresError, match=match):
+            EmbeddedPostgres(spare_home).start()
+
+    version, password = spare_home / "data" / "PG_VERSION", spare_home / "password"
+    for missing in (version, password):
+        missing.rename(spare_home / "elsewhere")
+        refused(f"is damaged: .*{missing.name} is missing")
+        (spare_home / "elsewhere").rename(missing)
+    version.write_text("17\n")
+    refused("cannot read .* which PostgreSQL 17 wrote")
+    version.write_text("18\n")
     with EmbeddedPostgres(spare_home) as server:
         assert execute(server.url, "select count(*) >= 0 from note") == [(True,)]
 
 
-def test_a_second_launcher_is_refused(made_home):
+def test_a_second_launcher_is_refused_and_finds_the_first_ones_server(made_home):
+    assert running_url(made_home) is None
+    assert running_url(made_home / "nothing") is None
     with launcher(made_home) as (process, url):
+        assert running_url(made_home) == url
         with within(2), pytest.raises(EmbeddedPostgresError) as caught:
             EmbeddedPostgres(made_home).start()
         assert str(caught.value) == f"another AgentIdP already runs on {made_home} (pid {process.pid})"
         assert execute(url, "select 1") == [(1,)]
         process.stdin.close()  # its way to end: at the end of its input
-        process.wait(PATIENCE)
-    with EmbeddedPostgres(made_home) as server:
-        assert execute(server.url, "select 1") == [(1,)]
-
-
-def test_running_url_finds_the_server_of_another_process(made_home):
-    assert running_url(made_home) is None
-    assert running_url(made_home / "nothing") is None
-    with launcher(made_home) as (process, url):
-        assert running_url(made_home) == url
-        process.stdin.close()
         process.wait(PATIENCE)
         # Its exit handler has stopped the server before it was gone itself.
         assert not (made_home / "data" / "postmaster.pid").exists()
@@ -527,32 +510,36 @@ def test_copies_a_wheel_that_the_account_cannot_reach(directory, spare_home, mon
 
 
 def test_binaries_that_are_missing_or_too_old(directory, home, monkeypatch):
-    with pytest.raises(EmbeddedPostgresError, match=f"no PostgreSQL in {directory}, which AGENTIDP_PG_BINDIR"):
-        EmbeddedPostgres(home, bindir=directory).start()
+    def refused(match, **bindir):
+        with pytest.raises(EmbeddedPostgresError, match=match):
+            EmbeddedPostgres(home, **bindir).start()
+
+    refused(f"no PostgreSQL in {directory}, which AGENTIDP_PG_BINDIR", bindir=directory)
     for program in ("postgres", "initdb"):
         (directory / program).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9'\n")
         (directory / program).chmod(0o755)
-    with pytest.raises(EmbeddedPostgresError, match=r"needs PostgreSQL 15 or newer, .* 14\.9$"):
-        EmbeddedPostgres(home, bindir=directory).start()
+    refused(r"needs PostgreSQL 15 or newer, .* 14\.9$", bindir=directory)
     (directory / "postgres").write_text("#!/bin/sh\necho 'postgres: error: all is lost'; exit 1\n")
-    with pytest.raises(EmbeddedPostgresError, match=r"^postgres failed: all is lost$"):
-        EmbeddedPostgres(home, bindir=directory).start()
+    refused(r"^postgres failed: all is lost$", bindir=directory)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EmbeddedPostgresError, match=r"AGENTIDP_DATABASE_URL .* pip install 'agentidp\[embedded\]'$"):
-        EmbeddedPostgres(home).start()
+    refused(r"AGENTIDP_DATABASE_URL .* pip install 'agentidp\[embedded\]'$")
     assert not (home / "data").exists()
 
 
-def test_started_in_a_thread_it_outlives_the_thread(made_home):
+def test_started_in_a_thread_it_outlives_the_thread_and_its_clients(made_home):
     server = EmbeddedPostgres(made_home, durable=False)
     thread = threading.Thread(target=server.start)
     thread.start()
     thread.join()
-    time.sleep(0.3)
-    assert execute(server.url, "select 1") == [(1,)]
-    pid = postmaster_pid(made_home)
-    server.stop()
-    assert is_gone(pid)
+    with psycopg.connect(server.url) as connection:
+        time.sleep(0.3)
+        connection.execute("select 1")
+        pid = postmaster_pid(made_home)
+        with within(5):
+            server.stop()
+        assert is_gone(pid)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
 
 
 def test_a_fork_of_the_launcher_does_not_stop_the_server(moved):
@@ -562,16 +549,6 @@ def test_a_fork_of_the_launcher_does_not_stop_the_server(moved):
         assert execute(server.url, "select 1") == [(1,)]
         with pytest.raises(EmbeddedPostgresError, match="already runs"):
             EmbeddedPostgres(home).start()
-
-
-def test_stops_while_clients_are_connected(made_home):
-    server = EmbeddedPostgres(made_home, durable=False).start()
-    with psycopg.connect(server.url) as connection:
-        connection.execute("select 1")
-        with within(5):
-            server.stop()
-        with pytest.raises(psycopg.OperationalError):
-            connection.execute("select 1")
 
 
 def test_an_interrupted_start_leaves_no_server(made_home, monkeypatch):
