@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -28,7 +29,16 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, settings_for, with_database
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, make_agent, make_organization
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Server,
+    clean_environment,
+    make_agent,
+    make_organization,
+)
 from tests.next_release import MIGRATION, NextRelease
 
 RELEASED = [step.name for step in steps()]
@@ -81,18 +91,14 @@ def test_each_statement_of_a_step_can_be_sent_alone(database_url: str, file: Pat
 
 
 def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) -> None:
-    barrier, done = threading.Barrier(4), []
+    barrier = threading.Barrier(4)
 
-    def run() -> None:
+    def run(_: int) -> list[str]:
         barrier.wait()
-        done.append(migrate(empty_database_url))
+        return migrate(empty_database_url)
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert sorted(done) == [[], [], [], RELEASED]
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(run, range(4))) == [[], [], [], RELEASED]
 
 
 @pytest.mark.parametrize(
@@ -226,33 +232,38 @@ def has_administrators(server_url: str) -> bool:
     return query(server_url, "select current_setting('server_version_num')::integer >= 160000") == [(True,)]
 
 
+@contextmanager
+def serving(url: str, owners: str) -> Iterator[tuple[Services, Callable[[Agent, str], Any]]]:
+    """The service on a database, and a function that gets something as an agent, with a token of its own.
+
+    :param owners: the URL of the database's owner.
+    """
+    ensure_signing_key(settings_for(owners), at=utc_now())
+    app = create_app(settings_for(url))
+    client = app.test_client()
+
+    def get(agent: Agent, path: str) -> Any:
+        issued = client.post("/api/v1/token", data=agent.form)
+        assert issued.status_code == 200
+        found = client.get(path, headers={"Authorization": f"Bearer {issued.json['access_token']}"})
+        assert found.status_code == 200
+        return found.json
+
+    with closing(app.extensions["agentidp"]) as services:
+        yield services, get
+
+
 @pytest.mark.slow
 def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_url: str) -> None:
     assert migrate(managed_url) == RELEASED
     assert migrate(managed_url) == []
-    ensure_signing_key(settings_for(managed_url), at=utc_now())
-    app = create_app(settings_for(managed_url))
-    services: Services = app.extensions["agentidp"]
-    try:
+    with serving(managed_url, managed_url) as (services, get):
         agents = [make_agent(services, make_organization(services, name)) for name in ("Acme", "Outsider")]
-        client = app.test_client()
         for agent in agents:
-            form = {
-                "grant_type": "client_credentials",
-                "client_id": agent.client_id,
-                "client_secret": agent.client_secret,
-            }
-            issued = client.post("/api/v1/token", data=form)
-            assert issued.status_code == 200
-            headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
-            seen = client.get("/api/v1/agents", headers=headers)
-            assert [found["agentId"] for found in seen.json["data"]] == [agent.client_id]
-            trend = client.get("/api/v1/analytics/tokens?days=1", headers=headers)
-            assert [day["count"] for day in trend.json["data"]] == [1]
+            assert [found["agentId"] for found in get(agent, "/api/v1/agents")["data"]] == [agent.client_id]
+            assert [day["count"] for day in get(agent, "/api/v1/analytics/tokens?days=1")["data"]] == [2]
         with services.database.pool.connection() as pooled:
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")
-    finally:
-        services.close()
     # Row-level security holds for the owner of the tables as well.
     with connect(managed_url) as owner:
         owner.row_factory = tuple_row
@@ -272,18 +283,12 @@ def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed
         pass
     query(managed_url, "create role agentidp_login login noinherit password 'login' in role agentidp_service")
     url = managed_url.replace("manager:managed@", "agentidp_login:login@")
-    owners: Services = create_app(settings_for(managed_url)).extensions["agentidp"]
-    app = create_app(settings_for(url))
-    services: Services = app.extensions["agentidp"]
-    try:
-        agent = make_agent(owners, make_organization(owners))
-        client = app.test_client()
-        form = {"client_id": agent.client_id, "client_secret": agent.client_secret}
-        issued = client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"})
-        assert issued.status_code == 200
-        headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
+    with serving(url, managed_url) as (services, get):
+        owner = Services.of(settings_for(managed_url), utc_now)
+        agent = make_agent(owner, make_organization(owner))
+        owner.close()
         for path in ("/api/v1/analytics/tokens", "/api/v1/analytics/findings", "/api/v1/agents", "/readyz"):
-            assert client.get(path, headers=headers).status_code == 200
+            get(agent, path)
         with services.database.pool.connection() as pooled:
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "agentidp_login")
             pooled.execute("reset role")
@@ -291,9 +296,6 @@ def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     pooled.execute(statement.encode())
             pooled.execute("set role agentidp_service")
-    finally:
-        services.close()
-        owners.close()
     # Migrations are the owner's.
     with pytest.raises(ConfigurationError, match="permission denied"):
         migrate(url)
@@ -334,16 +336,8 @@ class TestASecondInstallation:
             assert query(second_url, "select to_regclass('schema_migrations')") == [(None,)]
             query(server_url, statement)
         assert migrate(second_url) == RELEASED
-        ensure_signing_key(settings_for(second_url), at=utc_now())
-        app = create_app(settings_for(second_url))
-        services: Services = app.extensions["agentidp"]
-        try:
-            agent = make_agent(services, make_organization(services))
-            form = {"client_id": agent.client_id, "client_secret": agent.client_secret}
-            issued = app.test_client().post("/api/v1/token", data=form | {"grant_type": "client_credentials"})
-            assert issued.status_code == 200
-        finally:
-            services.close()
+        with serving(second_url, second_url) as (services, get):
+            get(make_agent(services, make_organization(services)), "/api/v1/agents")
 
     def test_has_no_access_to_the_first_one_if_only_its_owner_may_connect(
         self, managed_url: str, second_url: str, server_url: str
@@ -388,16 +382,10 @@ def test_a_command_shows_what_a_step_warns_of(empty_database_url: str, command: 
             pass
         logged = server.logs()
     else:
-        run = subprocess.run(
-            [sys.executable, "-m", "agentidp", *command],
-            cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")} | environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        logged = run.stderr
+        program, own = [sys.executable, "-m", "agentidp", *command], clean_environment() | environment
+        logged = subprocess.run(
+            program, cwd=ROOT, env=own, capture_output=True, text=True, timeout=PATIENCE, check=True
+        ).stderr
     warnings = [line for line in map(json.loads, logged.splitlines()) if line["level"] == "WARNING"]
     # The service says which parts it runs on if they are the stock ones.
     messages = [line["message"] for line in warnings if line["message"] != "the service runs on stock parts"]

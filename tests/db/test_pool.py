@@ -59,12 +59,6 @@ def answers(pool: Pool) -> bool:
         return connection.execute("select 1").fetchone() == (1,)
 
 
-def test_uses_a_connection_again(pool: Pool, opened: Opened) -> None:
-    assert answers(pool)
-    assert answers(pool)
-    assert len(opened.connections) == 1
-
-
 def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(database_url: str, opened: Opened) -> None:
     pool = pool_of(database_url, opened, max_size=1)
     served: list[int] = []
@@ -87,19 +81,13 @@ def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(dat
 
 def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
     with all_in_use(pool):
-        with pytest.raises(NoConnection, match="all connections stayed in use"), pool.connection():
-            pass
-        assert pool.statistics()["pool_size"] == 2
-    assert not pool.breaker.is_open
-
-
-def test_a_request_waits_once_and_no_longer_than_it_waits(pool: Pool) -> None:
-    """Otherwise the metrics and the number that may wait are wrong."""
-    with all_in_use(pool):
         for _ in range(3):
             with pytest.raises(NoConnection, match="all connections stayed in use"), pool.connection():
                 pass
+        assert pool.statistics()["pool_size"] == 2
+    assert not pool.breaker.is_open
     found = pool.statistics()
+    # Each has waited once. Otherwise the metrics and the number that may wait are wrong.
     assert (found["requests_waiting"], found["requests_queued"]) == (0, 3 + 2)
 
 
@@ -117,18 +105,14 @@ def test_refuses_those_beyond_the_number_that_may_wait(database_url: str, opened
     pool.close()
 
 
-def test_rolls_back_what_the_block_left_open(pool: Pool, opened: Opened) -> None:
+def test_uses_a_connection_again_after_it_has_rolled_back_and_replaces_a_broken_one(pool: Pool, opened: Opened) -> None:
     with pool.connection() as connection:
         connection.execute("begin")
     with pool.connection() as again:
         assert again is connection
         assert again.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    assert len(opened.connections) == 1
-
-
-def test_replaces_what_the_block_left_broken(pool: Pool) -> None:
-    with pool.connection() as connection:
-        connection.close()
+        assert len(opened.connections) == 1
+        again.close()
     assert answers(pool)
 
 
