@@ -73,11 +73,6 @@ def watchers(url: str) -> list[int]:
         return [pid for (pid,) in rows]
 
 
-def test_evaluates_every_organization_once(services: Services, database_url: str) -> None:
-    watch(services, threading.Event(), once=True)
-    assert evaluated(database_url) == 2
-
-
 def test_stores_the_sums_of_months(services: Services, database_url: str) -> None:
     yesterday = utc_now() - timedelta(days=1)
     for name in ("One", "Two"):
@@ -106,24 +101,28 @@ def test_one_that_fails_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [("expire", "expired agents not deleted"), ("suspend_dormant", "dormant agents not suspended")],
+    ("step", "messages"),
+    [
+        ("expire", ["expired agents not deleted"] * 2),
+        ("suspend_dormant", ["dormant agents not suspended"] * 2),
+        ("_forget_networks", ["networks of unknown clients were not forgotten", *["findings not evaluated"] * 2]),
+    ],
 )
-def test_evaluates_although_agents_cannot_be_deleted_or_suspended(
+def test_evaluates_although_another_step_fails(
     services: Services,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    change: str,
-    message: str,
+    step: str,
+    messages: list[str],
 ) -> None:
     def fails(_: OrganizationDatabase) -> None:
         raise DatabaseUnavailable("tokens are being issued")
 
-    monkeypatch.setattr(watching, change, fails)
+    monkeypatch.setattr(watching, step, fails)
     watch(services, threading.Event(), once=True)
     assert evaluated(database_url) == 2
-    assert [one for one in caplog.messages if one != "findings evaluated"] == [message] * 2
+    assert [one for one in caplog.messages if one != "findings evaluated"] == messages
 
 
 def test_evaluates_nothing_while_another_instance_watches(
@@ -192,22 +191,6 @@ def test_networks_of_rejected_requests_are_forgotten(services: Services, databas
     with psycopg.connect(database_url) as connection:
         kept = connection.execute("select day from rejected_networks").fetchall()
     assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)] * 2
-
-
-def test_evaluates_although_networks_of_unknown_clients_cannot_be_forgotten(
-    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forget, failing = watching._forget_networks, iter([True])
-
-    def first_fails(database: OrganizationDatabase) -> None:
-        if next(failing, False):
-            raise DatabaseUnavailable
-        forget(database)
-
-    monkeypatch.setattr(watching, "_forget_networks", first_fails)
-    watch(services, threading.Event(), once=True)
-    assert next(failing, None) is None
-    assert evaluated(database_url) == 2
 
 
 def test_the_command(quiet: None, services: Services, database_url: str) -> None:

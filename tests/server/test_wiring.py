@@ -49,9 +49,8 @@ def test_no_later_version_is_kept_away() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("setting", "lines"), [("on", 0), ("off", 1)])
-def test_the_service_says_once_that_it_runs_on_stock_parts(setting: str, lines: int, database_url: str) -> None:
+def test_the_service_says_once_that_it_runs_on_stock_parts(database_url: str) -> None:
     environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "2"}
-    with Server({**environment, "AGENTIDP_FAST_PATH": setting}) as server:
+    with Server({**environment, "AGENTIDP_FAST_PATH": "off"}) as server:
         assert server.get("/healthz")
-    assert server.logs().count('"message": "the service runs on stock parts"') == lines
+    assert server.logs().count('"message": "the service runs on stock parts"') == 1
