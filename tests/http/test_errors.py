@@ -297,8 +297,8 @@ class TestUnavailable:
             assert_unavailable(hurried.get(AGENTS, headers=acme.bearer()))
             assert_unavailable(hurried.post(AGENTS, json={"name": "late"}, headers=acme.bearer()))
             assert_unavailable(hurried.post("/api/v1/token", data=acme.form), is_oauth=True)
-            # Others go on: a lock is no outage.
-            assert hurried.get("/readyz").status_code == 200
+            # Others go on, because a lock is no outage. On a slow machine one of them may take too long as well.
+            wait_until(lambda: hurried.get("/readyz").status_code == 200)
         assert client.get(AGENTS, headers=acme.bearer()).json["data"] == agents
 
     def test_the_server_has_no_connection_left(self, database_url: str) -> None:
@@ -565,11 +565,11 @@ HOSTILE_VALUES = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "header", ["Host", "Authorization", "Cookie", "Accept", "If-Match", "Range", "Expect", "Origin"]
+    "names", ["Host", "Authorization", "Cookie Accept If-Match If-None-Match Range Expect Origin X-Forwarded-For"]
 )
-def test_no_header_makes_a_500(shared_client: FlaskClient, shared_cast: Cast, header: str) -> None:
+def test_no_header_makes_a_500(shared_client: FlaskClient, shared_cast: Cast, names: str) -> None:
     for value in HOSTILE_VALUES:
-        headers = shared_cast.acme.bearer() | {header: value}
+        headers = shared_cast.acme.bearer() | dict.fromkeys(names.split(), value)
         for route in ROUTES:
             path, method = route.path(shared_cast.acme.agent_id), "GET" if route.method == "DELETE" else route.method
             response = shared_client.open(path, method=method, data=b"!", headers=headers)
@@ -724,14 +724,14 @@ class TestThroughGunicorn:
         with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
             connection.sendall(head.encode())
             # The server has read the head by now, and waits for the body.
-            assert connection.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert connection.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
             connection.sendall(form.encode())
             if end == "reset":
                 # Without lingering, closing sends RST.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
                 connection.shutdown(socket.SHUT_WR)
-                assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+                assert connection.recv(13, socket.MSG_WAITALL) == b"HTTP/1.1 400 "
         wait_until(lambda: f"cut-off-{end}" in server.logs())
         [line] = [json.loads(line) for line in server.logs().splitlines() if f"cut-off-{end}" in line]
         assert (line["level"], line["message"], line["status"]) == ("INFO", "request", 400)

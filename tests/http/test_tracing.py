@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from flask import Flask
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from agentidp import create_app
 from agentidp.config import ConfigurationError
@@ -43,26 +43,19 @@ class Collector:
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
 
+    def received(self) -> list[ResourceSpans]:
+        """What was received, by the process that has sent it."""
+        return [one for body in self.bodies for one in ExportTraceServiceRequest.FromString(body).resource_spans]
+
     def spans(self) -> list[Span]:
-        """What was received, after everything has been sent."""
+        """The spans, after everything has been sent."""
         assert tracing.provider().force_flush()
-        return [
-            span
-            for body in self.bodies
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return [span for process in self.received() for scope in process.scope_spans for span in scope.spans]
 
     def services(self) -> set[str]:
         """The names of the services that have sent."""
-        return {
-            attribute.value.string_value
-            for body in self.bodies
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-            for attribute in resource.resource.attributes
-            if attribute.key == "service.name"
-        }
+        attributes = (attribute for process in self.received() for attribute in process.resource.attributes)
+        return {attribute.value.string_value for attribute in attributes if attribute.key == "service.name"}
 
     def close(self) -> None:
         self.server.shutdown()
@@ -91,9 +84,8 @@ def test_a_request_is_a_span_below_the_callers_without_a_secret(traced: Flask, c
     services = traced.extensions["agentidp"]
     agent = make_agent(services, make_organization(services))
     client = traced.test_client()
-    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "of-this-test"}
-    token = client.post("/api/v1/token?secret=hush", data=form, headers=headers).json["access_token"]
+    token = client.post("/api/v1/token?secret=hush", data=agent.form, headers=headers).json["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
     assert client.get(f"/api/v1/agents/{agent.agent_id}", headers=bearer).status_code == 200
     client.open("/nowhere/hush", method="INVENTED")

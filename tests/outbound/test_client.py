@@ -59,8 +59,8 @@ def responding(response: bytes, heard: list[bytes] | None = None) -> Callable[[s
 
     def speak(connection: socket.socket) -> None:
         received = b""
-        while b"\r\n\r\n" not in received:
-            received += connection.recv(65_536)
+        while b"\r\n\r\n" not in received and (data := connection.recv(65_536)):
+            received += data
         if heard is not None:
             heard.append(received)
         connection.sendall(response)
