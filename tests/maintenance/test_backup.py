@@ -48,16 +48,21 @@ def run(quiet: None, services: Services) -> Command:
 
 def token(client: FlaskClient, agent: Agent) -> str:
     """A token that is counted."""
-    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
-    issued: str = client.post("/api/v1/token", data=form).json["access_token"]
+    issued: str = client.post("/api/v1/token", data=agent.form).json["access_token"]
     return issued
 
 
 def is_active(client: FlaskClient, agent: Agent, one: str) -> bool:
     """What introspection says of a token."""
-    form = {"token": one, "client_id": agent.client_id, "client_secret": agent.client_secret}
-    active: bool = client.post("/api/v1/token/introspect", data=form).json["active"]
+    active: bool = client.post("/api/v1/token/introspect", data=agent.form | {"token": one}).json["active"]
     return active
+
+
+def becomes_superuser(url: str) -> bool:
+    """Whether the service's role was made a superuser."""
+    with psycopg.connect(url) as connection:
+        [(found,)] = connection.execute("select rolsuper from pg_roles where rolname = 'agentidp_service'").fetchall()
+    return bool(found)
 
 
 IMPORTED = "insert into usage_imports select %(organization_id)s, sha256(''), now(), 1, 1, 1, 0"
@@ -87,8 +92,7 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
 ) -> None:
     before = [token(client, agent) for agent in (cast.acme, cast.outsider) for _ in range(2)]
     revoked = before.pop()
-    form = {"token": revoked, "client_id": cast.outsider.client_id, "client_secret": cast.outsider.client_secret}
-    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+    assert client.post("/api/v1/token/revoke", data=cast.outsider.form | {"token": revoked}).status_code == 200
     fill(run.database_url, cast)
     app.extensions["agentidp"].close()
     file = tmp_path / "agentidp.dump"
@@ -155,9 +159,8 @@ def test_a_restored_quota_goes_on(
     run("backup", str(file))
     Command(managed_url)("restore", str(file))
     moved = create_app(settings_for(managed_url), clock=clock)
-    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
     try:
-        asked = [moved.test_client().post("/api/v1/token", data=form) for _ in range(2)]
+        asked = [moved.test_client().post("/api/v1/token", data=agent.form) for _ in range(2)]
     finally:
         moved.extensions["agentidp"].close()
     assert [response.status_code for response in asked] == [200, 429]
@@ -219,6 +222,12 @@ def test_what_belongs_to_the_servers_administrator_is_not_restored(
         assert connection.execute("select extname from pg_extension").fetchall() == [("plpgsql",)]
 
 
+def test_a_device_is_not_replaced(run: Command, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
+
+
+@WITHOUT_CITUS
 class TestRefusals:
     @pytest.fixture
     def file(self, run: Command, cast: Cast, services: Services, tmp_path: Path) -> Path:
@@ -227,7 +236,6 @@ class TestRefusals:
         run("backup", str(tmp_path / "agentidp.dump"))
         return tmp_path / "agentidp.dump"
 
-    @WITHOUT_CITUS
     def test_a_database_that_is_not_empty_is_replaced_only_if_asked_for(
         self, run: Command, file: Path, services: Services
     ) -> None:
@@ -237,13 +245,11 @@ class TestRefusals:
         run("restore", "--clean", "--yes", str(file))
         assert [line.split("\t")[1] for line in run("organization", "list").splitlines()] == names
 
-    @WITHOUT_CITUS
     def test_nothing_is_changed_while_somebody_is_connected(self, run: Command, file: Path) -> None:
         with psycopg.connect(run.database_url) as other:
             sentence = run.refused("restore", "--clean", "--yes", str(file))
             assert other.info.user + " (1). Stop the service" in sentence
 
-    @WITHOUT_CITUS
     def test_a_database_of_something_else_is_left_alone(self, file: Path, empty_database_url: str) -> None:
         with psycopg.connect(empty_database_url) as connection:
             connection.execute("create table of_somebody_else ()")
@@ -252,7 +258,6 @@ class TestRefusals:
             assert "contains tables that are not AgentIdP's" in sentence
         assert "is not one of AgentIdP" in Command(empty_database_url).refused("backup", str(file))
 
-    @WITHOUT_CITUS
     @pytest.mark.parametrize("may", ["createrole", "nocreaterole"])
     def test_an_owner_who_may_not_use_the_services_role_learns_what_is_missing(
         self, file: Path, managed_url: str, other_server: str, may: str
@@ -274,7 +279,6 @@ class TestRefusals:
                 connection.execute(f"grant agentidp_service to {owner}")
         assert there("restore", str(file)).startswith("Restored 2 organizations")
 
-    @WITHOUT_CITUS
     def test_a_damaged_file_restores_nothing(self, run: Command, file: Path, empty_database_url: str) -> None:
         whole = file.read_bytes()
         there = Command(empty_database_url)
@@ -285,7 +289,6 @@ class TestRefusals:
         file.write_bytes(b"not a backup")
         assert "pg_restore cannot read" in there.refused("restore", str(file))
 
-    @WITHOUT_CITUS
     def test_a_failure_leaves_the_database_as_it_was(
         self, run: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -309,7 +312,6 @@ class TestRefusals:
             assert run.refused(*options) == "the backup was not restored: division by zero"
         assert rows_of(run.database_url) == before
 
-    @WITHOUT_CITUS
     def test_a_newer_backup_is_refused(self, run: Command, file: Path, empty_database_url: str, tmp_path: Path) -> None:
         with psycopg.connect(run.database_url) as connection:
             connection.execute("insert into schema_migrations (name) values ('9999_from_the_future')")
@@ -317,29 +319,25 @@ class TestRefusals:
         sentence = Command(empty_database_url).refused("restore", str(tmp_path / "newer.dump"))
         assert sentence.startswith("the backup holds migration 9999_from_the_future, which this release")
 
-    @WITHOUT_CITUS
-    def test_the_wrong_secret_is_found_out(self, file: Path, empty_database_url: str) -> None:
+    def test_the_wrong_secret_is_found_out_and_deletes_nothing(
+        self, run: Command, file: Path, empty_database_url: str
+    ) -> None:
         there = Command(empty_database_url)
         sentence = there.refused("restore", str(file), AGENTIDP_SECRET_KEY=None)
         assert sentence.startswith("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
-        sentence = there.refused("restore", str(file), AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase())
-        assert re.match(
-            r"the backup was restored \(2 .*\), but AGENTIDP_SECRET_KEY does not decrypt this database's signing keys",
-            sentence,
+        wrong = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase()}
+        said = (
+            r"the backup was restored \(2 .*\), but AGENTIDP_SECRET_KEY does not decrypt this database's signing keys"
         )
-
-    @WITHOUT_CITUS
-    def test_the_wrong_secret_deletes_nothing(self, run: Command, file: Path) -> None:
+        assert re.match(said, there.refused("restore", str(file), **wrong))
         before = rows_of(run.database_url)
         options = ("restore", "--clean", "--yes", str(file))
-        sentence = run.refused(*options, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase())
-        assert re.match(r"the instance secret does not decrypt the backup's signing key \S+: set the secret", sentence)
+        said = r"the instance secret does not decrypt the backup's signing key \S+: set the secret"
+        assert re.match(said, run.refused(*options, **wrong))
         assert rows_of(run.database_url) == before
         # The secret of before is good enough, as it is for the service.
-        secrets = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
-        assert run.invoke(*options, **secrets).exit_code == 0
+        assert run.invoke(*options, **wrong, AGENTIDP_SECRET_KEY_PREVIOUS=SECRET_KEY).exit_code == 0
 
-    @WITHOUT_CITUS
     def test_a_session_that_is_just_ending_is_given_some_time(
         self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -351,18 +349,12 @@ class TestRefusals:
             other.close()
             assert not running.result(PATIENCE).is_empty
 
-    @WITHOUT_CITUS
     def test_a_password_of_a_key_would_be_seen(self, run: Command, file: Path) -> None:
         there = Command(f"{run.database_url}&sslpassword=hunter2")
         sentence = there.refused("backup", str(file))
         assert "has an sslpassword, which everybody on this machine could read" in sentence
         assert "hunter2" not in sentence
 
-    def test_a_device_is_not_replaced(self, run: Command, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "pipe")
-        assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
-
-    @WITHOUT_CITUS
     def test_what_is_added_after_it_has_begun_is_not_in_it(
         self, run: Command, empty_database_url: str, tmp_path: Path
     ) -> None:
@@ -383,7 +375,6 @@ class TestRefusals:
         listed = there("organization", "list")
         assert (len(listed.splitlines()), "After" in listed) == (contents.organizations, False)
 
-    @WITHOUT_CITUS
     def test_a_backup_that_is_ended_leaves_nothing(self, run: Command, tmp_path: Path) -> None:
         with psycopg.connect(run.database_url) as holder:
             holder.execute("lock table signing_keys")
@@ -399,7 +390,6 @@ class TestRefusals:
                     process.kill()
         assert [*tmp_path.iterdir()] == []
 
-    @WITHOUT_CITUS
     @pytest.mark.program
     def test_programs_that_are_too_old_are_named(self, run: Command, file: Path, tmp_path: Path) -> None:
         [old] = DEBIANS
@@ -415,7 +405,6 @@ class TestRefusals:
         sentence = run.refused("restore", "--bindir", str(old), "--clean", "--yes", str(file))
         assert re.match(rf"PostgreSQL 1[5-7]'s pg_restore cannot read {file}: unsupported version", sentence)
 
-    @WITHOUT_CITUS
     def test_a_file_that_cannot_be_written_is_left_as_it_was(self, run: Command, file: Path, tmp_path: Path) -> None:
         before = file.read_bytes()
         run("organization", "create", "Later")
@@ -424,6 +413,7 @@ class TestRefusals:
         assert "cannot be written: No such file or directory" in run.refused("backup", str(tmp_path / "no" / "file"))
 
 
+@WITHOUT_CITUS
 class TestBackupsOfAnAttacker:
     """The owner into whose database they are restored is a superuser, for whom PostgreSQL runs programs."""
 
@@ -448,7 +438,6 @@ class TestBackupsOfAnAttacker:
 
         return dumped
 
-    @WITHOUT_CITUS
     def test_nothing_of_the_schema_in_it_is_restored(
         self, run: Command, dump: Callable[[], Path], empty_database_url: str, trace: Path
     ) -> None:
@@ -494,11 +483,8 @@ class TestBackupsOfAnAttacker:
         assert run_as_owner
         assert not trace.exists()
         assert schema(empty_database_url) == clean
-        with psycopg.connect(empty_database_url) as connection:
-            roles = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
-            assert connection.execute(roles).fetchall() == [(False,)]
+        assert not becomes_superuser(empty_database_url)
 
-    @WITHOUT_CITUS
     @pytest.mark.parametrize("statement", ["alter role agentidp_service superuser;", "set role pg_monitor;"])
     def test_a_statement_in_the_list_of_objects_is_not_run(
         self, dump: Callable[[], Path], run: Command, empty_database_url: str, statement: str
@@ -514,11 +500,8 @@ class TestBackupsOfAnAttacker:
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert Command(empty_database_url)("restore", str(file)).startswith("Restored 2 organizations")
-        with psycopg.connect(empty_database_url) as connection:
-            roles = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
-            assert connection.execute(roles).fetchall() == [(False,)]
+        assert not becomes_superuser(empty_database_url)
 
-    @WITHOUT_CITUS
     @pytest.mark.parametrize(
         ("place", "statement"),
         [
@@ -553,9 +536,7 @@ class TestBackupsOfAnAttacker:
         assert re.search("contains something else than rows|was not restored", sentence)
         assert not trace.exists()
         assert rows_of(run.database_url) == before
-        with psycopg.connect(run.database_url) as connection:
-            roles = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
-            assert connection.execute(roles).fetchall() == [(False,)]
+        assert not becomes_superuser(run.database_url)
 
 
 @WITHOUT_CITUS

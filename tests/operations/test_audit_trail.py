@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,7 +12,7 @@ from flask.testing import FlaskClient
 from agentidp.audit.chain import content_hash, event_hash
 from tests.audit.conftest import events_of
 from tests.conftest import Cast
-from tests.factories import Agent, Clock, make_agent
+from tests.factories import Agent, Clock
 
 PATH = "/api/v1/audit"
 
@@ -83,27 +82,10 @@ def test_returns_ndjson_and_csv(client: FlaskClient, acme: Agent) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("limit=0", "limit"),
-        ("limit=1001", "limit"),
-        ("cursor=x", "cursor"),
-        ("cursor=9223372036854775808", "cursor"),
-        ("action=agent.painted", "action"),
-        ("actor=", "actor"),
-        ("subject=%00", "subject"),
-        ("since=yesterday", "since"),
-        ("until=2026-04-15", "until"),
-    ],
-)
-def test_refuses_what_it_does_not_know(client: FlaskClient, cast: Cast, query: str, field: str) -> None:
-    response = client.get(f"{PATH}?{query}", headers=cast.acme.bearer())
-    assert (response.status_code, list(response.json["details"])) == (400, [field])
-
-
-def test_is_for_agents_with_its_scope(client: FlaskClient, acme: Agent) -> None:
-    writer = make_agent(acme.services, acme.organization_id, "writer", scopes=["agents:write", "agents:read"])
-    response = client.get(PATH, headers=writer.bearer())
-    assert response.status_code == 403
-    assert re.search(r'scope="audit:read"', response.headers["WWW-Authenticate"])
+def test_refuses_what_it_does_not_know(shared_client: FlaskClient, shared_cast: Cast) -> None:
+    for query in (
+        *("limit=0", "limit=1001", "cursor=x", "cursor=9223372036854775808", "action=agent.painted", "actor="),
+        *("subject=%00", "since=yesterday", "until=2026-04-15"),
+    ):
+        response = shared_client.get(f"{PATH}?{query}", headers=shared_cast.acme.bearer())
+        assert (response.status_code, [*response.json["details"]]) == (400, [query.partition("=")[0]]), query
