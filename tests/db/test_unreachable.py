@@ -188,15 +188,6 @@ def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postg
         ]
 
 
-def test_a_server_that_was_never_there_is_refused_at_once_after_the_first_attempt() -> None:
-    app = create_app(settings_for("postgresql://nobody@127.0.0.1:1/nothing"), clock=Clock())
-    client = app.test_client()
-    for _ in range(3):
-        with within(1):
-            assert_unavailable(client.get("/readyz"))
-    app.extensions["agentidp"].close()
-
-
 def test_a_host_that_does_not_answer_is_given_up_within_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
