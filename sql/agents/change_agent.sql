@@ -2,7 +2,7 @@
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); status; dpop_bound_access_tokens;
 -- expected_replicas (or null); at (timestamptz).
 --
--- example: name=new; status=active
+-- example: name=new; status=active; scopes={analytics:read}
 update agents
 set
     name = %(name)s,
