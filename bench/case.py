@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.load import Round
+from bench.load import LoadFailed, Round
 from bench.requests import AGENT_USAGE, GRANT, HEATMAP, INTROSPECT, TOKEN, TREND, get, post
 from bench.servers import cpu_seconds
 
@@ -49,6 +49,7 @@ class Case:
 
     The requests are sent in turn and then again.
 
+    :param is_refused: a quota refuses each of the service's requests. Otherwise each must succeed.
     :param once: each of the service's requests can be sent only once, so there must be enough.
     :param other_requests: what the other one gets, if not the same.
     """
@@ -56,10 +57,14 @@ class Case:
     name: str
     requests: list[bytes]
     issues_tokens: bool = False
+    is_refused: bool = False
     once: bool = False
     other_requests: list[bytes] = field(default_factory=list)
     service: Rounds = field(default_factory=Rounds)
     other: Rounds = field(default_factory=Rounds)
+
+    under_way: list[int] = field(default_factory=lambda: [0, 0])
+    """At most so many responses of the service and of the other one are not among those that were measured."""
 
     def __post_init__(self) -> None:
         self.upcoming = (
@@ -74,6 +79,7 @@ class Case:
 
         :param processes: the process ids of the service, of the other one, and of PostgreSQL's servers: Citus's
             coordinator comes first.
+        :raises LoadFailed: a request was refused that must succeed, or the reverse.
         """
         (*own, postgres), responses = processes, [0, 0]
         for number in range(options.rounds + 1):
@@ -84,7 +90,10 @@ class Case:
                 seconds = options.seconds if number else options.seconds * WARM_UP
                 result = load(ports[which], self.upcoming[which], seconds)
                 cpu = [sum(map(cpu_seconds, group)) - before for group, before in zip(watched, begin, strict=True)]
+                if result.refused != (result.responses if self.is_refused and which == 0 else 0):
+                    raise LoadFailed(f"{self.name}: {result.refused} of {result.responses} responses are no success")
                 responses[which] += result.responses
+                self.under_way[which] += result.under_way
                 if number:
                     rounds = (self.service, self.other)[which]
                     rounds.rounds.append(result)

@@ -112,11 +112,16 @@ def counted(url: str) -> list[int]:
     return [row[0] for row in rows if row]
 
 
-def counted_since(url: str, before: list[int], issued: int) -> tuple[list[int], str]:
-    """How much each of :data:`COUNTERS` has grown, and a sentence that says so beside the tokens that were answered."""
+def counted_since(url: str, before: list[int], issued: int, under_way: int) -> tuple[bool, str]:
+    """Whether each of :data:`COUNTERS` counted each token that was answered exactly once, and how much they have
+    grown as a sentence.
+
+    :param under_way: at most so many more may be counted.
+    """
     grown = [after - earlier for after, earlier in zip(counted(url), before, strict=True)]
     by = ", ".join(f"{number:,} by {name}" for name, number in zip(COUNTERS, grown, strict=True))
-    return grown, f"{issued:,} tokens answered, counted: {by}"
+    is_exact = len(set(grown)) == 1 and 0 <= grown[0] - issued <= under_way
+    return is_exact, f"{issued:,} tokens answered, counted: {by}"
 
 
 def sync_time(directory: Path) -> float:

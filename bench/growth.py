@@ -71,9 +71,8 @@ def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]
                         (first.process, grown.process, [postmaster]),
                         Namespace(rounds=options.rounds, seconds=min(options.seconds, SECONDS)),
                     )
-                    if case.issues_tokens:
-                        first.issued += one[0]
-                        grown.issued += one[1]
+                    first.note(case, 0, one)
+                    grown.note(case, 1, one)
                     figures[name][case.name] = case.figures()
                     print(line(name, case.name, figures[name][case.name]), flush=True)
                 exact &= grown.is_exact(name)

@@ -32,19 +32,23 @@ class Round:
     :param responses: how many.
     :param percentiles: per cent -> the latency that so many per cent of the responses did not exceed.
     :param own_cpu: processor time of the load generator.
+    :param refused: how many of the responses say that a quota refuses the token.
+    :param under_way: at most so many requests were answered that are not among the responses.
     """
 
     responses: int
     elapsed: float
     own_cpu: float
     percentiles: dict[float, float]
+    refused: int = 0
+    under_way: int = 0
 
     @classmethod
-    def of(cls, latencies: list[float], elapsed: float, own_cpu: float) -> Round:
+    def of(cls, latencies: list[float], elapsed: float, own_cpu: float, refused: int = 0) -> Round:
         """From the latency of each response."""
         ordered = sorted(latencies)
         found = {per_cent: percentile(ordered, per_cent) for per_cent in (50, 99, 99.9, 100)}
-        return cls(len(ordered), elapsed, own_cpu, found)
+        return cls(len(ordered), elapsed, own_cpu, found, refused)
 
     @property
     def rate(self) -> float:
@@ -63,6 +67,8 @@ class _Connection:
     socket: socket.socket
     since: float = 0.0
     received: list[bytes] = field(default_factory=list)
+    refused: int = 0
+    """Responses by which a quota refused a token."""
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -78,8 +84,9 @@ class _Connection:
         if not data:
             raise LoadFailed("the server closed the connection")
         self.received.append(data)
-        if not _is_complete(b"".join(self.received)):
+        if not _is_complete(whole := b"".join(self.received)):
             return False
+        self.refused += whole.startswith(b"HTTP/1.1 429 ")
         self.received.clear()
         return True
 
@@ -99,7 +106,7 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
 
     :param port: of the loopback.
     :param seconds: after them nothing new is sent.
-    :raises LoadFailed: a response is not a 200, or none comes.
+    :raises LoadFailed: a response is neither a 200 nor a quota's refusal, or none comes.
     """
     latencies: list[float] = []
     now = time.perf_counter
@@ -126,7 +133,8 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
                     client.send(next(upcoming), arrived)
                 else:
                     busy -= 1
-        return Round.of(latencies, now() - begin, time.process_time() - cpu_begin)
+        refused = sum(client.refused for client in opened.values())
+        return Round.of(latencies, now() - begin, time.process_time() - cpu_begin, refused)
 
 
 def run_at_rate(port: int, upcoming: Iterator[bytes], *, rate: float, connections: int, seconds: float) -> Round:

@@ -10,7 +10,6 @@ import argparse
 import http.client
 import json
 import os
-import secrets
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from bench.database import Shape, facts, seed
 from bench.requests import GRANT, TOKEN, basic, response
-from bench.servers import cpu_seconds, free_ports, server
+from bench.servers import cpu_seconds, free_ports, server, service_settings
 
 AGENTS = 1_000
 DAYS = 90
@@ -93,13 +92,12 @@ def main() -> None:
         migrate(postgres.url)
         shape = Shape(agents=options.agents, others=0, days=DAYS)
         clients = seed(postgres.url, ec.generate_private_key(ec.SECP256R1()), shape)
-        settings = {"AGENTIDP_DATABASE_URL": postgres.url, "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48)}
+        settings = service_settings(postgres.url)
         watch = [sys.executable, "-m", "agentidp", "watch", "--once"]
         subprocess.run(watch, env=os.environ | settings, check=True, stderr=subprocess.DEVNULL)
         print(facts(postgres.url, Path(directory)), flush=True)
         postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         [port] = free_ports(1)
-        settings["AGENTIDP_WATCH"] = "off"
         with server(
             ["agentidp", "serve"], port=port, environment=settings, log=Path(directory) / "service.log"
         ) as service:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -35,6 +36,18 @@ def free_ports(number: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def service_settings(url: str) -> dict[str, str]:
+    """The settings of a service on the database at *url* that is to be measured."""
+    return {
+        "AGENTIDP_DATABASE_URL": url,
+        "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48),
+        # Its looks at all organizations would be charged to the requests, most of them to those of the first case.
+        "AGENTIDP_WATCH": "off",
+        # One agent asks for more than it may elsewhere.
+        "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": "0",
+    }
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import secrets
 import statistics
 import tempfile
 from pathlib import Path
@@ -20,20 +19,21 @@ from agentidp.db.migrations import migrate
 from bench import latency, load
 from bench.database import facts, seed
 from bench.requests import GRANT, TOKEN, TREND, basic, get, post, response
-from bench.servers import cpu_seconds, free_ports, memory, server, workers
+from bench.servers import cpu_seconds, free_ports, memory, server, service_settings, workers
 
 COLUMNS = ("token/s", "p99 ms", "µs Python", "trend/s", "p99 ms", "µs Python", "beside slow, max ms", "PSS MB")
 
 
-def measure(url: str, secret: str, clients: list[tuple[str, str]], way: tuple[int, int], seconds: float) -> list[float]:
+def measure(
+    service: dict[str, str], clients: list[tuple[str, str]], way: tuple[int, int], seconds: float
+) -> list[float]:
     """One round of a way to serve: a figure for each of the ``COLUMNS``.
 
+    :param service: its settings.
     :param way: workers and threads.
     """
     [port] = free_ports(1)
-    settings = {
-        "AGENTIDP_DATABASE_URL": url,
-        "AGENTIDP_SECRET_KEY": secret,
+    settings = service | {
         "WEB_CONCURRENCY": str(way[0]),
         "AGENTIDP_POOL_MAX_SIZE": str(max(way[1], 8)),
         "GUNICORN_CMD_ARGS": f"--threads {way[1]}",
@@ -50,7 +50,9 @@ def measure(url: str, secret: str, clients: list[tuple[str, str]], way: tuple[in
                 result = load.run(port, itertools.cycle(requests), connections=16, seconds=seconds)
                 cpu = (cpu_seconds(process) - begin) / result.responses
                 figures += [result.rate, result.percentiles[99] * 1000, cpu * 1e6]
-            beside, _ = latency.beside_slow_requests(port, url, clients, 8, max(seconds, 2.0))
+            beside, _ = latency.beside_slow_requests(
+                port, service["AGENTIDP_DATABASE_URL"], clients, 8, max(seconds, 2.0)
+            )
             return [*figures, beside["max_ms"], sum(memory(worker)[1] for worker in workers(process))]
 
 
@@ -67,12 +69,12 @@ def main() -> None:
     with temporary(durable=True) as postgres, tempfile.TemporaryDirectory() as directory:
         migrate(postgres.url)
         clients = seed(postgres.url, ec.generate_private_key(ec.SECP256R1()))
-        secret = secrets.token_urlsafe(48)
+        service = service_settings(postgres.url)
         print(facts(postgres.url, Path(directory)), flush=True)
         for number in range(options.rounds):
             # Forwards and backwards, so that a slow change of the machine affects all ways alike.
             for way in ways if number % 2 else reversed(ways):
-                found[way].append(measure(postgres.url, secret, clients, way, options.seconds))
+                found[way].append(measure(service, clients, way, options.seconds))
     print(f"{'workers, threads':<18}" + "".join(f"{column:>21}" for column in COLUMNS))
     for way, rounds in found.items():
         medians = [statistics.median(column) for column in zip(*rounds, strict=True)]

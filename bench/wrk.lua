@@ -19,10 +19,11 @@ end
 
 function done(summary, latency)
   local errors = summary.errors
-  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  local failed = errors.connect + errors.read + errors.write + errors.timeout
   print(string.format(
-    '\n{"responses": %d, "elapsed": %d, "failed": %d, "percentiles": {"50": %d, "99": %d, "99.9": %d, "100": %d}}',
-    summary.requests, summary.duration, failed,
+    '\n{"responses": %d, "elapsed": %d, "failed": %d, "refused": %d, '
+      .. '"percentiles": {"50": %d, "99": %d, "99.9": %d, "100": %d}}',
+    summary.requests, summary.duration, failed, errors.status,
     latency:percentile(50), latency:percentile(99), latency:percentile(99.9), latency.max
   ))
 end

@@ -20,7 +20,7 @@ MAX_REQUESTS = 10_000
 def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: float) -> Round:
     """Closed loop, as :func:`bench.load.run`.
 
-    :raises LoadFailed: a response is not a 2xx, or none comes, or no request is left.
+    :raises LoadFailed: a request failed, or none was answered, or no request is left.
     """
     requests = list(itertools.islice(upcoming, MAX_REQUESTS))
     if not requests:
@@ -38,11 +38,16 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     own_cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return parsed(done.stdout.rpartition("\n{")[2] and "{" + done.stdout.rpartition("\n{")[2], own_cpu)
+    return parsed(done.stdout.rpartition("\n{")[2] and "{" + done.stdout.rpartition("\n{")[2], own_cpu, connections)
 
 
-def parsed(summary: str, own_cpu: float) -> Round:
+def parsed(summary: str, own_cpu: float, connections: int) -> Round:
     """The round in the JSON that wrk.lua prints.
+
+    wrk does not say which status a response has, so each that is no success counts as refused by a quota. Nor does it
+    say what is under way at its end.
+
+    :param connections: that it had.
 
     :raises LoadFailed: there is none, or it says that something failed.
     """
@@ -51,6 +56,6 @@ def parsed(summary: str, own_cpu: float) -> Round:
     except ValueError:
         raise LoadFailed(f"wrk printed no summary: {summary[:500]!r}") from None
     if found["failed"] or not found["responses"]:
-        raise LoadFailed(f"wrk: {found['failed']} of {found['responses']} responses failed")
+        raise LoadFailed(f"wrk: {found['failed']} requests failed, {found['responses']} were answered")
     percentiles = {float(per_cent): value / 1e6 for per_cent, value in found["percentiles"].items()}
-    return Round(found["responses"], found["elapsed"] / 1e6, own_cpu, percentiles)
+    return Round(found["responses"], found["elapsed"] / 1e6, own_cpu, percentiles, found["refused"], connections)

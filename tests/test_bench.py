@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -118,6 +119,12 @@ class TestLoad:
         ):
             load.run_at_rate(port, itertools.repeat(REQUEST), rate=10, connections=1, seconds=0.1)
 
+    def test_a_refusal_by_a_quota_is_counted(self) -> None:
+        refusal = b"HTTP/1.1 429 Too Many Requests\r\nRateLimit: x\r\nContent-Length: 0\r\n\r\n"
+        with serving(seconds=0, response=refusal) as port:
+            result = load.run(port, itertools.repeat(REQUEST), connections=2, seconds=0.1)
+        assert result.refused == result.responses > 1
+
 
 class TestBesideSlowRequests:
     """Latencies beside requests that wait for a locked counter."""
@@ -187,15 +194,15 @@ class TestWrk:
 
     def test_its_summary_is_a_round(self) -> None:
         percentiles = {"50": 1000, "99": 2000, "99.9": 3000, "100": 4000}
-        summary = {"responses": 500, "elapsed": 2_000_000, "failed": 0, "percentiles": percentiles}
-        found = wrk.parsed(json.dumps(summary), 0.5)
-        assert (found.rate, found.own_cpu) == (250, 0.5)
+        summary = {"responses": 500, "elapsed": 2_000_000, "failed": 0, "refused": 7, "percentiles": percentiles}
+        found = wrk.parsed(json.dumps(summary), 0.5, 16)
+        assert (found.rate, found.own_cpu, found.refused, found.under_way) == (250, 0.5, 7, 16)
         assert found.percentiles == {50: 0.001, 99: 0.002, 99.9: 0.003, 100: 0.004}
 
     @pytest.mark.parametrize("summary", ["", '{"responses": 5, "failed": 1}', '{"responses": 0, "failed": 0}'])
     def test_a_run_that_failed_is_no_round(self, summary: str) -> None:
         with pytest.raises(load.LoadFailed):
-            wrk.parsed(summary, 0)
+            wrk.parsed(summary, 0, 1)
 
 
 class TestCase:
@@ -219,6 +226,16 @@ class TestCase:
         assert (service["rate"], service["p50_ms"], service["p99_ms"], service["load_cpu"]) == (20, 20, 200, 0.25)
         assert line("token", found).split()[:4] == ["token", "20", "20.00", "200.00"]
 
+    @pytest.mark.parametrize(("is_refused", "refused"), [(True, 4), (False, 1), (True, 0)])
+    def test_what_must_be_refused_is_and_nothing_else(self, is_refused: bool, refused: int) -> None:
+        def loaded(port: int, *_: object) -> load.Round:
+            return load.Round(5, 1.0, 0.25, {}, refused if port == 1 else 0)
+
+        with pytest.raises(load.LoadFailed, match=f"{refused} of 5"):
+            Case("token", [REQUEST], is_refused=is_refused).measure(
+                loaded, (1, 2), (1, 1, [1]), Namespace(rounds=1, seconds=1)
+            )
+
 
 class TestTwoDatabases:
     """``--database``: the service on a given database, beside local tables."""
@@ -240,6 +257,9 @@ class TestTwoDatabases:
         served = two_databases.Served(database_url, 0, 0, [], "", before, issued=3)
         count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=3)
         assert served.is_exact("here")
+        # Only a token that was under way may have been counted and not answered.
+        for issued, under_way, is_exact in ((4, 9, False), (2, 0, False), (2, 1, True)):
+            assert replace(served, issued=issued, under_way=under_way).is_exact("here") is is_exact
         with psycopg.connect(database_url) as connection:
             connection.execute(f"update {table} set tokens = tokens - 1".encode())
         assert not served.is_exact("here")
@@ -304,17 +324,6 @@ class TestGrowth:
         figures = {"service": {"cpu_us": 0.0, "postgres_us": 0.0}, "other": {"cpu_us": 900.0, "postgres_us": 600.0}}
         assert growth.line("10,000 agents", "trend", figures).split()[-3:] == ["0", "1500", "-"]
 
-    @pytest.mark.very_slow
-    def test_what_is_more_is_the_only_difference(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.setattr(growth, "GROWN", {"200 agents": replace(growth.SMALL, agents=200, times=2)})
-        options = Namespace(only=None, rounds=1, seconds=0.1, connections=2, wrk=False)
-        exact, figures = growth.measure_growth(options, loader_of(options))
-        assert exact
-        assert list(figures["200 agents"])[-3:] == ["first page of agents", "last page of agents", growth.HOT]
-        assert "200 agents: " in capsys.readouterr().out
-
     def test_the_last_page_is_the_last(self, client: FlaskClient, services: Services) -> None:
         organization_id = make_organization(services)
         agents = [make_agent(services, organization_id, f"agent {number}") for number in range(8)]
@@ -356,16 +365,31 @@ class TestPeer:
         assert found == {"PGHOST": "/run/socket", "PGUSER": "ann", "PGDATABASE": "peer"}
 
 
-class TestRun:
-    """``make bench``, as short as it can be."""
+GROW_LESS = """
+from dataclasses import replace
+from bench import __main__, growth
+growth.GROWN = {"200 agents": replace(growth.SMALL, agents=200, times=2)}
+__main__.main()
+"""
+"""``python -m bench`` with a grown database that is small enough for a test."""
 
-    @pytest.mark.very_slow
-    def test_measures_each_case_and_its_latency(self, tmp_path: Path) -> None:
-        written = tmp_path / "figures.json"
-        times = ["--rounds", "1", "--seconds", "0.3", "--latency-seconds", "1", "--json", str(written)]
-        done = subprocess.run([sys.executable, "-m", "bench", *times], capture_output=True, text=True, check=False)
+
+@pytest.mark.very_slow
+class TestRun:
+    """Each mode of ``python -m bench``, as short as it can be."""
+
+    def run(
+        self, written: Path, *options: str, program: tuple[str, ...] = ("-m", "bench")
+    ) -> tuple[dict[str, Any], str]:
+        """The figures, and what was printed."""
+        times = ["--rounds", "1", "--seconds", "0.5", "--latency-seconds", "1", "--json", str(written)]
+        command = [sys.executable, *program, *times, *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
-        figures = json.loads(written.read_text())
+        return json.loads(written.read_text()), done.stdout
+
+    def test_measures_each_case_and_its_latency(self, tmp_path: Path) -> None:
+        figures, _ = self.run(tmp_path / "figures.json")
         tokens = ["token, 100 agents", "token, one agent", "token, three quotas", "token, refused by a quota"]
         reads = ["trend, 30 days", "heatmap, 90 days", "agents", "introspection"]
         assert set(figures["floor"]) == {*reads, *tokens, "private_key_jwt", "federated token"}
@@ -377,6 +401,29 @@ class TestRun:
             "token, 80%",
             "token beside 4 of 1 s",
         ]
+
+    @pytest.mark.program
+    def test_loads_with_wrk(self, tmp_path: Path) -> None:
+        cases = ["token, one agent", "token, refused by a quota", "private_key_jwt"]
+        figures, _ = self.run(tmp_path / "figures.json", "--wrk", *(f"--only={name}" for name in cases))
+        assert (list(figures["floor"]), list(figures["stock"])) == (cases, cases[:1])
+
+    @pytest.mark.program
+    def test_compares_with_a_peer(self, tmp_path: Path) -> None:
+        figures, _ = self.run(tmp_path / "figures.json", "--peer", "--only", "introspection")
+        assert (list(figures["floor"]), list(figures["peer"])) == (["introspection"], ["token, 100 agents"])
+
+    @pytest.mark.program
+    def test_compares_a_given_database_by_wrk(self, tmp_path: Path, empty_database_url: str) -> None:
+        options = ("--database", empty_database_url, "--wrk", "--only", "one agent")
+        figures, printed = self.run(tmp_path / "figures.json", *options)
+        assert list(figures["local"]) == ["token, one agent"]
+        assert "service: the database the given one; local: local tables of the benchmark's own" in printed
+
+    def test_compares_with_a_grown_one(self, tmp_path: Path) -> None:
+        figures, printed = self.run(tmp_path / "figures.json", "--growth", program=("-c", GROW_LESS))
+        assert list(figures["200 agents"])[-3:] == ["first page of agents", "last page of agents", growth.HOT]
+        assert "200 agents: " in printed
 
 
 class TestPages:
