@@ -146,7 +146,7 @@ class Api:
         """The response to a request for a path below ``/api/v1/``, or for a whole one."""
         whole = path if path.startswith("/") else f"/api/v1/{path}"
         headers = self.agent.bearer(**self._changes)
-        return self.client.open(whole, method=method, json=body, query_string=query, headers=headers)
+        return self.client.open(whole, method=method, json=body, query_string=query or None, headers=headers)
 
     get = partialmethod(send, "GET")
     post = partialmethod(send, "POST")

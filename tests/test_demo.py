@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from statistics import mean, median
 from typing import Any
@@ -18,6 +19,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from psycopg.rows import dict_row
 
@@ -54,6 +56,7 @@ from tests.factories import (
     ROOT,
     SECRET_KEY,
     Agent,
+    Api,
     Clock,
     clean_environment,
     count_usage,
@@ -81,9 +84,39 @@ TABLES = (
 
 @pytest.fixture
 def demo(database_url: str, services: Services) -> Agent:
-    """The operator of a demo that was made at noon."""
+    """The operator of a demo that was made at noon, in a database of the test's own."""
     assert create_demo(database_url, services.database, NOON)
     return demo_operator(services)
+
+
+@dataclass
+class Made:
+    """A demo that was made at noon and is only read: what it stored, and its operator's API."""
+
+    url: str
+    tables: dict[str, list[dict[str, Any]]]
+    api: Api
+    ids: dict[str, UUID]
+
+    def get(self, path: str) -> Any:
+        """The body of a 200."""
+        response = self.api.get(path)
+        assert response.status_code == 200
+        return response.json
+
+    def credentials_of(self, agent: DemoAgent) -> dict[str, dict[str, Any]]:
+        """The credentials of one of the agents by their labels."""
+        data = self.get(f"agents/{self.ids[agent.name]}/credentials")["data"]
+        return {credential["label"]: credential for credential in data}
+
+
+@pytest.fixture(scope="module")
+def made(shared_app: Flask) -> Made:
+    """See :class:`Made`."""
+    services: Services = shared_app.extensions["agentidp"]
+    url = str(services.settings.database_url)
+    assert create_demo(url, services.database, NOON)
+    return Made(url, stored(url), Api(shared_app.test_client(), demo_operator(services)), demo_ids(services))
 
 
 def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[dict[str, Any]]]:
@@ -99,16 +132,9 @@ def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[d
         }
 
 
-def ask(client: FlaskClient, agent: Agent, path: str) -> Any:
-    """The body of a 200 from an endpoint of the guide."""
-    response = client.get(f"/api/v1/{path}", headers=agent.bearer())
-    assert response.status_code == 200
-    return response.json
-
-
-def trend(client: FlaskClient, agent: Agent) -> dict[date, int]:
+def trend(api: Api) -> dict[date, int]:
     """Tokens of each of the last 90 days."""
-    data = ask(client, agent, "analytics/tokens?days=90")["data"]
+    data = api.get("analytics/tokens", days=90).json["data"]
     return {date.fromisoformat(item["date"]): item["count"] for item in data}
 
 
@@ -125,56 +151,37 @@ def is_weekend(day: date) -> bool:
     return day.weekday() >= 5
 
 
-def test_makes_24_named_agents_of_which_one_is_suspended_and_one_has_every_scope(
-    client: FlaskClient, demo: Agent
-) -> None:
-    agents = ask(client, demo, "agents?limit=100")["data"]
+def test_makes_24_agents_with_an_owner_and_a_credential_that_was_used_for_the_last_token(made: Made) -> None:
+    agents = made.get("agents?limit=100")["data"]
     assert [agent["name"] for agent in agents] == [agent.name for agent in AGENTS]
     assert len({agent["name"] for agent in agents}) == len({agent["agentId"] for agent in agents}) == 24
-    assert all(re.fullmatch(r"[A-Z][^.]+\.", agent["description"]) for agent in agents)
     assert [a["name"] for a in agents if a["status"] == "suspended"] == [SUSPENDED.name]
     assert [a["name"] for a in agents if a["scopes"] == list(SCOPES)] == [OPERATOR.name]
     first_day = f"{TODAY - timedelta(days=DAYS - 1)}"
     newcomers = [agent["name"] for agent in agents if agent["createdAt"] >= first_day]
     assert newcomers == ["voice-transcriber", "meeting-notes"]
-
-
-def credentials_of(client: FlaskClient, agent: Agent, demo_agent: DemoAgent) -> dict[str, dict[str, Any]]:
-    """The credentials of one of the demo's agents by their labels."""
-    data = ask(client, agent, f"agents/{demo_ids(agent.services)[demo_agent.name]}/credentials")["data"]
-    return {credential["label"]: credential for credential in data}
-
-
-def test_each_agent_has_an_owner_and_a_credential_that_was_used_when_it_got_its_last_token(
-    client: FlaskClient, demo: Agent
-) -> None:
-    for agent in ask(client, demo, "agents?limit=100")["data"]:
+    for agent in agents:
+        assert re.fullmatch(r"[A-Z][^.]+\.", agent["description"])
         assert re.fullmatch("[A-Z][a-z]+", agent["owner"])
-        data = ask(client, demo, f"agents/{agent['agentId']}/credentials")["data"]
-        activity = ask(client, demo, f"analytics/agents/{agent['agentId']}?days=90")
+        data = made.get(f"agents/{agent['agentId']}/credentials")["data"]
+        activity = made.get(f"analytics/agents/{agent['agentId']}?days=90")
         last = max(data, key=lambda credential: credential["lastUsedAt"] or "")
         assert last["lastUsedAt"] == activity["lastTokenHour"] > last["createdAt"]
         assert last["label"].startswith("production")
         assert all(credential["expiresAt"] > "2026-04-15" for credential in data)
 
 
-def test_an_old_secret_is_still_used_beside_the_new_one(client: FlaskClient, demo: Agent) -> None:
-    both = credentials_of(client, demo, HALF_ROTATED)
+def test_credentials_are_rotated_by_half_unused_and_near_their_end(made: Made) -> None:
+    both = made.credentials_of(HALF_ROTATED)
     old, new = both["production"], both["production, rotated"]
     assert old["createdAt"] < new["createdAt"] == "2026-03-26T09:00:00.000000Z"
-    today = "2026-04-15T"
-    assert (old["lastUsedAt"][:11], new["lastUsedAt"][:11]) == (today, today)
-
-
-def test_one_secret_was_never_used_one_is_no_longer_used_and_one_ends_in_six_days(
-    client: FlaskClient, demo: Agent
-) -> None:
-    unused = credentials_of(client, demo, UNUSED)
+    assert {credential["lastUsedAt"][:11] for credential in (old, new)} == {"2026-04-15T"}
+    unused = made.credentials_of(UNUSED)
     never, no_longer = unused["test environment"], unused["laptop of Ines"]
     assert (never["lastUsedAt"], no_longer["lastUsedAt"]) == (None, "2026-01-08T16:00:00.000000Z")
-    [ends] = credentials_of(client, demo, EXPIRING).values()
+    [ends] = made.credentials_of(EXPIRING).values()
     assert ends["expiresAt"] == "2026-04-21T12:00:00.000000Z"
-    found = ask(client, demo, "analytics/findings")["data"]
+    found = made.get("analytics/findings")["data"]
     about = {one["credentialId"]: (one["kind"], one["severity"]) for one in found if one["credentialId"]}
     assert about == {
         never["credentialId"]: ("unused_credential", "info"),
@@ -183,218 +190,173 @@ def test_one_secret_was_never_used_one_is_no_longer_used_and_one_ends_in_six_day
     }
 
 
-def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_token_for_each_call(
-    client: FlaskClient, demo: Agent, database_url: str
-) -> None:
-    servers = ask(client, demo, "resource-servers")["data"]
+def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_token_for_each_call(made: Made) -> None:
+    servers = made.get("resource-servers")["data"]
     assert {server["name"]: server["tokenPerCall"] for server in servers} == {
         "Orders": False,
         "Tickets": False,
         "Payments": True,
     }
-    resources: dict[Any, Counter[str]] = {}
-    names = {agent_id: name for name, agent_id in demo_ids(demo.services).items()}
-    for row in stored(database_url)["credential_usage_daily"]:
-        resources.setdefault(names[row["agent_id"]], Counter())[row["resource"]] += row["tokens"]
-    assert {agent.name for agent in AGENTS if [*resources[agent.name]] != [""]} == {
-        "order-tracker",
-        "fraud-monitor",
-    }
-    assert resources[TWO_RESOURCES.name].keys() == {"https://orders.demo.example", "https://tickets.demo.example"}
-    assert resources[PER_CALL.name].keys() == {"https://payments.demo.example"}
-    assert {server["resource"] for server in servers} == {
-        resource for of_agent in resources.values() for resource in of_agent if resource
+    resources: dict[UUID, set[str]] = {}
+    for row in made.tables["credential_usage_daily"]:
+        resources.setdefault(row["agent_id"], set()).add(row["resource"])
+    orders, tickets, payments = (f"https://{name}.demo.example" for name in ("orders", "tickets", "payments"))
+    assert {server["resource"] for server in servers} == {orders, tickets, payments}
+    assert {agent_id: of_agent for agent_id, of_agent in resources.items() if of_agent != {""}} == {
+        made.ids[TWO_RESOURCES.name]: {orders, tickets},
+        made.ids[PER_CALL.name]: {payments},
     }
 
 
-def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(
-    client: FlaskClient, demo: Agent
-) -> None:
-    ids = demo_ids(demo.services)
-    expected = {
+def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(made: Made) -> None:
+    for path, expected in {
         "quotas": ("month", 150_000, False),
-        f"agents/{ids[UNCACHED.name]}/quotas": ("day", 12_000, True),
-        f"agents/{ids[RETRYING.name]}/quotas": ("hour", 120, True),
-    }
-    for path, (window, tokens, is_enforced) in expected.items():
-        [quota] = ask(client, demo, path)["data"]
-        assert (quota["window"], quota["tokens"], quota["enforce"]) == (window, tokens, is_enforced)
-        assert quota["used"] < 0.8 * tokens
+        f"agents/{made.ids[UNCACHED.name]}/quotas": ("day", 12_000, True),
+        f"agents/{made.ids[RETRYING.name]}/quotas": ("hour", 120, True),
+    }.items():
+        [quota] = made.get(path)["data"]
+        assert (quota["window"], quota["tokens"], quota["enforce"]) == expected
+        assert quota["used"] < 0.8 * quota["tokens"]
 
 
-def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected(
-    database_url: str, demo: Agent
-) -> None:
-    tables = stored(database_url)
-    rows = tables["credentials"]
+def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected(made: Made) -> None:
+    rows = made.tables["credentials"]
     [revoked] = [row for row in rows if row["revoked_at"]]
-    assert revoked["agent_id"] == demo_ids(demo.services)[ROTATED.name]
+    assert revoked["agent_id"] == made.ids[ROTATED.name]
     assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
     # The agent's tokens of today are those of its other credential.
     assert revoked["last_used_at"] < revoked["revoked_at"]
-    counted = [row for row in tables["credential_usage_daily"] if row["credential_id"] == revoked["credential_id"]]
-    assert max(row["day"] for row in counted) == TODAY - timedelta(days=3)
+    its = [row for row in made.tables["credential_usage_daily"] if row["credential_id"] == revoked["credential_id"]]
+    assert max(row["day"] for row in its) == TODAY - timedelta(days=3)
     # Hashes of random secrets, which nobody has seen.
     assert len(rows) == len({row["secret_hash"] for row in rows}) == 28
 
 
-def test_the_audit_trail_is_in_the_order_of_time(client: FlaskClient, demo: Agent) -> None:
-    events = ask(client, demo, "audit?limit=100")["data"]
-    instants = [event["at"] for event in events]
-    assert len(events) == 61
+def test_the_audit_trail_is_in_the_order_of_time(made: Made) -> None:
+    instants = [event["at"] for event in made.get("audit?limit=100")["data"]]
+    assert len(instants) == 61
     assert instants == sorted(instants, reverse=True)
 
 
-def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_requests(
-    client: FlaskClient, demo: Agent, database_url: str
-) -> None:
-    sums = usage_sums(database_url, ORGANIZATION_ID)
+def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_requests(made: Made) -> None:
+    sums = usage_sums(made.url, ORGANIZATION_ID)
+    # First, because each request counts itself.
+    heatmap = made.get("analytics/agents/activity")["data"]
     assert sums["requests"] > sums["tokens"] > 300_000
     for kind in Usage._fields:
         assert len({count for name, count in sums.items() if kind in name}) == 1
         assert sums[kind] > 0
-    # First, because each request counts itself.
-    heatmap = ask(client, demo, "analytics/agents/activity")["data"]
     assert sum(cell["count"] for cell in heatmap) == sums["requests"]
-    assert sum(trend(client, demo).values()) == sums["tokens"]
-    this_month = ask(client, demo, "analytics/agents")
+    days = trend(made.api)
+    assert sum(days.values()) == sums["tokens"]
+    this_month = made.get("analytics/agents")
     assert this_month["month"] == "2026-04"
+    # All of the fleet but the silent and the suspended agent.
+    assert len(this_month["data"]) == 22
     assert sum(item["tokenCount"] for item in this_month["data"]) == sum(
-        count for day, count in trend(client, demo).items() if day >= TODAY.replace(day=1)
+        count for day, count in days.items() if day >= TODAY.replace(day=1)
     )
 
 
-def test_stores_what_the_generator_says_and_no_zeros(database_url: str, demo: Agent) -> None:
+def test_stores_what_the_generator_says_and_no_zeros(made: Made) -> None:
     by_agent: Counter[tuple[Any, ...]] = Counter()
     by_hour: Counter[tuple[Any, ...]] = Counter()
-    ids = demo_ids(demo.services)
     for agent, day, hour, usage in traffic(NOON):
         for kind, count in usage._asdict().items():
-            by_agent[day, ids[agent.name], hour, kind] += count
+            by_agent[day, made.ids[agent.name], hour, kind] += count
             by_hour[day, hour, kind] += count
-    tables = stored(database_url)
-    kinds = Usage._fields
-    assert {
-        (row["day"], row["agent_id"], hour, kind): count
-        for row in tables["agent_usage_daily"]
-        for kind in kinds
-        for hour, count in enumerate(row[f"{kind}_by_hour"])
-        if count
-    } == +by_agent
-    assert {
-        (row["day"], hour, kind): count
-        for row in tables["usage_daily"]
-        for kind in kinds
-        for hour, count in enumerate(row[f"{kind}_by_hour"])
-        if count
-    } == +by_hour
-    for row in tables["agent_usage_daily"]:
-        assert {kind: row[kind] for kind in kinds} == {kind: sum(row[f"{kind}_by_hour"]) for kind in kinds}
+    for table, columns, expected in (
+        ("agent_usage_daily", ("day", "agent_id"), by_agent),
+        ("usage_daily", ("day",), by_hour),
+    ):
+        assert {
+            (*(row[column] for column in columns), hour, kind): count
+            for row in made.tables[table]
+            for kind in Usage._fields
+            for hour, count in enumerate(row[f"{kind}_by_hour"])
+            if count
+        } == +expected
+        assert {row["slot"] for row in made.tables[table]} == {16}
+    for row in made.tables["agent_usage_daily"]:
+        assert {kind: row[kind] for kind in Usage._fields} == {k: sum(row[f"{k}_by_hour"]) for k in Usage._fields}
         assert row["requests"] + row["rejected"] > 0
         assert row["requests"] >= row["tokens"]
-    assert all(row["tokens"] == sum(row["tokens_by_hour"]) for row in tables["usage_daily"])
-    assert {
-        row["slot"] for table in ("usage_daily", "agent_usage_daily", "credential_usage_daily") for row in tables[table]
-    } == {16}
+    assert all(row["tokens"] == sum(row["tokens_by_hour"]) for row in made.tables["usage_daily"])
 
 
-def test_a_retry_loop_makes_a_spike_on_one_day(client: FlaskClient, demo: Agent, database_url: str) -> None:
-    days = trend(client, demo)
-    usual = median(count for day, count in days.items() if not is_weekend(day))
-    spikes = [day for day, count in days.items() if count > 2 * usual]
-    assert len(spikes) == 1
-    tokens = {
-        row["day"]: row["tokens"]
-        for row in stored(database_url)["agent_usage_daily"]
-        if row["agent_id"] == demo_ids(demo.services)[RETRYING.name]
-    }
-    assert tokens.pop(spikes[0]) > 20 * max(tokens.values())
-
-
-def test_one_day_of_outage_is_zero_amid_active_ones(client: FlaskClient, demo: Agent, database_url: str) -> None:
-    days = trend(client, demo)
-    [outage] = [day for day, count in days.items() if count == 0]
-    assert not is_weekend(outage)
-    assert all(days[outage + timedelta(days=n)] > 1000 for n in (-2, -1, 1, 2))
-    tables = stored(database_url)
-    assert outage not in {row["day"] for name in ("usage_daily", "agent_usage_daily") for row in tables[name]}
-
-
-def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped(demo: Agent, database_url: str) -> None:
-    active: dict[Any, set[date]] = {}
-    for row in stored(database_url)["agent_usage_daily"]:
-        active.setdefault(row["agent_id"], set()).add(row["day"])
-    assert len(active) == 24
-    # Within a week everybody works, those too who work on weekends only.
-    ids = demo_ids(demo.services)
-    quiet = {
-        name: (TODAY - max(active[agent_id])).days
-        for name, agent_id in ids.items()
-        if max(active[agent_id]) < TODAY - timedelta(days=7)
-    }
-    assert quiet == {SILENT.name: 15, SUSPENDED.name: 26}
-    working_days = [
-        day
-        for day in (TODAY - timedelta(days=n) for n in range(15, DAYS))
-        if not is_weekend(day) and any(day in days for days in active.values())
-    ]
-    assert set(working_days) <= active[ids[SILENT.name]]
-
-
-def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_suspended(
-    demo: Agent, database_url: str
-) -> None:
-    tables = stored(database_url)
-    [organization] = tables["organizations"]
-    agents = {agent["agent_id"]: agent for agent in tables["agents"]}
+def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_suspended(made: Made) -> None:
+    [organization] = made.tables["organizations"]
+    agents = {agent["agent_id"]: agent for agent in made.tables["agents"]}
     assert all(organization["created_at"] < agent["created_at"] <= agent["updated_at"] for agent in agents.values())
-    for row in tables["agent_usage_daily"]:
+    for row in made.tables["agent_usage_daily"]:
         agent = agents[row["agent_id"]]
         assert row["day"] > agent["created_at"].astimezone(UTC).date()
         assert agent["status"] == "active" or row["day"] < agent["updated_at"].astimezone(UTC).date()
 
 
-def test_a_rotated_secret_makes_a_burst_of_rejected_requests(demo: Agent, database_url: str) -> None:
-    rejected = {(row["day"], row["agent_id"]): row["rejected"] for row in stored(database_url)["agent_usage_daily"]}
-    assert rejected.pop((TODAY - timedelta(days=3), demo_ids(demo.services)[ROTATED.name])) > 200
-    assert 0 < sum(rejected.values()) < 300
-    assert max(rejected.values()) < 10
+class TestTraffic:
+    """At noon of 15 April 2026."""
 
+    HOURS = list(traffic(NOON))
+    DAYS = days_of(HOURS)
 
-def test_weekends_are_quieter_and_each_month_is_busier_than_the_one_before(client: FlaskClient, demo: Agent) -> None:
-    # Excluded: today, which is not over, and the days of the outage and of the retry loop.
-    days = {d: n for d, n in trend(client, demo).items() if d != TODAY and 0 < n < 10_000}
-    assert len(days) == DAYS - 3
-    weeks = [[TODAY - timedelta(days=start + n) for n in range(7)] for start in range(84, 0, -7)]
-    for week in weeks:
-        working = [days[day] for day in week if day in days and not is_weekend(day)]
-        assert mean(days[day] for day in week if is_weekend(day)) < 0.75 * min(working)
-        assert all(1000 < tokens < 8000 for tokens in working)
-    months = [
-        mean(days[day] for week in weeks[n : n + 4] for day in week if day in days and not is_weekend(day))
-        for n in (0, 4, 8)
-    ]
-    assert months[1] > 1.1 * months[0]
-    assert months[2] > 1.1 * months[1]
-    assert months[2] > 1.3 * months[0]
+    def test_a_retry_loop_makes_a_spike_on_one_day(self) -> None:
+        usual = median(count for day, count in self.DAYS.items() if not is_weekend(day))
+        [spike] = [day for day, count in self.DAYS.items() if count > 2 * usual]
+        tokens = days_of([row for row in self.HOURS if row.agent is RETRYING])
+        assert tokens.pop(spike) > 20 * max(tokens.values())
 
+    def test_one_day_of_outage_is_zero_amid_active_ones(self) -> None:
+        [outage] = [day for day in (TODAY - timedelta(days=n) for n in range(DAYS)) if not self.DAYS[day]]
+        assert not is_weekend(outage)
+        assert all(self.DAYS[outage + timedelta(days=n)] > 1000 for n in (-2, -1, 1, 2))
+        assert outage not in {row.day for row in self.HOURS if any(row.usage)}
 
-def test_working_hours_stand_out_of_the_week(client: FlaskClient, demo: Agent) -> None:
-    data = ask(client, demo, "analytics/agents/activity")["data"]
-    cells = {(cell["dow"], cell["hour"]): cell["count"] for cell in data}
-    assert set(cells) == {(dow, hour) for dow in range(7) for hour in range(24)}
-    office = mean(cells[dow, hour] for dow in range(1, 6) for hour in range(9, 17))
-    night = mean(cells[dow, hour] for dow in range(1, 6) for hour in (0, 4, 5))
-    assert office > 2.5 * night
-    assert office > 1.8 * mean(cells[dow, hour] for dow in (0, 6) for hour in range(9, 17))
+    def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped(self) -> None:
+        active: dict[str, set[date]] = {}
+        for row in self.HOURS:
+            if any(row.usage):
+                active.setdefault(row.agent.name, set()).add(row.day)
+        assert len(active) == 24
+        # Within a week everybody works, those too who work on weekends only.
+        quiet = {name: (TODAY - max(days)).days for name, days in active.items()}
+        assert {name: days for name, days in quiet.items() if days > 7} == {SILENT.name: 15, SUSPENDED.name: 26}
+        before = {TODAY - timedelta(days=n) for n in range(15, DAYS)} & set().union(*active.values())
+        assert {day for day in before if not is_weekend(day)} <= active[SILENT.name]
 
+    def test_a_rotated_secret_makes_a_burst_of_rejected_requests(self) -> None:
+        rejected: Counter[tuple[date, str]] = Counter()
+        for row in self.HOURS:
+            rejected[row.day, row.agent.name] += row.usage.rejected
+        assert rejected.pop((TODAY - timedelta(days=3), ROTATED.name)) > 200
+        assert 0 < rejected.total() < 300
+        assert max(rejected.values()) < 10
 
-def test_one_agent_dominates_the_month(client: FlaskClient, demo: Agent) -> None:
-    data = ask(client, demo, "analytics/agents")["data"]
-    assert data[0]["agentId"] == str(demo_ids(demo.services)[UNCACHED.name])
-    assert data[0]["tokenCount"] > 0.85 * sum(item["tokenCount"] for item in data)
-    # All of the fleet but the silent and the suspended agent.
-    assert len(data) == 22
+    def test_weekends_are_quieter_and_each_month_is_busier_than_the_one_before(self) -> None:
+        # Excluded: today, which is not over, and the days of the outage and of the retry loop.
+        days = {day: count for day, count in self.DAYS.items() if day != TODAY and 0 < count < 10_000}
+        assert len(days) == DAYS - 3
+        weeks = [[TODAY - timedelta(days=start + n) for n in range(7)] for start in range(84, 0, -7)]
+        for week in weeks:
+            working = [days[day] for day in week if day in days and not is_weekend(day)]
+            assert mean(days[day] for day in week if is_weekend(day)) < 0.75 * min(working)
+            assert all(1000 < tokens < 8000 for tokens in working)
+        first, second, third = (
+            mean(days[day] for week in weeks[n : n + 4] for day in week if day in days and not is_weekend(day))
+            for n in (0, 4, 8)
+        )
+        assert second > 1.1 * first
+        assert third > 1.1 * second
+        assert third > 1.3 * first
+
+    def test_working_hours_stand_out_of_the_week(self) -> None:
+        cells: Counter[tuple[int, int]] = Counter()
+        for row in self.HOURS:
+            cells[row.day.weekday(), row.hour] += row.usage.requests
+        assert set(cells) == {(dow, hour) for dow in range(7) for hour in range(24)}
+        office = mean(cells[dow, hour] for dow in range(5) for hour in range(9, 17))
+        assert office > 2.5 * mean(cells[dow, hour] for dow in range(5) for hour in (0, 4, 5))
+        assert office > 1.8 * mean(cells[dow, hour] for dow in (5, 6) for hour in range(9, 17))
 
 
 INSTANTS = [
@@ -436,13 +398,9 @@ def test_a_month_without_a_token_yet_is_empty(
 ) -> None:
     clock.now = datetime(2026, 3, 1, tzinfo=UTC)
     assert create_demo(database_url, services.database, clock.now)
-    operator = demo_operator(services)
-    assert ask(client, operator, "analytics/agents") == {
-        "tenantId": ORGANIZATION_ID,
-        "month": "2026-03",
-        "data": [],
-    }
-    assert len([count for count in trend(client, operator).values() if count]) == DAYS - 2
+    api = Api(client, demo_operator(services))
+    assert api.get("analytics/agents").json == {"tenantId": ORGANIZATION_ID, "month": "2026-03", "data": []}
+    assert len([count for count in trend(api).values() if count]) == DAYS - 2
 
 
 def test_a_later_instant_of_the_day_only_adds() -> None:
@@ -501,15 +459,18 @@ def test_does_not_disturb_the_randomness_of_others() -> None:
     assert random.random() == expected
 
 
-@pytest.mark.parametrize("later", [timedelta(0), timedelta(days=40)], ids=["at once", "40 days later"])
-def test_running_it_twice_changes_nothing(demo: Agent, database_url: str, services: Services, later: timedelta) -> None:
+def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operator(
+    demo: Agent, database_url: str, services: Services
+) -> None:
     before = stored(database_url)
-    assert create_demo(database_url, services.database, NOON + later) is False
+    for url, later in ((database_url, 0), (database_url, 40), ("postgresql://nobody@/none?host=/nonexistent", 0)):
+        assert create_demo(url, services.database, NOON + timedelta(days=later)) is False
     assert stored(database_url) == before
-
-
-def test_finding_it_needs_no_connection_of_the_operator(demo: Agent, services: Services) -> None:
-    assert create_demo("postgresql://nobody@/none?host=/nonexistent", services.database, NOON) is False
+    # Further tokens are counted on top.
+    sums = usage_sums(database_url, ORGANIZATION_ID)
+    count_usage(services, ORGANIZATION_ID, demo.agent_id, NOON, tokens=2)
+    after = usage_sums(database_url, ORGANIZATION_ID)
+    assert after == {name: count + (0 if "rejected" in name else 2) for name, count in sums.items()}
 
 
 def test_touches_no_other_organization(cast: Cast, database_url: str, services: Services) -> None:
@@ -595,13 +556,3 @@ def test_the_command_makes_it_once_and_says_so(database_url: str) -> None:
     assert len(before["agents"]) == 24
     assert run() == f"There already is the demo organization {ORGANIZATION_ID}.\n"
     assert stored(database_url) == before
-
-
-def test_tokens_of_the_demo_are_counted_on_top(
-    client: FlaskClient, demo: Agent, database_url: str, services: Services
-) -> None:
-    before = usage_sums(database_url, ORGANIZATION_ID)
-    count_usage(services, ORGANIZATION_ID, demo.agent_id, NOON, tokens=2)
-    after = usage_sums(database_url, ORGANIZATION_ID)
-    assert after == {name: count + (0 if "rejected" in name else 2) for name, count in before.items()}
-    assert trend(client, demo)[TODAY] == days_of(list(traffic(NOON)))[TODAY] + 2
