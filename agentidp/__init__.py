@@ -29,6 +29,7 @@ from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
 from agentidp.findings import listing as finding_listing
 from agentidp.http import error_rendering, request_context, request_metrics, staleness
+from agentidp.mcp import routes as mcp
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, health, index
 from agentidp.registry import agents, credentials, markers, provisioning, quotas, resource_servers
@@ -63,6 +64,7 @@ BLUEPRINTS = (
     health.blueprint,
     audit_trail.blueprint,
     index.blueprint,
+    mcp.blueprint,
     api_docs.blueprint,
 )
 """Of the API. Those of the dashboard are registered by the dashboard."""

@@ -85,8 +85,9 @@ def map_case(context: Any, case: Any) -> Any:
         # The identifier of our own API, which it has found in a response.
         body["resource"] = "https://api.example"
     if case.path == "/api/v1/markers":
-        # A marker is of about now. An agent must exist, a holiday has none, and an end comes after the start.
-        body["startsAt"] = datetime.now(UTC).isoformat()
+        # A marker is of about now. An agent must exist, a holiday has none, and an end comes after the start. A sequence
+        # of requests adds an agent later.
+        body |= {"startsAt": datetime.now(UTC).isoformat(), "kind": "deployment"}
         body.pop("agentId", None)
         body.pop("endsAt", None)
     if case.path.startswith("/api/v1/token"):

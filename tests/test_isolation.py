@@ -16,7 +16,7 @@ from psycopg import sql
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, make_cast
 from tests.factories import Agent, count_usage, make_one_of_each, usage_sums
-from tests.routes import PROTECTED, Route
+from tests.routes import JSON_ROUTES, PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
 
@@ -144,7 +144,7 @@ def _without_counts(body: Any) -> str:
     return re.sub(r"(?<=: )\d+(?=[,}])", lambda number: str(int(number[0]) < 41), json.dumps(body))
 
 
-@pytest.mark.parametrize("route", [route for route in PROTECTED if route.takes_json], ids=str)
+@pytest.mark.parametrize("route", JSON_ROUTES, ids=str)
 @pytest.mark.parametrize("field", ["organization_id", "organizationId", "tenantId", "agentId", "agent_id", "createdAt"])
 def test_a_body_cannot_name_an_organization_or_an_id(
     shared_client: FlaskClient, shared_cast: Cast, route: Route, field: str

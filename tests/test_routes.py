@@ -30,6 +30,7 @@ PUBLIC = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/oauth-authorization-server",
     "GET /.well-known/oauth-protected-resource/api/v1",
+    "GET /.well-known/oauth-protected-resource/api/v1/mcp",
     "GET /.well-known/openid-configuration",
     "GET /api/v1/openapi.json",
     "GET /dashboard/sign-in",
@@ -77,7 +78,8 @@ def test_a_client_authenticates_at_the_oauth_endpoints_only() -> None:
 
 
 def test_what_changes_something_needs_a_scope_to_write() -> None:
-    changing = [r for r in PROTECTED if r.method != "GET"]
+    # The tools only read.
+    changing = [r for r in PROTECTED if r.method != "GET" and r.endpoint != "mcp.mcp"]
     assert [str(r) for r in changing if not (r.authentication or "").endswith(":write")] == []
     # A subject without a scope to read, such as where alerts go, is read by those who may change it.
     for route in PROTECTED:
@@ -128,7 +130,8 @@ def test_returns_401_without_a_token(shared_client: FlaskClient, route: Route) -
         "message": "A valid bearer token is required.",
         "details": {},
     }
-    assert response.headers["WWW-Authenticate"] == f'Bearer realm="agentidp", {RESOURCE_METADATA}'
+    metadata = RESOURCE_METADATA.replace('api/v1"', 'api/v1/mcp"') if route.endpoint == "mcp.mcp" else RESOURCE_METADATA
+    assert response.headers["WWW-Authenticate"] == f'Bearer realm="agentidp", {metadata}'
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)

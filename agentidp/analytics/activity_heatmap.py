@@ -41,6 +41,7 @@ class ActivityHeatmapSchema(ma.Schema):
 
 @blueprint.route("/api/v1/analytics/agents/activity")
 @bearer("analytics:read")
+@blueprint.tool("activity_heatmap", rows=168)
 @blueprint.arguments(ActivityHeatmapArguments(), location="query")
 @blueprint.data_response(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:

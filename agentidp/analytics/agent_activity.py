@@ -51,6 +51,7 @@ class AgentActivitySchema(ma.Schema):
 
 @blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>")
 @bearer("analytics:read")
+@blueprint.tool("agent_activity")
 @blueprint.arguments(AgentActivityArguments(), location="query")
 @blueprint.data_response(AgentActivitySchema)
 def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:

@@ -70,6 +70,7 @@ class AgentUsageSchema(ma.Schema):
 
 @blueprint.route("/api/v1/analytics/agents")
 @bearer("analytics:read")
+@blueprint.tool("agents_of_the_month")
 @blueprint.arguments(AgentUsageArguments(), location="query")
 @blueprint.data_response(AgentUsageSchema)
 def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:

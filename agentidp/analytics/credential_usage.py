@@ -97,6 +97,7 @@ class CredentialUsage:
 
 @blueprint.route("/api/v1/analytics/credentials")
 @bearer("analytics:read")
+@blueprint.tool("credentials")
 @blueprint.arguments(AttributionArguments(), location="query")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(429, "RATE_LIMITED")

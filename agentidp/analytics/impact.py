@@ -439,6 +439,7 @@ class ResourceServerImpactSchema(_ImpactSchema):
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/impact")
 @bearer("agents:read")
+@blueprint.tool("impact_of_revoking")
 @blueprint.response(200, CredentialImpactSchema)
 def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Say what breaks if the credential is revoked: its tokens of the last 90 days, what they are for, and what else
@@ -467,6 +468,7 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/impact")
 @bearer("agents:read")
+@blueprint.tool("impact_of_suspending")
 @blueprint.response(200, AgentImpactSchema)
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
     """Say what breaks if the agent is suspended or deleted: its tokens of the last 90 days, and what for."""
@@ -478,6 +480,7 @@ def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
 @bearer("agents:read")
+@blueprint.tool("impact_of_deleting")
 @blueprint.response(200, ResourceServerImpactSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
 def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:

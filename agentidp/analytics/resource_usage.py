@@ -86,6 +86,7 @@ class ResourceUsage:
 
 @blueprint.route("/api/v1/analytics/resources")
 @bearer("analytics:read")
+@blueprint.tool("resources")
 @blueprint.arguments(AttributionArguments(), location="query")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(429, "RATE_LIMITED")

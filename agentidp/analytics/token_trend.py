@@ -40,6 +40,7 @@ class TokenTrendSchema(ma.Schema):
 
 @blueprint.route("/api/v1/analytics/tokens")
 @bearer("analytics:read")
+@blueprint.tool("token_trend")
 @blueprint.arguments(TokenTrendArguments(), location="query")
 @blueprint.data_response(TokenTrendSchema)
 def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:

@@ -44,6 +44,7 @@ class UsageByDaySchema(ma.Schema):
 
 @blueprint.route("/api/v1/analytics/usage")
 @bearer("analytics:read")
+@blueprint.tool("usage_by_day")
 @blueprint.arguments(UsageByDayArguments(), location="query")
 @blueprint.data_response(UsageByDaySchema)
 def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:

@@ -52,6 +52,7 @@ class AgentUsageByHourSchema(UsageByHourSchema):
 
 @blueprint.route("/api/v1/analytics/usage/hours")
 @bearer("analytics:read")
+@blueprint.tool("usage_by_hour")
 @blueprint.arguments(UsageByHourArguments(), location="query")
 @blueprint.data_response(UsageByHourSchema)
 def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
@@ -65,6 +66,7 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>/hours")
 @bearer("analytics:read")
+@blueprint.tool("agent_usage_by_hour")
 @blueprint.arguments(UsageByHourArguments(), location="query")
 @blueprint.data_response(AgentUsageByHourSchema)
 def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:

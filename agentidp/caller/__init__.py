@@ -66,6 +66,7 @@ class Caller:
     ) -> None:
         s = services()
         self.organization_id, self.agent_id, self.at = organization_id, agent_id, at
+        self.scopes: frozenset[str] = frozenset() if token is None else token.scope
         self.settings, self._expensive_reads = s.settings, s.expensive_reads
         self._database = s.database.of(self.organization_id, at)
         self.replica = s.read_replica and s.read_replica.of(self._database)
@@ -323,7 +324,10 @@ def init_app(app: Flask) -> None:
         if challenge.startswith("Bearer"):
             issuer = services().settings.issuer
             # RFC 9728 section 5.1, RFC 9449 section 7.1.
-            metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource/api/v1"'
+            # RFC 9728 section 3.1: of a longer path, if it has metadata of its own.
+            path = current_request().path
+            own = path if path == f"{API_PREFIX}mcp" else "/api/v1"
+            metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{own}"'
             response.headers["WWW-Authenticate"] = f"{challenge}, {metadata}"
             response.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
         return response

@@ -148,6 +148,7 @@ class FindingWithHistorySchema(FindingSchema):
 
 @blueprint.route("/api/v1/analytics/findings")
 @bearer("analytics:read")
+@blueprint.tool("findings")
 @blueprint.arguments(FindingsArguments(), location="query")
 @blueprint.data_response(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
@@ -180,6 +181,7 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>")
 @bearer("analytics:read")
+@blueprint.tool("finding")
 @blueprint.response(200, FindingWithHistorySchema)
 def get_finding(caller: Caller, finding_id: UUID) -> Response:
     """Return one finding, and what happened to it."""

@@ -50,7 +50,8 @@ def camel_case(name: str) -> str:
 @dataclass
 class Declared:
     """What the decorators of a view have declared: what it reads (``json``, ``query``), its parameters and responses as
-    the OpenAPI document has them, the codes of its errors by their status, and further members of the operation.
+    the OpenAPI document has them, the codes of its errors by their status, further members of the operation, and the
+    name of its tool, with how many items of ``data`` that returns.
     """
 
     reads: list[str] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Declared:
     responses: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, list[str]] = field(default_factory=dict)
     members: dict[str, Any] = field(default_factory=dict)
+    tool: tuple[str, int] | None = None
 
 
 def declared(view: Any) -> Declared:
@@ -97,6 +99,18 @@ class Blueprint(FlaskBlueprint):
             else:
                 said.parameters.append({"in": location, "schema": schema})
             return reading
+
+        return decorate
+
+    def tool(self, name: str, *, rows: int = 100) -> Callable[[Any], Any]:
+        """Offer a route that reads as a tool of the Model Context Protocol (:mod:`agentidp.mcp.tools`).
+
+        :param rows: items of ``data`` that its result has at most.
+        """
+
+        def decorate(view: Any) -> Any:
+            declared(view).tool = name, rows
+            return view
 
         return decorate
 
@@ -211,7 +225,7 @@ def _operation(view: Any, rule: Rule) -> dict[str, Any]:
         **({"description": description} if description else {}),
         **({"parameters": parameters} if parameters else {}),
         "security": [{"oauth2": [view.authentication]}, {"bearer": []}, {"dpop": []}] if needs_token else [],
-        "responses": said.responses | {status: described_errors(of_status) for status, of_status in codes.items()},
+        "responses": {status: described_errors(of_status) for status, of_status in codes.items()} | said.responses,
         **said.members,
     }
 

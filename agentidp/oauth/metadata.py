@@ -17,7 +17,7 @@ from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.signing_keys import JWKS_MAX_AGE
 from agentidp.oauth.client_authentication import METHODS
 from agentidp.oauth.issuance import GRANT_TYPES
-from agentidp.scopes import SCOPES
+from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
@@ -169,12 +169,27 @@ def authorization_server_metadata() -> dict[str, Any]:
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_resource() -> Response:
     """The metadata of our own API, for clients without a token (RFC 9728)."""
+    return _metadata_of_our_api(SCOPES)
+
+
+@blueprint.route("/.well-known/oauth-protected-resource/api/v1/mcp")
+@public
+@oauth_errors
+@blueprint.response(200, ProtectedResourceSchema)
+def protected_mcp() -> Response:
+    """The same for clients of the Model Context Protocol, which ask for all scopes that are named here: those that its
+    tools need, and that an agent has by default.
+    """
+    return _metadata_of_our_api(DEFAULT_SCOPES)
+
+
+def _metadata_of_our_api(scopes: Iterable[str]) -> Response:
     settings = services().settings
     body = {
         "resource": settings.resource,
         "authorization_servers": [settings.issuer],
         "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
-        "scopes_supported": list(SCOPES),
+        "scopes_supported": list(scopes),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "resource_name": "AgentIdP",

@@ -75,7 +75,7 @@ AUTHENTICATION: dict[str, dict[str, Any]] = {
 @blueprint.response(200, {"type": "object", "required": ["openapi", "info", "paths"]})
 def openapi() -> Response:
     """This document (OpenAPI 3.1)."""
-    return Response(_document(), mimetype="application/json")
+    return Response(_text(), mimetype="application/json")
 
 
 @blueprint.route("/docs")
@@ -97,14 +97,14 @@ def asset(asset: str) -> Response:
     return ASSETS.response(asset)
 
 
-def _document() -> str:
-    """The document as JSON, made at the first use in a process: what its routes declare, and what holds for all of
-    them, which is who we are, where, and how to authenticate.
+def described() -> dict[str, Any]:
+    """The document, made at the first use in a process: what its routes declare, and what holds for all of them, which
+    is who we are, where, and how to authenticate.
     """
     extensions = current_app.extensions
     if "agentidp-openapi" not in extensions:
         issuer = services().settings.issuer
-        described = document(
+        extensions["agentidp-openapi"] = document(
             current_app,
             title="AgentIdP",
             version="v1",
@@ -118,6 +118,14 @@ def _document() -> str:
                 **AUTHENTICATION,
             },
         )
-        extensions["agentidp-openapi"] = json.dumps(described, separators=(",", ":"), ensure_ascii=False)
-    text: str = extensions["agentidp-openapi"]
+    found: dict[str, Any] = extensions["agentidp-openapi"]
+    return found
+
+
+def _text() -> str:
+    """The document as JSON, likewise."""
+    extensions = current_app.extensions
+    if "agentidp-openapi-text" not in extensions:
+        extensions["agentidp-openapi-text"] = json.dumps(described(), separators=(",", ":"), ensure_ascii=False)
+    text: str = extensions["agentidp-openapi-text"]
     return text

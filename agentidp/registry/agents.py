@@ -174,6 +174,7 @@ def create_agent(caller: Caller, new: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/agents")
 @bearer("agents:read")
+@blueprint.tool("agents")
 @blueprint.arguments(ListArguments, location="query")
 @blueprint.response(200, AgentListSchema)
 def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:

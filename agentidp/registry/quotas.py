@@ -124,6 +124,7 @@ class QuotaPageArguments(ma.Schema):
 
 @blueprint.route("/api/v1/agents/quotas")
 @bearer("agents:read")
+@blueprint.tool("quotas_of_agents")
 @blueprint.arguments(QuotaPageArguments, location="query")
 @blueprint.response(200, QuotaPageSchema)
 def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Response:
@@ -152,6 +153,7 @@ def _decoded(cursor: str) -> tuple[UUID, int]:
 
 @blueprint.route("/api/v1/quotas")
 @bearer("agents:read")
+@blueprint.tool("quotas")
 @blueprint.response(200, QuotaListSchema)
 def list_quotas(caller: Caller) -> Response:
     """List the organization's own quotas, with what is used and left."""

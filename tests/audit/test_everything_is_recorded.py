@@ -44,6 +44,7 @@ from tests.routes import ALL, Route
 
 WRITING = [route for route in ALL if route.method != "GET"]
 UNRECORDED = {
+    "POST /api/v1/mcp": "Its tools only read.",
     "POST /dashboard/agents/<uuid:agent_id>/trust/test": "compares a token with rules, and changes nothing",
     "POST /dashboard/provisioning-rules/test": "the same",
     "POST /api/v1/token": "tokens are counted",

@@ -1,0 +1,154 @@
+"""``POST /api/v1/mcp``: the Model Context Protocol by streamable HTTP, without sessions and streams."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Response, current_app
+
+from agentidp.caller import Caller, bearer
+from agentidp.http.error_schemas import ErrorSchema
+from agentidp.http.errors import ApiError, UnsupportedMediaType
+from agentidp.http.openapi import Blueprint, declared
+from agentidp.http.request_context import current_request
+from agentidp.http.responses import json_response
+from agentidp.mcp import messages
+from agentidp.mcp.messages import HANDSHAKE, METHOD_NOT_FOUND, STATELESS, Message, RpcError
+from agentidp.mcp.tools import Tool, call, tools_of
+from agentidp.operations.api_docs import described
+
+INSTRUCTIONS = (
+    "Exact counts of the access tokens and requests of an organization's agents, and what is unusual. Days and hours "
+    "are UTC. Begin with findings for what is wrong, agents_of_the_month for who has most tokens, and quotas for what "
+    "is left."
+)
+EXTENSION = "agentidp-mcp-tools"
+
+REQUEST = {
+    "type": "object",
+    "required": ["jsonrpc", "method"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "number"]},
+        "method": {"type": "string"},
+        "params": {"type": "object"},
+    },
+}
+ERROR = {"anyOf": [ErrorSchema, {"type": "object", "required": ["jsonrpc", "error"]}]}
+
+blueprint = Blueprint("mcp", __name__, description="The analytics as tools of the Model Context Protocol")
+
+
+class ForeignOrigin(ApiError):
+    """403: the request comes from a page of another site."""
+
+    status, code, message = 403, "FORBIDDEN", "A page of another site must not send requests here."
+
+
+@blueprint.route("/api/v1/mcp", methods=["POST"])
+@bearer("analytics:read")
+@blueprint.response(200, {"type": "object"}, description="A response of JSON-RPC")
+@blueprint.response(202, description="A notification was taken")
+@blueprint.response(400, ERROR, description="An error of JSON-RPC, or of this API")
+@blueprint.response(404, ERROR, description="An error of JSON-RPC: there is no such method")
+@blueprint.alt_response(413, "PAYLOAD_TOO_LARGE")
+@blueprint.alt_response(415, "UNSUPPORTED_MEDIA_TYPE")
+def mcp(caller: Caller) -> Response:
+    """Take one message of the Model Context Protocol. Its tools only read, and each is an operation of this API."""
+    received = current_request()
+    _refuse_foreign_origin(received.environ.get("HTTP_ORIGIN"), caller.settings.issuer)
+    body = received.get_data()
+    if received.mimetype != "application/json":
+        raise UnsupportedMediaType
+    try:
+        message = messages.read(body, received.headers)
+    except RpcError as error:
+        return json_response(messages.error_response(None, error), 400)
+    if message.id is None:
+        return Response(status=202)
+    try:
+        if message.is_stateless:
+            messages.check_envelope(message, received.headers)
+        if message.method not in _METHODS:
+            raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
+        return json_response(_METHODS[message.method](message, caller))
+    except RpcError as error:
+        # Before the revision without a handshake, clients expect an error of JSON-RPC with 200.
+        status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
+        return json_response(messages.error_response(message.id, error), status)
+
+
+declared(mcp).members["requestBody"] = {
+    "required": True,
+    "content": {"application/json": {"schema": REQUEST}},
+}
+
+
+def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
+    """Refuse what a page of another site sends, which a client that is no browser never does."""
+    own = urlsplit(issuer)
+    if origin is not None and origin != f"{own.scheme}://{own.netloc}":
+        raise ForeignOrigin
+
+
+def _discover(message: Message, _: Caller) -> dict[str, Any]:
+    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_about(), **_cacheable())
+
+
+def _initialize(message: Message, _: Caller) -> dict[str, Any]:
+    asked = message.params.get("protocolVersion")
+    revision = asked if asked in HANDSHAKE else HANDSHAKE[0]
+    return message.result(protocolVersion=revision, **_about(), serverInfo=_server())
+
+
+def _list(message: Message, caller: Caller) -> dict[str, Any]:
+    tools = [tool.definition for tool in _tools().values() if tool.scope in caller.scopes]
+    return message.result(tools=tools, **_cacheable())
+
+
+def _call(message: Message, caller: Caller) -> dict[str, Any]:
+    name, arguments = message.params.get("name"), message.params.get("arguments")
+    tool = _tools().get(name) if isinstance(name, str) else None
+    if tool is None or tool.scope not in caller.scopes:
+        raise RpcError(messages.INVALID_PARAMS, f"there is no tool {name}, or the token lacks its scope")
+    if not isinstance(arguments, dict | None):
+        raise RpcError(messages.INVALID_PARAMS, "arguments must be an object")
+    return message.result(**call(current_app, tool, arguments or {}, caller))
+
+
+_METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
+    "server/discover": _discover,
+    "initialize": _initialize,
+    "ping": lambda message, _: {"jsonrpc": "2.0", "id": message.id, "result": {}},
+    "tools/list": _list,
+    "tools/call": _call,
+}
+
+
+def _about() -> dict[str, Any]:
+    return {
+        "capabilities": {"tools": {}},
+        "instructions": INSTRUCTIONS,
+        "_meta": {"io.modelcontextprotocol/serverInfo": _server()},
+    }
+
+
+def _server() -> dict[str, str]:
+    return {"name": "agentidp", "title": "AgentIdP", "version": importlib.metadata.version("agentidp")}
+
+
+def _cacheable() -> dict[str, Any]:
+    """The tools depend on the token's scopes, and on nothing else until the next release."""
+    return {"ttlMs": 3_600_000, "cacheScope": "private"}
+
+
+def _tools() -> dict[str, Tool]:
+    """The tools, made at the first use in a process."""
+    app = current_app
+    if EXTENSION not in app.extensions:
+        app.extensions[EXTENSION] = tools_of(app, described())
+    found: dict[str, Tool] = app.extensions[EXTENSION]
+    return found

@@ -1,0 +1,131 @@
+"""Unmodified clients get a token by themselves, and each tool gives them what the API does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import requests
+from mcp import Client
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+    SignedJWTParameters,
+)
+from mcp.client.streamable_http import streamable_http_client
+
+from agentidp import create_app
+from tests.factories import PATIENCE, make_one_of_each
+from tests.oauth import conftest
+from tests.oauth.conftest import KEYS, Provider
+from tests.oauth.test_mcp_client import Tokens
+
+pytestmark = pytest.mark.slow
+provider = conftest.provider
+SOURCE = Path(__file__).parent / "typescript"
+PATH = "/api/v1/mcp"
+SCOPES = ["analytics:read", "agents:read"]
+ROUTES = {
+    "token_trend": "/api/v1/analytics/tokens",
+    "agents": "/api/v1/agents",
+    "quotas": "/api/v1/quotas",
+    "quotas_of_agents": "/api/v1/agents/quotas",
+    "findings": "/api/v1/analytics/findings",
+}
+"""Tools whose answers change neither by a request nor by a token of the test's."""
+
+
+@pytest.fixture(scope="module")
+def arguments(provider: Provider) -> dict[str, dict[str, str]]:
+    """What each tool is called with that must have arguments, in an organization with one of each thing."""
+    operator = provider.operator
+    app = create_app(operator.services.settings)
+    ids = make_one_of_each(app.test_client(), operator)
+    app.extensions["agentidp"].close()
+    agent = {"agentId": operator.client_id}
+    return {
+        "agent_activity": agent,
+        "agent_usage_by_hour": agent,
+        "finding": {"findingId": ids["finding_id"]},
+        "impact_of_revoking": agent | {"credentialId": ids["credential_id"]},
+        "impact_of_suspending": agent,
+        "impact_of_deleting": {"resourceServerId": ids["resource_server_id"]},
+    }
+
+
+def check(provider: Provider, answers: dict[str, Any], arguments: dict[str, dict[str, str]]) -> None:
+    """Compare what the tools returned with the API."""
+    assert answers.keys() >= {*arguments, *ROUTES}
+    for name, answer in answers.items():
+        assert isinstance(answer, dict), (name, answer)
+    for name, path in ROUTES.items():
+        response = requests.get(f"{provider.url}{path}", headers=provider.operator.bearer(), timeout=PATIENCE)
+        assert answers[name] == response.json(), name
+
+
+def with_key(provider: Provider) -> tuple[str, str]:
+    """A new agent, and its key as PEM."""
+    client_id, key = provider.register(scopes=SCOPES)["client_id"], KEYS["ES256"]()
+    provider.register_key(client_id, jwk=key.as_dict(private=False, alg="ES256"))
+    return client_id, key.as_pem(private=True).decode()
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("has_key", [False, True])
+def test_python(provider: Provider, arguments: dict[str, dict[str, str]], mode: str, has_key: bool) -> None:
+    url = provider.url + PATH
+    if has_key:
+        client_id, pem = with_key(provider)
+        signed = SignedJWTParameters(
+            issuer=client_id, subject=client_id, signing_key=pem, signing_algorithm="ES256"
+        ).create_assertion_provider()
+        auth: Any = PrivateKeyJWTOAuthProvider(url, Tokens(), client_id, signed, issuer=provider.url)
+    else:
+        who = provider.register(scopes=SCOPES)
+        auth = ClientCredentialsOAuthProvider(server_url=url, storage=Tokens(), issuer=provider.url, **who)
+
+    async def call() -> dict[str, Any]:
+        async with (
+            httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http,
+            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        ):
+            found = {}
+            for tool in (await client.list_tools()).tools:
+                # The client checks the result against the tool's output schema.
+                result = await client.call_tool(tool.name, arguments.get(tool.name, {}))
+                found[tool.name] = result.content if result.is_error else result.structured_content
+            return found
+
+    check(provider, asyncio.run(call()), arguments)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("has_key", [False, True])
+def test_typescript(provider: Provider, arguments: dict[str, dict[str, str]], has_key: bool, tmp_path: Path) -> None:
+    shutil.copytree(SOURCE, tmp_path, dirs_exist_ok=True)
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(npm, cwd=tmp_path, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    if has_key:
+        client_id, pem = with_key(provider)
+        who = {"client_id": client_id, "key": pem}
+    else:
+        who = provider.register(scopes=SCOPES)
+    given = {"url": provider.url + PATH, "issuer": provider.url, "arguments": arguments, **who}
+    played = subprocess.run(
+        ["node", "client.mjs"],
+        cwd=tmp_path,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert played.returncode == 0, played.stderr
+    check(provider, json.loads(played.stdout), arguments)
