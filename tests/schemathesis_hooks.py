@@ -85,8 +85,8 @@ def map_case(context: Any, case: Any) -> Any:
         # The identifier of our own API, which it has found in a response.
         body["resource"] = "https://api.example"
     if case.path == "/api/v1/markers":
-        # A marker is of about now. An agent must exist, a holiday has none, and an end comes after the start. A sequence
-        # of requests adds an agent later.
+        # A marker is of about now. An agent must exist, and an end comes after the start. A holiday has no agent, and a
+        # sequence of requests adds one later.
         body |= {"startsAt": datetime.now(UTC).isoformat(), "kind": "deployment"}
         body.pop("agentId", None)
         body.pop("endsAt", None)
