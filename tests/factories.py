@@ -35,23 +35,17 @@ from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
 from agentidp.registry import quotas
-from agentidp.registry.agents import add_agent
+from agentidp.registry.agents import NewAgentSchema, add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
 from agentidp.registry.organizations import found, new_id
-from agentidp.scopes import DEFAULT_SCOPES, SCOPES
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from agentidp.usage import Rejection, request_made
 from agentidp.usage_history.monthly_sums import store_sums
 
-NEW_AGENT: dict[str, Any] = {
-    "description": "",
-    "owner": "",
-    "scopes": list(DEFAULT_SCOPES),
-    "status": "active",
-    "dpopBoundAccessTokens": False,
-    "expectedReplicas": None,
-}
+_WITHOUT_NAME = NewAgentSchema(exclude=["name"])
+NEW_AGENT: dict[str, Any] = {"status": "active"} | _WITHOUT_NAME.dump(_WITHOUT_NAME.load({}))
 """What an agent is if only its name is given, as the API, the audit trail and a file of ``agentidp apply`` spell it."""
 
 NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)

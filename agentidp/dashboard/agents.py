@@ -15,12 +15,13 @@ from flask import Response, request
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session
+from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
 from agentidp.http.schemas import MAX_NAME
+from agentidp.registry.agents import AgentSchema
 
 PAGE_SIZE = 50
 """Agents in a table."""
@@ -43,17 +44,23 @@ SORTS = {
 }
 """Column -> how the table is called that is sorted by it."""
 
+LISTED = [member for member in forms.members(AgentSchema()) if member.is_listed]
+"""What the list shows of an agent beside its name and description."""
+
 blueprint = pages.new_blueprint("dashboard-agents", __name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentUsage:
-    """An agent, its usage in a period, and the hours of its last token, request and rejection in it."""
+    """An agent, its usage in a period, and the hours of its last token, request and rejection in it.
+
+    :param listed: its other members that lists show, by their columns.
+    """
 
     agent_id: UUID
     name: str
     description: str
-    owner: str
+    listed: dict[str, Any]
     status: str
     tokens: int
     requests: int
@@ -119,6 +126,7 @@ def agents(caller: Caller) -> Response:
         selection=selection,
         agents=shown,
         unusual=unusual,
+        listed=LISTED,
         number=number,
         pages=max(1, -(-shown.count // PAGE_SIZE)),
         share_limit=SHARE_LIMIT,
@@ -194,7 +202,7 @@ def agent_of(row: Any) -> AgentUsage:
         row.agent_id,
         row.name,
         row.description,
-        row.owner,
+        {member.column: getattr(row, member.column) for member in LISTED},
         row.status,
         row.tokens,
         row.requests,

@@ -17,6 +17,7 @@ from agentidp.analytics import credential_usage, resource_usage
 from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
+from agentidp.dashboard import agents as agent_list
 from agentidp.dashboard import credentials, pages, session, usage
 from agentidp.dashboard.agents import AgentUsage, agent_of, agent_page, agents_by_id, agents_shown
 from agentidp.dashboard.day import agents_of_the_day, past_day
@@ -27,7 +28,8 @@ from agentidp.http.responses import csv_text
 from agentidp.http.schemas import timestamp
 
 USAGE = ("tokens", "requests", "rejected")
-AGENT = ("agentId", "name", "owner", "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour")
+LISTED = [member.name or "" for member in agent_list.LISTED]
+AGENT = ("agentId", "name", *LISTED, "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour")
 
 AT_ONCE = 10_000
 """Agents that one statement may read."""
@@ -95,7 +97,7 @@ def _parts(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
 
 def _agent(one: AgentUsage) -> list[Any]:
     last = (timestamp(at) for at in (one.last_token, one.last_request, one.last_rejection))
-    return [one.agent_id, one.name, one.owner, one.status, *_usage(one), *last]
+    return [one.agent_id, one.name, *one.listed.values(), one.status, *_usage(one), *last]
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")

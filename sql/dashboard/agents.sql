@@ -29,10 +29,7 @@ with counted as materialized (
 ),
 known as (
     select
-        agents.agent_id,
-        agents.name,
-        agents.description,
-        agents.owner,
+        {listed_agent},
         case when agents.deleted_at is null then agents.status else 'deleted' end as status,
         each.tokens,
         each.requests,
@@ -63,7 +60,7 @@ known as (
         group by either.agent_id
     ) as each
     cross join lateral (
-        select agent_id, name, description, owner, status, deleted_at
+        select {listed_agent}, agents.status, agents.deleted_at
         from agents
         where organization_id = %(organization_id)s and agent_id = each.agent_id
         offset 0

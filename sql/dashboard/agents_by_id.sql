@@ -10,10 +10,7 @@
 --   after=00000000-0000-0000-0000-000000000000
 with looked_at as materialized (
     select
-        agents.agent_id,
-        agents.name,
-        agents.description,
-        agents.owner,
+        {listed_agent},
         case when agents.deleted_at is null then agents.status else 'deleted' end as status
     from agents
     where agents.organization_id = %(organization_id)s and agents.agent_id > %(after)s::uuid

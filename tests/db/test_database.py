@@ -23,6 +23,8 @@ from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, load_sql
+from agentidp.http.schemas import changed
+from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
 from agentidp.usage import request_made
@@ -30,7 +32,6 @@ from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.citus import PARTLY_REFUSED, REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
 from tests.factories import (
-    NEW_AGENT,
     NOON,
     PATIENCE,
     ROOT,
@@ -328,8 +329,8 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(services: Services
     organization_id = make_organization(services)
     agent, taken = (make_agent(services, organization_id, name) for name in ("another", "taken"))
     admission = request_made(agent.agent_id, "a")
-    change = NEW_AGENT | {"dpop_bound_access_tokens": False, "expected_replicas": None}
-    change |= {"organization_id": organization_id, "agent_id": taken.agent_id, "name": "another", "at": NOON}
+    [row] = database_of(services, organization_id).fetch("agents/get_agent", agent_id=taken.agent_id)
+    change = changed(AgentChangeSchema(), row, {"name": "another"}) | {"agent_id": taken.agent_id}
     for durable in (True, False):
         with pytest.raises(psycopg.errors.UniqueViolation):
             database_of(services, organization_id).run(admission, Call("agents/change_agent", change), durable=durable)

@@ -17,7 +17,7 @@ from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS
 from agentidp.registry.cursor import encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO
-from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock, count_usage, make_agent, usage_sums
+from tests.factories import NOON, Agent, Api, Clock, count_usage, make_agent, usage_sums
 from tests.registry.conftest import NOT_FOUND
 from tests.routes import INVALID_TOKEN
 
@@ -36,15 +36,19 @@ def test_created_with_a_name_alone(acme: Api) -> None:
     assert uuid.UUID(agent_id).version == 4
     assert (response.status_code, response.json) == (
         201,
-        NEW_AGENT
-        | {
-            "provisioned": None,
+        {
             "agentId": agent_id,
             "name": "crawler",
+            "description": "",
             "scopes": ["analytics:read", "agents:read"],
+            "status": "active",
+            "dpopBoundAccessTokens": False,
             "createdAt": "2026-04-15T12:00:00.000000Z",
             "updatedAt": "2026-04-15T12:00:00.000000Z",
+            "owner": "",
+            "expectedReplicas": None,
             "suspendsAt": None,
+            "provisioned": None,
         },
     )
     assert response.headers["Location"] == f"/api/v1/agents/{agent_id}"
