@@ -23,6 +23,9 @@ from tests.conftest import Cast, settings_for
 from tests.factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
 from tests.oauth.clients import ISSUER, KEYS, NOW, jwk_of, refused, whole
 from tests.oauth.roca import roca_key
+from tests.sharing import app, cast, client, clock, database_url
+
+__all__ = ["app", "cast", "client", "clock", "database_url"]
 
 TOKEN_URL = f"{ISSUER}/api/v1/token"
 TREND = "/api/v1/analytics/tokens"

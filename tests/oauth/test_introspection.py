@@ -17,6 +17,9 @@ from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
 from tests.oauth.clients import FAILED, ISSUER, NOW, KeyHolder, ask, ask_as, basic, refused, whole
+from tests.sharing import app, cast, client, clock, database_url
+
+__all__ = ["app", "cast", "client", "clock", "database_url"]
 
 PATH = "/api/v1/token/introspect"
 INACTIVE = {"active": False}

@@ -20,6 +20,9 @@ from agentidp.usage_history.records import Source
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
 from tests.oauth.clients import COMMON, FAILED, whole
+from tests.sharing import app, cast, client, clock, database_url
+
+__all__ = ["app", "cast", "client", "clock", "database_url"]
 
 
 def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce: bool = True, own: bool = True) -> Any:

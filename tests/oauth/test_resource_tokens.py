@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
 from typing import Any
 
@@ -18,6 +17,9 @@ from tests.factories import Agent, Clock
 from tests.jose.test_access_token import Forge
 from tests.oauth.clients import ISSUER, NOW, ask_as, claims_of
 from tests.oauth.test_introspection import INACTIVE, introspect
+from tests.sharing import app, cast, client, clock, database_url
+
+__all__ = ["app", "cast", "client", "clock", "database_url"]
 
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"audience": ["is taken"]}}
 
@@ -81,26 +83,14 @@ def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast,
     assert introspect(client, cast.acme, token).json == INACTIVE
 
 
-def test_a_token_of_which_nothing_is_said_is_the_same_to_the_byte(
-    client: FlaskClient, cast: Cast, resource: str
-) -> None:
-    server = register(
-        client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="organization-agent"
-    )
+def test_a_token_of_which_nothing_more_is_said_is_as_any_other(client: FlaskClient, cast: Cast, resource: str) -> None:
+    said = {"audience": "sts.amazonaws.com", "tokenTtl": 60, "subject": "organization-agent"}
+    server = register(client, cast.acme, resource, **said)
     change(client, cast.acme, server, audience=None, tokenTtl=None, subject="agent")
-    for audience, form in (
-        (resource, {"resource": resource}),
-        ("http://localhost:3000/api/v1", {"scope": "agents:read"}),
-    ):
-        response = ask_as(client, cast.acme, **form)
-        payload = response.json["access_token"].split(".")[1]
-        scope = ',"scope":"agents:read"' if "scope" in form else ""
-        assert base64.urlsafe_b64decode(payload + "==").decode() == (
-            f'{{"iss":"http://localhost:3000","sub":"{cast.acme.client_id}","client_id":"{cast.acme.client_id}",'
-            f'"aud":"{audience}","exp":{NOW + 3600},"iat":{NOW},"jti":"{claims_of(response)["jti"]}",'
-            f'"organization_id":"{cast.acme.organization_id}"{scope}}}'
-        )
-        assert response.json["expires_in"] == 3600
+    response = ask_as(client, cast.acme, resource=resource)
+    claims = claims_of(response)
+    assert (claims["aud"], claims["sub"], claims["exp"]) == (resource, cast.acme.client_id, NOW + 3600)
+    assert response.json["expires_in"] == 3600
 
 
 @pytest.mark.parametrize(("ttl", "expires_in"), [(60, 60), (86_400, 86_400), (None, 3600)])
