@@ -560,7 +560,3 @@ class TestKeySet:
         # Without kid, few are tried.
         keys.find(None, "ES256")
         assert parsed[1:] == [str(n) for n in range(MAX_KEYS_TRIED)]
-
-
-def test_constants_of_the_module_are_in_order() -> None:
-    assert PAUSE_WITHOUT_KEYS < PAUSE < MIN_AGE < MAX_AGE

@@ -126,6 +126,9 @@ def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_i
     assert rule.is_met_by({"sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"})
     assert not rule.is_met_by({"iss": "spiffe://acme.example", "sub": "someone", "a": "b", "aud": "c"})
     assert not rule.is_met_by({"sub": "spiffe://evil.example/acme.example", "a": "b", "aud": "c"})
+    # Which is what a comparison shows.
+    compared = rule.compare({"iss": "https://spire.example", "sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"})
+    assert [one.found for one in compared if one.name == "issuer"] == ["spiffe://acme.example"]
 
 
 @pytest.mark.parametrize(

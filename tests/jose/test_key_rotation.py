@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -231,40 +230,22 @@ class TestDatabaseWriter:
             assert list(keys.current().published) == [new]
 
 
-@pytest.mark.slow
 class TestRevoke:
     """``agentidp keys revoke``."""
 
     def test_the_key_that_signs_is_replaced_at_once(self, database_url: str) -> None:
+        settings, now = settings_for(database_url), utc_now()
         [first] = statuses(database_url)
-        process = command(database_url, "keys", "revoke", "--yes", first)
-        out, err = process.communicate(timeout=PATIENCE)
-        new, old = [line.split("\t") for line in out.splitlines()]
-        assert (new[1], new[4], old[0], old[4]) == ("ES256", "signing", first, "revoked")
-        assert err == (
-            f"Warning: the new key {new[0]} signs at once. A client that caches the JWKS refuses its tokens until it "
-            "fetches the JWKS again.\n"
-        )
+        new = revoke(settings, first, at=now)
         with keys_of(database_url) as keys:
-            assert keys.current().signing.kid == new[0]
-            assert list(keys.current().published) == [new[0]]
+            assert keys.current().signing.kid == new
+            assert list(keys.current().published) == [new]
             assert keys.find(first) is None
-        # Again, it changes nothing.
-        process = command(database_url, "keys", "revoke", "--yes", first, "--json")
-        out, err = process.communicate(timeout=PATIENCE)
-        assert [(key["kid"], key["status"]) for key in json.loads(out)] == [(first, "revoked")]
-        assert (process.returncode, err) == (0, "")
-        assert statuses(database_url) == {new[0]: "signing", first: "revoked"}
-
-    @pytest.mark.parametrize("kid", ["nobodys", "-nobodys"])
-    def test_an_unknown_key_is_refused(self, database_url: str, kid: str) -> None:
-        before = statuses(database_url)
-        process = command(database_url, "keys", "revoke", "--yes", kid)
-        assert process.communicate(timeout=PATIENCE) == (
-            "",
-            f"Error: there is no signing key '{kid}': agentidp keys list shows them\n",
-        )
-        assert (process.returncode, statuses(database_url)) == (1, before)
+        # Its private half is deleted. Again, it changes nothing.
+        [(sealed,)] = execute(database_url, "select private_key_encrypted from signing_keys where kid = %s", first)
+        assert sealed == b""
+        assert revoke(settings, first, at=now) is None
+        assert statuses(database_url) == {new: "signing", first: "revoked"}
 
     def test_a_key_that_does_not_sign_just_goes(self, database_url: str) -> None:
         settings, now = settings_for(database_url), utc_now()
@@ -276,12 +257,6 @@ class TestRevoke:
         assert statuses(database_url)[first] == "verifying"
         assert revoke(settings, first, at=now) is None
         assert statuses(database_url) == {upcoming: "revoked", second: "signing", first: "revoked"}
-
-    def test_the_private_half_is_deleted(self, database_url: str) -> None:
-        [first] = statuses(database_url)
-        revoke(settings_for(database_url), first, at=utc_now())
-        [(sealed,)] = execute(database_url, "select private_key_encrypted from signing_keys where kid = %s", first)
-        assert sealed == b""
 
     def test_a_token_that_a_process_remembers_is_refused(
         self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
@@ -395,10 +370,3 @@ class TestReencrypt:
         process = command(database_url, "keys", "reencrypt", **both)
         assert process.communicate(timeout=PATIENCE) == ("Re-encrypted 2 of 2 signing keys.\n", "")
         ensure_signing_key(self.settings(database_url, NEW_SECRET), at=utc_now())
-
-    def test_the_previous_secret_from_a_file(self, database_url: str, tmp_path: Path) -> None:
-        (tmp_path / "previous").write_text(SECRET_KEY)
-        environment = {"AGENTIDP_SECRET_KEY": NEW_SECRET}
-        environment |= {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "previous")}
-        process = command(database_url, "keys", "reencrypt", **environment)
-        assert process.communicate(timeout=PATIENCE) == ("Re-encrypted 1 of 1 signing keys.\n", "")

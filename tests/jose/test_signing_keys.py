@@ -93,21 +93,6 @@ class TestRotation:
         assert PUBLISH_AHEAD.total_seconds() > JWKS_MAX_AGE + CACHE_SECONDS
         assert RETIRE_AFTER.total_seconds() > MAX_TOKEN_TTL + LEEWAY + CACHE_SECONDS
 
-    def test_a_client_that_keeps_the_jwks_for_ten_minutes_never_meets_a_key_it_lacks(self) -> None:
-        rotated = [NOON, NOON + 30 * DAY, NOON + timedelta(days=30, minutes=1)]
-        rows = [
-            SimpleNamespace(kid=kid, made=at, signs_from=at + PUBLISH_AHEAD, revoked_at=None)
-            for kid, at in zip("abc", rotated, strict=True)
-        ][::-1]
-        rows[-1].signs_from = NOON
-        # The answer that the client keeps may itself be as old as a process keeps the keys.
-        age = timedelta(seconds=JWKS_MAX_AGE + CACHE_SECONDS)
-        for seconds in range(0, 86_400, 30):
-            at = rotated[1] - timedelta(hours=1) + timedelta(seconds=seconds)
-            signing = signing_row([row for row in rows if row.made <= at], at)
-            kept = [row for row in rows if row.made <= at - age]
-            assert signing in published(kept, at - age)
-
     def test_the_schedule_says_when_it_changes_next(self) -> None:
         instants = [NOON + 30 * n * DAY + after for after in (timedelta(0), RETIRE_AFTER) for n in range(3)]
         at = NOON - DAY

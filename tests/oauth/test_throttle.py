@@ -247,11 +247,6 @@ class TestWorkers:
         with closing(app.extensions["agentidp"]):
             yield app
 
-    def test_share_what_they_count(self, client: FlaskClient, other_app: Flask, cast: Cast) -> None:
-        turns = [client, other_app.test_client()] * (FAILURES_A_MINUTE // 2 + 1)
-        answers = [whole(ask(turn, cast.acme.client_id)) for turn in turns]
-        assert answers == ALLOWED + [THROTTLED] * 2
-
     @ON_CITUS_TOO
     def test_admit_as_many_as_there_may_be_when_they_fail_at_once(
         self, app: Flask, other_app: Flask, cast: Cast, services: Services, database_url: str
