@@ -200,7 +200,7 @@ def test_a_request_that_begins_to_wait_while_the_pool_is_closed_fails_soon(
     pool.close()
 
 
-def test_one_thread_tries_whatever_goes_wrong() -> None:
+def test_one_thread_tries_whatever_goes_wrong_and_the_log_says_what_changes(caplog: pytest.LogCaptureFixture) -> None:
     attempts = []
 
     def attempt() -> None:
@@ -211,6 +211,9 @@ def test_one_thread_tries_whatever_goes_wrong() -> None:
     breaker = CircuitBreaker("test", attempt)
     for _ in range(5):
         breaker.open("a reason")
-    wait_until(lambda: not breaker.is_open)
+    wait_until(lambda: "database reachable again" in caplog.messages)
+    expected = ["database reachable again", "database still unreachable", "database unreachable"]
+    assert sorted(caplog.messages) == expected
+    assert not breaker.is_open
     assert len(attempts) == 4
     assert len(set(attempts)) == 1

@@ -1,4 +1,6 @@
-"""The database is killed, stopped, behind a dead network or slow: how soon clients learn it, and what they receive."""
+"""The database is stopped, behind a dead network or slow: how soon clients learn it, and what they receive. One that is
+killed or stopped under load is in ``tests/faults``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -42,11 +44,8 @@ from tests.factories import (
     wait_until,
 )
 from tests.frozen import frozen, processes_of
-from tests.http.test_errors import (
-    assert_unavailable,
-    execute,
-)
-from tests.machine import measured, within
+from tests.http.test_errors import assert_unavailable, execute
+from tests.machine import within
 
 pytestmark = pytest.mark.very_slow
 
@@ -56,15 +55,6 @@ UNKNOWN = (
 )
 STATEMENT_TIMEOUT = 1.0
 DEADLINE = STATEMENT_TIMEOUT + EXCHANGE_MARGIN
-
-
-@pytest.fixture
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, to be killed."""
-    with temporary() as postgres:
-        migrate(postgres.url)
-        ensure_signing_key(settings_for(postgres.url), at=utc_now())
-        yield postgres
 
 
 @contextmanager
@@ -89,28 +79,6 @@ def killed(postgres: EmbeddedPostgres) -> None:
     wait_until(lambda: not postgres.is_running())
 
 
-def seconds(action: Callable[[], object]) -> float:
-    begin = time.monotonic()
-    action()
-    return time.monotonic() - begin
-
-
-def assert_refused_at_once(app: Flask, agent: Agent) -> None:
-    """Every route that needs the database is 503 within 100 ms, but for one in fifty; and health depends on nothing."""
-    client, headers = app.test_client(), agent.bearer()
-    taken = []
-    with measured() as machine:
-        for _ in range(50):
-            for path in ("/api/v1/agents", "/readyz"):
-                taken.append(seconds(lambda path=path: assert_unavailable(client.get(path, headers=headers))))
-            begin = time.monotonic()
-            answer = client.post("/api/v1/token", data=agent.form)
-            taken.append(time.monotonic() - begin)
-            assert_unavailable(answer, is_oauth=True)
-            taken.append(seconds(lambda: client.get("/healthz").status_code == 200))
-    assert sorted(taken)[int(len(taken) * 0.98)] < machine.allows(0.1)
-
-
 def assert_recovers(app: Flask, agent: Agent) -> None:
     """A database that is back is used again within two seconds."""
     client = app.test_client()
@@ -119,39 +87,13 @@ def assert_recovers(app: Flask, agent: Agent) -> None:
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_server_that_is_killed_is_noticed_at_once_and_used_again_when_it_is_back(
-    postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
-) -> None:
-    with application(postgres.url) as (app, agent):
-        killed(postgres)
-        with within(1):
-            app.test_client().get("/readyz")
-        assert_refused_at_once(app, agent)
-        time.sleep(1)
-        assert_refused_at_once(app, agent)
-        postgres.start()
-        assert_recovers(app, agent)
-    # The line of each request is there only if an earlier test has configured logging.
-    records = [record for record in caplog.records if record.name == "agentidp"]
-    said = [record.getMessage() for record in records if record.getMessage() != "request"]
-    assert said.count("database unreachable") == 1
-    assert said.count("database reachable again") == 1
-    assert len(said) < 10
-
-
-def test_a_server_that_is_stopped_is_noticed_after_one_deadline_and_used_again_when_it_is_back(
-    postgres: EmbeddedPostgres,
-) -> None:
-    with application(postgres.url, pool_max_size=1) as (app, agent):
-        with frozen(postgres):
-            began = time.monotonic()
-            with within(DEADLINE + 1), ThreadPoolExecutor(4) as threads:
-                # One has the connection, the others wait for it.
-                for answer in threads.map(lambda _: app.test_client().get("/readyz"), range(4)):
-                    assert_unavailable(answer)
-            assert time.monotonic() - began > DEADLINE - 0.2
-            assert_refused_at_once(app, agent)
-        assert_recovers(app, agent)
+@pytest.fixture
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, to be stopped."""
+    with temporary() as postgres:
+        migrate(postgres.url)
+        ensure_signing_key(settings_for(postgres.url), at=utc_now())
+        yield postgres
 
 
 def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postgres: EmbeddedPostgres) -> None:
@@ -175,11 +117,9 @@ def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postg
                 with within(DEADLINE + 1):
                     status("/healthz")
                 assert [answer.result() for answer in blocked] == [503] * 16
-                with measured() as machine:
-                    taken = sorted(seconds(lambda path=path: status(path)) for path in ["/healthz", "/readyz"] * 25)
-                assert taken[-2] < machine.allows(0.1)
-                assert status("/healthz") == 200
-                assert status("/readyz") == 503
+                # All of them together take less than one that would wait.
+                with within(DEADLINE):
+                    assert [status(path) for path in ["/healthz", "/readyz"] * 10] == [200, 503] * 10
             with within(2):
                 wait_until(lambda: status("/readyz") == 200)
         lines = [json.loads(line) for line in server.logs().splitlines() if "unreachable" in line]
