@@ -14,11 +14,14 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg.rows import namedtuple_row
 
+from agentidp.config import ConfigurationError
 from agentidp.db.clock_check import LEEWAY, MAX_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
+from agentidp.db.database import connect
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, clean_environment
 
 [LIBFAKETIME] = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")) or ["install the Debian package faketime"]
 HOUR = 3600
+WRONG = "this machine's clock is {} the database's; at most 10 seconds are allowed"
 
 
 class FakeClock:
@@ -48,9 +51,8 @@ def fake_clock(tmp_path: Path) -> FakeClock:
 
 
 @pytest.mark.program
-@pytest.mark.parametrize(("ahead", "words"), [(45, "45 seconds ahead of"), (-HOUR, "3600 seconds behind")])
-def test_does_not_start_with_a_wrong_clock(database_url: str, fake_clock: FakeClock, ahead: int, words: str) -> None:
-    fake_clock.set(ahead)
+def test_does_not_start_with_a_wrong_clock(database_url: str, fake_clock: FakeClock) -> None:
+    fake_clock.set(45)
     environment = clean_environment() | {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     for command in (["serve"], ["keys", "list"], ["db", "migrate"]):
         ended = subprocess.run(
@@ -61,9 +63,21 @@ def test_does_not_start_with_a_wrong_clock(database_url: str, fake_clock: FakeCl
             text=True,
             timeout=PATIENCE,
         )
-        assert (ended.returncode, ended.stdout) == (1, "")
-        expected = f"Error: this machine's clock is {words} the database's; at most 10 seconds are allowed"
-        assert ended.stderr.splitlines() == [expected]
+        assert (ended.returncode, ended.stdout, ended.stderr) == (
+            1,
+            "",
+            f"Error: {WRONG.format('45 seconds ahead of')}\n",
+        )
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(LEEWAY + 1, "11 seconds ahead of"), (-3600.0, "3600 seconds behind")])
+def test_no_command_connects_with_a_wrong_clock(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, ahead: float, words: str
+) -> None:
+    monkeypatch.setattr("agentidp.db.database.seconds_ahead", lambda _: ahead)
+    with pytest.raises(ConfigurationError) as refused:
+        connect(database_url)
+    assert str(refused.value) == WRONG.format(words)
 
 
 def test_a_service_with_a_wrong_clock_refuses_what_needs_the_database(
