@@ -19,7 +19,7 @@ from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
-from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
+from agentidp.cli.options import WholeNumber, as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
@@ -167,7 +167,7 @@ def test(target: str, organization: str) -> None:
 
 @commands.command("deliveries")
 @organization_option
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
+@click.option("--limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="How many.")
 @as_json_option
 def deliveries(organization: str, limit: int, as_json: bool) -> None:
     """List what was sent and what waits, the newest first.

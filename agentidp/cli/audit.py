@@ -18,7 +18,7 @@ from agentidp.audit.verification import MISSING, Head, Verification
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import organization_named
-from agentidp.cli.options import as_json_option, moment
+from agentidp.cli.options import WholeNumber, as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.cli.progress import progress_over, saying
 from agentidp.clock import utc_now
@@ -57,7 +57,7 @@ def commands() -> None:
 @click.option("--subject", help="About what has this id.")
 @click.option("--since", type=moment, metavar="TIME", help="Not before this day or time.")
 @click.option("--until", type=moment, metavar="TIME", help="Before this day or time.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=WholeNumber(1, 100_000), default=100, show_default=True, help="At most so many.")
 @as_json_option
 def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first.
@@ -90,7 +90,7 @@ def _cell(value: Any) -> Any:
 @one_organization_option
 @click.option("--since", type=moment, metavar="TIME", help="Not before this day or time.")
 @click.option(
-    "--after", "after", type=click.IntRange(0), metavar="SEQUENCE", help="With --organization: those after this event."
+    "--after", "after", type=WholeNumber(0), metavar="SEQUENCE", help="With --organization: those after this event."
 )
 @click.option(
     "--state",
@@ -198,7 +198,7 @@ def _head(text: str) -> Head:
 @asks_first
 @click.option(
     "--keep",
-    type=click.IntRange(0, MAX_AUDIT_DAYS),
+    type=WholeNumber(0, MAX_AUDIT_DAYS),
     metavar="DAYS",
     help="Days of events that are kept. Default: AGENTIDP_AUDIT_DAYS.",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from agentidp.cli.options import as_json_option
+from agentidp.cli.options import WholeNumber, as_json_option
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
@@ -29,7 +29,7 @@ WARNED = 3
 )
 @click.option(
     "--backup-hours",
-    type=click.IntRange(1, 10_000),
+    type=WholeNumber(1, 10_000),
     default=26,
     show_default=True,
     metavar="HOURS",

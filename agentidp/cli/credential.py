@@ -12,7 +12,7 @@ from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
-from agentidp.cli.options import agent_option, as_json_option, moment
+from agentidp.cli.options import WholeNumber, agent_option, as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
@@ -36,7 +36,7 @@ def commands() -> None:
 @click.option("--label", help="For people: where the credential is used, for example.")
 @click.option(
     "--expires-in",
-    type=click.IntRange(1, MAX_LIFETIME_DAYS),
+    type=WholeNumber(1, MAX_LIFETIME_DAYS),
     metavar="DAYS",
     help="Days until it expires. Default: never.",
 )

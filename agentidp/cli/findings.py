@@ -12,7 +12,7 @@ import click
 from agentidp import findings
 from agentidp.cli.context import opened
 from agentidp.cli.named import agent_named, organization_named
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import WholeNumber, as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
@@ -45,7 +45,7 @@ def commands() -> None:
 @organization_option
 @click.option(
     "--days",
-    type=click.IntRange(1, MAX_DAYS),
+    type=WholeNumber(1, MAX_DAYS),
     default=findings.DEFAULT_DAYS,
     show_default=True,
     help="How many days back a finding may have ended, today included.",
@@ -70,14 +70,14 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
 @organization_option
 @click.option(
     "--days",
-    type=click.IntRange(1, MAX_DAYS),
+    type=WholeNumber(1, MAX_DAYS),
     default=findings.DEFAULT_DAYS,
     show_default=True,
     help="How many days back, today included.",
 )
 @click.option(
     "--dominance-percent",
-    type=click.IntRange(1, 99),
+    type=WholeNumber(1, 99),
     default=findings.DEFAULT_DOMINANCE_PERCENT,
     show_default=True,
     help="The share of the month above which an agent dominates.",
@@ -129,7 +129,7 @@ def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json:
 @id_argument
 @organization_option
 @click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]), help="In UTC, up to a year from now.")
-@click.option("--days", type=click.IntRange(1, MAX_MUTE.days), help="For so many days from now, and not --until.")
+@click.option("--days", type=WholeNumber(1, MAX_MUTE.days), help="For so many days from now, and not --until.")
 @click.option("--whole-organization", is_flag=True, help="Findings of this kind about any agent.")
 @note_option
 @as_json_option

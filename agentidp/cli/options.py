@@ -28,6 +28,21 @@ def moment(text: str) -> datetime:
     raise click.BadParameter("must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)")
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within bounds. click's own refusal speaks of an "integer range"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number.
+
+        :raises click.BadParameter: it is none, or not within the bounds.
+        """
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            bounds = f"of at least {self.min}" if self.max is None else f"from {self.min} to {self.max}"
+            self.fail(f"must be a whole number {bounds}, not {value!r}", param, ctx)
+
+
 NONE = "none"
 """The value of an option that removes a number."""
 

@@ -10,7 +10,7 @@ import click
 from agentidp.cli.confirmation import asks_first, confirm, count, recent_tokens
 from agentidp.cli.context import opened
 from agentidp.cli.named import organization_named
-from agentidp.cli.options import as_json_option, organization_argument
+from agentidp.cli.options import WholeNumber, as_json_option, organization_argument
 from agentidp.cli.output import cell, show
 from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
@@ -74,7 +74,7 @@ def list_(as_json: bool) -> None:
 @organization_argument
 @click.argument(
     "tokens",
-    type=click.IntRange(organizations.MIN_BUDGET, organizations.MAX_BUDGET),
+    type=WholeNumber(organizations.MIN_BUDGET, organizations.MAX_BUDGET),
     required=False,
     metavar="[TOKENS]",
 )
@@ -100,7 +100,7 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
 @organization_argument
 @click.argument(
     "days",
-    type=click.IntRange(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY),
+    type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY),
     required=False,
     metavar="[DAYS]",
 )

@@ -9,7 +9,7 @@ import click
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import WholeNumber, as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
@@ -60,14 +60,14 @@ def commands() -> None:
 @click.option(
     "--expires-after",
     "expiresAfterDays",
-    type=click.IntRange(provisioning.MIN_EXPIRY, provisioning.MAX_EXPIRY),
+    type=WholeNumber(provisioning.MIN_EXPIRY, provisioning.MAX_EXPIRY),
     metavar="DAYS",
     help="Days without a token request after which an agent is deleted. Default: never.",
 )
 @click.option(
     "--max-agents",
     "maxAgents",
-    type=click.IntRange(provisioning.MIN_AGENTS, provisioning.MAX_AGENTS),
+    type=WholeNumber(provisioning.MIN_AGENTS, provisioning.MAX_AGENTS),
     metavar="N",
     default=provisioning.DEFAULT_AGENTS,
     show_default=True,

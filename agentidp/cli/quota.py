@@ -13,7 +13,7 @@ import click
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import agent_named, organization_named
-from agentidp.cli.options import as_json_option
+from agentidp.cli.options import WholeNumber, as_json_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
@@ -87,7 +87,7 @@ def commands() -> None:
 @_window_option
 @click.option(
     "--tokens",
-    type=click.IntRange(quotas.MIN_TOKENS, quotas.MAX_TOKENS),
+    type=WholeNumber(quotas.MIN_TOKENS, quotas.MAX_TOKENS),
     required=True,
     metavar="N",
     help="How many may be issued.",

@@ -42,6 +42,9 @@ MAX_KEYS_TRIED = 10
 MAX_REMEMBERED = 10_000
 """Keys of clients that a process remembers, about 20 MB. Only an authentic assertion adds one."""
 
+WRONG_AUDIENCE = "wrong audience"
+"""The reason why an assertion that the client has signed is refused. The client is told, as it holds the key."""
+
 WRONG_SIGNATURE = "wrong signature"
 """The reason why an assertion is refused that no key of the client has signed."""
 
@@ -127,7 +130,7 @@ def _refusal(s: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> 
         return WRONG_SIGNATURE
     audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")
     if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) not in _audiences(s.settings):
-        return "wrong audience"
+        return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
         return "wrong jti"
     return wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)

@@ -93,7 +93,8 @@ def granting_client(request: Request, form: dict[str, str], at: datetime) -> Cli
 
 
 def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
-    """Count a failed authentication and raise its error. All failures look the same and take the same time.
+    """Count a failed authentication and raise its error. All failures take the same time and look the same, but that a
+    client which has signed an assertion for another audience is told the right one.
 
     :param error: makes the error. Default: :func:`invalid_client`.
     :raises OAuthError: always: ``invalid_client``, or if the client fails too often from its address
@@ -113,6 +114,8 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
             status=429,
             headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
         )
+    if client.refusal == client_assertion.WRONG_AUDIENCE and not client.is_federated:
+        raise invalid_client(f"the audience of the assertion must be {s.settings.issuer}")
     raise (error or invalid_client)()
 
 
@@ -129,11 +132,9 @@ def _rejection(client: Client) -> Rejection:
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
 
 
-def invalid_client() -> OAuthError:
+def invalid_client(description: str = "client authentication failed") -> OAuthError:
     """The error of every failed client authentication."""
-    return OAuthError(
-        "invalid_client", "client authentication failed", status=401, headers={"WWW-Authenticate": CHALLENGE}
-    )
+    return OAuthError("invalid_client", description, status=401, headers={"WWW-Authenticate": CHALLENGE})
 
 
 def invalid_grant() -> OAuthError:
