@@ -16,22 +16,18 @@ import psycopg
 import pytest
 from flask import Flask
 
-from agentidp.alerts import addresses, channels, targets
-from agentidp.alerts.delivery import LEASE
+from agentidp.alerts import addresses
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
-from agentidp.dashboard import link, session
 from agentidp.db.migrations import steps
 from agentidp.declarative.schemas import DocumentSchema
-from agentidp.findings import actions
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
 from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight
-from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
-from agentidp.registry import credentials, markers
+from agentidp.registry import markers
 from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests import catalog
@@ -144,44 +140,6 @@ def test_the_guides_name_every_kind_of_marker_and_every_type_of_alert_target() -
     for document, names in (("analytics", markers.KINDS), ("dashboard", markers.KINDS), ("alerts", addresses.TYPES)):
         guide = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8").lower()
         assert [name for name in names if name not in guide] == [], document
-
-
-LIMITS = {
-    "alerts": (
-        f"Respond with a 2xx status within {channels.TIMEOUT:g} seconds.",
-        f"with a time limit of {channels.APPRISE_TIMEOUT:g} seconds",
-        f"A message may take {channels.TIMEOUT:g} seconds, and {channels.APPRISE_TIMEOUT:g} by apprise.",
-        f"another one continues after {LEASE.total_seconds():g} seconds at the latest",
-        f"An organization has at most {targets.MAX_TARGETS}; one more is a 409",
-        f"A target can be tested once in {targets.TEST_INTERVAL.total_seconds():g} seconds",
-    ),
-    "analytics": (
-        f"lists the {markers.MAX_LISTED} that ended last",
-        f"An organization has up to {markers.MAX_MARKERS:,}.",
-        f"Those that ended more than {markers.KEPT_FOR.days} days ago are deleted",
-        f"`note` (up to {markers.MAX_NOTE} characters)",
-        f"an optional `note` of at most {actions.MAX_NOTE:,} characters",
-        f"until the time `until`, at most {actions.MAX_MUTE.days} days from now",
-        f"an alert target was tested less than {targets.TEST_INTERVAL.total_seconds():g} seconds ago",
-    ),
-    "dashboard": (
-        f"prints a link that signs in once, within {link.LIFETIME // 60} minutes.",
-        f"The session lasts {session.LIFETIME // 3600} hours.",
-    ),
-    "oauth": (
-        f"{FAILURES_A_MINUTE} at once, then one every {INTERVAL.total_seconds():g} seconds",
-        f"{credentials.MAX_LABEL} characters, for people)",
-        f"An agent has at most {credentials.MAX_CREDENTIALS} at a time",
-    ),
-    "security": (f"After {FAILURES_A_MINUTE} failures, further ones",),
-}
-"""Page of the documentation -> what it says of the constants in the code."""
-
-
-@pytest.mark.parametrize("document", LIMITS)
-def test_a_page_gives_the_limits_of_the_code(document: str) -> None:
-    page = " ".join((ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8").split())
-    assert [sentence for sentence in LIMITS[document] if sentence not in page] == []
 
 
 def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,19 +43,6 @@ def test_leaves_no_half_made_environment(tmp_path: Path) -> None:
     done = make(tmp_path / "venv/bin/python", half, tmp_path)
     assert done.returncode != 0
     assert not (tmp_path / "venv").exists()
-
-
-def test_the_last_line_of_make_test_says_what_make_test_beyond_runs() -> None:
-    done = subprocess.run(["make", "-C", str(ROOT), "-n", "test"], capture_output=True, text=True, check=True)
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("make")]
-    assert lines[-1].startswith(
-        'echo "All of these passed. Beside them, make test-beyond runs the tests that need nginx, '
-    )
-    [left_out] = re.findall(r'-m "not \((.*)\)"', lines[-2])
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    declared = {line.partition(":")[0] for line in setup["tool:pytest"]["markers"].strip().splitlines()}
-    assert set(left_out.split(" or ")) == declared - {"not_on_citus", "slow"}
 
 
 @pytest.mark.program

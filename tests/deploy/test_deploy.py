@@ -26,11 +26,9 @@ from agentidp.server.serve import gunicorn_config
 from tests.deploy.deployment import (
     DEPLOY,
     FORM,
-    NO_ANSWER,
     UNIT_SOCKET,
     Deployment,
     Nginx,
-    Unit,
     UnixConnection,
     deployed,
     fetch,
@@ -116,10 +114,6 @@ def deployment(postgres_url: str, template: str, tmp_path_factory: pytest.TempPa
     """nginx and gunicorn on a database of their own."""
     with deployed(postgres_url, template, tmp_path_factory.mktemp("deploy")) as running:
         yield running
-
-
-def test_the_guides_curls_work_against_gunicorn(server: Server, database_url: str, tmp_path: Path) -> None:
-    check_the_guides_curls(server.port, new_agent(database_url), tmp_path)
 
 
 def test_the_guides_curls_work_through_nginx(deployment: Deployment, tmp_path: Path) -> None:
@@ -287,31 +281,6 @@ def test_errors_of_the_application_pass_unchanged(deployment: Deployment) -> Non
     direct.close()
 
 
-@pytest.mark.parametrize(
-    "path", ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke", "/api/v1/agents"]
-)
-def test_nginx_refuses_a_large_body_in_the_applications_words(deployment: Deployment, path: str) -> None:
-    headers = FORM | new_agent(deployment.database_url).bearer()
-    client, direct = deployment.nginx.connection(), UnixConnection(deployment.unit.path)
-    # nginx answers as soon as it has read the length.
-    early = fetch(client, "POST", path, None, headers | {"Content-Length": str(10**9)})
-    client.close()
-    client = deployment.nginx.connection()
-    late = fetch(client, "POST", path, b"a" * 65_536, headers)
-    past = fetch(direct, "POST", path, b"a" * 65_537, headers)
-    client.close()
-    direct.close()
-    # Neither reached gunicorn.
-    logged = logged_requests(deployment.nginx, *(refused.headers["X-Request-Id"] for refused in (early, late)))
-    assert [line["upstream_status"] for line in logged] == ["", ""]
-    for refused in (early, late):
-        assert refused.status == past.status == 413
-        assert json.loads(refused.body) == json.loads(past.body)
-        for header in ("Content-Type", "Cache-Control"):
-            assert refused.headers.get_all(header) == past.headers.get_all(header)
-        assert re.fullmatch(r"[0-9a-f]{32}", refused.headers["X-Request-Id"])
-
-
 def test_gunicorn_takes_what_nginx_lets_through(deployment: Deployment) -> None:
     client = deployment.nginx.connection()
     for query, headers in (
@@ -330,42 +299,6 @@ def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Depl
         assert fetch(client, "POST", "/api/v1/agents", b"a" * 65_535, {}).status == 401
         assert fetch(client, "POST", "/api/v1/token", b"", FORM).status == 400
     client.close()
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        (
-            "/api/v1/analytics/tokens",
-            {
-                "code": "SERVICE_UNAVAILABLE",
-                "message": NO_ANSWER,
-                "details": {},
-            },
-        ),
-        (
-            "/api/v1/token",
-            {
-                "error": "temporarily_unavailable",
-                "error_description": NO_ANSWER,
-            },
-        ),
-    ],
-)
-def test_without_gunicorn_nginx_responds_with_503_and_logs_no_query(
-    tmp_path: Path, path: str, body: dict[str, Any]
-) -> None:
-    with Nginx(tmp_path, tmp_path / "nobody.sock") as nginx:
-        client = nginx.connection()
-        response = fetch(client, "GET", f"{path}?client_secret=hunter2", headers={"Referer": "https://hunter2/"})
-        client.close()
-    assert response.status == 503
-    assert json.loads(response.body) == body
-    assert response.headers["Content-Type"] == "application/json"
-    assert response.headers["Retry-After"] == "1"
-    [logged] = nginx.requests()
-    assert (logged["path"], logged["status"], logged["upstream_status"]) == (path, "503", "502")
-    assert not [file for file in tmp_path.glob("*.log") if "hunter2" in file.read_text()]
 
 
 def test_a_restart_behind_nginx_loses_no_request(deployment: Deployment) -> None:
@@ -395,20 +328,6 @@ def test_a_restart_behind_nginx_loses_no_request(deployment: Deployment) -> None
     assert set(statuses) == {200}
     # And none was sent twice.
     assert usage_sums(deployment.database_url, agent.organization_id)["tokens"] == len(statuses)
-
-
-def test_a_unit_that_does_not_start_leaves_no_open_socket_for_the_next_test(tmp_path: Path) -> None:
-    unit = Unit(tmp_path, "postgresql://nobody@127.0.0.1:1/none")
-    with pytest.raises(subprocess.CalledProcessError), unit:
-        pytest.fail("it started")
-    assert unit.listener.fileno() == -1
-
-
-def test_nor_does_one_that_is_ended_before_it_can_end_in_order(tmp_path: Path, database_url: str) -> None:
-    """As it is if nginx is missing: gunicorn gets the signal before it handles signals."""
-    with pytest.raises(AssertionError), Unit(tmp_path, database_url) as unit:
-        unit.process.kill()
-    assert unit.listener.fileno() == -1
 
 
 def test_the_units_fit_together() -> None:

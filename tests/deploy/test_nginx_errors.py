@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -54,10 +55,10 @@ def assert_error(
     }
 
 
-def request(path: str, *headers: str, method: str = "GET", host: str = "Host: idp.example.com") -> str:
+def request(path: str, header: str = "", *, method: str = "GET", host: str = "Host: idp.example.com") -> str:
     """A request that asks nginx to close the connection."""
-    lines = [f"{method} {path} HTTP/1.1", *([host] if host else []), "Connection: close", *headers]
-    return "".join(f"{line}\r\n" for line in lines) + "\r\n"
+    lines = [f"{method} {path} HTTP/1.1", host, "Connection: close", header]
+    return "".join(f"{line}\r\n" for line in lines if line) + "\r\n"
 
 
 def ours(code: str, message: str) -> dict[str, object]:
@@ -70,47 +71,54 @@ def oauth(error: str, description: str) -> dict[str, object]:
     return {"error": error, "error_description": description}
 
 
+INVALID = "The request is not valid."
+SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
+    "no host": ({"host": ""}, "400 Bad Request", "invalid_request", "VALIDATION_ERROR", INVALID),
+    # nginx has no words for it.
+    "large headers": (
+        {"header": "X: " + "x" * 40_000},
+        "431 ",
+        "invalid_request",
+        "VALIDATION_ERROR",
+        "The request headers are too large.",
+    ),
+    "large body": (
+        {"header": "Content-Length: 65536", "method": "POST"},
+        "413 Request Entity Too Large",
+        "invalid_request",
+        "PAYLOAD_TOO_LARGE",
+        "The request body is too large.",
+    ),
+    "no application": (
+        {},
+        "503 Service Temporarily Unavailable",
+        "temporarily_unavailable",
+        "SERVICE_UNAVAILABLE",
+        NO_ANSWER,
+    ),
+    "a method that nginx refuses": (
+        {"method": "TRACE"},
+        "405 Not Allowed",
+        "invalid_request",
+        "METHOD_NOT_ALLOWED",
+        "This address does not take this method.",
+    ),
+    "plain HTTP on the port for HTTPS": ({}, "400 Bad Request", "invalid_request", "VALIDATION_ERROR", INVALID),
+}
+"""What is wrong with a request whose address nginx could read, and what it gets: the status, the error of OAuth, the
+code of other addresses, and the message.
+"""
+
+
 @pytest.mark.parametrize("query", ["", "?client_secret=hunter2"])
 @pytest.mark.parametrize("path", [*CLIENT_PATHS, *OTHERS])
-class TestAtEachAddress:
-    """An error of a request whose address nginx could read."""
-
-    def test_no_host(self, nginx: Nginx, path: str, query: str) -> None:
-        message = "The request is not valid."
-        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("VALIDATION_ERROR", message)
-        assert_error(nginx.port, request(path + query, host=""), "400 Bad Request", body)
-
-    def test_large_headers(self, nginx: Nginx, path: str, query: str) -> None:
-        message = "The request headers are too large."
-        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("VALIDATION_ERROR", message)
-        # nginx has no words for it.
-        assert_error(nginx.port, request(path + query, "X: " + "x" * 40_000), "431 ", body)
-
-    def test_large_body(self, nginx: Nginx, path: str, query: str) -> None:
-        message = "The request body is too large."
-        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("PAYLOAD_TOO_LARGE", message)
-        sent = request(path + query, "Content-Length: 65536", method="POST")
-        assert_error(nginx.port, sent, "413 Request Entity Too Large", body)
-
-    def test_no_application(self, nginx: Nginx, path: str, query: str) -> None:
-        body = (
-            oauth("temporarily_unavailable", NO_ANSWER)
-            if path in CLIENT_PATHS
-            else ours("SERVICE_UNAVAILABLE", NO_ANSWER)
-        )
-        assert_error(
-            nginx.port, request(path + query), "503 Service Temporarily Unavailable", body, {"Retry-After": "1"}
-        )
-
-    def test_a_method_that_nginx_refuses(self, nginx: Nginx, path: str, query: str) -> None:
-        message = "This address does not take this method."
-        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("METHOD_NOT_ALLOWED", message)
-        assert_error(nginx.port, request(path + query, method="TRACE"), "405 Not Allowed", body)
-
-    def test_plain_http_on_the_port_for_https(self, nginx: Nginx, path: str, query: str) -> None:
-        message = "The request is not valid."
-        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("VALIDATION_ERROR", message)
-        assert_error(nginx.tls_port, request(path + query), "400 Bad Request", body)
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_an_error_at_each_address(nginx: Nginx, situation: str, path: str, query: str) -> None:
+    sent, status, error, code, message = SITUATIONS[situation]
+    body = oauth(error, message) if path in CLIENT_PATHS else ours(code, message)
+    further = {"Retry-After": "1"} if situation == "no application" else {}
+    port = nginx.tls_port if situation.startswith("plain HTTP") else nginx.port
+    assert_error(port, request(path + query, **sent), status, body, further)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +167,10 @@ def test_the_location_of_errors_is_no_address(nginx: Nginx) -> None:
 
 
 def test_the_log_has_the_address_without_the_query(nginx: Nginx) -> None:
-    respond(nginx.port, request("/api/v1/agents?client_secret=hunter2"))
+    respond(nginx.port, request("/api/v1/agents?client_secret=hunter2", "Referer: https://hunter2/"))
     respond(nginx.port, "nonsense\r\n\r\n")
     # nginx logs a request after it has responded.
     wait_until(lambda: [line["path"] for line in nginx.requests()[-1:]] == [""])
-    assert [line["path"] for line in nginx.requests()[-2:]] == ["/api/v1/agents", ""]
-    assert "hunter2" not in nginx.log("agentidp.log")
+    logged, _ = nginx.requests()[-2:]
+    assert (logged["path"], logged["status"], logged["upstream_status"]) == ("/api/v1/agents", "503", "502")
+    assert not [file for file in nginx.directory.glob("*.log") if "hunter2" in file.read_text()]
