@@ -14,8 +14,7 @@ from flask.testing import FlaskClient
 
 from agentidp import audit
 from agentidp.actor import SYSTEM, Actor, operator
-from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
-from agentidp.audit.verification import EMPTY
+from agentidp.audit.chain import NO_HASH
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.services import Services
@@ -194,58 +193,20 @@ class TestTheChain:
         names = [event["after"]["name"] for event in events_of(database_url, organization_id)[3:]]
         assert [name[:-1] for name in names[::2]] == [name[:-1] for name in names[1::2]]
 
-    @pytest.mark.parametrize(
-        ("change", "broken_at", "reason"),
-        [
-            ("update audit_events set actor = 'x' where sequence = 2 and {}", 2, "the event was altered"),
-            ("update audit_events set at = '2020-01-01Z' where sequence = 2 and {}", 2, "the event was altered"),
-            (
-                'update audit_events set after = \'{{"name": "x"}}\' where sequence = 2 and {}',
-                2,
-                "what the event says has changed was altered",
-            ),
-            ("delete from audit_events where sequence = 2 and {}", 2, "the event is missing"),
-            (
-                "delete from audit_events where sequence = 1 and {}",
-                1,
-                "the events up to this one are missing, and no event records that they were pruned",
-            ),
-            (
-                "delete from audit_events where sequence = 3 and {}",
-                3,
-                "the events from here to the head of the chain are missing",
-            ),
-            (
-                "update audit_events set previous_hash = sha256('') where sequence = 3 and {}",
-                3,
-                "the event does not contain the hash of the one before",
-            ),
-            ("update audit_events set hash = sha256('') where sequence = 3 and {}", 3, "the event was altered"),
-            ("delete from audit_heads where {}", 3, "the head of the chain is missing"),
-            ("update audit_heads set sequence = 2 where {}", 3, "the head of the chain is another event"),
-        ],
-    )
-    def test_shows_what_the_owner_changes(
-        self, cast: Cast, database_url: str, change: str, broken_at: int, reason: str
+    def test_shows_what_the_owner_changes_and_is_whole_after_its_content_was_erased(
+        self, cast: Cast, database_url: str
     ) -> None:
         theirs = cast.acme.organization_id
-        assert verified(database_url, theirs).broken_at is None
-        execute(database_url, change.format("organization_id = %s"), theirs)
-        result = verified(database_url, theirs)
-        assert (result.broken_at, result.reason) == (broken_at, reason)
-        assert verified(database_url, cast.outsider.organization_id).broken_at is None
-
-    def test_is_whole_after_its_content_was_erased(self, cast: Cast, database_url: str) -> None:
         execute(database_url, "update audit_events set before = null, after = null, salt = null where sequence = 2")
-        result = verified(database_url, cast.acme.organization_id)
+        result = verified(database_url, theirs)
         assert (result.events, result.erased, result.broken_at) == (3, 1, None)
-        # Only as a whole: a part cannot be hidden.
-        execute(database_url, "update audit_events set after = null where sequence = 3")
-        assert verified(database_url, cast.acme.organization_id).broken_at == 3
-
-    def test_of_nothing_is_whole(self, database_url: str) -> None:
-        result = verified(database_url, "org-00000000-0000-4000-8000-000000000000")
-        assert (result.events, result.head, result.broken_at) == (0, EMPTY, None)
+        execute(
+            database_url,
+            "update audit_events set at = '2020-01-01Z' where sequence = 3 and organization_id = %s",
+            theirs,
+        )
+        assert verified(database_url, theirs).broken_at == 3
+        assert verified(database_url, cast.outsider.organization_id).broken_at is None
 
 
 @pytest.mark.parametrize(
@@ -264,13 +225,3 @@ def test_the_services_role_cannot_change_the_trail(database_url: str, statement:
         connection.execute(f"set role {SERVICE_ROLE}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
-
-
-def test_the_hash_of_an_event_covers_all_of_it(services: Services, cast: Cast) -> None:
-    """Without ``previousHash`` the events would be no chain: one could be exchanged and nothing after it change."""
-    event = events_of(str(services.settings.database_url), cast.acme.organization_id)[-1]
-    assert event_hash(event) == event["hash"]
-    for name in event.keys() - {"hash", *CONTENT}:
-        assert event_hash(event | {name: "another"}) != event["hash"], name
-    for name in CONTENT:
-        assert content_hash(event | {name: "another"}) != event["contentHash"], name

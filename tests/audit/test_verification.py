@@ -1,0 +1,101 @@
+"""Verifying a chain, on lists: which event is wrong, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
+from agentidp.audit.verification import EMPTY, Head, Verification, verify
+
+Events = list[dict[str, Any]]
+
+
+def chain(*actions: str) -> Events:
+    """Events of these actions, of which ``audit.pruned`` records that the first one was removed."""
+    events: Events = []
+    for sequence, action in enumerate(actions, 1):
+        after: dict[str, Any] = {"name": f"{sequence}"}
+        if action == "audit.pruned":
+            after = {"sequence": 1, "hash": events[0]["hash"]}
+        previous = events[-1]["hash"] if events else NO_HASH
+        event = {"sequence": sequence, "action": action, "before": None, "after": after, "salt": f"{sequence}"}
+        event |= {"contentHash": content_hash(event), "previousHash": previous}
+        events.append(event | {"hash": event_hash(event)})
+    return events
+
+
+def head_of(events: Events) -> Head:
+    """The last event, as it is stored apart."""
+    return Head(events[-1]["sequence"], events[-1]["hash"])
+
+
+THREE = chain("organization.created", "agent.created", "agent.changed")
+HEAD = head_of(THREE)
+REWRITTEN = chain("organization.created", "agent.created", "agent.deleted")
+
+
+def changed(number: int, **members: Any) -> Events:
+    """Three events, of which one has other members."""
+    return [event | (members if event["sequence"] == number else {}) for event in THREE]
+
+
+UNRECORDED = "the events up to this one are missing, and no event records that they were pruned"
+
+
+@pytest.mark.parametrize(
+    ("events", "head", "known", "broken_at", "reason"),
+    [
+        (THREE, HEAD, None, None, None),
+        ([], None, None, None, None),
+        (changed(2, action="x"), HEAD, None, 2, "the event was altered"),
+        (changed(2, after={"name": "x"}), HEAD, None, 2, "what the event says has changed was altered"),
+        # A part of the content cannot be hidden, and the whole can be erased.
+        (changed(2, after=None), HEAD, None, 2, "what the event says has changed was altered"),
+        (changed(2, **dict.fromkeys(CONTENT)), HEAD, None, None, None),
+        (THREE[::2], HEAD, None, 2, "the event is missing"),
+        (THREE[1:], HEAD, None, 1, UNRECORDED),
+        (THREE[:2], HEAD, None, 3, "the events from here to the head of the chain are missing"),
+        ([], HEAD, None, 1, "the events from here to the head of the chain are missing"),
+        (changed(3, previousHash=NO_HASH), HEAD, None, 3, "the event does not contain the hash of the one before"),
+        (changed(3, hash=NO_HASH), HEAD, None, 3, "the event was altered"),
+        (THREE, None, None, 3, "the head of the chain is missing"),
+        (THREE, head_of(THREE[:2]), None, 3, "the head of the chain is another event"),
+        (THREE, HEAD, HEAD, None, None),
+        # Whoever owns the tables can write other events with a head that fits. Only what is known shows it.
+        (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event is not the one that is known"),
+        (
+            THREE[:2],
+            head_of(THREE[:2]),
+            HEAD,
+            3,
+            "the events from here to the one that is known are missing",
+        ),
+    ],
+)
+def test_names_the_first_event_that_is_wrong(
+    events: Events, head: Head | None, known: Head | None, broken_at: int | None, reason: str | None
+) -> None:
+    result = verify(events, head, known)
+    assert (result.broken_at, result.reason) == (broken_at, reason)
+
+
+def test_counts_what_it_has_verified_and_what_was_erased() -> None:
+    assert verify(changed(2, **dict.fromkeys(CONTENT)), HEAD) == Verification(3, 1, HEAD, None, None)
+    assert verify([], None) == Verification(0, 0, EMPTY, None, None)
+
+
+@pytest.mark.parametrize(("left", "broken_at"), [(slice(1, None), None), (slice(2, None), 2)])
+def test_a_chain_whose_beginning_was_pruned_is_whole(left: slice, broken_at: int | None) -> None:
+    events = chain("organization.created", "agent.created", "audit.pruned")
+    assert verify(events[left], head_of(events)).broken_at == broken_at
+
+
+@pytest.mark.parametrize("hashed", [content_hash, event_hash])
+def test_the_hashes_cover_all_of_an_event(hashed: Callable[[dict[str, Any]], str]) -> None:
+    """Without ``previousHash`` the events would be no chain: one could be exchanged and nothing after it change."""
+    event = THREE[-1]
+    covered = {name for name in event if hashed(event | {name: "another"}) != hashed(event)}
+    assert covered == ({*CONTENT} if hashed is content_hash else event.keys() - {"hash", *CONTENT})
