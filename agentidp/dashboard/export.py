@@ -29,7 +29,7 @@ from agentidp.http.schemas import timestamp
 
 USAGE = ("tokens", "requests", "rejected")
 LISTED = [member.name or "" for member in agent_list.LISTED]
-AGENT = ("agentId", "name", *LISTED, "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour")
+AGENT = ("agentId", "name", "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour", *LISTED)
 
 AT_ONCE = 10_000
 """Agents that one statement may read."""
@@ -97,7 +97,7 @@ def _parts(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
 
 def _agent(one: AgentUsage) -> list[Any]:
     last = (timestamp(at) for at in (one.last_token, one.last_request, one.last_rejection))
-    return [one.agent_id, one.name, *one.listed.values(), one.status, *_usage(one), *last]
+    return [one.agent_id, one.name, one.status, *_usage(one), *last, *one.listed.values()]
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
