@@ -27,7 +27,7 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS", "TRACE")
 PATHS = ("/", "/text", "/tuple", "/none", "/broken", "/refused", "/b/text", "/b/broken", "/n/text", "/value/5", "/lost")
 
 Trace = list[Any]
-Setup = Callable[[Flask, Trace], Any]
+Setup = Callable[[Flask], Any]
 
 
 def build(kind: type[Flask], trace: Trace, *setups: Setup) -> Flask:
@@ -63,7 +63,7 @@ def build(kind: type[Flask], trace: Trace, *setups: Setup) -> Flask:
             each.add_url_rule(path, path.strip("/"), views[path])
         app.register_blueprint(each, url_prefix=prefix)
     for setup in setups:
-        setup(app, trace)
+        setup(app)
     return app
 
 
@@ -84,64 +84,45 @@ def outcomes(kind: type[Flask], *setups: Setup) -> list[Any]:
     return found
 
 
-def a_before_hook_that_responds(app: Flask, trace: Trace) -> None:
-    app.before_request(lambda: "early")
+def noted(app: Flask, name: str) -> Any:
+    """A hook that notes its call."""
+    return app.extensions["note"](name)
 
 
-def a_before_hook_that_fails(app: Flask, trace: Trace) -> None:
-    app.before_request(lambda: flask.abort(429))
-
-
-def an_after_hook_that_replaces(app: Flask, trace: Trace) -> None:
-    app.after_request(lambda response: flask.Response("replaced", 202))
-
-
-def an_after_hook_that_fails(app: Flask, trace: Trace) -> None:
-    app.after_request(lambda response: 1 / 0)  # type: ignore[arg-type,return-value]
-
-
-def error_handlers(app: Flask, trace: Trace) -> None:
+def error_handlers(app: Flask) -> None:
     app.register_error_handler(ZeroDivisionError, lambda error: ("handled", 500))
     app.register_error_handler(HTTPException, lambda error: (str(error.code), error.code))
 
 
-def hooks_of_a_blueprint(app: Flask, trace: Trace) -> None:
-    app.before_request_funcs["b"] = [app.extensions["note"]("before of b")]
-    app.after_request_funcs["n"] = [app.extensions["note"]("after of n")]
+def hooks_of_a_blueprint(app: Flask) -> None:
+    app.before_request_funcs["b"] = [noted(app, "before of b")]
+    app.after_request_funcs["n"] = [noted(app, "after of n")]
+    app.url_value_preprocessors["b"] = [noted(app, "values of b")]
 
 
-def teardown_hooks(app: Flask, trace: Trace) -> None:
-    app.teardown_request(app.extensions["note"]("teardown"))
-    app.teardown_request_funcs["b"] = [app.extensions["note"]("teardown of b")]
-    app.teardown_appcontext(app.extensions["note"]("teardown of the context"))
+def teardown_hooks(app: Flask) -> None:
+    app.teardown_request(noted(app, "teardown"))
+    app.teardown_request_funcs["b"] = [noted(app, "teardown of b")]
+    app.teardown_appcontext(noted(app, "teardown of the context"))
 
 
-def preprocessors_of_a_blueprint(app: Flask, trace: Trace) -> None:
-    app.url_value_preprocessors["b"] = [app.extensions["note"]("values of b")]
+SETUPS: dict[str, Setup] = {
+    "nothing else": lambda app: None,
+    "a before hook that responds": lambda app: app.before_request(lambda: "early"),
+    "a before hook that fails": lambda app: app.before_request(lambda: flask.abort(429)),
+    "an after hook that replaces": lambda app: app.after_request(lambda response: flask.Response("replaced", 202)),
+    "an after hook that fails": lambda app: app.after_request(lambda response: 1 / 0),  # type: ignore[arg-type,return-value]
+    "error handlers": error_handlers,
+    "hooks of a blueprint": hooks_of_a_blueprint,
+    "teardown hooks": teardown_hooks,
+    "preprocessors": lambda app: app.url_value_preprocessor(noted(app, "values")),
+}
 
 
-def preprocessors(app: Flask, trace: Trace) -> None:
-    app.url_value_preprocessor(app.extensions["note"]("values"))
-
-
-@pytest.mark.parametrize(
-    "setup",
-    [
-        lambda app, trace: None,
-        a_before_hook_that_responds,
-        a_before_hook_that_fails,
-        an_after_hook_that_replaces,
-        an_after_hook_that_fails,
-        error_handlers,
-        hooks_of_a_blueprint,
-        teardown_hooks,
-        preprocessors_of_a_blueprint,
-        preprocessors,
-    ],
-)
-@pytest.mark.parametrize("handled", [False, True])
-def test_a_request_is_responded_to_as_by_flask(setup: Setup, handled: bool) -> None:
-    setups = (setup, error_handlers) if handled else (setup,)
+@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize("is_handled", [False, True])
+def test_a_request_is_responded_to_as_by_flask(setup: str, is_handled: bool) -> None:
+    setups = (SETUPS[setup], error_handlers) if is_handled else (SETUPS[setup],)
     assert outcomes(FastApplication, *setups) == outcomes(Plain, *setups)
 
 
