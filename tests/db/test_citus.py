@@ -17,7 +17,7 @@ from agentidp.db.citus import enter_organization
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
 from tests.catalog import tables_of_organizations
-from tests.citus import Cluster, ExistingCluster
+from tests.citus import Cluster
 from tests.conftest import ON_CITUS, Cast
 from tests.db.test_plans_without_statistics import KNOWN, OF_FINDINGS
 from tests.statements import header, run_by, values_of
@@ -122,11 +122,3 @@ def test_the_service_may_do_on_a_worker_what_it_may_do_on_the_coordinator(cluste
     assert on_workers[0] == on_workers[1]
     local = {"throttles", "signing_keys", "schema_migrations"}
     assert on_workers[0] == [row for row in cluster.coordinator.execute(name, grants) if row[0] not in local]
-
-
-def test_the_nodes_of_a_cluster_that_runs_already_are_found(cluster: Cluster, url: str) -> None:
-    """CONTRIBUTING.md says how to run the tests on such a cluster."""
-    found = ExistingCluster(url)
-    nodes = [found.coordinator, *found.workers]
-    assert [node.url("x") for node in nodes] == [node.url("x") for node in (cluster.coordinator, *cluster.workers)]
-    assert all(node.execute("postgres", "select 1") == [(1,)] for node in nodes)

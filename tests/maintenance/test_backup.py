@@ -144,30 +144,6 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
 
 
 @WITHOUT_CITUS
-def test_a_restored_quota_goes_on(
-    run: Command, app: Flask, client: FlaskClient, cast: Cast, clock: Clock, managed_url: str, tmp_path: Path
-) -> None:
-    """After the restoration, as much of it is left as was when the backup was made."""
-    agent = cast.acme
-    for path in (f"/api/v1/agents/{agent.client_id}/quotas/month", "/api/v1/quotas/day"):
-        body = {"tokens": 3, "enforce": True}
-        assert client.put(path, json=body, headers=agent.bearer()).status_code == 200
-    for _ in range(2):
-        token(client, agent)
-    app.extensions["agentidp"].close()
-    file = tmp_path / "agentidp.dump"
-    run("backup", str(file))
-    Command(managed_url)("restore", str(file))
-    moved = create_app(settings_for(managed_url), clock=clock)
-    try:
-        asked = [moved.test_client().post("/api/v1/token", data=agent.form) for _ in range(2)]
-    finally:
-        moved.extensions["agentidp"].close()
-    assert [response.status_code for response in asked] == [200, 429]
-    assert asked[1].headers["RateLimit"].count("r=0") == 2
-
-
-@WITHOUT_CITUS
 def test_the_documented_role_backs_up_a_database_to_which_not_everybody_may_connect(
     run: Command, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -24,12 +23,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from agentidp.clock import utc_now
-from agentidp.jose import key_rotation
-from agentidp.jose.signing_keys import CACHE_SECONDS
 from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
-from agentidp.services import Services
-from tests.conftest import Installation, settings_for
+from tests.conftest import Installation
 from tests.directory import open_directory
 from tests.factories import (
     PATIENCE,
@@ -39,11 +35,8 @@ from tests.factories import (
     children,
     clean_environment,
     free_port,
-    make_agent,
-    make_organization,
     wait_until,
 )
-from tests.machine import within
 
 pytestmark = pytest.mark.very_slow
 
@@ -421,47 +414,3 @@ def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> N
         pytest.raises(psycopg.OperationalError, match="password authentication failed"),
     ):
         psycopg.connect(f"{first}@{url_of_the_service(server).partition('@')[2]}")
-
-
-def test_the_secret_of_a_data_directory_can_be_changed() -> None:
-    with new_data_directory([]) as path:
-        with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
-            jwks = server.get("/.well-known/jwks.json")
-        secret = path / "secret_key"
-        shutil.move(secret, path / "secret_key.previous")
-        secret.write_text("another instance secret of more than 32 characters")
-        refused = refusal({"AGENTIDP_DATA_DIR": str(path)})
-        assert refused.startswith("AGENTIDP_SECRET_KEY does not decrypt")
-        previous = {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(path / "secret_key.previous")}
-        with Server({"AGENTIDP_DATA_DIR": str(path)} | previous) as server:
-            assert server.get("/.well-known/jwks.json") == jwks
-            reencrypted = agentidp("keys", "reencrypt", AGENTIDP_DATA_DIR=str(path), **previous)
-            assert reencrypted.stdout == "Re-encrypted 1 of 1 signing keys.\n"
-        with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
-            assert server.get("/.well-known/jwks.json") == jwks
-
-
-def test_a_revoked_key_is_gone_from_every_worker_within_seconds(server: Server, database_url: str) -> None:
-    services = Services.of(settings_for(database_url), utc_now)
-    agent = make_agent(services, make_organization(services))
-    token = agent.token(issuer=server.url, audience=f"{server.url}/api/v1")
-    kid = services.keys.current().signing.kid
-    services.close()
-
-    def seen() -> set[tuple[int, bool]]:
-        """The old token's status, and whether the JWKS has the key, on as many connections as meet every worker."""
-        found = set()
-        for _ in range(12):
-            with contextlib.closing(
-                http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
-            ) as connection:
-                connection.request("GET", "/api/v1/agents", headers={"Authorization": f"Bearer {token}"})
-                response = connection.getresponse()
-                response.read()
-                found.add((response.status, kid.encode() in server.get("/.well-known/jwks.json")))
-        return found
-
-    assert seen() == {(200, True)}
-    key_rotation.revoke(settings_for(database_url), kid, at=utc_now())
-    with within(CACHE_SECONDS + 5):
-        wait_until(lambda: seen() == {(401, False)})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -32,12 +30,10 @@ from tests.cli.command import Command
 from tests.conftest import settings_for
 from tests.factories import (
     PATIENCE,
-    ROOT,
     SECRET_KEY,
     Clock,
     Server,
     children,
-    clean_environment,
     count_usage,
     make_agent,
     make_organization,
@@ -203,28 +199,24 @@ def test_the_command(quiet: None, services: Services, database_url: str) -> None
     assert evaluated(database_url) == 2
 
 
-@pytest.mark.slow
-def test_another_instance_takes_over_after_a_kill(services: Services, database_url: str) -> None:
-    environment = clean_environment()
-    environment |= {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-    command = [sys.executable, "-m", "agentidp", "watch"]
-    first = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: len(watchers(database_url)) == 1)
-        holds = watchers(database_url)
-        second = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
-        try:
-            first.kill()
-            first.wait(PATIENCE)
-            wait_until(lambda: watchers(database_url) not in ([], holds))
-            second.send_signal(signal.SIGTERM)
-            assert second.wait(PATIENCE) == 0
-        finally:
-            second.kill()
-            second.wait(PATIENCE)
-    finally:
-        first.kill()
-        first.wait(PATIENCE)
+def test_another_instance_takes_over_when_the_lock_is_free(
+    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    holds_lock = watching._holds_lock
+    monkeypatch.setattr(watching, "STANDBY", 0.01)
+    monkeypatch.setattr(watching, "_holds_lock", lambda own: tries.append(1) or holds_lock(own))
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(services, stop))
+    with connect(database_url) as other:
+        other.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
+        thread.start()
+        wait_until(lambda: len(tries) > 2)
+        assert evaluated(database_url) == 0
+    wait_until(lambda: evaluated(database_url) == 2)
+    stop.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 @pytest.mark.slow

@@ -30,18 +30,13 @@ def test_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
     assert "demo data" in text
 
 
-def test_says_how_long_the_link_works_and_how_to_get_another() -> None:
-    text = printed()
-    assert (
-        f"signed in, once, within 5 minutes; `.venv/bin/agentidp dashboard` prints another link:\n\n{LINK}\n\n" in text
-    )
-
-
-def test_names_the_dashboard_and_the_command_if_there_is_no_link() -> None:
-    text = printed(None)
-    assert "Its dashboard is at http://localhost:4000/dashboard\n" in text
-    assert "signs you in, once, within 5 minutes:\n\n.venv/bin/agentidp dashboard\n\n" in text
-    assert "token=" not in text
+def test_gives_a_link_or_names_the_dashboard_and_the_command() -> None:
+    again = "`.venv/bin/agentidp dashboard` prints another link"
+    assert f"signed in, once, within 5 minutes; {again}:\n\n{LINK}\n\n" in printed()
+    without = printed(None)
+    assert "Its dashboard is at http://localhost:4000/dashboard\n" in without
+    assert "signs you in, once, within 5 minutes:\n\n.venv/bin/agentidp dashboard\n\n" in without
+    assert "token=" not in without
 
 
 @pytest.mark.parametrize("link", [LINK, None])
