@@ -103,7 +103,7 @@ class TestFirstKey:
     @pytest.mark.very_slow
     def test_eight_processes(self, empty_database_url: str) -> None:
         processes = [command(empty_database_url, "keys", "list", "--json") for _ in range(8)]
-        printed = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in processes]
+        printed = [json.loads(process.communicate(timeout=8 * PATIENCE)[0]) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8
         assert [len(keys) for keys in printed] == [1] * 8
         assert len({keys[0]["kid"] for keys in printed}) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentidp.oauth.client_form import MAX_PARAMETERS, pairs_of
@@ -31,6 +31,7 @@ def parsed(form: str) -> list[tuple[str, str]] | None:
 @example("&a=b")
 @example("a=b\n")
 @example("grant_type=client_credentials&resource=https://api.example:8443/a")
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_form_is_read_as_python_does(form: str) -> None:
     try:
         found = pairs_of(form)
