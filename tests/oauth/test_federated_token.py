@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -33,12 +32,13 @@ from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Agent, Clock, database_of, make_agent, make_organization, usage_sums, wait_until
-from tests.federation.https_issuer import DISCOVERY, HttpsIssuer, https_issuer
+from tests.federation.conftest import published
+from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
 from tests.oauth.clients import FAILED, GRANT, ISSUER, claims_of, reasons, refused, rejections, whole
 from tests.sharing import app, cast, client, clock, database_url
 
-__all__ = ["app", "cast", "client", "clock", "database_url"]
+__all__ = ["app", "cast", "client", "clock", "database_url", "published"]
 
 US = ISSUER
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -280,14 +280,6 @@ def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, w
     trust(worker, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
     assert whole(ask(client, worker, issuer.token(US), client_assertion_type=SPIFFE_TYPE)) == FAILED
     assert ask(client, worker, issuer.token(US)).status_code == 200
-
-
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsIssuer]:
-    """An issuer that publishes its keys over https."""
-    with https_issuer(tmp_path) as running:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.crt"))
-        yield running
 
 
 @pytest.fixture

@@ -30,10 +30,12 @@ from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
 from tests.oauth import clients
 from tests.oauth.clients import FAILED, KEYS, KeyHolder, commits_to, jwk_of, refused, register, whole
-from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
+from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call, holder
 from tests.oauth.test_quotas import put
 from tests.routes import CLIENT_PATHS
 from tests.wire import overheard
+
+__all__ = ["holder"]
 
 REPLAYED = refused("invalid_dpop_proof", "the DPoP proof was used before")
 
@@ -49,12 +51,6 @@ def ask(
     client: FlaskClient, form: dict[str, str], proof: str | None = None, path: str = CLIENT_PATHS[0]
 ) -> clients.TestResponse:
     return clients.ask(client, form | {"token": "none"}, {"DPoP": proof} if proof else {}, path)
-
-
-@pytest.fixture
-def holder(clock: Clock) -> Holder:
-    """Who proves to hold a key."""
-    return Holder(clock)
 
 
 @pytest.fixture
