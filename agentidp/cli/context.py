@@ -73,10 +73,11 @@ def settings_of_command() -> Settings:
 
 
 @contextlib.contextmanager
-def opened(*, may_be_first: bool = False) -> Iterator[Services]:
+def opened(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
     """The services of a command: a database that is ready, and the keys.
 
     :param may_be_first: make the embedded database if there is none. Only a command that begins something does.
+    :param checks_keys: as for :func:`agentidp.server.runtime.prepared`.
     """
     with refusals(), contextlib.ExitStack() as stack:
         settings = settings_of_command()
@@ -84,7 +85,7 @@ def opened(*, may_be_first: bool = False) -> Iterator[Services]:
             refuse_without_data(settings)
         embedded = f"Starting PostgreSQL in {settings.data_dir}"
         with saying(embedded if settings.database_url is None else "Preparing the database"):
-            runtime = stack.enter_context(prepared(settings))
+            runtime = stack.enter_context(prepared(settings, checks_keys=checks_keys))
         services = Services.of(runtime.settings, utc_now, actor=operator())
         try:
             yield services

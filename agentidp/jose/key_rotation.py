@@ -25,6 +25,12 @@ KEYS_LOCK = 0x6B6579
 """The advisory lock under which keys are changed."""
 
 
+def has_signing_keys(settings: Settings) -> bool:
+    """Whether the database has a signing key that is not revoked."""
+    with connect(str(settings.database_url)) as connection:
+        return bool(active(_all_keys(connection)))
+
+
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     """Create the first key of an empty database. Otherwise check that the instance secret decrypts the key that signs.
 

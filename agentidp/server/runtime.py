@@ -18,7 +18,7 @@ from pathlib import Path
 from agentidp.config import DEFAULT_ISSUER, ConfigurationError, Settings
 from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
 from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
+from agentidp.jose.key_rotation import ensure_signing_key, has_signing_keys
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
-    """Find or start the database, read or create the secret, bring the schema up to date, create the first key.
+def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
+    """Find or start the database, bring the schema up to date, read or create the secret, create the first key.
 
     :param serve: this process must run the embedded server itself: fail if another one does.
+    :param checks_keys: whether the secret must decrypt the signing keys. Whoever has lost it lists and revokes them.
     :raises ConfigurationError: with one sentence for the operator.
     """
     if settings.database_url is not None and settings.secret_key is None:
@@ -42,11 +43,19 @@ def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
         )
     with located(settings, serve=serve) as runtime:
         settings = runtime.settings
-        if settings.secret_key is None:
-            settings = replace(settings, secret_key=instance_secret(secret_file(settings)))
         migrate(str(settings.database_url))
-        # A wrong secret is found here and not at the first token.
-        ensure_signing_key(settings, at=datetime.now(UTC))
+        has_keys = has_signing_keys(settings)
+        if settings.secret_key is None:
+            path = secret_file(settings)
+            if checks_keys and has_keys and not path.exists():
+                raise ConfigurationError(
+                    f"the instance secret {path} is missing, which encrypts the signing keys in the database: put the "
+                    "one that you kept there. If it is lost, agentidp keys list and keys revoke replace the keys"
+                )
+            settings = replace(settings, secret_key=instance_secret(path))
+        if checks_keys or not has_keys:
+            # A wrong secret is found here and not at the first token.
+            ensure_signing_key(settings, at=datetime.now(UTC))
         yield Runtime(settings, runtime.postgres)
 
 

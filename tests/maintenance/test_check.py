@@ -347,7 +347,11 @@ def test_the_embedded_database(quiet: None, data_dir: Path, monkeypatch: pytest.
     (data_dir / "data" / "secret_key").rename(data_dir / "kept")
     found = checked(run, **of_data)
     assert (found["secret"][0], found["schema"][0], "signing keys" in found) == ("failed", "ok", False)
-    assert not (data_dir / "data" / "secret_key").exists()
+    # A new one would not decrypt the keys, so none is made, until somebody lists the keys to revoke them.
+    secret = data_dir / "data" / "secret_key"
+    assert run.refused("organization", "list", **of_data).startswith(f"the instance secret {secret} is missing")
+    assert not secret.exists()
+    assert "unreadable" in run.invoke("keys", "list", **of_data).stdout
 
 
 def test_an_installation_without_the_embedded_database_says_what_to_do(
