@@ -67,24 +67,6 @@ def test_the_first_tap_shows_the_value_and_the_second_opens_the_day(open_page: O
     page.wait_for_url(f"**/dashboard/days/{YESTERDAY}")
 
 
-@pytest.mark.parametrize("java_script_enabled", [True, False])
-def test_a_month_and_a_range_of_days_can_be_chosen(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
-    page = open_page(java_script_enabled=java_script_enabled)
-    let_in(page, stage, stage.operator)
-    page.goto("/dashboard")
-    page.get_by_text("Other period").click()
-    page.get_by_label("Month").select_option("March 2026")
-    page.get_by_role("button", name="Show the month").click()
-    page.wait_for_url("**/dashboard?month=2026-03")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Overview Sun 1 Mar to Tue 31 Mar")
-    page.get_by_text("Other period").click()
-    page.get_by_label("First day").fill("2026-04-01")
-    page.get_by_label("Last day").fill("2026-04-03")
-    page.get_by_role("button", name="Show these days").click()
-    page.wait_for_url("**/dashboard?from=2026-04-01&to=2026-04-03")
-    assert page.locator(BARS).count() == 3
-
-
 @pytest.mark.parametrize(
     ("zone", "text"),
     [("UTC", "as of 12:00 UTC"), ("Asia/Kolkata", "as of 12:00 UTC (17:30 your time)")],

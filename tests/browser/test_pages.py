@@ -51,15 +51,6 @@ def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage, day
         assert titles(signed_in.locator("#trend"))[index].startswith(f"{as_day(day['date'])}: {day['count']:,} tokens")
 
 
-def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
-    signed_in.goto("/dashboard")
-    cell = signed_in.locator("table.heatmap tbody tr").nth(3).locator("td").nth(10)
-    assert cell.evaluate("cell => getComputedStyle(cell).outlineStyle") == "none"
-    cell.hover()
-    assert cell.evaluate("cell => getComputedStyle(cell).outlineStyle") == "solid"
-    assert count(cell.inner_text()) > 0
-
-
 def luminance(color: str) -> float:
     """Of a color as the browser computes it: relative luminance (WCAG 2.2)."""
     channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]

@@ -1,10 +1,7 @@
-"""Tables on a phone: each row is a block, or the table says that there is more beside it. And headings sort."""
+"""Tables on a phone: each row is a block, or the table says that there is more beside it."""
 
 from __future__ import annotations
 
-import re
-
-import pytest
 from playwright.sync_api import Page, expect
 
 from agentidp.demo import RETRYING
@@ -29,8 +26,8 @@ CUT = """() => [...document.querySelectorAll("table")].filter(table => {
 }).map(table => table.caption.textContent)"""
 
 
-def of_a_phone(open_page: Open, stage: Stage, *, java_script_enabled: bool = True) -> Page:
-    page = open_page(viewport={"width": 360, "height": 740}, java_script_enabled=java_script_enabled)
+def of_a_phone(open_page: Open, stage: Stage) -> Page:
+    page = open_page(viewport={"width": 360, "height": 740})
     let_in(page, stage, stage.operator)
     return page
 
@@ -59,21 +56,3 @@ def test_a_folded_table_is_still_a_table_and_names_each_value(open_page: Open, s
 
 
 LABELS = ("Tokens", "Share", "Requests", "Rejected", "Last request", "Last token", "Last rejection")
-
-
-@pytest.mark.parametrize("width", [1280, 360])
-def test_headings_sort_without_a_script_and_say_so(open_page: Open, stage: Stage, width: int) -> None:
-    page = of_a_phone(open_page, stage, java_script_enabled=False)
-    page.set_viewport_size({"width": width, "height": 740})
-    page.goto("/dashboard/agents?days=7")
-    for words, order in (("Tokens", "descending"), ("Agent", "ascending"), ("Rejected", "descending")):
-        heading = page.get_by_role("columnheader", name=words, exact=True)
-        if words != "Tokens":
-            heading.get_by_role("link").click()
-        expect(heading).to_have_attribute("aria-sort", order)
-        expect(page.locator("th[aria-sort]")).to_have_count(1)
-        expect(page).to_have_url(re.compile("days=7"))
-    heading.get_by_role("link").click()
-    expect(heading).to_have_attribute("aria-sort", "ascending")
-    counts = page.locator("td[data-label=Rejected]").all_inner_texts()
-    assert [int(count.replace(",", "")) for count in counts] == sorted(int(count.replace(",", "")) for count in counts)

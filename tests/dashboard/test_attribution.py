@@ -157,14 +157,12 @@ def test_the_confirmations_say_who_would_notice(signed_in: FlaskClient, worker: 
     [row] = database_of(worker.services, worker.organization_id).fetch(
         "agents/list_credentials", agent_id=worker.agent_id
     )
-    revoke = Page(signed_in.get(f"{page}/credentials/{row.credential_id}/revoke")).text
-    assert "2 tokens in the last 90 days, the last one at 2026-04-15 12:00 UTC." in revoke
-    assert "At most 2 tokens may still be valid, until 2026-04-15 13:00 UTC." in revoke
-    assert "The agent has no other credential: it will get no further token." in revoke
-    for action in ("suspend", "delete"):
-        assert (
-            "2 tokens in the last 90 days, the last one in the hour of" in Page(signed_in.get(f"{page}/{action}")).text
-        )
+    for action, sentence in (
+        (f"credentials/{row.credential_id}/revoke", "2 tokens in the last 90 days, the last one at "),
+        ("suspend", "2 tokens in the last 90 days, the last one in the hour of"),
+        ("delete", "2 tokens in the last 90 days, the last one in the hour of"),
+    ):
+        assert sentence in Page(signed_in.get(f"{page}/{action}")).text
     assert "Who would notice" not in Page(signed_in.get(f"{page}/resume")).text
 
 
