@@ -94,14 +94,3 @@ def test_a_failure_is_read_on_a_telephone_without_a_row_as_high_as_the_screen(op
         assert error is not None
         assert (error["x"], error["width"]) == (box["x"], box["width"]), caption
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_an_event_is_read_on_a_telephone_without_a_row_as_high_as_the_screen(open_page: Open, stage: Stage) -> None:
-    page = open_page(java_script_enabled=False, viewport={"width": 360, "height": 740})
-    let_in(page, stage, stage.operator)
-    page.goto(f"{stage.url}/dashboard/audit")
-    rows = page.get_by_role("table", name="Events, newest first").locator("tbody tr")
-    expect(rows.first).to_be_visible()
-    heights = rows.evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
-    assert max(heights) < 370, heights
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360

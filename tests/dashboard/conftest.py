@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from html.parser import HTMLParser
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -19,7 +20,7 @@ from agentidp.dashboard.form_key import new_form_key
 from agentidp.services import Services
 from tests.conftest import Cast, make_cast
 from tests.dashboard.company import Company, company
-from tests.factories import NOON, Agent, Clock, usage_sums
+from tests.factories import NOON, Agent, Clock, count_usage, usage_sums
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 ENDED = "Your session has ended. Sign in again."
@@ -178,6 +179,17 @@ def wire(services: Services, clock: Clock) -> Iterator[Wire]:
 def cast(services: Services) -> Cast:
     """Two organizations of each test's own."""
     return make_cast(services)
+
+
+@pytest.fixture
+def acme(cast: Cast) -> Agent:
+    """An agent of Acme's with every scope."""
+    return cast.acme
+
+
+def count_for(agent: Agent, at: datetime, **counts: int) -> None:
+    """Count tokens, requests or rejected ones of an agent at an instant."""
+    count_usage(agent.services, agent.organization_id, agent.agent_id, at, **counts)
 
 
 @pytest.fixture

@@ -11,15 +11,14 @@ from werkzeug.test import TestResponse
 
 from agentidp.registry.credentials import MAX_CREDENTIALS, MAX_LABEL
 from agentidp.services import Services
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, post, with_session
 from tests.factories import Agent, Clock, database_of, make_agent
 
 
 @pytest.fixture
-def worker(cast: Cast, services: Services) -> Agent:
+def worker(acme: Agent, services: Services) -> Agent:
     """Another agent of Acme, which may not change agents."""
-    return make_agent(services, cast.acme.organization_id, name="worker", scopes=["analytics:read"])
+    return make_agent(services, acme.organization_id, name="worker", scopes=["analytics:read"])
 
 
 def credentials(agent: Agent) -> list[str]:
@@ -84,10 +83,10 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
     assert none in Page(signed_in.get(page)).text
 
 
-def test_lists_credentials_with_label_last_use_and_expiry(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+def test_lists_credentials_with_label_last_use_and_expiry(signed_in: FlaskClient, acme: Agent, worker: Agent) -> None:
     body = {"label": "laptop", "expiresAt": "2026-05-01T00:00:00Z"}
     path = f"/api/v1/agents/{worker.agent_id}/credentials"
-    made = signed_in.post(path, json=body, headers=cast.acme.bearer()).json
+    made = signed_in.post(path, json=body, headers=acme.bearer()).json
     assert token_request(signed_in, worker.client_id, made["clientSecret"]).status_code == 200
     rows = Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}")).table("Credentials")
     assert sorted(row[:5] for row in rows) == [
@@ -159,8 +158,8 @@ def test_deletes_after_a_confirmation_that_says_what_it_ends(signed_in: FlaskCli
     assert not [a for a in Page(signed_in.get(page)).all("a") if a["href"] == f"{page}/edit"]
 
 
-def test_says_that_one_suspends_oneself_and_ends_the_session(signed_in: FlaskClient, cast: Cast) -> None:
-    page = f"/dashboard/agents/{cast.acme.agent_id}"
+def test_says_that_one_suspends_oneself_and_ends_the_session(signed_in: FlaskClient, acme: Agent) -> None:
+    page = f"/dashboard/agents/{acme.agent_id}"
     assert "so you will be signed out" in Page(signed_in.get(f"{page}/suspend")).text
     assert post(signed_in, f"{page}/suspend").status_code == 303
     assert signed_in.get(page).status_code == 401
@@ -168,9 +167,9 @@ def test_says_that_one_suspends_oneself_and_ends_the_session(signed_in: FlaskCli
 
 @pytest.mark.parametrize("scopes", [["analytics:read"], ["analytics:read", "agents:read"]], ids=str)
 def test_who_may_not_change_agents_sees_no_action(
-    client: FlaskClient, cast: Cast, services: Services, worker: Agent, scopes: list[str]
+    client: FlaskClient, acme: Agent, services: Services, worker: Agent, scopes: list[str]
 ) -> None:
-    with_session(client, make_agent(services, cast.acme.organization_id, name="reader", scopes=scopes))
+    with_session(client, make_agent(services, acme.organization_id, name="reader", scopes=scopes))
     page = Page(client.get(f"/dashboard/agents/{worker.agent_id}"))
     assert not [a for a in page.all("a") if re.search(r"/(edit|suspend|delete|rotate|revoke)$", a["href"] or "")]
     # Who reads agents sees their credentials and scopes.

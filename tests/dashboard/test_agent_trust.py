@@ -10,7 +10,6 @@ from markupsafe import escape
 
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.services import Services
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, post
 from tests.factories import Agent, database_of, make_agent
 from tests.federation.issuer import Issuer, trust
@@ -21,9 +20,9 @@ GITHUB = "https://token.actions.githubusercontent.com"
 
 
 @pytest.fixture
-def worker(cast: Cast, services: Services) -> Agent:
+def worker(acme: Agent, services: Services) -> Agent:
     """Another agent of Acme, which trusts nobody yet."""
-    return make_agent(services, cast.acme.organization_id, name="worker", scopes=["analytics:read"])
+    return make_agent(services, acme.organization_id, name="worker", scopes=["analytics:read"])
 
 
 def path_of(agent: Agent) -> str:

@@ -14,7 +14,6 @@ from agentidp.findings.finding import Contributor, Severity
 from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
 from agentidp.usage import record_rejection
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number, with_session
 from tests.factories import NOON, Agent, a_finding, count_usage, database_of, make_agent
 
@@ -22,9 +21,9 @@ COLUMN = {"last_request": 5, "last_token": 6, "last_rejection": 7}
 
 
 @pytest.fixture
-def fleet(client: FlaskClient, cast: Cast, services: Services) -> dict[str, Agent]:
+def fleet(client: FlaskClient, acme: Agent, services: Services) -> dict[str, Agent]:
     """Agents of Acme, each of which has most of something."""
-    organization_id = cast.acme.organization_id
+    organization_id = acme.organization_id
     agents = {name: make_agent(services, organization_id, name=name) for name in ("Alpha", "beta", "gamma", "100%_off")}
     yesterday, last_week = NOON - timedelta(days=1), NOON - timedelta(days=7)
     count_usage(services, organization_id, agents["Alpha"].agent_id, last_week, tokens=40)
@@ -36,7 +35,7 @@ def fleet(client: FlaskClient, cast: Cast, services: Services) -> dict[str, Agen
     changes = {"beta": {"status": "suspended"}, "gamma": {"description": "Reads invoices.", "owner": "Payments team"}}
     for name, change in changes.items():
         path = f"/api/v1/agents/{agents[name].agent_id}"
-        assert client.patch(path, json=change, headers=cast.acme.bearer()).status_code == 200
+        assert client.patch(path, json=change, headers=acme.bearer()).status_code == 200
     return agents
 
 
@@ -79,9 +78,9 @@ def test_a_heading_sorts_and_sorts_the_other_way_the_next_time(read: Read, fleet
             assert sorted(found) == sorted(BY[sort])
 
 
-def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], cast: Cast, services: Services) -> None:
-    for hours, agent_id in ((1, cast.acme.agent_id), (3, fleet["100%_off"].agent_id)):
-        count_usage(services, cast.acme.organization_id, agent_id, NOON - timedelta(hours=hours), tokens=1)
+def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], acme: Agent, services: Services) -> None:
+    for hours, agent_id in ((1, acme.agent_id), (3, fleet["100%_off"].agent_id)):
+        count_usage(services, acme.organization_id, agent_id, NOON - timedelta(hours=hours), tokens=1)
     assert names(read("/agents?sort=last_token"))[:3] == ["builder", "gamma", "100%_off"]
     assert names(read("/agents?sort=last_token&order=asc")) == ["Alpha", "beta", "100%_off", "gamma", "builder"]
 
@@ -122,11 +121,11 @@ def test_shows_the_last_hours_of_the_period_and_the_description(read: Read, flee
 
 
 def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(
-    client: FlaskClient, cast: Cast, services: Services
+    client: FlaskClient, acme: Agent, services: Services
 ) -> None:
     for index in range(PAGE_SIZE + 1):
-        make_agent(services, cast.acme.organization_id, name=f"agent {index:02}")
-    page = Page(with_session(client, cast.acme).get("/dashboard/agents?month=2026-04&sort=name&search=agent"))
+        make_agent(services, acme.organization_id, name=f"agent {index:02}")
+    page = Page(with_session(client, acme).get("/dashboard/agents?month=2026-04&sort=name&search=agent"))
     assert f"Page 1 of 2 · {PAGE_SIZE + 1} agents" in page.text
     address = "/dashboard/agents?month=2026-04&search=agent&sort=name&page=2"
     assert {"href": address, "rel": "next"} in page.all("a")
@@ -144,7 +143,7 @@ def test_refuses_what_it_cannot_do(signed_in: FlaskClient, query: str) -> None:
 
 
 def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
-    client: FlaskClient, cast: Cast, services: Services, fleet: dict[str, Agent]
+    client: FlaskClient, acme: Agent, services: Services, fleet: dict[str, Agent]
 ) -> None:
     alpha, beta, gamma, off = (fleet[name] for name in ("Alpha", "beta", "gamma", "100%_off"))
     both = tuple(Contributor(agent_id=one.agent_id, agent_name="?", count=1) for one in (alpha, beta))
@@ -157,9 +156,9 @@ def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
         a_finding(NOON, begins=NOON - week, ends=NOON - week, agent_id=off.agent_id, agent_name="100%_off"),
         a_finding(NOON, agent_id=beta.agent_id, agent_name="beta", kind="uncached_tokens", severity=Severity.critical),
     ]
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
+    with database_of(services, acme.organization_id).transaction() as opened:
         store_evaluation(opened, Found(found), findings_query(NOON, services.settings))
-    with_session(client, cast.acme)
+    with_session(client, acme)
     page = Page(client.get("/dashboard/agents?unusual=1"))
     assert sorted(names(page)) == ["Alpha", "beta", "gamma"]
     assert names(Page(client.get("/dashboard/agents?unusual=1&status=suspended"))) == ["beta"]

@@ -16,7 +16,6 @@ from agentidp.dashboard.credentials import SHOWN, choices
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.services import Services
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, with_session
 from tests.factories import NOON, Agent, Clock, database_of, make_agent
 
@@ -64,11 +63,11 @@ def _own_api(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def worker(cast: Cast, services: Services) -> Agent:
+def worker(acme: Agent, services: Services) -> Agent:
     """An agent of Acme that may get tokens for another API."""
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
+    with database_of(services, acme.organization_id).transaction() as opened:
         add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["read"])
-    return make_agent(services, cast.acme.organization_id, "worker", ["analytics:read", "read"])
+    return make_agent(services, acme.organization_id, "worker", ["analytics:read", "read"])
 
 
 def take(client: FlaskClient, agent: Agent, times: int, *, secret: str = "", resource: str | None = None) -> None:
@@ -93,7 +92,7 @@ def small_charts(page: Page) -> list[str | None]:
 
 
 def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
-    signed_in: FlaskClient, cast: Cast, worker: Agent, clock: Clock
+    signed_in: FlaskClient, acme: Agent, worker: Agent, clock: Clock
 ) -> None:
     clock.now = NOON - timedelta(days=6)
     take(signed_in, worker, 4)
@@ -126,7 +125,7 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
     assert [row[1] for row in several.table("Credentials") if row[0] == "worker"] == ["none", "new"]
     assert "There is none of this kind." in Page(signed_in.get(f"{PATH}?show=idle")).text
     clock.now = NOON + DAYS
-    idle = Page(with_session(signed_in, cast.acme).get(f"{PATH}?show=idle"))
+    idle = Page(with_session(signed_in, acme).get(f"{PATH}?show=idle"))
     assert sorted(row[1] for row in idle.table("Credentials")) == ["new", "none"]
 
 
@@ -166,7 +165,7 @@ def test_the_confirmations_say_who_would_notice(signed_in: FlaskClient, worker: 
     assert "Who would notice" not in Page(signed_in.get(f"{page}/resume")).text
 
 
-def test_the_csv_has_what_the_api_returns(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+def test_the_csv_has_what_the_api_returns(signed_in: FlaskClient, acme: Agent, worker: Agent) -> None:
     take(signed_in, worker, 2, resource=API)
     for path, of_api in (
         (f"{PATH}.csv", "credentials?days=30"),
@@ -174,7 +173,7 @@ def test_the_csv_has_what_the_api_returns(signed_in: FlaskClient, cast: Cast, wo
     ):
         response = signed_in.get(path)
         assert response.mimetype == "text/csv"
-        accepted = cast.acme.bearer() | {"Accept": "text/csv"}
+        accepted = acme.bearer() | {"Accept": "text/csv"}
         expected = signed_in.get(f"/api/v1/analytics/{of_api}", headers=accepted)
         assert response.text == expected.text
         assert len(list(csv.reader(io.StringIO(response.text)))) > 1

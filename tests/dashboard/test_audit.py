@@ -18,6 +18,7 @@ from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, with_session
 from tests.factories import (
     NOON,
+    Agent,
     a_finding,
     database_of,
     make_agent,
@@ -32,8 +33,7 @@ def rows(page: Page) -> list[list[str]]:
     return page.table("Events")
 
 
-def test_shows_who_changed_what(client: FlaskClient, cast: Cast, read: Read) -> None:
-    acme = cast.acme
+def test_shows_who_changed_what(client: FlaskClient, acme: Agent, read: Read) -> None:
     other = make_agent(acme.services, acme.organization_id, name="<other>")
     client.post(f"/dashboard/agents/{other.agent_id}/suspend", headers=SAME_ORIGIN)
     page = read("/audit")
@@ -99,16 +99,16 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     assert re.findall(r"null|None|true|false|[0-9a-f]{8}-[0-9a-f]{4}", cells.replace(body["resource"], "")) == []
 
 
-def test_filters(cast: Cast, read: Read) -> None:
+def test_filters(acme: Agent, read: Read) -> None:
     assert [row[2] for row in rows(read("/audit?action=agent.created"))] == ["agent.created"]
-    assert [row[2] for row in rows(read(f"/audit?subject={cast.acme.client_id}"))] == ["agent.created"]
+    assert [row[2] for row in rows(read(f"/audit?subject={acme.client_id}"))] == ["agent.created"]
     assert len(rows(read("/audit?actor=agentidp"))) == 2
     assert len(rows(read("/audit?until=2026-04-15"))) == 3
     assert "No event is found." in read("/audit?until=2026-04-14").text
 
 
-def test_has_pages(cast: Cast, read: Read) -> None:
-    with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
+def test_has_pages(acme: Agent, read: Read) -> None:
+    with database_of(acme.services, acme.organization_id).transaction() as opened:
         for number in range(PAGE_SIZE):
             audit.record(opened, "agent.changed", "x", after={"name": str(number)})
     first = read("/audit?actor=agentidp")
@@ -127,16 +127,15 @@ def test_refuses_what_it_does_not_know(signed_in: FlaskClient, query: str) -> No
     assert signed_in.get(f"/dashboard/audit?{query}").status_code == 400
 
 
-def test_says_what_was_erased(cast: Cast, read: Read) -> None:
-    acme = cast.acme
+def test_says_what_was_erased(acme: Agent, read: Read) -> None:
     url = str(acme.services.settings.database_url)
     with connect(url) as operator, operator_transaction(operator, acme.organization_id, NOON) as opened:
         erase(opened, [acme.client_id])
     assert rows(read(f"/audit?subject={acme.client_id}"))[0][4] == "erased"
 
 
-def test_a_page_leads_there_if_the_session_has_the_scope(client: FlaskClient, cast: Cast) -> None:
-    audience = cast.acme.services.settings.resource
+def test_a_page_leads_there_if_the_session_has_the_scope(client: FlaskClient, acme: Agent) -> None:
+    audience = acme.services.settings.resource
     for scope in ("analytics:read", "analytics:read audit:read"):
-        page = Page(with_session(client, cast.acme, audience=audience, scope=scope).get("/dashboard"))
+        page = Page(with_session(client, acme, audience=audience, scope=scope).get("/dashboard"))
         assert ({"href": "/dashboard/audit"} in page.all("a")) == ("audit:read" in scope)

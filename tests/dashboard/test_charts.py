@@ -19,8 +19,8 @@ from agentidp.findings.finding import Severity
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
-from tests.dashboard.conftest import Page, Read, number, with_session
-from tests.factories import NOON, Clock, a_finding, count_usage, known_finding, make_agent
+from tests.dashboard.conftest import Page, Read, count_for, number, with_session
+from tests.factories import NOON, Agent, Clock, a_finding, count_usage, known_finding, make_agent
 
 TODAY = NOON.date()
 
@@ -51,8 +51,8 @@ def test_the_line_of_the_earlier_days_is_to_the_scale_of_the_bars() -> None:
     assert day_chart(counts, {}, TODAY, None, [0, 0, 0]).earlier_heights == []
 
 
-def test_the_overview_draws_the_line_and_names_its_days(read: Read, cast: Cast, services: Services) -> None:
-    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent, services: Services) -> None:
+    organization_id, agent_id = acme.organization_id, acme.agent_id
     count_usage(services, organization_id, agent_id, NOON, tokens=20)
     page = read("?days=7")
     assert "a week earlier" not in page.text.partition("Tokens issued")[2]
@@ -93,25 +93,23 @@ def test_the_running_hour_is_that_of_now(day: date, running: int | None) -> None
     assert [n for n, bar in enumerate(chart.bars) if bar.is_running] == ([] if running is None else [running])
 
 
-def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(
-    read: Read, cast: Cast, services: Services
-) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(read: Read, acme: Agent) -> None:
+    count_for(acme, NOON, tokens=12)
     page = read("?days=7")
     today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
     assert today == ["M61 100v-100h8V100z"]
     zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
     # No day before its first token, because it did not exist, for all that is known.
     assert zeros[0].count("M") == 0
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(days=4), tokens=12)
+    count_for(acme, NOON - timedelta(days=4), tokens=12)
     page = read("?days=7")
     zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
     assert zeros[0].count("M") == 3
     assert "not over yet" in page.text
 
 
-def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, cast: Cast, services: Services) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(hours=2), tokens=12)
+def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, acme: Agent) -> None:
+    count_for(acme, NOON - timedelta(hours=2), tokens=12)
     page = read("/days/2026-04-15")
     [zeros, *_] = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
     # Until noon, all but 10:00. The hour that is running has a line at least, and those after it have nothing.
@@ -140,26 +138,26 @@ def test_no_day_before_an_agent_was_created_is_empty(
 
 
 def test_the_pages_of_a_new_agent_show_nothing_empty_before_it(
-    client: FlaskClient, read: Read, cast: Cast, clock: Clock
+    client: FlaskClient, read: Read, acme: Agent, clock: Clock
 ) -> None:
     def empty(path: str) -> list[str]:
         paths = [a["d"] or "" for a in read(path).all("path") if a.get("class") == "zero"]
         return re.findall(r"M([\d.]+) ", paths[0])
 
-    agent = f"/agents/{cast.acme.agent_id}"
+    agent = f"/agents/{acme.agent_id}"
     assert empty(agent) == empty(f"{agent}/days/{TODAY}") == empty(f"{agent}/days/{TODAY - timedelta(days=1)}") == []
     clock.advance(hours=25)
-    with_session(client, cast.acme)
+    with_session(client, acme)
     # The day and the hours in which it was created had no token.
     assert empty(f"{agent}?days=7") == ["51.5"]
     assert empty(f"{agent}/days/{TODAY}") == [f"{hour * 10 + 1.5:g}" for hour in range(12, 24)]
 
 
 def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
-    read: Read, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
+    read: Read, acme: Agent, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id, at = cast.acme.organization_id, NOON - timedelta(days=1)
-    count_usage(services, organization_id, cast.acme.agent_id, at, tokens=30)
+    organization_id, at = acme.organization_id, NOON - timedelta(days=1)
+    count_usage(services, organization_id, acme.agent_id, at, tokens=30)
     guessed = make_agent(services, organization_id, name="guessed")
     record_rejection(services.database.of(organization_id, at), guessed.agent_id)
     address = f"/dashboard/days/{at:%Y-%m-%d}"
@@ -213,7 +211,7 @@ def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(
         assert signed_in.get(f"/dashboard/days/2026-04-14?hour={wrong}").status_code == 400
 
 
-def test_one_bar_of_a_chart_is_in_the_order_of_the_tab_key(read: Read, cast: Cast, services: Services) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+def test_one_bar_of_a_chart_is_in_the_order_of_the_tab_key(read: Read, acme: Agent) -> None:
+    count_for(acme, NOON, tokens=12)
     tabs = [a["tabindex"] for a in read("?days=7").all("a") if "tabindex" in a]
     assert tabs == ["-1"] * 6 + ["0"]

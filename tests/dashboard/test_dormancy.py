@@ -41,17 +41,17 @@ def test_sets_it_and_removes_it(signed_in: FlaskClient, cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("days", [MIN_DORMANCY - 1, "9" * 5000])
-def test_a_wrong_number_is_named_and_what_was_typed_is_kept(signed_in: FlaskClient, cast: Cast, days: object) -> None:
+def test_a_wrong_number_is_named_and_what_was_typed_is_kept(signed_in: FlaskClient, acme: Agent, days: object) -> None:
     post(signed_in, PATH, **{FIELD: "120"})
     response = post(signed_in, PATH, **{FIELD: str(days)})
     assert response.status_code == 400
     rule = f"must be a whole number from {MIN_DORMANCY} to {MAX_DORMANCY}."
     assert Page(response).notice.strip() == f"The number of days {rule}"
     assert shown(Page(response)) == str(days)
-    assert is_set(signed_in, cast.acme) == 120
+    assert is_set(signed_in, acme) == 120
 
 
-def test_who_may_not_change_agents_sees_no_link(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
-    reader = make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
+def test_who_may_not_change_agents_sees_no_link(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
+    reader = make_agent(services, acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
     with_session(signed_in, reader)
     assert {"href": PATH} not in Page(signed_in.get("/dashboard/agents")).all("a")

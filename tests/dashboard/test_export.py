@@ -15,7 +15,6 @@ from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
 from agentidp.usage import record_rejection
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number, with_session
 from tests.factories import NOON, Agent, count_usage, make_agent
 
@@ -23,9 +22,9 @@ YESTERDAY = NOON - timedelta(days=1)
 
 
 @pytest.fixture
-def worker(client: FlaskClient, cast: Cast, services: Services) -> Agent:
+def worker(client: FlaskClient, acme: Agent, services: Services) -> Agent:
     """An agent whose name a spreadsheet would take for a formula, with usage of each kind on two days."""
-    organization_id = cast.acme.organization_id
+    organization_id = acme.organization_id
     made = make_agent(services, organization_id, name="=1+1")
     count_usage(services, organization_id, made.agent_id, YESTERDAY, tokens=7, requests=30)
     count_usage(services, organization_id, made.agent_id, NOON - timedelta(hours=2), tokens=5)
@@ -77,10 +76,10 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
 
 
 def test_the_budgets_tokens_are_those_of_the_days_beside_it(
-    signed_in: FlaskClient, read: Read, cast: Cast, services: Services, worker: Agent
+    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent
 ) -> None:
     for at in (datetime(2026, 3, 31, 23, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
-        count_usage(services, cast.acme.organization_id, worker.agent_id, at, tokens=100)
+        count_usage(services, acme.organization_id, worker.agent_id, at, tokens=100)
     page = read()
     _, *rows = exported(signed_in, links(page)[2])
     assert (len(rows), sum(int(row[1]) for row in rows)) == (15, 112)
@@ -89,15 +88,15 @@ def test_the_budgets_tokens_are_those_of_the_days_beside_it(
 
 @pytest.mark.parametrize(("query", "month"), [("?month=2026-03", "March"), ("?from=2026-03-01&to=2026-03-31", "March")])
 def test_the_agents_of_a_month_are_those_of_the_api(
-    signed_in: FlaskClient, read: Read, cast: Cast, services: Services, worker: Agent, query: str, month: str
+    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent, query: str, month: str
 ) -> None:
     for at in (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 31, 23, tzinfo=UTC)):
-        count_usage(services, cast.acme.organization_id, worker.agent_id, at, tokens=10)
+        count_usage(services, acme.organization_id, worker.agent_id, at, tokens=10)
     for path in ("", "/agents"):
         page = read(f"{path}{query}")
         _, *rows = exported(signed_in, links(page)[-1])
         assert f"API for {month} 2026:" in page.text
-        body = signed_in.get(api_requests(page)[-1], headers=cast.acme.bearer()).json
+        body = signed_in.get(api_requests(page)[-1], headers=acme.bearer()).json
         assert body is not None
         assert [(one["agentId"], one["agentName"], one["tokenCount"]) for one in body["data"]] == [
             (row[0], row[1].removeprefix("'"), int(row[3])) for row in rows if row[3] != "0"
@@ -118,7 +117,7 @@ def test_the_agents_of_a_month_are_those_of_the_api(
     + ["/agents/{}/days/2026-04-14"],
 )
 def test_the_request_to_the_api_beside_a_chart_returns_the_same(
-    signed_in: FlaskClient, read: Read, cast: Cast, worker: Agent, path: str
+    signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, path: str
 ) -> None:
     page = read(path.format(worker.agent_id))
     # The API has agents by month only.
@@ -127,7 +126,7 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
     # The heatmap and an agent's days reach over 90 days at most.
     assert len(requests) == len(shown) - path.startswith("?from=2026-01-12")
     for request, rows in zip(requests, shown, strict=False):
-        response = signed_in.get(request, headers=cast.acme.bearer() | {"Accept": "text/csv"})
+        response = signed_in.get(request, headers=acme.bearer() | {"Accept": "text/csv"})
         names, *found = csv.reader(io.StringIO(response.text.replace(".000000Z", "Z")))
         # The trend has the tokens only, and calls them otherwise.
         # No chart shows what quotas have refused.
@@ -158,9 +157,9 @@ def past(rows: list[list[str]]) -> list[list[str]]:
 
 
 def test_a_days_agents(
-    signed_in: FlaskClient, read: Read, cast: Cast, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id = cast.acme.organization_id
+    organization_id = acme.organization_id
     other = make_agent(services, organization_id, name="other")
     count_usage(services, organization_id, other.agent_id, YESTERDAY, tokens=6, requests=1)
     count_usage(services, organization_id, other.agent_id, YESTERDAY + timedelta(hours=1), tokens=2)
@@ -183,11 +182,11 @@ def test_a_days_agents(
 
 
 def test_the_agents_that_are_shown_on_all_pages(
-    client: FlaskClient, cast: Cast, services: Services, worker: Agent
+    client: FlaskClient, acme: Agent, services: Services, worker: Agent
 ) -> None:
     for index in range(PAGE_SIZE + 1):
-        make_agent(services, cast.acme.organization_id, name=f"idle {index:02}")
-    with_session(client, cast.acme)
+        make_agent(services, acme.organization_id, name=f"idle {index:02}")
+    with_session(client, acme)
     [address] = links(Page(client.get("/dashboard/agents?days=7&sort=name&search=idle")))
     _, *rows = exported(client, address)
     assert [row[1] for row in rows] == [f"idle {index:02}" for index in range(PAGE_SIZE + 1)]
@@ -203,13 +202,13 @@ def test_the_agents_that_are_shown_on_all_pages(
 
 
 def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
-    signed_in: FlaskClient, cast: Cast, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+    signed_in: FlaskClient, acme: Agent, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id = cast.acme.organization_id
+    organization_id = acme.organization_id
 
     def rename(agent: Agent, name: str) -> None:
         path = f"/api/v1/agents/{agent.agent_id}"
-        assert signed_in.patch(path, json={"name": name}, headers=cast.acme.bearer()).status_code == 200
+        assert signed_in.patch(path, json={"name": name}, headers=acme.bearer()).status_code == 200
 
     made = [make_agent(services, organization_id, name=f"agent {index}") for index in range(10)]
     # Of the first ids none is listed, so that a part may be empty and is not the last one.
@@ -222,7 +221,7 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
         count_usage(services, organization_id, bee.agent_id, at, tokens=index, requests=2)
         record_rejection(services.database.of(organization_id, NOON), bee.agent_id)
     deleted = f"/api/v1/agents/{bees[3].agent_id}"
-    assert signed_in.delete(deleted, headers=cast.acme.bearer()).status_code == 204
+    assert signed_in.delete(deleted, headers=acme.bearer()).status_code == 204
     address = "/dashboard/agents.csv?sort=tokens&search=bee"
     names, *at_once = exported(signed_in, address)
     assert [row[3] for row in at_once] == list("6543210")
@@ -250,10 +249,10 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
 
 
 def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
-    signed_in: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
+    signed_in: FlaskClient, acme: Agent, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(3):
-        make_agent(services, cast.acme.organization_id, name=f"bee {index}")
+        make_agent(services, acme.organization_id, name=f"bee {index}")
     monkeypatch.setattr(export, "AT_ONCE", 1)
     monkeypatch.setattr(export, "PART", 1)
     response = signed_in.get("/dashboard/agents.csv", buffered=False)

@@ -7,8 +7,8 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import Page, with_session
-from tests.factories import NOON, count_usage, fail_target, make_agent, make_alert_target
+from tests.dashboard.conftest import Page, count_for, with_session
+from tests.factories import NOON, fail_target, make_agent, make_alert_target
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_the_overview_names_a_target_that_fails_and_not_its_address(
 ) -> None:
     acme = cast.acme
     with_session(client, make_agent(services, acme.organization_id, "reader", scopes={"analytics:read"}))
-    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=20)
+    count_for(acme, NOON, tokens=20)
     target_id = make_alert_target(services, acme.organization_id, "<on-call>")
     make_alert_target(services, cast.outsider.organization_id, "outsider's")
     assert "have failed since" not in client.get("/dashboard").text
@@ -37,7 +37,7 @@ def test_the_overview_names_a_target_that_fails_and_not_its_address(
 
 def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, services: Services, cast: Cast) -> None:
     acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=20)
+    count_for(acme, NOON, tokens=20)
     make_alert_target(services, cast.outsider.organization_id)
     targets = {
         name: make_alert_target(services, acme.organization_id, name) for name in ("one", "three", "two", "well")

@@ -13,8 +13,7 @@ from flask.testing import FlaskClient
 from agentidp.dashboard.filters import dated, hour_label, in_numbers, named, next_page, since, whose, window
 from agentidp.findings import KINDS
 from agentidp.findings.finding import Contributor
-from tests.conftest import Cast
-from tests.factories import NOON, a_finding, known_finding
+from tests.factories import NOON, Agent, a_finding, known_finding
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -133,9 +132,9 @@ def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("about", [{}, AGENT])
 def test_the_next_step_of_every_kind_leads_to_a_page(
-    signed_in: FlaskClient, cast: Cast, kind: str, about: dict[str, Any]
+    signed_in: FlaskClient, acme: Agent, kind: str, about: dict[str, Any]
 ) -> None:
-    address, _ = next_page(a_finding(NOON, kind=kind, **(about and about | {"agent_id": cast.acme.agent_id})))
+    address, _ = next_page(a_finding(NOON, kind=kind, **(about and about | {"agent_id": acme.agent_id})))
     assert signed_in.get(f"/dashboard{address}").status_code == 200
 
 

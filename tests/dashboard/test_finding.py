@@ -15,16 +15,14 @@ from agentidp.findings.actions import MAX_NOTE
 from agentidp.findings.finding import KnownFinding
 from agentidp.findings.store import read_finding
 from agentidp.services import Services
-from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
-from tests.factories import NOON, Agent, Clock, a_finding, count_usage, database_of, make_agent, make_finding
+from tests.dashboard.conftest import SAME_ORIGIN, Page, count_for, with_session
+from tests.factories import NOON, Agent, Clock, a_finding, database_of, make_agent, make_finding
 
 
 @pytest.fixture
-def finding_id(cast: Cast, services: Services) -> UUID:
+def finding_id(acme: Agent, services: Services) -> UUID:
     """Of an ongoing finding about an agent of Acme."""
-    acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=12)
+    count_for(acme, NOON, tokens=12)
     return make_finding(services, acme.organization_id, a_finding(NOON, agent_id=acme.agent_id, agent_name="builder"))
 
 
@@ -47,9 +45,9 @@ def text(page: Page) -> str:
 
 @pytest.mark.parametrize("path", ["", "/agents/{agent}"])
 def test_the_card_acknowledges_mutes_and_unmutes(
-    signed_in: FlaskClient, cast: Cast, finding_id: UUID, path: str
+    signed_in: FlaskClient, acme: Agent, finding_id: UUID, path: str
 ) -> None:
-    path = path.format(agent=cast.acme.agent_id)
+    path = path.format(agent=acme.agent_id)
     page = Page(signed_in.get(f"/dashboard{path}?days=7"))
     [form] = [form for form in page.all("form") if form.get("class") == "act"]
     assert form["action"] == f"/dashboard/findings/{finding_id}/acknowledge"
@@ -72,10 +70,9 @@ def test_the_card_acknowledges_mutes_and_unmutes(
         assert "Muted" not in Page(signed_in.get(f"/dashboard{path}?days=7")).text
 
 
-def test_mutes_the_kind_for_every_agent(signed_in: FlaskClient, cast: Cast, clock: Clock, finding_id: UUID) -> None:
+def test_mutes_the_kind_for_every_agent(signed_in: FlaskClient, acme: Agent, clock: Clock, finding_id: UUID) -> None:
     assert send(signed_in, finding_id, "mute", until="2026-04-20", every="on").status_code == 303
     clock.advance(minutes=1)
-    acme = cast.acme
     other = a_finding(NOON, agent_id=uuid.uuid4(), agent_name="other")
     assert stored(acme, make_finding(acme.services, acme.organization_id, other)).muted_until is not None
 
@@ -97,7 +94,7 @@ def test_an_acknowledged_finding_is_seen_to_be_so(signed_in: FlaskClient, findin
     assert "Findings 1 ongoing, 0 ended, 1 acknowledged, 1 new in 24 hours" in seen("")[0]
 
 
-def test_the_page_has_the_history(signed_in: FlaskClient, cast: Cast, clock: Clock, finding_id: UUID) -> None:
+def test_the_page_has_the_history(signed_in: FlaskClient, acme: Agent, clock: Clock, finding_id: UUID) -> None:
     address = f"/dashboard/findings/{finding_id}"
     assert f"{address}" in [a["href"] for a in Page(signed_in.get("/dashboard")).all("a")]
     clock.advance(minutes=1)
@@ -123,7 +120,7 @@ def test_the_page_has_the_history(signed_in: FlaskClient, cast: Cast, clock: Clo
     ids=str,
 )
 def test_an_error_is_on_the_form_that_keeps_what_was_entered(
-    signed_in: FlaskClient, cast: Cast, finding_id: UUID, values: dict[str, str], notice: str
+    signed_in: FlaskClient, acme: Agent, finding_id: UUID, values: dict[str, str], notice: str
 ) -> None:
     response = send(signed_in, finding_id, "mute", every="on", **values)
     assert response.status_code == 400
@@ -133,7 +130,7 @@ def test_an_error_is_on_the_form_that_keeps_what_was_entered(
     assert "checked" in fields["every"]
     assert fields["until"]["value"] == (values["until"] or "2026-04-22")
     assert fields["note"]["value"] in (values.get("note", ""), "a\N{REPLACEMENT CHARACTER}", "a\0")
-    assert stored(cast.acme, finding_id).muted_until is None
+    assert stored(acme, finding_id).muted_until is None
 
 
 def test_the_last_day_that_can_be_entered_is_accepted(signed_in: FlaskClient, finding_id: UUID) -> None:
@@ -152,18 +149,17 @@ def test_goes_back_to_a_page_of_ours_only(signed_in: FlaskClient, finding_id: UU
 
 
 def test_a_session_without_the_scope_sees_no_form(
-    client: FlaskClient, cast: Cast, services: Services, finding_id: UUID
+    client: FlaskClient, acme: Agent, services: Services, finding_id: UUID
 ) -> None:
     scopes = ["analytics:read", "agents:write"]
-    with_session(client, make_agent(services, cast.acme.organization_id, name="reader", scopes=scopes))
-    for path in ("", f"/findings/{finding_id}", f"/agents/{cast.acme.agent_id}"):
+    with_session(client, make_agent(services, acme.organization_id, name="reader", scopes=scopes))
+    for path in ("", f"/findings/{finding_id}", f"/agents/{acme.agent_id}"):
         page = Page(client.get(f"/dashboard{path}"))
         assert "act" not in [form.get("class") for form in page.all("form")]
 
 
-def test_an_ended_finding_has_its_form_on_its_page(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
-    acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=12)
+def test_an_ended_finding_has_its_form_on_its_page(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
+    count_for(acme, NOON, tokens=12)
     day = NOON.replace(day=13)
     ended = a_finding(day)
     finding_id = make_finding(services, acme.organization_id, ended)

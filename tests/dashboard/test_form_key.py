@@ -65,12 +65,12 @@ def remembered(services: Services, organization_id: str) -> list[Any]:
         return connection.execute(query, [organization_id]).fetchall()
 
 
-def test_these_are_all_forms_that_have_a_key(client: FlaskClient, cast: Cast) -> None:
-    ids = make_one_of_each(client, cast.acme)
-    with_session(client, cast.acme)
+def test_these_are_all_forms_that_have_a_key(client: FlaskClient, acme: Agent) -> None:
+    ids = make_one_of_each(client, acme)
+    with_session(client, acme)
     paths = [route.path(**ids) for route in PAGES if route.method == "GET" and "<asset>" not in route.rule]
     shown = [path for path in paths if 'name="form_key"' in client.get(path).text]
-    assert sorted(shown) == sorted(path.format(agent=cast.acme.agent_id) for path in FORMS)
+    assert sorted(shown) == sorted(path.format(agent=acme.agent_id) for path in FORMS)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -133,9 +133,9 @@ def test_what_was_deleted_is_not_created_again(client: FlaskClient, cast: Cast) 
     assert created(cast.acme) == before
 
 
-def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_app: Flask, cast: Cast) -> None:
-    agent, key = cast.acme, new_form_key(NOON)
-    path, before = f"/dashboard/agents/{agent.agent_id}/rotate", created(cast.acme)
+def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_app: Flask, acme: Agent) -> None:
+    agent, key = acme, new_form_key(NOON)
+    path, before = f"/dashboard/agents/{agent.agent_id}/rotate", created(acme)
 
     def send(_: int) -> tuple[int, str]:
         response = post(with_session(shared_app.test_client(), agent), path, form_key=key)
@@ -157,7 +157,7 @@ def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_
         wait_until(lambda: watcher.execute(waiting).fetchall() == [(2,)])
         holder.rollback()
         (first, shown), (second, explained) = sorted(responses, key=lambda response: response[0])
-    [created_id] = created(cast.acme)[len(before) :]
+    [created_id] = created(acme)[len(before) :]
     assert (first, "aidp_" in shown) == (200, True)
     assert (second, f"It created the credential {created_id}" in explained) == (409, True)
 

@@ -19,15 +19,13 @@ from agentidp.http.schemas import MAX_NAME, MAX_OWNER, Choice, Flag, Items, Numb
 from agentidp.registry.agents import MAX_DESCRIPTION
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.services import Services
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, with_session
-from tests.factories import NOON, a_finding, make_finding
+from tests.factories import NOON, Agent, a_finding, make_finding
 
 
 @pytest.fixture
-def finding_id(cast: Cast, services: Services) -> UUID:
+def finding_id(acme: Agent, services: Services) -> UUID:
     """Of a finding about an agent of Acme."""
-    acme = cast.acme
     finding = a_finding(NOON, agent_id=acme.agent_id, agent_name="builder")
     return make_finding(services, acme.organization_id, finding)
 
@@ -49,11 +47,11 @@ def finding_id(cast: Cast, services: Services) -> UUID:
     ids=str,
 )
 def test_a_field_takes_as_many_characters_as_the_api(
-    client: FlaskClient, cast: Cast, finding_id: UUID, path: str, expected: dict[str, int]
+    client: FlaskClient, acme: Agent, finding_id: UUID, path: str, expected: dict[str, int]
 ) -> None:
     scope = "analytics:read agents:write alerts:write audit:read findings:write"
-    address = path.format(finding=finding_id, agent=cast.acme.agent_id)
-    page = Page(with_session(client, cast.acme, scope=scope).get(f"/dashboard{address}"))
+    address = path.format(finding=finding_id, agent=acme.agent_id)
+    page = Page(with_session(client, acme, scope=scope).get(f"/dashboard{address}"))
     shown = [*page.all("input"), *page.all("textarea")]
     fields = {field["name"]: field["maxlength"] for field in shown if "maxlength" in field}
     assert fields == {name: str(length) for name, length in expected.items()}

@@ -13,9 +13,8 @@ from agentidp.dashboard.usage import DayUsage, HourUsage, heatmap_cells, split
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.services import Services
-from tests.conftest import Cast
-from tests.dashboard.conftest import Read
-from tests.factories import NOON, count_usage
+from tests.dashboard.conftest import Read, count_for
+from tests.factories import NOON, Agent, count_usage
 
 TODAY = NOON.date()
 WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7")
@@ -55,8 +54,8 @@ def test_complete_days_are_compared_with_the_same_number_of_days_before() -> Non
     ]
 
 
-def test_the_page_of_a_past_period_has_no_figures_of_today(read: Read, cast: Cast, services: Services) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(days=20), tokens=12)
+def test_the_page_of_a_past_period_has_no_figures_of_today(read: Read, acme: Agent) -> None:
+    count_for(acme, NOON - timedelta(days=20), tokens=12)
     for query, is_running in (("?month=2026-04", True), ("?month=2026-03", False)):
         page = read(query)
         assert ("Tokens today" in page.text) == ("Budget of April" in page.text) == is_running
@@ -127,8 +126,8 @@ def test_the_heatmap_begins_on_sunday() -> None:
     assert heatmap_cells(days) == [{"dow": 0, "hour": 0, "count": 1}, {"dow": 6, "hour": 23, "count": 2}]
 
 
-def test_the_page_compares_today_with_the_same_time_last_week(read: Read, cast: Cast, services: Services) -> None:
-    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+def test_the_page_compares_today_with_the_same_time_last_week(read: Read, acme: Agent, services: Services) -> None:
+    organization_id, agent_id = acme.organization_id, acme.agent_id
     week_ago = NOON - timedelta(days=7)
     for at, tokens in (
         (NOON, 5),

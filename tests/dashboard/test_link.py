@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import CookieJar
 from typing import Any
@@ -30,7 +30,7 @@ from agentidp.dashboard.session import LIFETIME as SESSION_LIFETIME
 from agentidp.demo import OPERATOR, ORGANIZATION_ID
 from agentidp.services import Services
 from tests.cli.command import SUSPENDED, Command
-from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.conftest import ON_CITUS_TOO, settings_for
 from tests.dashboard.conftest import ENDED, SAME_ORIGIN, Page, cookie, counted, refused
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, usage_sums
 
@@ -108,20 +108,20 @@ class TestALinkWorksOnce:
         return app.test_client()
 
     def test_the_second_time_it_opens_nothing_and_the_session_of_the_first_goes_on(
-        self, client: FlaskClient, cast: Cast, database_url: str
+        self, client: FlaskClient, acme: Agent, database_url: str
     ) -> None:
-        link = cast.acme.link()
+        link = acme.link()
         assert client.get(link).status_code == 303
         other = client.application.test_client()
         refused(other.get(link), 401, NOT_GOOD)
-        assert used(database_url, cast.acme) == 1
+        assert used(database_url, acme) == 1
         assert client.get("/dashboard").status_code == 200
         assert other.get("/dashboard").status_code == 401
 
     def test_of_many_that_follow_it_at_once_exactly_one_is_signed_in(
-        self, client: FlaskClient, cast: Cast, database_url: str
+        self, client: FlaskClient, acme: Agent, database_url: str
     ) -> None:
-        link, gate = cast.acme.link(), threading.Barrier(8)
+        link, gate = acme.link(), threading.Barrier(8)
 
         def follow(_: int) -> int:
             browser = client.application.test_client()
@@ -130,12 +130,12 @@ class TestALinkWorksOnce:
 
         with ThreadPoolExecutor(8) as pool:
             assert Counter(pool.map(follow, range(8))) == {303: 1, 401: 7}
-        assert used(database_url, cast.acme) == 1
+        assert used(database_url, acme) == 1
 
     def test_it_stays_used_for_every_server_for_as_long_as_one_would_take_it(
-        self, client: FlaskClient, cast: Cast, database_url: str, clock: Clock
+        self, client: FlaskClient, acme: Agent, database_url: str, clock: Clock
     ) -> None:
-        link = cast.acme.link()
+        link = acme.link()
         assert client.get(link).status_code == 303
         # The last moment at which a token counts as good, by a server whose clock is behind.
         clock.advance(seconds=309)
@@ -152,9 +152,9 @@ class TestTheSession:
 
     @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "none"}])
     def test_has_its_own_identifier_and_twelve_hours_from_now(
-        self, client: FlaskClient, cast: Cast, clock: Clock, headers: dict[str, str]
+        self, client: FlaskClient, acme: Agent, clock: Clock, headers: dict[str, str]
     ) -> None:
-        link = cast.acme.link()
+        link = acme.link()
         clock.advance(seconds=100)
         response = client.get(link, headers=headers)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
@@ -173,12 +173,12 @@ class TestTheSession:
         }
         assert claims["jti"] != link_claims["jti"]
         assert cookie(response)["max-age"] == str(SESSION_LIFETIME)
-        assert counted(cast.acme) == (0, 0, 0)
+        assert counted(acme) == (0, 0, 0)
         clock.advance(hours=11, minutes=59)
         assert client.get("/dashboard").status_code == 200
 
-    def test_ends_by_signing_out_and_the_link_does_not_open_another(self, client: FlaskClient, cast: Cast) -> None:
-        link = cast.acme.link()
+    def test_ends_by_signing_out_and_the_link_does_not_open_another(self, client: FlaskClient, acme: Agent) -> None:
+        link = acme.link()
         token = cookie(client.get(link)).value
         assert client.post("/dashboard/sign-out", headers=SAME_ORIGIN).status_code == 303
         client.set_cookie("agentidp_session", token, path="/dashboard")
@@ -196,26 +196,28 @@ def revoke_credential(client: FlaskClient, agent: Agent) -> None:
 class TestWhatIsRefused:
     """And leaves the link as good as it was."""
 
-    def test_a_link_is_refused_forever_when_it_has_expired(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
-        in_time, late = cast.acme.link(), cast.acme.link()
+    def test_a_link_is_refused_forever_when_it_has_expired(
+        self, client: FlaskClient, acme: Agent, clock: Clock
+    ) -> None:
+        in_time, late = acme.link(), acme.link()
         clock.advance(seconds=309)
         assert client.get(in_time).status_code == 303
         clock.advance(seconds=1)
         refused(client.get(late), 401, NOT_GOOD)
 
     def test_a_link_is_refused_once_a_credential_of_its_agent_has_been_revoked(
-        self, client: FlaskClient, cast: Cast, clock: Clock
+        self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
-        link = cast.acme.link()
+        link = acme.link()
         clock.advance(seconds=10)
-        revoke_credential(client, cast.acme)
+        revoke_credential(client, acme)
         clock.advance(seconds=10)
         refused(client.get(link), 401, NOT_GOOD)
-        assert client.get(cast.acme.link()).status_code == 303
+        assert client.get(acme.link()).status_code == 303
 
-    def test_a_link_is_refused_once_its_token_was_revoked(self, client: FlaskClient, cast: Cast) -> None:
-        link = cast.acme.link()
-        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret}
+    def test_a_link_is_refused_once_its_token_was_revoked(self, client: FlaskClient, acme: Agent) -> None:
+        link = acme.link()
+        form = {"client_id": acme.client_id, "client_secret": acme.client_secret}
         form["token"] = link.partition("=")[2]
         assert client.post("/api/v1/token/revoke", data=form).status_code == 200
         refused(client.get(link), 401, NOT_GOOD)
@@ -229,12 +231,12 @@ class TestWhatIsRefused:
         ids=["suspended", "without the scope"],
     )
     def test_an_agent_that_may_not_look_does_not_consume_its_link(
-        self, client: FlaskClient, cast: Cast, services: Services, change: Any, undone: Any
+        self, client: FlaskClient, acme: Agent, services: Services, change: Any, undone: Any
     ) -> None:
-        agent = make_agent(services, cast.acme.organization_id, name="the one that may not")
+        agent = make_agent(services, acme.organization_id, name="the one that may not")
         link, path = agent.link(), f"/api/v1/agents/{agent.agent_id}"
         for body, status in ((change, 401), (undone, 303)):
-            assert client.patch(path, json=body, headers=cast.acme.bearer()).status_code == 200
+            assert client.patch(path, json=body, headers=acme.bearer()).status_code == 200
             assert client.get(link).status_code == status
         assert used(str(services.settings.database_url), agent) == 1
 
@@ -250,9 +252,9 @@ class TestWhatIsRefused:
         ids=str,
     )
     def test_a_page_that_leads_to_it_and_a_head_request_do_not_consume_it(
-        self, client: FlaskClient, cast: Cast, headers: dict[str, str]
+        self, client: FlaskClient, acme: Agent, headers: dict[str, str]
     ) -> None:
-        link = cast.acme.link()
+        link = acme.link()
         response = client.get(link, headers=headers)
         assert response.status_code == 403
         assert "paste it there and press Enter" in Page(response).text
@@ -281,18 +283,18 @@ class TestWhatIsRefused:
         ids=str,
     )
     def test_another_token_is_no_link(
-        self, client: FlaskClient, cast: Cast, services: Services, changed: dict[str, str]
+        self, client: FlaskClient, acme: Agent, services: Services, changed: dict[str, str]
     ) -> None:
-        refused(client.get(cast.acme.link(**changed)), 401, NOT_GOOD)
-        assert used(str(services.settings.database_url), cast.acme) == 0
+        refused(client.get(acme.link(**changed)), 401, NOT_GOOD)
+        assert used(str(services.settings.database_url), acme) == 0
 
     def test_a_link_is_neither_a_session_nor_a_token_for_the_api_nor_one_to_paste(
-        self, client: FlaskClient, cast: Cast
+        self, client: FlaskClient, acme: Agent
     ) -> None:
-        token = cast.acme.link().partition("=")[2]
+        token = acme.link().partition("=")[2]
         bearer = {"Authorization": f"Bearer {token}"}
         assert client.get("/api/v1/analytics/tokens", headers=bearer).status_code == 401
-        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret, "token": token}
+        form = {"client_id": acme.client_id, "client_secret": acme.client_secret, "token": token}
         assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
         response = client.post("/dashboard/sign-in", data={"token": token}, headers=SAME_ORIGIN)
         refused(response, 401, "This token is invalid, expired or revoked.")
@@ -307,38 +309,27 @@ def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClien
     assert Page(response).notice == "You are signed out. A link that signed you in cannot be used again."
 
 
-class Terminal:
-    """``agentidp serve --demo`` with a terminal as its standard output, and a file as standard error."""
+@contextlib.contextmanager
+def greeted(server: Server) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Run *server* with a terminal as its standard output: what it prints, and what it has logged to a file."""
+    ours, theirs = pty.openpty()
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        os.fdopen(ours, encoding="utf-8", newline="\n") as terminal,
+        subprocess.Popen(
+            server.command, env=server.environment, cwd=ROOT, stdout=theirs, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        os.close(theirs)
 
-    def __init__(self, settings: dict[str, str]) -> None:
-        self.server = Server(settings, "--demo")
+        def logged() -> str:
+            log.seek(0)
+            return log.read()
 
-    @contextlib.contextmanager
-    def greeted(self) -> Iterator[tuple[str, Any]]:
-        """What it prints, and what it has logged, a function."""
-        ours, theirs = pty.openpty()
-        with (
-            tempfile.TemporaryFile("w+") as log,
-            os.fdopen(ours, encoding="utf-8", newline="\n") as terminal,
-            subprocess.Popen(
-                self.server.command,
-                env=self.server.environment,
-                cwd=ROOT,
-                stdout=theirs,
-                stderr=log,
-                start_new_session=True,
-            ) as process,
-        ):
-            os.close(theirs)
-
-            def logged() -> str:
-                log.seek(0)
-                return log.read()
-
-            try:
-                yield read_greeting(terminal, logged), logged
-            finally:
-                process.send_signal(signal.SIGTERM)
+        try:
+            yield read_greeting(terminal, logged), logged
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def read_greeting(standard_output: Any, logged: Any) -> str:
@@ -354,23 +345,22 @@ def read_greeting(standard_output: Any, logged: Any) -> str:
 @pytest.mark.very_slow
 def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(database_url: str) -> None:
     settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-    terminal = Terminal(settings)
-    url = terminal.server.url
-    with terminal.greeted() as (greeting, logged):
+    server = Server(settings, "--demo")
+    with greeted(server) as (greeting, logged):
         [token] = re.findall(rf"^{LINK}$", greeting, re.MULTILINE)
-        link = f"{url}/dashboard/sign-in?token={token}"
+        link = f"{server.url}/dashboard/sign-in?token={token}"
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
         with browser.open(link, timeout=PATIENCE) as page:
-            assert page.url == f"{url}/dashboard"
+            assert page.url == f"{server.url}/dashboard"
             assert "Demo organization" in page.read().decode()
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(link, timeout=PATIENCE)
         assert token not in logged()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update agents set status = 'suspended' where name = %s", [OPERATOR.name])
-    terminal = Terminal(settings)
-    with terminal.greeted() as (greeting, _):
-        assert f"Its dashboard is at {terminal.server.url}/dashboard\n" in greeting
+    server = Server(settings, "--demo")
+    with greeted(server) as (greeting, _):
+        assert f"Its dashboard is at {server.url}/dashboard\n" in greeting
 
 
 @pytest.mark.very_slow

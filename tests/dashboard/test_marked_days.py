@@ -12,9 +12,8 @@ import pytest
 from agentidp.dashboard.charts import marked_days
 from agentidp.registry.markers import add_marker
 from agentidp.services import Services
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read
-from tests.factories import NOON, count_usage, database_of, make_agent
+from tests.factories import NOON, Agent, count_usage, database_of, make_agent
 
 FIRST, LAST = date(2026, 4, 9), date(2026, 4, 15)
 
@@ -49,8 +48,8 @@ def test_an_agents_chart_has_its_own_and_those_of_every_agent() -> None:
     assert [len(marked_days(markers, FIRST, LAST, agent_id)) for agent_id in (None, own)] == [3, 2]
 
 
-def test_the_pages_show_them(read: Read, cast: Cast, services: Services) -> None:
-    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+def test_the_pages_show_them(read: Read, acme: Agent, services: Services) -> None:
+    organization_id, agent_id = acme.organization_id, acme.agent_id
     other = make_agent(services, organization_id, name="other")
     count_usage(services, organization_id, agent_id, NOON, tokens=12)
     with database_of(services, organization_id).transaction() as opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import itertools
 import json
 import threading
@@ -34,7 +35,7 @@ from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS, WAITING_OF_ONE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from tests.audit.conftest import events_of
-from tests.conftest import Cast, _fresh_database, settings_for
+from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import SAME_ORIGIN, Wire
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
@@ -117,9 +118,9 @@ class Anna:
 
 
 @pytest.fixture
-def anna(client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture) -> Anna:
+def anna(client: FlaskClient, provider: Company, acme: Agent, caplog: pytest.LogCaptureFixture) -> Anna:
     """Nothing is wrong yet."""
-    return Anna(client, provider, cast.acme, caplog)
+    return Anna(client, provider, acme, caplog)
 
 
 class TestPeopleWithoutAccess:
@@ -179,18 +180,8 @@ class TestPeopleWithoutAccess:
         assert len(events(anna.agent)) == FAILURES_A_MINUTE
 
 
-def unsigned(provider: Company, claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, None, algorithm="none")
-
-
-def signed_with_the_secret(provider: Company, claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, CLIENT_SECRET.ljust(32), algorithm="HS256", headers={"kid": "one"})
-
-
 def signed_with_the_public_key(provider: Company, claims: dict[str, Any]) -> str:
-    # By hand: PyJWT refuses to sign with what looks like a public key.
-    import hmac
-
+    """By hand: PyJWT refuses to sign with what looks like a public key."""
     pem = provider.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "one"}, claims)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -198,27 +189,29 @@ def signed_with_the_public_key(provider: Company, claims: dict[str, Any]) -> str
     return (text + b"." + signature).decode()
 
 
-def signed_with_another_key(provider: Company, claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, rsa.generate_private_key(65537, 2048), algorithm="RS256", headers={"kid": "one"})
-
-
-def signed_with_an_unknown_key(provider: Company, claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, provider.key, algorithm="RS256", headers={"kid": "two"})
-
-
 def changed_after_signing(provider: Company, claims: dict[str, Any]) -> str:
+    """With the role of an administrator."""
     header, _, signature = provider.signed(claims).split(".")
     body = base64.urlsafe_b64encode(json.dumps(claims | {"roles": ["keepers"]}).encode()).rstrip(b"=").decode()
     return f"{header}.{body}.{signature}"
 
 
-def missing(provider: Company, claims: dict[str, Any]) -> str | None:
-    return None
+def signed(claims: dict[str, Any], key: Any, algorithm: str = "RS256", kid: str = "one") -> str:
+    """By another key, or in another way than the provider does it."""
+    return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
 
 
-def rubbish(provider: Company, claims: dict[str, Any]) -> str:
-    return "ey.not.a-token"
-
+WRONG: dict[str, Callable[[Company, dict[str, Any]], str | None]] = {
+    "unsigned": lambda _, claims: jwt.encode(claims, None, algorithm="none"),
+    "by the secret": lambda _, claims: signed(claims, CLIENT_SECRET.ljust(32), "HS256"),
+    "by the public key": signed_with_the_public_key,
+    "by another key": lambda _, claims: signed(claims, rsa.generate_private_key(65537, 2048)),
+    "by an unknown key": lambda provider, claims: signed(claims, provider.key, kid="two"),
+    "changed after signing": changed_after_signing,
+    "missing": lambda *_: None,
+    "rubbish": lambda *_: "ey.not.a-token",
+}
+"""What is wrong with an ID token, and how it is made."""
 
 SECONDS = int(NOON.timestamp())
 
@@ -256,21 +249,9 @@ class TestIdTokens:
         assert any(f" {name}" in reason for name in claims), reason
         assert events(anna.agent) == []
 
-    @pytest.mark.parametrize(
-        "make",
-        [
-            unsigned,
-            signed_with_the_secret,
-            signed_with_the_public_key,
-            signed_with_another_key,
-            signed_with_an_unknown_key,
-            changed_after_signing,
-            missing,
-            rubbish,
-        ],
-    )
-    def test_with_a_wrong_signature(self, anna: Anna, make: Callable[[Company, dict[str, Any]], str | None]) -> None:
-        anna.provider.id_token = lambda claims: make(anna.provider, claims)
+    @pytest.mark.parametrize("wrong", WRONG)
+    def test_with_a_wrong_signature(self, anna: Anna, wrong: str) -> None:
+        anna.provider.id_token = lambda claims: WRONG[wrong](anna.provider, claims)
         anna.is_refused()
         # The same person, by a token that is right.
         anna.provider.id_token = anna.provider.signed
@@ -283,12 +264,12 @@ class TestIdTokens:
     @pytest.mark.parametrize("alg", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"])
     def test_algorithms_of_an_rsa_key(self, anna: Anna, alg: str) -> None:
         provider = anna.provider
-        provider.id_token = lambda claims: jwt.encode(claims, provider.key, algorithm=alg, headers={"kid": "one"})
+        provider.id_token = lambda claims: signed(claims, provider.key, alg)
         provider.alg = alg
         assert anna.signs_in().status_code == 200
         # A key is for one algorithm.
         other = "PS256" if alg != "PS256" else "RS256"
-        provider.id_token = lambda claims: jwt.encode(claims, provider.key, algorithm=other, headers={"kid": "one"})
+        provider.id_token = lambda claims: signed(claims, provider.key, other)
         anna.is_refused()
 
     @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
@@ -296,7 +277,7 @@ class TestIdTokens:
         key = ed25519.Ed25519PrivateKey.generate()
         jwk = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "one"}
         anna.provider.replies["/keys"] = lambda: (200, {}, json.dumps({"keys": [jwk]}).encode())
-        anna.provider.id_token = lambda claims: jwt.encode(claims, key, algorithm=alg, headers={"kid": "one"})
+        anna.provider.id_token = lambda claims: signed(claims, key, alg)
         at_hash = half_of(hashlib.sha512(b"theirs"))
         assert anna.signs_in(at_hash=at_hash).status_code == 200
         anna.is_refused(at_hash=at_hash[::-1])
@@ -595,14 +576,14 @@ class TestSomebodyWhoStopsTheOthers:
         assert anna.signs_in().status_code == 200
 
     def test_is_refused_at_all_addresses_of_a_site_after_more_failures(
-        self, provider: Company, cast: Cast, shared_app: Flask
+        self, provider: Company, acme: Agent, shared_app: Flask
     ) -> None:
         """Three times as many, because a site has more people than a host."""
         for number in range(3 * FAILURES_A_MINUTE):
             attacker = browser(shared_app, f"2001:db8:0:{number:x}::1")
             refused(attacker.get(self.bad(attacker, provider)), 403, REFUSED)
         for address, status in (("2001:db8:0:ff::1", 429), ("2001:db8:0:100::1", 200)):
-            assert sign_in(browser(shared_app, address), provider, cast.acme).status_code == status
+            assert sign_in(browser(shared_app, address), provider, acme).status_code == status
 
     @pytest.mark.parametrize(
         ("addresses", "tries", "most"),
@@ -617,7 +598,7 @@ class TestSomebodyWhoStopsTheOthers:
     def test_keeps_few_of_the_others_out(
         self,
         provider: Company,
-        cast: Cast,
+        acme: Agent,
         shared_app: Flask,
         monkeypatch: pytest.MonkeyPatch,
         addresses: list[str],
@@ -660,7 +641,7 @@ class TestSomebodyWhoStopsTheOthers:
                 wait_until(lambda c=connections: sum(one.done() for one in c) + provider.requests.count("/token") >= 16)
                 del provider.replies["/token"]
                 person = browser(shared_app, next(ADDRESSES) if number % 2 else office)
-                statuses.append(sign_in(person, provider, cast.acme).status_code)
+                statuses.append(sign_in(person, provider, acme).status_code)
                 refusal.set()
                 assert set().union(*(one.result(PATIENCE) for one in connections)) <= {403, 429, 503}
         assert set(statuses) <= {200, 503}

@@ -13,9 +13,8 @@ from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
-from tests.conftest import Cast
-from tests.dashboard.conftest import Page, Read
-from tests.factories import NOON, a_finding, count_usage, database_of
+from tests.dashboard.conftest import Page, Read, count_for
+from tests.factories import NOON, Agent, a_finding, database_of
 
 PAST = "?month=2026-03"
 """A period without the findings that are ongoing, and with one that has ended."""
@@ -42,9 +41,9 @@ def store(services: Services, organization_id: str, found: list[Finding]) -> dic
 
 
 @pytest.fixture
-def found(cast: Cast, services: Services) -> list[Finding]:
+def found(acme: Agent, services: Services) -> list[Finding]:
     """Four findings of today, of which one is critical, and one of March."""
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    count_for(acme, NOON, tokens=12)
     march = NOON - timedelta(days=20)
     found = [
         about("burning", Severity.critical),
@@ -53,7 +52,7 @@ def found(cast: Cast, services: Services) -> list[Finding]:
         about("busy", Severity.info),
         about("old", Severity.warning, begins=march, ends=march + timedelta(hours=1)),
     ]
-    store(services, cast.acme.organization_id, found)
+    store(services, acme.organization_id, found)
     return found
 
 
@@ -112,12 +111,12 @@ WEEK = timedelta(days=7)
     ],
 )
 def test_a_critical_finding_that_ended_less_than_a_week_ago_stays_in_the_list(
-    read: Read, cast: Cast, services: Services, severity: Severity, ended: timedelta, is_shown: bool
+    read: Read, acme: Agent, services: Services, severity: Severity, ended: timedelta, is_shown: bool
 ) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    count_for(acme, NOON, tokens=12)
     ends = NOON - ended
     old = about("old", severity, begins=ends - timedelta(hours=1), ends=ends)
-    store(services, cast.acme.organization_id, [about("warm", Severity.warning), old])
+    store(services, acme.organization_id, [about("warm", Severity.warning), old])
     page = read()
     assert listed(page) == (["old", "warm"] if is_shown else ["warm", "old"])
     assert ("ended" in [details.get("id") for details in page.all("details")]) != is_shown
@@ -126,38 +125,38 @@ def test_a_critical_finding_that_ended_less_than_a_week_ago_stays_in_the_list(
     assert "more ended" not in read(f"?from=2026-03-01&to={ends:%Y-%m-%d}").text
 
 
-def test_only_ended_findings_are_listed_openly(read: Read, cast: Cast, services: Services) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+def test_only_ended_findings_are_listed_openly(read: Read, acme: Agent, services: Services) -> None:
+    count_for(acme, NOON, tokens=12)
     march = NOON - timedelta(days=20)
-    store(services, cast.acme.organization_id, [about("old", Severity.info, begins=march, ends=march + WEEK)])
+    store(services, acme.organization_id, [about("old", Severity.info, begins=march, ends=march + WEEK)])
     page = read()
     assert "Nothing unusual is going on." in page.text
     assert {"id": "ended", "open": None} in page.all("details")
 
 
-def test_an_agents_page_counts_and_lists_its_own(read: Read, cast: Cast, services: Services) -> None:
-    own = {"agent_id": cast.acme.agent_id, "agent_name": "builder"}
+def test_an_agents_page_counts_and_lists_its_own(read: Read, acme: Agent, services: Services) -> None:
+    own = {"agent_id": acme.agent_id, "agent_name": "builder"}
     others = [about("burning", Severity.critical), about("warm", Severity.warning)]
     critical = a_finding(NOON, severity=Severity.critical, summary="See builder.", **own)
-    store(services, cast.acme.organization_id, [critical, *others])
-    page = read(f"/agents/{cast.acme.agent_id}{PAST}")
+    store(services, acme.organization_id, [critical, *others])
+    page = read(f"/agents/{acme.agent_id}{PAST}")
     assert "1 other finding is ongoing now, 1 of them critical." in page.text
     assert listed(page) == []
-    assert listed(read(f"/agents/{cast.acme.agent_id}")) == ["builder"]
-    assert f"/dashboard/agents/{cast.acme.agent_id}" in [link["href"] for link in page.all("a")]
+    assert listed(read(f"/agents/{acme.agent_id}")) == ["builder"]
+    assert f"/dashboard/agents/{acme.agent_id}" in [link["href"] for link in page.all("a")]
 
 
 def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
-    read: Read, cast: Cast, services: Services
+    read: Read, acme: Agent, services: Services
 ) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    count_for(acme, NOON, tokens=12)
     march = NOON - timedelta(days=20)
     of_today = [about(f"agent{number}", Severity.warning) for number in range(MAX_FINDINGS - 1)]
     ended = [
         about(f"old{day.day}", Severity.info, agent_id=agent, begins=day, ends=day + timedelta(hours=1))
-        for day, agent in ((march, uuid4()), (march - timedelta(days=2), cast.acme.agent_id))
+        for day, agent in ((march, uuid4()), (march - timedelta(days=2), acme.agent_id))
     ]
-    ids = store(services, cast.acme.organization_id, of_today + ended)
+    ids = store(services, acme.organization_id, of_today + ended)
     page = read()
     assert "And 1 less urgent ones." in page.text
     marks = [link["href"] for link in page.all("a") if "flag" in (link.get("class") or "")]
@@ -165,7 +164,5 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     assert [mark in cards for mark in marks] == [False, True, True]
     assert marks[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
     # An agent's page has the cards of all its findings.
-    marks = [
-        link["href"] for link in read(f"/agents/{cast.acme.agent_id}").all("a") if "flag" in (link.get("class") or "")
-    ]
+    marks = [link["href"] for link in read(f"/agents/{acme.agent_id}").all("a") if "flag" in (link.get("class") or "")]
     assert marks == [f"#finding-{ids['old24']}"]

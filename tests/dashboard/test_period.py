@@ -9,10 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.period import MAX_PERIOD_DAYS, MONTHS, recent_months, requested_period
-from agentidp.services import Services
-from tests.conftest import Cast
-from tests.dashboard.conftest import Page, Read
-from tests.factories import NOON, count_usage
+from tests.dashboard.conftest import Page, Read, count_for
+from tests.factories import NOON, Agent
 
 TODAY = NOON.date()
 
@@ -68,8 +66,8 @@ def test_says_with_when_it_is_compared(shared_app: Flask, days: int, words: str)
         (f"from={TODAY - timedelta(days=MAX_PERIOD_DAYS)}", f"A period has at most {MAX_PERIOD_DAYS} days."),
     ],
 )
-def test_no_other_period(signed_in: FlaskClient, cast: Cast, query: str, sentence: str) -> None:
-    for path in ("/dashboard", f"/dashboard/agents/{cast.acme.agent_id}"):
+def test_no_other_period(signed_in: FlaskClient, acme: Agent, query: str, sentence: str) -> None:
+    for path in ("/dashboard", f"/dashboard/agents/{acme.agent_id}"):
         response = signed_in.get(f"{path}?{query}")
         assert response.status_code == 400
         assert sentence in Page(response).text
@@ -86,10 +84,10 @@ def test_offers_this_month_and_a_year_before() -> None:
     assert len(months) == MONTHS
 
 
-def test_all_parts_of_the_page_show_the_period(read: Read, cast: Cast, services: Services) -> None:
+def test_all_parts_of_the_page_show_the_period(read: Read, acme: Agent) -> None:
     for days_ago, tokens in ((22, 20), (15, 40), (14, 80), (0, 1)):
         at = NOON - timedelta(days=days_ago)
-        count_usage(services, cast.acme.organization_id, cast.acme.agent_id, at, tokens=tokens)
+        count_for(acme, at, tokens=tokens)
     # 31 March and 1 April; the other is a week before the first.
     page = read("?from=2026-03-31&to=2026-04-01")
     text = " ".join(page.text.split())

@@ -144,12 +144,12 @@ def test_needs_its_scope(client: FlaskClient, shared_cast: Cast, ids: dict[str, 
 
 @pytest.mark.parametrize("route", [r for r in CHANGES if r.scopes and r not in TESTS_OF_TOKENS], ids=str)
 def test_looks_again_for_its_scope_in_the_transaction_that_changes_something(
-    client: FlaskClient, cast: Cast, monkeypatch: pytest.MonkeyPatch, route: Route
+    client: FlaskClient, acme: Agent, monkeypatch: pytest.MonkeyPatch, route: Route
 ) -> None:
     """The agent loses the scope between the first check and the transaction."""
-    agent = make_agent(cast.acme.services, cast.acme.organization_id, "loses a scope")
+    agent = make_agent(acme.services, acme.organization_id, "loses a scope")
     whole = Caller.transaction
-    found = make_one_of_each(client, cast.acme)
+    found = make_one_of_each(client, acme)
     events: list[Any] = []
 
     def late(caller: Caller) -> object:

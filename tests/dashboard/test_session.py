@@ -14,7 +14,6 @@ from werkzeug.test import TestResponse
 from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.dashboard.session import LIFETIME
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
-from tests.conftest import Cast
 from tests.dashboard.conftest import (
     ENDED,
     SAME_ORIGIN,
@@ -38,32 +37,32 @@ class TestWithACredential:
     """client_id and client_secret in the form."""
 
     def test_opens_a_session_that_counts_as_one_token_and_leads_to_the_dashboard(
-        self, client: FlaskClient, cast: Cast
+        self, client: FlaskClient, acme: Agent
     ) -> None:
-        response = sign_in(client, cast.acme)
+        response = sign_in(client, acme)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
         assert response.headers["Cache-Control"] == "no-store"
-        assert counted(cast.acme) == (1, 1, 0)
+        assert counted(acme) == (1, 1, 0)
         page = client.get("/dashboard")
         assert page.status_code == 200
         assert "Acme" in Page(page).text
-        assert counted(cast.acme) == (1, 1, 0)
+        assert counted(acme) == (1, 1, 0)
 
     def test_the_session_has_one_scope_and_twelve_hours_and_is_of_no_use_at_the_api(
-        self, client: FlaskClient, cast: Cast, clock: Clock
+        self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
-        token = cookie(sign_in(client, cast.acme)).value
+        token = cookie(sign_in(client, acme)).value
         claims = jwt.decode(token, options={"verify_signature": False})
         now = int(clock().timestamp())
         assert claims == {
             "iss": "http://localhost:3000",
-            "sub": cast.acme.client_id,
-            "client_id": cast.acme.client_id,
+            "sub": acme.client_id,
+            "client_id": acme.client_id,
             "aud": "http://localhost:3000/dashboard",
             "iat": now,
             "exp": now + LIFETIME,
             "jti": claims["jti"],
-            "organization_id": cast.acme.organization_id,
+            "organization_id": acme.organization_id,
             "scope": "analytics:read",
         }
         response = client.get("/api/v1/analytics/tokens", headers={"Authorization": f"Bearer {token}"})
@@ -93,11 +92,11 @@ class TestWithACredential:
         assert response.headers["Location"] == f"{path}/agents"
 
     @pytest.mark.parametrize("changed", [{"client_secret": "wrong"}, {"client_id": "nobody"}, {"client_secret": ""}])
-    def test_a_wrong_one_is_refused_alike(self, client: FlaskClient, cast: Cast, changed: dict[str, str]) -> None:
-        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret} | changed
-        refused(sign_in(client, cast.acme, **form), 401, WRONG)
+    def test_a_wrong_one_is_refused_alike(self, client: FlaskClient, acme: Agent, changed: dict[str, str]) -> None:
+        form = {"client_id": acme.client_id, "client_secret": acme.client_secret} | changed
+        refused(sign_in(client, acme, **form), 401, WRONG)
         # One that names nobody, or shows nothing, counts nothing of Acme.
-        assert counted(cast.acme) == (0, 0, int(changed == {"client_secret": "wrong"}))
+        assert counted(acme) == (0, 0, int(changed == {"client_secret": "wrong"}))
 
     @pytest.mark.parametrize(
         ("change", "status", "notice"),
@@ -118,31 +117,31 @@ class TestWithACredential:
         ids=str,
     )
     def test_of_an_agent_that_may_not_sign_in(
-        self, client: FlaskClient, cast: Cast, change: dict[str, Any], status: int, notice: str
+        self, client: FlaskClient, acme: Agent, change: dict[str, Any], status: int, notice: str
     ) -> None:
-        change_agent(client, cast.acme, change)
-        refused(sign_in(client, cast.acme), status, notice)
+        change_agent(client, acme, change)
+        refused(sign_in(client, acme), status, notice)
         # The change was a request.
-        assert counted(cast.acme)[:2] == (0, 1)
+        assert counted(acme)[:2] == (0, 1)
 
     def test_is_throttled_as_at_the_token_endpoint_and_together_with_it(
-        self, client: FlaskClient, cast: Cast, clock: Clock
+        self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
         most = FAILURES_A_MINUTE
-        form = {"client_id": cast.acme.client_id, "client_secret": "wrong"}
+        form = {"client_id": acme.client_id, "client_secret": "wrong"}
         for _ in range(most // 2):
-            assert sign_in(client, cast.acme, **form).status_code == 401
+            assert sign_in(client, acme, **form).status_code == 401
             assert client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"}).status_code == 401
-        response = sign_in(client, cast.acme, **form)
+        response = sign_in(client, acme, **form)
         wait = response.headers["Retry-After"]
         refused(response, 429, f"Too many failed attempts. Try again in {wait} s.")
         # Whoever has the right one is let in all the same.
-        assert sign_in(client, cast.acme).status_code == 303
+        assert sign_in(client, acme).status_code == 303
         clock.advance(seconds=int(wait))
-        assert sign_in(client, cast.acme, **form).status_code == 401
+        assert sign_in(client, acme, **form).status_code == 401
 
-    def test_a_form_that_cannot_be_read_is_refused(self, client: FlaskClient, cast: Cast) -> None:
-        response = client.post("/dashboard/sign-in", json={"token": cast.acme.token()}, headers=SAME_ORIGIN)
+    def test_a_form_that_cannot_be_read_is_refused(self, client: FlaskClient, acme: Agent) -> None:
+        response = client.post("/dashboard/sign-in", json={"token": acme.token()}, headers=SAME_ORIGIN)
         refused(response, 400, "The form cannot be read: the body must be application/x-www-form-urlencoded.")
 
 
@@ -165,16 +164,16 @@ class TestWithAToken:
     """An access token for the API, pasted into the form."""
 
     def test_opens_a_session_that_lives_as_long_and_counts_nothing(
-        self, client: FlaskClient, cast: Cast, clock: Clock
+        self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
-        token = cast.acme.token()
-        response = sign_in(client, cast.acme, token=token)
+        token = acme.token()
+        response = sign_in(client, acme, token=token)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
         assert (cookie(response).value, cookie(response)["max-age"]) == (token, "3600")
         assert client.get("/dashboard").status_code == 200
         clock.advance(seconds=3610)
         refused(client.get("/dashboard"), 401, ENDED)
-        assert counted(cast.acme) == (0, 0, 0)
+        assert counted(acme) == (0, 0, 0)
 
     @pytest.mark.parametrize(
         ("token", "status", "notice", "rejected"),
@@ -198,17 +197,17 @@ class TestWithAToken:
         ids=str,
     )
     def test_what_is_no_good_is_refused(
-        self, client: FlaskClient, cast: Cast, token: str | dict[str, Any], status: int, notice: str, rejected: int
+        self, client: FlaskClient, acme: Agent, token: str | dict[str, Any], status: int, notice: str, rejected: int
     ) -> None:
-        pasted = cast.acme.token(**token) if isinstance(token, dict) else token
-        refused(sign_in(client, cast.acme, token=pasted), status, notice)
-        assert counted(cast.acme) == (0, 0, rejected)
+        pasted = acme.token(**token) if isinstance(token, dict) else token
+        refused(sign_in(client, acme, token=pasted), status, notice)
+        assert counted(acme) == (0, 0, rejected)
 
-    def test_a_revoked_one_is_refused_and_counted(self, client: FlaskClient, cast: Cast) -> None:
-        token = cast.acme.token()
-        revoke(client, cast.acme, token)
-        refused(sign_in(client, cast.acme, token=token), 401, NO_TOKEN)
-        assert counted(cast.acme) == (0, 0, 1)
+    def test_a_revoked_one_is_refused_and_counted(self, client: FlaskClient, acme: Agent) -> None:
+        token = acme.token()
+        revoke(client, acme, token)
+        refused(sign_in(client, acme, token=token), 401, NO_TOKEN)
+        assert counted(acme) == (0, 0, 1)
 
 
 class TestTheEndOfASession:
@@ -234,37 +233,37 @@ class TestTheEndOfASession:
         ],
         ids=str,
     )
-    def test_another_token_is_none(self, client: FlaskClient, cast: Cast, changed: dict[str, Any]) -> None:
-        self.ended(client, session_of(cast.acme, **changed))
+    def test_another_token_is_none(self, client: FlaskClient, acme: Agent, changed: dict[str, Any]) -> None:
+        self.ended(client, session_of(acme, **changed))
 
-    def test_by_revocation_of_its_token(self, client: FlaskClient, cast: Cast) -> None:
-        token = session_of(cast.acme)
-        revoke(client, cast.acme, token)
+    def test_by_revocation_of_its_token(self, client: FlaskClient, acme: Agent) -> None:
+        token = session_of(acme)
+        revoke(client, acme, token)
         self.ended(client, token)
 
     @pytest.mark.parametrize(
         "change", [{"status": "suspended"}, {"scopes": ["agents:read", "agents:write"]}, None], ids=str
     )
-    def test_with_its_agent(self, client: FlaskClient, cast: Cast, change: dict[str, Any] | None) -> None:
-        tokens = session_of(cast.acme), cast.acme.token()
-        change_agent(client, cast.acme, change)
+    def test_with_its_agent(self, client: FlaskClient, acme: Agent, change: dict[str, Any] | None) -> None:
+        tokens = session_of(acme), acme.token()
+        change_agent(client, acme, change)
         for token in tokens:
             self.ended(client, token)
 
     def test_by_the_end_of_a_credential_of_its_agent_but_for_a_token_for_the_api(
-        self, client: FlaskClient, cast: Cast, clock: Clock
+        self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
-        credentials = f"/api/v1/agents/{cast.acme.agent_id}/credentials"
+        credentials = f"/api/v1/agents/{acme.agent_id}/credentials"
         revoked, kept = [
-            client.post(credentials, headers=cast.acme.bearer()).json["credentialId"] for _ in ("revoked", "kept")
+            client.post(credentials, headers=acme.bearer()).json["credentialId"] for _ in ("revoked", "kept")
         ]
-        assert client.delete(f"{credentials}/{revoked}", headers=cast.acme.bearer()).status_code == 204
+        assert client.delete(f"{credentials}/{revoked}", headers=acme.bearer()).status_code == 204
         clock.advance(seconds=1)
-        token, pasted = session_of(cast.acme), cast.acme.token()
+        token, pasted = session_of(acme), acme.token()
         client.set_cookie("agentidp_session", token, path="/dashboard")
         assert client.get("/dashboard").status_code == 200
         clock.advance(seconds=1)
-        assert client.delete(f"{credentials}/{kept}", headers=cast.acme.bearer()).status_code == 204
+        assert client.delete(f"{credentials}/{kept}", headers=acme.bearer()).status_code == 204
         self.ended(client, token)
         client.set_cookie("agentidp_session", pasted, path="/dashboard")
         assert client.get("/dashboard").status_code == 200
@@ -291,15 +290,15 @@ class TestThePageAskedFor:
         ],
     )
     def test_is_shown_after_signing_in_whatever_was_typed_wrong_before(
-        self, client: FlaskClient, cast: Cast, page: str
+        self, client: FlaskClient, acme: Agent, page: str
     ) -> None:
         asked = client.get(f"/dashboard{page}")
         assert (asked.status_code, return_to(asked)) == (401, page)
         action = Page(asked).all("form")[0]["action"]
-        wrong = {"client_id": cast.acme.client_id, "client_secret": "wrong"}
+        wrong = {"client_id": acme.client_id, "client_secret": "wrong"}
         refusal = client.post(action, data=wrong, headers=SAME_ORIGIN)
         assert (refusal.status_code, return_to(refusal)) == (401, page)
-        for form in (wrong | {"client_secret": cast.acme.client_secret}, {"token": cast.acme.token()}):
+        for form in (wrong | {"client_secret": acme.client_secret}, {"token": acme.token()}):
             response = client.post(action, data=form, headers=SAME_ORIGIN)
             assert (response.status_code, response.headers["Location"]) == (303, f"/dashboard{page}")
 
@@ -331,10 +330,10 @@ class TestThePageAskedFor:
             "?" + "x" * MAX_LENGTH,
         ],
     )
-    def test_is_never_on_another_site(self, client: FlaskClient, cast: Cast, page: str) -> None:
+    def test_is_never_on_another_site(self, client: FlaskClient, acme: Agent, page: str) -> None:
         response = client.get("/dashboard/sign-in", query_string={"return_to": page})
         assert (response.status_code, return_to(response)) == (200, "")
-        form = {"token": cast.acme.token()}
+        form = {"token": acme.token()}
         response = client.post("/dashboard/sign-in", query_string={"return_to": page}, data=form, headers=SAME_ORIGIN)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
 
@@ -373,18 +372,18 @@ class TestThePageAskedFor:
         assert (response.status_code, Page(response).notice) == (401, ENDED)
         assert not [one for one in Page(response).all("meta") if "http-equiv" in one]
 
-    def test_is_never_a_link_with_a_token(self, client: FlaskClient, cast: Cast) -> None:
-        link = cast.acme.link()
+    def test_is_never_a_link_with_a_token(self, client: FlaskClient, acme: Agent) -> None:
+        link = acme.link()
         assert client.get(link).status_code == 303
         response = client.get(link)
         assert (response.status_code, return_to(response)) == (401, "")
         assert link.partition("=")[2] not in response.text
 
 
-def test_signing_in_once_more_in_vain_leaves_the_session_alone(signed_in: FlaskClient, cast: Cast) -> None:
+def test_signing_in_once_more_in_vain_leaves_the_session_alone(signed_in: FlaskClient, acme: Agent) -> None:
     for response in (
-        sign_in(signed_in, cast.acme, client_id=cast.acme.client_id, client_secret="wrong"),
-        sign_in(signed_in, cast.acme, token="x"),
+        sign_in(signed_in, acme, client_id=acme.client_id, client_secret="wrong"),
+        sign_in(signed_in, acme, token="x"),
         signed_in.get("/dashboard/sign-in?token=x"),
     ):
         assert response.status_code == 401
@@ -402,9 +401,9 @@ class TestSigningOut:
     """``POST /dashboard/sign-out``."""
 
     def test_takes_the_cookie_away_clears_what_was_shown_and_ends_copies_of_the_session(
-        self, client: FlaskClient, cast: Cast
+        self, client: FlaskClient, acme: Agent
     ) -> None:
-        token = cookie(sign_in(client, cast.acme)).value
+        token = cookie(sign_in(client, acme)).value
         response = client.post("/dashboard/sign-out", headers=SAME_ORIGIN)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
         assert response.headers["Clear-Site-Data"] == '"cache"'
@@ -412,9 +411,9 @@ class TestSigningOut:
         client.set_cookie("agentidp_session", token, path="/dashboard")
         refused(client.get("/dashboard"), 401, ENDED)
 
-    def test_leaves_a_token_for_the_api_that_was_pasted_alone(self, client: FlaskClient, cast: Cast) -> None:
-        token = cast.acme.token()
-        sign_in(client, cast.acme, token=token)
+    def test_leaves_a_token_for_the_api_that_was_pasted_alone(self, client: FlaskClient, acme: Agent) -> None:
+        token = acme.token()
+        sign_in(client, acme, token=token)
         assert client.post("/dashboard/sign-out", headers=SAME_ORIGIN).status_code == 303
         answer = client.get("/api/v1/analytics/tokens", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 200
@@ -428,9 +427,9 @@ class TestSigningOut:
 class TestAnotherSitesPage:
     """Cross-site request forgery, also of signing in. All forms refuse it: tests/dashboard/test_routes.py."""
 
-    def post(self, client: FlaskClient, cast: Cast, headers: dict[str, str]) -> TestResponse:
+    def post(self, client: FlaskClient, acme: Agent, headers: dict[str, str]) -> TestResponse:
         """A form that would work, with a browser's headers."""
-        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret}
+        form = {"client_id": acme.client_id, "client_secret": acme.client_secret}
         return client.post("/dashboard/sign-in", data=form, headers=headers)
 
     @pytest.mark.parametrize(
@@ -450,12 +449,12 @@ class TestAnotherSitesPage:
         ],
         ids=str,
     )
-    def test_is_refused(self, client: FlaskClient, cast: Cast, headers: dict[str, str]) -> None:
-        response = self.post(client, cast, headers)
+    def test_is_refused(self, client: FlaskClient, acme: Agent, headers: dict[str, str]) -> None:
+        response = self.post(client, acme, headers)
         assert response.status_code == 403
         assert "so nothing was done" in Page(response).text
         assert "Set-Cookie" not in response.headers
-        assert counted(cast.acme) == (0, 0, 0)
+        assert counted(acme) == (0, 0, 0)
 
     @pytest.mark.parametrize(
         "headers",
@@ -471,19 +470,19 @@ class TestAnotherSitesPage:
         ],
         ids=str,
     )
-    def test_ones_own_is_not(self, client: FlaskClient, cast: Cast, headers: dict[str, str]) -> None:
-        assert self.post(client, cast, headers).status_code == 303
+    def test_ones_own_is_not(self, client: FlaskClient, acme: Agent, headers: dict[str, str]) -> None:
+        assert self.post(client, acme, headers).status_code == 303
 
 
-def test_no_secret_is_logged(client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_logged(client: FlaskClient, acme: Agent, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    sign_in(client, cast.acme)
-    link = cast.acme.link()
+    sign_in(client, acme)
+    link = acme.link()
     assert [client.get(link).status_code for _ in range(2)] == [303, 401]
     client.get("/dashboard")
-    sign_in(client, cast.acme, token=cast.acme.token())
+    sign_in(client, acme, token=acme.token())
     logged = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
     assert logged.count("/dashboard/sign-in") == 4
     assert not re.search(r"token=|eyJ", logged)
-    assert cast.acme.client_secret not in logged
-    assert f"'agent': '{cast.acme.client_id}'" in logged
+    assert acme.client_secret not in logged
+    assert f"'agent': '{acme.client_id}'" in logged
