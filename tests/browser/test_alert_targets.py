@@ -45,7 +45,9 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     page.reload()
     check("This form was sent before")
     page.get_by_role("link", name="All targets").press("Enter")
-    expect(page.get_by_role("table", name="Those that fail first")).to_contain_text("warning or worse, zero day")
+    expect(page.get_by_role("table", name="Those that fail first")).to_contain_text(
+        "kinds: zero day; minimum severity: warning"
+    )
     page.get_by_role("link", name="Test the target on-call").press("Enter")
     check("Send a test: on-call")
     page.get_by_role("link", name="Cancel").press("Enter")
