@@ -59,6 +59,8 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
         scopes = ["files:write", "analytics:read", "files:read"]
         make_agent(cast.acme.services, cast.acme.organization_id, name=name, scopes=scopes)
     make_agent(cast.acme.services, cast.acme.organization_id, name="c", scopes=["files:read"])
+    gone = make_agent(cast.acme.services, cast.acme.organization_id, name="gone", scopes=["files:read"])
+    assert post(signed_in, f"/dashboard/agents/{gone.agent_id}/delete").status_code == 303
     listed = ["Files", resource, "files:read files:write", "3", "0", "0"]
     assert Page(signed_in.get(PATH)).table("Resource servers") == [listed]
     assert Page(signed_in.get(page)).table("Agents that have scopes of it") == [
