@@ -22,10 +22,7 @@ import pytest
 
 from agentidp.db.migrations import steps
 from tests.containers.podman import (
-    BASE_IMAGE,
-    NGINX,
     PODMAN,
-    POSTGRES,
     SERVICE,
     Checkout,
     podman,
@@ -272,12 +269,6 @@ def test_a_wrong_setting_ends_the_container_with_one_sentence(
     assert re.fullmatch(f"Error: {said}" if "*" in said else re.escape(f"Error: {said}"), line), line
 
 
-def test_the_image_is_as_large_as_the_documentation_says(images: None) -> None:
-    [documented] = re.findall(r"adds (\d+) MB to its base", (ROOT / "docs" / "containers.md").read_text())
-    own, base = (int(podman("image", "inspect", "--format", "{{.Size}}", image)) for image in (SERVICE, BASE_IMAGE))
-    assert abs((own - base) / 1e6 - int(documented)) < 4
-
-
 def test_the_image_runs_debians_python(images: None) -> None:
     script = "import os, sys; print(os.path.realpath(sys.executable))"
     assert podman("run", "--rm", SERVICE, "python", "-c", script) == "/usr/bin/python3.13\n"
@@ -330,10 +321,6 @@ def test_a_release_does_not_start_on_a_schema_newer_than_itself(checkout: Checko
     assert podman("inspect", "--format", "{{.State.Status}}", checkout.container("agentidp")).strip() == "created"
 
 
-def test_the_documentation_names_the_images_and_variables_of_the_compose_file() -> None:
-    compose = (ROOT / "compose.yaml").read_text()
-    documented = set(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)`", (ROOT / "docs" / "containers.md").read_text(), re.M))
-    assert documented == set(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", compose))
-    assert {NGINX, POSTGRES} & {default for _, default in documented} == set()
+def test_the_documentation_makes_the_secrets_that_the_compose_file_asks_for() -> None:
     secrets = shlex.split(shell_blocks("Try it").partition("for name in ")[2].partition(";")[0])
-    assert set(secrets) == set(re.findall(r"\$\{([A-Z_]+):\?", compose))
+    assert set(secrets) == set(re.findall(r"\$\{([A-Z_]+):\?", (ROOT / "compose.yaml").read_text()))
