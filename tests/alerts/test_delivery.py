@@ -279,16 +279,18 @@ def test_the_end_is_sent_although_the_change_before_it_was_abandoned(
     acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
 ) -> None:
     acme.add_target(receiver.url, kinds=["spike"])
-    finding_id = uuid.uuid4()
+    finding_id, never_received = uuid.uuid4(), uuid.uuid4()
     acme.put(change(finding_id=finding_id))
     deliver()
     receiver.status = 500
     acme.put(change(clock.now + timedelta(hours=1), finding_id=finding_id, change="escalated"))
-    for days in (1, 3, 7):
+    acme.put(change(clock.now, finding_id=never_received))
+    for days in (1, 2.5, 0.1, 0.1):
         clock.advance(days=days)
         deliver()
     receiver.status = 200
-    acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="silence"))
+    for ended in (finding_id, never_received):
+        acme.put(change(clock.now, finding_id=ended, change="resolved", kind="silence"))
     deliver()
     assert [one.change for one in acme.deliveries() if one.delivered_at] == ["opened", "resolved"]
 

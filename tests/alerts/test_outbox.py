@@ -37,8 +37,8 @@ def test_a_change_is_for_each_target_that_wants_it(acme: Outbox) -> None:
     assert receivers(acme, kind="spike", severity="info") == {"all", "spikes"}
     assert receivers(acme, kind="silence", severity="critical") == {"all", "critical"}
     for agents, are_adas in (((ada,), True), ((grace, ada), True), ((grace, nobody, lower), False), ((), False)):
-        got = receivers(acme, agents, kind="silence", severity="info")
-        assert got == {"all", "Ada's"} if are_adas else {"all"}
+        expected = {"all", "Ada's"} if are_adas else {"all"}
+        assert receivers(acme, agents, kind="silence", severity="info") == expected
     assert receivers(acme, agent_id=ada, kind="silence", severity="info") == {"all", "Ada's"}
     assert outsider.deliveries() == []
 
