@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm, count, recent_tokens
+from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option, recent_tokens
 from agentidp.cli.context import opened
 from agentidp.cli.named import organization_named
 from agentidp.cli.options import WholeNumber, as_json_option, organization_argument
@@ -167,7 +167,8 @@ def rename(organization: str, name: str) -> None:
 @commands.command("suspend")
 @asks_first
 @organization_argument
-def suspend(organization: str) -> None:
+@dry_run_option
+def suspend(organization: str, is_dry_run: bool) -> None:
     """Suspend an organization: its agents get no tokens.
 
     The tokens that they have are refused. Nothing is deleted, and nothing can be changed by its agents or on its
@@ -177,10 +178,11 @@ def suspend(organization: str) -> None:
         row = organization_named(services, organization)
         confirm(
             lambda: (
-                f"This suspends {_described(services, row)}. They get no token, those that they have stop working at "
+                f"This suspends {_described(services, row)}. Its agents get no token, their tokens stop working at "
                 "once, and nobody can sign in to its dashboard. Nothing is deleted: agentidp organization resume "
                 f"{row.organization_id} ends the suspension."
-            )
+            ),
+            is_dry_run=is_dry_run,
         )
         _update(services, row, {"suspended_at": utc_now()})
 
@@ -225,8 +227,8 @@ def delete(organization: str) -> None:
         def consequences() -> str:
             days = counted_days(url, row.organization_id, before=date.max, at=utc_now())
             return (
-                f"This deletes {_described(services, row)}, with all their credentials, and with resource servers, "
-                f"findings and the usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "
+                f"This deletes {_described(services, row)}, with all credentials, resource servers, findings and the "
+                f"usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "
                 "This cannot be undone."
             )
 
@@ -239,7 +241,7 @@ def _described(services: Services, row: Any) -> str:
     """The organization with the number of its agents and of their tokens, as part of a sentence."""
     database = services.database.of(row.organization_id, utc_now())
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
-    return f"{row.name} with {count(len(agents), 'agent')}, which were issued {recent_tokens(database)}"
+    return f"{row.name} with {count(len(agents), 'agent')} and {recent_tokens(database)}"
 
 
 def _update(services: Services, row: Any, change: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def cell(value: object) -> str:
     """A value as text; ``-`` if there is none."""
     if isinstance(value, list):
         return " ".join(value)
-    if isinstance(value, dict):
+    if isinstance(value, dict | bool):
         return json.dumps(value, ensure_ascii=False)
     return "-" if value is None else str(value)
 

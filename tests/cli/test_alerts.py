@@ -43,7 +43,7 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
     # It is named by its id or its name, and no secret of it is shown again.
     named = ("on-call", *OF)
     [cells] = run.cells("alerts", "target", "list", *OF)
-    assert cells[:7] == [target_id, "on-call", "webhook", receiver.url, "spike", "info", "True"]
+    assert cells[:7] == [target_id, "on-call", "webhook", receiver.url, "spike", "info", "true"]
     assert [bool(re.fullmatch(TIME, cell)) for cell in cells[7:9]] == [True, True]
     assert {*cells[9:]} == {"-"}
     assert run.cells("alerts", "target", "show", target_id, *OF) == [cells]

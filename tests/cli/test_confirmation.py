@@ -61,8 +61,8 @@ class TestAnswers:
         refused = run.invoke("organization", "delete", "Acme", input="acme\n")
         assert (refused.exit_code, refused.stderr) == (
             1,
-            "This deletes Acme with 1 agent, which were issued 1 token in the last 30 days, with all their "
-            "credentials, and with resource servers, findings and the usage of 1 day: 1 token. This cannot be undone.\n"
+            "This deletes Acme with 1 agent and 1 token in the last 30 days, with all credentials, resource servers, "
+            "findings and the usage of 1 day: 1 token. This cannot be undone.\n"
             f"Type Acme to continue: acme\n{NOT_ITS_NAME}",
         )
         assert "Acme" in run("organization", "list")

@@ -16,8 +16,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.db.sql import load_sql
+from agentidp.http.schemas import Text
 from agentidp.maintenance.postgres_programs import for_restore
-from agentidp.registry.agents import TEXTS
+from agentidp.registry.agents import AgentFields
 from agentidp.services import Services
 from tests import catalog
 from tests.citus import nodes_of
@@ -69,9 +70,9 @@ def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskCli
     acme, outsider = cast.acme, cast.outsider
     before = token(client, acme).json["access_token"]
     run("organization", "rename", acme.organization_id, "Acme II")
-    assert run.asked("organization", "suspend", "Acme II").startswith(
-        "This suspends Acme II with 1 agent, which were issued 0 tokens in the last 30 days. They get no token, "
-    )
+    said = "This suspends Acme II with 1 agent and 0 tokens in the last 30 days. Its agents get no token, "
+    assert run.asked("organization", "suspend", "Acme II").startswith(said)
+    assert run("organization", "suspend", "Acme II", "--dry-run").startswith(said)
     run("organization", "suspend", "--yes", "Acme II")
     assert statuses(run) == {"Acme II": "suspended", "Outsider": "active"}
     refused = token(client, acme)
@@ -193,7 +194,8 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     run: Command, client: FlaskClient, services: Services, cast: Cast, tmp_path: Path
 ) -> None:
     acme, organization_id = cast.acme, cast.acme.organization_id
-    texts = {"name": SECRETS[0], "description": SECRETS[1], **dict.fromkeys(TEXTS, SECRETS[3])}
+    texts = {name: SECRETS[3] for name, field in AgentFields().fields.items() if isinstance(field, Text)}
+    texts |= {"name": SECRETS[0], "description": SECRETS[1]}
     agent_id = sent(client, acme, "POST", "/agents", **texts)["agentId"]
     sent(client, acme, "POST", f"/agents/{agent_id}/credentials", label=SECRETS[2])
     count_usage(services, organization_id, UUID(agent_id), NOON, tokens=3)

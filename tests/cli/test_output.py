@@ -27,8 +27,8 @@ def printed(capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], **op
 
 def test_a_pipe_gets_bare_lines(capsys: pytest.CaptureFixture[str]) -> None:
     for options in ({}, {"columns": ("name",)}):
-        assert printed(capsys, ROWS, **options) == [f"a1\tbuilder\tTrue\t{AT}\ta b", "b22\t資料\tFalse\t-\t"]
-    assert printed(capsys, ROWS[:1], one=True, only_now=["name"]) == [f"a1\tbuilder\tTrue\t{AT}\ta b"]
+        assert printed(capsys, ROWS, **options) == [f"a1\tbuilder\ttrue\t{AT}\ta b", "b22\t資料\tfalse\t-\t"]
+    assert printed(capsys, ROWS[:1], one=True, only_now=["name"]) == [f"a1\tbuilder\ttrue\t{AT}\ta b"]
     assert printed(capsys, [{"value": {"name": "資料"}}]) == ['{"name": "資料"}']
     assert printed(capsys, []) == []
 

@@ -25,8 +25,8 @@ def test_sets_lists_and_removes(run: Command, agent: str, monkeypatch: pytest.Mo
             (agent, "day", 1000, True, 0, 1000, 0, 0),
         ]
     assert [line[:9] for line in run.cells("quota", "list", "--agent", agent)] == [
-        [agent, "builder", "hour", "100", "False", "0", "100", "0", "0"],
-        [agent, "builder", "day", "1000", "True", "0", "1000", "0", "0"],
+        [agent, "builder", "hour", "100", "false", "0", "100", "0", "0"],
+        [agent, "builder", "day", "1000", "true", "0", "1000", "0", "0"],
     ]
     for whose, window, said in (
         (("--agent", agent), "hour", "of builder of 100 tokens per hour, of which 0 are used"),
