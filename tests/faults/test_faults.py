@@ -55,14 +55,6 @@ class TestDatabase:
 
         run("database killed", postgres.url, [server], fault)
 
-    def test_stopped(self, postgres: EmbeddedPostgres, server: Server) -> None:
-        def fault(_: Fleet) -> None:
-            postgres.stop()
-            time.sleep(OUTAGE)
-            postgres.start()
-
-        run("database stopped", postgres.url, [server], fault)
-
     def test_restarted(self, postgres: EmbeddedPostgres, server: Server) -> None:
         def fault(_: Fleet) -> None:
             for _ in range(3):
