@@ -16,7 +16,7 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Instant, Text, timestamp
+from agentidp.http.schemas import Choice, Instant, ReturnedSchema, Text, read_only
 
 blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
 
@@ -42,14 +42,11 @@ MAX_NOTE = 200
 """Characters."""
 
 
-class NewMarkerSchema(ma.Schema):
-    """The body that adds a marker. Without an end, a deployment is at an instant, and a holiday lasts for 24 hours."""
+class MarkerFields(ma.Schema):
+    """A marker."""
 
-    kind = ma.fields.String(
-        required=True,
-        error_messages={"invalid": "must be a string"},
-        validate=ma.validate.OneOf(KINDS, error="must be one of: " + ", ".join(KINDS)),
-    )
+    markerId = ma.fields.UUID(attribute="marker_id", dump_only=True)
+    kind = Choice(KINDS, required=True)
     startsAt = Instant(required=True, attribute="starts_at")
     endsAt = Instant(attribute="ends_at", allow_none=True, load_default=None)
     agentId = ma.fields.UUID(
@@ -60,18 +57,24 @@ class NewMarkerSchema(ma.Schema):
         metadata={"description": "The agent that was deployed; null for every agent. A holiday is of every agent"},
     )
     note = Text(1, MAX_NOTE, allow_none=True, load_default=None)
+    createdAt = Instant(attribute="created_at", dump_only=True)
 
 
-class MarkerSchema(ma.Schema):
+class NewMarkerSchema(MarkerFields):
+    """The body that adds a marker. Without an end, a deployment is at an instant, and a holiday lasts for 24 hours."""
+
+    class Meta:
+        exclude = read_only(MarkerFields)
+
+
+class MarkerSchema(ReturnedSchema, MarkerFields):
     """A marker."""
 
-    markerId = ma.fields.UUID(required=True)
-    kind = ma.fields.String(required=True)
-    startsAt = ma.fields.AwareDateTime(required=True)
-    endsAt = ma.fields.AwareDateTime(required=True)
-    agentId = ma.fields.UUID(required=True, allow_none=True)
-    note = ma.fields.String(required=True, allow_none=True)
-    createdAt = ma.fields.AwareDateTime(required=True)
+    endsAt = Instant(attribute="ends_at")
+
+
+_RECORDED = MarkerSchema(only=list(NewMarkerSchema().fields))
+"""What the audit trail records."""
 
 
 class MarkerListSchema(ma.Schema):
@@ -175,18 +178,11 @@ def remove_marker(opened: Transaction, marker_id: UUID) -> None:
 
 
 def _recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of a marker."""
-    return {name: value for name, value in represent(row).items() if name not in ("markerId", "createdAt")}
+    recorded: dict[str, Any] = _RECORDED.dump(row)
+    return recorded
 
 
 def represent(row: Any) -> dict[str, Any]:
     """A marker's row as our JSON."""
-    return {
-        "markerId": str(row.marker_id),
-        "kind": row.kind,
-        "startsAt": timestamp(row.starts_at),
-        "endsAt": timestamp(row.ends_at),
-        "agentId": None if row.agent_id is None else str(row.agent_id),
-        "note": row.note,
-        "createdAt": timestamp(row.created_at),
-    }
+    shown: dict[str, Any] = MarkerSchema().dump(row)
+    return shown

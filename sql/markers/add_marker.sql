@@ -17,4 +17,4 @@ select
 where
     (select count(*) from markers where organization_id = %(organization_id)s) - (select count(*) from forgotten)
     < %(most)s::integer
-returning marker_id, kind, starts_at, ends_at, agent_id, note, created_at
+returning {marker}

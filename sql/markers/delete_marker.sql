@@ -4,4 +4,4 @@ delete from markers
 where
     organization_id = %(organization_id)s
     and marker_id = %(marker_id)s
-returning marker_id, kind, starts_at, ends_at, agent_id, note, created_at
+returning {marker}

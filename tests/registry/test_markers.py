@@ -70,7 +70,7 @@ def test_a_holiday_lasts_for_a_day_unless_it_says_when_it_ends(acme: Api) -> Non
                 "9999-12-31T23:59:59Z",
             )
         ),
-        ({"kind": "party"}, "kind", f"must be one of: {', '.join(markers.KINDS)}"),
+        ({"kind": "party"}, "kind", f"must be one of {', '.join(markers.KINDS)}"),
     ],
 )
 def test_a_wrong_marker_is_refused(acme: Api, cast: Cast, body: dict[str, str], member: str, rule: str) -> None:
