@@ -13,8 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import marshmallow as ma
-from flask import Response, request
+from flask import Response
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
@@ -25,28 +24,28 @@ from agentidp.db.sql import Call
 from agentidp.findings.finding import Severity
 from agentidp.findings.quota import severity_of
 from agentidp.http.errors import NotFound, ValidationError, existing
-from agentidp.http.schemas import Flag, WholeNumber
 from agentidp.oauth.quotas import WINDOWS, bounds, exhausted_at
-from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, lock, remove_quota, set_quota, usage_by_share, usage_of
+from agentidp.registry.quotas import (
+    MAX_TOKENS,
+    MIN_TOKENS,
+    NewQuotaSchema,
+    lock,
+    remove_quota,
+    set_quota,
+    usage_by_share,
+    usage_of,
+)
 
 SCOPE = "quotas:write"
 
 PAGE_SIZE = 50
 """Quotas in a table."""
 
-FIELDS = {"tokens": "The number of tokens"}
-"""What an error calls the field of the form."""
+MEMBERS = forms.members(NewQuotaSchema())
 
 OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas/<window>", "/dashboard/agents/<uuid:agent_id>/quotas/<window>"
 
 blueprint = pages.new_blueprint("dashboard-quotas", __name__)
-
-
-class QuotaFormSchema(ma.Schema):
-    """The same as the API's body. A browser sends a number as text."""
-
-    tokens = WholeNumber(MIN_TOKENS, MAX_TOKENS, required=True)
-    enforce = Flag(attribute="is_enforced", required=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +142,11 @@ def edit_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Res
 @session.required_to(SCOPE)
 def change_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
     """Set the quota, and show it."""
-    sent = {**forms.text("tokens"), "enforce": "enforce" in request.form}
+    sent = forms.sent(MEMBERS)
     try:
-        new = forms.loaded(QuotaFormSchema(), sent)
+        new = forms.loaded(NewQuotaSchema(), forms.body(MEMBERS, sent))
     except ValidationError as refused:
-        form = Form(sent, forms.errors(refused, FIELDS))
+        form = Form(sent, forms.errors(refused, forms.labels(MEMBERS)))
         return _page(caller, "quota_form.html", window, agent_id, form, refused.status)
     with _locked(caller, window) as opened:
         set_quota(opened, agent_id, window, **new)

@@ -22,7 +22,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Flag, Number, WholeNumber, timestamp
+from agentidp.http.schemas import Flag, Instant, Number, ReturnedSchema, WholeNumber, read_only
 from agentidp.oauth.quotas import WINDOWS, bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
@@ -45,15 +45,39 @@ _WINDOW = {
 }
 
 
-class NewQuotaSchema(ma.Schema):
-    """The body that sets a quota."""
+class QuotaFields(ma.Schema):
+    """A quota, and what was used of it in its window until now."""
 
-    tokens = Number(MIN_TOKENS, MAX_TOKENS, required=True)
+    window = ma.fields.String(attribute="quota_window", dump_only=True, validate=ma.validate.OneOf(WINDOWS))
+    tokens = Number(MIN_TOKENS, MAX_TOKENS, required=True, words="number of tokens")
     enforce = Flag(
         attribute="is_enforced",
         required=True,
         metadata={"description": "false: refuse nothing, and count what would have been refused"},
     )
+    used = ma.fields.Integer(
+        dump_only=True,
+        validate=ma.validate.Range(0),
+        metadata={"description": "Tokens issued in the window. Those issued before the quota was set count too"},
+    )
+    left = ma.fields.Integer(dump_only=True, validate=ma.validate.Range(0))
+    refused = ma.fields.Integer(
+        dump_only=True, validate=ma.validate.Range(0), metadata={"description": "Tokens refused in the window"}
+    )
+    observed = ma.fields.Integer(
+        dump_only=True,
+        validate=ma.validate.Range(0),
+        metadata={"description": "Tokens issued in the window that would have been refused if it had been enforced"},
+    )
+    startsAt = Instant(attribute="starts_at", dump_only=True, metadata={"description": "When the window began"})
+    endsAt = Instant(attribute="ends_at", dump_only=True, metadata={"description": "When the next window begins"})
+
+
+class NewQuotaSchema(QuotaFields):
+    """The body that sets a quota."""
+
+    class Meta:
+        exclude = read_only(QuotaFields)
 
 
 class QuotasSchema(ma.Schema):
@@ -63,28 +87,8 @@ class QuotasSchema(ma.Schema):
         include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
 
-class QuotaSchema(ma.Schema):
+class QuotaSchema(ReturnedSchema, QuotaFields):
     """A quota, and what was used of it in its window until now."""
-
-    window = ma.fields.String(required=True, validate=ma.validate.OneOf(WINDOWS))
-    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(MIN_TOKENS, MAX_TOKENS))
-    enforce = ma.fields.Boolean(required=True)
-    used = ma.fields.Integer(
-        required=True,
-        validate=ma.validate.Range(0),
-        metadata={"description": "Tokens issued in the window. Those issued before the quota was set count too"},
-    )
-    left = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    refused = ma.fields.Integer(
-        required=True, validate=ma.validate.Range(0), metadata={"description": "Tokens refused in the window"}
-    )
-    observed = ma.fields.Integer(
-        required=True,
-        validate=ma.validate.Range(0),
-        metadata={"description": "Tokens issued in the window that would have been refused if it had been enforced"},
-    )
-    startsAt = ma.fields.AwareDateTime(required=True, metadata={"description": "When the window began"})
-    endsAt = ma.fields.AwareDateTime(required=True, metadata={"description": "When the next window begins"})
 
 
 class QuotaListSchema(ma.Schema):
@@ -268,7 +272,7 @@ def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens
     opened.fetch("quotas/set_quota", agent_id=holder, quota_window=window, tokens=tokens, is_enforced=is_enforced)
     opened.fetch("quotas/mark_quotas", agent_id=holder)
     before = _recorded(rows[0]) if rows else None
-    after = {window: {"tokens": tokens, "enforce": is_enforced}}
+    after = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
     audit.record(opened, "quota.changed", agent_id or opened.organization_id, before=before, after=after)
 
 
@@ -346,20 +350,13 @@ def _recorded(row: Any) -> dict[str, Any]:
 
 def recorded(row: Any) -> dict[str, Any]:
     """A quota as it is set."""
-    return {"tokens": row.tokens, "enforce": row.is_enforced}
+    set_: dict[str, Any] = NewQuotaSchema().dump(row)
+    return set_
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
     """A row of ``sql/quotas/quota_usage.sql`` as our JSON."""
     starts_at, ends_at = bounds(row.quota_window, at)
-    return {
-        "window": row.quota_window,
-        "tokens": row.tokens,
-        "enforce": row.is_enforced,
-        "used": row.used,
-        "left": max(row.tokens - row.used, 0),
-        "refused": row.refused,
-        "observed": row.observed,
-        "startsAt": timestamp(starts_at),
-        "endsAt": timestamp(ends_at),
-    }
+    computed = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
+    shown: dict[str, Any] = QuotaSchema().dump(row._asdict() | computed)
+    return shown
