@@ -9,7 +9,7 @@ import click
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
-from agentidp.cli.options import WholeNumber, as_json_option, organization_option
+from agentidp.cli.options import as_json_option, given, member_options, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
@@ -22,9 +22,13 @@ SHOWN = ("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgent
 """What is shown of a rule, unless it is JSON."""
 
 
-def _quota(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+_TEMPLATE = provisioning.AgentTemplateSchema(exclude=["name", "quotas"])
+_RULE = provisioning.NewProvisioningRuleSchema(only=["maxAgents"])
+
+
+def _quota(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
     found = {}
-    for text in given:
+    for text in texts:
         window, _, tokens = text.partition("=")
         if window not in WINDOWS or not (tokens.isascii() and tokens.isdecimal() and len(tokens) < 16):
             raise click.BadParameter(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")
@@ -52,38 +56,16 @@ def commands() -> None:
     metavar="TEMPLATE",
     help="What agents are called. {claim} stands for a claim of the token. Default: {sub}.",
 )
-@click.option("--owner", help="Whom to ask about the agents.")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="Of the agents. Default: none.")
 @click.option(
     "--quota", "quotas", multiple=True, metavar="WINDOW=TOKENS", callback=_quota, help="Of each agent: day=1000."
 )
-@click.option(
-    "--expires-after",
-    "expiresAfterDays",
-    type=WholeNumber(provisioning.MIN_EXPIRY, provisioning.MAX_EXPIRY),
-    metavar="DAYS",
-    help="Days without a token request after which an agent is deleted. Default: never.",
-)
-@click.option(
-    "--max-agents",
-    "maxAgents",
-    type=WholeNumber(provisioning.MIN_AGENTS, provisioning.MAX_AGENTS),
-    metavar="N",
-    default=provisioning.DEFAULT_AGENTS,
-    show_default=True,
-    help="How many agents of the rule there may be at a time.",
-)
+@member_options(_TEMPLATE)
+@member_options(_RULE)
 @as_json_option
-def create(name: str, organization: str, maxAgents: int, as_json: bool, **options: Any) -> None:
+def create(name: str, organization: str, agent_name: str | None, quotas: Any, as_json: bool, **options: Any) -> None:
     """Create the rule NAME and print it. By what names it can be met is a warning."""
-    trust = rule_body(options)
-    template = {"name": options.pop("agent_name"), **options, "scopes": list(options["scopes"])}
-    body = {
-        "name": name,
-        "trust": trust,
-        "agentTemplate": {member: value for member, value in template.items() if value is not None},
-        "maxAgents": maxAgents,
-    }
+    template = given(_TEMPLATE, options) | {"quotas": quotas} | ({"name": agent_name} if agent_name else {})
+    body = {"name": name, "trust": rule_body(options), "agentTemplate": template} | given(_RULE, options)
     with opened() as services:
         database = _database(services, organization)
         new = provisioning.NewProvisioningRuleSchema().load(body)

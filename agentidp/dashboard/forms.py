@@ -60,9 +60,14 @@ def body(fields: Iterable[Member], typed: Mapping[str, Any]) -> dict[str, Any]:
 def _value(field: Member, typed: Any) -> Any:
     if field.kind == "items":
         typed = [line.strip() for line in typed.splitlines() if line.strip()]
-    elif field.kind == "number" and typed.isascii() and typed.isdecimal() and len(typed) < 16:
-        return int(typed)
+    elif field.kind == "number" and typed:
+        return number(typed)
     return None if field.allow_none and not typed else typed
+
+
+def number(text: str) -> int | str:
+    """What was typed as a number, or as text if it is none, which a schema refuses."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
 
 
 def typed(fields: Iterable[Member], shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,9 +27,7 @@ from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (
-    DEFAULT_AGENTS,
-    MAX_AGENTS,
-    MAX_EXPIRY,
+    AgentTemplateSchema,
     NewProvisioningRuleSchema,
     add_rule,
     remove_rule,
@@ -54,7 +52,8 @@ FIELDS = {
 }
 """What an error calls the fields, or the groups of fields, of the form."""
 
-NUMBERS = ("maxAgents", "expiresAfterDays", *WINDOWS)
+RULE = forms.members(NewProvisioningRuleSchema(only=["maxAgents"]))
+TEMPLATE = forms.members(AgentTemplateSchema(exclude=["name", "quotas"]))
 
 blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 
@@ -82,14 +81,16 @@ def switch(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
     """The form of a new rule."""
-    return _form(caller, Form({"agentName": "{sub}", "maxAgents": DEFAULT_AGENTS}, form_key=new_form_key(caller.at)))
+    proposed = forms.proposed([*RULE, *TEMPLATE]) | {"agentName": "{sub}"}
+    return _form(caller, Form(proposed, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/provisioning-rules/new")
 @session.required_to(SCOPE)
 def create_provisioning_rule(caller: Caller) -> Response:
     """Create a rule, and show all."""
-    given, key = forms.text("name", "agentName", "owner", "scopes", *TRUST, *NUMBERS), sent_form_key()
+    given, key = forms.text("name", "agentName", *TRUST, *WINDOWS), sent_form_key()
+    given |= forms.sent([*RULE, *TEMPLATE])
     try:
         new = forms.loaded(NewProvisioningRuleSchema(), _body(given))
         with creating(caller, SCOPE, key) as opened:
@@ -148,17 +149,10 @@ def _body(given: dict[str, str]) -> dict[str, Any]:
             trust["jwks"] = jwk_set_of(trust["jwks"])
     except RuleRefused as refused:
         raise ValidationError(details={refused.member: [str(refused)]}) from None
-    numbers = {name: _number(given[name]) for name in NUMBERS if given[name]}
-    quotas = {window: {"tokens": numbers[window], "enforce": True} for window in WINDOWS if window in numbers}
-    template: dict[str, Any] = {"owner": given["owner"], "scopes": given["scopes"].split(), "quotas": quotas}
+    quotas = {window: {"tokens": forms.number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
+    template = forms.body(TEMPLATE, given) | {"quotas": quotas}
     template |= {"name": given["agentName"]} if given["agentName"] else {}
-    template |= {"expiresAfterDays": numbers["expiresAfterDays"]} if "expiresAfterDays" in numbers else {}
-    body: dict[str, Any] = {"name": given["name"], "trust": trust, "agentTemplate": template}
-    return body | ({"maxAgents": numbers["maxAgents"]} if "maxAgents" in numbers else {})
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
+    return {"name": given["name"], "trust": trust, "agentTemplate": template} | forms.body(RULE, given)
 
 
 def _form(caller: Caller, form: Form, status: int = 200) -> Response:
@@ -171,7 +165,7 @@ def _form(caller: Caller, form: Form, status: int = 200) -> Response:
         own_audience=f"{caller.settings.issuer}/{caller.organization_id}",
         windows=WINDOWS,
         max_template=MAX_NAME_TEMPLATE,
-        max_agents=MAX_AGENTS,
-        max_days=MAX_EXPIRY,
+        rule=RULE,
+        members=TEMPLATE,
         max_tokens=MAX_TOKENS,
     )

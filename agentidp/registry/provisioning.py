@@ -67,14 +67,17 @@ class AgentTemplateSchema(ma.Schema):
         description="Its name, in which `{claim}` stands for a claim of the token. Default: the subject",
     )
     owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
-    scopes = ScopeList(load_default=list)
+    scopes = ScopeList(load_default=list, description="What its tokens may do: nothing that changes anything here")
     quotas = ma.fields.Nested(quotas.QuotasSchema, load_default=dict)
     expiresAfterDays = Number(
         MIN_EXPIRY,
         MAX_EXPIRY,
         allow_none=True,
         load_default=None,
-        metadata={"description": "Days without a token request after which it is deleted; null: never"},
+        words="expires after days",
+        option="--expires-after",
+        description="Days without a token request after which it is deleted",
+        nothing="never",
     )
 
     @ma.validates("scopes")
@@ -97,7 +100,14 @@ class NewProvisioningRuleSchema(_RuleFields):
     """The body that creates a provisioning rule."""
 
     agentTemplate = ma.fields.Nested(AgentTemplateSchema, load_default=lambda: AgentTemplateSchema().load({}))
-    maxAgents = Number(MIN_AGENTS, MAX_AGENTS, load_default=DEFAULT_AGENTS)
+    maxAgents = Number(
+        MIN_AGENTS,
+        MAX_AGENTS,
+        load_default=DEFAULT_AGENTS,
+        words="maximum of agents",
+        option="--max-agents",
+        description="How many agents of the rule there may be at a time",
+    )
 
 
 class ProvisioningRuleSchema(_RuleFields):
