@@ -1,5 +1,5 @@
 """The database is stopped, behind a dead network or slow: how soon clients learn it, and what they receive. One that is
-killed or stopped under load is in ``tests/faults``.
+killed, restarted or frozen under load is in ``tests/faults``.
 """
 
 from __future__ import annotations
