@@ -289,17 +289,18 @@ class TestUsedIdentifiers:
     @ON_CITUS_TOO
     def test_are_not_kept_for_ever(self, services: Services, cast: Cast, clock: Clock, database_url: str) -> None:
         with psycopg.connect(database_url) as connection:
+            # The first one expires now, and the others just before.
             connection.execute(
-                "insert into used_identifiers select %s, sha256(n::text::bytea), '2000-01-01' "
-                "from generate_series(1, 40) as n",
-                [cast.acme.organization_id],
+                "insert into used_identifiers select %s, sha256(n::text::bytea), "
+                "%s::timestamptz - sign(n) * interval '1 microsecond' from generate_series(0, 40) as n",
+                [cast.acme.organization_id, clock()],
             )
         in_an_hour = clock() + timedelta(hours=1)
         with services.database.of(cast.acme.organization_id, clock()).transaction() as opened:
             for first_byte in range(256):
                 digest = bytes([first_byte]) + bytes(31)
                 opened.fetch("oauth/use_identifier", digest=digest, expires_at=in_an_hour)
-        assert used(database_url) == 256
+        assert used(database_url) == 1 + 256
 
     def test_are_kept_until_no_server_takes_them(
         self, client: FlaskClient, acme: KeyHolder, holder: Holder, clock: Clock, database_url: str
