@@ -46,10 +46,13 @@ def map_case(context: Any, case: Any) -> Any:
         return case
     if "cursor" in (case.query or {}) and case.path in CURSORS:
         case.query["cursor"] = CURSORS[case.path]
-    if "month" in (case.query or {}):
-        case.query["month"] = "2026-01"
-    for name in {"to", "date"} & {*(case.query or {})}:
-        case.query[name] = "2026-01-31"
+    # A period has one of three forms, which a list of parameters cannot say, and lies in the past.
+    past = {"from": "2026-01-01", "to": "2026-01-31", "month": "2026-01"}
+    drawn = [name for name in ("days", "month", "from", "to") if name in (case.query or {})]
+    if drawn:
+        kept = {"from", "to"} if drawn[0] in ("from", "to") else {drawn[0]}
+        case.query = {name: value for name, value in case.query.items() if name not in past or name in kept}
+        case.query |= {name: past[name] for name in kept & past.keys()}
     # A proof is signed for one request at one moment.
     (case.headers or {}).pop("DPoP", None)
     body = case.body

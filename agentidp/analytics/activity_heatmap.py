@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.day import Day, requested_day
+from agentidp.analytics.period import PeriodArguments, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS, WholeNumber
+from agentidp.http.schemas import MAX_DAYS
 
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
 
 
-class ActivityHeatmapArguments(ma.Schema):
+class ActivityHeatmapArguments(PeriodArguments):
     """The query's parameters."""
 
-    days = WholeNumber(1, MAX_DAYS, load_default=MAX_DAYS)
-    to = Day("The last UTC day, for example `2026-03-31`. By default today")
+    default_days = MAX_DAYS
 
 
 class CellSchema(ma.Schema):
@@ -46,16 +44,11 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.data_response(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC. Only cells that are not zero are listed."""
-    last = requested_day(arguments, "to", caller)
-    data = requests_by_hour_of_week(caller, arguments["days"], last)
-    return data_response({"tenantId": caller.organization_id, "data": data}, CellSchema)
-
-
-def requests_by_hour_of_week(caller: Caller, days: int, last: date) -> list[tuple[int, int, int]]:
-    """The heatmap's cells over *days* up to *last*, those that are not zero: day of week, hour, count."""
-    return [
+    period = requested_period(arguments, caller.at)
+    data = [
         (dow, hour, count)
-        for dow, by_hour in caller.read("analytics/activity_heatmap", days=days, day=last)
+        for dow, by_hour in caller.read("analytics/activity_heatmap", **period.bounds)
         for hour, count in enumerate(by_hour)
         if count
     ]
+    return data_response({"tenantId": caller.organization_id, "data": data}, CellSchema)

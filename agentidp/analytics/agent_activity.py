@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.day import AgentDaySchema, Day, requested_day
+from agentidp.analytics.period import AgentDaySchema, PeriodArguments, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
-from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
+from agentidp.http.schemas import MAX_DAYS, timestamp
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
@@ -23,21 +21,12 @@ STATUSES_OF_USAGE = ("active", "suspended", "deleted")
 """Of an agent in past usage. Nobody can set the last one: ``agentidp.registry.agents.STATUSES`` lacks it."""
 
 
-class AgentActivityArguments(ma.Schema):
-    """The query's parameters."""
+class AgentActivitySchema(PeriodSchema):
+    """An item for each day."""
 
-    days = WholeNumber(1, MAX_DAYS, load_default=30)
-    to = Day("The last UTC day, for example `2026-03-31`. By default today")
-
-
-class AgentActivitySchema(ma.Schema):
-    """Exactly ``days`` items, the last one ``to``."""
-
-    tenantId = ma.fields.String(required=True)
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES_OF_USAGE))
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     lastTokenHour = ma.fields.AwareDateTime(
         required=True,
         allow_none=True,
@@ -52,20 +41,21 @@ class AgentActivitySchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>")
 @bearer("analytics:read")
 @blueprint.tool("agent_activity")
-@blueprint.arguments(AgentActivityArguments(), location="query")
+@blueprint.arguments(PeriodArguments(), location="query")
 @blueprint.data_response(AgentActivitySchema)
 def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
-    days = arguments["days"]
-    last = requested_day(arguments, "to", caller)
-    rows = activity_by_day(caller, agent_id, days, last)
+    period = requested_period(arguments, caller.at)
+    rows = caller.read("analytics/agent_activity", agent_id=agent_id, **period.bounds)
+    if not rows:
+        raise NotFound
     return data_response(
         {
             "tenantId": caller.organization_id,
             "agentId": str(agent_id),
             "agentName": rows[0].agent_name,
             "status": rows[0].status,
-            "days": days,
+            **period.described,
             "lastTokenHour": timestamp(rows[0].last_token_hour),
             "data": [
                 {"date": row.date, "tokens": row.tokens, "requests": row.requests, "rejected": row.rejected}
@@ -74,14 +64,3 @@ def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) ->
         },
         AgentDaySchema,
     )
-
-
-def activity_by_day(caller: Caller, agent_id: UUID, days: int, last: date) -> Rows:
-    """A row a day up to *last*, oldest first, zeros included; in each what is known of the agent itself.
-
-    :raises NotFound: the organization has no such agent, nor had one.
-    """
-    rows = caller.read("analytics/agent_activity", agent_id=agent_id, days=days, day=last)
-    if not rows:
-        raise NotFound
-    return rows

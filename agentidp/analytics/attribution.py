@@ -7,22 +7,20 @@ resource that we know.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 
+from agentidp.analytics.period import Period, PeriodArguments
 from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
-from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 
-class AttributionArguments(ma.Schema):
+class AttributionArguments(PeriodArguments):
     """The query's parameters."""
 
-    days = WholeNumber(1, MAX_DAYS, load_default=30)
     agent = ma.fields.UUID(
         load_default=None,
         error_messages={"invalid_uuid": "must be an agent's id"},
@@ -37,31 +35,8 @@ TOKENS = ma.fields.Integer(
 TOKENS_BY_DAY = ma.fields.List(
     ma.fields.Integer(validate=ma.validate.Range(0)),
     required=True,
-    metadata={"description": "Exactly `days` numbers, the last one of today"},
+    metadata={"description": "A number for each day from `from` to `to`"},
 )
-
-
-@dataclass(frozen=True)
-class Period:
-    """Days of which the last one is today.
-
-    :param first: the first UTC day.
-    :param last: the last one.
-    """
-
-    first: date
-    last: date
-
-    @classmethod
-    def of(cls, days: int, at: datetime) -> Period:
-        """The last *days* days, today included."""
-        last = at.astimezone(UTC).date()
-        return cls(last - timedelta(days=days - 1), last)
-
-    @property
-    def days(self) -> int:
-        """How many."""
-        return (self.last - self.first).days + 1
 
 
 @dataclass
@@ -84,14 +59,13 @@ class Attribution:
 
 
 def read_attribution(
-    caller: Caller, days: int, agent_id: UUID | None, *further: Call
+    caller: Caller, period: Period, agent_id: UUID | None, *further: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """The tokens of the last *days* days, and the rows of *further* calls.
+    """The tokens of a period, and the rows of *further* calls.
 
     :raises NotFound: there is no such agent, nor was there one.
     """
-    period = Period.of(days, caller.at)
-    dates = {"first": period.first, "last": period.last}
+    dates = period.bounds
     if agent_id is not None:
         # The tokens first, so that all credentials that they have are known.
         tokens, credentials, *others = caller.read_together(
@@ -111,7 +85,7 @@ def read_attribution(
                 *further,
             )
         names = {row.agent_id: row.name for row in named}
-    rest = [0] * days
+    rest = [0] * period.days
     for row in tokens:
         if row.credential_id is None:
             add(rest, row)

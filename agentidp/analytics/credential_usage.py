@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +13,11 @@ from flask import Response
 
 from agentidp.analytics import attribution
 from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
+from agentidp.analytics.period import Period, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS, timestamp
+from agentidp.http.schemas import timestamp
 
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
@@ -57,13 +58,11 @@ class CredentialUsageItemSchema(ma.Schema):
     )
 
 
-class CredentialUsageSchema(ma.Schema):
+class CredentialUsageSchema(PeriodSchema):
     """Credentials that are in force or were in the period, most tokens first. The tokens of all items together are
     those of the organization, or of the agent that was asked for.
     """
 
-    tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
 
 
@@ -106,11 +105,12 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens by credential: for each, its agent, its last use, the tokens of each UTC day and the resources that they
     are for. Exact, because a token is counted for its credential in the transaction that issues it.
     """
-    found, _ = read_attribution(caller, arguments["days"], arguments["agent"])
+    period = requested_period(arguments, caller.at)
+    found, _ = read_attribution(caller, period, arguments["agent"])
     own_resource = caller.settings.resource
     data = [represent(used, own_resource) for used in used_credentials(found)]
     return data_response(
-        {"tenantId": caller.organization_id, "days": arguments["days"], "data": data}, CredentialUsageItemSchema
+        {"tenantId": caller.organization_id, **period.described, "data": data}, CredentialUsageItemSchema
     )
 
 
@@ -141,12 +141,17 @@ def used_credentials(found: Attribution) -> list[CredentialUsage]:
             )
         add(used.by_day, row)
         used.by_resource[row.resource] = used.by_resource.get(row.resource, 0) + sum(row.tokens)
-    all_used = [*by_id.values()]
+    all_used = [used for used in by_id.values() if used.tokens or not _is_newer(used, found.period)]
     if any(found.not_attributed):
         name = None if found.agent_id is None else found.names[found.agent_id]
         all_used.append(CredentialUsage(None, found.agent_id, name, "not_attributed", found.not_attributed, {}))
     # Those that are not attributed are last of those with as many tokens.
     return sorted(all_used, key=lambda used: (-used.tokens, used.credential_id or uuid.UUID(int=2**128 - 1)))
+
+
+def _is_newer(used: CredentialUsage, period: Period) -> bool:
+    """Whether it was added after the last day."""
+    return used.created_at is not None and used.created_at.astimezone(UTC).date() > period.last
 
 
 def represent(used: CredentialUsage, own_resource: str) -> dict[str, Any]:

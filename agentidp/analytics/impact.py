@@ -15,7 +15,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.attribution import Period
+from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
 from agentidp.db.sql import Call, Rows
@@ -179,13 +179,13 @@ def _valid_of_all(uses: dict[int, Use], at: datetime, last_used: datetime | None
 def use_of_agent(at: datetime, agent_id: UUID) -> Call:
     """What reads the tokens of an agent."""
     period = Period.of(DAYS, at)
-    return Call("analytics/agent_use", {"agent_id": agent_id, "first": period.first, "last": period.last})
+    return Call("analytics/agent_use", {"agent_id": agent_id, **period.bounds})
 
 
 def use_of_resource(at: datetime, resource: str) -> Call:
     """What reads the tokens for a resource."""
     period = Period.of(DAYS, at)
-    return Call("analytics/resource_use", {"resource": resource, "first": period.first, "last": period.last})
+    return Call("analytics/resource_use", {"resource": resource, **period.bounds})
 
 
 def _sorted(by_resource: dict[str | None, int]) -> list[tuple[str | None, int]]:

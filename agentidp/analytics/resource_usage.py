@@ -11,11 +11,11 @@ from flask import Response
 
 from agentidp.analytics import attribution
 from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
+from agentidp.analytics.period import PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS
 
 blueprint = Blueprint("resource-usage", __name__, description="Tokens by resource")
 
@@ -47,13 +47,11 @@ class ResourceUsageItemSchema(ma.Schema):
     )
 
 
-class ResourceUsageSchema(ma.Schema):
+class ResourceUsageSchema(PeriodSchema):
     """All resource servers and whatever else tokens were issued for, most tokens first. The tokens of all items
     together are those of the organization, or of the agent that was asked for.
     """
 
-    tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     data = ma.fields.List(ma.fields.Nested(ResourceUsageItemSchema), required=True)
 
 
@@ -93,11 +91,12 @@ class ResourceUsage:
 @blueprint.data_response(ResourceUsageSchema)
 def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens by resource: for each, the tokens of each UTC day and the agents that they were issued to."""
-    found, [servers] = read_attribution(caller, arguments["days"], arguments["agent"], RESOURCE_SERVERS)
+    period = requested_period(arguments, caller.at)
+    found, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
     own_resource = caller.settings.resource
     data = [represent(used, own_resource) for used in used_resources(found, servers)]
     return data_response(
-        {"tenantId": caller.organization_id, "days": arguments["days"], "data": data}, ResourceUsageItemSchema
+        {"tenantId": caller.organization_id, **period.described, "data": data}, ResourceUsageItemSchema
     )
 
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.day import AgentDaySchema, Day, requested_day
+from agentidp.analytics.period import AgentDaySchema, PeriodArguments, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS_OF_USAGE, WholeNumber
 
 blueprint = Blueprint("usage-by-day", __name__, description="Usage per day")
-
-
-class UsageByDayArguments(ma.Schema):
-    """The query's parameters."""
-
-    days = WholeNumber(1, MAX_DAYS_OF_USAGE, load_default=30)
-    to = Day("The last UTC day, for example `2026-03-31`. By default today")
 
 
 class OrganizationDaySchema(AgentDaySchema):
@@ -33,26 +24,22 @@ class OrganizationDaySchema(AgentDaySchema):
     )
 
 
-class UsageByDaySchema(ma.Schema):
-    """Exactly ``days`` items, the last one ``to``."""
+class UsageByDaySchema(PeriodSchema):
+    """An item for each day."""
 
-    tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS_OF_USAGE))
-    to = ma.fields.Date(required=True)
     data = ma.fields.List(ma.fields.Nested(OrganizationDaySchema), required=True)
 
 
 @blueprint.route("/api/v1/analytics/usage")
 @bearer("analytics:read")
 @blueprint.tool("usage_by_day")
-@blueprint.arguments(UsageByDayArguments(), location="query")
+@blueprint.arguments(PeriodArguments(), location="query")
 @blueprint.data_response(UsageByDaySchema)
 def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens, requests, rejected requests and tokens refused by quotas per UTC day, zeros included, oldest first."""
-    days, last = arguments["days"], requested_day(arguments, "to", caller)
-    period = {"first": last - timedelta(days=days - 1), "last": last}
+    period = requested_period(arguments, caller.at)
     rows, refusals = caller.read_together(
-        Call("analytics/usage_by_day", period), Call("analytics/refusals_by_day", period)
+        Call("analytics/usage_by_day", period.bounds), Call("analytics/refusals_by_day", period.bounds)
     )
     refused = {row.on_day: row.refused for row in refusals}
     data = [
@@ -65,6 +52,4 @@ def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
         }
         for row in rows
     ]
-    return data_response(
-        {"tenantId": caller.organization_id, "days": days, "to": last.isoformat(), "data": data}, OrganizationDaySchema
-    )
+    return data_response({"tenantId": caller.organization_id, **period.described, "data": data}, OrganizationDaySchema)

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/usage/hours`` and ``…/agents/{agentId}/hours``: usage in each UTC hour of a day."""
+"""``GET /api/v1/analytics/usage/hours`` and ``…/agents/{agentId}/hours``: usage in each UTC hour of a period."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.day import Day, requested_day
+from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
@@ -17,13 +17,13 @@ from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 from agentidp.http.schemas import timestamp
 
-blueprint = Blueprint("usage-by-hour", __name__, description="Usage per hour of a day")
+blueprint = Blueprint("usage-by-hour", __name__, description="Usage per hour")
 
 
-class UsageByHourArguments(ma.Schema):
+class UsageByHourArguments(PeriodArguments):
     """The query's parameters."""
 
-    date = Day("The UTC day, for example `2026-03-31`. By default today")
+    default_days = 1
 
 
 class HourSchema(ma.Schema):
@@ -35,11 +35,9 @@ class HourSchema(ma.Schema):
     rejected = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
-class UsageByHourSchema(ma.Schema):
-    """Exactly 24 items; those of hours that have not begun are zero."""
+class UsageByHourSchema(PeriodSchema):
+    """24 items for each day; those of hours that have not begun are zero."""
 
-    tenantId = ma.fields.String(required=True)
-    date = ma.fields.Date(required=True)
     data = ma.fields.List(ma.fields.Nested(HourSchema), required=True)
 
 
@@ -56,11 +54,13 @@ class AgentUsageByHourSchema(UsageByHourSchema):
 @blueprint.arguments(UsageByHourArguments(), location="query")
 @blueprint.data_response(UsageByHourSchema)
 def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Tokens, requests and rejected requests of the organization in each UTC hour of a day, zeros included."""
-    day = requested_day(arguments, "date", caller)
-    rows = caller.read("analytics/usage_by_hour", days=[day])
+    """Tokens, requests and rejected requests of the organization in each UTC hour, by default of today, zeros
+    included.
+    """
+    period = requested_period(arguments, caller.at)
+    rows = caller.read("analytics/usage_by_hour", **period.bounds)
     return data_response(
-        {"tenantId": caller.organization_id, "date": day.isoformat(), "data": _hours(rows, day)}, HourSchema
+        {"tenantId": caller.organization_id, **period.described, "data": _hours(rows, period)}, HourSchema
     )
 
 
@@ -70,39 +70,42 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.arguments(UsageByHourArguments(), location="query")
 @blueprint.data_response(AgentUsageByHourSchema)
 def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
-    """Tokens, requests and failed authentications of an agent in each UTC hour of a day, zeros included."""
-    day = requested_day(arguments, "date", caller)
-    rows = agent_hours(caller, agent_id, day)
+    """Tokens, requests and failed authentications of an agent in each UTC hour, by default of today, zeros included."""
+    period = requested_period(arguments, caller.at)
+    rows = agent_hours(caller, agent_id, period.first, period.last)
     return data_response(
         {
             "tenantId": caller.organization_id,
             "agentId": str(agent_id),
             "agentName": rows[0].agent_name,
-            "date": day.isoformat(),
-            "data": _hours(rows, day),
+            **period.described,
+            "data": _hours(rows, period),
         },
         HourSchema,
     )
 
 
-def agent_hours(caller: Caller, agent_id: UUID, day: date) -> Rows:
-    """The hours of an agent's day that have usage, each with its name; one row without an hour if there is none.
+def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows:
+    """The hours of an agent's days that have usage, each with its name; one row without an hour if there is none.
 
     :raises NotFound: there is no such agent.
     """
-    rows = caller.read("analytics/agent_usage_by_hour", agent_id=agent_id, on_day=day)
+    rows = caller.read("analytics/agent_usage_by_hour", agent_id=agent_id, first=first, last=last)
     if not rows:
         raise NotFound
     return rows
 
 
-def _hours(rows: Rows, day: date) -> list[dict[str, Any]]:
-    used = {row.at_hour: row for row in rows if row.on_day == day}
-    begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
+    used = {(row.on_day, row.at_hour): row for row in rows}
+    begins = datetime(period.first.year, period.first.month, period.first.day, tzinfo=UTC)
     return [
         {
-            "hour": timestamp(begins + timedelta(hours=hour)),
-            **{name: getattr(used.get(hour), name, 0) for name in ("tokens", "requests", "rejected")},
+            "hour": timestamp(hour),
+            **{
+                name: getattr(used.get((hour.date(), hour.hour)), name, 0)
+                for name in ("tokens", "requests", "rejected")
+            },
         }
-        for hour in range(24)
+        for hour in (begins + timedelta(hours=number) for number in range(24 * period.days))
     ]

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from agentidp.analytics import impact
+from agentidp.analytics.period import Period
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option, recent_tokens
 from agentidp.cli.context import opened
 from agentidp.cli.named import AgentOf, agent_named, organization_named
@@ -131,7 +132,8 @@ def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) 
     """
     database = services.database.of(found.organization_id, utc_now())
     [organization] = database.fetch("organizations/get_organization")
-    agent = existing(database.fetch("analytics/agent_activity", agent_id=found.agent_id, days=1))
+    today = Period.of(1, database.at).bounds
+    agent = existing(database.fetch("analytics/agent_activity", agent_id=found.agent_id, **today))
     if (agent.status == "deleted") != is_deleted:
         raise NotFound
     deleted, tokens = "deleted " if is_deleted else "", recent_tokens(database, found.agent_id)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import click
 
+from agentidp.analytics.period import Period
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
@@ -91,8 +92,9 @@ def count(number: int, noun: str) -> str:
 
 def recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
     """How many tokens an organization, or one of its agents, was issued lately, as part of a sentence."""
+    days = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
-        rows = database.fetch("analytics/token_trend", days=COUNTED_DAYS)
+        rows = database.fetch("analytics/token_trend", **days)
     else:
-        rows = database.fetch("analytics/agent_activity", agent_id=agent_id, days=COUNTED_DAYS)
+        rows = database.fetch("analytics/agent_activity", agent_id=agent_id, **days)
     return f"{count(sum(row.tokens for row in rows), 'token')} in the last {COUNTED_DAYS} days"

@@ -33,19 +33,15 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
-    # The days of the period, so the statement's "today" is the last of them.
     activity, credentials, registered, markers, servers, own_quotas, shared_quotas, used = caller.read_together(
-        Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
+        Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         Call("oauth/list_resource_servers", {}),
         usage_of(agent_id),
         usage_of(None),
-        Call(
-            "analytics/agent_tokens_by_credential",
-            {"agent_id": agent_id, "first": period.first, "last": period.last},
-        ),
+        Call("analytics/agent_tokens_by_credential", {"agent_id": agent_id, **period.bounds}),
     )
     if not activity:
         raise NotFound

@@ -14,17 +14,22 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
+from agentidp.analytics.owner_usage import represent, tokens_by_owner
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
 from agentidp.dashboard.period import Period, requested_period
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.errors import NotFound, RateLimited, ValidationError
 from agentidp.http.schemas import MAX_NAME
 from agentidp.registry.agents import AgentSchema
 
 PAGE_SIZE = 50
 """Agents in a table."""
+
+MAX_OWNERS = 20
+"""On the page: those with the most tokens. All of them are in the CSV."""
 
 MAX_PAGE = 100_000
 MAX_SEARCH = MAX_NAME
@@ -121,6 +126,7 @@ def agents(caller: Caller) -> Response:
         raise NotFound
     return pages.page(
         "agents.html",
+        slow_part=lambda: {"owners": _owners(caller, period), "max_owners": MAX_OWNERS},
         here="agents",
         period=period,
         selection=selection,
@@ -133,6 +139,16 @@ def agents(caller: Caller) -> Response:
         statuses=STATUSES_OF_USAGE,
         sorts=SORTS,
     )
+
+
+def _owners(caller: Caller, period: Period) -> list[dict[str, Any]] | None:
+    """The tokens by owner; ``None`` if they could not be computed."""
+    try:
+        with caller.expensive_read():
+            [rows] = caller.read_together(tokens_by_owner(period))
+    except (RateLimited, DatabaseUnavailable):
+        return None
+    return represent(rows)
 
 
 def agents_shown(
@@ -161,8 +177,7 @@ def agents_of_the_period(
     return Call(
         "dashboard/agents",
         {
-            "first": period.first,
-            "last": period.last,
+            **period.bounds,
             "search": selection.search,
             "status": selection.status or None,
             "agent_ids": None if among is None else list(among),

@@ -14,6 +14,7 @@ from flask import Response, request
 from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.credential_usage import CredentialUsage, used_credentials
 from agentidp.analytics.impact import IN_USE
+from agentidp.analytics.period import Period
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
@@ -49,7 +50,7 @@ def credentials(caller: Caller) -> Response:
     show, number = request.args.get("show", ""), requested_page()
     if show not in SHOWN:
         raise ValidationError("The credentials cannot be filtered by this.")
-    found, _ = read_attribution(caller, DAYS, None)
+    found, _ = read_attribution(caller, Period.of(DAYS, caller.at), None)
     in_force = [used for used in used_credentials(found) if is_in_force(used)]
     chosen = {name: list(filter(choice, in_force)) for name, choice in choices(in_force, caller.at).items()}
     listed = chosen[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number]

@@ -9,11 +9,12 @@ from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.analytics.period import parsed_date
 from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import PAGE_SIZE
-from agentidp.dashboard.period import DAY, parsed_date
+from agentidp.dashboard.period import DAY
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, ValidationError
 
@@ -45,7 +46,7 @@ def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """The hours of an agent's UTC day."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
-    by_hour = agent_hours(caller, agent_id, day)
+    by_hour = agent_hours(caller, agent_id, day, day)
     return pages.page(
         "day.html", agent_id=agent_id, name=by_hour[0].agent_name, **_context(day, by_hour, at, by_hour[0].created_at)
     )

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from flask import Response
 
-from agentidp.analytics import credential_usage, resource_usage
+from agentidp.analytics import credential_usage, owner_usage, resource_usage
 from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
@@ -83,6 +83,17 @@ def agents(caller: Caller) -> Response:
     return response
 
 
+@blueprint.get("/dashboard/owners.csv")
+@session.required
+def owners(caller: Caller) -> Response:
+    """What the API returns of the owners."""
+    period = requested_period(caller.at)
+    with caller.expensive_read():
+        [rows] = caller.read_together(owner_usage.tokens_by_owner(period))
+    table = [[*row.values()] for row in owner_usage.represent(rows)]
+    return _csv(f"owners {_named(period)}", tuple(owner_usage.OwnerTokensSchema().fields), table)
+
+
 def _parts(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
     """CSV of the agents that *call* lists, by id.
 
@@ -105,8 +116,7 @@ def _agent(one: AgentUsage) -> list[Any]:
 def agent_days(caller: Caller, agent_id: UUID) -> Response:
     """An agent's usage on each day of the period."""
     period = requested_period(caller.at)
-    parameters = {"agent_id": agent_id, "days": period.days, "day": period.last}
-    [rows] = caller.read_together(Call("analytics/agent_activity", parameters))
+    [rows] = caller.read_together(Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}))
     if not rows:
         raise NotFound
     name = f"agent {agent_id} {_named(period)}"
@@ -139,29 +149,31 @@ def agents_of_a_day(caller: Caller, on_day: str) -> Response:
 def hours_of_agent(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """An agent's usage in each hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
-    return _hours(f"agent {agent_id} {day}", agent_hours(caller, agent_id, day), day)
+    return _hours(f"agent {agent_id} {day}", agent_hours(caller, agent_id, day, day), day)
 
 
 @blueprint.get("/dashboard/credentials.csv")
 @session.required_to(*credentials.READERS)
 def tokens_by_credential(caller: Caller) -> Response:
-    """What the API returns of the credentials and of the tokens that they got in 30 days."""
-    found, _ = read_attribution(caller, credentials.DAYS, None)
+    """What the API returns of the credentials and of the tokens that they got."""
+    period = requested_period(caller.at)
+    found, _ = read_attribution(caller, period, None)
     own_resource = caller.settings.resource
     rows = [credential_usage.represent(used, own_resource) for used in credential_usage.used_credentials(found)]
-    return _csv(
-        "credentials", tuple(credential_usage.CredentialUsageItemSchema().fields), [[*row.values()] for row in rows]
-    )
+    name = f"credentials {_named(period)}"
+    return _csv(name, tuple(credential_usage.CredentialUsageItemSchema().fields), [[*row.values()] for row in rows])
 
 
 @blueprint.get("/dashboard/resources.csv")
 @session.required_to(*credentials.READERS)
 def tokens_by_resource(caller: Caller) -> Response:
-    """What the API returns of the resources and the tokens for them in 30 days."""
-    found, [servers] = read_attribution(caller, credentials.DAYS, None, resource_usage.RESOURCE_SERVERS)
+    """What the API returns of the resources and the tokens for them."""
+    period = requested_period(caller.at)
+    found, [servers] = read_attribution(caller, period, None, resource_usage.RESOURCE_SERVERS)
     own_resource = caller.settings.resource
     rows = [resource_usage.represent(used, own_resource) for used in resource_usage.used_resources(found, servers)]
-    return _csv("resources", tuple(resource_usage.ResourceUsageItemSchema().fields), [[*row.values()] for row in rows])
+    name = f"resources {_named(period)}"
+    return _csv(name, tuple(resource_usage.ResourceUsageItemSchema().fields), [[*row.values()] for row in rows])
 
 
 def _days(caller: Caller, period: Period) -> list[usage.DayUsage]:

@@ -13,7 +13,7 @@ from typing import Any
 import marshmallow as ma
 from flask import request
 
-from agentidp.dashboard.period import parsed_date
+from agentidp.analytics.period import parsed_date
 from agentidp.http.errors import ApiError, ValidationError
 from agentidp.http.schemas import Member
 

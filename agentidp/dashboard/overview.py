@@ -34,9 +34,10 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
-    by_day, by_hour, by_agent, failing, markers = caller.read_together(
+    by_day, hours_of_today, hours_week_ago, by_agent, failing, markers = caller.read_together(
         usage.usage_by_day(period),
-        usage.usage_by_hour(week_ago, today),
+        usage.usage_by_hour(today),
+        usage.usage_by_hour(week_ago),
         agents_of_the_period(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
@@ -49,7 +50,7 @@ def overview(caller: Caller) -> Response:
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
     [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
-    hours = {"today": usage.hours_of(by_hour, today), "week_ago": usage.hours_of(by_hour, week_ago)}
+    hours = {"today": usage.hours_of(hours_of_today, today), "week_ago": usage.hours_of(hours_week_ago, week_ago)}
     figures = headline(period, earlier, days, hours, at)
     if month is not None:
         figures.append(budget_figure(month, at))

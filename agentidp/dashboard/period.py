@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlencode
 
 from flask import request
 
+from agentidp.analytics import period
+from agentidp.dashboard import forms
 from agentidp.http.errors import ValidationError
-from agentidp.http.schemas import MAX_DAYS, MAX_DAYS_OF_USAGE
+from agentidp.http.schemas import MAX_DAYS
 
 PERIODS = (7, 30, MAX_DAYS)
 """Numbers of days that a page offers, the last of them today."""
-
-DEFAULT_PERIOD = 30
-MAX_PERIOD_DAYS = MAX_DAYS_OF_USAGE
-"""In a period."""
 
 MONTHS = 13
 """Months that a page offers: the current one and a year before."""
@@ -25,22 +23,15 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """The UTC days from ``first`` to ``last``.
+class Period(period.Period):
+    """The days that a page shows.
 
-    ``query`` asks for it in an address. It is compared with the same days of the week, so many whole weeks earlier that
-    the two do not overlap: a period with five Saturdays is not compared with one that has four.
+    ``query`` asks for them in an address. They are compared with the same days of the week, so many whole weeks earlier
+    that the two do not overlap: a period with five Saturdays is not compared with one that has four.
     """
 
-    first: date
-    last: date
     today: date
     query: str
-
-    @property
-    def days(self) -> int:
-        """The number of days."""
-        return (self.last - self.first).days + 1
 
     @property
     def is_running(self) -> bool:
@@ -74,24 +65,20 @@ class Period:
 
 
 def requested_period(at: datetime) -> Period:
-    """The period that the request asks for: ``days``, ``month``, or ``from`` and ``to``.
+    """The period that the request asks for, as at the API.
 
     :param at: now, aware.
-    :raises ValidationError: it is not one of :data:`PERIODS`, it is in the future, or longer than
-        :data:`MAX_PERIOD_DAYS`.
+    :raises ValidationError: as :func:`agentidp.analytics.period.requested_period`.
     """
-    today = at.astimezone(UTC).date()
-    if "month" in request.args:
-        return _month(request.args["month"], today)
-    if "from" in request.args or "to" in request.args:
-        return _between(request.args.get("from", ""), request.args.get("to", ""), today)
-    days = request.args.get("days", str(DEFAULT_PERIOD))
-    if days not in map(str, PERIODS):
-        *others, longest = PERIODS
-        choice = f"{', '.join(map(str, others))} or {longest}"
-        raise ValidationError(f"Choose {choice} days, a month, or a first and a last day.")
-    first = today - (int(days) - 1) * DAY
-    return Period(first, today, today, f"days={days}")
+    # A form sends a field that is empty.
+    asked = {name: value for name in ("days", "month", "from", "to") if (value := request.args.get(name))}
+    asked = asked or {"days": str(period.PeriodArguments.default_days)}
+    try:
+        found = period.requested_period(forms.loaded(period.PeriodArguments(), asked), at)
+    except ValidationError as error:
+        rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
+        raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None
+    return Period(found.first, found.last, at.astimezone(UTC).date(), urlencode(asked))
 
 
 def recent_months(today: date) -> list[date]:
@@ -100,31 +87,3 @@ def recent_months(today: date) -> list[date]:
     while len(months) < MONTHS:
         months.append((months[-1] - DAY).replace(day=1))
     return months
-
-
-def _month(text: str, today: date) -> Period:
-    first = parsed_date(f"{text}-01")
-    if first is None or first > today:
-        raise ValidationError("The month must be a past or the current one, for example 2026-03.")
-    last = min((first + 31 * DAY).replace(day=1) - DAY, today)
-    return Period(first, last, today, f"month={text}")
-
-
-def _between(begins: str, ends: str, today: date) -> Period:
-    first, last = parsed_date(begins), parsed_date(ends) if ends else today
-    if first is None or last is None or not first <= last <= today:
-        raise ValidationError("The first and the last day must be past dates, for example 2026-03-31.")
-    days = (last - first).days + 1
-    if days > MAX_PERIOD_DAYS:
-        raise ValidationError(f"A period has at most {MAX_PERIOD_DAYS} days.")
-    return Period(first, last, today, f"from={first}&to={last}")
-
-
-def parsed_date(text: str) -> date | None:
-    """A date as ISO 8601 writes it; years before 2000 are mistakes."""
-    if not re.fullmatch(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}", text):
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None

@@ -14,6 +14,7 @@ from flask import Response
 
 from agentidp.analytics import impact
 from agentidp.analytics.attribution import read_attribution
+from agentidp.analytics.period import Period
 from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
@@ -54,7 +55,7 @@ def resource_servers(caller: Caller) -> Response:
     tokens were issued for stands below: our own API, deleted ones, and what is not attributed.
     """
     calls = Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
-    found, [servers, lists] = read_attribution(caller, DAYS, None, *calls)
+    found, [servers, lists] = read_attribution(caller, Period.of(DAYS, caller.at), None, *calls)
     held = [(frozenset(row.scopes), row.agents) for row in lists]
     counts = [sum(agents for scopes, agents in held if not scopes.isdisjoint(server.scopes)) for server in servers]
     used = used_resources(found, servers)

@@ -45,13 +45,13 @@ def split(rows: Rows, period: Period) -> tuple[list[DayUsage], list[DayUsage]]:
     return days[: period.days], days[-period.days :]
 
 
-def usage_by_hour(*days: date) -> Call:
-    """The statement that reads the hours of *days*; :func:`hours_of` takes its rows."""
-    return Call("analytics/usage_by_hour", {"days": list(days)})
+def usage_by_hour(day: date) -> Call:
+    """The statement that reads the hours of a day; :func:`hours_of` takes its rows."""
+    return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 
 def hours_of(rows: Rows, day: date) -> list[HourUsage]:
-    """The 24 hours of one of the days that were read."""
+    """The 24 hours of a day."""
     found = {
         row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day
     }

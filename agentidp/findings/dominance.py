@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from uuid import UUID
 
+from agentidp.analytics.period import Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words
@@ -18,8 +19,8 @@ from agentidp.findings.history import instant
 
 def call(query: FindingsQuery) -> Call:
     """The agent with the most tokens, and the tokens of all."""
-    days = {"first_day": first_day(query.today), "until": query.until}
-    return Call("analytics/agent_usage", days | {"with_names": True, "limit": 1})
+    period = Period(first_day(query.today), query.today)
+    return Call("analytics/agent_usage", period.bounds | {"with_names": True, "limit": 1})
 
 
 def first_day(today: date) -> date:

@@ -21,9 +21,6 @@ import marshmallow as ma
 MAX_DAYS = 90
 """The most days, today included, that a question about usage may cover."""
 
-MAX_DAYS_OF_USAGE = 92
-"""The most days for which an organization's usage per day is returned. A quarter: the dashboard's longest period."""
-
 MAX_OWNER = 200
 """Characters of whom to ask about an agent."""
 

@@ -1,6 +1,6 @@
--- Requests by UTC day of week and hour over so many days. One row per day of week on which something was counted (dow,
+-- Requests by UTC day of week and hour in a period. One row per day of week on which something was counted (dow,
 -- 0 = Sunday), in order, with the requests of its 24 hours.
--- Parameters: organization_id; day: the last one, in UTC; days: how many days.
+-- Parameters: organization_id; first; last: the first and the last day.
 -- Summed before the hours become rows: seven arrays instead of one per day and slot. It takes a quarter of the time.
 --
 -- pages: 500, the organization's days, four rows each
@@ -18,7 +18,7 @@ select
 from usage_daily as usage
 where
     usage.organization_id = %(organization_id)s
-    and usage.day >= %(day)s::date - %(days)s::integer + 1
-    and usage.day < %(day)s::date + 1
+    and usage.day >= %(first)s::date
+    and usage.day < %(last)s::date + 1
 group by dow
 order by dow

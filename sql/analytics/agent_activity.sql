@@ -1,7 +1,7 @@
--- What an agent did on each UTC day. One row per day, oldest first, zeros included; the last is "day". Each
--- repeats the agent's name, when it was created, its status (also of a deleted agent) and the hour in which it was last
--- issued a token within the 90 days up to "day", or null. No row if the organization has no such agent.
--- Parameters: organization_id; agent_id; day: the last one, in UTC; days: how many days.
+-- What an agent did on each UTC day of a period. One row per day, oldest first, zeros included. Each repeats the agent's
+-- name, when it was created, its status (also of a deleted agent) and the hour in which it was last issued a token within
+-- the 90 days up to the last one, or null. No row if the organization has no such agent.
+-- Parameters: organization_id; agent_id; first; last: the first and the last day.
 -- Day by day, because the key has the day before the agent: a range of days would read all agents.
 --
 -- pages: 500, the agent's days, four look-ups each
@@ -20,7 +20,7 @@ left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
     -- Counts up, so from the last day backwards. With an "order by", all days would be read to sort them.
     from generate_series(0, 89) as ago (days)
-    cross join lateral (select %(day)s::date - ago.days as day offset 0) as calendar
+    cross join lateral (select %(last)s::date - ago.days as day offset 0) as calendar
     cross join lateral (
         select (max(cell.ordinal) - 1)::integer as hour
         from agent_usage_daily as usage
@@ -34,8 +34,8 @@ left join lateral (
     where issued.hour is not null
     limit 1
 ) as last_token on true
-cross join generate_series(%(days)s::integer - 1, 0, -1) as ago (days)
-cross join lateral (select %(day)s::date - ago.days as day offset 0) as calendar
+cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)
+cross join lateral (select %(first)s::date + since.days as day offset 0) as calendar
 cross join lateral (
     select
         coalesce(sum(usage.tokens), 0)::bigint as tokens,

@@ -5,7 +5,7 @@
 -- Day by day, because the key has the day before the agent: a range of days would read all agents.
 --
 -- pages: 500, the agent's days, two look-ups each
--- fleet-pages: 500
+-- fleet-pages: 600
 with calendar as (
     select ago.days, %(first)s::date + ago.days as day
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)

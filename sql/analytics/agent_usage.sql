@@ -1,29 +1,28 @@
--- Tokens issued per agent in days of a UTC calendar month. One row per agent with at least one token, also a deleted one,
+-- Tokens issued per agent in a period. One row per agent with at least one token, also a deleted one,
 -- most tokens first, then by agent_id; if with_names, with the name and with the tokens of all agents.
 --
--- Stored sums stand for the days that are in them if the organization's counters still have the same sum: counters only
+-- If the period begins with a month, stored sums stand for the days of it that are in them if the organization's counters still have the same sum: counters only
 -- grow, so the sum of no agent has changed. agentidp/usage_history/monthly_sums.py says more.
 --
--- Parameters: organization_id; first_day (date): of the month, or a day that has no stored sums; until (date): the day
--- after the last; with_names: whether agent_name and all_tokens are returned, or else are null; limit: of the rows, null for
--- all.
+-- Parameters: organization_id; first; last: the first and the last day; with_names: whether agent_name and all_tokens are
+-- returned, or else are null; limit: of the rows, null for all.
 --
 -- pages: 45000, the month's rows of all agents, and for some a look-up for each agent
 -- fleet-pages: 6500
--- example: first_day=2026-04-01; until=2026-04-16; with_names=true; limit=null
+-- example: first=2026-04-01; last=2026-04-15; with_names=true; limit=null
 with summed as (
     select monthly.summed_until, monthly.agent_ids, monthly.agent_tokens
     from usage_monthly as monthly
     where
         monthly.organization_id = %(organization_id)s
-        and monthly.month = %(first_day)s::date
-        and monthly.summed_until <= %(until)s::date
+        and monthly.month = %(first)s::date
+        and monthly.summed_until <= %(last)s::date + 1
         and monthly.tokens = (
             select sum(usage.tokens)
             from usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day >= %(first_day)s::date
+                and usage.day >= %(first)s::date
                 and usage.day < monthly.summed_until
         )
 ),
@@ -37,8 +36,8 @@ counted as (
     where
         usage.organization_id = %(organization_id)s
         -- A sub-select is evaluated before the search in the index, also under row-level security.
-        and usage.day >= (select coalesce((select summed_until from summed), %(first_day)s::date))
-        and usage.day < %(until)s::date
+        and usage.day >= (select coalesce((select summed_until from summed), %(first)s::date))
+        and usage.day < %(last)s::date + 1
 ),
 by_agent as (
     select
@@ -60,8 +59,8 @@ select
         from usage_daily as usage
         where
             usage.organization_id = %(organization_id)s
-            and usage.day >= %(first_day)s::date
-            and usage.day < %(until)s::date
+            and usage.day >= %(first)s::date
+            and usage.day < %(last)s::date + 1
     ) end as all_tokens,
     case when %(with_names)s::boolean then (
         select agents.name

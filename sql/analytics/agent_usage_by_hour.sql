@@ -1,6 +1,10 @@
--- An agent's usage in each UTC hour of a day. One row an hour with usage, in order, each with the agent's name and when it
+-- An agent's usage in each UTC hour of a period. One row an hour with usage, in order, each with the agent's name and when it
 -- was created; one row without an hour if there is none; no row if the organization has no such agent.
--- Parameters: organization_id; agent_id; on_day: the day.
+-- Parameters: organization_id; agent_id; first; last: the first and the last day.
+-- Day by day, because the key has the day before the agent: a range of days would read all agents.
+--
+-- pages: 500, the agent's days, a look-up each
+-- fleet-pages: 500
 select
     agents.name as agent_name,
     agents.created_at,
@@ -12,22 +16,28 @@ select
 from agents
 left join lateral (
     select
-        usage.day as on_day,
+        calendar.day as on_day,
         (cell.ordinal - 1)::integer as at_hour,
         sum(cell.tokens)::bigint as tokens,
         sum(cell.requests)::bigint as requests,
         sum(cell.rejected)::bigint as rejected
-    from agent_usage_daily as usage
+    from generate_series(0, %(last)s::date - %(first)s::date) as since (days)
+    cross join lateral (select %(first)s::date + since.days as day offset 0) as calendar
+    cross join lateral (
+        select counted.tokens_by_hour, counted.requests_by_hour, counted.rejected_by_hour
+        from agent_usage_daily as counted
+        where
+            counted.organization_id = %(organization_id)s
+            and counted.day = calendar.day
+            and counted.agent_id = %(agent_id)s
+        offset 0
+    ) as usage
     cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
         with ordinality as cell (tokens, requests, rejected, ordinal)
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day = %(on_day)s::date
-        and usage.agent_id = %(agent_id)s
-    group by usage.day, cell.ordinal
+    group by calendar.day, cell.ordinal
     having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0
 ) as used on true
 where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
-order by used.at_hour
+order by used.on_day, used.at_hour

@@ -1,13 +1,14 @@
--- Tokens issued per UTC day. One row per day on which something was counted: how many days ago, and the tokens.
--- Parameters: organization_id; day: today in UTC; days: how many days, today included.
+-- Tokens issued per UTC day of a period. One row per day on which something was counted: since, how many days after the first
+-- it is, and the tokens.
+-- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each
 select
-    %(day)s::date - usage.day as ago,
+    usage.day - %(first)s::date as since,
     sum(usage.tokens)::bigint as tokens
 from usage_daily as usage
 where
     usage.organization_id = %(organization_id)s
-    and usage.day >= %(day)s::date - %(days)s::integer + 1
-    and usage.day < %(day)s::date + 1
+    and usage.day >= %(first)s::date
+    and usage.day < %(last)s::date + 1
 group by usage.day

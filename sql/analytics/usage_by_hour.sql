@@ -1,7 +1,7 @@
--- An organization's usage in each UTC hour of some days. One row an hour with usage, in order.
--- Parameters: organization_id; days: an array of dates.
+-- An organization's usage in each UTC hour of a period. One row an hour with usage, in order.
+-- Parameters: organization_id; first; last: the first and the last day.
 --
--- example: days={2026-04-08,2026-04-15}
+-- pages: 500, the organization's days, four rows each
 select
     usage.day as on_day,
     (cell.ordinal - 1)::integer as at_hour,
@@ -13,7 +13,8 @@ cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.re
     with ordinality as cell (tokens, requests, rejected, ordinal)
 where
     usage.organization_id = %(organization_id)s
-    and usage.day = any (%(days)s::date[])
+    and usage.day >= %(first)s::date
+    and usage.day < %(last)s::date + 1
 group by usage.day, cell.ordinal
 having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0
 order by usage.day, cell.ordinal

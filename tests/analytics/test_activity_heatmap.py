@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-from tests.analytics.oracle import BAD_DAYS, HEATMAP
-from tests.citus import COMPARES_STATEMENTS
+from tests.analytics.oracle import HEATMAP
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Clock, count_usage, usage_sums
-from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
 WEDNESDAY = 3
@@ -50,43 +47,6 @@ def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(
             {"dow": 5, "hour": 0, "count": 6},
             {"dow": 6, "hour": 23, "count": 2},
         ],
-    }
-
-
-@pytest.mark.parametrize(
-    ("query", "days"),
-    [("", 90), ("?days=90", 90), ("?days=1", 1), ("?days=30", 30), ("?days=007", 7)],
-)
-def test_days_narrows_it(client: FlaskClient, services: Services, cast: Cast, query: str, days: int) -> None:
-    acme = cast.acme
-    first = NOON - timedelta(days=days - 1)
-    count_usage(services, acme.organization_id, acme.agent_id, first, requests=5)
-    # Excluded: the day before the first.
-    count_usage(services, acme.organization_id, acme.agent_id, first - timedelta(days=1), requests=3)
-    response = client.get(HEATMAP + query, headers=acme.bearer())
-    assert response.status_code == 200
-    assert response.json == {
-        "tenantId": acme.organization_id,
-        "data": [{"dow": first.isoweekday() % 7, "hour": 12, "count": 5}],
-    }
-
-
-def test_refuses_every_other_days_and_names_it(client: FlaskClient, cast: Cast) -> None:
-    bearer = cast.acme.bearer()
-    for query, rule in (
-        *((f"days={value}", RULE) for value in BAD_DAYS),
-        ("days=7&days=7", "must be given once only"),
-    ):
-        response = client.get(f"{HEATMAP}?{query}", headers={**bearer, "X-Request-Id": "the-request"})
-        assert (response.status_code, response.json) == (
-            400,
-            {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"days": [rule]}},
-        ), query
-        assert response.headers["X-Request-Id"] == "the-request"
-    # A refused request is a request.
-    assert client.get(HEATMAP, headers=bearer).json == {
-        "tenantId": cast.acme.organization_id,
-        "data": [{"dow": WEDNESDAY, "hour": 12, "count": len(BAD_DAYS) + 1}],
     }
 
 
@@ -144,16 +104,3 @@ def test_requests_outside_the_api_are_not_counted(client: FlaskClient, database_
     for path, status in (("/healthz", 200), ("/.well-known/jwks.json", 200), ("/nothing", 404)):
         assert client.get(path, headers=cast.acme.bearer()).status_code == status
     assert_counted(database_url, cast.acme.organization_id)
-
-
-@COMPARES_STATEMENTS
-def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
-    bearer = cast.acme.bearer()
-    with overheard(services.database) as conversation:
-        assert client.get(HEATMAP, headers=bearer).status_code == 200
-    assert conversation.statements == [
-        "database/enter_organization",
-        "analytics/activity_heatmap",
-        "usage/record_request",
-    ]
-    assert conversation.round_trips == 1

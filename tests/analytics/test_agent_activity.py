@@ -9,21 +9,19 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
+from agentidp.analytics.period import Period
 from agentidp.services import Services
 from agentidp.usage import record_rejection, request_made
-from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE
+from tests.analytics.oracle import HEATMAP, USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
-from tests.citus import COMPARES_STATEMENTS
-from tests.conftest import ON_EVERY_POSTGRES, Cast, make_cast
+from tests.conftest import ON_EVERY_POSTGRES, Cast
 from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.plans import explain, pages, prepare, service_connection
 from tests.routes import NOWHERE
-from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
@@ -67,7 +65,8 @@ def test_returns_each_day_of_the_agent_with_zeros(
         "agentId": worker.client_id,
         "agentName": "worker",
         "status": "active",
-        "days": 3,
+        "from": "2026-04-13",
+        "to": "2026-04-15",
         "lastTokenHour": "2026-04-15T23:00:00.000000Z",
         "data": [
             {"date": "2026-04-13", "tokens": 2, "requests": 3, "rejected": 0},
@@ -75,37 +74,6 @@ def test_returns_each_day_of_the_agent_with_zeros(
             {"date": "2026-04-15", "tokens": 3, "requests": 3, "rejected": 4},
         ],
     }
-
-
-@pytest.mark.parametrize(("query", "days"), [("", 30), ("?days=1", 1), ("?days=90", 90), ("?days=007", 7)])
-def test_returns_as_many_days_as_asked_for_ending_today(
-    client: FlaskClient, cast: Cast, worker: Agent, query: str, days: int
-) -> None:
-    assert activity(client, cast.acme, worker.agent_id, query) == {
-        "tenantId": cast.acme.organization_id,
-        "agentId": worker.client_id,
-        "agentName": "worker",
-        "status": "active",
-        "days": days,
-        "lastTokenHour": None,
-        "data": [
-            {"date": (NOON - timedelta(days=ago)).strftime("%Y-%m-%d"), "tokens": 0, "requests": 0, "rejected": 0}
-            for ago in reversed(range(days))
-        ],
-    }
-
-
-def test_refuses_every_other_days_and_names_it(
-    client: FlaskClient, cast: Cast, worker: Agent, database_url: str
-) -> None:
-    bearer = cast.acme.bearer()
-    for query, rule in (*((f"days={value}", RULE) for value in BAD_DAYS), ("days=7&days=7", "must be given once only")):
-        response = client.get(f"{USAGE}/{worker.agent_id}?{query}", headers=bearer)
-        assert (response.status_code, response.json) == (
-            400,
-            {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"days": [rule]}},
-        ), query
-    assert usage_sums(database_url, cast.acme.organization_id)["agent_requests"] == len(BAD_DAYS) + 1
 
 
 @pytest.mark.parametrize(
@@ -182,7 +150,8 @@ def test_shows_the_status_and_keeps_the_history(
         "agentId": worker.client_id,
         "agentName": "worker",
         "status": status,
-        "days": 1,
+        "from": "2026-04-15",
+        "to": "2026-04-15",
         "lastTokenHour": "2026-04-15T12:00:00.000000Z",
         "data": [{"date": "2026-04-15", "tokens": 1, "requests": 1, "rejected": 0}],
     }
@@ -212,21 +181,6 @@ def test_stands_beside_the_heatmap(client: FlaskClient, cast: Cast) -> None:
     assert body["data"] == [{"date": "2026-04-15", "tokens": 0, "requests": 1, "rejected": 0}]
 
 
-@COMPARES_STATEMENTS
-def test_is_one_round_trip_of_three_statements(own_app: Flask) -> None:
-    services = own_app.extensions["agentidp"]
-    cast = make_cast(services)
-    bearer = cast.acme.bearer()
-    with overheard(services.database) as conversation:
-        assert own_app.test_client().get(f"{USAGE}/{cast.acme.agent_id}", headers=bearer).status_code == 200
-    assert conversation.statements == [
-        "database/enter_organization",
-        "analytics/agent_activity",
-        "usage/record_request",
-    ]
-    assert conversation.round_trips == 1
-
-
 FILL = """
 insert into agent_usage_daily (
     organization_id, day, agent_id, slot, tokens, requests, rejected,
@@ -248,7 +202,8 @@ def test_reads_as_little_among_a_thousand_agents_as_alone(cast: Cast, database_u
             connection.execute(FILL, values)
             connection.execute("vacuum (analyze) agent_usage_daily")
         with service_connection(database_url, organization_id) as connection:
-            values = {"organization_id": organization_id, "agent_id": agent_id, "at": NOON, "days": 90}
+            values = {"organization_id": organization_id, "agent_id": agent_id, "at": NOON}
+            values |= Period.of(90, NOON).bounds
             plan = explain(connection, prepare(connection, "analytics/agent_activity", **values))
             assert plan["Actual Rows"] == 90
             read.append(pages(plan))

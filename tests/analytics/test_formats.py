@@ -19,9 +19,11 @@ from flask.testing import FlaskClient
 from agentidp.http.responses import data_response
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import NOON, PATIENCE, Agent, Server, count_usage, make_agent, usage_sums
 from tests.routes import ROUTES, Route
+from tests.wire import overheard
 
 ANALYTICS = [
     route
@@ -248,7 +250,7 @@ def test_errors_are_json_whatever_is_accepted(shared_client: FlaskClient, shared
         (CSV | shared_cast.acme.bearer(), 400, "VALIDATION_ERROR"),
     ):
         path = route.path(shared_cast.acme.agent_id)
-        response = shared_client.get(f"{path}?days=0&include=x&date=x", headers=headers)
+        response = shared_client.get(f"{path}?days=0", headers=headers)
         assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
         assert response.json["code"] == code
         assert response.headers["Cache-Control"] == "no-store"
@@ -376,3 +378,33 @@ def test_gunicorn_sends_a_304_without_body_and_with_one_date(server: Server, ser
             assert len(names) == len(set(names))
             assert "Date" in names
             condition = {"If-None-Match": response.headers["ETag"]}
+
+
+@COMPARES_STATEMENTS
+@pytest.mark.parametrize(
+    ("path", "statements"),
+    [
+        (TREND, ["token_trend"]),
+        (HEATMAP, ["activity_heatmap"]),
+        (USAGE, ["agent_usage"]),
+        (f"{USAGE}?include=name", ["agent_usage"]),
+        (f"{USAGE}/{{}}", ["agent_activity"]),
+        (f"{USAGE}/{{}}/hours", ["agent_usage_by_hour"]),
+        ("/api/v1/analytics/usage", ["usage_by_day", "refusals_by_day"]),
+        ("/api/v1/analytics/usage/hours", ["usage_by_hour"]),
+        ("/api/v1/analytics/owners", ["owner_usage"]),
+        ("/api/v1/analytics/credentials", ["tokens_by_credential", "credentials", "agent_names"]),
+    ],
+)
+def test_is_one_round_trip(
+    client: FlaskClient, services: Services, cast: Cast, path: str, statements: list[str]
+) -> None:
+    bearer = cast.acme.bearer()
+    with overheard(services.database) as conversation:
+        assert client.get(path.format(cast.acme.agent_id), headers=bearer).status_code == 200
+    assert conversation.statements == [
+        "database/enter_organization",
+        *(f"analytics/{name}" for name in statements),
+        "usage/record_request",
+    ]
+    assert conversation.round_trips == 1

@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from agentidp.analytics.period import Period
 from agentidp.findings import KINDS, markers
 from agentidp.findings.finding import FindingsQuery
 from tests.conftest import ON_EVERY_POSTGRES, database_url
@@ -49,18 +50,13 @@ from generate_series(0, %(agent_days)s - 1) as ago, generate_series(1, %(agents)
 
 # The statement, its parameters, the index, and the rows that it has to touch.
 QUERIES = (
-    ("analytics/token_trend", {"days": 30}, "usage_daily_pkey", 30),
-    ("analytics/token_trend", {"days": 90}, "usage_daily_pkey", 90),
-    ("analytics/activity_heatmap", {"days": 90}, "usage_daily_pkey", 90),
+    ("analytics/token_trend", Period.of(30, NOON).bounds, "usage_daily_pkey", 30),
+    ("analytics/token_trend", Period.of(90, NOON).bounds, "usage_daily_pkey", 90),
+    ("analytics/activity_heatmap", Period.of(90, NOON).bounds, "usage_daily_pkey", 90),
     # 1 to 15 April.
     (
         "analytics/agent_usage",
-        {
-            "first_day": NOON.date().replace(day=1),
-            "until": NOON.date() + timedelta(days=1),
-            "with_names": False,
-            "limit": None,
-        },
+        Period.of(15, NOON).bounds | {"with_names": False, "limit": None},
         "agent_usage_daily_pkey",
         15 * AGENTS,
     ),
@@ -203,7 +199,12 @@ FLEET_STATEMENTS = [
 def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     look = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
     parameters = {call.name: call.parameters for call in (kind.call(look) for kind in (*KINDS.values(), markers))}
-    known = {"organization_id": ORGANIZATION, "agent_id": f"{8:032d}", "days": 90, "on_day": NOON.date()}
+    known = {
+        "organization_id": ORGANIZATION,
+        "agent_id": f"{8:032d}",
+        **Period.of(90, NOON).bounds,
+        "on_day": NOON.date(),
+    }
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
         connection.execute(

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from agentidp.usage import request_made
 from tests.analytics.oracle import BAD_DAYS, TREND
-from tests.citus import COMPARES_STATEMENTS
-from tests.conftest import ON_CITUS_TOO, Cast, make_cast
+from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, count_usage, database_of, make_agent, make_organization, usage_sums
-from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
 
@@ -45,32 +41,6 @@ def test_returns_each_day_with_zeros_for_the_organization_of_the_token(
             {"date": "2026-04-15", "count": 3},
         ],
     }
-
-
-@pytest.mark.parametrize(
-    ("query", "days"),
-    [
-        ("", 30),
-        ("?days=1", 1),
-        ("?days=30", 30),
-        ("?days=90", 90),
-        ("?days=007", 7),
-        ("?%64ays=7", 7),
-    ],
-)
-def test_returns_as_many_days_as_asked_for_ending_today(
-    shared_client: FlaskClient, shared_cast: Cast, query: str, days: int
-) -> None:
-    response = shared_client.get(TREND + query, headers=shared_cast.acme.bearer())
-    assert response.status_code == 200
-    assert response.json == {
-        "tenantId": shared_cast.acme.organization_id,
-        "days": days,
-        "data": [
-            {"date": (NOON - timedelta(days=ago)).strftime("%Y-%m-%d"), "count": 0} for ago in reversed(range(days))
-        ],
-    }
-    assert response.content_type == "application/json"
 
 
 def test_refuses_every_other_days_and_names_it(client: FlaskClient, database_url: str, cast: Cast) -> None:
@@ -131,18 +101,3 @@ def test_sums_the_slots_of_tokens_issued_at_the_same_time(
     assert client.get(f"{TREND}?days=1", headers=acme.bearer()).json["data"] == [{"date": "2026-04-15", "count": 5}]
     sums = usage_sums(database_url, acme.organization_id)
     assert sums["tokens"] == sums["tokens_by_hour"] == sums["agent_tokens"] == 5
-
-
-@COMPARES_STATEMENTS
-def test_is_one_round_trip_of_three_statements(own_app: Flask) -> None:
-    services = own_app.extensions["agentidp"]
-    cast = make_cast(services)
-    bearer = cast.acme.bearer()
-    with overheard(services.database) as conversation:
-        assert own_app.test_client().get(TREND, headers=bearer).status_code == 200
-    assert conversation.statements == [
-        "database/enter_organization",
-        "analytics/token_trend",
-        "usage/record_request",
-    ]
-    assert conversation.round_trips == 1

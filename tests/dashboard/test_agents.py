@@ -41,7 +41,8 @@ def fleet(client: FlaskClient, acme: Agent, services: Services) -> dict[str, Age
 
 def names(page: Page) -> list[str]:
     """Of the agents in their order."""
-    return [row[0].split()[0] for row in page.table("Agents")] if page.tables else []
+    is_listed = any(caption.startswith("Agents") for caption in page.tables)
+    return [row[0].split()[0] for row in page.table("Agents")] if is_listed else []
 
 
 BY = {

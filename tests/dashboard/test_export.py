@@ -15,7 +15,7 @@ from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
 from agentidp.usage import record_rejection
-from tests.dashboard.conftest import Page, Read, number, with_session
+from tests.dashboard.conftest import Page, Read, count_for, number, with_session
 from tests.factories import NOON, Agent, count_usage, make_agent
 
 YESTERDAY = NOON - timedelta(days=1)
@@ -69,9 +69,9 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     assert api_requests(page) == [
         "/api/v1/analytics/tokens?days=7",
         "/api/v1/analytics/usage?days=7",
-        "/api/v1/analytics/usage?days=15",
+        "/api/v1/analytics/usage?month=2026-04",
         "/api/v1/analytics/agents/activity?days=7",
-        "/api/v1/analytics/agents?include=name&month=2026-04",
+        "/api/v1/analytics/agents?include=name&days=7",
     ]
 
 
@@ -86,22 +86,23 @@ def test_the_budgets_tokens_are_those_of_the_days_beside_it(
     assert "Issued so far 112 " in " ".join(page.text.split())
 
 
-@pytest.mark.parametrize(("query", "month"), [("?month=2026-03", "March"), ("?from=2026-03-01&to=2026-03-31", "March")])
-def test_the_agents_of_a_month_are_those_of_the_api(
-    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent, query: str, month: str
+@pytest.mark.parametrize("query", ["?month=2026-03", "?from=2026-03-01&to=2026-03-31"])
+def test_the_agents_of_a_period_are_those_of_the_api(
+    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent, query: str
 ) -> None:
     for at in (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 31, 23, tzinfo=UTC)):
         count_usage(services, acme.organization_id, worker.agent_id, at, tokens=10)
     for path in ("", "/agents"):
         page = read(f"{path}{query}")
-        _, *rows = exported(signed_in, links(page)[-1])
-        assert f"API for {month} 2026:" in page.text
-        body = signed_in.get(api_requests(page)[-1], headers=acme.bearer()).json
+        [address] = [link for link in links(page) if "/agents.csv" in link]
+        _, *rows = exported(signed_in, address)
+        [request] = [request for request in api_requests(page) if "/agents?" in request]
+        body = signed_in.get(request, headers=acme.bearer()).json
         assert body is not None
         assert [(one["agentId"], one["agentName"], one["tokenCount"]) for one in body["data"]] == [
             (row[0], row[1].removeprefix("'"), int(row[3])) for row in rows if row[3] != "0"
         ]
-        assert (body["month"], sum(one["tokenCount"] for one in body["data"])) == ("2026-03", 20)
+        assert sum(one["tokenCount"] for one in body["data"]) == 20
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_the_agents_of_a_month_are_those_of_the_api(
         "?days=30",
         "?month=2026-04",
         "?from=2026-04-12&to=2026-04-14",
-        "?from=2026-01-12&to=2026-04-13",
+        "?from=2026-01-13&to=2026-04-14",
         "/days/2026-04-14",
     ]
     + [f"/agents/{{}}{path}" for path in ("?days=30", "?month=2026-03", "?from=2026-04-12&to=2026-04-14")]
@@ -120,12 +121,10 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
     signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, path: str
 ) -> None:
     page = read(path.format(worker.agent_id))
-    # The API has agents by month only.
+    # Of agents, the two have different columns.
     shown = [exported(signed_in, address) for address in links(page) if "/agents.csv" not in address]
     requests = [request for request in api_requests(page) if "/analytics/agents?" not in request]
-    # The heatmap and an agent's days reach over 90 days at most.
-    assert len(requests) == len(shown) - path.startswith("?from=2026-01-12")
-    for request, rows in zip(requests, shown, strict=False):
+    for request, rows in zip(requests, shown, strict=True):
         response = signed_in.get(request, headers=acme.bearer() | {"Accept": "text/csv"})
         names, *found = csv.reader(io.StringIO(response.text.replace(".000000Z", "Z")))
         # The trend has the tokens only, and calls them otherwise.
@@ -141,14 +140,26 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
         )
 
 
-@pytest.mark.parametrize("page", ["", "/agents/{}"])
-def test_no_request_to_the_api_is_offered_for_more_days_than_it_takes(
-    read: Read, worker: Agent, page: str, monkeypatch: pytest.MonkeyPatch
+def test_the_tokens_by_owner_are_those_of_the_api(
+    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent
 ) -> None:
-    monkeypatch.setattr("agentidp.dashboard.pages.MAX_DAYS", 3)
-    for first, is_offered in (("2026-04-12", True), ("2026-04-11", False)):
-        requests = api_requests(read(f"{page.format(worker.agent_id)}?from={first}&to=2026-04-14"))
-        assert any("/analytics/agents/" in request for request in requests) is is_offered
+    path = f"/api/v1/agents/{worker.agent_id}"
+    assert signed_in.patch(path, json={"owner": "Search & Co"}, headers=acme.bearer()).status_code == 200
+    # More agents have no owner, and they are last. Excluded: the day before the period.
+    for at, tokens in ((NOON, 24), (NOON - timedelta(days=7), 9)):
+        count_for(acme, at, tokens=tokens)
+    page = read("/agents?days=7&search=nobody")
+    assert page.table("The tokens of each owner") == [
+        ["Search & Co", "1", "12", "33 %"],
+        ["no owner", "1", "24", "67 %"],
+    ]
+    assert "/dashboard/agents?days=7&search=Search%20%26%20Co" in [a.get("href") for a in page.all("a")]
+    names, *rows = exported(signed_in, links(page)[-1])
+    response = signed_in.get(api_requests(page)[-1], headers=acme.bearer())
+    assert [names, *rows] == [["owner", "agents", "tokens"], ["Search & Co", "1", "12"], ["", "1", "24"]]
+    assert [[one[name] for name in names] for one in response.json["data"]] == [["Search & Co", 1, 12], [None, 1, 24]]  # type: ignore[index]
+    with services.expensive_reads.running(acme.organization_id):
+        assert "could not be computed this time" in read("/agents").text
 
 
 def past(rows: list[list[str]]) -> list[list[str]]:
@@ -280,7 +291,7 @@ def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(
 
 def test_refuses_as_the_pages_do(signed_in: FlaskClient) -> None:
     for path, status in (
-        ("days.csv?days=8", 400),
+        ("days.csv?days=91", 400),
         ("agents.csv?sort=id", 400),
         ("days/2026-04-16/hours.csv", 404),
         ("days/2026-04-16/agents.csv", 404),

@@ -16,6 +16,7 @@ import pytest
 from flask import Flask
 
 from agentidp import demo
+from agentidp.analytics.period import Period
 from agentidp.db.database import SERVICE_ROLE, Database
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import Call, load_sql
@@ -59,10 +60,10 @@ class Story:
     def rows(self, database: Database, at: datetime, days: int) -> dict[str, Any]:
         """The rows of every statement behind the findings and the dashboard of the first organization."""
         calls = {name: kind.call(asked(at, days=days, percent=50)) for name, kind in KINDS.items()}
-        month = {"first_day": at.date().replace(day=1), "until": at.date() + timedelta(days=1)}
+        month = Period(at.date().replace(day=1), at.date()).bounds
         calls |= {
-            "agent": Call("analytics/agent_activity", {"agent_id": self.silent, "days": 30}),
-            "agents": Call("dashboard/agents", AGENTS | {"first": at.date() - timedelta(days=29), "last": at.date()}),
+            "agent": Call("analytics/agent_activity", {"agent_id": self.silent, **Period.of(30, at).bounds}),
+            "agents": Call("dashboard/agents", AGENTS | Period.of(30, at).bounds),
             "months": Call("usage_history/stale_months", {}),
             "names": Call("analytics/agent_usage", month | {"with_names": True, "limit": None}),
         }

@@ -26,7 +26,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.analytics.token_trend import TokenTrendArguments
+from agentidp.analytics.period import PeriodArguments
 from agentidp.caller import public
 from agentidp.http import openapi
 from agentidp.http.openapi import Blueprint, camel_case
@@ -179,8 +179,9 @@ def test_objects_are_closed_but_for_what_is_ignored(document: dict[str, Any]) ->
 
 
 def test_the_bounds_of_days_are_those_of_the_code(document: dict[str, Any]) -> None:
-    [bounds] = [v for v in TokenTrendArguments().fields["days"].validators if isinstance(v, ma.validate.Range)]
-    [days] = document["paths"]["/api/v1/analytics/tokens"]["get"]["parameters"]
+    [bounds] = [v for v in PeriodArguments().fields["days"].validators if isinstance(v, ma.validate.Range)]
+    days, *_ = document["paths"]["/api/v1/analytics/tokens"]["get"]["parameters"]
+    assert days.pop("description")
     assert days == {
         "in": "query",
         "name": "days",

@@ -94,7 +94,7 @@ def test_arguments_are_the_parameters_of_the_route(shared_client: FlaskClient, a
     for name, arguments, said in (
         ("token_trend", {"days": 91}, "The request is not valid. days must be a whole number from 1 to 90"),
         ("token_trend", {"days": "3&x=y"}, "The request is not valid. days must be a whole number from 1 to 90"),
-        ("token_trend", {"day": 3}, "This operation accepts these query parameters: days."),
+        ("token_trend", {"day": 3}, "This operation accepts these query parameters: days, month, from, to."),
         ("token_trend", {"days": "3" * 5000}, "The request is not valid. arguments must have at most 4096 characters"),
         ("agent_activity", {}, "The request is not valid. agentId must be a UUID"),
         ("agent_activity", {"agentId": 7}, "The request is not valid. agentId must be a UUID"),

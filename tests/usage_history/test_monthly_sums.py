@@ -24,7 +24,13 @@ from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, make_agent, usage_sums
 from tests.plans import explain, pages, prepare, service_connection
 
-MONTHS = ("2026-02", "2026-03", "2026-04")
+MONTHS = ("month=2026-02", "month=2026-03", "month=2026-04")
+PARTS = (
+    # It begins with a month, whose sums are read, and goes on; and it ends before the sums do.
+    *("from=2026-02-01&to=2026-04-14", "from=2026-03-01&to=2026-03-30"),
+    # It begins after a month has.
+    *("from=2026-03-02&to=2026-03-31", "days=30"),
+)
 YESTERDAY = NOON - timedelta(days=1)
 
 
@@ -48,9 +54,9 @@ def store(url: str, organization_id: str, at: datetime = NOON) -> int:
         return store_sums(connection, organization_id, at)
 
 
-def answers(client: FlaskClient, agent: Agent) -> dict[str, Any]:
-    """The summary of each month."""
-    return {month: client.get(f"{USAGE}?month={month}", headers=agent.bearer()).json["data"] for month in MONTHS}
+def answers(client: FlaskClient, agent: Agent, queries: tuple[str, ...] = MONTHS) -> dict[str, Any]:
+    """The summary of each month, or other period."""
+    return {query: client.get(f"{USAGE}?{query}", headers=agent.bearer()).json["data"] for query in queries}
 
 
 def dominant(services: Services, agent: Agent, at: datetime = NOON) -> list[Any]:
@@ -86,7 +92,8 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
     count_usage(services, organization_id, fleet[1].agent_id, NOON + timedelta(days=1), tokens=9)
     count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, YESTERDAY, tokens=9)
     before, dominant_before = answers(client, cast.acme), dominant(services, cast.acme)
-    assert all(before.values())
+    parts = answers(client, cast.acme, PARTS)
+    assert all((before | parts).values())
     assert dominant_before
     # An existing database has counters and no sums.
     assert store(database_url, organization_id) == 3
@@ -98,6 +105,7 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
     assert store(database_url, organization_id) == 0
     assert stored(database_url, cast.outsider.organization_id) == []
     assert (answers(client, cast.acme), dominant(services, cast.acme)) == (before, dominant_before)
+    assert answers(client, cast.acme, PARTS) == parts
     # They come from the sums, but for today.
     tamper(database_url, organization_id)
     for month, data in answers(client, cast.acme).items():
@@ -131,12 +139,12 @@ def test_a_token_that_is_counted_late_is_in_the_next_answer(
     other = make_agent(services, acme.organization_id, "other")
     for late in range(3):
         assert store(database_url, acme.organization_id) == 1
-        assert answers(client, acme)["2026-04"][0] == {"agentId": acme.client_id, "tokenCount": 2 + late}
+        assert answers(client, acme)["month=2026-04"][0] == {"agentId": acme.client_id, "tokenCount": 2 + late}
         count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=1)
-        assert answers(client, acme)["2026-04"] == [{"agentId": acme.client_id, "tokenCount": 3 + late}]
+        assert answers(client, acme)["month=2026-04"] == [{"agentId": acme.client_id, "tokenCount": 3 + late}]
     store(database_url, acme.organization_id)
     count_usage(services, acme.organization_id, other.agent_id, YESTERDAY - timedelta(days=3), tokens=9)
-    assert answers(client, acme)["2026-04"] == [
+    assert answers(client, acme)["month=2026-04"] == [
         {"agentId": other.client_id, "tokenCount": 9},
         {"agentId": acme.client_id, "tokenCount": 5},
     ]
@@ -158,9 +166,9 @@ def test_today_is_not_summed_and_later_sums_are_not_read(
     # By a server whose clock is ahead.
     store(database_url, acme.organization_id, NOON + timedelta(days=2))
     assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-17", 9, {acme.client_id: 9})]
-    assert answers(client, acme)["2026-04"] == [{"agentId": acme.client_id, "tokenCount": 6}]
+    assert answers(client, acme)["month=2026-04"] == [{"agentId": acme.client_id, "tokenCount": 6}]
     clock.now = NOON + timedelta(days=2)
-    assert answers(client, acme)["2026-04"] == [{"agentId": acme.client_id, "tokenCount": 9}]
+    assert answers(client, acme)["month=2026-04"] == [{"agentId": acme.client_id, "tokenCount": 9}]
 
 
 def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums(
@@ -171,10 +179,10 @@ def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums
     count_usage(services, acme.organization_id, acme.agent_id, day, tokens=5)
     store(database_url, acme.organization_id)
     delete_days(database_url, acme.organization_id, [day.date()], before=NOON.date(), at=NOON)
-    assert answers(client, acme)["2026-03"] == []
+    assert answers(client, acme)["month=2026-03"] == []
     # The organization has as many as before.
     count_usage(services, acme.organization_id, other.agent_id, day, tokens=5)
-    assert answers(client, acme)["2026-03"] == [{"agentId": other.client_id, "tokenCount": 5}]
+    assert answers(client, acme)["month=2026-03"] == [{"agentId": other.client_id, "tokenCount": 5}]
     assert store(database_url, acme.organization_id) == 1
     assert stored(database_url, acme.organization_id) == [("2026-03-01", "2026-04-01", 5, {other.client_id: 5})]
 

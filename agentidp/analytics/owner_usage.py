@@ -1,0 +1,68 @@
+"""``GET /api/v1/analytics/owners``: tokens by the owner of the agents that got them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, requested_period
+from agentidp.caller import Caller, bearer
+from agentidp.db.sql import Call, Rows
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import data_response
+
+blueprint = Blueprint("owner-usage", __name__, description="Tokens by owner")
+
+
+class OwnerUsageArguments(PeriodArguments):
+    """The query's parameters."""
+
+    default_days = None
+
+
+class OwnerTokensSchema(ma.Schema):
+    """An owner whose agents got at least one token."""
+
+    owner = ma.fields.String(
+        required=True, allow_none=True, metadata={"description": "Null for the agents without an owner, which are last"}
+    )
+    agents = ma.fields.Integer(
+        required=True, validate=ma.validate.Range(1), metadata={"description": "How many of the owner's got a token"}
+    )
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
+
+
+class OwnerUsageSchema(PeriodSchema):
+    """The owners, most tokens first. The tokens of all items together are those of the organization."""
+
+    data = ma.fields.List(ma.fields.Nested(OwnerTokensSchema), required=True)
+
+
+@blueprint.route("/api/v1/analytics/owners")
+@bearer("analytics:read")
+@blueprint.tool("owners")
+@blueprint.arguments(OwnerUsageArguments(), location="query")
+@blueprint.alt_response(429, "RATE_LIMITED")
+@blueprint.data_response(OwnerUsageSchema)
+def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """Tokens by owner, by default in the current calendar month (UTC) so far. A deleted agent counts for the owner that
+    it had.
+    """
+    period = requested_period(arguments, caller.at)
+    with caller.expensive_read():
+        [rows] = caller.read_together(tokens_by_owner(period))
+    return data_response(
+        {"tenantId": caller.organization_id, **period.described, "data": represent(rows)}, OwnerTokensSchema
+    )
+
+
+def tokens_by_owner(period: Period) -> Call:
+    """The statement that reads them; :func:`represent` takes its rows."""
+    return Call("analytics/owner_usage", period.bounds)
+
+
+def represent(rows: Rows) -> list[dict[str, Any]]:
+    """The owners and their tokens as our JSON."""
+    return [{"owner": row.owner or None, "agents": row.agents, "tokens": row.tokens} for row in rows]

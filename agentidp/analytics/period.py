@@ -1,0 +1,176 @@
+"""The UTC days that a request is about: ``days``, ``month``, or ``from`` and ``to``; and how a response names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, ClassVar
+
+import marshmallow as ma
+
+from agentidp.http.errors import ValidationError
+from agentidp.http.schemas import MAX_DAYS, WholeNumber
+
+MAX_PERIOD_DAYS = 92
+"""From the first day to the last, both included: a quarter."""
+
+MONTH_PATTERN = "2[0-9]{3}-(?:0[1-9]|1[0-2])"
+MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC"
+DAY_PATTERN = f"{MONTH_PATTERN}-(?:0[1-9]|[12][0-9]|3[01])"
+DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
+
+KINDS = (("days",), ("month",), ("from_", "to"))
+"""The ways to name a period, by the names of their arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The UTC days from ``first`` to ``last``."""
+
+    first: date
+    last: date
+
+    @staticmethod
+    def of(days: int, at: datetime) -> Period:
+        """The last *days* days, today included."""
+        last = at.astimezone(UTC).date()
+        return Period(last - timedelta(days=days - 1), last)
+
+    @property
+    def days(self) -> int:
+        """How many."""
+        return (self.last - self.first).days + 1
+
+    @property
+    def bounds(self) -> dict[str, date]:
+        """What the statements about a period have as parameters."""
+        return {"first": self.first, "last": self.last}
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What a response says of it."""
+        return {"from": self.first.isoformat(), "to": self.last.isoformat()}
+
+
+def parsed_date(text: str) -> date | None:
+    """A day as ISO 8601 writes it; years before 2000 are mistakes."""
+    try:
+        return date.fromisoformat(text) if re.fullmatch(DAY_PATTERN, text) else None
+    except ValueError:
+        return None
+
+
+class _Calendar(ma.fields.Field[date]):
+    """Part of a date as ISO 8601 writes it. Whether it is over is known to :func:`requested_period` alone."""
+
+    pattern, ending, rule = DAY_PATTERN, "", DAY_RULE
+
+    def __init__(self, description: str, **kwargs: Any) -> None:
+        super().__init__(
+            **kwargs, metadata={"type": "string", "pattern": f"^{self.pattern}$", "description": description}
+        )
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
+        day = parsed_date(f"{value}{self.ending}")
+        if day is None:
+            raise ma.ValidationError(self.rule)
+        return day
+
+
+class Day(_Calendar):
+    """A day."""
+
+
+class Month(_Calendar):
+    """A month, loaded as its first day."""
+
+    pattern, ending, rule = MONTH_PATTERN, "-01", MONTH_RULE
+
+
+class PeriodArguments(ma.Schema):
+    """The days that an operation is about; :func:`requested_period` reads what is loaded."""
+
+    default_days: ClassVar[int | None] = 30
+    """If the query names no period; ``None`` for the current month."""
+
+    days = WholeNumber(1, MAX_DAYS, metadata={"description": "So many UTC days, the last of them today"})
+    month = Month("A UTC calendar month, for example `2026-03`; of the current one, the days until today")
+    from_ = Day(f"The first UTC day, for example `2026-03-01`, of at most {MAX_PERIOD_DAYS}", data_key="from")
+    to = Day("The last UTC day. By default today")
+
+    def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
+        """What :class:`ma.Schema` calls for each field."""
+        if field_name == "days" and self.default_days is not None:
+            field_obj.metadata = {**field_obj.metadata, "default": self.default_days}
+
+    @ma.post_load
+    def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The period of a query that names none."""
+        if self.default_days is not None and not _kinds_in(data):
+            data["days"] = self.default_days
+        return data
+
+
+class PeriodSchema(ma.Schema):
+    """The figures of a period, whose days are all in it."""
+
+    tenantId = ma.fields.String(required=True)
+    from_ = ma.fields.Date(required=True, data_key="from", metadata={"description": "The first UTC day"})
+    to = ma.fields.Date(required=True, metadata={"description": "The last UTC day"})
+
+
+class AgentDaySchema(ma.Schema):
+    """A UTC day of an agent, or of its organization."""
+
+    date = ma.fields.Date(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    requests = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    rejected = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+
+
+def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
+    """The period that a request asks for.
+
+    :param arguments: what :class:`PeriodArguments` has loaded.
+    :param at: the request's instant, aware.
+    :raises ValidationError: it names two periods, one that is not over yet, none at all, or a longer one than
+        :data:`MAX_PERIOD_DAYS`.
+    """
+    today = at.astimezone(UTC).date()
+    chosen, *others = _kinds_in(arguments) or [("month",)]
+    further = [name for kind in others for name in kind if name in arguments]
+    if further:
+        raise _refused(f"must not be given with {_spelled(chosen[0])}", *further)
+    if "days" in arguments:
+        return Period.of(arguments["days"], at)
+    if "month" in chosen:
+        first = arguments.get("month", today.replace(day=1))
+        if first > today:
+            raise _refused(MONTH_RULE, "month")
+        next_month = (first + timedelta(days=31)).replace(day=1)
+        return Period(first, min(next_month - timedelta(days=1), today))
+    if "from_" not in arguments:
+        raise _refused("must not be given without from", "to")
+    found = Period(arguments["from_"], arguments.get("to", today))
+    future = [name for name in ("from_", "to") if arguments.get(name, today) > today]
+    if future:
+        raise _refused(DAY_RULE, *future)
+    if found.first > found.last:
+        raise _refused("must not be after to", "from_")
+    if found.days > MAX_PERIOD_DAYS:
+        raise _refused(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from_")
+    return found
+
+
+def _kinds_in(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [kind for kind in KINDS if any(name in arguments for name in kind)]
+
+
+def _spelled(name: str) -> str:
+    return name.rstrip("_")
+
+
+def _refused(rule: str, *names: str) -> ValidationError:
+    return ValidationError(details={_spelled(name): [rule] for name in names})
