@@ -335,6 +335,7 @@ def count_usage(
                 scope=None,
                 resource=None,
                 has_proof=False,
+                is_counted=True,
             )
             for _ in range(tokens):
                 assert transaction.run(call)

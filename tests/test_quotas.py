@@ -60,7 +60,7 @@ from tests.test_usage import SLOTS
 ISSUE = (
     'select scope, exhausted from issue_token(%(organization_id)s::text collate "C", %(agent_id)s::uuid, '
     "%(at)s::timestamptz, %(day)s::date, %(hour)s::integer, %(secret)s::bytea, null, null, null, array['agents:read'], "
-    "array['agents:read'], %(resource)s::text, false, true)"
+    "array['agents:read'], %(resource)s::text, false, true, true)"
 )
 ENTER = "select set_config('agentidp.organization_id', %(organization_id)s, true)"
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"

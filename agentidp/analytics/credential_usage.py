@@ -22,7 +22,7 @@ from agentidp.http.schemas import timestamp
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
 TYPES = ("secret", "key", "federated", "operator", "not_attributed")
-"""Of what got tokens. ``operator``: a command of the operator's or a sign-in to the dashboard, without a credential.
+"""Of what got tokens. ``operator``: ``agentidp token``, without a credential.
 ``not_attributed``: usage that was imported."""
 
 

@@ -43,14 +43,21 @@ class LinkRefused(session.NotSignedIn):
 
 
 def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
-    """Make a link, a secret, that signs in as an agent. It is counted as a token issued.
+    """Make a link, a secret, that signs in as an agent. It is no token of the agent's, and not counted.
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
     """
-    # Read first: a token that cannot be signed must not be counted.
+    # Read first: a link that cannot be signed must not be recorded.
     signing_key = s.keys.current().signing
     client, granted = operator_token.grant(
-        s, organization_id, agent_id, scope=[session.SCOPE], resource=None, at=at, action="agent.link_created"
+        s,
+        organization_id,
+        agent_id,
+        scope=[session.SCOPE],
+        resource=None,
+        at=at,
+        action="agent.link_created",
+        is_counted=False,
     )
     audience = s.settings.dashboard_sign_in
     body = issuance.token_response(s, signing_key, client, granted.scope, resource=audience, at=at, ttl=LIFETIME)
@@ -59,8 +66,6 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
 
 def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
     """Open a session with the link in *request*, and consume the link.
-
-    The session is not counted as a token: the link was, when it was made.
 
     :param at: when the session begins: revoking a credential later ends it.
     :returns: the session's token for the cookie, and its claims.

@@ -115,7 +115,7 @@ def base_path(settings: Settings) -> str:
 
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
-    """Sign a session that begins at *at* for a client that was granted :data:`SCOPE` and whose token was counted."""
+    """Sign a session that begins at *at* for a client that was granted :data:`SCOPE`."""
     body = issuance.token_response(s, signing_key, client, SCOPE, resource=s.settings.dashboard, at=at, ttl=LIFETIME)
     return str(body["access_token"])
 

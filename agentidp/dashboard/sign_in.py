@@ -99,8 +99,10 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
 
 
 def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
-    """What :func:`agentidp.oauth.issuance.record` does, in one transaction with its record in the audit trail."""
-    call = issuance.issuing(client, scope=[SCOPE], resource=None, has_proof=False)
+    """What :func:`agentidp.oauth.issuance.record` does, but for counting a token: a session is none. In one transaction
+    with its record in the audit trail.
+    """
+    call = issuance.issuing(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
     database = services().database.of(client.organization_id, at)
     try:
         with database.transaction(attempts.viewer(client.agent_id)) as opened:

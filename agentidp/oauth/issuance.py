@@ -109,7 +109,7 @@ def record(
     :raises OAuthError: the client is authentic and may not have what it asks for, a quota refuses it, or the proof was
         used before; no token was counted.
     """
-    call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None)
+    call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
     try:
         if proof is None:
             [rows] = database.run(call, durable=True)
@@ -140,8 +140,12 @@ def issuing(
     scope: list[str] | None,
     resource: str | None,
     has_proof: bool,
+    is_counted: bool,
 ) -> Call:
-    """The statement that authenticates *client*, grants *scope* for *resource* and counts the token."""
+    """The statement that authenticates *client*, grants *scope* for *resource* and counts the token.
+
+    :param is_counted: false for a sign-in to the dashboard, which is no token and no work of the agent.
+    """
     return Call(
         "oauth/issue_access_token",
         {
@@ -154,6 +158,7 @@ def issuing(
             "own_scopes": _OWN_SCOPES,
             "resource": resource,
             "has_proof": has_proof,
+            "is_counted": is_counted,
         },
     )
 

@@ -55,14 +55,16 @@ def grant(
     resource: str | None,
     at: datetime,
     action: str = "agent.token_issued",
+    is_counted: bool = True,
 ) -> tuple[issuance.Client, issuance.Grant]:
-    """Grant an agent a token and count it, by the statement that does so for the token endpoint.
+    """Grant an agent a token, by the statement that does so for the token endpoint.
 
     The agent authenticates with a secret that is made for this token and removed in the same transaction.
 
     :param scope: all that the agent has if ``None``.
     :param resource: our own API if ``None``.
     :param action: what the audit trail calls it.
+    :param is_counted: false for a link that signs in to the dashboard.
     :returns: the agent as a client, and what it is granted.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
@@ -84,7 +86,7 @@ def grant(
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             most=MAX_CREDENTIALS + 1,
         )
-        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)
+        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
         granted = issuance.granted(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if granted is not None:

@@ -9,6 +9,7 @@ create or replace function issue_token(
     p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
+    p_is_counted boolean,
     p_durable boolean
 ) returns table (
     is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
@@ -101,7 +102,7 @@ begin
             );
         end if;
     end if;
-    if v_granted is not null and (v_agent_quotas is not null or v_organization_quotas is not null) then
+    if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
         -- Before anything is written: who waits here has no row that somebody with a lock of quotas waits for.
         v_checked := check_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
@@ -124,7 +125,7 @@ begin
     if p_digest is not null then
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
-    if v_granted is not null then
+    if v_granted is not null and p_is_counted then
         v_is_counted := count_token(
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );

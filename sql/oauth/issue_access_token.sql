@@ -13,6 +13,7 @@
 -- resource: of a resource server of the organization, which must hold this identifier, or the audience that the resource
 -- server names instead, or null for our own API;
 -- has_proof: whether the token will be bound to a key;
+-- is_counted: false for a sign-in to the dashboard, which is no token: no quota refuses it, and nothing is counted;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
@@ -32,5 +33,6 @@ from issue_token(
     %(own_scopes)s::text[],
     %(resource)s::text,
     %(has_proof)s::boolean,
+    %(is_counted)s::boolean,
     %(durable)s::boolean
 )

@@ -36,17 +36,15 @@ WRONG = "The client ID or the secret is wrong, or the agent is not active."
 class TestWithACredential:
     """client_id and client_secret in the form."""
 
-    def test_opens_a_session_that_counts_as_one_token_and_leads_to_the_dashboard(
-        self, client: FlaskClient, acme: Agent
-    ) -> None:
+    def test_opens_a_session_that_is_no_token_and_leads_to_the_dashboard(self, client: FlaskClient, acme: Agent) -> None:
         response = sign_in(client, acme)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
         assert response.headers["Cache-Control"] == "no-store"
-        assert counted(acme) == (1, 1, 0)
+        assert counted(acme) == (0, 0, 0)
         page = client.get("/dashboard")
         assert page.status_code == 200
         assert "Acme" in Page(page).text
-        assert counted(acme) == (1, 1, 0)
+        assert counted(acme) == (0, 0, 0)
 
     def test_the_session_has_one_scope_and_twelve_hours_and_is_of_no_use_at_the_api(
         self, client: FlaskClient, acme: Agent, clock: Clock

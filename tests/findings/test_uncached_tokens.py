@@ -250,7 +250,7 @@ def issue(fleet: Fleet, agent_id: UUID, when: datetime, resource: str | None, nu
             most=1000,
         )
         client = issuance.Client(fleet.organization_id, agent_id, secret_hash=digest)
-        call = issuance.issuing(client, scope=None, resource=resource, has_proof=False)
+        call = issuance.issuing(client, scope=None, resource=resource, has_proof=False, is_counted=True)
         for _ in range(number):
             [issued] = opened.run(call)
             assert issued.scope is not None

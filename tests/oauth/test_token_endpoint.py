@@ -584,7 +584,7 @@ def hand_made(header: Any, claims: Any, by: ec.EllipticCurvePrivateKey | bytes) 
 @pytest.mark.parametrize(
     "call",
     [
-        "issue_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true)",
+        "issue_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true, true)",
         "introspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', true)",
     ],
 )
