@@ -24,6 +24,9 @@ SHADES = 5
 MAX_MARKED = timedelta(days=3)
 """The days of a finding with a longer window are not marked: it is about the whole period."""
 
+MAX_LINE = 108
+"""Height of a point of the line that is above the axis: outside of it, and still in the drawing."""
+
 MIN_HEIGHT = 1.5
 """Of a bar, so that a low one beside a high one can be seen."""
 
@@ -32,9 +35,10 @@ MIN_HEIGHT = 1.5
 class Bar:
     """A UTC day or hour of a chart.
 
-    ``earlier`` is the count that it is compared with, if it is. ``findings`` are those about it, the most severe
-    first. ``left`` is its position in the drawing and ``height`` the height of its bar. A day or hour that
-    ``is_running`` is not over; one that ``is_empty`` is over and counted nothing, though its subject existed.
+    ``earlier`` is the count that it is compared with, if it is, ``earlier_height`` where the line of these is, and
+    ``earlier_findings`` are about that day. ``findings`` are those about it, the most severe first. ``left`` is its
+    position in the drawing and ``height`` the height of its bar. A day or hour that ``is_running`` is not over; one
+    that ``is_empty`` is over and counted nothing, though its subject existed.
     """
 
     when: date
@@ -45,17 +49,21 @@ class Bar:
     height: float
     is_running: bool
     is_empty: bool
+    earlier_height: float | None = None
+    earlier_findings: Sequence[KnownFinding] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. ``top`` is the value of the highest grid line, and ``earlier_heights``
-    those of the line that it is compared with, if there is one.
-    """
+    """A chart of days or hours, oldest first. ``top`` is the value of the highest grid line."""
 
     bars: list[Bar]
     top: int
-    earlier_heights: list[float]
+
+    @property
+    def earlier_bars(self) -> list[Bar]:
+        """Those through which the line of what they are compared with goes. It may begin later than the chart."""
+        return [bar for bar in self.bars if bar.earlier_height is not None]
 
     @property
     def width(self) -> int:
@@ -95,16 +103,19 @@ def day_chart(
     marked: dict[date, list[KnownFinding]],
     today: date,
     created: date | None = None,
-    earlier: Sequence[int] = (),
+    earlier: Sequence[int | None] = (),
+    earlier_marked: Sequence[list[KnownFinding]] = (),
 ) -> Chart:
     """The chart of some days.
 
     :param counts: day and count, oldest first.
     :param marked: day -> the findings about it.
     :param created: since when the subject of the chart exists, if that is known; no day before that is empty.
-    :param earlier: the counts that they are compared with. Without any above zero there is no line.
+    :param earlier: the counts that they are compared with, ``None`` before there were any. Without any above zero there
+        is no line. The axis is that of *counts*: where the line is higher, it leaves the drawing.
+    :param earlier_marked: the findings about each of the days that they are compared with.
     """
-    return _chart(counts, marked, today, created, earlier)
+    return _chart(counts, marked, today, created, earlier, earlier_marked)
 
 
 def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime, created_at: datetime | None = None) -> Chart:
@@ -116,7 +127,7 @@ def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime, creat
     begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
     created = created_at and _hour(created_at.astimezone(UTC))
-    return _chart(counts, {}, _hour(at), created, ())
+    return _chart(counts, {}, _hour(at), created)
 
 
 def _hour(at: datetime) -> datetime:
@@ -128,19 +139,25 @@ def _chart(
     marked: dict[date, list[KnownFinding]],
     running: date,
     created: date | None,
-    earlier: Sequence[int],
+    earlier: Sequence[int | None] = (),
+    earlier_marked: Sequence[list[KnownFinding]] = (),
 ) -> Chart:
     # Usage that was imported can be older than the agent.
     first_used = next((when for when, count in counts if count), running)
     begins = counts[0][0] if created is None else min(created, first_used)
-    top = _round_number(max([*(count for _, count in counts), *earlier]))
+    top = _round_number(max(count for _, count in counts))
+    has_line = any(earlier)
     bars = []
     for index, (when, count) in enumerate(counts):
         height = max(MIN_HEIGHT, round(HEIGHT * count / top, 1)) if count else 0
-        before = earlier[index] if earlier else None
+        before = earlier[index] if has_line else None
+        line = None if before is None else min(MAX_LINE, round(HEIGHT * before / top, 1))
+        about_then = earlier_marked[index] if line is not None and earlier_marked else ()
         is_empty = count == 0 and begins <= when < running
-        bars.append(Bar(when, count, before, marked.get(when, []), STEP * index, height, when == running, is_empty))
-    return Chart(bars, top, [round(HEIGHT * count / top, 1) for count in earlier] if any(earlier) else [])
+        about = marked.get(when, [])
+        left = STEP * index
+        bars.append(Bar(when, count, before, about, left, height, when == running, is_empty, line, about_then))
+    return Chart(bars, top)
 
 
 def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dict[date, list[KnownFinding]]:

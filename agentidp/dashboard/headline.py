@@ -26,27 +26,37 @@ class Figure:
 
 
 def headline(
-    period: Period, earlier: list[DayUsage], days: list[DayUsage], hours: dict[str, list[HourUsage]], at: datetime
+    period: Period,
+    earlier: list[DayUsage | None],
+    days: list[DayUsage],
+    hours: dict[str, list[HourUsage]],
+    at: datetime,
 ) -> list[Figure]:
     """The tokens, requests and rejections of the period; and those of today, if today is in it.
 
-    :param earlier: the days that those of the period are compared with.
-    :param hours: those of ``today`` and of the day a ``week_ago``.
+    :param earlier: the days that those of the period are compared with; ``None`` before there was any usage, which is
+        compared with nothing. The days that remain are the last ones of the period.
+    :param hours: those of ``today``, and of the day a ``week_ago`` if there was any usage by then.
     """
     complete = period.complete_days
+    pairs = [(day, then) for day, then in zip(days[:complete], earlier[:complete], strict=True) if then is not None]
+    when = period.earlier if len(pairs) == complete else f"{period.earlier}, over {_days(len(pairs))}"
     figures = [_tokens_today(hours, at)] if period.is_running else []
     for label, name in (("Tokens", "tokens"), ("Requests", "requests"), ("Rejected", "rejected")):
-        total, now, before = (
-            sum(getattr(day, name) for day in some) for some in (days, days[:complete], earlier[:complete])
-        )
-        note = change(now, before, period.earlier) if complete else ""
-        # Without any usage earlier there is nothing to compare with.
-        is_comparable = name == "rejected" and any(day.requests for day in earlier)
-        severity = rejected_severity(total, before) if is_comparable else None
-        figures.append(
-            Figure(f"{label} in {period.days} day{'s' if period.days > 1 else ''}", f"{total:,}", note, severity)
-        )
+        total = sum(getattr(day, name) for day in days)
+        now, before = (sum(getattr(pair[place], name) for pair in pairs) for place in (0, 1))
+        # Of a total that is all of today, it would say that there was none.
+        is_compared = pairs and (now or before or not total)
+        severity = None
+        if name == "rejected" and any(then.requests for _, then in pairs):
+            severity = rejected_severity(sum(day.rejected for day in days if day.day >= pairs[0][0].day), before)
+        note = change(now, before, when) if is_compared else ""
+        figures.append(Figure(f"{label} in {_days(period.days)}", f"{total:,}", note, severity))
     return figures
+
+
+def _days(number: int) -> str:
+    return f"{number} day{'' if number == 1 else 's'}"
 
 
 def rejected_severity(now: int, before: int) -> Severity | None:
@@ -89,10 +99,12 @@ def change(now: int, before: int, when: str) -> str:
 
 def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
     # Hours are the finest that is counted, so both days are compared up to the last complete hour.
-    now, earlier = (sum(hour.tokens for hour in hours[day][: at.hour]) for day in ("today", "week_ago"))
+    now, earlier = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     week_ago, until = f"on {day_label(at - WEEK, at)}", f"until {at.hour:02}:00"
     if not at.hour:
         note = "the first hour is not over"
+    elif "week_ago" not in hours:
+        note = ""
     elif now == earlier == 0:
         note = f"none {until}, today or {week_ago}"
     else:

@@ -11,11 +11,10 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
-from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
+from agentidp.dashboard.page_findings import MAX_FINDINGS, PageFindings, badges, is_recent, page_findings
 from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
-from agentidp.findings.finding import KnownFinding
 from agentidp.registry.markers import MAX_LISTED
 
 FEW_TOKENS = 10
@@ -34,29 +33,32 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
-    by_day, hours_of_today, hours_week_ago, by_agent, failing, markers = caller.read_together(
+    by_day, hours_of_today, hours_week_ago, by_agent, failing, markers, first_usage = caller.read_together(
         usage.usage_by_day(period),
         usage.usage_by_hour(today),
         usage.usage_by_hour(week_ago),
         agents_of_the_period(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
+        Call("dashboard/first_usage", {}),
     )
-    earlier, days = usage.split(by_day, period)
+    first_used = first_usage[0].on_day if first_usage else None
+    earlier, days = usage.split(by_day, period, first_used)
     agents = agent_page(by_agent)
     issued = sum(row.tokens for row in by_day)
-    first_used = next((row.on_day for row in by_day if row.tokens), None)
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
     [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
-    hours = {"today": usage.hours_of(hours_of_today, today), "week_ago": usage.hours_of(hours_week_ago, week_ago)}
+    hours = {"today": usage.hours_of(hours_of_today, today)}
+    if first_used and first_used <= week_ago:
+        hours["week_ago"] = usage.hours_of(hours_week_ago, week_ago)
     figures = headline(period, earlier, days, hours, at)
     if month is not None:
         figures.append(budget_figure(month, at))
 
     def slow_part() -> dict[str, Any]:
-        found = page_findings(caller, period)
+        found = page_findings(caller, period, is_compared=True)
         recent = [one for one in found.listed if not period.is_running or is_recent(one, at)]
         return {
             "found": found,
@@ -68,7 +70,7 @@ def overview(caller: Caller) -> Response:
             "budget_used": budget.used(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
             "week": charts.heatmap(usage.heatmap_cells(days)),
-            **_charts(earlier, days, found.listed, period, first_used),
+            **_charts(earlier, days, found, period, first_used),
         }
 
     return pages.page(
@@ -77,20 +79,22 @@ def overview(caller: Caller) -> Response:
 
 
 def _charts(
-    earlier: list[usage.DayUsage],
+    earlier: list[usage.DayUsage | None],
     days: list[usage.DayUsage],
-    found: list[KnownFinding],
+    found: PageFindings,
     period: Period,
     first_used: date | None,
 ) -> dict[str, Any]:
-    marked = {of: charts.days_with_findings(found, of_rejections=of) for of in (False, True)}
+    marked = {of: charts.days_with_findings(found.listed, of_rejections=of) for of in (False, True)}
+    marked_earlier = charts.days_with_findings(found.earlier, of_rejections=False)
     return {
         "tokens": charts.day_chart(
             [(day.day, day.tokens) for day in days],
             marked[False],
             period.today,
             first_used or period.today,
-            [day.tokens for day in earlier],
+            [None if day is None else day.tokens for day in earlier],
+            [marked_earlier.get(day.day, []) if day else [] for day in earlier],
         ),
         "rejections": charts.day_chart(
             [(day.day, day.rejected) for day in days],

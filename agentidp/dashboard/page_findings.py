@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from agentidp.caller import Caller
-from agentidp.dashboard.period import Period
+from agentidp.dashboard.period import DAY, WEEK, Period
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings.finding import KnownFinding, Severity
 from agentidp.findings.listing import callers_listing
@@ -29,8 +29,8 @@ BadgesByAgent = dict[UUID, list[KnownFinding]]
 @dataclass(frozen=True, slots=True)
 class PageFindings:
     """The findings of a page: those about its period that are ``shown`` and those that are ``folded`` away; those that
-    are ongoing and ``outside`` the period; and the kinds that could not be computed last time, of which the findings
-    from before are among them.
+    are ongoing and ``outside`` the period; the kinds that could not be computed last time, of which the findings
+    from before are among them; and those about the ``earlier`` days that the period is compared with.
 
     ``shown`` is ``None`` if the findings had to be computed first, and all statements were too slow or too many
     requests for findings were running: then the page is shown without findings.
@@ -40,6 +40,7 @@ class PageFindings:
     folded: list[KnownFinding]
     outside: list[KnownFinding]
     not_computed: tuple[str, ...]
+    earlier: list[KnownFinding] = field(default_factory=list)
 
     @property
     def listed(self) -> list[KnownFinding]:
@@ -47,29 +48,38 @@ class PageFindings:
         return [*(self.shown or []), *self.folded]
 
 
-def page_findings(caller: Caller, period: Period, agent_id: UUID | None = None) -> PageFindings:
+def page_findings(
+    caller: Caller, period: Period, agent_id: UUID | None = None, *, is_compared: bool = False
+) -> PageFindings:
     """The stored findings about a period, the most severe first. Of a period that reaches until today, those are folded
     away that have ended, but for recent ones that are critical.
 
     :param agent_id: only those that name this agent, also as one of several.
+    :param is_compared: whether the days that it is compared with are shown too.
     """
-    days = period.days_ago if (period.today - period.last).days < MAX_DAYS else 1
+    earlier_days = WEEK.days * period.weeks_earlier if is_compared else 0
+    days = period.days_ago + earlier_days if (period.today - period.last).days < MAX_DAYS else 1
     listing = _listing(caller, min(days, MAX_DAYS))
     if listing is None:
         return PageFindings(None, [], [], ())
-    begins = datetime.combine(period.first, time(), UTC)
-    ends = datetime.combine(period.last + timedelta(days=1), time(), UTC)
     known = sorted(
         (one for one in listing.findings if agent_id in (None, *one.agent_ids)), key=lambda one: -one.severity
     )
-    inside = [one for one in known if one.begins < ends and one.ends > begins]
+    inside = _between(known, period.first, period.last)
     listed = {one.finding_id for one in inside}
     return PageFindings(
         shown=[one for one in inside if not _is_folded(one, period, caller.at)],
         folded=[one for one in inside if _is_folded(one, period, caller.at)],
         outside=[one for one in known if one.is_ongoing and one.finding_id not in listed],
         not_computed=listing.not_computed,
+        earlier=_between(known, period.earlier_first, period.last - earlier_days * DAY) if is_compared else [],
     )
+
+
+def _between(known: list[KnownFinding], first: date, last: date) -> list[KnownFinding]:
+    """Those about one of the UTC days from *first* to *last*."""
+    begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
+    return [one for one in known if one.begins < ends and one.ends > begins]
 
 
 def _is_folded(one: KnownFinding, period: Period, at: datetime) -> bool:

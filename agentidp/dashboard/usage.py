@@ -39,10 +39,15 @@ def usage_by_day(period: Period) -> Call:
     return Call("analytics/usage_by_day", {"first": period.earlier_first, "last": period.last})
 
 
-def split(rows: Rows, period: Period) -> tuple[list[DayUsage], list[DayUsage]]:
-    """The days that the period is compared with, one for each of its own, and those of the period."""
+def split(rows: Rows, period: Period, first_used: date | None = None) -> tuple[list[DayUsage | None], list[DayUsage]]:
+    """The days that the period is compared with, one for each of its own, and those of the period.
+
+    :param first_used: the first day on which anything was counted. What is before it is ``None``: no usage is known of
+        then, which is not the same as none.
+    """
     days = [DayUsage(*row) for row in rows]
-    return days[: period.days], days[-period.days :]
+    earlier = [day if first_used and day.day >= first_used else None for day in days[: period.days]]
+    return earlier, days[-period.days :]
 
 
 def usage_by_hour(day: date) -> Call:

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.charts import (
+    MAX_LINE,
     MIN_HEIGHT,
     day_chart,
     days_with_findings,
@@ -20,7 +21,7 @@ from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, count_for, number, with_session
-from tests.factories import NOON, Agent, Clock, a_finding, count_usage, known_finding, make_agent
+from tests.factories import NOON, Agent, Clock, a_finding, count_usage, known_finding, make_agent, make_finding
 
 TODAY = NOON.date()
 
@@ -41,14 +42,17 @@ def test_a_spike_has_its_full_height_and_low_days_beside_it_can_be_seen() -> Non
     assert chart.running_bar is chart.bars[-1]
 
 
-def test_the_line_of_the_earlier_days_is_to_the_scale_of_the_bars() -> None:
-    counts = [(TODAY - timedelta(days=n), 100) for n in reversed(range(3))]
-    chart = day_chart(counts, {}, TODAY, None, [50, 0, 200])
-    assert chart.top == 200
-    assert [bar.height for bar in chart.bars] == [50, 50, 50]
-    assert chart.earlier_heights == [25, 0, 100]
-    assert [bar.earlier for bar in chart.bars] == [50, 0, 200]
-    assert day_chart(counts, {}, TODAY, None, [0, 0, 0]).earlier_heights == []
+def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_scale_of_the_bars() -> None:
+    counts = [(TODAY - timedelta(days=n), 100) for n in reversed(range(4))]
+    spike = known_finding(a_finding(NOON - timedelta(days=7)))
+    chart = day_chart(counts, {}, TODAY, None, [None, 50, 0, 200], [[spike], [], [], [spike]])
+    assert (chart.top, [bar.height for bar in chart.bars]) == (100, [100] * 4)
+    # The last one is above the axis.
+    assert [bar.earlier_height for bar in chart.bars] == [None, 50, 0, MAX_LINE]
+    assert chart.earlier_bars == chart.bars[1:]
+    assert [bar.earlier for bar in chart.bars] == [None, 50, 0, 200]
+    assert [[*bar.earlier_findings] for bar in chart.bars] == [[], [], [], [spike]]
+    assert day_chart(counts, {}, TODAY, None, [None, 0, 0, 0]).earlier_bars == []
 
 
 def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent, services: Services) -> None:
@@ -59,10 +63,25 @@ def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent,
     count_usage(services, organization_id, agent_id, NOON - timedelta(days=8), tokens=5)
     page = read("?days=7")
     lines = [a["d"] for a in page.all("path") if (a.get("class") or "").startswith("earlier")]
-    assert lines == ["M5 100L15 100L25 100L35 100L45 100L55 75L65 100"] * 2
+    assert lines == ["M55 75L65 100"] * 2
     assert "Tue 14 Apr: 0 tokens; a week earlier 5" in page.text
     table = page.tables["Tokens issued"]
-    assert [table[0][-1], table[1][-1], table[2][-1]] == ["Tokens a week earlier", "0", "5"]
+    # Nothing is known of the days before the first usage.
+    assert [row[-1] for row in table[:5]] == ["Tokens a week earlier", "0", "5", "\u2013", "\u2013"]
+
+
+def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: Agent, services: Services) -> None:
+    then = NOON - timedelta(days=8)
+    for at, tokens in ((NOON, 20), (then, 5)):
+        count_for(acme, at, tokens=tokens)
+    finding_id = make_finding(services, acme.organization_id, a_finding(then, severity=Severity.critical))
+    page = read("?days=7")
+    flags = [a for a in page.all("a") if "flag" in (a.get("class") or "")]
+    assert [(flag["class"], flag["href"]) for flag in flags] == [
+        ("then flag critical", f"/dashboard/findings/{finding_id}"),
+    ]
+    assert "M55 75h0" in [path["d"] for path in page.all("path")]
+    assert "A week earlier: spike (critical), 5 tokens" in page.text
 
 
 def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:

@@ -39,7 +39,7 @@ def test_a_change_in_words(now: int, before: int, words: str) -> None:
 
 def test_complete_days_are_compared_with_the_same_number_of_days_before() -> None:
     rows = [(WEEK.earlier_first + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
-    earlier, days = split(rows, WEEK)
+    earlier, days = split(rows, WEEK, WEEK.earlier_first)
     # The last of them corresponds to today, which is not over.
     assert [day.tokens for day in earlier] == [0, 1, 2, 3, 4, 5, 6]
     assert [day.tokens for day in days] == [7, 8, 9, 10, 11, 12, 13]
@@ -65,7 +65,7 @@ def test_the_page_of_a_past_period_has_no_figures_of_today(read: Read, acme: Age
 def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
     day = DayUsage(TODAY, 7, 0, [0] * 24)
     hours = {"today": [HourUsage(0, 7)], "week_ago": [HourUsage(0, 70)]}
-    figures = headline(Period(TODAY, TODAY, TODAY, ""), [], [day], hours, NOON.replace(hour=0, minute=59))
+    figures = headline(Period(TODAY, TODAY, TODAY, ""), [day], [day], hours, NOON.replace(hour=0, minute=59))
     assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
     assert figures[1].label == "Tokens in 1 day"
 
@@ -73,10 +73,53 @@ def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
 def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
     hours = {"today": [HourUsage(h, 5 * (h == 12)) for h in range(24)], "week_ago": [HourUsage(h) for h in range(24)]}
     rows = [(WEEK.earlier_first + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
-    earlier, days = split(rows, WEEK)
+    earlier, days = split(rows, WEEK, WEEK.earlier_first)
     figures = headline(WEEK, earlier, days, hours, NOON)
     assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, today or on Wed 8 Apr")
-    assert [figure.note for figure in figures[1:]] == ["none a week earlier either"] * 3
+    # "5, none a week earlier either" would contradict itself.
+    assert [(figure.value, figure.note) for figure in figures[1:]] == [
+        ("5", ""),
+        ("0", "none a week earlier either"),
+        ("0", "none a week earlier either"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first_used", "note"),
+    [
+        (0, "81 % fewer than a week earlier"),
+        (4, "167 % more than a week earlier, over 2 days"),
+        (5, "200 % more than a week earlier, over 1 day"),
+        # Today is not over, and before it there is nothing to compare with.
+        (6, ""),
+        (7, ""),
+    ],
+)
+def test_only_days_are_compared_that_both_periods_have(first_used: int, note: str) -> None:
+    tokens = [100, 100, 100, 100, 10, 20, 99, 0, 0, 0, 0, 20, 60, 9]
+    rows = [(WEEK.earlier_first + timedelta(days=n), count, count, [1] * 24) for n, count in enumerate(tokens)]
+    hours = {"today": [HourUsage(h, 1) for h in range(24)]}
+    earlier, days = split(rows, WEEK, WEEK.earlier_first + timedelta(days=first_used))
+    figures = headline(WEEK, earlier, days, hours, NOON)
+    assert [figures[place].note for place in (0, 1, 3)] == ["", note, note]
+
+
+def test_rejections_are_unusual_by_the_days_that_both_periods_have() -> None:
+    many = thresholds.MIN_REJECTED
+    # As many as then on the days that are compared, and many more on one before.
+    rejected = [0, 0, 0, 0, 0, many, 0, 100 * many, 0, 0, 0, 0, many, 0]
+    rows = [(WEEK.earlier_first + timedelta(days=n), 0, count, [1] * 24) for n, count in enumerate(rejected)]
+    hours = {"today": [HourUsage(0)]}
+    *_, figure = headline(WEEK, *split(rows, WEEK, WEEK.first - timedelta(days=2)), hours, NOON)
+    assert (figure.severity, figure.note) == (None, "as many as a week earlier, over 1 day")
+
+
+def test_a_new_organization_is_compared_with_nothing(read: Read, acme: Agent) -> None:
+    count_for(acme, NOON - timedelta(hours=1), tokens=22)
+    page = read()
+    text = " ".join(page.text.split()).partition("Tokens issued")[0]
+    assert "Tokens today 22 Tokens in 30 days 22 Requests in 30 days 22 Rejected in 30 days 0 Budget" in text
+    assert "earlier" not in " ".join(page.text.split())
 
 
 @pytest.mark.parametrize(
@@ -117,7 +160,7 @@ def test_many_more_rejected_requests_have_the_severity_of_a_finding(
             (WEEK.earlier_first + timedelta(days=n), 0, {0: before, 7: now}.get(n, 0), [requests] * 24)
             for n in range(14)
         ]
-        figures = headline(WEEK, *split(rows, WEEK), hours, NOON)
+        figures = headline(WEEK, *split(rows, WEEK, WEEK.earlier_first), hours, NOON)
         assert [figure.severity for figure in figures] == [None, None, None, severity if requests else None]
 
 

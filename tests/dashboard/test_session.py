@@ -36,7 +36,9 @@ WRONG = "The client ID or the secret is wrong, or the agent is not active."
 class TestWithACredential:
     """client_id and client_secret in the form."""
 
-    def test_opens_a_session_that_is_no_token_and_leads_to_the_dashboard(self, client: FlaskClient, acme: Agent) -> None:
+    def test_opens_a_session_that_is_no_token_and_leads_to_the_dashboard(
+        self, client: FlaskClient, acme: Agent
+    ) -> None:
         response = sign_in(client, acme)
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
         assert response.headers["Cache-Control"] == "no-store"
