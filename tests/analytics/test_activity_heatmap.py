@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Clock, count_usage, usage_sums
+from tests.factories import NOON, count_usage, usage_sums
 
 RULE = "must be a whole number from 1 to 90"
 WEDNESDAY = 3
@@ -48,26 +48,6 @@ def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(
             {"dow": 6, "hour": 23, "count": 2},
         ],
     }
-
-
-@ON_CITUS_TOO
-def test_a_request_is_in_the_next_answer_and_not_in_its_own(client: FlaskClient, clock: Clock, cast: Cast) -> None:
-    bearer = cast.acme.bearer()
-    assert client.get(HEATMAP, headers=bearer).get_data() == (
-        f'{{"tenantId":"{cast.acme.organization_id}","data":[]}}'.encode()
-    )
-    assert client.get(HEATMAP, headers=bearer).json["data"] == [{"dow": WEDNESDAY, "hour": 12, "count": 1}]
-    clock.now = NOON + timedelta(hours=1)
-    token = client.post(
-        "/api/v1/token",
-        data={"grant_type": "client_credentials"},
-        auth=(cast.acme.client_id, cast.acme.client_secret),
-    ).json["access_token"]
-    # The token's own request is in it.
-    assert client.get(HEATMAP, headers={"Authorization": f"Bearer {token}"}).json["data"] == [
-        {"dow": WEDNESDAY, "hour": 12, "count": 2},
-        {"dow": WEDNESDAY, "hour": 13, "count": 1},
-    ]
 
 
 def assert_counted(url: str, organization_id: str, *, rejected: int = 0) -> None:

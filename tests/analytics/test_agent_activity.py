@@ -15,7 +15,7 @@ from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.analytics.period import Period
 from agentidp.services import Services
 from agentidp.usage import record_rejection, request_made
-from tests.analytics.oracle import HEATMAP, USAGE
+from tests.analytics.oracle import USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
 from tests.conftest import ON_EVERY_POSTGRES, Cast
@@ -163,22 +163,6 @@ def test_does_not_know_other_agents_but_counts_the_request(client: FlaskClient, 
         response = client.get(f"{USAGE}/{agent_id}", headers=acme.bearer())
         assert (response.status_code, response.json) == (404, NOT_FOUND), agent_id
         assert usage_sums(database_url, acme.organization_id)["agent_requests"] == number
-
-
-def test_does_not_know_the_bucket_of_unknown_clients(client: FlaskClient, services: Services, cast: Cast) -> None:
-    form = {"grant_type": "client_credentials"}
-    assert client.post("/api/v1/token", data=form, auth=(NOWHERE, "x")).status_code == 401
-    assert client.get(f"{USAGE}/{UUID(int=0)}", headers=cast.acme.bearer()).status_code == 404
-
-
-def test_stands_beside_the_heatmap(client: FlaskClient, cast: Cast) -> None:
-    assert client.get(HEATMAP, headers=cast.acme.bearer()).json == {
-        "tenantId": cast.acme.organization_id,
-        "data": [],
-    }
-    body = activity(client, cast.acme, cast.acme.client_id.upper(), "?days=1")
-    assert body["agentId"] == cast.acme.client_id
-    assert body["data"] == [{"date": "2026-04-15", "tokens": 0, "requests": 1, "rejected": 0}]
 
 
 FILL = """

@@ -71,18 +71,6 @@ def test_still_shows_an_agent_that_was_suspended_or_deleted(
     }
 
 
-def test_a_token_is_in_the_next_answer(client: FlaskClient, cast: Cast) -> None:
-    acme = cast.acme
-    assert client.get(USAGE, headers=acme.bearer()).get_data() == (
-        f'{{"tenantId":"{acme.organization_id}","month":"2026-04","data":[]}}'.encode()
-    )
-    for count in (1, 2):
-        form = {"grant_type": "client_credentials"}
-        issued = client.post("/api/v1/token", data=form, auth=(acme.client_id, acme.client_secret))
-        bearer = {"Authorization": f"Bearer {issued.json['access_token']}"}
-        assert client.get(USAGE, headers=bearer).json["data"] == [{"agentId": acme.client_id, "tokenCount": count}]
-
-
 @ON_CITUS_TOO
 def test_a_denied_request_is_not_a_token(client: FlaskClient, cast: Cast) -> None:
     acme = cast.acme

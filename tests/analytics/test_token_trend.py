@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from agentidp.usage import request_made
-from tests.analytics.oracle import BAD_DAYS, TREND
+from tests.analytics.oracle import BAD_DAYS, HEATMAP, TREND, USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, count_usage, database_of, make_agent, make_organization, usage_sums
 
@@ -72,13 +72,25 @@ def test_tenant_id_is_the_claim_byte_for_byte(client: FlaskClient, services: Ser
 
 
 @ON_CITUS_TOO
-def test_a_token_is_in_the_next_answer(client: FlaskClient, cast: Cast) -> None:
-    for count in (1, 2, 3):
+def test_a_token_and_a_request_are_in_the_next_answer_of_each_endpoint(client: FlaskClient, cast: Cast) -> None:
+    acme, tenant = cast.acme, f'{{"tenantId":"{cast.acme.organization_id}",'
+    empty = [client.get(path, headers=acme.bearer()).text for path in (HEATMAP, USAGE, f"{TREND}?days=1")]
+    assert empty == [
+        f'{tenant}"data":[]}}',
+        f'{tenant}"month":"2026-04","data":[]}}',
+        f'{tenant}"days":1,"data":[{{"date":"2026-04-15","count":0}}]}}',
+    ]
+    for count in (1, 2):
         form = {"grant_type": "client_credentials"}
-        issued = client.post("/api/v1/token", data=form, auth=(cast.acme.client_id, cast.acme.client_secret))
-        assert issued.status_code == 200
-        answer = client.get(f"{TREND}?days=1", headers={"Authorization": f"Bearer {issued.json['access_token']}"})
-        assert answer.json["data"] == [{"date": "2026-04-15", "count": count}]
+        issued = client.post("/api/v1/token", data=form, auth=(acme.client_id, acme.client_secret))
+        bearer = {"Authorization": f"Bearer {issued.json['access_token']}"}
+        found = [client.get(path, headers=bearer).json["data"] for path in (HEATMAP, USAGE, f"{TREND}?days=1")]
+        # A token's request is one too, and a request is not in its own answer.
+        assert found == [
+            [{"dow": 3, "hour": 12, "count": 4 * count}],
+            [{"agentId": acme.client_id, "tokenCount": count}],
+            [{"date": "2026-04-15", "count": count}],
+        ]
 
 
 def test_sums_the_slots_of_tokens_issued_at_the_same_time(
