@@ -13,7 +13,7 @@ from agentidp.cli.confirmation import asks_first, confirm, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
 from agentidp.cli.options import WholeNumber, agent_option, as_json_option, moment
-from agentidp.cli.output import show
+from agentidp.cli.output import is_terminal, show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
 from agentidp.oauth import rule_results
@@ -22,7 +22,7 @@ from agentidp.registry import credentials
 MAX_LIFETIME_DAYS = 36_500
 """A hundred years, so that the time of expiry is a date that Python has. The API takes any time in the future."""
 
-SHOWN = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt")
+SHOWN = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
 """What a list shows of a credential, unless it is JSON."""
 
 
@@ -101,7 +101,7 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
     """Say which rule accepts a platform's token.
 
     For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts
-    the token.
+    the token. A terminal gets the verdict first. Standard error says what else the workload must send.
 
     Prints: credential id, agent id, what is compared, result, what is expected, what was found, and of a rule that
     creates agents its name instead of the ids.
@@ -116,15 +116,31 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
             organization_id = organization_named(services, str(organization)).organization_id
         database = services.database.of(organization_id, utc_now())
         found = rule_results.examine(services, database, token.read(), agent_id=agent_id, at=at or database.at)
+    is_accepted = bool(found) and found[0].is_accepted
+    if (is_terminal() and not as_json) or not is_accepted or found[0].note:
+        click.echo(_verdict(found), err=as_json or not is_terminal())
     if as_json:
         show([rule_results.shown(one) for one in found], as_json)
+    elif is_terminal():
+        for one in found:
+            click.echo(f"{one.rule[:1].upper()}{one.rule[1:]}:")
+            for line in _lines(one):
+                comparison = "" if line["result"] == "met" else f", found {line['found'] or 'nothing'}"
+                click.echo(f"  {line['result']:<8} {line['compared']}: {line['expected']}{comparison}")
     else:
         show([line for one in found for line in _lines(one)], as_json)
-    accepted = [one for one in found if one.is_accepted]
-    if not accepted:
+    if not is_accepted:
         raise SystemExit(1)
-    if accepted[0].note:
-        click.echo(accepted[0].note, err=True)
+
+
+def _verdict(found: list[rule_results.RuleResult]) -> str:
+    """Whether a rule accepts the token, which one, and how near the best one is."""
+    if not found:
+        return "No rule accepts the token: there is none."
+    best = found[0]
+    if best.is_accepted:
+        return f"Accepted by {best.rule}." + (f" {best.note}" if best.note else "")
+    return f"No rule accepts the token. The nearest is {best.rule}: {best.met} of {len(best.comparisons)} are met."
 
 
 def _lines(result: rule_results.RuleResult) -> list[dict[str, Any]]:
@@ -148,7 +164,8 @@ def _lines(result: rule_results.RuleResult) -> list[dict[str, Any]]:
 def list_(agent: str, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
-    Prints: id, label, type, times of creation, of expiry and of the last use, which is exact to the minute.
+    Prints: id, label, type, times of creation, of expiry and of the last use, which is exact to the minute; and of a
+    rule of trust whose tokens it trusts, issuer and subject.
     """
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
@@ -156,7 +173,7 @@ def list_(agent: str, as_json: bool) -> None:
         rows = credentials.present(database.fetch("agents/list_credentials", agent_id=agent_id))
     found = [credentials.represent(row) for row in rows]
     if not as_json:
-        found = [{name: credential[name] for name in SHOWN} for credential in found]
+        found = [{name: credential.get(name) for name in SHOWN} for credential in found]
     show(found, as_json)
 
 

@@ -54,6 +54,12 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
             made = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": secret}
         else:
             made = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
+        same = [row.organization_id for row in organizations.all_organizations(url) if row.name == name]
+        if len(same) > 1:
+            click.echo(
+                f"Warning: {len(same)} organizations have this name, so name it by its id: {made['organizationId']}",
+                err=True,
+            )
     show([{**made, "name": name} if as_json else made], as_json, one=True, only_now=["clientSecret"])
 
 

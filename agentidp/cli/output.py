@@ -41,7 +41,7 @@ def show(
     """
     if as_json:
         click.echo(json.dumps(rows[0] if one else rows, ensure_ascii=False))
-    elif not _is_terminal() or (one and len(rows[0]) == 1):
+    elif not is_terminal() or (one and len(rows[0]) == 1):
         for row in rows:
             click.echo("\t".join(cell(value) for value in row.values()))
     elif one:
@@ -61,7 +61,8 @@ def cell(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether a person sees what is printed."""
     return sys.stdout.isatty()
 
 

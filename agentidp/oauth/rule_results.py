@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +37,7 @@ class RuleResult:
     """What a rule says of a token.
 
     :param agent_id: whose rule of trust it is, and ``credential_id`` which; ``None`` of a provisioning rule.
+    :param rule: which one, in words.
     :param comparisons: those of the rule, then the signature and the times.
     :param provisioning_rule: its name.
     :param needs_client_id: whether the token does not say by itself which agent is meant.
@@ -44,6 +45,7 @@ class RuleResult:
 
     agent_id: UUID | None
     credential_id: UUID | None
+    rule: str
     comparisons: list[Comparison]
     provisioning_rule: str | None = None
     needs_client_id: bool = False
@@ -52,6 +54,11 @@ class RuleResult:
     def is_accepted(self) -> bool:
         """Whether the token gets an access token by this rule."""
         return all(comparison.is_met for comparison in self.comparisons)
+
+    @property
+    def met(self) -> int:
+        """How many of its comparisons are met."""
+        return sum(comparison.is_met for comparison in self.comparisons)
 
     @property
     def note(self) -> str | None:
@@ -79,7 +86,12 @@ def examine(
         raise ConfigurationError("this is a token of this server, which is no credential")
     rows = database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
     found = [
-        RuleResult(row.agent_id, row.credential_id, _comparisons(s, database, Rule.of(row.trust), unverified, at))
+        RuleResult(
+            row.agent_id,
+            row.credential_id,
+            f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
+            _comparisons(s, database, Rule.of(row.trust), unverified, at),
+        )
         for row in rows
     ]
     is_named = named_organization(sole_audience(unverified.claims)) == database.organization_id
@@ -87,7 +99,7 @@ def examine(
         found = [replace(one, needs_client_id=True) for one in found]
     if agent_id is None:
         found += _provisioning(s, database, unverified, at)
-    return sorted(found, key=lambda result: sum(not one.is_met for one in result.comparisons))
+    return sorted(found, key=lambda result: (not result.is_accepted, -result.met))
 
 
 def _provisioning(
@@ -116,7 +128,7 @@ def _provisioning(
             Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), True, has_place),
             Comparison("provisioning", "on", "on" if is_on else "off", True, is_on),
         ]
-        found.append(RuleResult(None, None, compared, row.name))
+        found.append(RuleResult(None, None, f"the provisioning rule {row.name}", compared, row.name))
     return found
 
 
@@ -125,14 +137,23 @@ def _comparisons(
 ) -> list[Comparison]:
     compared = rule.compare(unverified.claims)
     late = wrong_time(unverified.claims, at.timestamp(), federated_token.MAX_LIFETIME)
-    times = {name: unverified.claims.get(name) for name in ("nbf", "iat", "exp") if name in unverified.claims}
-    compared.append(
-        Comparison("times", at.isoformat(timespec="seconds"), late or json.dumps(times), True, late is None)
-    )
+    times = [
+        f"{name} {_instant(unverified.claims[name])}" for name in ("nbf", "iat", "exp") if name in unverified.claims
+    ]
+    found = ", ".join([late, *times] if late else times)
+    compared.append(Comparison("times", _instant(at.timestamp()), found, True, late is None))
     if all(one.is_met for one in compared if one.name != "times"):
         found = _signature(s, database, rule, unverified)
         compared.append(Comparison("signature", "by a key of the issuer", found, True, found == "right"))
     return compared
+
+
+def _instant(seconds: Any) -> str:
+    """A time of a token in words; as it is, if it is none."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return json.dumps(seconds)
 
 
 def _signature(s: Services, database: OrganizationDatabase, rule: Rule, unverified: UnverifiedJwt) -> str:

@@ -1,12 +1,12 @@
 -- The rules of trust of an organization that are in force at "at", of one active agent or of all. One row per rule, the oldest
--- first: agent_id, credential_id, trust.
+-- first: agent_id, agent_name, credential_id, label, trust.
 -- Parameters: organization_id; agent_id (or null); most: the maximum number; at (timestamptz).
 --
 -- pages: 8000, the agents of a thousand rules
 -- example: agent_id=null
-select rules.agent_id, rules.credential_id, rules.trust
+select rules.agent_id, active.name as agent_name, rules.credential_id, rules.label, rules.trust
 from (
-    select agent_id, credential_id, trust, created_at
+    select agent_id, credential_id, label, trust, created_at
     from credentials
     where
         organization_id = %(organization_id)s
@@ -18,7 +18,7 @@ from (
     offset 0
 ) as rules
 cross join lateral (
-    select
+    select name
     from active_agents
     where organization_id = %(organization_id)s and agent_id = rules.agent_id
     offset 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from flask.testing import FlaskClient
 
 from agentidp.config import Settings
@@ -99,7 +100,7 @@ class TestTrust:
         assert made.stderr == "".join(f"Warning: {warning}\n" for warning in warnings)
 
     def test_says_which_rule_accepts_a_token_and_why_the_others_do_not(
-        self, run: Command, acme: str, agent: str, tmp_path: Path
+        self, run: Command, acme: str, agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         issuer, server = Issuer.with_curve(), Settings.from_environment(run.environment).issuer
         us = f"{server}/{acme}"
@@ -119,7 +120,7 @@ class TestTrust:
             return [one for one in best if not one["met"]]
 
         file.write_text(issuer.token(us, NOW, sub="job:8", ref="next") + "\n")
-        times = json.dumps({"nbf": NOW, "iat": NOW, "exp": NOW + 3600})
+        times = "nbf 2026-04-15T12:00:00Z, iat 2026-04-15T12:00:00Z, exp 2026-04-15T13:00:00Z"
         both = [
             ["issuer", "met", issuer.url, issuer.url],
             ["audience", "met", us, us],
@@ -128,19 +129,30 @@ class TestTrust:
             assert [line[:6] for line in run.cells(*test, *whose, *at)] == [
                 *([second, agent, *line] for line in both),
                 [second, agent, "subject", "met", "job:8", "job:8"],
-                [second, agent, "times", "met", "2026-04-15T12:00:00+00:00", times],
+                [second, agent, "times", "met", "2026-04-15T12:00:00Z", times],
                 [second, agent, "signature", "met", "by a key of the issuer", "right"],
                 *([first, agent, *line] for line in both),
                 [first, agent, "subject", "not met", "job:7", "job:8"],
                 [first, agent, "ref", "not met", "main", "next"],
-                [first, agent, "times", "met", "2026-04-15T12:00:00+00:00", times],
+                [first, agent, "times", "met", "2026-04-15T12:00:00Z", times],
             ]
+        with monkeypatch.context() as patch:
+            patch.setattr("agentidp.cli.credential.is_terminal", lambda: True)
+            said = run(*test, "--agent", "builder", *at).splitlines()
+        assert said[:2] == [
+            f"Accepted by the rule {second} of the agent builder.",
+            f"The rule {second} of the agent builder:",
+        ]
+        assert "  not met  subject: job:7, found job:8" in said
         # Now it has expired, and somebody else's signature is none.
         assert [one["name"] for one in failed(issuer.token(us, NOW, sub="job:8"))] == ["times"]
         [forged] = failed(Issuer.with_curve().token(us, NOW, sub="job:8"), *at)
         assert (forged["name"], forged["found"]) == ("signature", "wrong signature")
         [without] = failed(issuer.token(us, NOW, sub=None), *at)[:1]
         assert without["name"] == "subject"
+        assert run.invoke(*test, "--agent", "builder", *at).stderr.startswith(
+            f"No rule accepts the token. The nearest is the rule {first} of the agent builder: 3 of 5 are met."
+        )
         file.write_text("x")
         assert "must be a JWT" in run.refused(*test, "--agent", agent)
         file.write_text(Issuer.with_curve(server).token(us))

@@ -37,7 +37,7 @@ class TestTerminal:
     @pytest.fixture(autouse=True)
     def on_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Standard output is a terminal."""
-        monkeypatch.setattr("agentidp.cli.output._is_terminal", lambda: True)
+        monkeypatch.setattr("agentidp.cli.output.is_terminal", lambda: True)
 
     def test_a_list_is_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert printed(capsys, ROWS) == [
