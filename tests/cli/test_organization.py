@@ -28,6 +28,8 @@ def test_creates_and_lists(run: Command) -> None:
         "suspendDormantAfterDays": None,
         "agentProvisioning": False,
     }
+    again = run.invoke("organization", "create", "Acme")
+    assert again.stderr.startswith("Warning: 2 organizations have this name, so name it by its id: org-")
 
 
 def test_a_setting_is_printed_set_perhaps_after_a_question_and_removed(run: Command, agent: str) -> None:
