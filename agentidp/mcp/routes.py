@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,6 @@ from agentidp.http.error_schemas import ErrorSchema
 from agentidp.http.errors import ApiError, UnsupportedMediaType
 from agentidp.http.openapi import Blueprint, declared
 from agentidp.http.request_context import current_request
-from agentidp.http.responses import json_response
 from agentidp.mcp import messages
 from agentidp.mcp.messages import HANDSHAKE, METHOD_NOT_FOUND, STATELESS, Message, RpcError
 from agentidp.mcp.tools import Tool, call, tools_of
@@ -66,7 +66,7 @@ def mcp(caller: Caller) -> Response:
     try:
         message = messages.read(body, received.headers)
     except RpcError as error:
-        return json_response(messages.error_response(None, error), 400)
+        return _json(messages.error_response(None, error), 400)
     if message.id is None:
         return Response(status=202)
     try:
@@ -74,11 +74,11 @@ def mcp(caller: Caller) -> Response:
             messages.check_envelope(message, received.headers)
         if message.method not in _METHODS:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
-        return json_response(_METHODS[message.method](message, caller))
+        return _json(_METHODS[message.method](message, caller))
     except RpcError as error:
         # Before the revision without a handshake, clients expect an error of JSON-RPC with 200.
         status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
-        return json_response(messages.error_response(message.id, error), status)
+        return _json(messages.error_response(message.id, error), status)
 
 
 declared(mcp).members["requestBody"] = {
@@ -152,3 +152,8 @@ def _tools() -> dict[str, Tool]:
         app.extensions[EXTENSION] = tools_of(app, described())
     found: dict[str, Tool] = app.extensions[EXTENSION]
     return found
+
+
+def _json(body: dict[str, Any], status: int = 200) -> Response:
+    """In ASCII: what a client has sent, such as an id, may be text that is not UTF-8."""
+    return Response(json.dumps(body, separators=(",", ":")), status, mimetype="application/json")

@@ -162,7 +162,8 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
             path = path.replace(f"<uuid:{name}>", str(UUID(given.pop(member, None))))
         except (TypeError, ValueError, AttributeError):
             raise ValidationError(details={member: ["must be a UUID"]}) from None
-    query = urlencode([(name, _spelled(value)) for name, value in given.items() if value is not None])
+    pairs = [(name, _spelled(name, value)) for name, value in given.items() if value is not None]
+    query = urlencode(pairs, errors="replace")
     if len(query) > MAX_QUERY:
         raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
     outer = current_request().environ
@@ -176,6 +177,11 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _spelled(value: Any) -> str:
-    """An argument as the query has it."""
+def _spelled(name: str, value: Any) -> str:
+    """An argument as the query has it.
+
+    :raises ValidationError: no parameter can have it.
+    """
+    if isinstance(value, dict | list):
+        raise ValidationError(details={name: ["must be a string, a number or a boolean"]})
     return value if isinstance(value, str) else json.dumps(value)

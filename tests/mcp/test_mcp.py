@@ -94,6 +94,8 @@ def test_arguments_are_the_parameters_of_the_route(shared_client: FlaskClient, a
     for name, arguments, said in (
         ("token_trend", {"days": 91}, "The request is not valid. days must be a whole number from 1 to 90"),
         ("token_trend", {"days": "3&x=y"}, "The request is not valid. days must be a whole number from 1 to 90"),
+        ("token_trend", {"days": [[3]]}, "The request is not valid. days must be a string, a number or a boolean"),
+        ("findings", {"agent": "\ud800"}, "The request is not valid. agent must be"),
         ("token_trend", {"day": 3}, "This operation accepts these query parameters: days, month, from, to."),
         ("token_trend", {"days": "3" * 5000}, "The request is not valid. arguments must have at most 4096 characters"),
         ("agent_activity", {}, "The request is not valid. agentId must be a UUID"),
@@ -163,6 +165,8 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
         (message("ping", "2024-11-05"), 400, -32022),
         (message("no/such"), 404, -32601),
         (message("no/such", "2025-06-18"), 200, -32601),
+        (message("tools/call", "2025-11-25", name="\ud800"), 200, -32602),
+        ({"json": {"jsonrpc": "2.0", "id": "\ud800", "method": "\ud800"}}, 200, -32601),
         (message("tools/call", name="no_such_tool"), 400, -32602),
         (message("tools/call", name="token_trend", arguments=[1]), 400, -32602),
         (message("tools/call", name=7), 400, -32020),
