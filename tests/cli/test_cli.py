@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from agentidp.cli.credential import MAX_LIFETIME_DAYS
 from agentidp.config import MAX_AUDIT_DAYS
 from agentidp.registry.quotas import MAX_TOKENS
 from tests.cli.command import ORGANIZATION, Command
-from tests.factories import PATIENCE, ROOT, clean_environment
+from tests.factories import PATIENCE, ROOT, clean_environment, wait_until
 
 
 def test_every_command_has_help_with_a_sentence_for_each_option() -> None:
@@ -172,9 +171,9 @@ class TestRefusalsOfTheDatabase:
         monkeypatch.setattr(progress, "PATIENCE", 0.01)
         for is_terminal, said in ((True, "Waiting …\n"), (False, "")):
             monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+            heard: list[str] = []
             with progress.saying("Waiting"):
-                time.sleep(0.5 if is_terminal else 0.1)
-            assert capsys.readouterr().err == said
+                wait_until(lambda: heard.append(capsys.readouterr().err) or "".join(heard) == said)  # noqa: B023
 
     @pytest.mark.parametrize(
         ("environment", "sentence"),

@@ -157,4 +157,4 @@ def test_over_tcp_behind_a_proxy_a_reload_resets_nothing_in_the_queue(
         finally:
             for worker in old:
                 os.kill(worker, signal.SIGCONT)
-        assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * 32
+        assert [client.recv(12, socket.MSG_WAITALL) for client in clients] == [b"HTTP/1.1 200"] * 32
