@@ -58,7 +58,7 @@ def credentials(caller: Caller) -> Response:
         raise NotFound
     return pages.page(
         "credentials.html",
-        here="agents",
+        here="credentials",
         credentials=listed,
         show=show,
         shown=SHOWN,

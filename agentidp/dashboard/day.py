@@ -48,7 +48,11 @@ def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     day = past_day(on_day, at)
     by_hour = agent_hours(caller, agent_id, day, day)
     return pages.page(
-        "day.html", agent_id=agent_id, name=by_hour[0].agent_name, **_context(day, by_hour, at, by_hour[0].created_at)
+        "day.html",
+        here="agents",
+        agent_id=agent_id,
+        name=by_hour[0].agent_name,
+        **_context(day, by_hour, at, by_hour[0].created_at),
     )
 
 

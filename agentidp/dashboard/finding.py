@@ -23,7 +23,7 @@ ACTIONS = {"acknowledge": Happening.acknowledged, "mute": Happening.muted, "unmu
 FIELDS = {"note": "The note", "until": "The day until which it is muted"}
 """What an error calls the fields of the form."""
 
-_BACK = re.compile(r"(/agents/[0-9a-f-]{36})?\?[0-9a-z=&-]{1,60}")
+_BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,500}")
 
 SCOPE = "findings:write"
 
@@ -69,4 +69,4 @@ def _given(action: str) -> dict[str, Any]:
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
     known = callers_finding(caller, finding_id)
     history = caller.read("finding_state/finding_history", finding_id=finding_id)
-    return pages.page("finding.html", status, here="overview", known=known, history=history, **context)
+    return pages.page("finding.html", status, here="findings", known=known, history=history, **context)

@@ -51,19 +51,20 @@ class PageFindings:
 def page_findings(
     caller: Caller, period: Period, agent_id: UUID | None = None, *, is_compared: bool = False
 ) -> PageFindings:
-    """The stored findings about a period, the most severe first. Of a period that reaches until today, those are folded
-    away that have ended, but for recent ones that are critical.
+    """The stored findings about a period: those that are ongoing first, and of these the most severe. Of a period that
+    reaches until today, those are folded away that have ended, but for recent ones that are critical.
 
     :param agent_id: only those that name this agent, also as one of several.
     :param is_compared: whether the days that it is compared with are shown too.
     """
     earlier_days = WEEK.days * period.weeks_earlier if is_compared else 0
     days = period.days_ago + earlier_days if (period.today - period.last).days < MAX_DAYS else 1
-    listing = _listing(caller, min(days, MAX_DAYS))
-    if listing is None:
+    stored = listing(caller, min(days, MAX_DAYS))
+    if stored is None:
         return PageFindings(None, [], [], ())
     known = sorted(
-        (one for one in listing.findings if agent_id in (None, *one.agent_ids)), key=lambda one: -one.severity
+        (one for one in stored.findings if agent_id in (None, *one.agent_ids)),
+        key=lambda one: (not one.is_ongoing, -one.severity),
     )
     inside = _between(known, period.first, period.last)
     listed = {one.finding_id for one in inside}
@@ -71,7 +72,7 @@ def page_findings(
         shown=[one for one in inside if not _is_folded(one, period, caller.at)],
         folded=[one for one in inside if _is_folded(one, period, caller.at)],
         outside=[one for one in known if one.is_ongoing and one.finding_id not in listed],
-        not_computed=listing.not_computed,
+        not_computed=stored.not_computed,
         earlier=_between(known, period.earlier_first, period.last - earlier_days * DAY) if is_compared else [],
     )
 
@@ -103,13 +104,14 @@ def badges(findings: list[KnownFinding]) -> BadgesByAgent:
 
 def unusual_agents(caller: Caller) -> BadgesByAgent | None:
     """The agents that ongoing and recent findings name; ``None`` as in :class:`PageFindings`."""
-    listing = _listing(caller, RECENT.days + 1)
-    if listing is None:
+    stored = listing(caller, RECENT.days + 1)
+    if stored is None:
         return None
-    return badges([one for one in listing.findings if is_recent(one, caller.at)])
+    return badges([one for one in stored.findings if is_recent(one, caller.at)])
 
 
-def _listing(caller: Caller, days: int) -> Listing | None:
+def listing(caller: Caller, days: int) -> Listing | None:
+    """The stored findings that are ongoing or ended within so many days; ``None`` as in :class:`PageFindings`."""
     try:
         return callers_listing(caller, days=days)
     except (RateLimited, DatabaseUnavailable):

@@ -65,7 +65,7 @@ def provisioning_rules(caller: Caller) -> Response:
     calls = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
     rows, [organization] = caller.read_together(*calls)
     rules = [represent(row) for row in rows]
-    return pages.page("provisioning_rules.html", here="agents", rules=rules, is_on=organization.provisions_agents)
+    return pages.page("provisioning_rules.html", here="provisioning", rules=rules, is_on=organization.provisions_agents)
 
 
 @blueprint.post("/dashboard/provisioning-rules/switch")
@@ -108,7 +108,7 @@ def create_provisioning_rule(caller: Caller) -> Response:
 def confirm_deletion(caller: Caller, provisioning_rule_id: UUID) -> Response:
     """Say what deleting it ends, and ask for confirmation."""
     rule = represent(rule_with(caller.read("provisioning/list_rules"), provisioning_rule_id))
-    return pages.page("confirm_provisioning_rule.html", here="agents", rule=rule)
+    return pages.page("confirm_provisioning_rule.html", here="provisioning", rule=rule)
 
 
 @blueprint.post("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete")
@@ -133,7 +133,7 @@ def test_token(caller: Caller) -> Response:
             )
         except ConfigurationError as refused:
             form, status = Form({}, {"token": f"{refused}."}), 400
-    return pages.page("token_test.html", status, here="agents", form=form, results=results, max_length=MAX_LENGTH)
+    return pages.page("token_test.html", status, here="provisioning", form=form, results=results, max_length=MAX_LENGTH)
 
 
 def _body(given: dict[str, str]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _form(caller: Caller, form: Form, status: int = 200) -> Response:
     return pages.page(
         "provisioning_rule_form.html",
         status,
-        here="agents",
+        here="provisioning",
         form=form,
         limits=LIMITS,
         own_audience=f"{caller.settings.issuer}/{caller.organization_id}",

@@ -43,6 +43,7 @@ PAGE_SIZE = 50
 
 MEMBERS = forms.members(NewQuotaSchema())
 
+NEW_OF_ORGANIZATION, NEW_OF_AGENT = "/dashboard/quotas/new", "/dashboard/agents/<uuid:agent_id>/quotas/new"
 OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas/<window>", "/dashboard/agents/<uuid:agent_id>/quotas/<window>"
 
 blueprint = pages.new_blueprint("dashboard-quotas", __name__)
@@ -129,6 +130,22 @@ def quotas(caller: Caller) -> Response:
     )
 
 
+@blueprint.get(NEW_OF_ORGANIZATION)
+@blueprint.get(NEW_OF_AGENT)
+@session.required_to(SCOPE)
+def new_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
+    """The form of a quota of a window that is chosen in it. It observes first."""
+    return _page(caller, "quota_form.html", None, agent_id)
+
+
+@blueprint.post(NEW_OF_ORGANIZATION)
+@blueprint.post(NEW_OF_AGENT)
+@session.required_to(SCOPE)
+def create_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
+    """Set the quota of the window that was chosen."""
+    return _set(caller, None, agent_id)
+
+
 @blueprint.get(f"{OF_ORGANIZATION}/edit")
 @blueprint.get(f"{OF_AGENT}/edit")
 @session.required_to(SCOPE)
@@ -142,14 +159,26 @@ def edit_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Res
 @session.required_to(SCOPE)
 def change_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
     """Set the quota, and show it."""
+    return _set(caller, window, agent_id)
+
+
+def _set(caller: Caller, window: str | None, agent_id: UUID | None) -> Response:
+    """Set a quota, and show it.
+
+    :param window: of the quota; ``None`` if the form says which.
+    """
     sent = forms.sent(MEMBERS)
+    chosen = forms.text("window")["window"] if window is None else window
     try:
+        if window is None and chosen not in WINDOWS:
+            raise ValidationError(details={"window": [f"must be one of {', '.join(WINDOWS)}"]})
         new = forms.loaded(NewQuotaSchema(), forms.body(MEMBERS, sent))
     except ValidationError as refused:
-        form = Form(sent, forms.errors(refused, forms.labels(MEMBERS)))
+        labels = forms.labels(MEMBERS) | {"window": "The window"}
+        form = Form(sent | {"window": chosen}, forms.errors(refused, labels))
         return _page(caller, "quota_form.html", window, agent_id, form, refused.status)
-    with _locked(caller, window) as opened:
-        set_quota(opened, agent_id, window, **new)
+    with _locked(caller, chosen) as opened:
+        set_quota(opened, agent_id, chosen, **new)
     return pages.see_other(_path(agent_id))
 
 
@@ -192,22 +221,24 @@ def _path(agent_id: UUID | None) -> str:
 def _page(
     caller: Caller,
     template: str,
-    window: str,
+    window: str | None,
     agent_id: UUID | None,
     form: Form | None = None,
     status: int = 200,
 ) -> Response:
     """The form of a quota, or the confirmation of its removal, which only an existing one has.
 
+    :param window: ``None`` for a form that asks for one.
     :param form: what is in the form; ``None`` for what the quota is now.
     """
-    if window not in WINDOWS:
+    if window not in (None, *WINDOWS):
         raise NotFound
     # A view with an agent looks for it, although its id may be the one that stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
     agent = existing(agents[0]) if agents else None
-    quota = next((quota for quota in used_quotas(rows, caller.at) if quota.window == window), None)
+    quotas = used_quotas(rows, caller.at)
+    quota = next((quota for quota in quotas if quota.window == window), None)
     if quota is None and template == "confirm_quota.html":
         raise NotFound
     if form is None:
@@ -220,6 +251,7 @@ def _page(
         quota=quota,
         agent=agent,
         window=window,
+        unset=windows_without(quotas, agent_id),
         path=_path(agent_id),
         min_tokens=MIN_TOKENS,
         max_tokens=MAX_TOKENS,

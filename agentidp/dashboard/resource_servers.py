@@ -164,4 +164,4 @@ def _form(form: Form, server: Any = None, status: int = 200) -> Response:
 
 
 def _page(template: str, status: int = 200, **context: Any) -> Response:
-    return pages.page(template, status, here="agents", **context)
+    return pages.page(template, status, here="resource-servers", **context)

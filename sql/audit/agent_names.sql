@@ -1,10 +1,10 @@
--- The names of agents, deleted ones included. One row per agent: agent_id, name.
+-- The names and owners of agents, deleted ones included. One row per agent: agent_id, name, owner.
 -- Parameters: organization_id; agent_ids (uuid[]); at is not used.
-select named.agent_id, named.name
+select named.agent_id, named.name, named.owner
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
 -- Each by the key. Planned on an empty table, a join would read all agents.
 cross join lateral (
-    select agents.agent_id, agents.name
+    select agents.agent_id, agents.name, agents.owner
     from agents
     where
         agents.organization_id = %(organization_id)s

@@ -14,6 +14,7 @@ from tests.factories import Agent, make_agent, make_organization, wait_until
 
 PAGES = {
     "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
+    "Findings of 90 days": "/dashboard/findings",
     "Agents Tue 17 Mar to Wed 15 Apr": "/dashboard/agents",
     "Alert targets": "/dashboard/alert-targets",
     "Add an alert target": "/dashboard/alert-targets/new",
@@ -26,6 +27,7 @@ PAGES = {
     f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/delete",
     "Quotas": "/dashboard/quotas",
     "Quota per day: the organization": "/dashboard/quotas/day/edit",
+    f"Set a quota: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/quotas/new",
     f"Remove the quota per month: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/quotas/month/delete",
     "Credentials": "/dashboard/credentials",
     "Resource servers": "/dashboard/resource-servers",
@@ -199,7 +201,7 @@ def test_the_keyboard_switches_opens_scrolls_and_signs_out(signed_in: Page) -> N
     signed_in.get_by_text("Numbers by day").focus()
     signed_in.keyboard.press("Space")
     expect(signed_in.get_by_role("table", name="Tokens issued, requests and rejected requests")).to_be_visible()
-    signed_in.set_viewport_size({"width": 600, "height": 700})
+    signed_in.set_viewport_size({"width": 700, "height": 700})
     heatmap = signed_in.locator(".scroll:has(.heatmap)")
     heatmap.focus()
     signed_in.keyboard.press("ArrowRight")

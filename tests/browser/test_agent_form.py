@@ -20,6 +20,8 @@ def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 360, "height": 740})
     let_in(page, stage, operator)
     page.goto("/dashboard/agents")
+    # Without JavaScript too.
+    page.get_by_role("button", name="Menu").click()
     page.get_by_role("link", name="Resource servers").click()
     page.get_by_role("link", name="New resource server").click()
     page.get_by_label("Name").fill("Files")

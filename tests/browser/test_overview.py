@@ -24,7 +24,7 @@ def page(request: pytest.FixtureRequest, open_page: Open, stage: Stage) -> Page:
 FIGURES = "#headline dd .value"
 
 
-@pytest.mark.parametrize(("width", "height", "rows"), [(1280, 900, 5), (390, 844, 1)])
+@pytest.mark.parametrize(("width", "height", "rows"), [(1280, 900, 3), (390, 844, 1)])
 def test_the_headline_the_chart_with_its_marks_and_the_findings_are_seen_without_scrolling(
     page: Page, width: int, height: int, rows: int
 ) -> None:

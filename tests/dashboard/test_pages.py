@@ -132,8 +132,8 @@ class TestTheNumbers:
         page = opened(operator, f"?days={days}")
         found = ask(operator, demo, f"findings?days={days}")["data"]
         assert len(found) > 1
-        # The most severe first; and of those that ended, only the critical one of this week is not folded away.
-        found.sort(key=lambda one: (not is_shown(one), -Severity[one["severity"]]))
+        # Those that are ongoing first; and of those that ended, only the critical one of this week is not folded away.
+        found.sort(key=lambda one: (not is_shown(one), one["state"] == "ended", -Severity[one["severity"]]))
         places = [page.text.find(dated(finding["summary"], NOON)) for finding in found]
         assert -1 not in places
         assert places == sorted(places)
@@ -141,7 +141,8 @@ class TestTheNumbers:
             assert dated(finding["causes"], NOON) in page.text
             assert dated(finding["next"], NOON) in page.text
         rows = [a["class"] for a in page.all("details") if (a.get("class") or "").startswith("finding")]
-        assert rows == [f"finding {finding['severity']}" for finding in found]
+        ended = {"ongoing": "", "ended": " ended"}
+        assert rows == [f"finding {finding['severity']}{ended[finding['state']]}" for finding in found]
 
     def test_of_the_budget(self, client: FlaskClient, demo: Agent) -> None:
         services = demo.services
@@ -271,7 +272,7 @@ def test_says_so_where_nothing_is_found_and_nothing_rejected(read: Read, acme: A
 def test_says_when_it_was_made_and_whose_figures_it_shows(read: Read, acme: Agent) -> None:
     for path in ("", "/agents", f"/agents/{acme.agent_id}"):
         page = read(path)
-        header = " ".join(page.text.partition("Overview")[0].split())
+        header = " ".join(page.text.partition("Menu")[0].split())
         assert header.endswith("Skip to the content AgentIdP Acme as of 12:00 UTC")
 
 
@@ -483,6 +484,7 @@ def every_answer(client: FlaskClient, agent: Agent) -> Iterator[TestResponse]:
     paths = (
         "",
         "?days=90",
+        "/findings",
         "/agents",
         f"/agents/{agent.agent_id}",
         "/days/2026-04-14",
@@ -525,7 +527,7 @@ def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client
             assert not [name for name in attributes if name.startswith("on")]
             for name in ("href", "src", "action"):
                 address = attributes.get(name)
-                assert address is None or re.match(r"/dashboard\b|/docs$|#main$|#finding-", address), address
+                assert address is None or re.match(r"/dashboard\b|/docs$|#[a-z]+$|#finding-", address), address
         assert [a for a in page.all("script") if "src" not in a] == []
 
 

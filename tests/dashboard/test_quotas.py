@@ -133,12 +133,11 @@ def test_an_agents_page_shows_its_own_and_the_organizations(signed_in: FlaskClie
     shown = Page(signed_in.get(page))
     assert [[row[0], row[1].split()[0], row[2], row[7], row[8]] for row in shown.table("Quotas")] == [
         ["this agent", "hour", "0 of 3 0 %", "observes", "Change Remove"],
-        ["the organization", "month", "0 of 9 0 %", "enforced", "Change Remove"],
+        # It is changed on the page of quotas.
+        ["the organization", "month", "0 of 9 0 %", "enforced", ""],
     ]
     assert {link for link in links(shown) if "/quotas/" in link} == {
-        f"{PATH}/month/edit",
-        f"{PATH}/month/delete",
-        *(f"{page}/quotas/{rest}" for rest in ("hour/edit", "hour/delete", "day/edit", "month/edit")),
+        *(f"{page}/quotas/{rest}" for rest in ("hour/edit", "hour/delete", "new")),
     }
 
 
@@ -148,7 +147,14 @@ def test_sets_changes_and_removes_one(signed_in: FlaskClient, cast: Cast, worker
     page, subject = f"{back}/quotas" if own else PATH, worker if own else cast.acme
     # The organization's and the agent's do not depend on each other.
     put(signed_in, cast.acme, "day", 99, own=not own)
-    assert f"{page}/day/edit" in links(Page(signed_in.get(back)))
+    assert f"{page}/new" in links(Page(signed_in.get(back)))
+    response = post(signed_in, f"{page}/new", tokens="10", window="year")
+    assert (response.status_code, "The window must be one of hour, day, month" in Page(response).notice) == (400, True)
+    response = post(signed_in, f"{page}/new", tokens="10", window="day")
+    assert (response.status_code, response.headers["Location"]) == (303, back)
+    assert quotas(signed_in, subject, own=own) == {"day": (10, False)}
+    offered = Page(signed_in.get(f"{page}/new")).all("option")
+    assert len(offered) == 2, "what has a quota is changed instead"
     asked = Page(signed_in.get(f"{page}/day/edit"))
     assert [field.get("checked", "not") for field in asked.all("input") if field["name"] == "enforce"] == ["not"]
     for form, expected in (({"tokens": "20"}, (20, False)), ({"tokens": "30", "enforce": "1"}, (30, True))):

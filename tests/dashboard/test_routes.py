@@ -36,6 +36,7 @@ FORM = {
     "url": "https://example.com/",
     "minimumSeverity": "warning",
     "tokens": "5",
+    "window": "day",
     "issuer": "https://issuer.example",
     "subject": "system:serviceaccount:shop:*",
     "state": "on",

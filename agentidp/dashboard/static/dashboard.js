@@ -41,6 +41,7 @@ function replace(before, after) {
   }
   if (before.outerHTML === after.outerHTML) return;
   if (isBeingFilledIn(before)) return announce(before, after);
+  if (isOpen(before)) return;
   exchange(before, after);
 }
 
@@ -117,6 +118,11 @@ function isBeingFilledIn(part) {
   const isChanged = ({ type, value, defaultValue, checked, defaultChecked }) =>
     type === "checkbox" ? checked !== defaultChecked : value !== defaultValue;
   return [...part.querySelectorAll("input")].some((field) => field === document.activeElement || isChanged(field));
+}
+
+// Whether the menu of a narrow screen is open, which must not close under the finger.
+function isOpen(part) {
+  return CSS.supports("selector(:popover-open)") && part.querySelector(":popover-open") !== null;
 }
 
 // Writes the reader's own time beside each time in UTC, if it differs.

@@ -1,0 +1,92 @@
+"""``/dashboard/findings``: the organization's findings, to filter by state, kind, agent and owner."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session
+from agentidp.dashboard.agents import PAGE_SIZE, requested_page
+from agentidp.dashboard.page_findings import listing
+from agentidp.db.sql import Call
+from agentidp.findings import KINDS
+from agentidp.findings.finding import STATES, KnownFinding
+from agentidp.findings.listing import filtered
+from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.schemas import MAX_DAYS, MAX_NAME
+
+blueprint = pages.new_blueprint("dashboard-findings", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which findings are shown: by state, kind, the name or id of an agent that they name, and its owner."""
+
+    state: str = ""
+    kind: str = ""
+    agent: str = ""
+    owner: str = ""
+
+    def query(self, **further: Any) -> str:
+        """The query of an address that shows them."""
+        return urlencode({name: value for name, value in (asdict(self) | further).items() if value})
+
+
+@blueprint.get("/dashboard/findings")
+@session.required
+def findings(caller: Caller) -> Response:
+    """The findings of 90 days that are asked for, fifty on a page; those that are ongoing and most urgent first."""
+    chosen, number = _requested(), requested_page()
+    found = listing(caller, MAX_DAYS)
+    known = found.findings if found else []
+    [agents] = caller.read_together(
+        Call("audit/agent_names", {"agent_ids": list({each for one in known for each in one.agent_ids})})
+    )
+    owners = {row.agent_id: row.owner for row in agents}
+    shown = _chosen(filtered(known, state=chosen.state or None, kind=chosen.kind or None, agent=None), chosen, owners)
+    listed = shown[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+    if not listed and number != 1:
+        raise NotFound
+    return pages.page(
+        "findings.html",
+        here="findings",
+        chosen=chosen,
+        found=found,
+        listed=listed,
+        shown=shown,
+        states=STATES,
+        kinds=KINDS,
+        owners=sorted({owner for owner in owners.values() if owner}, key=str.casefold),
+        number=number,
+        pages=max(1, -(-len(shown) // PAGE_SIZE)),
+    )
+
+
+def _requested() -> Chosen:
+    chosen = Chosen(**{name: request.args.get(name, "").strip() for name in Chosen.__slots__})
+    if chosen.state not in ("", *STATES) or chosen.kind not in ("", *KINDS):
+        raise ValidationError("The findings cannot be filtered by this.")
+    if any(len(text) > MAX_NAME or "\0" in text for text in (chosen.agent, chosen.owner)):
+        raise ValidationError(f"The name of an agent or an owner has at most {MAX_NAME} characters.")
+    return chosen
+
+
+def _chosen(known: list[Any], chosen: Chosen, owners: dict[UUID, str]) -> list[KnownFinding]:
+    """Those about an agent, also as one of several, and about an agent of an owner."""
+    return [one for one in known if _names(one, chosen.agent) and (not chosen.owner or _is_of(one, chosen, owners))]
+
+
+def _names(one: KnownFinding, agent: str) -> bool:
+    """Whether a finding names an agent with this id, or with this text in its name."""
+    wanted = agent.casefold()
+    names = [one.agent_name or "", *(each.agent_name for each in one.agents)]
+    return wanted in map(str, one.agent_ids) or any(wanted in name.casefold() for name in names)
+
+
+def _is_of(one: KnownFinding, chosen: Chosen, owners: dict[UUID, str]) -> bool:
+    return any(owners.get(agent_id) == chosen.owner for agent_id in one.agent_ids)

@@ -1,0 +1,88 @@
+"""``/dashboard/findings``: which findings are listed."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.dashboard.agents import PAGE_SIZE
+from agentidp.db.organization import Transaction
+from agentidp.findings import Found, findings_query
+from agentidp.findings.finding import Contributor, Severity
+from agentidp.findings.store import store_evaluation
+from agentidp.registry.agents import update_agent
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, Read
+from tests.factories import NOON, a_finding, database_of, make_agent
+
+
+@pytest.fixture
+def found(cast: Cast, services: Services) -> None:
+    """An ended spike of an agent without an owner, and what goes on: something about an owner's agent, and something
+    about two agents.
+    """
+    reader, writer = (make_agent(services, cast.acme.organization_id, name) for name in ("reader", "writer"))
+    march = NOON - timedelta(days=20)
+    both = tuple(
+        Contributor(agent_id=one.agent_id, agent_name=name, count=1)
+        for one, name in ((reader, "reader"), (writer, "writer"))
+    )
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        update_agent(opened, reader.agent_id, {"owner": "Legal & Co"})
+        _store(
+            opened,
+            services,
+            a_finding(NOON, agent_id=writer.agent_id, agent_name="writer", summary="See A.", begins=march, ends=march),
+            a_finding(NOON, agent_id=reader.agent_id, agent_name="reader", summary="See B.", kind="silence"),
+            a_finding(NOON, agents=both, summary="See C.", kind="weekend", severity=Severity.critical),
+        )
+
+
+def _store(opened: Transaction, services: Services, *found: object) -> None:
+    store_evaluation(opened, Found([*found]), findings_query(NOON, services.settings, days=90))  # type: ignore[list-item]
+
+
+def seen(page: Page) -> str:
+    """The findings that a page lists, in their order."""
+    return "".join(re.findall(r"See ([A-Z])\.", page.text))
+
+
+@pytest.mark.usefixtures("found")
+def test_filters_by_state_kind_agent_and_owner(read: Read, cast: Cast) -> None:
+    expected = {
+        "": "CBA",
+        "state=ended": "A",
+        "state=ongoing&kind=silence": "B",
+        "agent=WRIT": "CA",
+        f"agent={cast.acme.agent_id}": "",
+        "owner=Legal+%26+Co": "CB",
+        "owner=nobody": "",
+    }
+    assert {query: seen(read(f"/findings?{query}")) for query in expected} == expected
+    # The owners that can be chosen are those of the agents that the findings name.
+    assert "Legal & Co" in read("/findings").text
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("query", ["state=gone", "kind=none", "agent=%00", "owner=" + 101 * "x", "page=0"])
+def test_refuses_what_it_cannot_filter_by(signed_in: FlaskClient, query: str) -> None:
+    assert signed_in.get(f"/dashboard/findings?{query}").status_code == 400
+
+
+def test_lists_fifty_on_a_page_and_keeps_the_filters(
+    read: Read, signed_in: FlaskClient, cast: Cast, services: Services
+) -> None:
+    agents = [{"agent_id": uuid4(), "agent_name": f"agent {number}"} for number in range(PAGE_SIZE + 1)]
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        _store(opened, services, *(a_finding(NOON, summary="See D.", **one) for one in agents))
+    query = {"kind": "spike", "page": 2}
+    pages = [read("/findings?kind=spike"), read(f"/findings?{urlencode(query)}")]
+    assert [len(seen(page)) for page in pages] == [PAGE_SIZE, 1]
+    assert f"/dashboard/findings?{urlencode(query)}" in [link["href"] for link in pages[0].all("a")]
+    assert signed_in.get("/dashboard/findings?page=3").status_code == 404
