@@ -160,6 +160,13 @@ def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Outbox, 
         assert types == ["finding.opened", "finding.resolved"]
     working = acme.target(target_id)
     assert (working.failing_since, working.last_error, working.last_success_at) == (None, None, clock.now)
+    # The next failure is a first one again.
+    acme.put(change(clock.now))
+    deliver()
+    clock.advance(seconds=FIRST_DELAY.total_seconds())
+    with Receiver(port) as receiver:
+        deliver()
+        assert len(receiver.received) == 1
 
 
 def test_delays_double_up_to_a_limit_and_are_spread() -> None:
@@ -279,23 +286,29 @@ def test_the_end_is_sent_although_the_change_before_it_was_abandoned(
     acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
 ) -> None:
     acme.add_target(receiver.url, kinds=["spike"])
-    finding_id, never_received = uuid.uuid4(), uuid.uuid4()
-    acme.put(change(finding_id=finding_id))
+    soon, late, never_received = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    acme.put(change(finding_id=soon), change(finding_id=late))
     deliver()
     receiver.status = 500
-    acme.put(change(clock.now + timedelta(hours=1), finding_id=finding_id, change="escalated"))
+    for finding_id in (soon, late):
+        acme.put(change(clock.now + timedelta(hours=1), finding_id=finding_id, change="escalated"))
     acme.put(change(clock.now, finding_id=never_received))
-    for days in (1, 2.5, 0.1, 0.1):
+    for days in (1, 2.5, 0.1, 0.1, 0.1):
         clock.advance(days=days)
         deliver()
+    assert len([one for one in acme.deliveries() if one.abandoned_at]) == 3
+    receiver.received.clear()
     receiver.status = 200
-    acme.put(change(clock.now, finding_id=never_received, change="resolved"))
-    # What was abandoned is forgotten before the end.
+    for finding_id in (soon, never_received):
+        acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="silence"))
+    deliver()
+    # What was abandoned is forgotten before the other end.
     clock.advance(days=7)
     deliver()
-    acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="silence"))
+    acme.put(change(clock.now, finding_id=late, change="resolved", kind="silence"))
     deliver()
-    assert [one.change for one in acme.deliveries() if one.delivered_at] == ["opened", "resolved"]
+    received = [(body["type"], body["data"]["findingId"]) for body in receiver.bodies]
+    assert received == [("finding.resolved", str(finding_id)) for finding_id in (soon, late)]
 
 
 def test_slow_targets_of_one_organization_leave_threads_for_the_others(
