@@ -20,13 +20,14 @@ from tests.dashboard.conftest import (
     Page,
     Wire,
     cookie,
+    count_for,
     counted,
     is_deleted,
     refused,
     session_of,
     sign_in,
 )
-from tests.factories import Agent, Clock, make_agent, make_organization
+from tests.factories import NOON, Agent, Clock, make_agent, make_organization, make_quotas
 from tests.routes import NOWHERE
 
 NO_TOKEN = "This token is invalid, expired or revoked."
@@ -47,6 +48,11 @@ class TestWithACredential:
         assert page.status_code == 200
         assert "Acme" in Page(page).text
         assert counted(acme) == (0, 0, 0)
+
+    def test_no_quota_refuses_a_session(self, client: FlaskClient, acme: Agent) -> None:
+        count_for(acme, NOON, tokens=1)
+        make_quotas(acme, tokens=1)
+        assert sign_in(client, acme).status_code == 303
 
     def test_the_session_has_one_scope_and_twelve_hours_and_is_of_no_use_at_the_api(
         self, client: FlaskClient, acme: Agent, clock: Clock

@@ -27,7 +27,7 @@ from tests.plans import explain, pages, prepare, service_connection
 MONTHS = ("month=2026-02", "month=2026-03", "month=2026-04")
 PARTS = (
     # It begins with a month, whose sums are read, and goes on; and it ends before the sums do.
-    *("from=2026-02-01&to=2026-04-14", "from=2026-03-01&to=2026-03-30"),
+    *("from=2026-02-01&to=2026-04-14", "from=2026-03-01&to=2026-03-15"),
     # It begins after a month has.
     *("from=2026-03-02&to=2026-03-31", "days=30"),
 )
