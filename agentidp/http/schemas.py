@@ -134,9 +134,11 @@ class Member(ma.fields.Field[Any]):
         self.nothing, self.option = nothing, option
         self._words, self.is_listed = words, is_listed
         known = dict(metadata or {})
-        super().__init__(metadata=known, **kwargs)
         if description is not None:
-            known["description"] = f"{description}; null: {nothing}" if self.allow_none and nothing else description
+            # As marshmallow decides.
+            is_nullable = kwargs.get("allow_none", kwargs.get("load_default", ma.missing) is None)
+            known["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
+        super().__init__(metadata=known, **kwargs)
 
     @property
     def column(self) -> str:

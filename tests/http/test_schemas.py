@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshmallow as ma
 import pytest
 
-from agentidp.http.schemas import Text
+from agentidp.http.schemas import ChangeSchema, Number, ReturnedSchema, Text, read_only, write_only
 
 CONTROL = "must not hold control characters or lone surrogates"
 
@@ -39,3 +39,35 @@ def test_a_text_of_several_lines() -> None:
     assert [text.deserialize(one) for one in ("", "a\n\tb")] == ["", "a\n\tb"]
     with pytest.raises(ma.ValidationError, match=CONTROL):
         text.deserialize("a\x0b")
+
+
+class Fields(ma.Schema):
+    """A thing."""
+
+    thingId = ma.fields.UUID(attribute="thing_id", dump_only=True)
+    name = Text(1, 5, required=True)
+    secret = Text(1, 5, load_only=True)
+    copies = Number(1, 9, allow_none=True, load_default=3, description="How many", nothing="not known")
+
+
+class Change(ChangeSchema, Fields):
+    """The body that changes one."""
+
+    class Meta(ChangeSchema.Meta):
+        exclude = read_only(Fields)
+
+
+class Returned(ReturnedSchema, Fields):
+    """What is returned of one."""
+
+    class Meta:
+        exclude = write_only(Fields)
+
+
+def test_the_bodies_of_a_thing_follow_from_its_fields() -> None:
+    assert list(Change().fields) == ["name", "secret", "copies"]
+    assert Change().load({"secret": "x"}) == {"secret": "x"}
+    returned = Returned().fields
+    assert list(returned) == ["thingId", "name", "copies"]
+    assert [(field.required, field.load_default) for field in returned.values()] == [(True, ma.missing)] * 3
+    assert returned["copies"].metadata["description"] == "How many; null: not known"

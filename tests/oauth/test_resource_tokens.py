@@ -185,12 +185,14 @@ def test_who_loses_an_audience_gets_no_token_with_it(
     client: FlaskClient, services: Services, cast: Cast, resource: str
 ) -> None:
     audience = f"vault-{uuid.uuid4()}"
-    register(client, cast.acme, resource, audience=audience)
+    server = register(client, cast.acme, resource, audience=audience)
     token = ask_as(client, cast.acme, resource=resource).json["access_token"]
     settings, at = services.settings, services.clock()
     assert (
         resource_identifiers.assign(settings, audience, cast.outsider.organization_id, at) == cast.acme.organization_id
     )
+    # Another change is possible, and does not end that.
+    change(client, cast.acme, server, name="renamed")
     assert ask_as(client, cast.acme, resource=resource).json["error"] == "invalid_target"
     assert introspect(client, cast.acme, token).json == INACTIVE
     assert resource_identifiers.release(str(settings.database_url), audience, at) == cast.outsider.organization_id
