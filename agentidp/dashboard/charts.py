@@ -118,16 +118,24 @@ def day_chart(
     return _chart(counts, marked, today, created, earlier, earlier_marked)
 
 
-def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime, created_at: datetime | None = None) -> Chart:
+def hour_chart(
+    day: date,
+    hours: list[HourUsage],
+    name: str,
+    at: datetime,
+    created_at: datetime | None = None,
+    expected: Sequence[int | None] = (),
+) -> Chart:
     """The chart of a day's hours up to the hour of *at*.
 
     :param name: of the count in :class:`HourUsage`.
     :param created_at: when the agent was created whose chart it is; no hour before that is empty.
+    :param expected: of each hour, as the counts that it is compared with.
     """
     begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
     created = created_at and _hour(created_at.astimezone(UTC))
-    return _chart(counts, {}, _hour(at), created)
+    return _chart(counts, {}, _hour(at), created, expected)
 
 
 def _hour(at: datetime) -> datetime:

@@ -7,13 +7,15 @@ transaction checks again. A POST from another site's page is refused (:mod:`agen
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
 from flask import Response, request
 
 from agentidp.caller import Caller
-from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard import evidence, forms, pages, session
+from agentidp.db.sql import Call
 from agentidp.findings import actions
 from agentidp.findings.identity import Happening
 from agentidp.findings.listing import callers_finding
@@ -33,7 +35,7 @@ blueprint = pages.new_blueprint("dashboard-finding", __name__)
 @blueprint.get("/dashboard/findings/<uuid:finding_id>")
 @session.required
 def finding(caller: Caller, finding_id: UUID) -> Response:
-    """One finding, and what happened to it."""
+    """One finding, its evidence, and what happened to it."""
     return _page(caller, finding_id)
 
 
@@ -67,6 +69,9 @@ def _given(action: str) -> dict[str, Any]:
 
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
-    known = callers_finding(caller, finding_id)
-    history = caller.read("finding_state/finding_history", finding_id=finding_id)
-    return pages.page("finding.html", status, here="findings", known=known, history=history, **context)
+    known, at = callers_finding(caller, finding_id), caller.at.astimezone(UTC)
+    history, *rows = caller.read_together(
+        Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.calls(known, at)
+    )
+    shown = evidence.evidence(known, at, *rows)
+    return pages.page("finding.html", status, here="findings", known=known, history=history, shown=shown, **context)

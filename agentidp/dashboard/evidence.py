@@ -1,0 +1,137 @@
+"""What a finding's page shows of the hours or days that it is about: the counts, what was expected, which agents got
+the tokens, and what was changed then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from agentidp.dashboard import charts, usage
+from agentidp.dashboard.agents import AgentUsage, Selection, agent_page, agents_of_the_period
+from agentidp.dashboard.period import Period
+from agentidp.db.sql import Call, Rows
+from agentidp.findings import thresholds
+from agentidp.findings.finding import KnownFinding
+from agentidp.findings.markers import NOTICED
+
+DAYS_BEFORE = 14
+"""Days that are drawn before those of a finding, to compare them with."""
+
+MAX_DAYS_DRAWN = 92
+
+MAX_DAYS_OF_HOURS = 2
+"""A finding about more UTC days is drawn by day."""
+
+BUSIEST = 5
+"""Agents that are listed of a finding that names none."""
+
+MAX_CHANGES = 20
+
+COUNTED = {"rejections": "rejected", "silence": "requests", "peak": "requests"}
+"""Kind of a finding -> what its chart counts, if not tokens."""
+
+CHANGED = NOTICED | {"agent.changed": "The scopes of an agent were changed", "holiday": "A holiday was marked"}
+CHANGED |= {"credential.created": "A credential was created", "credential.revoked": "A credential was revoked"}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A chart for each day, by hour, or one of all days, by day (``day`` is ``None``); the agents with the most tokens,
+    of a finding that names none; and what was changed, as (when, what, note).
+    """
+
+    unit: str
+    drawn: list[tuple[date | None, charts.Chart]]
+    busiest: list[AgentUsage]
+    period: Period
+    changes: list[tuple[datetime, str, str | None]]
+
+
+def calls(known: KnownFinding, at: datetime) -> list[Call]:
+    """The statements that read it; :func:`evidence` takes their rows."""
+    first, last = _days(known, at)
+    by_hour = _is_by_hour(known, at)
+    if not by_hour:
+        first = max(first - timedelta(days=DAYS_BEFORE), last - timedelta(days=MAX_DAYS_DRAWN - 1))
+    bounds: dict[str, Any] = {"first": first, "last": last}
+    if known.agent_id is not None:
+        bounds["agent_id"] = known.agent_id
+        counts = Call("analytics/agent_usage_by_hour" if by_hour else "analytics/agent_activity", bounds)
+    else:
+        counts = Call("analytics/usage_by_hour" if by_hour else "analytics/usage_by_day", bounds)
+    since, until = known.begins - timedelta(days=1), min(known.ends, at)
+    changes = {"since": since, "until": until, "max_events": thresholds.MAX_AUDIT_EVENTS}
+    found = [counts, Call("findings/markers", changes)]
+    if not known.agent_ids:
+        found.append(agents_of_the_period(_period(known, at), Selection(), limit=BUSIEST))
+    return found
+
+
+def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows, agents: Rows | None = None) -> Evidence:
+    """What the rows of :func:`calls` come to."""
+    name = COUNTED.get(known.kind, "tokens")
+    first, last = _days(known, at)
+    drawn: list[tuple[date | None, charts.Chart]]
+    if _is_by_hour(known, at):
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        hours = {day: usage.hours_of([row for row in counted if row.on_day is not None], day) for day in days}
+        drawn = [(day, charts.hour_chart(day, hours[day], name, at, expected=_expected(known, day))) for day in days]
+    else:
+        rows = [(date.fromisoformat(str(getattr(row, "date", None) or row.on_day)), row) for row in counted]
+        counts = [(day, _count(row, name)) for day, row in rows]
+        line = [_expected_of_day(known, day) for day, _ in counts]
+        marked = {day: [known] for day, _ in counts if first <= day <= last and (last - first).days < DAYS_BEFORE}
+        drawn = [(None, charts.day_chart(counts, marked, at.date(), earlier=line))]
+    about = (None, *known.agent_ids)
+    changes = [
+        (row.starts_at, CHANGED[row.kind], row.note) for row in markers if row.agent_id in about and row.kind in CHANGED
+    ]
+    busiest = [one for one in agent_page(agents).data if one.tokens] if agents else []
+    return Evidence(name, drawn, busiest, _period(known, at), changes[-MAX_CHANGES:])
+
+
+def _days(known: KnownFinding, at: datetime) -> tuple[date, date]:
+    """The first and the last UTC day that a finding is about, none of them in the future."""
+    last = min(charts.last_day(known.ends.astimezone(UTC)), at.date())
+    return max(min(known.begins.astimezone(UTC).date(), last), last - timedelta(days=MAX_DAYS_DRAWN - 1)), last
+
+
+def _is_by_hour(known: KnownFinding, at: datetime) -> bool:
+    first, last = _days(known, at)
+    is_of_days = known.ends - known.begins >= timedelta(days=1)
+    return (last - first).days < MAX_DAYS_OF_HOURS and not is_of_days
+
+
+def _period(known: KnownFinding, at: datetime) -> Period:
+    first, last = _days(known, at)
+    return Period(first=first, last=last, today=at.date(), query=f"from={first}&to={last}")
+
+
+def _count(row: Any, name: str) -> int:
+    if name == "requests" and hasattr(row, "requests_by_hour"):
+        return sum(row.requests_by_hour)
+    return int(getattr(row, name))
+
+
+def _expected_in(known: KnownFinding, step: timedelta) -> int | None:
+    """What was expected in each hour or day of a finding, spread evenly; ``None`` if it is no such count."""
+    if known.unit == "tokens a day":
+        return round(known.expected) if step == timedelta(days=1) else None
+    if known.unit == "tokens" or known.unit.startswith("tokens in the "):
+        return round(known.expected * step / max(known.ends - known.begins, step))
+    return None
+
+
+def _expected(known: KnownFinding, day: date) -> list[int | None]:
+    """The line of a day's hours."""
+    begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    each = _expected_in(known, hour)
+    return [each if known.begins <= begins + number * hour < known.ends else None for number in range(24)]
+
+
+def _expected_of_day(known: KnownFinding, day: date) -> int | None:
+    is_within = known.begins.astimezone(UTC).date() <= day <= charts.last_day(known.ends.astimezone(UTC))
+    return _expected_in(known, timedelta(days=1)) if is_within else None

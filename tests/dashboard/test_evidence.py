@@ -1,0 +1,76 @@
+"""The evidence of a finding: which counts are drawn, what was expected in each bar, and which changes are named."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from types import SimpleNamespace as Row
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.dashboard.evidence import calls, evidence
+from agentidp.findings import Found, findings_query
+from agentidp.findings.finding import KnownFinding, Severity
+from agentidp.findings.store import store_evaluation
+from agentidp.registry.markers import NewMarkerSchema, add_marker
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page
+from tests.factories import NOON, a_finding, count_usage, database_of
+
+AGENT = UUID(int=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def known(**changes: object) -> KnownFinding:
+    """A spike of an agent that ended two hours ago."""
+    of = {"agent_id": AGENT, "agent_name": "worker", "begins": NOON - 5 * HOUR, "ends": NOON - 2 * HOUR} | changes
+    found = {**a_finding(NOON, **of).__dict__, "finding_id": uuid4(), "highest": Severity.warning}
+    return KnownFinding(**found, first_seen_at=NOON, last_seen_at=NOON)
+
+
+def test_draws_the_hours_of_a_finding_and_what_was_expected_in_each() -> None:
+    one = known(unit="tokens", expected=12)
+    assert calls(one, NOON)[0].parameters == {"first": NOON.date(), "last": NOON.date(), "agent_id": AGENT}
+    rows = [Row(on_day=NOON.date(), at_hour=8, tokens=90, requests=0, rejected=1)]
+    [(day, chart)] = evidence(one, NOON, rows, []).drawn
+    assert (day, len(chart.bars), chart.bars[8].count) == (NOON.date(), 24, 90)
+    assert [(bar.when.hour, bar.earlier) for bar in chart.earlier_bars] == [(7, 4), (8, 4), (9, 4)]
+    # A number of a day is not one of an hour.
+    [(_, chart)] = evidence(known(kind="rejections", unit="rejected requests"), NOON, rows, []).drawn
+    assert (chart.total, chart.earlier_bars) == (1, [])
+
+
+def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_future() -> None:
+    month = {"begins": NOON - 14 * DAY - 12 * HOUR, "ends": NOON + 15 * DAY + 12 * HOUR}
+    one = known(kind="budget", agent_id=None, agent_name=None, unit="tokens in the month", expected=3000, **month)
+    asked = calls(one, NOON)
+    assert asked[0].parameters == {"first": date(2026, 3, 18), "last": date(2026, 4, 15)}
+    # It names no agent, so those with the most tokens are read.
+    assert [call.name for call in asked] == ["analytics/usage_by_day", "findings/markers", "dashboard/agents"]
+    rows = [Row(on_day=date(2026, 3, 31), tokens=5), Row(on_day=date(2026, 4, 1), tokens=7)]
+    [(day, chart)] = evidence(one, NOON, rows, []).drawn
+    assert day is None
+    assert [(bar.count, bar.earlier) for bar in chart.bars] == [(5, None), (7, 100)]
+
+
+@pytest.mark.parametrize(("agent_id", "is_named"), [(AGENT, True), (None, True), (UUID(int=2), False)])
+def test_names_what_was_changed_of_its_agent_or_of_all(agent_id: UUID | None, is_named: bool) -> None:
+    marker = Row(kind="deployment", agent_id=agent_id, starts_at=NOON - 6 * HOUR, note="v2")
+    shown = evidence(known(), NOON, [], [marker]).changes
+    assert shown == ([(NOON - 6 * HOUR, "A deployment was marked", "v2")] if is_named else [])
+
+
+def test_the_page_shows_it(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON - HOUR, tokens=7654)
+    with database_of(services, acme.organization_id).transaction() as opened:
+        at = (NOON - 2 * HOUR).isoformat()
+        add_marker(opened, **NewMarkerSchema().load({"kind": "deployment", "startsAt": at, "note": "release 2"}))
+        found = [a_finding(NOON, begins=NOON - 2 * HOUR, ends=NOON)]
+        [stored] = store_evaluation(opened, Found(found), findings_query(NOON, services.settings))
+    page = Page(signed_in.get(f"/dashboard/findings/{stored.finding_id}"))
+    assert "11:00: 7,654 tokens" in page.text
+    assert "A deployment was marked: release 2" in page.text
+    assert "builder 7,654" in " ".join(page.text.split())
