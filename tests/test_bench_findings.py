@@ -263,8 +263,9 @@ def test_a_fleet_in_memory_has_the_findings_of_the_same_fleet_in_the_database(
 
 def test_a_series_is_judged_by_its_windows() -> None:
     one = Series([20] * SERIES_HOURS, [(JUDGED + 100, JUDGED + 130)])
-    for hour in (JUDGED + 99, JUDGED + 100, JUDGED + 129, JUDGED + 400, JUDGED + 410):
-        one.counts[hour] = 500
+    for hour in (99, 100, 129, 400, 410):
+        # What comes back is only listed unless it is far more.
+        one.counts[JUDGED + hour] = 500 if hour < 400 else 2000
     # Apart from the window: its hour just before, and two with less than a day between them.
     assert judge_series(one, Severity.warning) == (1, 2)
     assert judge_series(Series([20] * SERIES_HOURS, one.windows), Severity.info) == (0, 0)

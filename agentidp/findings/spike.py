@@ -23,14 +23,14 @@ from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, instant_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
-from agentidp.findings.surprise import UnusualHour, newcomers_hours, unusual_hours
+from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, newcomers_hours, unusual_hours
 
-HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + thresholds.CALIBRATION_DAYS
+HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE
 """Before the days looked at."""
 
 BASELINE = (
-    f"the median of the same hour of the week in the {thresholds.SEASON_WEEKS} weeks before, averaged with the hours "
-    "beside it if these are alike; of an agent that is newer, its busiest hour before"
+    f"the median of the same hour of the week, and of the hours beside it, in the {thresholds.SEASON_WEEKS} weeks "
+    "before; of an agent that is newer, its busiest hour before"
 )
 
 
@@ -91,37 +91,29 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     if None not in histories:
         return []
     of_organization = histories.pop(None)
-    agents = max((row.agents for row in rows), default=0)
-    found = spikes_of_all(histories, of_organization, since, agents=agents)
+    found = spikes_of_all(histories, of_organization, since)
     return [_finding(one, names, histories, first_day, query) for one in found if one.hours[-1].hour >= since]
 
 
-def spikes_of_all(
-    histories: Mapping[UUID, list[int]], of_organization: list[int], since: int, *, agents: int
-) -> list[Spike]:
+def spikes_of_all(histories: Mapping[UUID, list[int]], of_organization: list[int], since: int) -> list[Spike]:
     """The spikes of the agents, and those of the organization that they do not explain: also some that ended before
     *since*, so that a running one keeps its beginning.
 
-    :param histories: the tokens of each agent by the hour.
-    :param agents: how many agents there are, of which these grew the most.
+    :param histories: the tokens by the hour of the agents that grew the most.
     """
     found: list[Spike] = []
     explained: Counter[int] = Counter()
-    # The organization's own tokens are one more.
-    number_of_lists = agents + 1
     for agent_id, counts in histories.items():
         first = first_active_day(counts)
         if first is not None:
-            hours = newcomers_hours(counts, first) + unusual_hours(
-                counts, first, since, number_of_lists=number_of_lists
-            )
+            hours = newcomers_hours(counts, first) + unusual_hours(counts, first, since)
             found += _spikes(agent_id, hours)
             # What a new agent does, unusual or not, is no spike of the organization.
             settled = first + thresholds.SETTLED_DAYS * DAY
             explained.update(dict(enumerate(counts[first:settled], first)))
             explained.update({one.hour: int(one.count - one.expected) for one in hours if one.hour >= settled})
     first = first_active_day(of_organization) or 0
-    hours = unusual_hours(of_organization, first, since, number_of_lists=number_of_lists, by_day=False)
+    hours = unusual_hours(of_organization, first, since, by_night=False)
     share = thresholds.EXPLAINED_SHARE
     return found + _spikes(None, [one for one in hours if explained[one.hour] < share * (one.count - one.expected)])
 
@@ -203,6 +195,6 @@ def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
         if before is not None:
             day = day_in_words(instant(first_day, before).date())
             more += f" It is only listed, because a similar spike occurred on {day}."
-    if spike.hours[-1].hour - spike.begins > (thresholds.LEVEL_DAYS - 1) * DAY:
-        more += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
+    if spike.hours[-1].hour - spike.begins > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
+        more += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return tokens, expected, when, more

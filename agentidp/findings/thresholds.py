@@ -12,14 +12,11 @@ MAX_CONTRIBUTORS = 5  # agents that a finding about several of them names
 COMMON_CAUSE_AGENTS = 4  # agents with a spike, or silent, from the same hour on that are one finding
 
 # What is expected, and what is usual, of a list of counts (surprise.py)
-SEASON_WEEKS = 8  # weeks of which the median of an hour of the week is taken
+SEASON_WEEKS = 6  # weeks of which the median of an hour of the week is taken
 MIN_SEASON_WEEKS = 3  # with fewer weeks, it is the median of the hour of the day in the last SEASON_DAYS
 SEASON_DAYS = 14  # days of which the median of an hour of the day is taken while an agent has too few weeks
-# Three medians of adjacent hours are alike if they exceed the least of them by no more. Then their mean is expected.
-ALIKE_TIMES = 2  # times the least
-ALIKE_EXCESS = 6  # or tokens more than the least
-CALIBRATION_DAYS = 35  # days of which the daily maxima say how much an agent's counts jump about
-USUAL_RANK = 3  # of these maxima the third-highest is usual
+USUAL_DAYS = 35  # days of which the daily maxima say how much an agent's counts jump about
+NEW_LEVEL_DAYS = 5  # days before a day that do not belong to these: what lasts longer is a new level
 
 
 # spike
@@ -27,32 +24,29 @@ class SpikeRule(NamedTuple):
     """When the sum of the last so many ``hours`` is unusual, on so many ``days`` in a row."""
 
     hours: int
-    min_times: float  # times the expected tokens, at least
-    min_usual: float  # what is usual counts as this at least, in standard deviations
-    times: float  # times the usual surprise, from which on it is a warning
-    lists_exponent: float  # this is multiplied by the number of lists to this power
-    min_days: int  # days since the first token, at least
-    days: int = 1
+    days: int
+    times: float  # times the highest daily maximum, above which it is a warning; times the second-highest it is listed
+    min_surprise: float  # in standard deviations, which it must exceed in any case
 
 
-# An hour, eight hours (a night), and three nights in a row. The first one alone is of the organization too.
+NIGHT_HOURS = 8
+# An hour, eight hours, and three nights in a row. The first one alone is of the organization too.
 SPIKE_RULES: tuple[SpikeRule, ...] = (
-    SpikeRule(1, 2.2, 4.0, 1.45, 0.08, 14),
-    SpikeRule(8, 1.5, 3.0, 2.3, 0.05, 30),
-    SpikeRule(8, 3.0, 3.0, 1.8, 0.05, 30, days=3),
+    SpikeRule(1, 1, 1.75, 9.0),
+    SpikeRule(NIGHT_HOURS, 1, 2.0, 8.0),
+    SpikeRule(NIGHT_HOURS, 3, 1.75, 5.0),
 )
-BEFORE_TIMES = 0.58  # times the surprise, which a day before must have had so that it is only listed
-BEFORE_DAYS = 37  # days back in which it must have had that
-MIN_NIGHT_HOURS = 6  # hours of each of the three nights with at least one standard deviation more than expected
-MAX_CHANCES = 60  # lists that count at most: a loop must stay a warning in an organization of any size
-MIN_EXCESS = 30  # tokens beyond the expected ones, by each rule
-RUNS_SHARE = 0.25  # an agent that is active in a smaller share of the hours works in runs
-LEVEL_DAYS = 5  # days in a row with an unusual hour after which it is a new level
-CRITICAL_TIMES = 10  # times the second-highest daily maximum of the days before, above which an hour is critical
+MIN_RAISED_HOURS = 6  # of the hours of a night that must be raised, and so must its last one
+RAISED_SURPRISE = 1.0  # standard deviations more than expected, with which an hour is raised
+REST_SHARE = 1 / 3  # of what is expected of a day, up to which eight hours are a night: no more than on average
+MIN_EXCESS = 30  # tokens beyond the expected ones, of any spike
+MIN_EXCESS_SHARE = 0.1  # of the tokens that are expected of a day, which these must be as well
+MIN_TIMES = 2  # times the expected tokens, of any spike
+MIN_LOOP_EXCESS = 1000  # tokens in an hour beyond the expected ones, and beyond those of a day, that are critical,
+LOOP_TIMES = 10  # if they are more than so many times the agent's busiest hour
 SETTLED_DAYS = 14  # days since the first token with which an agent has a baseline
-MIN_LOOP = 500  # tokens in an hour beyond the expected ones: more than any number of healthy instances needs
+NEW_TOKENS = 500  # tokens in an hour of a newer agent: more than any number of healthy instances needs
 NEW_TIMES = 8  # times its busiest hour up to the day before, which the hour of such an agent must also exceed
-GROSS_TIMES = 3  # times the expected tokens above which an hour of the past does not become the baseline
 MAX_SPIKE_SUSPECTS = 200  # agents of which the hours are read: those whose days grew the most
 MAX_SPIKE_AGENTS = 100  # of these, agents of which the history is read: those whose hours grew the most
 MAX_SPIKE_GAP_HOURS = 24  # hours from one unusual hour of an agent to the next within one spike

@@ -44,7 +44,7 @@ Patch = tuple[Any, str, Any]
 
 ALL = "all rules"
 
-TIMES = ("min_times", "min_usual", "times", "lists_exponent")
+TIMES = ("times", "min_surprise")
 """The limits of each rule of spike."""
 
 
@@ -69,24 +69,14 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "without the rule of an hour": _rules(never, 0),
         "without the rule of eight hours": _rules(never, 1),
         "without the rule of three nights": _rules(never, 2),
-        "the highest is usual, not the third-highest": [(thresholds, "USUAL_RANK", 1)],
-        "no least surprise that is usual": _rules(lambda rule: rule._replace(min_usual=0.01)),
-        "no higher limits for many lists": _rules(lambda rule: rule._replace(lists_exponent=0.0)),
-        "no minimum of 2.2, 1.5 or 3 times": _rules(lambda rule: rule._replace(min_times=1.0)),
+        "no least surprise": _rules(lambda rule: rule._replace(min_surprise=0.01)),
         "no minimum of 30 tokens": [(thresholds, "MIN_EXCESS", 1)],
-        "nights from the third week on": _rules(lambda rule: rule._replace(min_days=15)),
-        "no hour of a sum need be raised": [(surprise.LastHours, "raised", lambda _: surprise.NIGHT)],
-        "a warning of an hour counts in later sums": [(surprise.LastHours, "forget", lambda _: None)],
-        "no new level": [(surprise.DailyMaxima, "_next_level", lambda _: surprise.NO_LEVEL)],
-        "gross outliers of the first weeks stay": [
-            (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)])
-        ],
-        "the mean also of hours that are not alike": [(thresholds, "ALIKE_EXCESS", math.inf)],
-        "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
-        "what has happened before is a warning again": [(thresholds, "BEFORE_TIMES", math.inf)],
-        "no runs": [(thresholds, "RUNS_SHARE", 0.0)],
+        "no minimum of a tenth of a day": [(thresholds, "MIN_EXCESS_SHARE", 0.0)],
+        "no minimum of twice the expected": [(thresholds, "MIN_TIMES", 0)],
+        "no hour of a night need be raised": [(thresholds, "MIN_RAISED_HOURS", 0)],
+        "three nights at any time of the day": [(thresholds, "REST_SHARE", 1.0)],
+        "the last five days are usual too": [(thresholds, "NEW_LEVEL_DAYS", 1)],
         "no limit for new agents": [(spike, "newcomers_hours", lambda *_: [])],
-        "500 tokens more are no loop": [(thresholds, "MIN_LOOP", 10**12)],
         "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
         "not the organization": [(thresholds, "EXPLAINED_SHARE", -math.inf)],
         "agents do not explain the organization": [(thresholds, "EXPLAINED_SHARE", math.inf)],

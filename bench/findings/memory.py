@@ -69,14 +69,12 @@ class InMemory:
         names = {"agent_id": str(first.agent_id), "agent_name": first.name}
         return [names | {"token_count": tokens[first], "all_tokens": sum(tokens.values())}] if tokens[first] else []
 
-    def _spike(self, *, first_day: date, since: date, **_: Any) -> list[dict[str, Any]]:
-        recent = (since - self.first_day).days
-        number = sum(any(map(any, self._days[agent][TOKENS][recent:])) for agent in self.agents)
-        rows = [self._row(agent, first_day, TOKENS, agents=number) for agent in self.agents]
+    def _spike(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
+        rows = [self._row(agent, first_day, TOKENS) for agent in self.agents]
         whole = self._tokens()
         begins = (first_day - self.first_day).days
         history = [[day - begins, whole[day]] for day in range(max(begins, 0), len(whole)) if any(whole[day])]
-        return [*rows, {"agent_id": None, "agent_name": None, "agents": 0, "history": history}]
+        return [*rows, {"agent_id": None, "agent_name": None, "history": history}]
 
     def _weekend(self, *, first_day: date, until: date, weeks: int, max_rest_days: int, **_: Any) -> list[Any]:
         whole = [sum(of_day) for of_day in self._tokens()]

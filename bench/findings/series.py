@@ -8,7 +8,7 @@ on series 0 to 999, so judge them from 2000 on.
 
 A window is **found** if it contains an unusual hour. Unusual hours outside all windows, with at most a day from one to
 the next, are one **false** finding. Judged is what follows the first two weeks. The curve comes from the limits of
-what is usual multiplied by a factor; at 1 they are the product's.
+the rules multiplied by a factor; at 1 they are the product's.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _rates(random: Random) -> list[float]:
 
 def judge(series: Series, least: Severity) -> tuple[int, int]:
     """How many windows are found, and how many findings are false; as of the only agent of an organization."""
-    unusual = unusual_hours(series.counts, 0, JUDGED, number_of_lists=2)
+    unusual = unusual_hours(series.counts, 0, JUDGED)
     hours = [one.hour for one in unusual if one.hour >= JUDGED and one.severity >= least]
     found = sum(any(begins <= hour < ends for hour in hours) for begins, ends in series.windows)
     outside = [hour for hour in hours if not any(begins <= hour < ends for begins, ends in series.windows)]
@@ -98,7 +98,9 @@ def curve(all_series: list[Series]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     rules = thresholds.SPIKE_RULES
     for factor in (0.8, 0.9, 1, 1.1, 1.2):
-        thresholds.SPIKE_RULES = tuple(rule._replace(times=factor * rule.times) for rule in rules)
+        thresholds.SPIKE_RULES = tuple(
+            rule._replace(times=factor * rule.times, min_surprise=factor * rule.min_surprise) for rule in rules
+        )
         cells = []
         for least in (Severity.warning, Severity.info):
             found, false = map(sum, zip(*(judge(series, least) for series in all_series), strict=True))

@@ -1,6 +1,6 @@
 -- One row for the organization, and one for each agent that grew the most over the 21 days before since: agent_id and
--- agent_name, null for the organization; agents, how many were issued tokens from since on (0 in the organization's row);
--- history, json: an array of [day from first_day on, the tokens of its 24 hours], a day once a slot.
+-- agent_name, null for the organization; history, json: an array of [day from first_day on, the tokens of its 24 hours], a
+-- day once a slot.
 -- Suspects are chosen by their days, and of them the agents by their hours, each of one slot, which is enough to choose.
 -- Growth is from the mean of what is not 0 to the highest; 30 or 10 is added, so that a few tokens are not much growth.
 -- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
@@ -58,7 +58,6 @@ candidates as materialized (
 )
 select
     agents.agent_id, agents.name as agent_name,
-    (select count(*) from days where highest_day > 0) as agents,
     json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour) order by calendar.day, usage.slot) as history
 from candidates
 join agents
@@ -74,7 +73,7 @@ cross join lateral (
 ) as usage
 group by agents.agent_id, agents.name
 union all
-select null, null, 0, json_agg(json_build_array(usage.day - %(first_day)s::date, usage.tokens_by_hour) order by usage.day, usage.slot)
+select null, null, json_agg(json_build_array(usage.day - %(first_day)s::date, usage.tokens_by_hour) order by usage.day, usage.slot)
 from usage_daily as usage
 where
     usage.organization_id = %(organization_id)s

@@ -132,12 +132,10 @@ class Lists(Usage):
     def _markers(self, **_: Any) -> list[dict[str, Any]]:
         return [vars(marker) for marker in self.markers]
 
-    def _spike(self, first_day: date, since: date, until: date, **_: Any) -> list[dict[str, Any]]:
+    def _spike(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
         whole = self._history(self.names, first_day, until, "tokens")
-        days = {"first_day": first_day, "until": until}
-        number = sum(any(at.date() >= since for at in hours) for hours in self.usage.values())
-        of_organization = {"agent_id": None, "agent_name": None, "agents": 0, "history": whole}
-        return [*self._each("tokens", **days, agents=number), of_organization]
+        of_organization = {"agent_id": None, "agent_name": None, "history": whole}
+        return [*self._each("tokens", first_day=first_day, until=until), of_organization]
 
     def _silence(self, first_day: date, until: date, max_sampled: int, **_: Any) -> list[dict[str, Any]]:
         rows = self._each("requests", first_day=first_day, until=until)

@@ -5,10 +5,8 @@ Which hours are unusual is tested in ``test_surprise.py``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from random import Random
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -43,19 +41,6 @@ def steady(at: datetime) -> int:
     return 2
 
 
-def noise(mean: float, shape: float, seed: str) -> Rhythm:
-    """As :func:`poisson` of a mean that is gamma distributed."""
-    random = Random(seed)
-
-    def tokens(at: datetime) -> int:
-        limit, count, product = math.exp(-random.gammavariate(shape, mean / shape)), 0, random.random()
-        while product > limit:
-            count, product = count + 1, product * random.random()
-        return count
-
-    return tokens
-
-
 def shown(found: list[Finding]) -> list[tuple[str | None, str, str, float]]:
     """Name, window and what was observed of each."""
     return [(one.agent_name, f"{one.begins:%m-%dT%H}", f"{one.ends:%m-%dT%H:%M}", one.observed) for one in found]
@@ -73,10 +58,10 @@ def test_unusual_hours_with_less_than_a_day_between_them_are_one_spike(lists: Li
 
 
 def test_what_lasts_for_days_is_found_from_its_beginning_whatever_is_asked_for(lists: Lists) -> None:
-    agent_id = settled(lists, "agent", steady, now=NOON)
-    lists.work(agent_id, TODAY - 3 * DAY, NOON, lambda at: 7)
+    agent_id = settled(lists, "agent", steady, now=NOON, days=91)
+    lists.work(agent_id, TODAY - 5 * DAY, NOON, lambda at: 40)
     windows = {tuple(shown(lists.findings("spike", days=days))[0][1:3]) for days in (1, 3, 7)}
-    assert windows == {("04-12T05", "04-15T12:00")}
+    assert windows == {("04-10T00", "04-15T12:00")}
 
 
 @pytest.mark.parametrize(("hours", "is_found"), [(-1, False), (0, True)])
@@ -85,69 +70,47 @@ def test_is_looked_for_from_the_first_hour_of_the_days_on(lists: Lists, hours: i
     assert len(lists.findings("spike")) == is_found
 
 
-def leaks_for_three_nights(lists: Lists) -> None:
-    random = Random("bursts")
-    agent_id = settled(lists, "agent", lambda _: random.choice((3, 6, 15)) if random.random() < 0.35 else 0)
-    for night in (1, 2, 3):
-        lists.work(agent_id, TODAY - night * DAY, TODAY - night * DAY + 8 * HOUR, lambda _: 6)
-
-
-def comes_back(lists: Lists) -> None:
-    agent_id = settled(lists, "agent", steady)
-    for days in (20, 1):
-        lists.work(agent_id, TODAY - days * DAY + 9 * HOUR, TODAY - days * DAY + 13 * HOUR, lambda _: 90)
-
-
-def loops_after_a_leak(lists: Lists) -> None:
-    agent_id = settled(lists, "agent", lambda _: 20)
-    lists.work(agent_id, TODAY - 8 * HOUR, TODAY, lambda at: 14)
-    lists.work(agent_id, TODAY, TODAY + 4 * HOUR, lambda at: 300)
-
-
-def reaches_a_new_level(lists: Lists) -> None:
-    agent_id = settled(lists, "agent", lambda _: 20)
-    lists.work(agent_id, TODAY - 6 * DAY, TODAY, lambda at: 180)
-
-
 @pytest.mark.parametrize(
-    ("happens", "severity", "expected", "summary"),
+    ("more", "severity", "expected", "summary"),
     [
         (
-            leaks_for_three_nights,
+            {(days, hour): 20 for days in (10, 20, 1, 2, 3) for hour in range(8)},
             Severity.warning,
-            0,
-            "agent was issued 126 tokens in the 8 hours up to 06:00 UTC on Tuesday, 14 April 2026 and the same hours of"
-            " the 2 days before; typically it is 0.",
+            480,
+            "agent was issued 960 tokens in the 8 hours up to 08:00 UTC on Tuesday, 14 April 2026 and the same hours "
+            "of the 2 days before; typically it is 480.",
         ),
         (
-            comes_back,
+            {(days, hour): 90 for days in (20, 1) for hour in range(9, 13)},
             Severity.info,
-            8,
-            "agent was issued 368 tokens in 4 hours; typically it is 8. In the hour from 09:00 UTC on Tuesday, 14 "
-            "April 2026 it was issued 92; typically it is 2. It is only listed, because a similar spike occurred on "
+            80,
+            "agent was issued 440 tokens in 4 hours; typically it is 80. In the hour from 09:00 UTC on Tuesday, 14 "
+            "April 2026 it was issued 110; typically it is 20. It is only listed, because a similar spike occurred on "
             "Thursday, 26 March 2026.",
         ),
         (
-            loops_after_a_leak,
+            {(1, 16): 90, (1, 22): 300, (0, 3): 300},
             Severity.warning,
-            100,
-            "agent was issued 1,234 tokens in 5 hours; typically it is 100. In the hour from 00:00 UTC on Wednesday, "
-            "15 April 2026 it was issued 300; typically it is 20.",
+            60,
+            "agent was issued 750 tokens in 3 hours; typically it is 60. In the hour from 16:00 UTC on Tuesday, 14 "
+            "April 2026 it was issued 110; typically it is 20.",
         ),
         (
-            reaches_a_new_level,
+            {(days, hour): 180 for days in range(1, 7) for hour in range(24)},
             Severity.warning,
-            2400,
-            "agent was issued 24,000 tokens in 120 hours; typically it is 2,400. In the hour from 00:00 UTC on "
+            2880,
+            "agent was issued 28,800 tokens in 144 hours; typically it is 2,880. In the hour from 00:00 UTC on "
             "Thursday, 9 April 2026 it was issued 200; typically it is 20. After 5 days it is a new level, with which "
             "later hours are compared.",
         ),
     ],
 )
 def test_says_what_decided(
-    lists: Lists, happens: Callable[[Lists], None], severity: Severity, expected: float, summary: str
+    lists: Lists, more: dict[tuple[int, int], int], severity: Severity, expected: float, summary: str
 ) -> None:
-    happens(lists)
+    agent_id = settled(lists, "agent", lambda _: 20, now=NOON, days=91)
+    for (days, hour), tokens in more.items():
+        lists.count(agent_id, TODAY - days * DAY + hour * HOUR, tokens)
     [one] = lists.findings("spike")
     assert (one.severity, one.expected, one.summary) == (severity, expected, summary)
     assert one.causes == (
@@ -181,13 +144,11 @@ def test_those_behind_it_are_they_who_grew_and_not_they_who_are_always_many(list
 @pytest.mark.parametrize(
     ("days", "tokens", "is_found"),
     [
-        (0, thresholds.MIN_LOOP - 1, False),
-        (0, thresholds.MIN_LOOP, True),
-        (3, thresholds.MIN_LOOP, True),
-        # The last day without a baseline, and the first ones with one.
+        (0, thresholds.NEW_TOKENS - 1, False),
+        (0, thresholds.NEW_TOKENS, True),
+        # The last day without a baseline, and the first one with one.
         (13, 2000, True),
         (14, 2000, True),
-        (15, 2000, True),
     ],
 )
 def test_a_new_agent_has_a_limit(lists: Lists, days: int, tokens: int, is_found: bool) -> None:
@@ -195,29 +156,6 @@ def test_a_new_agent_has_a_limit(lists: Lists, days: int, tokens: int, is_found:
     newcomer = settled(lists, "newcomer", steady, days=days)
     lists.work(newcomer, TODAY, TODAY + 6 * HOUR, lambda at: tokens)
     assert ("newcomer" in [one.agent_name for one in lists.findings("spike")]) is is_found
-
-
-@pytest.mark.parametrize(
-    ("rhythm", "now"),
-    [
-        (office, NOON),
-        (lambda at: 300 * (at.weekday() == 0 and at.hour == 8) + office(at), datetime(2026, 4, 13, 9, 30, tzinfo=UTC)),
-        # Growth of 5 % a week.
-        (lambda at: round(office(at) * 5 * 1.05 ** ((at - TODAY) / WEEK)), NOON),
-        # On each month's first day.
-        (lambda at: 400 * (at.day == 1 and at.hour == 3), datetime(2026, 5, 1, 12, tzinfo=UTC)),
-        # On the first of March after a leap day.
-        (office, datetime(2028, 3, 1, 12, tzinfo=UTC)),
-        # It starts an hour earlier by UTC, since the clocks went forward; at one by night.
-        (lambda at: 300 * ((at + HOUR * (at >= TODAY - DAY)).hour == 0), NOON),
-        (lambda at: 300 * ((at + HOUR * (at >= TODAY - DAY)).hour == 0 and at.weekday() in (1, 2)), NOON),
-        *((noise(mean, shape, f"{mean} {shape}"), NOON) for mean, shape in ((0.2, 1), (5, 4), (20, 1))),
-    ],
-)
-def test_what_is_typical_is_none(lists: Lists, rhythm: Rhythm, now: datetime) -> None:
-    settled(lists, "as usual", rhythm, now=now + HOUR, days=80)
-    # Chance may list an hour as info.
-    assert [one for one in lists.findings("spike", now=now, days=14) if one.severity > Severity.info] == []
 
 
 @pytest.mark.slow
@@ -230,7 +168,7 @@ class TestStatement:
         looping = settled(fleet, "looping", office, now=NOON)
         settled(fleet, "quiet", steady, now=NOON)
         clock.now = NOON + timedelta(minutes=20)
-        fleet.count(looping, NOON, 800)
+        fleet.count(looping, NOON, 1500)
         fleet.store()
         assert fleet.findings("spike") == [
             body(
@@ -238,8 +176,8 @@ class TestStatement:
                 "critical",
                 (looping, "looping"),
                 window=window("2026-04-15T12:00", "2026-04-15T12:20"),
-                **amounts(800, 10, "tokens", spike.BASELINE),
-                summary="looping was issued 800 tokens in an hour; typically it is 10.",
+                **amounts(1500, 10, "tokens", spike.BASELINE),
+                summary="looping was issued 1,500 tokens in an hour; typically it is 10.",
                 causes="It is probably in a retry loop: it asks for a token again and again without a pause.",
                 next="Check its log for what fails after it has a token; revoke its credential if it is not the one "
                 "that asks.",

@@ -216,7 +216,6 @@ class TestStatement:
                     "the highest of the same weekday in up to 8 weeks before, or none in hours of rest",
                 ),
                 agents=[{"agentId": str(agent), "agentName": "office", "count": 45}],
-                alsoSeenAs=["spike"],
                 summary="office was issued 45 tokens on Saturday, 11 April 2026, when it usually rests.",
                 causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses "
                 "the credentials.",
