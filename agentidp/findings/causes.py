@@ -57,8 +57,9 @@ def _explains(one: Finding, other: Finding) -> bool:
         goes_on = one.ends > other.ends - DAY
         return one.excess >= other.excess and goes_on and one.severity >= other.severity
     if one.kind == "uncached_tokens":
-        # A spike in the middle of an old habit has another cause.
-        return one.begins - DAY <= other.begins <= one.begins + DAY
+        # A loop amid a new habit, and any spike in the middle of an old one, have another cause.
+        is_of_new_habit = one.severity is Severity.warning and other.severity is not Severity.critical
+        return one.begins - DAY <= other.begins and (is_of_new_habit or other.begins <= one.begins + DAY)
     # A loop at the weekend is more than a run at the weekend.
     return not (one.kind == "weekend" and other.severity is Severity.critical)
 

@@ -105,6 +105,7 @@ MIN_OLD_HABIT_DAYS = 7  # days with the habit before it began again: it is no ne
 MIN_OLD_HABITS = 3  # or if they were on so many occasions, such as weekends
 MIN_UNCACHED_TOKENS = 30  # of an agent on a day: below, waste costs nothing. A job that starts each hour stays below
 MIN_UNCACHED_DAYS = 2  # days in a row, among those on which the agent was active: fewer are an incident and no habit
+MIN_UNCACHED_WARNING_DAYS = 3  # of a habit: two are also a month's end, at which each job gets its token
 MIN_UNCACHED_DAYS_READ = 7  # days that are read for candidates if fewer are asked for
 MAX_UNCACHED_DAYS_READ = 14  # days that are read for candidates if more are asked for
 # Dispersion is the median of (a - b)^2 / (a + b) over hours that follow one another. It is 0.45 of a Poisson count, and
@@ -124,6 +125,7 @@ MAX_REST_DAYS = 2  # weekdays on which the organization rests, and that are look
 QUIET_PERCENT = 25  # of an agent's average on other weekdays: a weekday with no more is quiet, so much more is activity
 PART_PERCENT = 50  # of it: a weekday with no more is quiet for the most part, and judged by the hours that usually are
 MIN_WEEKEND_TOKENS = 10  # more than usual: fewer are a handful
+MIN_WEEKEND_WARNING_TOKENS = 50  # more than usual, of all agents together: fewer are only listed
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # dominance

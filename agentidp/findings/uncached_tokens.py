@@ -6,9 +6,9 @@ from calls that each ask for one.
 
 1. A day is costly with more than ten times the tokens needed, in half of its active hours. Two costly days in a row,
    among those on which the agent was active, are a habit; a loop of a few hours is none.
-2. It is a warning above 25 times while it is news: in its first two weeks, or after its waste has become three times
-   what it was. What an agent has done for longer, also with breaks, or each weekend, is probably by design, and is
-   listed with what could be saved.
+2. It is a warning above 25 times while it is news: from its third day on, for two weeks, or after its waste has become
+   three times what it was. What an agent has done for longer, also with breaks, or each weekend, is probably by design,
+   and is listed with what could be saved.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ def _finding(days: list[CostlyDay], is_old: bool, row: Any, query: FindingsQuery
     tokens, fewest = sum(day.tokens for day in days), sum(day.fewest for day in days)
     replicas = f"{declared or 0:,} declared {'replica' if declared == 1 else 'replicas'}"
     begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0].day, days[-1].day + 1))
-    is_news = not is_old and query.at - begins <= timedelta(days=thresholds.NEW_HABIT_DAYS)
+    is_new = not is_old and query.at - begins <= timedelta(days=thresholds.NEW_HABIT_DAYS)
+    is_news = is_new and len(days) >= thresholds.MIN_UNCACHED_WARNING_DAYS
     is_gross = tokens > thresholds.UNCACHED_WARNING_FACTOR * fewest
     return Finding(
         kind="uncached_tokens",

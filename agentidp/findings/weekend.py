@@ -7,7 +7,8 @@ day once may be so again. The unit is its average over the other weekdays.
 2. The day is reported if it exceeds that highest by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
 3. The weekday must be quiet: that highest is at most a quarter of the average. If it is at most half, only the
    hours count in which the agent rests: a day is one of UTC, and in the west its Friday evening is on Saturday.
-4. An agent that works on less than two thirds of its other days has no days of rest, such as a monthly job.
+4. It is a warning from ``MIN_WEEKEND_WARNING_TOKENS`` more than usual on, and otherwise listed.
+5. An agent that works on less than two thirds of its other days has no days of rest, such as a monthly job.
 
 Example: an agent has 80 tokens on an average weekday, and had 0, 0, 5, 0, 2, 0, 0, 0 on the last eight Saturdays. The
 highest is 5, and 25 or more are reported.
@@ -121,7 +122,7 @@ def _finding(days: list[int], works: list[tuple[Any, int, int]], query: Findings
     issued, usual = sum(tokens.values()), sum(of_day for *_, of_day in works)
     return Finding(
         kind="weekend",
-        severity=Severity.warning,
+        severity=Severity.warning if issued - usual >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
         agent_id=alone.agent_id if alone else None,
         agent_name=alone.agent_name if alone else None,
         begins=begins,

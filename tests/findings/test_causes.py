@@ -78,9 +78,11 @@ def silence(begins: timedelta, ends: timedelta, *, agent: int | None = None, is_
 @pytest.mark.parametrize(
     ("one", "other", "number"),
     [
-        # A habit explains the spike with which it begins; amid an old habit, a spike has a cause of its own.
-        (HABIT, finding(begins=DAY), 1),
-        (HABIT, finding(begins=DAY - HOUR), 2),
+        # A new habit explains any spike within it but a loop; an old one, the spike with which it began.
+        (HABIT, finding(begins=DAY - HOUR), 1),
+        (HABIT, finding(begins=DAY - HOUR, severity=CRITICAL), 2),
+        (replace(HABIT, severity=INFO), finding(begins=DAY), 1),
+        (replace(HABIT, severity=INFO), finding(begins=DAY - HOUR), 2),
         (HABIT, finding(begins=3 * DAY), 1),
         (HABIT, finding(begins=3 * DAY + HOUR), 2),
         (HABIT, finding(begins=2 * DAY, agent=2), 2),

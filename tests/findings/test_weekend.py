@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import thresholds
+from agentidp.findings.finding import Severity
 from agentidp.findings.weekend import call, unusual_work
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
@@ -169,6 +170,12 @@ def test_adjacent_days_are_one_finding_with_those_that_did_most_first(lists: Lis
     )
 
 
+@pytest.mark.parametrize(("tokens", "severity"), [(49, Severity.info), (50, Severity.warning)])
+def test_is_a_warning_from_fifty_tokens_on(lists: Lists, tokens: int, severity: Severity) -> None:
+    lists.count(work(lists, "office"), SATURDAY, tokens)
+    assert [one.severity for one in lists.findings("weekend")] == [severity]
+
+
 def test_two_weekends_are_two_findings_and_two_agents_one(lists: Lists) -> None:
     first, second = work(lists, "first"), work(lists, "second")
     lists.count(first, SATURDAY, 60)
@@ -200,7 +207,7 @@ class TestStatement:
     def test_names_the_agent_that_works_on_its_day_of_rest(self, fleet: Fleet) -> None:
         agent = work(fleet, "office")
         work(fleet, "constant", lambda at: 1000)
-        fleet.count(agent, SATURDAY, 40, requests=1000)
+        fleet.count(agent, SATURDAY, 45, requests=1000)
         fleet.count(agent, SATURDAY.replace(hour=23), 5)
         fleet.store()
         assert fleet.findings("weekend") == [
@@ -210,13 +217,13 @@ class TestStatement:
                 (agent, "office"),
                 window=window("2026-04-11T00:00", "2026-04-12T00:00"),
                 **amounts(
-                    45,
+                    50,
                     0,
                     "tokens",
                     "the highest of the same weekday in up to 8 weeks before, or none in hours of rest",
                 ),
-                agents=[{"agentId": str(agent), "agentName": "office", "count": 45}],
-                summary="office was issued 45 tokens on Saturday, 11 April 2026, when it usually rests.",
+                agents=[{"agentId": str(agent), "agentName": "office", "count": 50}],
+                summary="office was issued 50 tokens on Saturday, 11 April 2026, when it usually rests.",
                 causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses "
                 "the credentials.",
                 next="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
