@@ -62,12 +62,12 @@ class InMemory:
         counts += [0] * (-len(counts) % DAY)
         return [counts[hour : hour + DAY] for hour in range(0, len(counts), DAY)]
 
-    def _dominance(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        begins = max((first_day - self.first_day).days, 0)
+    def _dominance(self, *, first: date, **_: Any) -> list[dict[str, Any]]:
+        begins = max((first - self.first_day).days, 0)
         tokens = {agent: sum(map(sum, self._days[agent][TOKENS][begins:])) for agent in self.agents}
-        first = min(self.agents, key=lambda one: (-tokens[one], one.agent_id))
-        names = {"agent_id": str(first.agent_id), "agent_name": first.name}
-        return [names | {"token_count": tokens[first], "all_tokens": sum(tokens.values())}] if tokens[first] else []
+        busiest = min(self.agents, key=lambda one: (-tokens[one], one.agent_id))
+        names = {"agent_id": str(busiest.agent_id), "agent_name": busiest.name}
+        return [names | {"token_count": tokens[busiest], "all_tokens": sum(tokens.values())}] if tokens[busiest] else []
 
     def _spike(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         rows = [self._row(agent, first_day, TOKENS) for agent in self.agents]
