@@ -39,7 +39,7 @@ PAGES = {
     RETRYING.name: f"/dashboard/agents/{RETRYING.name}",
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.name}?days=7",
     f"Suspend the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/suspend",
-    "Bad request": "/dashboard?days=8",
+    "Bad request": "/dashboard?days=91",
     "Not found": "/dashboard/agents/none",
     # With a notice.
     "Sign in": "/dashboard/sign-in?token=none",
