@@ -49,9 +49,9 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
-DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 4
+DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
 """Days before those asked for whose surprises are needed: a spike that is running may have begun ``NEW_LEVEL_DAYS`` and
-one day before, it is compared with what was usual then, and the sums of the first three days are not complete.
+one day before, it is compared with what was usual then, and the sums of the first day are not complete.
 """
 
 
