@@ -12,14 +12,14 @@ from typing import Any
 import click
 
 from agentidp import audit
-from agentidp.audit import upkeep
+from agentidp.audit import upkeep, words
 from agentidp.audit.reading import list_call, represented
 from agentidp.audit.verification import MISSING, Head, Verification
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import organization_named
 from agentidp.cli.options import WholeNumber, as_json_option, moment
-from agentidp.cli.output import show
+from agentidp.cli.output import is_terminal, show
 from agentidp.cli.progress import progress_over, saying
 from agentidp.clock import utc_now
 from agentidp.config import MAX_AUDIT_DAYS, ConfigurationError
@@ -62,17 +62,23 @@ def commands() -> None:
 def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first.
 
-    Prints: sequence, time, kind of actor, actor, action, subject, the change before and after.
+    Prints: sequence, time, kind of actor, actor, action, subject, the change before and after. A terminal shows who did
+    what in words.
     """
     with opened() as services:
         trail = audit.INSTANCE if organization is None else _trail(services, organization)
         database = services.database.of(trail, utc_now())
         [rows] = database.run(list_call(below=None, **filters))
-    found = represented(rows)
+        found = represented(rows)
+        known = words.names(*database.run(*words.calls(found)))
     names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
-        found = [{name: _cell(event[name]) for name in names} for event in found]
-    show(found, as_json, columns=("sequence", "at", "actor", "action", "subject", "after"))
+        found = [
+            {name: _cell(event[name]) for name in names}
+            | ({"event": words.sentence(event, known)} if is_terminal() else {})
+            for event in found
+        ]
+    show(found, as_json, columns=("sequence", "at", "event", "after"))
 
 
 def _trail(services: Services, organization: str) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from flask import Response, g, request
 
-from agentidp.audit import ACTIONS
+from agentidp.audit import ACTIONS, words
 from agentidp.audit.reading import MAX_ID, list_call, represented
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
@@ -23,7 +22,6 @@ from agentidp.http.errors import ValidationError
 PAGE_SIZE = 50
 """Events in the table."""
 
-_IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IS_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 
 blueprint = pages.new_blueprint("dashboard-audit", __name__)
@@ -50,7 +48,8 @@ class Thing:
 def audit(caller: Caller) -> Response:
     """The newest events, or older ones."""
     chosen = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
-    events = _events(caller, chosen)
+    ids, several = _ids(caller, chosen)
+    events = _events(caller, chosen | ids)
     shown = events[:PAGE_SIZE]
     query = {name: value for name, value in chosen.items() if value}
     older = urlencode(query | {"below": shown[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
@@ -62,10 +61,33 @@ def audit(caller: Caller) -> Response:
         chosen=chosen,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
+        several=several,
         older=older,
         is_first="below" not in request.args,
         newest=urlencode(query),
     )
+
+
+def _ids(caller: Caller, chosen: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Any]]]:
+    """The id of what was named in a filter; and by filter what could be meant, as (id, name), if several things have
+    the name. What nothing is called stays as it was typed: an id, or a user of the operating system.
+    """
+    typed = {name: chosen[name] for name in ("subject", "actor") if chosen[name] and "\0" not in chosen[name]}
+    typed = {name: text for name, text in typed.items() if not words.IS_ID.fullmatch(text)}
+    if not typed:
+        return {}, {}
+    agents = [
+        Call("agents/agents_named", {"name": text, "is_deleted": is_deleted})
+        for text in typed.values()
+        for is_deleted in (False, True)
+    ]
+    servers, targets, *rows = caller.read_together(
+        Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *agents
+    )
+    known = [*words.names([row for found in rows for row in found], servers, targets).items()]
+    meant = {name: [one for one in known if one[1] == text] for name, text in typed.items()}
+    ids = {name: found[0][0] for name, found in meant.items() if len(found) == 1}
+    return ids, {name: found for name, found in meant.items() if len(found) > 1}
 
 
 def _events(caller: Caller, chosen: dict[str, str]) -> list[dict[str, Any]]:
@@ -99,19 +121,13 @@ def _events(caller: Caller, chosen: dict[str, str]) -> list[dict[str, Any]]:
 
 def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Thing]:
     """What has a name among what the events are about, by its id."""
-    mentioned = [value for event in events for value in (event["actor"], event["subject"], *_members(event).values())]
-    ids = {UUID(value) for value in mentioned if isinstance(value, str) and _IS_ID.fullmatch(value)}
-    agents, servers, targets = caller.read_together(
-        Call("audit/agent_names", {"agent_ids": list(ids)}),
-        Call("oauth/list_resource_servers", {}),
-        Call("alerts/list_targets", {}),
-    )
+    agents, servers, targets = caller.read_together(*words.calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
     # What is deleted is named as in other events of the page.
     names = {
         event["subject"]: Thing(event["subjectType"].replace("_", " "), members["name"])
         for event in events
-        if event["subjectType"] in ("alert_target", "resource_server") and "name" in (members := _members(event))
+        if event["subjectType"] in ("alert_target", "resource_server") and "name" in (members := words.members(event))
     }
     names[caller.organization_id] = Thing("organization", g.viewer.organization_name)
     for row in servers:
@@ -129,6 +145,7 @@ def _shown(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> dict
     return event | {
         "when": datetime.fromisoformat(event["at"]),
         "by": names.get(event["actor"]) or Thing("", event["actor"]),
+        "did": words.WORDS[event["action"]],
         "of": _subject(event, names),
         "changes": _changes(event, names, at),
     }
@@ -136,7 +153,7 @@ def _shown(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> dict
 
 def _subject(event: dict[str, Any], names: dict[str, Thing]) -> Thing:
     """What an event is about. Its id stands for it if it has no name."""
-    subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), _members(event)
+    subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
     if subject in names:
         return names[subject]
     if kind == "credential":
@@ -146,11 +163,6 @@ def _subject(event: dict[str, Any], names: dict[str, Thing]) -> Thing:
     if kind in ("marker", "resource server", "alert target"):
         return Thing(kind, members.get("kind") or members.get("name") or subject)
     return Thing("", subject)
-
-
-def _members(event: dict[str, Any]) -> dict[str, Any]:
-    """What is recorded of the subject, as it was last."""
-    return (event["before"] or {}) | (event["after"] or {})
 
 
 def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> list[str]:
@@ -176,7 +188,7 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
         return [f"{name}: {text(before[name])} → {text(value)}" for name, value in after.items()]
-    shown = {name: value for name, value in _members(event).items() if value is not None}
+    shown = {name: value for name, value in words.members(event).items() if value is not None}
     if event["subjectType"] == "credential":
         shown.pop("agentId", None)
     return [f"{name}: {text(value)}" for name, value in shown.items()]

@@ -107,11 +107,12 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         ("none", "Thu 9 Apr, 12:00", "4"),
     ]
     assert page.table("What its tokens were for") == [[OWN, "6"], [API, "1"]]
+    # Those of what its tokens were for come first.
     assert small_charts(page) == [
-        "M61 100v-100h8V100z",
-        "M1 100v-100h8V100z",
         "M1 100v-100h8V100zM61 100v-50h8V100z",
         "M61 100v-100h8V100z",
+        "M61 100v-100h8V100z",
+        "M1 100v-100h8V100z",
     ]
     assert {"href": PATH} in Page(signed_in.get("/dashboard/agents")).all("a")
     rows = Page(signed_in.get(PATH)).table("Credentials")

@@ -40,11 +40,11 @@ def test_shows_who_changed_what(client: FlaskClient, acme: Agent, read: Read) ->
     assert rows(page)[0] == [
         "Wed 15 Apr, 12:00",
         "builder session, 127.0.0.1",
-        "agent.changed",
+        "changed",
         "<other>",
         "status: active → suspended",
     ]
-    assert rows(page)[-1][2:] == ["organization.created", "organization Acme", "name: Acme"]
+    assert rows(page)[-1][2:] == ["created the", "organization Acme", "name: Acme"]
     assert len(rows(page)) == 6
     assert {"href": f"/dashboard/agents/{other.agent_id}"} in page.all("a")
 
@@ -73,38 +73,50 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     page = read("/audit")
     shown = [row[2:] for row in rows(page)]
     made = [
-        ["marker.created", "marker deployment"],
-        ["alert_target.deleted", "alert target on-call"],
-        ["alert_target.changed", "alert target on-call", "enabled: yes → no"],
-        ["alert_target.created", "alert target on-call"],
-        ["resource_server.deleted", "resource server Files"],
-        ["resource_server.changed", "resource server Files", "scopes: files:read → none"],
-        ["resource_server.created", "resource server Files"],
-        ["finding.acknowledged", "finding spike"],
-        ["agent.changed", "worker"],
-        ["credential.revoked", "credential laptop of worker"],
-        ["credential.created", "credential laptop of worker"],
+        ["marked a time:", "marker deployment"],
+        ["deleted the", "alert target on-call"],
+        ["changed the", "alert target on-call", "enabled: yes → no"],
+        ["created the", "alert target on-call"],
+        ["deleted the", "resource server Files"],
+        ["changed the", "resource server Files", "scopes: files:read → none"],
+        ["registered the", "resource server Files"],
+        ["acknowledged the", "finding spike"],
+        ["changed", "worker"],
+        ["revoked the", "credential laptop of worker"],
+        ["created the", "credential laptop of worker"],
     ]
     assert [row[: len(expected)] for row, expected in zip(shown, made, strict=False)] == made
     changes = {(row[0], row[1]): set(row[2].split("; ")) for row in shown}
-    assert changes["agent.changed", "worker"] == {"owner: none → Shop", "scopes: analytics:read, agents:read → none"}
-    assert changes["credential.created", "credential laptop of worker"] == {
+    assert changes["changed", "worker"] == {"owner: none → Shop", "scopes: analytics:read, agents:read → none"}
+    assert changes["created the", "credential laptop of worker"] == {
         "label: laptop",
         "expiresAt: Fri 1 May, 00:00 UTC",
         "type: secret",
     }
-    assert "about: worker" in changes["finding.acknowledged", "finding spike"]
+    assert "about: worker" in changes["acknowledged the", "finding spike"]
     assert {"href": f"/dashboard/findings/{finding_id}"} in page.all("a")
     cells = " ".join(" ".join(row) for row in rows(page))
     assert re.findall(r"null|None|true|false|[0-9a-f]{8}-[0-9a-f]{4}", cells.replace(body["resource"], "")) == []
 
 
 def test_filters(acme: Agent, read: Read) -> None:
-    assert [row[2] for row in rows(read("/audit?action=agent.created"))] == ["agent.created"]
-    assert [row[2] for row in rows(read(f"/audit?subject={acme.client_id}"))] == ["agent.created"]
+    assert [row[2] for row in rows(read("/audit?action=agent.created"))] == ["registered"]
+    for subject in (acme.client_id, "builder"):
+        assert [row[2] for row in rows(read(f"/audit?subject={subject}"))] == ["registered"]
     assert len(rows(read("/audit?actor=agentidp"))) == 2
     assert len(rows(read("/audit?until=2026-04-15"))) == 3
     assert "No event is found." in read("/audit?until=2026-04-14").text
+
+
+def test_filters_by_a_name_and_asks_which_of_several_is_meant(acme: Agent, read: Read) -> None:
+    agent = make_agent(acme.services, acme.organization_id, name="twin")
+    target_id = make_alert_target(acme.services, acme.organization_id, "twin")
+    page = read("/audit?subject=twin")
+    assert "2 things are called twin" in page.text
+    for subject in (agent.agent_id, target_id):
+        assert {"href": f"/dashboard/audit?subject={subject}"} in page.all("a")
+    make_alert_target(acme.services, acme.organization_id, "on-call")
+    assert [row[2:4] for row in rows(read("/audit?subject=on-call"))] == [["created the", "alert target on-call"]]
 
 
 def test_has_pages(acme: Agent, read: Read) -> None:
@@ -115,7 +127,7 @@ def test_has_pages(acme: Agent, read: Read) -> None:
     assert len(rows(first)) == PAGE_SIZE
     [older] = [link["href"] for link in first.all("a") if link.get("rel") == "next"]
     second = read(str(older).removeprefix("/dashboard"))
-    assert [row[2] for row in rows(second)] == ["credential.created", "agent.created"]
+    assert [row[2] for row in rows(second)] == ["created the", "registered"]
     assert [link for link in second.all("a") if link.get("rel") == "next"] == []
 
 

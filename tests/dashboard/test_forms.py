@@ -52,7 +52,8 @@ def test_a_field_takes_as_many_characters_as_the_api(
     scope = "analytics:read agents:write alerts:write audit:read findings:write"
     address = path.format(finding=finding_id, agent=acme.agent_id)
     page = Page(with_session(client, acme, scope=scope).get(f"/dashboard{address}"))
-    shown = [*page.all("input"), *page.all("textarea")]
+    # But for the search in the header, which is the first field of every page.
+    shown = [*page.all("input")[1:], *page.all("textarea")]
     fields = {field["name"]: field["maxlength"] for field in shown if "maxlength" in field}
     assert fields == {name: str(length) for name, length in expected.items()}
 
