@@ -64,6 +64,7 @@ FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
         "name": "made by a test",
         "issuer": "https://issuer.example",
         "subject": "system:serviceaccount:shop:*",
+        "maxAgents": "100",
     },
     "POST /dashboard/provisioning-rules/switch": lambda *_: {"state": "on"},
     "POST /dashboard/agents/new": lambda *_: {"name": "made by a test"},
@@ -84,6 +85,8 @@ FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
         "url": "https://hooks.example",
         "minimumSeverity": "info",
     },
+    "POST /dashboard/quotas/new": lambda *_: {"window": "hour", "tokens": "5"},
+    "POST /dashboard/agents/<uuid:agent_id>/quotas/new": lambda *_: {"window": "hour", "tokens": "5"},
     "POST /dashboard/quotas/<window>/edit": lambda *_: {"tokens": "5"},
     "POST /dashboard/agents/<uuid:agent_id>/quotas/<window>/edit": lambda *_: {"tokens": "5"},
     "POST /api/v1/token/revoke": lambda agent, other: {

@@ -71,7 +71,9 @@ class Command:
     def agent(self, *scopes: str) -> str:
         """A new organization's new agent."""
         options = [option for scope in scopes for option in ("--scope", scope)]
-        return self("agent", "create", "builder", "--organization", self("organization", "create", "Acme"), *options)
+        # It may have a name that another one has, of which the command warns.
+        organization_id = self.invoke("organization", "create", "Acme").stdout.strip()
+        return self("agent", "create", "builder", "--organization", organization_id, *options)
 
 
 def ask_for_token(client: FlaskClient, client_id: str, client_secret: str, **parameters: str) -> int:

@@ -37,7 +37,7 @@ FORMS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
         "/dashboard/alert-targets",
     ),
     "/dashboard/provisioning-rules/new": (
-        {"name": "once", "issuer": "https://issuer.example", "subject": "system:shop:*"},
+        {"name": "once", "issuer": "https://issuer.example", "subject": "system:shop:*", "maxAgents": "9"},
         {"scopes": "unknown"},
         "/dashboard/provisioning-rules",
     ),

@@ -39,6 +39,7 @@ FORM = {
     "window": "day",
     "issuer": "https://issuer.example",
     "subject": "system:serviceaccount:shop:*",
+    "maxAgents": "100",
     "state": "on",
     "suspendDormantAfterDays": "120",
     "until": "2026-04-20",

@@ -145,7 +145,7 @@ def test_an_error_in_the_second_organization_undoes_the_first(run: Command, file
 
 def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Command, file: Path) -> None:
     run.invoke("apply", "-f", str(file), "--yes")
-    twins = [run("organization", "create", "Twin"), run("organization", "create", "Twin")]
+    twins = [run.invoke("organization", "create", "Twin").stdout.strip() for _ in range(2)]
     run("organization", "suspend", "--yes", twins[1])
     agent = run("agent", "create", "orphan", "--organization", twins[0])
     run("agent", "update", agent, "--description", "yes\n\n\tno: [1]")
