@@ -20,6 +20,7 @@ PAGES = {
     "Add an alert target": "/dashboard/alert-targets/new",
     "New agent": "/dashboard/agents/new",
     "Dormant agents": "/dashboard/agents/dormancy",
+    "Budget": "/dashboard/budget",
     f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/edit",
     f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/rotate",
     f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust",

@@ -1,0 +1,47 @@
+"""``/dashboard/budget``: how many tokens may be issued in a month before a finding warns.
+
+It needs a session with the scope ``agents:write``, which the transaction checks again. A POST from another site's page
+is refused (:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+from flask import Response
+
+from agentidp.caller import Caller
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.forms import Form
+from agentidp.http.errors import ValidationError
+from agentidp.registry.organizations import OrganizationChangeSchema, represent, update_organization
+
+SCOPE = "agents:write"
+
+MEMBERS = forms.members(OrganizationChangeSchema(only=["monthlyTokenBudget"]))
+
+blueprint = pages.new_blueprint("dashboard-budget", __name__)
+
+
+@blueprint.get("/dashboard/budget")
+@session.required_to(SCOPE)
+def edit_budget(caller: Caller) -> Response:
+    """The form with what is set now."""
+    [organization] = caller.read("organizations/get_organization")
+    return _page(Form(forms.typed(MEMBERS, represent(organization))))
+
+
+@blueprint.post("/dashboard/budget")
+@session.required_to(SCOPE)
+def change_budget(caller: Caller) -> Response:
+    """Set it, and show it on the overview."""
+    sent = forms.sent(MEMBERS)
+    try:
+        change = forms.loaded(OrganizationChangeSchema(), forms.body(MEMBERS, sent))
+    except ValidationError as refused:
+        return _page(Form(sent, forms.errors(refused, forms.labels(MEMBERS))), refused.status)
+    with session.changing(caller, SCOPE) as opened:
+        update_organization(opened, change)
+    return pages.see_other("#budget")
+
+
+def _page(form: Form, status: int = 200) -> Response:
+    return pages.page("budget_form.html", status, here="overview", form=form, members=MEMBERS)
