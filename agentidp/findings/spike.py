@@ -1,7 +1,7 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistic: how many times what is usual the surprise of an hour, of eight hours or of three nights is
-(:mod:`agentidp.findings.surprise`, which is to be read first).
+Statistic: the surprise of an hour, of eight hours or of three nights, compared with the agent's earlier days. Read
+:mod:`agentidp.findings.surprise` first.
 
 1. Unusual hours of an agent, with at most a day from one to the next, are one spike. Its text names the hours that
    decided.
@@ -194,7 +194,7 @@ def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
             more = f" In the hour from {begins} it was issued {of_reason:,}; typically it is {expected_of_reason:,}."
         if before is not None:
             day = day_in_words(instant(first_day, before).date())
-            more += f" It is only listed, because a similar spike occurred on {day}."
+            more += f" It is only listed, because {day} was as unusual."
     if spike.hours[-1].hour - spike.begins > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
         more += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return tokens, expected, when, more

@@ -26,13 +26,14 @@ in an hour are a loop.
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count.
    That of eight hours is the same of their sums. That of **three nights**, the same eight hours of three days, is that
    of the least surprising one.
-3. **Usual** are the daily maxima of ``USUAL_DAYS``, without the last ``NEW_LEVEL_DAYS``: what begins to go wrong must
+3. **Usual** are the daily maxima of the ``USUAL_DAYS`` before the last ``NEW_LEVEL_DAYS``: what begins to go wrong must
    not become its own measure. What lasts longer than these is a new level.
-4. It is a warning above a multiple of the highest of these maxima (``SPIKE_RULES``), and listed above the same multiple
-   of the second-highest. So an agent whose counts jump about has a high limit, and what has happened on one day before
-   is only listed, and on two days is usual.
-5. It must also **matter** (:func:`matters`), and so many hours of eight be raised that one burst makes no night
-   (``MIN_RAISED_HOURS``). Three nights are only in hours in which the agent does no more than on average.
+4. It is a warning above a multiple of the highest of these maxima, and listed above the same multiple of the
+   second-highest; in either case it must exceed the rule's ``min_surprise`` (``SPIKE_RULES``). So an agent whose counts
+   jump about has a high limit, and what has happened on one day before is only listed, and on two days is usual.
+5. It must also **matter** (:func:`matters`). Of eight hours at least ``MIN_RAISED_HOURS``, and the last one, must be
+   raised, so that one burst makes no night. Three nights are judged only in hours of the day in which the agent
+   typically does no more than on average.
 6. A new agent has no baseline, and fixed limits (:func:`newcomers_hours`).
 """
 

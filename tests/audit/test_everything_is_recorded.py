@@ -85,6 +85,7 @@ FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
         "url": "https://hooks.example",
         "minimumSeverity": "info",
     },
+    "POST /dashboard/budget": lambda *_: {"monthlyTokenBudget": "5"},
     "POST /dashboard/quotas/new": lambda *_: {"window": "hour", "tokens": "5"},
     "POST /dashboard/agents/<uuid:agent_id>/quotas/new": lambda *_: {"window": "hour", "tokens": "5"},
     "POST /dashboard/quotas/<window>/edit": lambda *_: {"tokens": "5"},

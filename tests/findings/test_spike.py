@@ -85,8 +85,8 @@ def test_is_looked_for_from_the_first_hour_of_the_days_on(lists: Lists, hours: i
             Severity.info,
             80,
             "agent was issued 440 tokens in 4 hours; typically it is 80. In the hour from 09:00 UTC on Tuesday, 14 "
-            "April 2026 it was issued 110; typically it is 20. It is only listed, because a similar spike occurred on "
-            "Thursday, 26 March 2026.",
+            "April 2026 it was issued 110; typically it is 20. It is only listed, because "
+            "Thursday, 26 March 2026 was as unusual.",
         ),
         (
             {(1, 16): 90, (1, 22): 300, (0, 3): 300},
