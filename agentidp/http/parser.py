@@ -96,7 +96,7 @@ class Parser(FlaskParser):
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            return json.loads(raw.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+            return json.loads(raw.decode(), parse_constant=_refuse, object_pairs_hook=unique)
         except (ValueError, RecursionError):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
@@ -136,7 +136,11 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object in JSON with these members.
+
+    :raises ValueError: a name stands twice in it, of which two readers may take different ones.
+    """
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name stands twice in an object")

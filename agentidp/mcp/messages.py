@@ -7,10 +7,13 @@ agree with the body. Before, a client begins with ``initialize``; we keep no ses
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from werkzeug.datastructures import Headers
+
+from agentidp.http.parser import unique
 
 STATELESS = ("2026-07-28",)
 """Revisions in which each request stands for itself."""
@@ -29,11 +32,12 @@ class RpcError(Exception):
 
     :param code: of JSON-RPC 2.0 section 5.1, or of the Model Context Protocol.
     :param data: what more a client can read.
+    :param id_: of the message that is refused, if it could be read.
     """
 
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
+    def __init__(self, code: int, message: str, data: Any = None, *, id_: str | float | None = None) -> None:
         super().__init__(message)
-        self.code, self.data = code, data
+        self.code, self.data, self.id = code, data, id_
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def read(body: bytes, headers: Headers) -> Message:
     :raises RpcError: it is none, or in another revision.
     """
     try:
-        sent = json.loads(body, parse_constant=_refuse)
+        # As all bodies of ours are read: UTF-8 only, and no name twice, which a gateway may read differently.
+        sent = json.loads(body.decode(), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=unique)
     except (ValueError, RecursionError):
         raise RpcError(PARSE_ERROR, "the body is not JSON") from None
     if not isinstance(sent, dict) or sent.get("jsonrpc") != "2.0" or not isinstance(sent.get("method"), str):
@@ -72,12 +77,15 @@ def read(body: bytes, headers: Headers) -> Message:
     if "id" in sent and (isinstance(id_, bool) or not isinstance(id_, str | int | float)):
         raise RpcError(INVALID_REQUEST, "id must be a string or a number")
     if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "params must be an object")
+        raise RpcError(INVALID_PARAMS, "params must be an object", id_=id_)
     revision = headers.get("MCP-Protocol-Version")
     if revision is not None and revision not in STATELESS + HANDSHAKE:
         supported = {"supported": [*STATELESS, *HANDSHAKE], "requested": revision}
-        raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", supported)
-    return Message(id_, sent["method"], params, revision in STATELESS)
+        raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", supported, id_=id_)
+    meta = params.get("_meta")
+    said = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
+    # Also by the body alone: then check_envelope refuses it, because the header is missing or says something else.
+    return Message(id_, sent["method"], params, revision in STATELESS or said in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
@@ -95,6 +103,14 @@ def check_envelope(message: Message, headers: Headers) -> None:
     for name, (header, body) in said.items():
         if header != body:
             raise RpcError(HEADER_MISMATCH, f"the header {name} does not say what the body says")
+
+
+def _finite(number: str) -> float:
+    """A number. One that is too great for a float would be infinite, and JSON has no word for that."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -66,7 +66,7 @@ def mcp(caller: Caller) -> Response:
     try:
         message = messages.read(body, received.headers)
     except RpcError as error:
-        return _json(messages.error_response(None, error), 400)
+        return _json(messages.error_response(error.id, error), 400)
     if message.id is None:
         return Response(status=202)
     try:

@@ -19,6 +19,7 @@ from werkzeug.routing import Rule
 from agentidp.caller import Caller
 from agentidp.http.errors import ApiError, Unauthorized, ValidationError
 from agentidp.http.openapi import camel_case, declared
+from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
 MAX_QUERY = 4096
@@ -117,6 +118,8 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
             inner.caller = caller
             # Below the decorator that authenticates, which the request for the tool has passed.
             view: Any = app.view_functions[tool.rule.endpoint]
+            if "query" not in declared(view).reads:
+                check_parameters(received.args)
             response: Response = view.__wrapped__(caller, **received.view_args or {})
     except Unauthorized:
         raise
@@ -137,7 +140,8 @@ def _bounded(body: dict[str, Any], text: str, rows: int) -> dict[str, Any]:
     said = f"These are the first {rows} of {len(data)} items of data. Ask for less to see others."
     body = body | {"data": data[:rows]}
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    return {"content": [_text(text), _text(said)], "structuredContent": body, "isError": False}
+    shown = {"agentidp/items": {"returned": rows, "of": len(data)}}
+    return {"content": [_text(text), _text(said)], "structuredContent": body, "isError": False, "_meta": shown}
 
 
 def _text(text: str) -> dict[str, str]:
@@ -172,7 +176,8 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
         "QUERY_STRING": query,
-        "HTTP_HOST": outer.get("HTTP_HOST", ""),
+        # Not the client's: routing refuses some, such as a label of 64 characters, and no answer depends on it.
+        "HTTP_HOST": "localhost",
         "wsgi.input": io.BytesIO(),
     }
 

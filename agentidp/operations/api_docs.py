@@ -48,7 +48,7 @@ An identity provider for AI agents that counts exactly every token that it issue
 
 An agent gets a token at `/api/v1/token` (OAuth 2.0 client credentials) and sends it as `Authorization: Bearer`. Our own
 API uses camelCase, and its errors have `code`, `message` and `details`. The OAuth endpoints follow their RFCs.
-All times and days are UTC. Unknown query parameters are ignored. Unknown fields in a JSON body are refused.
+All times and days are UTC. Unknown query parameters, and unknown fields in a JSON body, are refused.
 
 Any operation can also return 500 with the code `INTERNAL_ERROR` or the error `server_error`: a fault of ours.
 """

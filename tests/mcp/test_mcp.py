@@ -21,6 +21,7 @@ from tests.factories import Agent, count_usage, make_agent, make_one_of_each, ma
 PATH = "/api/v1/mcp"
 LATEST = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": LATEST, "io.modelcontextprotocol/clientCapabilities": {}}
+JSON = {"content_type": "application/json"}
 REVISIONS = [LATEST, "2025-11-25", "2025-06-18", None]
 
 
@@ -98,6 +99,7 @@ def test_arguments_are_the_parameters_of_the_route(shared_client: FlaskClient, a
         ("findings", {"agent": "\ud800"}, "The request is not valid. agent must be"),
         ("token_trend", {"day": 3}, "This operation accepts these query parameters: days, month, from, to."),
         ("token_trend", {"days": "3" * 5000}, "The request is not valid. arguments must have at most 4096 characters"),
+        ("quotas", {"agentId": "x"}, "This operation accepts no query parameters. agentId is no parameter"),
         ("agent_activity", {}, "The request is not valid. agentId must be a UUID"),
         ("agent_activity", {"agentId": 7}, "The request is not valid. agentId must be a UUID"),
         ("agent_activity", {"agentId": "activity"}, "The request is not valid. agentId must be a UUID"),
@@ -116,7 +118,7 @@ def test_each_request_is_counted_once_and_a_refused_token_is_a_401(
         message("tools/call", name="token_trend", arguments={}),
         message("tools/call", name="token_trend", arguments={"days": 0}),
         message("no/such"),
-        {"data": "{", "content_type": "application/json"},
+        {"data": "{", **JSON},
     ):
         send(shared_client, acme, sent)
     sums = usage_sums(str(services.settings.database_url), acme.organization_id)
@@ -156,8 +158,16 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
     [
-        ({"data": "{", "content_type": "application/json"}, 400, -32700),
-        ({"data": "[" * 50_000, "content_type": "application/json"}, 400, -32700),
+        ({"data": "{", **JSON}, 400, -32700),
+        ({"data": "[" * 50_000, **JSON}, 400, -32700),
+        ({"data": '{"jsonrpc":"2.0","id":1e999,"method":"ping"}', **JSON}, 400, -32700),
+        (
+            {"data": '{"jsonrpc":"2.0","id":1,"method":"ping","method":"x"}', **JSON},
+            400,
+            -32700,
+        ),
+        # A gateway that goes by the headers would let it pass.
+        ({"json": message("tools/call", name="quotas")["json"]}, 400, -32020),
         ({"json": [message("ping")["json"]]}, 400, -32600),
         ({"json": {"jsonrpc": "1.0", "id": 1, "method": "ping"}}, 400, -32600),
         ({"json": {"jsonrpc": "2.0", "id": None, "method": "ping"}}, 400, -32600),
@@ -205,3 +215,11 @@ def test_a_long_result_is_cut_off_and_says_so() -> None:
     assert cut["structuredContent"] == {"days": 1, "data": whole["data"][:100]}
     assert json.loads(cut["content"][0]["text"]) == cut["structuredContent"]
     assert cut["content"][1]["text"].startswith("These are the first 100 of 101 items of data.")
+    assert cut["_meta"] == {"agentidp/items": {"returned": 100, "of": 101}}
+
+
+def test_the_host_of_a_request_decides_nothing(shared_client: FlaskClient, acme: Agent) -> None:
+    sent = message("tools/call", name="agent_activity", arguments={"agentId": acme.client_id})
+    for host in (f"{'a' * 64}.example", "a..b"):
+        answer = send(shared_client, acme, sent | {"headers": sent["headers"] | {"Host": host}})
+        assert answer.status_code in (200, 400), host
