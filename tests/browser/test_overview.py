@@ -33,8 +33,11 @@ def test_the_headline_the_chart_with_its_marks_and_the_findings_are_seen_without
     expect(page.locator(FIGURES)).to_have_count(5)
     first_screen = [*page.locator(FIGURES).all(), page.locator("#trend svg"), page.locator("#trend .flag").first]
     shown = page.locator("#findings > ol .finding > summary")
-    for part in [*first_screen, *shown.all()[:rows]]:
+    for part in first_screen:
         expect(part).to_be_in_viewport(ratio=0.9)
+    # A whole sentence takes several lines on a phone: enough of it is seen to read what it is about.
+    for row in shown.all()[:rows]:
+        expect(row).to_be_in_viewport(ratio=0.6)
     expect(shown).to_have_count(9)
     assert overflow(page) == []
 
