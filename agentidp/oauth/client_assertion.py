@@ -43,7 +43,7 @@ MAX_REMEMBERED = 10_000
 """Keys of clients that a process remembers, about 20 MB. Only an authentic assertion adds one."""
 
 WRONG_AUDIENCE = "wrong audience"
-"""The reason why an assertion that the client has signed is refused. The client is told, as it holds the key."""
+"""The reason why an assertion that the client has signed is refused. The response says so: the client holds the key."""
 
 WRONG_SIGNATURE = "wrong signature"
 """The reason why an assertion is refused that no key of the client has signed."""

@@ -93,8 +93,8 @@ def granting_client(request: Request, form: dict[str, str], at: datetime) -> Cli
 
 
 def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
-    """Count a failed authentication and raise its error. All failures take the same time and look the same, but that a
-    client which has signed an assertion for another audience is told the right one.
+    """Count a failed authentication and raise its error. All failures take the same time and look the same, except
+    that the error names the right audience if the client has signed an assertion for another one.
 
     :param error: makes the error. Default: :func:`invalid_client`.
     :raises OAuthError: always: ``invalid_client``, or if the client fails too often from its address
