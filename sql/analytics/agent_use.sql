@@ -11,7 +11,7 @@ with calendar as (
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
 ),
 used as (
-    select attributed.credential_id, attributed.resource, calendar.day, attributed.tokens_by_hour
+    select attributed.credential_id, attributed.resource, calendar.day, attributed.tokens_by_hour as by_hour
     from calendar
     cross join lateral (
         select usage.credential_id, usage.resource, usage.tokens_by_hour
@@ -38,14 +38,6 @@ select
     credential_id,
     resource,
     day as on_day,
-    -- Summed before the hours become rows, as in analytics/activity_heatmap.
-    array[
-        sum(tokens_by_hour[1]), sum(tokens_by_hour[2]), sum(tokens_by_hour[3]), sum(tokens_by_hour[4]),
-        sum(tokens_by_hour[5]), sum(tokens_by_hour[6]), sum(tokens_by_hour[7]), sum(tokens_by_hour[8]),
-        sum(tokens_by_hour[9]), sum(tokens_by_hour[10]), sum(tokens_by_hour[11]), sum(tokens_by_hour[12]),
-        sum(tokens_by_hour[13]), sum(tokens_by_hour[14]), sum(tokens_by_hour[15]), sum(tokens_by_hour[16]),
-        sum(tokens_by_hour[17]), sum(tokens_by_hour[18]), sum(tokens_by_hour[19]), sum(tokens_by_hour[20]),
-        sum(tokens_by_hour[21]), sum(tokens_by_hour[22]), sum(tokens_by_hour[23]), sum(tokens_by_hour[24])
-    ]::bigint[] as hours
+    {sums_by_hour} as hours
 from used
 group by credential_id, resource, day

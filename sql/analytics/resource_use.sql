@@ -10,19 +10,14 @@ select
     agent_id,
     day as on_day,
     max(day) as last_day,
-    -- Summed before the hours become rows, as in analytics/activity_heatmap.
-    array[
-        sum(tokens_by_hour[1]), sum(tokens_by_hour[2]), sum(tokens_by_hour[3]), sum(tokens_by_hour[4]),
-        sum(tokens_by_hour[5]), sum(tokens_by_hour[6]), sum(tokens_by_hour[7]), sum(tokens_by_hour[8]),
-        sum(tokens_by_hour[9]), sum(tokens_by_hour[10]), sum(tokens_by_hour[11]), sum(tokens_by_hour[12]),
-        sum(tokens_by_hour[13]), sum(tokens_by_hour[14]), sum(tokens_by_hour[15]), sum(tokens_by_hour[16]),
-        sum(tokens_by_hour[17]), sum(tokens_by_hour[18]), sum(tokens_by_hour[19]), sum(tokens_by_hour[20]),
-        sum(tokens_by_hour[21]), sum(tokens_by_hour[22]), sum(tokens_by_hour[23]), sum(tokens_by_hour[24])
-    ]::bigint[] as hours
-from credential_usage_daily
-where
-    organization_id = %(organization_id)s
-    and day >= %(first)s::date
-    and day < %(last)s::date + 1
-    and resource = %(resource)s collate "C"
+    {sums_by_hour} as hours
+from (
+    select agent_id, day, tokens_by_hour as by_hour
+    from credential_usage_daily
+    where
+        organization_id = %(organization_id)s
+        and day >= %(first)s::date
+        and day < %(last)s::date + 1
+        and resource = %(resource)s collate "C"
+) as usage
 group by grouping sets ((agent_id), (day))
