@@ -45,6 +45,7 @@ def delete_days(database_url: str, organization_id: str, days: Iterable[date], *
                 opened.fetch("usage_history/delete_agent_usage", on_day=day)
                 opened.fetch("usage_history/delete_usage", on_day=day)
                 opened.fetch("usage_history/delete_credential_usage", on_day=day)
+                opened.fetch("usage_history/delete_delegations", on_day=day)
                 opened.fetch("usage_history/delete_refusals", on_day=day)
                 delete_sums(opened, day)
                 if index == 0:

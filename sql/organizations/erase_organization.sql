@@ -15,6 +15,9 @@ erased_agents as (
 erased_provisioning_rules as (
     delete from provisioning_rules where organization_id = %(organization_id)s
 ),
+erased_delegation_rules as (
+    delete from delegation_rules where organization_id = %(organization_id)s
+),
 erased_resource_servers as (
     delete from resource_servers where organization_id = %(organization_id)s
 ),
@@ -35,6 +38,9 @@ erased_agent_usage as (
 ),
 erased_credential_usage as (
     delete from credential_usage_daily where organization_id = %(organization_id)s
+),
+erased_delegation_usage as (
+    delete from delegation_usage_daily where organization_id = %(organization_id)s
 ),
 erased_usage_monthly as (
     delete from usage_monthly where organization_id = %(organization_id)s

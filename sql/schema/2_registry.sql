@@ -1,4 +1,4 @@
--- Organizations, their agents, the agents' credentials, rules that create agents, and quotas.
+-- Organizations, their agents, the agents' credentials, rules that create agents or let them act for others, and quotas.
 
 create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
@@ -141,6 +141,27 @@ alter table provisioning_rules enable row level security, force row level securi
 create policy own_organization on provisioning_rules
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on provisioning_rules to agentidp_service;
+
+-- For whom agents may act: rules by which an agent exchanges another issuer's token for one of ours. A row never changes.
+create table delegation_rules (
+    organization_id text collate "C" not null references organizations,
+    delegation_rule_id uuid not null,
+    name text not null,
+    -- Whose tokens, as in credentials. Without an audience, a token's must be the client_id of the agent that acts.
+    trust jsonb not null,
+    -- Which agents may act by it.
+    agent_ids uuid[] not null check (cardinality(agent_ids) between 1 and 100),
+    -- For which resources, as the API has it, and with which scopes at most: [{"resource": "https://...", "scopes": ["a"]}].
+    resources jsonb not null,
+    created_at timestamptz not null,
+    primary key (organization_id, delegation_rule_id),
+    unique (organization_id, name)
+);
+
+alter table delegation_rules enable row level security, force row level security;
+create policy own_organization on delegation_rules
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, delete on delegation_rules to agentidp_service;
 
 -- Tokens that an agent or an organization may get in a UTC hour, day or month, decided in the transaction that issues the token.
 -- One row a quota. agent_id is nil for a quota of the organization.

@@ -37,9 +37,15 @@ create table resource_servers (
     token_ttl_changed_at timestamptz,
     -- The sub of its tokens: the agent's id, or the ids of its organization and of the agent.
     subject text not null default 'agent' check (subject in ('agent', 'organization-agent')),
+    -- The agent that runs it, which may exchange its tokens. Null: none does.
+    agent_id uuid,
     primary key (organization_id, resource_server_id),
-    constraint resource_servers_organization_id_resource_key unique (organization_id, resource)
+    constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
+    foreign key (organization_id, agent_id) references agents
 );
+-- For the foreign key.
+create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
+    where agent_id is not null;
 
 alter table resource_servers enable row level security, force row level security;
 create policy own_organization on resource_servers
@@ -49,7 +55,7 @@ create policy operator on resource_servers for select to current_user using (tru
 grant
     select,
     insert,
-    update (name, scopes, token_per_call, audience, audience_claim, token_ttl, token_ttl_changed_at, subject),
+    update (name, scopes, token_per_call, audience, audience_claim, token_ttl, token_ttl_changed_at, subject, agent_id),
     delete
 on resource_servers to agentidp_service;
 

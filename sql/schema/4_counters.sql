@@ -64,6 +64,29 @@ create policy own_organization on credential_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on credential_usage_daily to agentidp_service;
 
+-- Tokens by exchange, by the agent that acts and for whom. A row per organization, UTC day, agent, subject, resource and slot.
+-- Such a token is counted here in the transaction that counts it for the agent. No person is named.
+create table delegation_usage_daily (
+    organization_id text collate "C" not null,
+    day date not null,
+    -- Who acts.
+    agent_id uuid not null,
+    -- For whom: an agent, or nil for whomever another issuer names.
+    subject_agent_id uuid not null,
+    -- That issuer; empty for an agent.
+    issuer text collate "C" not null,
+    -- As in credential_usage_daily.
+    resource text collate "C" not null,
+    slot smallint not null,
+    tokens bigint not null,
+    primary key (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot)
+) with (fillfactor = 50);
+
+alter table delegation_usage_daily enable row level security, force row level security;
+create policy own_organization on delegation_usage_daily
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update on delegation_usage_daily to agentidp_service;
+
 -- Tokens that a quota has refused, and those that it would have refused if it were enforced. A row per organization, UTC day,
 -- agent that asked, quota (whose it is and of which window) and slot. A token is counted for one quota.
 create table quota_refusals_daily (

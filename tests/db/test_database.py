@@ -116,6 +116,11 @@ SOMETHING = (
     "'https://api.example', 0, 0, count_nothing()",
     "insert into provisioning_rules select %(organization_id)s, %(agent_id)s, 'shop', "
     "'{\"issuer\": \"https://issuer.example\"}', '{}', 5, now()",
+    "insert into delegation_rules select %(organization_id)s, %(agent_id)s, 'staff', "
+    '\'{"issuer": "https://issuer.example"}\', array[%(agent_id)s::uuid], '
+    '\'[{"resource": "https://api.example", "scopes": ["a"]}]\', now()',
+    "insert into delegation_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, "
+    "'00000000-0000-0000-0000-000000000000', 'https://issuer.example', 'https://api.example', 0, 3",
     'update agents set provisioned = \'{"rule": "new", "subject": "old", "expiresAfterDays": 1}\', '
     "updated_at = '2026-01-01', "
     "provisioned_selector = '\\x00' where organization_id = %(organization_id)s and agent_id = %(agent_id)s",

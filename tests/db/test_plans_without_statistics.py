@@ -86,6 +86,10 @@ FILL = (
     "generate_series(1, 100) as n",
     "insert into provisioning_rules select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
     "'{\"issuer\": \"https://issuer.example\"}', '{}', 1000, %(at)s from generate_series(1, 20) as n",
+    "insert into delegation_rules select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
+    "'{\"issuer\": \"https://issuer.example\"}', array[lpad(to_hex(100), 32, '0')::uuid], "
+    '\'[{"resource": "https://api50.example", "scopes": ["analytics:read"]}]\', %(at)s '
+    "from generate_series(1, 20) as n",
     "insert into announced_suspensions select %(organization_id)s, agent_id, %(at)s from agents "
     "order by agent_id offset 200 limit 100",
     "insert into usage_daily select %(organization_id)s, %(at)s::date - ago, slot, 240000, "
@@ -97,6 +101,9 @@ FILL = (
     "where ago < %(days_of_all)s or ('x' || right(agent_id::text, 8))::bit(32)::integer %% 100 = 0",
     "insert into credential_usage_daily select organization_id, day, agent_id, agent_id, resource, 0, 12, "
     "array_fill(1, array[24]) from agent_usage_daily, unnest(array['', 'https://api50.example']) as resource",
+    "insert into delegation_usage_daily "
+    "select organization_id, day, agent_id, agent_id, '', 'https://api50.example', 0, 12 "
+    "from agent_usage_daily where day > %(at)s::date - 2",
     "insert into usage_monthly select %(organization_id)s, date_trunc('month', %(at)s), %(at)s::date, "
     "(select sum(tokens) from usage_daily where day >= date_trunc('month', %(at)s) and day < %(at)s::date), "
     "array_agg(agent_id), array_agg(24) from agents",
