@@ -180,6 +180,10 @@ class TestRefusalsOfTheDatabase:
         [
             ({"AGENTIDP_TOKEN_TTL": "soon"}, "AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'"),
             (
+                {"AGENTIDP_SECRET_KEY": ""},
+                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is",
+            ),
+            (
                 {"AGENTIDP_SECRET_KEY": "another secret that nobody knows of"},
                 "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
                 "set the secret that the instance was started with",

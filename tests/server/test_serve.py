@@ -14,18 +14,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import jwt
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from agentidp.clock import utc_now
 from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
-from tests.conftest import Installation
 from tests.directory import open_directory
 from tests.factories import (
     PATIENCE,
@@ -287,13 +283,6 @@ def test_gunicorn_without_the_launcher_refuses_a_wrong_setting_with_one_sentence
     assert refusal(settings, command=GUNICORN) == said
 
 
-def test_listens_everywhere_behind_a_proxy(database_url: str) -> None:
-    server = Server(external(database_url, AGENTIDP_TRUSTED_PROXIES="1"))
-    server.command += ["--bind", f"0.0.0.0:{server.port}"]
-    with server:
-        assert server.get("/healthz") == b'{"status":"ok"}'
-
-
 @pytest.mark.parametrize("run_as", USERS)
 def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as: list[str]) -> None:
     (tmp_path / "file").touch()
@@ -313,56 +302,6 @@ def test_refuses_a_data_directory_in_use(data_dir: Path) -> None:
 def external(url: str, **settings: str) -> dict[str, str]:
     """The environment of a server on somebody else's PostgreSQL."""
     return {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY} | settings
-
-
-@pytest.mark.parametrize(("is_silent", "reason"), [(False, "Connection refused"), (True, "timeout expired")])
-def test_refuses_a_database_that_does_not_answer(is_silent: bool, reason: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1] if is_silent else free_port()
-        said = refusal(external(f"postgresql://someone:hunter2@127.0.0.1:{port}/agentidp"))
-    assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
-    assert reason in said
-    assert "hunter2" not in said
-
-
-def url_of(database_url: str, user: str, password: str) -> str:
-    """*database_url* for another role."""
-    parts = conninfo_to_dict(database_url)
-    place = "&".join(f"{k}={quote(str(parts[k]), safe='')}" for k in ("host", "port") if k in parts)
-    return f"postgresql://{user}:{password}@/{parts['dbname']}?{place}"
-
-
-# A cluster with Citus trusts everybody.
-@pytest.mark.parametrize("postgres_url", [Installation.WHEEL], ids=["wheel"], indirect=True, scope="session")
-def test_refuses_a_wrong_database_password(empty_database_url: str) -> None:
-    # A role of its own: the server may trust its superuser, or keep no password for it.
-    role, password = f"agentidp_test_{os.getpid()}", "hunter2"
-    with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(password))
-        )
-        try:
-            said = refusal(external(url_of(empty_database_url, role, "wrong")))
-            assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
-            assert f'password authentication failed for user "{role}"' in said
-            # With the right one it may not make the schema, and says so.
-            said = refusal(external(url_of(empty_database_url, role, password)))
-            assert said == "the database's schema cannot be brought up to date: permission denied for schema public"
-        finally:
-            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
-
-
-def test_refuses_an_external_database_without_a_secret(database_url: str) -> None:
-    said = refusal({"AGENTIDP_DATABASE_URL": database_url})
-    assert said == "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
-
-
-def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str) -> None:
-    said = refusal(external(database_url, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase()))
-    assert said == (
-        "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
-        "set the secret that the instance was started with"
-    )
 
 
 def url_of_the_service(server: Server) -> str:
