@@ -12,11 +12,9 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import findings_query
-from agentidp.findings.actions import act
-from agentidp.findings.identity import Happening
 from agentidp.findings.store import evaluate
 from agentidp.registry.agents import add_agent
-from agentidp.registry.credentials import add_credential, end_credential
+from agentidp.registry.credentials import add_credential
 from agentidp.server.watch import watch
 from agentidp.services import Services
 from tests.alerts.conftest import Outbox
@@ -69,45 +67,6 @@ def watched(acme: Outbox, receiver: Receiver, clock: Clock) -> Watched:
     return Watched(acme, receiver, clock)
 
 
-@pytest.mark.parametrize(
-    ("days", "type_", "severity"),
-    [
-        (30, "opened", "warning"),
-        (14, "escalated", "warning"),
-        (7, "escalated", "warning"),
-        (1, "escalated", "critical"),
-    ],
-)
-def test_the_owner_gets_a_reminder_once(watched: Watched, days: int, type_: str, severity: str) -> None:
-    if days < 30:
-        watched.notices(days + 1)
-    due = ENDS - days * DAY
-    watched.look(due - SECOND)
-    assert watched.notices() == []
-    watched.look(due)
-    [body] = watched.received()
-    data = body["data"]
-    assert (body["type"], data["severity"], data["owner"]) == (f"finding.{type_}", severity, "Ada")
-    assert (data["agentId"], data["title"]) == (str(watched.agent_id), "expiring credential: reader")
-    left = f"{days} day{'s' if days > 1 else ''}"
-    assert data["description"].startswith(f'The credential "production" of reader ends in {left}, at 12:00 UTC on')
-    for later in (SECOND, 5 * HOUR, 20 * HOUR):
-        watched.look(due + later)
-    assert watched.notices() == []
-
-
-def test_the_owner_gets_the_end_once_and_no_more_reminders_than_evaluations(watched: Watched) -> None:
-    assert watched.notices(20) == [("finding.opened", "warning")]
-    assert watched.notices(6) == [("finding.escalated", "warning")]
-    watched.look(ENDS + 3 * HOUR - SECOND)
-    assert watched.notices() == [("finding.escalated", "critical")]
-    watched.look(ENDS + 3 * HOUR)
-    [end] = watched.received()
-    assert (end["type"], end["data"]["severity"]) == ("finding.resolved", "critical")
-    assert end["data"]["description"].startswith('The credential "production" of reader ended at 12:00 UTC on')
-    assert watched.notices(-0.5, -1, -2, -9) == []
-
-
 def test_one_that_ends_between_its_evaluation_and_the_sending_sends_after_the_restart(watched: Watched) -> None:
     for days in (30, 14):
         watched.clock.now = ENDS - days * DAY
@@ -117,14 +76,6 @@ def test_one_that_ends_between_its_evaluation_and_the_sending_sends_after_the_re
         # The second evaluation finds nothing new, and what is in the outbox is sent.
         assert len(watched.notices(days - 0.05)) == 1
         assert watched.notices(days - 0.1) == []
-
-
-def test_of_a_credential_that_is_revoked_no_reminder_is_sent(watched: Watched) -> None:
-    assert len(watched.notices(30, 14)) == 2
-    with watched.acme.database.transaction() as opened:
-        end_credential(opened, watched.agent_id, watched.credential_id)
-    assert watched.notices(9, 8.5, 8) == [("finding.resolved", "warning")]
-    assert watched.notices(7, 1, 0, -1) == []
 
 
 def test_each_of_two_credentials_of_an_agent_has_its_reminders(watched: Watched) -> None:
@@ -141,13 +92,3 @@ def test_each_of_two_credentials_of_an_agent_has_its_reminders(watched: Watched)
     )
     assert len({body["data"]["findingId"] for body in received}) == 2
     assert [body["type"] for body in received].count("finding.resolved") == 2
-
-
-def test_a_reminder_that_falls_into_a_mute_is_not_sent_and_the_next_one_is(watched: Watched) -> None:
-    watched.look(ENDS - 30 * DAY)
-    [begun] = watched.received()
-    watched.clock.now = ENDS - 20 * DAY
-    with watched.acme.database.transaction() as opened:
-        act(opened, UUID(begun["data"]["findingId"]), Happening.muted, until=ENDS - 10 * DAY)
-    assert watched.notices(14, 12, 9) == []
-    assert watched.notices(7) == [("finding.escalated", "warning")]
