@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from flask.testing import FlaskClient
 
@@ -10,9 +10,6 @@ from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, count_usage, usage_sums
-
-RULE = "must be a whole number from 1 to 90"
-WEDNESDAY = 3
 
 
 @ON_CITUS_TOO
@@ -50,37 +47,7 @@ def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(
     }
 
 
-def assert_counted(url: str, organization_id: str, *, rejected: int = 0) -> None:
-    """Every counter of the organization, however it is kept, holds this and nothing else."""
-    sums = usage_sums(url, organization_id)
-    expected = {"tokens": 0, "requests": 0, "rejected": rejected}
-    assert sums == {name: n for name in sums for kind, n in expected.items() if kind in name}
-
-
-def test_a_request_without_a_valid_token_is_not_counted(client: FlaskClient, database_url: str, cast: Cast) -> None:
-    acme = cast.acme
-    token = acme.token()
-    for authorization in (
-        {},
-        {"Authorization": "Bearer"},
-        {"Authorization": "Bearer x.y.z"},
-        {"Authorization": f"Bearer {token}=="},
-        {"Authorization": f"Bearer {token[:-8]}AAAAAAAA"},
-        {"Authorization": f"Basic {token}"},
-        acme.bearer(issuer="https://elsewhere.example"),
-        acme.bearer(audience="https://elsewhere.example"),
-    ):
-        for path in (HEATMAP, "/api/v1/nothing/here"):
-            expected = 401 if path == HEATMAP else 404
-            assert client.get(path, headers=authorization).status_code == expected, authorization
-    assert_counted(database_url, acme.organization_id)
-    # Expired, and not yet valid: each names an agent, which has made no request with it.
-    for rejected, at in enumerate((NOON - timedelta(days=1), NOON + timedelta(hours=1)), 1):
-        assert client.get(HEATMAP, headers=acme.bearer(at=at)).status_code == 401
-        assert_counted(database_url, acme.organization_id, rejected=rejected)
-
-
 def test_requests_outside_the_api_are_not_counted(client: FlaskClient, database_url: str, cast: Cast) -> None:
     for path, status in (("/healthz", 200), ("/.well-known/jwks.json", 200), ("/nothing", 404)):
         assert client.get(path, headers=cast.acme.bearer()).status_code == status
-    assert_counted(database_url, cast.acme.organization_id)
+    assert set(usage_sums(database_url, cast.acme.organization_id).values()) == {0}

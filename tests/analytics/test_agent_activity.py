@@ -7,24 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
-from agentidp.analytics.period import Period
 from agentidp.services import Services
 from agentidp.usage import record_rejection, request_made
 from tests.analytics.oracle import USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
-from tests.conftest import ON_EVERY_POSTGRES, Cast
-from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization, usage_sums
-from tests.plans import explain, pages, prepare, service_connection
-from tests.routes import NOWHERE
-
-RULE = "must be a whole number from 1 to 90"
-NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization
 
 
 @pytest.fixture
@@ -155,42 +148,3 @@ def test_shows_the_status_and_keeps_the_history(
         "lastTokenHour": "2026-04-15T12:00:00.000000Z",
         "data": [{"date": "2026-04-15", "tokens": 1, "requests": 1, "rejected": 0}],
     }
-
-
-def test_does_not_know_other_agents_but_counts_the_request(client: FlaskClient, cast: Cast, database_url: str) -> None:
-    acme = cast.acme
-    for number, agent_id in enumerate((NOWHERE, cast.outsider.client_id, "x", "activity/", acme.client_id + "/"), 1):
-        response = client.get(f"{USAGE}/{agent_id}", headers=acme.bearer())
-        assert (response.status_code, response.json) == (404, NOT_FOUND), agent_id
-        assert usage_sums(database_url, acme.organization_id)["agent_requests"] == number
-
-
-FILL = """
-insert into agent_usage_daily (
-    organization_id, day, agent_id, slot, tokens, requests, rejected,
-    tokens_by_hour, requests_by_hour, rejected_by_hour
-)
-select %(organization_id)s, %(today)s::date - ago, agent_id, 0, 24, 24, 0, hours, hours, hours
-from generate_series(0, 89) as ago, unnest(%(agents)s::uuid[]) as agent_id, array_fill(1, array[24]) as hours
-"""
-
-
-@pytest.mark.slow
-@ON_EVERY_POSTGRES
-def test_reads_as_little_among_a_thousand_agents_as_alone(cast: Cast, database_url: str) -> None:
-    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
-    read = []
-    for agents in ([agent_id], [UUID(int=number) for number in range(1000)]):
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            values = {"organization_id": organization_id, "today": NOON.date(), "agents": agents}
-            connection.execute(FILL, values)
-            connection.execute("vacuum (analyze) agent_usage_daily")
-        with service_connection(database_url, organization_id) as connection:
-            values = {"organization_id": organization_id, "agent_id": agent_id, "at": NOON}
-            values |= Period.of(90, NOON).bounds
-            plan = explain(connection, prepare(connection, "analytics/agent_activity", **values))
-            assert plan["Actual Rows"] == 90
-            read.append(pages(plan))
-    alone, among_many = read
-    # A row a day, and the way down the index: it is deeper, but not wider.
-    assert among_many <= alone + 3 * 91, read

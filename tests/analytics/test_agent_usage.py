@@ -71,18 +71,6 @@ def test_still_shows_an_agent_that_was_suspended_or_deleted(
     }
 
 
-@ON_CITUS_TOO
-def test_a_denied_request_is_not_a_token(client: FlaskClient, cast: Cast) -> None:
-    acme = cast.acme
-    for form, secret, status in (
-        ({"grant_type": "client_credentials"}, "wrong", 401),
-        ({"grant_type": "client_credentials", "scope": "unknown"}, acme.client_secret, 400),
-        ({"grant_type": "password"}, acme.client_secret, 400),
-    ):
-        assert client.post("/api/v1/token", data=form, auth=(acme.client_id, secret)).status_code == status
-    assert client.get(USAGE, headers=acme.bearer()).json["data"] == []
-
-
 def test_refuses_to_include_anything_else(shared_client: FlaskClient, shared_cast: Cast) -> None:
     for value in ("", "names", "NAME", "name,name", "name%00", "%ff", "agentName"):
         response = shared_client.get(f"{USAGE}?include={value}", headers=shared_cast.acme.bearer())

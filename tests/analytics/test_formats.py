@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import http.client
 import io
 import json
 import re
@@ -21,7 +19,7 @@ from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
-from tests.factories import NOON, PATIENCE, Agent, Server, count_usage, make_agent, usage_sums
+from tests.factories import NOON, Agent, count_usage, make_agent, usage_sums
 from tests.routes import ROUTES, Route
 from tests.wire import overheard
 
@@ -161,18 +159,10 @@ def test_rows_that_are_tuples_are_returned_as_objects_are(shared_app: Flask, acc
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
-        ("=1+1", "'=1+1"),
-        ("+1", "'+1"),
-        ("-1", "'-1"),
-        ("@x", "'@x"),
+        *((f"{first}1", f"'{first}1") for first in "=+-@\uff1d\uff0b\uff0d\uff20"),
         ("\tx", "'\tx"),
         ("\rx", '"\'\rx"'),
         ("\nx", '"\'\nx"'),
-        ("\uff1dx", "'\uff1dx"),
-        ("\uff0bx", "'\uff0bx"),
-        ("\uff0dx", "'\uff0dx"),
-        ("\uff20x", "'\uff20x"),
-        ("=", "'="),
         ('="a",b', '"\'=""a"",b"'),
         # Not at the beginning, so no formula.
         ("x=1", "x=1"),
@@ -182,15 +172,12 @@ def test_rows_that_are_tuples_are_returned_as_objects_are(shared_app: Flask, acc
         (-1, "-1"),
         (-1.5, "-1.5"),
         (10**18, "1000000000000000000"),
-        (90.5, "90.5"),
         (None, ""),
-        ("", ""),
         ('a "b"', '"a ""b"""'),
         ("a,b", '"a,b"'),
         ("a\r\nb", '"a\r\nb"'),
         ("zoë 😀", "zoë 😀"),
         ([{"agentName": "=1"}], '"[{""agentName"":""=1""}]"'),
-        ([], "[]"),
     ],
 )
 def test_a_cell_is_quoted_where_it_must_be_and_is_no_formula(shared_app: Flask, value: Any, cell: str) -> None:
@@ -203,29 +190,19 @@ def test_a_cell_is_quoted_where_it_must_be_and_is_no_formula(shared_app: Flask, 
     ("accept", "is_csv"),
     [
         (None, False),
-        ("", False),
         ("*/*", False),
-        ("application/json", False),
-        ("application/*", False),
         ("application/json, text/csv", False),
         ("text/csv, application/json", False),
-        ("text/csv;q=0.5, application/json;q=0.5", False),
         ("text/csv;q=0.5, */*", False),
         ("text/csv;q=0, */*;q=0.1", False),
-        ("text/csv;q=0", False),
-        ("application/json, text/plain, */*", False),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
         # Neither: JSON, rather than 406.
         ("image/png", False),
         ("text/csv;header=absent", False),
         ("nonsense", False),
-        ("text/csv", True),
         ("TEXT/CSV", True),
         ("text/*", True),
-        ("text/csv;q=0.1", True),
-        ("text/csv; charset=utf-8", True),
         (CSV_TYPE, True),
-        ("application/json;q=0.5, text/csv", True),
         ("application/json;q=0.5, */*", True),
         ("application/json;q=0, */*;q=0.1", True),
         # Asked for by name, which anything else is not.
@@ -240,24 +217,6 @@ def test_csv_is_sent_where_accept_prefers_it(
     response = shared_client.get(f"{TREND}?days=1", headers=headers)
     assert response.status_code == 200
     assert response.headers["Content-Type"] == (CSV_TYPE if is_csv else "application/json")
-
-
-HAS_IT = CSV | {"If-None-Match": "*"}
-
-
-@pytest.mark.parametrize("route", ANALYTICS, ids=str)
-def test_errors_are_json_without_a_tag(shared_client: FlaskClient, shared_cast: Cast, route: Route) -> None:
-    for headers, status, code in (
-        (HAS_IT, 401, "UNAUTHORIZED"),
-        (HAS_IT | shared_cast.acme.bearer(scope="agents:read"), 403, "FORBIDDEN"),
-        (HAS_IT | shared_cast.acme.bearer(), 400, "VALIDATION_ERROR"),
-    ):
-        path = route.path(shared_cast.acme.agent_id)
-        response = shared_client.get(f"{path}?days=0", headers=headers)
-        assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
-        assert response.json["code"] == code
-        assert response.headers["Cache-Control"] == "no-store"
-        assert "ETag" not in response.headers
 
 
 COMMON = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept", "X-Content-Type-Options": "nosniff"}
@@ -296,12 +255,9 @@ def test_a_poller_that_has_the_answer_gets_304_and_is_counted(
     [
         ("{tag}", 304),
         ("{strong}", 304),
-        ('"x", {tag}', 304),
         ('W/"x",{strong},W/"y"', 304),
         ("*", 304),
         ('"x"', 200),
-        ('W/"x"', 200),
-        ("", 200),
         ("nonsense", 200),
         ('"{tag}"', 200),
     ],
@@ -315,16 +271,6 @@ def test_if_none_match_compares_weakly(shared_client: FlaskClient, shared_cast: 
         assert (response.status_code, response.headers["ETag"]) == (status, tag)
 
 
-@pytest.mark.parametrize(
-    "header", [{"If-Match": "*"}, {"If-Match": '"x"'}, {"Range": "bytes=0-1"}, {"If-Modified-Since": "x"}]
-)
-def test_other_conditions_change_nothing(shared_client: FlaskClient, shared_cast: Cast, header: dict[str, str]) -> None:
-    path, headers = f"{TREND}?days=1", shared_cast.acme.bearer()
-    plain = shared_client.get(path, headers=headers)
-    response = shared_client.get(path, headers=headers | header)
-    assert (response.status_code, response.get_data()) == (200, plain.get_data())
-
-
 def test_an_etag_is_of_the_answer(client: FlaskClient, services: Services, cast: Cast) -> None:
     headers = cast.acme.bearer()
     tags = [client.get(TREND, headers=headers).headers["ETag"]]
@@ -336,21 +282,6 @@ def test_an_etag_is_of_the_answer(client: FlaskClient, services: Services, cast:
     assert changed.status_code == 200
     assert changed.json["data"][-1] == {"date": "2026-04-15", "count": 1}
     assert len({*tags, changed.headers["ETag"]}) == 4
-
-
-def test_gunicorn_sends_a_304_without_body_and_with_one_date(server: Server, services: Services, cast: Cast) -> None:
-    services.clock.now = None
-    token = cast.acme.bearer(issuer=server.url, audience=f"{server.url}/api/v1")
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
-        condition = {}
-        for status in (200, 304, 304):
-            connection.request("GET", TREND, headers=token | condition)
-            response = connection.getresponse()
-            assert (response.status, response.read() != b"") == (status, status == 200)
-            names = [name for name, _ in response.getheaders()]
-            assert len(names) == len(set(names))
-            assert "Date" in names
-            condition = {"If-None-Match": response.headers["ETag"]}
 
 
 @COMPARES_STATEMENTS

@@ -15,7 +15,7 @@ from agentidp.registry.resource_servers import add_resource_server, remove_resou
 from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Clock, count_usage, database_of, make_agent
+from tests.factories import NOON, Agent, Clock, database_of, make_agent
 
 OWN, API = "http://localhost:3000/api/v1", "https://api.example"
 
@@ -267,13 +267,3 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
         remove_resource_server(opened, api)
     found = ask(client, cast, f"agents/{agent.agent_id}")["validTokens"]
     assert found == {"atMost": 1, "until": "2026-04-17T12:00:00.000000Z"}
-
-
-def test_of_what_is_not_there(client: FlaskClient, services: Services, cast: Cast) -> None:
-    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=1)
-    for path in (
-        f"agents/{cast.outsider.agent_id}",
-        f"agents/{cast.acme.agent_id}/credentials/{UUID(int=1)}",
-        f"resource-servers/{UUID(int=1)}",
-    ):
-        assert ask(client, cast, path, 404)["code"] == "NOT_FOUND"

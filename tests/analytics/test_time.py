@@ -11,13 +11,8 @@ from random import Random
 import psycopg
 import pytest
 from flask import Flask
-from psycopg import sql
 
 from agentidp import create_app
-from agentidp.clock import utc_now
-from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.analytics.oracle import Comparison
 from tests.conftest import settings_for
@@ -101,63 +96,6 @@ def test_both_sides_of_every_boundary_fall_where_utc_says(
             for days in (30, 90):
                 comparison.check(agents[0], midnight + timedelta(days=days - 1), trend=(days,), heatmap=(days,))
                 comparison.check(agents[0], midnight + timedelta(days=days), trend=(days,), heatmap=(days,))
-
-
-def set_for_database(connection: psycopg.Connection, database: str, setting: str, value: str) -> None:
-    connection.execute(
-        sql.SQL("alter database {} set {} = {}").format(
-            sql.Identifier(database), sql.Identifier(setting), sql.Literal(value)
-        )
-    )
-
-
-def set_for_roles(connection: psycopg.Connection, database: str, setting: str, value: str) -> None:
-    # In this database only: the roles belong to the whole cluster.
-    for role in (sql.SQL("current_user"), sql.Identifier("agentidp_service")):
-        connection.execute(
-            sql.SQL("alter role {} in database {} set {} = {}").format(
-                role, sql.Identifier(database), sql.Identifier(setting), sql.Literal(value)
-            )
-        )
-
-
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("place", ["database", "roles", "environment"])
-def test_it_does_not_matter_where_the_zone_was_set(
-    database_url: str, place: str, zone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"timezone": zone, "datestyle": "SQL, DMY", "intervalstyle": "sql_standard"}
-    if place == "environment":
-        monkeypatch.setenv("PGTZ", zone)
-        monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
-    else:
-        change = {"database": set_for_database, "roles": set_for_roles}[place]
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            for setting, value in settings.items():
-                change(connection, connection.info.dbname, setting, value)
-    with application(database_url) as app:
-        assert session_time_zone(app.extensions["agentidp"]) == zone
-        check_the_end_of_march(app)
-
-
-def test_it_does_not_matter_in_which_zone_the_server_was_started() -> None:
-    with temporary(settings={"timezone": "Pacific/Kiritimati", "datestyle": "SQL, DMY"}) as postgres:
-        migrate(postgres.url)
-        ensure_signing_key(settings_for(postgres.url), at=utc_now())
-        with application(postgres.url) as app:
-            assert session_time_zone(app.extensions["agentidp"]) == "Pacific/Kiritimati"
-            check_the_end_of_march(app)
-
-
-def check_the_end_of_march(app: Flask) -> None:
-    comparison = comparison_of(app)
-    agent = make_agent(comparison.services, make_organization(comparison.services))
-    april = datetime(2026, 4, 1, tzinfo=UTC)
-    for number, hours in enumerate((-25, -24, -15, -5, 0, 4, 13, 23), 1):
-        for at in (april + timedelta(hours=hours), april + timedelta(hours=hours) - MICROSECOND):
-            comparison.count(agent, at, tokens=number, requests=1)
-    for now in (april - MICROSECOND, april, april + timedelta(hours=23)):
-        comparison.check(agent, now, trend=(1, 3), heatmap=(1, 2))
 
 
 def test_a_hundred_random_days_of_two_organizations_agree_with_the_oracle(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-from agentidp.usage import request_made
 from tests.analytics.oracle import BAD_DAYS, HEATMAP, TREND, USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, count_usage, database_of, make_agent, make_organization, usage_sums
+from tests.factories import NOON, count_usage, make_agent, make_organization, usage_sums
 
 RULE = "must be a whole number from 1 to 90"
 
@@ -91,25 +90,3 @@ def test_a_token_and_a_request_are_in_the_next_answer_of_each_endpoint(client: F
             [{"agentId": acme.client_id, "tokenCount": count}],
             [{"date": "2026-04-15", "count": count}],
         ]
-
-
-def test_sums_the_slots_of_tokens_issued_at_the_same_time(
-    client: FlaskClient, services: Services, cast: Cast, database_url: str
-) -> None:
-    acme = cast.acme
-    at = datetime(2026, 4, 15, 9, tzinfo=UTC)
-    with services.database.of(acme.organization_id, at).transaction() as slow:
-        # Holds the first slot until it commits; what is counted meanwhile need not wait for it.
-        assert slow.run(request_made(acme.agent_id, "a"))
-        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=2, requests=1)
-    count_usage(services, acme.organization_id, acme.agent_id, at, tokens=3)
-    with database_of(services, acme.organization_id).transaction() as transaction:
-        rows = transaction._connection.execute(
-            "select slot, tokens, requests_by_hour[10] from usage_daily order by slot"
-        )
-        assert [tuple(row) for row in rows] == [(0, 3, 4), (1, 2, 3)]
-        rows = transaction._connection.execute("select slot, tokens, requests from agent_usage_daily order by slot")
-        assert [tuple(row) for row in rows] == [(0, 3, 4), (1, 2, 3)]
-    assert client.get(f"{TREND}?days=1", headers=acme.bearer()).json["data"] == [{"date": "2026-04-15", "count": 5}]
-    sums = usage_sums(database_url, acme.organization_id)
-    assert sums["tokens"] == sums["tokens_by_hour"] == sums["agent_tokens"] == 5

@@ -13,7 +13,6 @@ from agentidp.usage import record_rejection
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, count_usage, make_agent
-from tests.routes import NOWHERE
 
 HOURS = "/api/v1/analytics/usage/hours"
 
@@ -69,8 +68,3 @@ def test_returns_the_hours_of_all_agents_and_of_one(client: FlaskClient, cast: C
         "to": "2026-04-14",
         "data": hours({"13T23": (9, 18, 0), "14T00": (2, 3, 0), "14T23": (0, 4, 1)}),
     }
-
-
-def test_knows_no_agent_of_others(client: FlaskClient, cast: Cast) -> None:
-    for agent_id in (NOWHERE, cast.outsider.client_id):
-        assert client.get(f"{USAGE}/{agent_id}/hours", headers=cast.acme.bearer()).status_code == 404
