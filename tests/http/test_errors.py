@@ -21,12 +21,10 @@ from psycopg import sql
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.analytics.activity_heatmap import ActivityHeatmapArguments
 from agentidp.analytics.period import PeriodArguments
 from agentidp.http.errors import RateLimited
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAX_BODY, Parser
-from agentidp.http.schemas import MAX_DAYS
 from agentidp.jose.jwk import MAX_KEYS
 from agentidp.registry.provisioning import MAX_EXPIRY
 from agentidp.services import Services
@@ -263,31 +261,6 @@ class TestUnavailable:
         assert_unavailable(dead_client.get("/.well-known/jwks.json"), is_oauth=True)
         assert dead_client.get("/healthz").status_code == 200
 
-    def test_the_request_after_a_terminated_connection_succeeds(
-        self, client: FlaskClient, cast: Cast, database_url: str
-    ) -> None:
-        for _ in range(3):
-            assert client.get(AGENTS, headers=cast.acme.bearer()).status_code == 200
-            assert client.post("/api/v1/token", data=cast.acme.form).status_code == 200
-            with psycopg.connect(database_url, autocommit=True) as connection:
-                ended = connection.execute(
-                    "select pg_terminate_backend(pid, %s::bigint) from pg_stat_activity "
-                    "where datname = current_database() and application_name = 'agentidp'",
-                    [PATIENCE * 1000],
-                ).fetchall()
-            assert set(ended) == {(True,)}
-        assert client.get(AGENTS, headers=cast.acme.bearer()).status_code == 200
-
-    def test_no_connection_is_free(self, database_url: str, cast: Cast) -> None:
-        headers = cast.acme.bearer()
-        with application(database_url, pool_max_size=1, pool_timeout=0.2) as app:
-            client = app.test_client()
-            # To open the connection and to read the keys may take longer than a request waits.
-            wait_until(lambda: client.get(AGENTS, headers=headers).status_code == 200)
-            with database_of(app.extensions["agentidp"], cast.acme.organization_id).transaction():
-                assert_unavailable(client.get(AGENTS, headers=headers))
-            assert client.get(AGENTS, headers=headers).status_code == 200
-
     def test_a_statement_takes_too_long(self, client: FlaskClient, cast: Cast, database_url: str) -> None:
         acme = cast.acme
         agents = client.get(AGENTS, headers=acme.bearer()).json["data"]
@@ -325,30 +298,20 @@ class TestUnavailable:
 
 INVALID_JSON = {
     "nothing but a bracket": b"{",
-    "a word": b"nope",
-    "single quotes": b"{'name': 'x'}",
-    "a closing comma": b'{"name": "x",}',
-    "a comment": b'{"name": "x"} // y',
     "two values": b"{} {}",
     "a NUL": b"\x00",
-    "a NUL after": b"{}\x00",
     "a bare control character": b'{"name": "a\nb"}',
     "NaN": b'{"name": NaN}',
     "Infinity": b'{"name": -Infinity}',
     "a repeated name": b'{"name": "x", "name": "y"}',
     "a repeated name inside": b'{"name": {"x": 1, "x": 1}}',
     "invalid UTF-8": b'{"name": "\xff"}',
-    "overlong UTF-8": b'{"name": "\xc0\x80"}',
     "an encoded surrogate": b'{"name": "\xed\xa0\x80"}',
     "UTF-16": '{"name": "x"}'.encode("utf-16"),
-    "UTF-32": '{"name": "x"}'.encode("utf-32-be"),
     "Latin-1": '{"name": "é"}'.encode("latin-1"),
     "a byte order mark": b'\xef\xbb\xbf{"name": "x"}',
     "60,000 brackets": b"[" * 60_000,
-    "30,000 objects": b'{"a":' * 12_000 + b"1" + b"}" * 100,
     "a number of 5,000 digits": b'{"name": ' + b"9" * 5000 + b"}",
-    "blanks only": b" \n\t",
-    "form data": b"name=x",
 }
 
 WRONG_BODIES: tuple[Any, ...] = (
@@ -541,13 +504,6 @@ class TestRememberedQueries:
                 first["days"] = 1
                 assert parser.parse(schema, location="query") == {"days": days}
 
-    def test_each_means_what_its_own_endpoint_says(self, app: Flask) -> None:
-        parser = Parser()
-        schemas = {30: PeriodArguments(), MAX_DAYS: ActivityHeatmapArguments()}
-        for days, schema in (*schemas.items(), *schemas.items()):
-            with app.test_request_context("/"):
-                assert parser.parse(schema, location="query") == {"days": days}
-
     def test_they_are_few(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("agentidp.http.parser.MAX_REMEMBERED", 2)
         parser, schema = Parser(), PeriodArguments()
@@ -653,19 +609,13 @@ class TestThroughGunicorn:
         "line",
         [
             b"GET /" + b"x" * 10_000 + b" HTTP/1.1",
-            b"GET /api/v1/agents/%zz HTTP/1.1",
             b"GET /api/v1/agents/%00 HTTP/1.1",
             b"GET /api/v1/agents/\xff\xfe HTTP/1.1",
             b"GET http://[::1/api HTTP/1.1",
-            b"GET //api/v1//agents HTTP/1.1",
             b"GET /api/v1/agents?days=%zz&cursor=%ff&limit=%00 HTTP/1.1",
             b"FOO /api/v1/agents HTTP/1.1",
-            b"get /api/v1/agents HTTP/1.1",
-            b"TRACE /api/v1/agents HTTP/1.1",
-            b"CONNECT /api/v1/agents HTTP/1.1",
             b"X" * 200 + b" / HTTP/1.1",
             b"G\x00T / HTTP/1.1",
-            b"GET / HTTP/9.9",
             b"GET",
             b"\x16\x03\x01\x02\x00\x01\x00\x01",
         ],

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from agentidp.http import openapi
 from agentidp.http.openapi import Blueprint, camel_case
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, is_resource_identifier
 from agentidp.http.schemas import ScopeList, Text
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.operations import api_docs
 from agentidp.registry.agents import NewAgentSchema
 from agentidp.scopes import SCOPES
@@ -242,29 +240,13 @@ def test_reading_the_document_with_a_token_counts_as_a_request(
     assert {n for name, n in counted.items() if "requests" not in name} == {0}
 
 
-class Addresses(HTMLParser):
-    """The addresses that a page names, and the scripts and styles that stand in it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.named: list[str] = []
-        self.inline: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.named += [value or "" for name, value in attributes if name in ("src", "href")]
-        self.inline += [name for name, _ in attributes if name == "style" or name.startswith("on")]
-        if tag == "style" or (tag == "script" and "src" not in dict(attributes)):
-            self.inline.append(tag)
-
-
 def test_the_page_has_all_that_it_needs_from_here(shared_client: FlaskClient) -> None:
     page = shared_client.get("/docs")
     assert (page.status_code, page.mimetype) == (200, "text/html")
-    addresses = Addresses(page.text)
-    assert addresses.inline == []
-    assert set(addresses.named) == {DOCUMENT.removeprefix("/")} | {f"docs/{asset}" for asset in api_docs.ASSETS.names}
-    for named in addresses.named:
+    assert re.findall(r"<style|<script>|\b(?:style|on\w+)=", page.text) == []
+    named_here = re.findall(r'\b(?:src|href)="([^"]*)"', page.text)
+    assert set(named_here) == {DOCUMENT.removeprefix("/")} | {f"docs/{asset}" for asset in api_docs.ASSETS.names}
+    for named in named_here:
         assert shared_client.get(f"/{named}").status_code == 200
 
 
@@ -314,19 +296,6 @@ def assert_described(document: dict[str, Any], route: Route, response: TestRespo
 CLIENT_ROUTES = [route for route in ROUTES if route.authentication == "client"]
 
 
-@pytest.mark.parametrize("route", CLIENT_ROUTES, ids=str)
-def test_failed_client_authentications_are_described_until_they_are_throttled(
-    client: FlaskClient, cast: Cast, document: dict[str, Any], route: Route
-) -> None:
-    form = {"grant_type": "client_credentials", "token": "x"}
-    statuses = []
-    for _ in range(FAILURES_A_MINUTE + 2):
-        response = client.post(route.path(), data=form, auth=(cast.acme.client_id, "wrong"))
-        assert_described(document, route, response)
-        statuses.append(response.status_code)
-    assert statuses == [401] * FAILURES_A_MINUTE + [429] * 2
-
-
 def test_describes_what_a_token_says_of_quotas(client: FlaskClient, cast: Cast, document: dict[str, Any]) -> None:
     [route] = [route for route in CLIENT_ROUTES if route.path() == "/api/v1/token"]
     for path in (f"/api/v1/agents/{cast.acme.client_id}/quotas/day", "/api/v1/quotas/month"):
@@ -358,22 +327,6 @@ def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
     response = dead_client.open(route.path(), method=route.method, **sent)
     assert (response.status_code == 503) == ("503" in operation(document, route)["responses"])
     if response.status_code == 503:
-        assert_described(document, route, response)
-
-
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.takes_json or route in CLIENT_ROUTES], ids=str)
-def test_describes_a_body_that_is_too_long_or_no_json(
-    shared_client: FlaskClient, shared_cast: Cast, document: dict[str, Any], route: Route
-) -> None:
-    form = "application/x-www-form-urlencoded"
-    for body, kind, expected in (
-        ("x" * 70_000, "application/json" if route.takes_json else form, 413),
-        ("x", "text/plain", 415 if route.takes_json else 400),
-    ):
-        response = shared_client.open(
-            route.path(), method=route.method, data=body, content_type=kind, headers=shared_cast.acme.bearer()
-        )
-        assert response.status_code == expected
         assert_described(document, route, response)
 
 

@@ -124,17 +124,6 @@ def test_a_failure_is_an_error_and_a_refusal_is_none(
     assert b"hush" not in b"".join(collector.bodies)
 
 
-def test_the_environment_names_the_service(
-    database_url: str, clock: Clock, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "identity")
-    app = create_app(settings_for(database_url, traces="on"), clock=clock)
-    app.test_client().get("/healthz")
-    app.extensions["agentidp"].close()
-    assert len(collector.spans()) == 1
-    assert collector.services() == {"identity"}
-
-
 def test_settings_that_opentelemetry_refuses_end_the_start(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Smaller than a batch.
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
