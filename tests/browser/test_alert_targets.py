@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from playwright.sync_api import expect
 
-from agentidp.alerts.outbox import enqueue_test
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in
 from tests.browser.test_accessibility import looked_at
-from tests.factories import database_of, make_agent, make_alert_target, make_organization
+from tests.factories import make_agent, make_organization
 
 
 @pytest.mark.parametrize("java_script_enabled", [True, False])
@@ -64,36 +61,3 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     page.get_by_role("button", name="Delete the target").press("Enter")
     expect(page.get_by_text("findings are sent to nobody")).to_be_visible()
     assert stage.api("/api/v1/alert-targets", operator)["data"] == []
-
-
-def test_a_failure_is_read_on_a_telephone_without_a_row_as_high_as_the_screen(open_page: Open, stage: Stage) -> None:
-    operator = make_agent(stage.services, make_organization(stage.services, "Failing"), "operator")
-    target_id = make_alert_target(stage.services, operator.organization_id, name="dashboards-of-the-on-call")
-    database = database_of(stage.services, operator.organization_id)
-    with database.transaction() as opened:
-        failed = {"target_id": target_id, "delivery_id": enqueue_test(opened, target_id, "on-call")}
-        later = stage.clock() + timedelta(minutes=5)
-        opened.fetch(
-            "alerts/record_failure",
-            **failed,
-            error="the certificate is refused: unable to get local issuer certificate",
-            next_attempt_at=later,
-            paused_until=later,
-            is_last=False,
-            is_gone=False,
-        )
-    page = open_page(timezone_id="Asia/Kolkata", viewport={"width": 360, "height": 740})
-    let_in(page, stage, operator)
-    page.goto(f"{stage.url}/dashboard/alert-targets")
-    expect(page.locator(".local").first).to_be_visible()
-    for caption in ("Those that fail first", "Newest first"):
-        row = page.get_by_role("table", name=caption).locator("tbody tr")
-        expect(row).to_contain_text("the certificate is refused")
-        box = row.bounding_box()
-        assert box is not None
-        # A value a line, and the error at the whole width: less than half of the screen.
-        assert box["height"] < 300, caption
-        error = row.locator(".failure").bounding_box()
-        assert error is not None
-        assert (error["x"], error["width"]) == (box["x"], box["width"]), caption
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360

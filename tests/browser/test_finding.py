@@ -72,19 +72,6 @@ def test_axe_finds_nothing_on_the_form_and_on_the_page(
     assert overflow(page) == []
 
 
-def test_an_update_of_the_page_keeps_what_is_being_entered(signed_in: Page, stage: Stage) -> None:
-    signed_in.clock.install()
-    signed_in.goto("/dashboard?days=7")
-    card = signed_in.locator(ONGOING)
-    open_form(card)
-    card.get_by_label("Note").fill("on it")
-    signed_in.get_by_role("link", name="7 days").focus()
-    stage.clock.set(NOON + timedelta(minutes=2))
-    signed_in.clock.fast_forward(61_000)
-    expect(signed_in.locator("#as-of")).to_contain_text("12:02")
-    expect(card.get_by_label("Note")).to_have_value("on it")
-
-
 @dataclass
 class OnCall:
     """An organization of its own and the overview as one of its agents sees it, with a finding about that agent."""
@@ -196,16 +183,3 @@ def test_a_note_is_kept_if_its_finding_ends_meanwhile(on_call: OnCall, is_listed
     page.wait_for_url("**#finding-*")
     page.goto(f"/dashboard/findings/{on_call.read}")
     expect(page.get_by_role("table")).to_contain_text("rotated its secret")
-
-
-def test_a_note_is_kept_in_a_form_that_was_closed_again(on_call: OnCall) -> None:
-    page = on_call.page
-    open_form(page.locator(FIRST))
-    page.get_by_label("Note").fill("on it")
-    open_form(page.locator(FIRST))
-    on_call.find(on_call.agents[1], 1)
-    on_call.update()
-    page.get_by_role("status").get_by_role("button", name="Show").click()
-    expect(page.locator(".finding")).to_have_count(2)
-    open_form(on_call.card)
-    expect(on_call.card.get_by_label("Note")).to_have_value("on it")

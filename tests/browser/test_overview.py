@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 from agentidp.demo import ROTATED
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
-from tests.factories import NOON, count_usage, fail_target, make_agent, make_alert_target, make_organization
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
@@ -42,31 +41,6 @@ def test_the_headline_the_chart_with_its_marks_and_the_findings_are_seen_without
     assert overflow(page) == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
-def test_the_headline_is_seen_without_scrolling_also_if_alert_targets_fail(
-    page: Page, stage: Stage, width: int, height: int
-) -> None:
-    organization_id = make_organization(stage.services, "Unreachable")
-    agent = make_agent(stage.services, organization_id, "busy")
-    count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=120)
-    for number in range(3):
-        target_id = make_alert_target(stage.services, organization_id, f"on-call number {number} of the platform")
-        fail_target(stage.services, organization_id, target_id)
-    let_in(page, stage, agent)
-    page.set_viewport_size({"width": width, "height": height})
-    page.goto("/dashboard")
-    banner = page.locator("#failing-targets")
-    expect(banner).to_contain_text("3 of 3 alert targets fail")
-    expect(page.locator(FIGURES)).to_have_count(5)
-    for figure in page.locator(FIGURES).all():
-        expect(figure).to_be_in_viewport(ratio=0.5)
-    names = banner.get_by_text("on-call number 2")
-    expect(names).to_be_hidden()
-    banner.get_by_text("Which of them").press("Enter")
-    expect(names).to_be_visible()
-    assert overflow(page) == []
-
-
 def test_a_row_opens_to_the_cause_and_the_next_step_which_leads_to_where_it_begins(page: Page) -> None:
     page.goto("/dashboard")
     row = page.locator(".finding", has_text=ROTATED.name).first
@@ -91,11 +65,3 @@ def test_a_mark_opens_its_finding_also_one_that_has_ended(page: Page, chart: str
         expect(page).to_have_url(re.compile(f"{target}$"))
         expect(page.locator(target)).to_be_in_viewport()
         expect(page.locator(f"{target} .next")).to_be_visible()
-
-
-def test_all_times_of_agents_fit_into_the_table_also_with_those_of_the_reader(open_page: Open, stage: Stage) -> None:
-    page = open_page(timezone_id="Asia/Kolkata", viewport={"width": 1280, "height": 800})
-    let_in(page, stage, stage.operator)
-    page.goto("/dashboard/agents")
-    expect(page.locator("table.agents .local").first).to_be_visible()
-    assert page.locator("#agents .scroll").evaluate("box => box.scrollWidth <= box.clientWidth")

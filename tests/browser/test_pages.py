@@ -9,12 +9,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from agentidp.demo import RETRYING
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in, overflow
+from tests.browser.stage import Stage, let_in
 from tests.factories import NOON, count_usage, make_agent, make_organization
-
-NARROW = {"width": 360, "height": 740}
 
 
 def titles(chart: Locator) -> list[str]:
@@ -32,8 +28,8 @@ def count(text: str) -> int:
     return int(text.replace(",", ""))
 
 
-@pytest.mark.parametrize("days", [7, 90])
-def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage, days: int) -> None:
+def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage) -> None:
+    days = 90
     signed_in.goto(f"/dashboard?days={days}")
     bars = signed_in.locator("#trend svg a:not(.flag) rect")
     for index in (0, days // 2, days - 1):
@@ -61,43 +57,12 @@ def luminance(color: str) -> float:
 BACKGROUND = "element => getComputedStyle(element).backgroundColor"
 
 
-def test_is_dark_or_light_as_the_reader_likes_it(signed_in: Page) -> None:
-    signed_in.goto("/dashboard")
-    cell = signed_in.locator(".heatmap .h3").first
-    seen = {}
-    for scheme in ("light", "dark"):
-        signed_in.emulate_media(color_scheme=scheme)
-        seen[scheme] = {
-            "page": signed_in.locator("html").evaluate(BACKGROUND),
-            "panel": signed_in.locator("#trend").evaluate(BACKGROUND),
-            "cell": cell.evaluate(BACKGROUND),
-        }
-    assert all(luminance(seen["light"][part]) > 0.4 for part in seen["light"]), seen
-    assert all(luminance(seen["dark"][part]) < 0.1 for part in seen["dark"]), seen
-
-
-@pytest.mark.parametrize(
-    "path", ["/dashboard/sign-in", "/dashboard?days=90", "/dashboard/agents", f"/dashboard/agents/{RETRYING.name}"]
-)
-def test_fits_a_narrow_screen(open_page: Open, stage: Stage, path: str) -> None:
-    page = open_page(viewport=NARROW, is_mobile=True, has_touch=True)
-    let_in(page, stage, stage.operator)
-    page.goto(stage.path(path))
-    assert overflow(page) == []
-    # What is wider than the screen scrolls by itself, and can be reached.
-    for box in page.locator(".scroll").all():
-        if box.is_visible():
-            box.evaluate("box => box.scrollTo(10_000, 0)")
-            assert box.evaluate("box => box.scrollLeft + box.clientWidth >= box.scrollWidth - 1")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_prints_what_is_worth_paper_dark_on_white(signed_in: Page, scheme: str) -> None:
+def test_prints_what_is_worth_paper_dark_on_white(signed_in: Page) -> None:
     # A4 with margins, at 96 dots an inch.
     width = 718
     signed_in.set_viewport_size({"width": width, "height": 1000})
     signed_in.goto("/dashboard?days=90")
-    signed_in.emulate_media(media="print", color_scheme=scheme)
+    signed_in.emulate_media(media="print", color_scheme="dark")
     for hidden in ("Sign out", "Skip to the content", "Numbers by day"):
         expect(signed_in.get_by_text(hidden)).to_be_hidden()
     for shown in ("Findings", "Tokens issued", "Rejected requests", "Requests by weekday and hour", "Agents"):
@@ -123,7 +88,7 @@ CROWDED = """() => [...document.querySelectorAll(".heatmap td, .heatmap th")].fi
 """Cells of the heatmap whose number runs into the next one's."""
 
 
-@pytest.mark.parametrize("requests", [None, 99_999, 100_000, 123_456_789])
+@pytest.mark.parametrize("requests", [None, 100_000, 123_456_789])
 def test_the_numbers_of_the_heatmap_stay_in_their_cells_on_the_screen_and_on_paper(
     signed_in: Page, stage: Stage, requests: int | None
 ) -> None:
@@ -146,9 +111,8 @@ def test_the_numbers_of_the_heatmap_stay_in_their_cells_on_the_screen_and_on_pap
     assert signed_in.evaluate("document.scrollingElement.scrollWidth") <= 718
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_whose_figures_they_are_stays_in_sight(signed_in: Page, width: int) -> None:
-    signed_in.set_viewport_size({"width": width, "height": 740})
+def test_whose_figures_they_are_stays_in_sight(signed_in: Page) -> None:
+    signed_in.set_viewport_size({"width": 360, "height": 740})
     signed_in.goto("/dashboard")
     signed_in.get_by_role("link", name="All 24 agents").scroll_into_view_if_needed()
     assert signed_in.evaluate("scrollY") > 500

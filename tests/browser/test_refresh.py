@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from agentidp.demo import ORGANIZATION_ID, UNCACHED
 from tests.browser.conftest import Open, Watch
 from tests.browser.stage import Stage, let_in
-from tests.factories import NOON, Agent, count_usage, demo_ids, make_agent, make_organization
+from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
 
 UNAUTHORIZED = "Failed to load resource: the server responded with a status of 401"
 
@@ -74,20 +73,6 @@ def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, r
     assert link.bounding_box() == pytest.approx(place, abs=1)
 
 
-def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page: Open, stage: Stage) -> None:
-    page = opened(open_page, stage, stage.operator)
-    page.locator(".finding", has_text=UNCACHED.name).last.locator("summary").first.click()
-    agent_id = demo_ids(stage.services)[UNCACHED.name]
-    second = page.locator(f'main a[href*="/agents/{agent_id}"]').nth(1)
-    second.focus()
-    before = page.locator("#findings").inner_text()
-    count_usage(stage.services, ORGANIZATION_ID, agent_id, NOON, tokens=1)
-    with page.expect_response("**/dashboard"):
-        page.clock.fast_forward(65_000)
-    expect(page.locator("#findings")).not_to_have_text(before)
-    expect(second).to_be_focused()
-
-
 def test_after_another_organization_signed_in_elsewhere_the_figures_stand_under_its_name(
     page: Page, stage: Stage, reader: Agent
 ) -> None:
@@ -100,15 +85,6 @@ def test_after_another_organization_signed_in_elsewhere_the_figures_stand_under_
     expect(page.locator("header")).to_contain_text("Other")
     expect(page.locator("header")).to_contain_text("newcomer")
     assert "Busy" not in page.content()
-
-
-def test_the_name_of_an_agent_is_kept_up_to_date_with_what_it_did(page: Page, stage: Stage, reader: Agent) -> None:
-    agent = make_agent(stage.services, reader.organization_id, "worker")
-    page.goto(f"/dashboard/agents/{agent.agent_id}")
-    stage.call("PATCH", f"/api/v1/agents/{agent.agent_id}", reader, status="suspended", name="idler")
-    with page.expect_response(f"**/{agent.agent_id}"):
-        page.clock.fast_forward(65_000)
-    expect(page.get_by_role("heading", level=1)).to_have_text("idler suspended")
 
 
 def test_after_signing_out_elsewhere_it_shows_the_sign_in_page_and_why(page: Page, stage: Stage, watch: Watch) -> None:

@@ -44,29 +44,6 @@ def go_back(page: Page) -> None:
     page.wait_for_load_state()
 
 
-def test_shows_the_sign_in_page_first_and_the_organization_after_it(open_page: Open, stage: Stage) -> None:
-    page = open_page()
-    response = page.goto("/dashboard")
-    assert response is not None
-    assert response.status == 401
-    expect_signed_out(page)
-    page.get_by_label("Client ID").fill(stage.operator.client_id)
-    page.get_by_label("Client secret").fill(stage.operator.client_secret)
-    page.keyboard.press("Enter")
-    expect_signed_in(page)
-    assert page.url == f"{stage.url}/dashboard"
-
-
-def test_keeps_the_session_where_no_script_and_no_other_site_gets_at_it(open_page: Open, stage: Stage) -> None:
-    page = open_page()
-    sign_in(page, stage.operator)
-    [cookie] = page.context.cookies(f"{stage.url}/dashboard")
-    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/dashboard")
-    assert page.evaluate("document.cookie") == ""
-    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
-    assert cookie["value"] not in page.content()
-
-
 def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_page: Open, stage: Stage) -> None:
     page = open_page()
     page.goto("/dashboard/sign-in")

@@ -9,6 +9,7 @@ from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 
 PATHS = [
+    "/dashboard/sign-in",
     "/dashboard",
     "/dashboard/agents",
     f"/dashboard/agents/{RETRYING.name}",
