@@ -45,7 +45,6 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests import citus
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organizations
-from tests.faults.ledger import ROW, Result, table
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a background job like this, and every server that a test starts would ignore it too.
@@ -449,18 +448,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print what each fault did, if the tests in ``tests/faults`` ran, and why the run fails if a test was skipped."""
+    """Print why the run fails if a test was skipped."""
     if os.environ.get(NOTHING_SKIPPED) and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("The run fails, because a test was skipped.", red=True)
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    found = [
-        Result(**row)
-        for report in reports
-        if isinstance(report, pytest.TestReport)
-        for name, row in report.user_properties
-        if name == ROW
-    ]
-    if found:
-        terminalreporter.section("faults")
-        for line in table(found):
-            terminalreporter.write_line(line)

@@ -62,7 +62,7 @@ class Counts:
     """
 
     sums: set[int]
-    by_agent: Counter[UUID]
+    by_agent: Counter[UUID | None]
     hours: set[datetime]
 
 
@@ -87,71 +87,6 @@ def read_counts(url: str, organization_id: str) -> Counts:
     )
 
 
-@dataclass
-class Result:
-    """A row of the table, and what is wrong with it."""
-
-    row: str
-    requests: int = 0
-    acknowledged: int = 0
-    counted: int | None = None
-    unknown: int = 0
-    lost: int = 0
-    doubled: int = 0
-    errors: int = 0
-    longest: float = 0.0
-    quick: float | None = None
-    recovery: float | None = None
-    faults: list[str] = field(default_factory=list)
-
-    def cells(self) -> list[str]:
-        """As the table shows them."""
-        return [
-            self.row,
-            str(self.requests),
-            str(self.acknowledged),
-            "?" if self.counted is None else str(self.counted),
-            *(str(n) for n in (self.unknown, self.lost, self.doubled, self.errors)),
-            f"{self.longest:.2f} s",
-            "" if self.quick is None else f"{self.quick * 1000:.0f} ms",
-            "" if self.recovery is None else f"{self.recovery:.2f} s",
-            "failed" if self.faults else "ok",
-        ]
-
-
-HEADINGS = [
-    "row",
-    "requests",
-    "acknowledged",
-    "counted",
-    "unknown",
-    "lost",
-    "doubled",
-    "500s",
-    "longest",
-    "503-p99",
-    "recovery",
-    "result",
-]
-RESULTS: list[Result] = []
-"""Of the test that runs."""
-
-ROW = "row of the faults' table"
-"""The name under which a test's report has its rows."""
-
-
-def table(results: Sequence[Result]) -> list[str]:
-    """The lines of the table, and under each row what is wrong with it."""
-    rows = [HEADINGS, *(result.cells() for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = []
-    for row, result in zip(rows, [None, *results], strict=True):
-        first, *rest = zip(row, widths, strict=True)
-        lines.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]))
-        lines += [f"    {fault}" for fault in (result.faults if result else [])]
-    return lines
-
-
 def judge(
     row: str,
     answers: Sequence[Answer],
@@ -160,8 +95,8 @@ def judge(
     began_at: datetime,
     fault: tuple[float, float] | None,
     recovery: float | None,
-) -> Result:
-    """Compare a row with its bounds.
+) -> list[str]:
+    """Compare a row with its bounds; what is wrong with it.
 
     :param counts: ``None`` where the database could not be read.
     :param began_at: the first request, by a right clock.
@@ -173,57 +108,51 @@ def judge(
     acknowledged = Counter(answer.agent_id for answer in tokens if answer.status == 200)
     unknown = Counter(answer.agent_id for answer in tokens if answer.is_unknown)
     begin = fault[0] if fault else -math.inf
-    result = Result(
-        row,
-        requests=len(answers),
-        acknowledged=acknowledged.total(),
-        unknown=unknown.total(),
-        errors=sum(answer.status == 500 for answer in answers),
-        longest=max((answer.took for answer in answers if answer.ended >= begin), default=0.0),
-        recovery=recovery,
+    wrong = (
+        ["the database cannot be read after the fault"]
+        if counts is None
+        else _miscounted(acknowledged, unknown, counts)
     )
-    wrong = result.faults
-    if counts is None:
-        wrong.append("the database cannot be read after the fault")
-    else:
-        result.counted = counts.by_agent.total()
-        for agent_id in acknowledged | unknown | counts.by_agent:
-            surplus = counts.by_agent[agent_id] - acknowledged[agent_id]
-            result.lost += max(0, -surplus)
-            result.doubled += max(0, surplus - unknown[agent_id])
-        if len(counts.sums) != 1:
-            wrong.append(f"the counters differ: {sorted(counts.sums)}")
-        if strange := counts.hours - _hours(began_at - CLOCK_TOLERANCE, datetime.now(UTC) + CLOCK_TOLERANCE):
-            wrong.append(f"counted in another hour: {', '.join(sorted(f'{hour:%d %H:00}' for hour in strange))}")
-    if result.lost:
-        wrong.append(f"{result.lost} acknowledged tokens are not counted")
-    if result.doubled:
-        wrong.append(f"{result.doubled} tokens are counted of which no client may think that they could be")
+    if counts and (strange := counts.hours - _hours(began_at - CLOCK_TOLERANCE, datetime.now(UTC) + CLOCK_TOLERANCE)):
+        wrong.append(f"counted in another hour: {', '.join(sorted(f'{hour:%d %H:00}' for hour in strange))}")
     if twice := [jti for jti, n in Counter(a.jti for a in tokens if a.jti).items() if n > 1]:
         wrong.append(f"{len(twice)} jti are of two tokens")
-    if result.unknown > bound.unknown:
-        wrong.append(f"{result.unknown} outcomes are unknown, {_problems(tokens)}")
+    if unknown.total() > bound.unknown:
+        wrong.append(f"{unknown.total()} outcomes are unknown, {_problems(tokens)}")
     wrong += _wrong_statuses(answers, bound.fails is not False)
-    if bound.fails and all(answer.status == 200 for answer in tokens if answer.ended >= begin):
+    since = [answer for answer in answers if answer.ended >= begin]
+    if bound.fails and all(answer.status == 200 for answer in since if answer.kind == "token"):
         wrong.append("no request failed: the fault did not happen")
-    if result.longest > bound.longest:
-        [slowest] = sorted(answers, key=lambda answer: answer.took)[-1:]
+    slowest = max(since, key=lambda answer: answer.took, default=None)
+    if slowest and slowest.took > bound.longest:
         wrong.append(
-            f"{slowest.kind} took {result.longest:.2f} s and ended with {slowest.status or slowest.problem}; "
+            f"{slowest.kind} took {slowest.took:.2f} s and ended with {slowest.status or slowest.problem}; "
             f"at most {bound.longest:.2f} s: {bound.reason}"
         )
     if bound.known_after is not None and fault:
-        result.quick = _percentile_99(
+        quick = _percentile_99(
             [a.took for a in tokens if a.status == 503 and begin + bound.known_after <= a.began and a.ended <= fault[1]]
         )
-        if result.quick is None or result.quick > QUICK:
-            found = "there is none" if result.quick is None else f"99 % of them within {result.quick:.2f} s"
+        if quick is None or quick > QUICK:
+            found = "there is none" if quick is None else f"99 % of them within {quick:.2f} s"
             wrong.append(f"503 is not immediate while the database is known to be unreachable: {found}")
     if recovery is None:
         wrong.append("tokens did not work again")
     elif recovery > bound.recovery:
         wrong.append(f"tokens worked again {recovery:.2f} s after the fault, at most {bound.recovery:.2f} s")
-    return result
+    return wrong
+
+
+def _miscounted(acknowledged: Counter[UUID | None], unknown: Counter[UUID | None], counts: Counts) -> list[str]:
+    surplus = {each: counts.by_agent[each] - acknowledged[each] for each in acknowledged | unknown | counts.by_agent}
+    lost = sum(max(0, -n) for n in surplus.values())
+    doubled = sum(max(0, n - unknown[each]) for each, n in surplus.items())
+    wrong = [] if len(counts.sums) == 1 else [f"the counters differ: {sorted(counts.sums)}"]
+    if lost:
+        wrong.append(f"{lost} acknowledged tokens are not counted")
+    if doubled:
+        wrong.append(f"{doubled} tokens are counted of which no client may think that they could be")
+    return wrong
 
 
 def _wrong_statuses(answers: Iterable[Answer], fails: bool) -> list[str]:

@@ -14,7 +14,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from tests import citus
 from tests.conftest import settings_for
 from tests.factories import Server, wait_until
-from tests.faults.ledger import RESULTS, judge, read_counts
+from tests.faults.ledger import judge, read_counts
 from tests.faults.load import Fleet, Load
 from tests.faults.rig import AFTER, environment
 
@@ -73,12 +73,13 @@ def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[], None]) -> N
             time.sleep(AFTER)
         finally:
             answers = [load.stop() for load in loads]
+    wrong = []
     for row, fleet, received in zip(rows, fleets, answers, strict=True):
         failed = [answer.ended for answer in received if answer.kind == "token" and answer.status != 200]
         recovery = max(0.0, max(failed, default=end) - end)
         counts = read_counts(url, fleet.organization_id)
-        RESULTS.append(judge(row, received, counts, began_at=began_at, fault=(begin, end), recovery=recovery))
-    assert not [result.faults for result in RESULTS if result.faults]
+        wrong += judge(row, received, counts, began_at=began_at, fault=(begin, end), recovery=recovery)
+    assert wrong == []
 
 
 def test_a_killed_worker_stops_its_own_organizations_only(running: citus.Cluster) -> None:

@@ -1,6 +1,6 @@
 """Each fault in the middle of a load: no token that a client has is lost, none is counted twice, and no error is a 500.
 
-The bounds of each row, with their reasons, are in ``bounds.py``. ``ledger.py`` prints the table at the end.
+The bounds of each row, with their reasons, are in ``bounds.py``.
 """
 
 from __future__ import annotations

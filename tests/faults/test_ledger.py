@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.bounds import BOUNDS
-from tests.faults.ledger import Answer, Counts, Result, judge
+from tests.faults.ledger import Answer, Counts, judge
 
 AGENT = uuid4()
 NOW = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
@@ -22,7 +22,7 @@ def issued(n: int) -> list[Answer]:
     return [Answer("token", AGENT, 10.0, 10.1, 200, jti=str(number)) for number in range(n)]
 
 
-def judged(answers: list[Answer], counted: int, *, other_counter: int | None = None) -> Result:
+def judged(answers: list[Answer], counted: int, *, other_counter: int | None = None) -> list[str]:
     """A row without bounds on unknown outcomes, in which *counted* tokens are in the counters."""
     sums = {counted, counted if other_counter is None else other_counter}
     return judge(
@@ -33,7 +33,7 @@ def judged(answers: list[Answer], counted: int, *, other_counter: int | None = N
 def test_finds_nothing_where_nothing_is_wrong() -> None:
     unknown = [Answer("token", AGENT, 10.0, 10.1, None, is_unknown=True, problem="ConnectionResetError")] * 2
     for counted in (3, 4, 5):
-        assert judged(issued(3) + unknown, counted).faults == []
+        assert judged(issued(3) + unknown, counted) == []
 
 
 @pytest.mark.parametrize(
@@ -48,19 +48,19 @@ def test_finds_nothing_where_nothing_is_wrong() -> None:
         (judged([replace(issued(1)[0], ended=10 + BOUNDS[ROW].longest + 1)], 1), "token took "),
     ],
 )
-def test_finds(result: Result, expected: str) -> None:
-    [fault] = result.faults
+def test_finds(result: list[str], expected: str) -> None:
+    [fault] = result
     assert fault.startswith(expected)
 
 
 def test_needs_tokens_to_work_again_in_time() -> None:
     counts = Counts({1}, Counter({AGENT: 1}), set())
     for recovery, expected in ((None, "tokens did not work again"), (BOUNDS[ROW].recovery + 1, "tokens worked again ")):
-        [fault] = judge(ROW, issued(1), counts, began_at=NOW, fault=(9.0, 11.0), recovery=recovery).faults
+        [fault] = judge(ROW, issued(1), counts, began_at=NOW, fault=(9.0, 11.0), recovery=recovery)
         assert fault.startswith(expected)
 
 
 def test_a_row_whose_fault_did_not_happen_is_wrong() -> None:
     counts = Counts({1}, Counter({AGENT: 1}), set())
-    [fault] = judge("worker killed", issued(1), counts, began_at=NOW, fault=(9.0, 11.0), recovery=0.0).faults
+    [fault] = judge("worker killed", issued(1), counts, began_at=NOW, fault=(9.0, 11.0), recovery=0.0)
     assert fault == "no request failed: the fault did not happen"
