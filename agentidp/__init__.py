@@ -33,7 +33,7 @@ from agentidp.http import error_rendering, request_context, request_metrics, sta
 from agentidp.mcp import routes as mcp
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, health, index
-from agentidp.registry import agents, credentials, markers, provisioning, quotas, resource_servers
+from agentidp.registry import agents, credentials, delegation_rules, markers, provisioning, quotas, resource_servers
 from agentidp.registry import organizations as organization
 from agentidp.server import request_errors, sending, wiring
 from agentidp.services import Services
@@ -46,6 +46,7 @@ BLUEPRINTS = (
     agents.blueprint,
     credentials.blueprint,
     resource_servers.blueprint,
+    delegation_rules.blueprint,
     provisioning.blueprint,
     organization.blueprint,
     token_trend.blueprint,

@@ -279,6 +279,16 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
         },
         headers=agent.bearer(),
     ).json["provisioningRuleId"],
+    "delegation_rule_id": lambda client, agent: client.post(
+        "/api/v1/delegation-rules",
+        json={
+            "name": agent.client_id,
+            "trust": {"issuer": "https://issuer.example", "claims": {"group": agent.client_id}},
+            "agentIds": [agent.client_id],
+            "resources": [{"resource": f"https://{agent.client_id}.example", "scopes": [agent.client_id]}],
+        },
+        headers=agent.bearer(),
+    ).json["delegationRuleId"],
     "finding_id": lambda _, agent: make_finding(agent.services, agent.organization_id),
     "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
     "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "alert-targets.change_alert_target": {"name": "changed by a test"},
     "credentials.create_credential": {"expiresAt": None},
+    "delegation-rules.create_delegation_rule": {
+        "name": "made by a test",
+        "trust": {"issuer": "https://issuer.example"},
+        "agentIds": [NOWHERE],
+        "resources": [{"resource": f"https://{NOWHERE}.example", "scopes": [NOWHERE]}],
+    },
     "finding-actions.acknowledge_finding": {"note": "made by a test"},
     "finding-actions.mute_finding": {"until": "2026-04-20T00:00:00Z", "wholeOrganization": False, "note": None},
     "finding-actions.unmute_finding": {"note": "made by a test"},
@@ -48,8 +55,12 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "quotas.put_quota": {"tokens": 1_000_000, "enforce": True},
     "quotas.put_agent_quota": {"tokens": 1_000_000, "enforce": True},
-    "resource-servers.change_resource_server": {"name": "changed by a test"},
-    "resource-servers.create_resource_server": {"resource": "https://made.example/by-a-test", "name": "made by a test"},
+    "resource-servers.change_resource_server": {"name": "changed by a test", "agentId": None},
+    "resource-servers.create_resource_server": {
+        "resource": "https://made.example/by-a-test",
+        "name": "made by a test",
+        "agentId": None,
+    },
 }
 """Endpoint -> a body that it accepts. Every route that takes JSON is here, or the tests of all routes fail."""
 
@@ -87,6 +98,11 @@ class Route:
         body = BODIES.get(self.endpoint)
         assert body is not None, f"add a body that {self} accepts to BODIES"
         return body | {"resource": f"{body['resource']}/{uuid.uuid4()}"} if "resource" in body else body
+
+    def body_for(self, agent_id: UUID | str) -> dict[str, Any] | None:
+        """The same, if it names an agent and a resource server: this agent, and that of :data:`tests.factories.IDS`."""
+        body: dict[str, Any] | None = json.loads(json.dumps(self.body).replace(NOWHERE, str(agent_id)))
+        return body
 
     @property
     def ids(self) -> set[str]:

@@ -29,9 +29,11 @@ CREDENTIALS = {"client_id", "client_secret", "client_assertion", "client_asserti
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """The agent whose token the run uses must stay as it is, or every other answer is 401."""
-    is_own = (case.path_parameters or {}).get("agentId") == os.environ["SCHEMATHESIS_CLIENT_ID"]
-    return not is_own or case.method == "GET"
+    """The agent whose token the run uses must stay as it is, or every other answer is 401, and so must the resource
+    server that delegation rules name.
+    """
+    kept = {os.environ["SCHEMATHESIS_CLIENT_ID"], os.environ["SCHEMATHESIS_RESOURCE_SERVER_ID"]}
+    return kept.isdisjoint(map(str, (case.path_parameters or {}).values())) or case.method == "GET"
 
 
 @schemathesis.hook
@@ -73,6 +75,11 @@ def map_case(context: Any, case: Any) -> Any:
     if "trust" in body:
         body["trust"] = {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}}
         body.get("agentTemplate", {})["scopes"] = []
+    if "agentIds" in body:
+        body["agentIds"] = [os.environ["SCHEMATHESIS_CLIENT_ID"]]
+        body["resources"] = [{"resource": "https://delegated.example", "scopes": ["delegated"]}]
+    if body.get("agentId") and case.path.startswith("/api/v1/resource-servers"):
+        body["agentId"] = os.environ["SCHEMATHESIS_CLIENT_ID"]
     case.body = body = _with_whole_numbers(body)
     if "url" in body:
         # Which addresses are accepted depends on the type, which is not known here for a target that is changed.

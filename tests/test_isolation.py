@@ -15,7 +15,7 @@ from psycopg import sql
 
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, make_cast
-from tests.factories import Agent, count_usage, make_one_of_each, usage_sums
+from tests.factories import IDS, Agent, count_usage, make_one_of_each, usage_sums
 from tests.routes import JSON_ROUTES, PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
@@ -104,7 +104,9 @@ def test_a_collection_holds_only_what_is_ones_own(
 ) -> None:
     counts = {f":{count}" for count in usage_sums(database_url, cast.acme.organization_id).values() if count}
     before = everything_of(database_url, cast.acme.organization_id)
-    response = client.open(route.rule, method=route.method, json=route.body, headers=cast.outsider.bearer())
+    IDS["resource_server_id"](client, cast.outsider)
+    body = route.body_for(cast.outsider.agent_id)
+    response = client.open(route.rule, method=route.method, json=body, headers=cast.outsider.bearer())
     assert response.status_code in (200, 201)
     seen = response.text + str(response.headers)
     assert ":41" in counts

@@ -37,6 +37,9 @@ ACTIONS = {
     "alert_target.deleted": "An alert target was deleted, and what waited to be sent to it.",
     "credential.created": "A credential was created. A public key is recorded, a secret is not.",
     "credential.revoked": "A credential was revoked.",
+    "delegation_rule.created": "A rule by which agents may act for subjects of another issuer was created.",
+    "delegation_rule.deleted": "A rule by which agents may act for subjects of another issuer was deleted. Tokens that "
+    "were issued by it ended.",
     "finding.acknowledged": "A finding was acknowledged.",
     "finding.muted": "Findings of a kind, about an agent or about any, were muted.",
     "finding.unmuted": "The mutes that applied to a finding were ended.",

@@ -26,6 +26,8 @@ WORDS = {
     "alert_target.deleted": "deleted the",
     "credential.created": "created the",
     "credential.revoked": "revoked the",
+    "delegation_rule.created": "created the",
+    "delegation_rule.deleted": "deleted the",
     "finding.acknowledged": "acknowledged the",
     "finding.muted": "muted the",
     "finding.unmuted": "unmuted the",
@@ -58,7 +60,16 @@ WORDS = {
 
 IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-NAMED = ("alert target", "credential", "finding", "marker", "organization", "provisioning rule", "resource server")
+NAMED = (
+    "alert target",
+    "credential",
+    "delegation rule",
+    "finding",
+    "marker",
+    "organization",
+    "provisioning rule",
+    "resource server",
+)
 """Types of subjects that are said before the name. That of an agent, a person or a quota is said by the words."""
 
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import click
 import marshmallow as ma
 
-from agentidp.http.schemas import ChangeSchema, Choice, Flag, Items, Member, Number
+from agentidp.http.schemas import AgentId, ChangeSchema, Choice, Flag, Items, Member, Number
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -114,18 +114,19 @@ def _options_of(member: str, field: Member, *, is_new: bool) -> list[Decorator]:
         names = option if "/" in option else f"{option}/--no-{option.removeprefix('--')}"
         return [click.option(names, member, default=None, help=about)]
     if isinstance(field, Number):
-        metavar = f"N|{NONE}" if field.allow_none else "N"
+        shape = f"N|{NONE}" if field.allow_none else "N"
         checked = _number(field)
-        return [click.option(option, member, metavar=metavar, required=is_required, callback=checked, help=about)]
+        return [click.option(option, member, metavar=shape, required=is_required, callback=checked, help=about)]
     if isinstance(field, Items):
         choice = click.Choice(field.item.values) if isinstance(field.item, Choice) else None
-        of_item = None if choice else field.word.upper()
-        items = click.option(option, member, multiple=True, type=choice, metavar=of_item, help=about)
+        metavar = None if choice else "ID|NAME" if isinstance(field.item, AgentId) else field.word.upper()
+        items = click.option(option, member, multiple=True, type=choice, metavar=metavar, help=about)
         nothing = _sentences(field.nothing or NONE)
         emptying = click.option(_emptying_option(field), _emptied(member), is_flag=True, help=nothing)
         return [items, emptying] if not is_new or _default(field) else [items]
     choice = click.Choice(field.values) if isinstance(field, Choice) else None
-    return [click.option(option, member, type=choice, required=is_required, help=about)]
+    metavar = "ID|NAME" if isinstance(field, AgentId) else None
+    return [click.option(option, member, type=choice, metavar=metavar, required=is_required, help=about)]
 
 
 def _option(field: Member) -> str:

@@ -9,7 +9,7 @@ import click
 from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, one_of, organization_named
+from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
 from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
@@ -44,7 +44,7 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
     with opened() as services:
         database = _database(services, organization)
         schema = resource_servers.NewResourceServerSchema()
-        new = schema.load(given(schema, options))
+        new = schema.load(_with_agent(services, database, given(schema, options)))
         with database.transaction() as transaction:
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
     body = resource_servers.represent(row)
@@ -74,7 +74,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
     with opened() as services:
         database = _database(services, organization)
         found = _server(database, server)
-        loaded = schema.load(change)
+        loaded = schema.load(_with_agent(services, database, change))
         with database.transaction() as transaction:
             row = resource_servers.update_resource_server(
                 transaction, services.settings, found.resource_server_id, loaded
@@ -115,6 +115,14 @@ def _broken(services: Services, database: OrganizationDatabase, server: Any) -> 
     lifetimes = impact.Lifetimes([server], services.settings.token_ttl, database.at)
     of_it = impact.resource_impact(used, names, server.resource, database.at, lifetimes)
     return "\n".join(impact.sentences(of_it, services.settings.resource))
+
+
+def _with_agent(services: Services, database: OrganizationDatabase, body: dict[str, Any]) -> dict[str, Any]:
+    """What the options say, with the id of the agent that they name."""
+    if body.get("agentId") is None:
+        return body
+    agent = agent_named(services, body["agentId"], organization_id=database.organization_id)
+    return body | {"agentId": str(agent.agent_id)}
 
 
 def _database(services: Services, organization: str) -> OrganizationDatabase:

@@ -22,6 +22,8 @@ from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, reme
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.schemas import Member
+from agentidp.registry.agents import ids_of
 from agentidp.registry.resource_servers import (
     NewResourceServerSchema,
     ResourceServerChangeSchema,
@@ -42,7 +44,7 @@ MAX_HOLDERS = 50
 MEMBERS, CHANGEABLE = forms.members(NewResourceServerSchema()), forms.members(ResourceServerChangeSchema())
 """What the forms of a new one, and of one that there is, ask for."""
 
-SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes")))
+SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes", "agentId")))
 """What has a line of its own on the page."""
 
 blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
@@ -82,7 +84,7 @@ def create_resource_server(caller: Caller) -> Response:
     """Register a resource server, and show its page."""
     sent, key = forms.sent(MEMBERS), sent_form_key()
     try:
-        new = forms.loaded(NewResourceServerSchema(), forms.body(MEMBERS, sent))
+        new = forms.loaded(NewResourceServerSchema(), _body(caller, MEMBERS, sent))
         with creating(caller, SCOPE, key) as opened:
             server = add_resource_server(opened, caller.settings, **new)
             remember(opened, key, server.resource_server_id)
@@ -115,7 +117,8 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """The form with what the resource server is now."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    return _form(Form(forms.typed(CHANGEABLE, represent(server))), server)
+    named = {"agentId": server.agent_name or ""}
+    return _form(Form(forms.typed(CHANGEABLE, represent(server)) | named), server)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
@@ -124,7 +127,7 @@ def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     """Change what can be changed, and show the resource server."""
     sent = forms.sent(CHANGEABLE)
     try:
-        change = forms.loaded(ResourceServerChangeSchema(), forms.body(CHANGEABLE, sent))
+        change = forms.loaded(ResourceServerChangeSchema(), _body(caller, CHANGEABLE, sent))
         with session.changing(caller, SCOPE) as opened:
             update_resource_server(opened, caller.settings, resource_server_id, change)
     except (ValidationError, Conflict) as refused:
@@ -155,6 +158,14 @@ def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
     return {"server": server, "holders": holders, "count": holders[0].matches if holders else 0}
+
+
+def _body(caller: Caller, members: list[Member], sent: dict[str, Any]) -> dict[str, Any]:
+    """What was sent, as the API has it: with the id of the agent that is named."""
+    body = forms.body(members, sent)
+    if body["agentId"]:
+        [body["agentId"]] = ids_of([body["agentId"]], caller.read_together)
+    return body
 
 
 def _form(form: Form, server: Any = None, status: int = 200) -> Response:

@@ -32,6 +32,11 @@ class _AgentSchema(_NamedSchema, AgentChangeSchema):
     trust = ma.fields.List(ma.fields.Nested(RuleSchema), error_messages={"invalid": "must be a list"})
 
 
+class _ResourceServerSchema(NewResourceServerSchema):
+    class Meta:
+        exclude = ("agentId", *NewResourceServerSchema.Meta.exclude)
+
+
 def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
     return ma.fields.List(ma.fields.Nested(schema), error_messages={"invalid": "must be a list"})
 
@@ -46,7 +51,7 @@ class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
         validate=ma.validate.Length(1, error="must not be empty"), error_messages={"invalid": "must be a string"}
     )
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
-    resourceServers = _objects(NewResourceServerSchema)
+    resourceServers = _objects(_ResourceServerSchema)
     provisioningRules = _objects(NewProvisioningRuleSchema)
     agents = _objects(_AgentSchema)
     quotas = ma.fields.Nested(QuotasSchema)
@@ -96,8 +101,8 @@ RESOURCE_SERVER = _kind(
     "resourceServers",
     "resource",
     "resourceServerId",
-    NewResourceServerSchema,
-    NewResourceServerSchema,
+    _ResourceServerSchema,
+    _ResourceServerSchema,
 )
 PROVISIONING_RULE = _kind(
     "provisioning rule",

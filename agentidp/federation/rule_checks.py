@@ -36,10 +36,27 @@ _PINS: Mapping[str, tuple[str, ...]] = {
         "terraform_project_id",
         "terraform_organization_name",
     ),
-    "https://accounts.google.com": ("email",),
+    "https://accounts.google.com": ("email", "hd"),
 }
 """Issuers that anyone can have tokens of, and the claims by which they distinguish their customers. The first ones are
 ids: they are never given to somebody else."""
+
+_ANYBODYS = {
+    *_PINS,
+    "https://agent.buildkite.com",
+    "https://api.login.yahoo.com",
+    "https://appleid.apple.com",
+    "https://discord.com",
+    "https://github.com/login/oauth",
+    "https://id.twitch.tv/oauth2",
+    "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+    "https://login.salesforce.com",
+    "https://oidc.vercel.com",
+    "https://slack.com",
+    "https://www.facebook.com",
+    "https://www.linkedin.com/oauth",
+}
+"""Issuers that anyone can have tokens of, with those that have no claim by which all of them distinguish customers."""
 
 _SUBJECT_BEGINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
@@ -64,7 +81,12 @@ class RuleRefused(Exception):
 
 
 def checked(
-    new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
+    new: Mapping[str, Any],
+    *,
+    own_issuer: str,
+    organization_id: str,
+    allows_loopback: bool = False,
+    may_trust_everybody: bool = False,
 ) -> dict[str, Any]:
     """The rule as it is stored, with nothing that it does not say.
 
@@ -72,6 +94,7 @@ def checked(
     :param own_issuer: ours, which is the audience if the rule names none.
     :param organization_id: whose agent it is for.
     :param allows_loopback: whether an issuer on this machine's loopback may be http.
+    :param may_trust_everybody: whether subject and claims may be left out: everybody whom the issuer knows is meant.
     :raises RuleRefused: it breaks a rule, or anybody could meet it.
     """
     issuer, subject, claims = new.get("issuer"), new.get("subject"), new.get("claims") or {}
@@ -84,7 +107,8 @@ def checked(
     if claims:
         rule["claims"] = _checked_claims(claims)
     rule["audience"] = _checked_audience(new.get("audience") or own_issuer, organization_id)
-    _check_who_is_trusted(issuer, subject, rule.get("claims", {}))
+    if subject is not None or claims or not may_trust_everybody or issuer in _ANYBODYS:
+        _check_who_is_trusted(issuer, subject, claims)
     if new.get("jwks") is not None and new.get("jwksUri") is not None:
         raise RuleRefused("jwksUri", "must not be there beside jwks")
     if new.get("jwks") is not None:
@@ -118,6 +142,35 @@ def checked_for_provisioning(
             "audience", f"must contain the id of the organization, as {own_issuer}/{organization_id} does"
         )
     _check_owner_is_named(rule["issuer"], rule.get("subject"), rule.get("claims", {}))
+    return rule
+
+
+def checked_for_delegation(
+    new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
+) -> dict[str, Any]:
+    """As :func:`checked`, the rule for whose subjects agents may act.
+
+    Without an audience, a token must be for the agent that acts, so that no agent acts by a token that another one was
+    sent. An audience that the agents share has the id of the organization.
+
+    :raises RuleRefused: also if the audience is neither.
+    """
+    audience = new.get("audience")
+    rule = checked(
+        new,
+        own_issuer=own_issuer,
+        organization_id=organization_id,
+        allows_loopback=allows_loopback,
+        may_trust_everybody=True,
+    )
+    if audience is None:
+        del rule["audience"]
+    elif organization_id not in audience:
+        raise RuleRefused(
+            "audience",
+            f"must contain the id of the organization, as {own_issuer}/{organization_id} does, or be left out: then it "
+            "is the client_id of the agent that acts",
+        )
     return rule
 
 
@@ -161,8 +214,10 @@ def warnings(rule: Mapping[str, Any]) -> list[str]:
         for name, value in _values(subject, claims)
         if is_pattern(value)
     ]
-    if subject is None:
+    if subject is None and claims:
         found.append("there is no subject, so every workload of the issuer with these claims is trusted")
+    if subject is None and not claims:
+        found.append("there is neither subject nor claim, so everybody who can have a token of the issuer is trusted")
     if subject is not None and subject.endswith(":pull_request"):
         found.append("a pull request is trusted before anybody has reviewed it")
     if (

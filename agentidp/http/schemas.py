@@ -116,7 +116,8 @@ class Member(ma.fields.Field[Any]):
     """
 
     kind = "text"
-    """How it is typed: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``choices``, or ``items`` one a line."""
+    """How it is typed: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``agent`` by name or id, ``choices``, or
+    ``items`` one a line."""
 
     def __init__(
         self,
@@ -271,10 +272,21 @@ class Flag(Member, ma.fields.Boolean):
         return value
 
 
-class Items(Member, ma.fields.List[str]):
+class AgentId(Member, ma.fields.UUID):
+    """The id of an agent. Commands and forms take its name as well."""
+
+    kind = "agent"
+    most = MAX_NAME
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error_messages["invalid_uuid"] = "must be an agent's id"
+
+
+class Items(Member, ma.fields.List[Any]):
     """Several texts, each of which *item* accepts."""
 
-    def __init__(self, item: ma.fields.String, **kwargs: Any) -> None:
+    def __init__(self, item: ma.fields.String | AgentId, **kwargs: Any) -> None:
         self.item = item
         self.kind = "choices" if isinstance(item, Choice) else "items"
         super().__init__(cls_or_instance=item, **kwargs)
@@ -296,12 +308,20 @@ class ScopeList(Items):
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
             # The length first, so that a long list costs nothing.
-            validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), _must_be_unique],
+            validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), unique("a scope")],
             metadata={"uniqueItems": True},
             **kwargs,
         )
 
 
-def _must_be_unique(scopes: list[str]) -> None:
-    if len(set(scopes)) != len(scopes):
-        raise ma.ValidationError("must not name a scope twice")
+def unique(what: str) -> Callable[[list[Any]], None]:
+    """A validator of lists that name each thing once.
+
+    :param what: one of them, with its article.
+    """
+
+    def check(items: list[Any]) -> None:
+        if len(set(items)) != len(items):
+            raise ma.ValidationError(f"must not name {what} twice")
+
+    return check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -61,6 +63,23 @@ def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
         if not set(foreign) <= set(known):
             rule = f"must be among {', '.join(known)}: register other scopes with their resource server first"
             raise ValidationError(details={"scopes": [rule]})
+
+
+def refuse_unknown_agent(opened: Transaction, agent_id: UUID | None) -> None:
+    """:raises ValidationError: naming ``agentId``: there is one, and it is no agent of the organization."""
+    if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
+        raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
+
+
+def ids_of(texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
+    """The ids of agents that people have typed by name or id. What is no agent's name stays as it is.
+
+    :param read_together: runs reading statements of the organization.
+    """
+    # No name has what these replace.
+    names = [text.encode(errors="replace").decode().replace("\0", "\ufffd") for text in texts]
+    found = read_together(*(Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in names))
+    return [str(rows[0].agent_id) if rows else text for text, rows in zip(texts, found, strict=True)]
 
 
 class ProvisionedSchema(ma.Schema):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -237,21 +238,31 @@ def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
 
-def trusted(rule: dict[str, Any], settings: Settings, organization_id: str) -> dict[str, Any]:
+def trusted(
+    rule: dict[str, Any],
+    settings: Settings,
+    organization_id: str,
+    *,
+    check: Callable[..., dict[str, Any]] = checked,
+    within: str | None = None,
+) -> dict[str, Any]:
     """A rule of trust as it is stored.
 
     :param rule: its members, as the API has them.
-    :raises ValidationError: naming the member that is wrong.
+    :param check: what the rule must be, of :mod:`agentidp.federation.rule_checks`.
+    :param within: the member that has the rule. Default: its members stand among others.
+    :raises ValidationError: naming the member that is wrong, or *within*.
     """
     try:
-        return checked(
+        return check(
             rule,
             own_issuer=settings.issuer,
             organization_id=organization_id,
             allows_loopback=settings.allows_loopback_issuers,
         )
     except RuleRefused as refused:
-        raise ValidationError(details={refused.member: [str(refused)]}) from None
+        details = {within: [f"{refused.member} {refused}"]} if within else {refused.member: [str(refused)]}
+        raise ValidationError(details=details) from None
 
 
 def replace_rules(opened: Transaction, agent_id: UUID, wanted: list[dict[str, Any]]) -> None:

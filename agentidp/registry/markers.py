@@ -16,7 +16,8 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Choice, Instant, ReturnedSchema, Text, read_only
+from agentidp.http.schemas import AgentId, Choice, Instant, ReturnedSchema, Text, read_only
+from agentidp.registry.agents import refuse_unknown_agent
 
 blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
 
@@ -49,12 +50,11 @@ class MarkerFields(ma.Schema):
     kind = Choice(KINDS, required=True)
     startsAt = Instant(required=True, attribute="starts_at")
     endsAt = Instant(attribute="ends_at", allow_none=True, load_default=None)
-    agentId = ma.fields.UUID(
+    agentId = AgentId(
         attribute="agent_id",
         allow_none=True,
         load_default=None,
-        error_messages={"invalid_uuid": "must be an agent's id"},
-        metadata={"description": "The agent that was deployed; null for every agent. A holiday is of every agent"},
+        description="The agent that was deployed; null for every agent. A holiday is of every agent",
     )
     note = Text(1, MAX_NOTE, allow_none=True, load_default=None)
     createdAt = Instant(attribute="created_at", dump_only=True)
@@ -164,8 +164,7 @@ def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime
 def _check_agent(opened: Transaction, kind: str, agent_id: UUID | None) -> None:
     if agent_id is not None and kind == "holiday":
         raise ValidationError(details={"agentId": ["must be null for a holiday"]})
-    if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
-        raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
+    refuse_unknown_agent(opened, agent_id)
 
 
 def remove_marker(opened: Transaction, marker_id: UUID) -> None:

@@ -32,7 +32,7 @@ from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_NAME, MAX_OWNER, Number, ScopeList, Text, timestamp
 from agentidp.metrics import AGENTS_PROVISIONED
 from agentidp.oauth import first_sight
-from agentidp.registry import quotas
+from agentidp.registry import credentials, quotas
 from agentidp.registry.agents import OWNER, add_agent, refuse_unknown_scopes, remove_agent
 from agentidp.registry.credentials import RuleSchema, add_credential
 from agentidp.scopes import SCOPES
@@ -180,15 +180,7 @@ def trusted(trust: dict[str, Any], settings: Settings, organization_id: str) -> 
 
     :raises ValidationError: naming the member of ``trust`` that is wrong.
     """
-    try:
-        return checked_for_provisioning(
-            trust,
-            own_issuer=settings.issuer,
-            organization_id=organization_id,
-            allows_loopback=settings.allows_loopback_issuers,
-        )
-    except RuleRefused as refused:
-        raise ValidationError(details={"trust": [f"{refused.member} {refused}"]}) from None
+    return credentials.trusted(trust, settings, organization_id, check=checked_for_provisioning, within="trust")
 
 
 def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:

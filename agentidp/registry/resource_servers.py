@@ -28,6 +28,7 @@ from agentidp.http.resource_identifier import (
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import (
     MAX_NAME,
+    AgentId,
     ChangeSchema,
     Choice,
     Exact,
@@ -41,6 +42,7 @@ from agentidp.http.schemas import (
     read_only,
 )
 from agentidp.jose.access_token import AGENT, SUBJECTS
+from agentidp.registry.agents import refuse_unknown_agent
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
 from agentidp.services import services
@@ -103,6 +105,14 @@ class ResourceServerFields(ma.Schema):
         load_default=AGENT,
         description="The `sub` of its tokens: `agent` is the agent's id, `organization-agent` is "
         "`org:{organizationId}:agent:{agentId}`",
+    )
+    agentId = AgentId(
+        load_default=None,
+        allow_none=True,
+        attribute="agent_id",
+        words="agent",
+        description="The agent that runs it, which may exchange its tokens to act for the agents that send them",
+        nothing="no agent",
     )
 
     @ma.validates("scopes")
@@ -206,7 +216,7 @@ def add_resource_server(
 
     :param others: what else :class:`NewResourceServerSchema` loads. Default: that of the schema.
     :returns: its row.
-    :raises ValidationError: the identifier or the audience is one of this server's own.
+    :raises ValidationError: the identifier or the audience is one of this server's own, or there is no such agent.
     :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
     :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
     """
@@ -214,6 +224,7 @@ def add_resource_server(
     if unknown := others.keys() - columns.keys():
         raise TypeError(f"a resource server has no {' and '.join(unknown)}")
     columns |= {"resource": resource, "name": name, "scopes": scopes, **others}
+    refuse_unknown_agent(opened, columns["agent_id"])
     _claim(opened, settings, "resource", resource)
     audience_claim = _claim_audience(opened, settings, columns["audience"])
     try:
@@ -259,11 +270,12 @@ def update_resource_server(
     :param change: what :class:`ResourceServerChangeSchema` loads; what is left out stays.
     :returns: its row.
     :raises NotFound: the organization has no such resource server.
-    :raises ValidationError: the audience is one of this server's own.
+    :raises ValidationError: the audience is one of this server's own, or there is no such agent.
     :raises ResourceTaken: another organization holds the audience.
     """
     before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
     values = changed(_CHANGEABLE, before, change)
+    refuse_unknown_agent(opened, change.get("agent_id"))
     if "audience" in change:
         values["audience_claim"] = _claim_audience(opened, settings, change["audience"])
     else:

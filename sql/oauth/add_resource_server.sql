@@ -1,17 +1,17 @@
 -- Registers a resource server. Returns its row, or none if the organization has the maximum number.
 -- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean); audience;
--- audience_claim: what the organization must hold to get tokens with it; token_ttl, each null if it says nothing; subject;
--- at (timestamptz); most: the maximum number.
+-- audience_claim: what the organization must hold to get tokens with it; token_ttl and agent_id, each null if it says nothing;
+-- subject; at (timestamptz); most: the maximum number.
 --
--- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true; token_ttl=300; subject=agent
+-- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true; token_ttl=300; subject=agent; agent_id=null
 insert into resource_servers (
     organization_id, resource_server_id, resource, name, scopes, token_per_call, audience, audience_claim, token_ttl, subject,
-    created_at
+    agent_id, created_at
 )
 select
     %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],
     %(token_per_call)s::boolean, %(audience)s::text, %(audience_claim)s::text, %(token_ttl)s::integer, %(subject)s::text,
-    %(at)s::timestamptz
+    %(agent_id)s::uuid, %(at)s::timestamptz
 where (
     select count(*)
     from resource_servers

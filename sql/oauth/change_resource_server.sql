@@ -1,9 +1,9 @@
 -- Changes a resource server. Returns its row, or none if it does not exist.
 -- Parameters: organization_id; resource_server_id; name; scopes (text[]); token_per_call (boolean); audience and
--- audience_claim, what the organization must hold to get tokens with it; token_ttl, each null if it says nothing; subject;
--- at (timestamptz).
+-- audience_claim, what the organization must hold to get tokens with it; token_ttl and agent_id, each null if it says
+-- nothing; subject; at (timestamptz).
 --
--- example: name=changed; scopes={}; token_per_call=true; token_ttl=300; subject=organization-agent
+-- example: name=changed; scopes={}; token_per_call=true; token_ttl=300; subject=organization-agent; agent_id=null
 update resource_servers
 set
     name = %(name)s,
@@ -16,7 +16,8 @@ set
         when token_ttl is distinct from %(token_ttl)s::integer then %(at)s::timestamptz
         else token_ttl_changed_at
     end,
-    subject = %(subject)s
+    subject = %(subject)s,
+    agent_id = %(agent_id)s::uuid
 where
     organization_id = %(organization_id)s
     and resource_server_id = %(resource_server_id)s

@@ -1,6 +1,16 @@
--- One resource server of an organization. One row, or none if it does not exist.
+-- One resource server of an organization, and agent_name: the name of the agent that runs it, null if there is none or it is deleted.
+-- One row, or none if it does not exist.
 -- Parameters: organization_id; resource_server_id; at is not used.
-select {resource_server}
+select
+    {resource_server},
+    (
+        select agents.name
+        from agents
+        where
+            agents.organization_id = %(organization_id)s
+            and agents.agent_id = resource_servers.agent_id
+            and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+    ) as agent_name
 from resource_servers
 where
     organization_id = %(organization_id)s

@@ -103,7 +103,7 @@ def test_a_route_that_changes_something_leaves_one_event(
     elif route.authentication == "client":
         sent["data"] = secret | {"token": other.token()}
     else:
-        sent["json"] = route.body
+        sent["json"] = route.body_for(other.agent_id)
     sent["headers"] |= SAME_ORIGIN if "data" in sent else acme.bearer()
     if route.rule.endswith("action>"):
         path = path.replace("/resume", "/suspend")
@@ -265,6 +265,7 @@ AS_OVER_HTTP = {
     *(f"alerts target {verb}" for verb in ("add", "delete", "update")),
     *(f"credential {verb}" for verb in ("create", "revoke", "trust")),
     *(f"findings {verb}" for verb in ("acknowledge", "mute", "unmute")),
+    *("delegation-rule create", "delegation-rule delete"),
     *("marker create", "marker delete"),
     *(f"organization {setting}" for setting in ("budget", "dormancy", "provisioning")),
     *("provisioning-rule create", "provisioning-rule delete", "quota remove", "quota set"),
@@ -273,6 +274,7 @@ AS_OVER_HTTP = {
 """Commands that call the function of a route, which records the change. That they ask is tested with each of them."""
 
 READS = {
+    "delegation-rule list",
     "provisioning-rule list",
     "agent list",
     "agent show",

@@ -57,7 +57,7 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
     other, of = run("organization", "create", "Other"), ("--organization", "Acme")
     options = ("--name", "billing", "--scope", "invoices:read", "--scope", "invoices:write")
     made = run.json("resource-server", "create", API, *of, *options)
-    defaults = {"tokenPerCall": False, "audience": None, "tokenTtl": None, "subject": "agent"}
+    defaults = {"tokenPerCall": False, "audience": None, "tokenTtl": None, "subject": "agent", "agentId": None}
     assert made == {
         "resourceServerId": made["resourceServerId"],
         "resource": API,
@@ -69,7 +69,7 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
     # It is named by its id, its identifier or its name.
     server_id, update = made["resourceServerId"], ("resource-server", "update", *of)
     [cells] = run.cells(*update, "billing", "--scope", "invoices:read")
-    assert cells == [server_id, API, "billing", "invoices:read", made["createdAt"], "false", "-", "-", "agent"]
+    assert cells == [server_id, API, "billing", "invoices:read", made["createdAt"], "false", "-", "-", "agent", "-"]
     shown = made | {"scopes": ["invoices:read"]}
     for name in (server_id, API, "billing"):
         assert run.json("resource-server", "show", name, *of) == shown
@@ -86,7 +86,14 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
     assert run.json(*update, API, *options) == shown | of_tokens
     # What is left out stays.
     assert run.json(*update, API, "--name", "bills") == shown | of_tokens | {"name": "bills"}
+    runs = run("agent", "create", "biller", *of)
+    for name in ("biller", runs):
+        assert run.json(*update, API, "--agent", name)["agentId"] == runs
+    assert run.refused(*update, API, "--agent", "bille") == (
+        "the organization has no agent 'bille': did you mean 'biller'?"
+    )
     removed = ("--audience", "", "--token-ttl", "none", "--subject", "agent", "--no-per-call", "--name", "billing")
+    removed = (*removed, "--agent", "")
     assert run.cells(*update, API, *removed) == [cells]
     created = ("resource-server", "create", "https://aws.example", *of, "--name", "AWS", *options)
     aws = run(*created)
@@ -97,6 +104,7 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
         "scopes": [],
         "createdAt": ANY,
         **of_tokens,
+        "agentId": None,
     }
     for command in (("show",), ("update", "--name", "x"), ("delete", "--yes")):
         refused = run.refused("resource-server", *command, server_id, "--organization", other)

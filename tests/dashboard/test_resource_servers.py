@@ -184,3 +184,15 @@ def test_who_reads_agents_sees_them_and_no_form(signed_in: FlaskClient, cast: Ca
     assert shown.table("Agents that have scopes of it") == [["holder", "files:read"]]
     links = {str(link["href"]) for one in (shown, Page(signed_in.get(PATH))) for link in one.all("a")}
     assert not [link for link in links if link.endswith(("/new", "/edit", "/edit#scopes", "/delete"))]
+
+
+def test_says_which_agent_runs_it(signed_in: FlaskClient, cast: Cast, resource: str) -> None:
+    agent = make_agent(cast.acme.services, cast.acme.organization_id, name="runs <it>")
+    page = registered(signed_in, agentId="runs <it>")
+    assert {"href": f"/dashboard/agents/{agent.agent_id}"} in Page(signed_in.get(page)).all("a")
+    [field] = [one for one in Page(signed_in.get(f"{page}/edit")).all("input") if one.get("name") == "agentId"]
+    assert field["value"] == "runs <it>"
+    refused = post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId="nobody\0")
+    assert (refused.status_code, "The agent must be an agent" in refused.text) == (400, True)
+    assert post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId="").status_code == 303
+    assert "Run by" not in Page(signed_in.get(page)).text

@@ -76,6 +76,7 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
                 "audience": None,
                 "tokenTtl": None,
                 "subject": "agent",
+                "agentId": None,
             },
         ),
         (

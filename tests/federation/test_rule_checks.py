@@ -15,6 +15,7 @@ from agentidp.federation.rule_checks import (
     MAX_VALUES,
     RuleRefused,
     checked,
+    checked_for_delegation,
     checked_for_provisioning,
     named_organization,
     of_subject,
@@ -248,6 +249,37 @@ def test_a_rule_that_creates_agents_is_taken(rule: dict[str, Any]) -> None:
     for subject in ("*", "job:*", "job:a*", None, 7, "a\x00", "a" * 501):
         with pytest.raises(RuleRefused):
             of_subject(made, subject, own_issuer=OWN, organization_id=ORGANIZATION)
+
+
+SHARED = f"{OWN}/{ORGANIZATION}"
+DELEGATION: list[tuple[dict[str, Any], str | None]] = [
+    # Everybody of an issuer that is one's own, and some of one that anybody can have tokens of.
+    ({"issuer": "https://a.example"}, None),
+    ({"issuer": "https://a.example", "audience": SHARED}, None),
+    ({"issuer": "https://accounts.google.com", "claims": {"hd": "acme.example"}}, None),
+    ({"issuer": "https://slack.com", "claims": {"https://slack.com/team_id": "T7"}}, None),
+    ({"issuer": "https://accounts.google.com"}, "subject"),
+    ({"issuer": "https://accounts.google.com", "claims": {"email_verified": True}}, "subject"),
+    ({"issuer": "https://slack.com"}, "subject"),
+    ({"issuer": GITHUB}, "subject"),
+    ({"issuer": OWN}, "issuer"),
+    ({"issuer": "https://a.example", "subject": "*"}, "subject"),
+    ({"issuer": "https://a.example", "claims": {"sub": "x"}}, "claims"),
+    ({"issuer": "https://a.example", "audience": f"{OWN}/{OTHER}"}, "audience"),
+    ({"issuer": "https://a.example", "audience": "0a1b2c3d-0000-4000-8000-000000000001"}, "audience"),
+    ({"issuer": "https://a.example", "audience": ""}, "audience"),
+]
+
+
+@pytest.mark.parametrize(("rule", "refused_member"), DELEGATION, ids=str)
+def test_for_whom_agents_may_act(rule: dict[str, Any], refused_member: str | None) -> None:
+    try:
+        made = checked_for_delegation(rule, own_issuer=OWN, organization_id=ORGANIZATION)
+    except RuleRefused as refused:
+        assert refused.member == refused_member
+    else:
+        # A rule without an audience stays so: it is the client_id of whoever acts.
+        assert (made, refused_member) == (rule, None)
 
 
 @pytest.mark.parametrize("audience", [None, 7, [f"{OWN}/{ORGANIZATION}"], OWN, "org-1", ORGANIZATION.upper()], ids=str)

@@ -33,9 +33,10 @@ from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, is_resource_i
 from agentidp.http.schemas import ScopeList, Text
 from agentidp.operations import api_docs
 from agentidp.registry.agents import NewAgentSchema
+from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for
-from tests.factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
+from tests.factories import ROOT, Clock, Server, database_of, make_agent, make_organization, usage_sums
 from tests.routes import NOWHERE, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
@@ -355,6 +356,10 @@ def test_schemathesis_finds_nothing(beside: Flask, server: Server, tmp_path: Pat
     """Every check over every operation, against gunicorn: positive and negative data, coverage, fuzzing, sequences."""
     services = beside.extensions["agentidp"]
     agent = make_agent(services, make_organization(services))
+    with database_of(services, agent.organization_id).transaction() as opened:
+        resource_server = add_resource_server(
+            opened, services.settings, resource="https://delegated.example", name="delegated", scopes=["delegated"]
+        )
     # From a file, since it leaves the operation out that it has the document from.
     document = tmp_path / "openapi.json"
     document.write_bytes(server.get(DOCUMENT))
@@ -370,6 +375,7 @@ def test_schemathesis_finds_nothing(beside: Flask, server: Server, tmp_path: Pat
             "SCHEMATHESIS_TOKEN": agent.token(),
             "SCHEMATHESIS_CLIENT_ID": agent.client_id,
             "SCHEMATHESIS_CLIENT_SECRET": agent.client_secret,
+            "SCHEMATHESIS_RESOURCE_SERVER_ID": str(resource_server.resource_server_id),
         },
         cwd=tmp_path,
         capture_output=True,

@@ -9,7 +9,7 @@ import pytest
 
 from agentidp.scopes import SCOPES
 from tests.conftest import ON_CITUS_TOO
-from tests.factories import Api
+from tests.factories import Api, make_agent, make_organization
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def change(acme: Api, made: dict[str, Any], **body: Any) -> Any:
 
 def test_can_be_registered_with_a_token_for_each_call(acme: Api) -> None:
     body = {"resource": f"https://{uuid.uuid4()}.example", "name": "one", "tokenPerCall": True}
-    body |= {"audience": None, "tokenTtl": None, "subject": "agent"}
+    body |= {"audience": None, "tokenTtl": None, "subject": "agent", "agentId": None}
     response = acme.post("resource-servers", body)
     made = {
         "resourceServerId": response.json["resourceServerId"],
@@ -51,6 +51,26 @@ def test_a_change_leaves_what_it_does_not_name(acme: Api, made: dict[str, Any]) 
         expected = expected | body
         assert (changed.status_code, changed.json) == (200, expected)
     assert acme.get(f"resource-servers/{made['resourceServerId']}").json == expected
+
+
+def test_an_agent_of_the_organization_runs_it(acme: Api, made: dict[str, Any]) -> None:
+    services, runs = acme.agent.services, make_agent(acme.agent.services, acme.agent.organization_id, name="runs it")
+    foreign, path = make_agent(services, make_organization(services)), f"resource-servers/{made['resourceServerId']}"
+    assert change(acme, made, agentId=runs.client_id).json == made | {"agentId": runs.client_id}
+    assert acme.last_event()["after"]["agentId"] == runs.client_id
+    assert acme.delete(f"agents/{runs.client_id}").status_code == 204
+    # The id of a deleted agent stays, as it is never used again, and cannot be set.
+    assert change(acme, made, name="other").json == made | {"agentId": runs.client_id, "name": "other"}
+    for agent_id in (runs.client_id, foreign.client_id):
+        refused = change(acme, made, agentId=agent_id)
+        assert (refused.status_code, refused.json["details"]) == (
+            400,
+            {"agentId": ["must be an agent of the organization"]},
+        )
+        body = {"resource": f"{made['resource']}/2", "name": "new", "agentId": agent_id}
+        assert acme.post("resource-servers", body).json["details"] == refused.json["details"]
+    assert change(acme, made, agentId=None).json["agentId"] is None
+    assert acme.get(path).json == made | {"name": "other"}
 
 
 def test_a_scope_that_is_removed_is_in_no_further_token(acme: Api, made: dict[str, Any]) -> None:

@@ -1,0 +1,264 @@
+"""``/api/v1/delegation-rules``: for whose subjects agents may act, by tokens of other issuers (RFC 8693).
+
+A delegation rule is a rule of trust of the organization, with the agents that may act by it, and with what they may
+reach at most. :mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+import psycopg
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.config import Settings
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
+from agentidp.federation.rule_checks import checked_for_delegation, warnings
+from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.openapi import Blueprint
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import (
+    MAX_NAME,
+    AgentId,
+    Exact,
+    Instant,
+    Items,
+    ReturnedSchema,
+    ScopeList,
+    Text,
+    read_only,
+    unique,
+)
+from agentidp.registry.credentials import RuleSchema, trusted
+
+blueprint = Blueprint("delegation-rules", __name__, description="For whom agents may act")
+
+MAX_RULES = 20
+"""Delegation rules of an organization."""
+
+MAX_AGENTS = 100
+"""Of one rule."""
+
+MAX_RESOURCES = 100
+"""Of one rule."""
+
+
+class DelegatedResourceSchema(ma.Schema):
+    """What agents may reach at a resource server for somebody."""
+
+    resource = Exact(
+        MAX_RESOURCE_LENGTH,
+        is_resource_identifier,
+        "must be the identifier of a resource server",
+        RESOURCE_IDENTIFIER,
+        required=True,
+        description="The identifier of a resource server of the organization",
+    )
+    scopes = ScopeList(required=True, description="Scopes of it: what the tokens may do at most")
+
+    @ma.validates("scopes")
+    def must_name_some(self, scopes: list[str], data_key: str) -> None:
+        """No token without a scope is issued for somebody."""
+        if not scopes:
+            raise ma.ValidationError("must name at least one scope")
+
+
+def _must_name_each_once(resources: list[dict[str, Any]]) -> None:
+    # Two entries of one resource server would leave open which one counts.
+    unique("a resource server")([one["resource"] for one in resources])
+
+
+class DelegationRuleFields(ma.Schema):
+    """A delegation rule."""
+
+    delegationRuleId = ma.fields.UUID(attribute="delegation_rule_id", dump_only=True)
+    name = Text(1, MAX_NAME, required=True)
+    trust = ma.fields.Nested(
+        RuleSchema,
+        required=True,
+        metadata={
+            "description": "Whose tokens. The audience contains the id of the organization; without one it must be the "
+            "`client_id` of the agent that acts. Without subject and claims everybody of the issuer is meant"
+        },
+    )
+    agentIds = Items(
+        AgentId(),
+        required=True,
+        attribute="agent_ids",
+        validate=[
+            ma.validate.Length(1, MAX_AGENTS, error=f"must name 1 to {MAX_AGENTS} agents"),
+            unique("an agent"),
+        ],
+        words="agents",
+        description="The agents that may act by it. Those that are deleted later stay, and cannot act",
+    )
+    resources = ma.fields.List(
+        ma.fields.Nested(DelegatedResourceSchema),
+        required=True,
+        validate=[
+            ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers"),
+            _must_name_each_once,
+        ],
+        error_messages={"invalid": "must be a list"},
+        metadata={"description": "What they may reach at most"},
+    )
+    createdAt = Instant(attribute="created_at", dump_only=True)
+    warnings = ma.fields.List(
+        ma.fields.String(), dump_only=True, metadata={"description": "Whom it means, and by what names"}
+    )
+
+
+class NewDelegationRuleSchema(DelegationRuleFields):
+    """The body that creates a delegation rule."""
+
+    class Meta:
+        exclude = read_only(DelegationRuleFields)
+
+
+class DelegationRuleSchema(ReturnedSchema, DelegationRuleFields):
+    """A delegation rule. It never changes."""
+
+
+class DelegationRuleListSchema(ma.Schema):
+    """All delegation rules, oldest first."""
+
+    data = ma.fields.List(ma.fields.Nested(DelegationRuleSchema), required=True)
+
+
+_RECORDED = DelegationRuleSchema(only=list(NewDelegationRuleSchema().fields))
+
+
+@blueprint.route("/api/v1/delegation-rules", methods=["POST"])
+@bearer("agents:write")
+@blueprint.arguments(NewDelegationRuleSchema)
+@blueprint.response(201, DelegationRuleSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
+def create_delegation_rule(caller: Caller, new: dict[str, Any]) -> Response:
+    """Create a rule by which agents may act for people and systems of another issuer."""
+    with caller.transaction() as opened:
+        body = represent(add_rule(opened, caller.settings, new))
+    return json_response(body, 201, {"Location": f"/api/v1/delegation-rules/{body['delegationRuleId']}"})
+
+
+@blueprint.route("/api/v1/delegation-rules")
+@bearer("agents:read")
+@blueprint.response(200, DelegationRuleListSchema)
+def list_delegation_rules(caller: Caller) -> Response:
+    """List the delegation rules, oldest first."""
+    return json_response({"data": [represent(row) for row in caller.read("delegation/list_rules")]})
+
+
+@blueprint.route("/api/v1/delegation-rules/<uuid:delegation_rule_id>")
+@bearer("agents:read")
+@blueprint.response(200, DelegationRuleSchema)
+def get_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
+    """Return one delegation rule."""
+    return json_response(represent(rule_with(caller.read("delegation/list_rules"), delegation_rule_id)))
+
+
+@blueprint.route("/api/v1/delegation-rules/<uuid:delegation_rule_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
+    """Delete a delegation rule. No token is issued by it any more, and introspection reports those that were issued as
+    inactive. If only their signature is verified, they work until they expire.
+    """
+    with caller.transaction() as opened:
+        remove_rule(opened, delegation_rule_id)
+    return Response(status=204)
+
+
+def trust_of(trust: dict[str, Any], settings: Settings, organization_id: str) -> dict[str, Any]:
+    """The rule of trust of a delegation rule as it is stored.
+
+    :raises ValidationError: naming the member of ``trust`` that is wrong.
+    """
+    return trusted(trust, settings, organization_id, check=checked_for_delegation, within="trust")
+
+
+def resources_of(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """What people type as ``resources``: a line for each, the identifier and then its scopes, with blanks between."""
+    return [{"resource": resource, "scopes": scopes} for resource, *scopes in filter(None, map(str.split, lines))]
+
+
+def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:
+    """Create a delegation rule.
+
+    :param new: what :class:`NewDelegationRuleSchema` loads.
+    :returns: its row.
+    :raises ValidationError: it must not be made.
+    :raises Conflict: another rule has the name, or the organization has as many as it may.
+    """
+    trust = trust_of(new["trust"], settings, opened.organization_id)
+    if unknown := opened.fetch("agents/unknown_agents", agent_ids=new["agent_ids"]):
+        rule = f"must be agents of the organization, not {', '.join(str(row.agent_id) for row in unknown)}"
+        raise ValidationError(details={"agentIds": [rule]})
+    _refuse_unknown_resources(opened, new["resources"])
+    try:
+        rows = opened.fetch(
+            "delegation/add_rule",
+            delegation_rule_id=uuid.uuid4(),
+            name=new["name"],
+            trust=json.dumps(trust),
+            agent_ids=new["agent_ids"],
+            resources=json.dumps(new["resources"]),
+            most=MAX_RULES,
+        )
+    except psycopg.errors.UniqueViolation:
+        raise Conflict("Another delegation rule has this name.", details={"name": ["is taken"]}) from None
+    if not rows:
+        raise Conflict(f"The organization has {MAX_RULES} delegation rules; delete one first.")
+    [row] = rows
+    audit.record(opened, "delegation_rule.created", row.delegation_rule_id, after=recorded(row))
+    return rule_with(opened.fetch("delegation/list_rules"), row.delegation_rule_id)
+
+
+def _refuse_unknown_resources(opened: Transaction, resources: list[dict[str, Any]]) -> None:
+    scopes_of = {row.resource: row.scopes for row in opened.fetch("oauth/list_resource_servers")}
+    for one in resources:
+        resource = one["resource"]
+        if resource not in scopes_of:
+            rule = f"must be resource servers of the organization, not {resource}"
+            raise ValidationError(details={"resources": [rule]})
+        if unknown := sorted({*one["scopes"]} - {*scopes_of[resource]}):
+            rule = f"must have scopes of the resource server {resource}, not {', '.join(unknown)}"
+            raise ValidationError(details={"resources": [rule]})
+
+
+def rule_with(rows: Rows, delegation_rule_id: UUID) -> Any:
+    """The rule with an id.
+
+    :param rows: of ``delegation/list_rules``.
+    :raises NotFound: there is none.
+    """
+    return existing([row for row in rows if row.delegation_rule_id == delegation_rule_id])
+
+
+def remove_rule(opened: Transaction, delegation_rule_id: UUID) -> None:
+    """Delete a delegation rule, and so end the tokens that were issued by it.
+
+    :raises NotFound: there is no such rule.
+    """
+    row = existing(opened.fetch("delegation/delete_rule", delegation_rule_id=delegation_rule_id))
+    audit.record(opened, "delegation_rule.deleted", delegation_rule_id, before=recorded(row))
+
+
+def recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of a delegation rule."""
+    found: dict[str, Any] = _RECORDED.dump(row)
+    return found
+
+
+def represent(row: Any) -> dict[str, Any]:
+    """A row of a delegation rule as our JSON."""
+    shown: dict[str, Any] = DelegationRuleSchema().dump(row)
+    return shown | {"warnings": warnings(row.trust)}

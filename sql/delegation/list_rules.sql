@@ -1,0 +1,22 @@
+-- The delegation rules of an organization. One row per rule, the oldest first: its columns, and agents: the names of the agents that
+-- may act by it, in the order of their ids, deleted ones left out. Parameters: organization_id; at is not used.
+select
+    {delegation_rule},
+    array(
+        select named.name
+        from unnest(delegation_rules.agent_ids) with ordinality as wanted (agent_id, place)
+        -- Each by the key, as in audit/agent_names.
+        cross join lateral (
+            select agents.name
+            from agents
+            where
+                agents.organization_id = %(organization_id)s
+                and agents.agent_id = wanted.agent_id
+                and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+            offset 0
+        ) as named
+        order by wanted.place
+    ) as agents
+from delegation_rules
+where organization_id = %(organization_id)s
+order by created_at, delegation_rule_id

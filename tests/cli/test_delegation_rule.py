@@ -1,0 +1,43 @@
+"""``agentidp delegation-rule``."""
+
+from __future__ import annotations
+
+from tests.cli.command import Command
+
+API = "https://tickets.example"
+OF = ("--organization", "Acme")
+RULE = ("delegation-rule", "create", "staff", *OF, "--issuer", "https://login.example")
+
+
+def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
+    assert run.refused(*RULE, "--resource", f"{API} read") == "agentIds must name 1 to 100 agents"
+    agents = {name: run("agent", "create", name, *OF) for name in ("desk", "chat")}
+    run("resource-server", "create", API, *OF, "--name", "tickets", "--scope", "read", "--scope", "write")
+    create = (*RULE, "--agent", "desk", "--agent", agents["chat"], "--resource", f"{API} read write")
+    assert run.refused(*RULE, "--agent", "des", "--resource", f"{API} read").startswith("the organization has no agent")
+    assert run.refused(*create, "--resource", "https://other.example") == "resources must name at least one scope"
+    made = run.invoke(*create, "--json")
+    warning = "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
+    assert made.stderr == f"Warning: {warning}\n"
+    [rule] = run.json("delegation-rule", "list", *OF)
+    assert rule == {
+        "delegationRuleId": rule["delegationRuleId"],
+        "name": "staff",
+        "trust": {"issuer": "https://login.example"},
+        "agentIds": [agents["desk"], agents["chat"]],
+        "resources": [{"resource": API, "scopes": ["read", "write"]}],
+        "createdAt": rule["createdAt"],
+        "warnings": [warning],
+    }
+    listed = [rule["delegationRuleId"], "staff", "https://login.example", "desk, chat", API, rule["createdAt"]]
+    assert run.cells("delegation-rule", "list", *OF) == [listed]
+    # Who may act by it is said without those that are gone.
+    run("agent", "delete", "chat", "--yes")
+    assert run.cells("delegation-rule", "list", *OF) == [[*listed[:3], "desk", *listed[4:]]]
+    delete = ("delegation-rule", "delete", "staff", *OF)
+    assert run.asked(*delete) == (
+        "This deletes the delegation rule staff, by which 1 agent can act. Introspection then reports the tokens that "
+        "were issued by it as inactive.\n"
+    )
+    assert run(*delete, "--yes") == run("delegation-rule", "list", *OF) == ""
+    assert run.refused(*delete) == "the organization has no delegation rule 'staff'"
