@@ -170,6 +170,7 @@ def test_the_guide_to_files_names_what_a_file_can_say() -> None:
         ("an agent", organization["agents"].inner.schema.fields),
         ("a resource server", organization["resourceServers"].inner.schema.fields),
         ("a provisioning rule", organization["provisioningRules"].inner.schema.fields),
+        ("a delegation rule", organization["delegationRules"].inner.schema.fields),
     ):
         [members] = re.findall(rf"^\| {name} \|([^|]+)\|", guide, re.MULTILINE)
         assert set(re.findall(r"`([a-zA-Z]+)`", members)) - {"null"} == set(fields_), name

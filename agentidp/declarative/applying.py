@@ -21,9 +21,24 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.declarative.document import Declared
 from agentidp.declarative.plan import ORGANIZATION, Change, Plan, changed_meanwhile, differences, resolve
-from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS, PROVISIONING_RULE
+from agentidp.declarative.schemas import (
+    AGENT,
+    DELEGATION_RULE,
+    KINDS,
+    ORGANIZATION_MEMBERS,
+    PROVISIONING_RULE,
+    RESOURCE_SERVER,
+)
 from agentidp.http.errors import ApiError, NotFound, ValidationError
-from agentidp.registry import agents, credentials, organizations, provisioning, quotas, resource_servers
+from agentidp.registry import (
+    agents,
+    credentials,
+    delegation_rules,
+    organizations,
+    provisioning,
+    quotas,
+    resource_servers,
+)
 
 LOCK = 0x_A9E7_DEC1
 """The advisory lock under which a file is applied: two at a time would create an organization twice."""
@@ -95,6 +110,11 @@ def apply(
                 quotas.lock(opened)
             for change in plan.changes:
                 _make(opened, settings, one, change, applied)
+            # The same file may register the agents that run its resource servers, and these need its scopes.
+            for change in plan.changes:
+                is_said = "agent" in change.after and (change.action == "change" or change.after["agent"])
+                if change.type == RESOURCE_SERVER.type and is_said:
+                    _make(opened, settings, one, change, applied, is_naming_agents=True)
         if is_dry_run:
             raise psycopg.Rollback
         # Events come last of all, because everybody else's changes of an organization wait for the last of its trail.
@@ -123,8 +143,11 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
                 members = (kind.key, *kind.members)
-                # An agent of a provisioning rule is made anew by its next token.
-                listed = (one for one in current[kind.section] if not one.get("provisioned"))
+                # An agent of a provisioning rule is made anew by its next token. By a delegation rule whose agents are
+                # all deleted nobody can act.
+                listed = (
+                    one for one in current[kind.section] if not one.get("provisioned") and one.get("agents") != []
+                )
                 of_kind = sorted(listed, key=itemgetter(kind.key))
                 content[kind.section] = [{name: one[name] for name in members} for one in of_kind]
             found.append(content)
@@ -135,6 +158,7 @@ def current_content(opened: Transaction) -> dict[str, Any]:
     """The organization of a transaction with its lists, as the JSON of our API."""
     [row] = opened.fetch("organizations/get_organization")
     all_agents = opened.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    names = {one.agent_id: one.name for one in all_agents}
     servers = opened.fetch("oauth/list_resource_servers")
     of_holder: dict[UUID | None, dict[str, Any]] = {}
     for quota in opened.fetch("quotas/list_quotas"):
@@ -151,7 +175,11 @@ def current_content(opened: Transaction) -> dict[str, Any]:
             for one in all_agents
         ],
         "provisioningRules": [provisioning.represent(one) for one in opened.fetch("provisioning/list_rules")],
-        "resourceServers": [resource_servers.represent(one) for one in servers],
+        # A file names agents, and so none that is deleted.
+        "delegationRules": [
+            delegation_rules.represent(one) | {"agents": one.agents} for one in opened.fetch("delegation/list_rules")
+        ],
+        "resourceServers": [resource_servers.represent(one) | {"agent": names.get(one.agent_id)} for one in servers],
     }
 
 
@@ -161,18 +189,23 @@ def _with_checked_rules(one: Declared, settings: Settings, organization_id: str)
     :raises ConfigurationError: a rule must not be made.
     """
     content = dict(one.content)
-    if "provisioningRules" in content:
-        content["provisioningRules"] = [dict(rule) for rule in content["provisioningRules"]]
-        for index, provisioned in enumerate(content["provisioningRules"]):
+    for section, trust_of in (
+        ("provisioningRules", provisioning.trusted),
+        ("delegationRules", delegation_rules.trust_of),
+    ):
+        if section not in content:
+            continue
+        content[section] = [dict(rule) for rule in content[section]]
+        for index, rule in enumerate(content[section]):
             try:
-                provisioned["trust"] = provisioning.trusted(provisioned["trust"], settings, organization_id)
+                rule["trust"] = trust_of(rule["trust"], settings, organization_id)
             except ValidationError as refused:
-                place = one.place("provisioningRules", index, "trust")
+                place = one.place(section, index, "trust")
                 raise ConfigurationError(f"{place}: {', '.join(refused.details['trust'])}") from None
-            if "agentTemplate" in provisioned:
+            if "agentTemplate" in rule:
                 # With what it leaves out, as it is stored.
                 schema = provisioning.AgentTemplateSchema()
-                provisioned["agentTemplate"] = schema.dump(schema.load(provisioned["agentTemplate"]))
+                rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
     if "agents" in content:
         content["agents"] = [dict(agent) for agent in content["agents"]]
         for index, agent in enumerate(content["agents"]):
@@ -193,14 +226,26 @@ def _with_checked_rules(one: Declared, settings: Settings, organization_id: str)
     return content
 
 
-def _make(opened: Transaction, settings: Settings, one: Declared, change: Change, applied: Applied) -> None:
+def _make(
+    opened: Transaction,
+    settings: Settings,
+    one: Declared,
+    change: Change,
+    applied: Applied,
+    *,
+    is_naming_agents: bool = False,
+) -> None:
     try:
-        if change.type == ORGANIZATION:
+        if is_naming_agents:
+            _runner(opened, settings, change)
+        elif change.type == ORGANIZATION:
             _organization(opened, change)
         elif change.type == AGENT.type:
             _agent(opened, settings, change, applied)
         elif change.type == PROVISIONING_RULE.type:
             _provisioning_rule(opened, settings, change)
+        elif change.type == DELEGATION_RULE.type:
+            _delegation_rule(opened, settings, change)
         else:
             _resource_server(opened, settings, change)
     except NotFound:
@@ -260,12 +305,42 @@ def _provisioning_rule(opened: Transaction, settings: Settings, change: Change) 
         provisioning.add_rule(opened, settings, provisioning.NewProvisioningRuleSchema().load(new))
 
 
+def _delegation_rule(opened: Transaction, settings: Settings, change: Change) -> None:
+    """A rule never changes: one that differs is deleted, and made anew."""
+    new = {"name": change.name} | change.after
+    if change.id is not None:
+        row = delegation_rules.rule_with(opened.fetch("delegation/list_rules"), UUID(change.id))
+        new = delegation_rules.recorded(row) | {"agents": row.agents} | change.after
+        delegation_rules.remove_rule(opened, row.delegation_rule_id)
+    if change.action != "delete":
+        ids = [_agent_id(opened, "agents", name) for name in new.pop("agents")]
+        loaded = delegation_rules.NewDelegationRuleSchema().load(new | {"agentIds": ids})
+        delegation_rules.add_rule(opened, settings, loaded)
+
+
 def _resource_server(opened: Transaction, settings: Settings, change: Change) -> None:
+    after = {name: value for name, value in change.after.items() if name != "agent"}
     if change.action == "create":
-        new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | change.after)
+        new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | after)
         resource_servers.add_resource_server(opened, settings, **new)
     elif change.action == "change":
-        values = resource_servers.ResourceServerChangeSchema().load(change.after)
-        resource_servers.update_resource_server(opened, settings, UUID(change.id), values)
+        if after:
+            values = resource_servers.ResourceServerChangeSchema().load(after)
+            resource_servers.update_resource_server(opened, settings, UUID(change.id), values)
     else:
         resource_servers.remove_resource_server(opened, UUID(change.id))
+
+
+def _runner(opened: Transaction, settings: Settings, change: Change) -> None:
+    """Which agent runs a resource server, which exists by now."""
+    name = change.after["agent"]
+    agent_id = None if name is None else UUID(_agent_id(opened, "agent", name))
+    [server] = [one for one in opened.fetch("oauth/list_resource_servers") if one.resource == change.name]
+    resource_servers.update_resource_server(opened, settings, server.resource_server_id, {"agent_id": agent_id})
+
+
+def _agent_id(opened: Transaction, member: str, name: str) -> str:
+    found = opened.fetch("agents/agents_named", name=name, is_deleted=False)
+    if not found:
+        raise ValidationError(details={member: [f"the organization has no agent {name!r}"]})
+    return str(found[0].agent_id)

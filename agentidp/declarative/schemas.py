@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
+from agentidp.http.schemas import MAX_NAME, Items, Text
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
+from agentidp.registry.delegation_rules import NewDelegationRuleSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
 from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import QuotasSchema
@@ -33,8 +35,21 @@ class _AgentSchema(_NamedSchema, AgentChangeSchema):
 
 
 class _ResourceServerSchema(NewResourceServerSchema):
+    """A resource server, which names the agent that runs it."""
+
     class Meta:
         exclude = ("agentId", *NewResourceServerSchema.Meta.exclude)
+
+    agent = Text(1, MAX_NAME, allow_none=True, load_default=None)
+
+
+class _DelegationRuleSchema(NewDelegationRuleSchema):
+    """A delegation rule, which names its agents."""
+
+    class Meta:
+        exclude = ("agentIds", *NewDelegationRuleSchema.Meta.exclude)
+
+    agents = Items(Text(1, MAX_NAME), validate=NewDelegationRuleSchema().fields["agentIds"].validators, required=True)
 
 
 def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
@@ -53,6 +68,7 @@ class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(_ResourceServerSchema)
     provisioningRules = _objects(NewProvisioningRuleSchema)
+    delegationRules = _objects(_DelegationRuleSchema)
     agents = _objects(_AgentSchema)
     quotas = ma.fields.Nested(QuotasSchema)
 
@@ -112,8 +128,18 @@ PROVISIONING_RULE = _kind(
     NewProvisioningRuleSchema,
     NewProvisioningRuleSchema,
 )
-KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT)
-"""Resource servers come first: the others may have scopes of one that the same file registers."""
+DELEGATION_RULE = _kind(
+    "delegation rule",
+    "delegationRules",
+    "name",
+    "delegationRuleId",
+    _DelegationRuleSchema,
+    _DelegationRuleSchema,
+)
+KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
+"""Resource servers come first: the others may have scopes of one that the same file registers. Delegation rules come
+last, because they name agents.
+"""
 
 ORGANIZATION_MEMBERS = tuple(
     name

@@ -407,3 +407,76 @@ def test_a_provisioning_rule_that_must_not_be_made_is_named(run: Command, tmp_pa
     assert "line 7: provisioningRules[0].trust: subject may have a * at its end only" in refused.stderr.replace(
         "organizations[0].", ""
     )
+
+
+DELEGATION = """
+organizations:
+  - name: Acme
+    resourceServers:
+      - {resource: "https://tickets.example", name: Tickets, scopes: [read, write], agent: tickets}
+    agents:
+      - {name: tickets, scopes: [read]}
+      - {name: desk}
+    delegationRules:
+      - name: staff
+        trust: {issuer: "https://login.example"}
+        agents: [desk, tickets]
+        resources: [{resource: "https://tickets.example", scopes: [read]}]
+"""
+
+
+def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Command, tmp_path: Path) -> None:
+    file, exported, of = tmp_path / "rules.yaml", tmp_path / "exported.yaml", ("--organization", "Acme")
+
+    def applied(text: str) -> str:
+        file.write_text(text)
+        done = run.invoke("apply", "-f", str(file), "--yes", "--prune")
+        assert done.exit_code == 0, done.stderr
+        return done.stdout
+
+    applied(DELEGATION)
+    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
+    ids = {one["name"]: one["agentId"] for one in run.json("agent", "list", *of)}
+    [rule] = run.json("delegation-rule", "list", *of)
+    assert (rule["agentIds"], rule["trust"]) == ([ids["desk"], ids["tickets"]], {"issuer": "https://login.example"})
+    assert run.json("resource-server", "show", "Tickets", *of)["agentId"] == ids["tickets"]
+    exported.write_text(run("organization", "export", "Acme"))
+    assert run("apply", "-f", str(exported), "--plan", "--prune") == "Nothing differs."
+    # An agent that is deleted is no longer named, and nobody else gets its place by its name.
+    run("agent", "delete", "desk", "--yes")
+    run("agent", "create", "desk", *of)
+    assert "1 to change" in applied(DELEGATION)
+    [again] = run.json("delegation-rule", "list", *of)
+    assert (again["name"], ids["desk"] in again["agentIds"]) == ("staff", False)
+    assert "2 to change" in applied(
+        DELEGATION.replace("agent: tickets}", "agent: null}").replace("[read]}]", "[write]}]")
+    )
+    assert run.json("resource-server", "show", "Tickets", *of)["agentId"] is None
+    assert run.json("delegation-rule", "list", *of)[0]["resources"][0]["scopes"] == ["write"]
+    for agent in ("desk", "tickets"):
+        run("agent", "delete", agent, "--yes")
+    assert yaml.safe_load(run("organization", "export", "Acme"))["organizations"][0]["delegationRules"] == []
+    applied("organizations:\n  - name: Acme\n    delegationRules: []\n")
+    assert run.json("delegation-rule", "list", *of) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ("[desk, tickets]", "[des]", "line 12: delegationRules[0].agents: the organization has no agent 'des'"),
+        (
+            "agent: tickets}",
+            "agent: ticket}",
+            "line 5: resourceServers[0].agent: the organization has no agent 'ticket'",
+        ),
+        ("//login.example", "//slack.com", "line 11: delegationRules[0].trust: subject must be there"),
+    ],
+)
+def test_what_a_delegation_rule_must_not_be_is_named(
+    run: Command, tmp_path: Path, right: str, wrong: str, problem: str
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(DELEGATION.replace(right, wrong))
+    refused = run.invoke("apply", "-f", str(file), "--yes")
+    assert (refused.exit_code, problem in refused.stderr.replace("organizations[0].", "")) == (1, True), refused.stderr
+    assert organizations(run) == []

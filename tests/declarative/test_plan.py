@@ -21,6 +21,7 @@ SERVER = {
     "audience": None,
     "tokenTtl": None,
     "subject": "agent",
+    "agent": None,
 }
 ACME: dict[str, Any] = {
     "organizationId": "org-1",
@@ -68,6 +69,7 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
                 "audience": None,
                 "tokenTtl": None,
                 "subject": "agent",
+                "agent": None,
                 "name": "API",
             },
             path=("resourceServers", 0),
