@@ -357,6 +357,28 @@ def count_usage(
                 transaction.run(call)
 
 
+def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: int, resource: str) -> None:
+    """Count tokens that an agent got by exchange, as the issuing function does.
+
+    :param subject: for whom: an agent, or an issuer of others.
+    """
+    with psycopg.connect(str(agent.services.settings.database_url)) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, true)", [agent.organization_id])
+        connection.execute(
+            "insert into delegation_usage_daily values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                agent.organization_id,
+                at.astimezone(UTC).date(),
+                agent.agent_id,
+                UUID(int=0) if isinstance(subject, str) else subject.agent_id,
+                subject if isinstance(subject, str) else "",
+                resource,
+                secrets.randbelow(2**15),
+                tokens,
+            ],
+        )
+
+
 def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
     """Store a finding, as the only one that an evaluation has found now.
 

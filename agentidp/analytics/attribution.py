@@ -24,7 +24,7 @@ class AttributionArguments(PeriodArguments):
     agent = ma.fields.UUID(
         load_default=None,
         error_messages={"invalid_uuid": "must be an agent's id"},
-        metadata={"description": "Only the tokens of this agent, which may be deleted"},
+        metadata={"description": "Only what is about this agent, which may be deleted"},
     )
 
 
@@ -93,6 +93,14 @@ def read_attribution(
     for row in attributed:
         add(rest, row, -1)
     return Attribution(period, attributed, rest, credentials, names, agent_id), others
+
+
+def delegations_in(period: Period, agent_id: UUID | None) -> Call:
+    """What reads the tokens by exchange of a period.
+
+    :param agent_id: only what this agent did, or others for it; ``None`` for all.
+    """
+    return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
 
 def add(counts: list[int], row: Any, times: int = 1) -> None:

@@ -15,11 +15,12 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
+from agentidp.analytics.attribution import delegations_in
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import NotFound, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_DAYS, timestamp
@@ -95,6 +96,7 @@ class Impact:
     :param others: other credentials of the agent that are in force, with their tokens; ``None`` if that is not asked.
     :param agents: who got them, most tokens first, if a resource server is deleted: ``agent_id``, ``name``, ``tokens``,
         ``last_day``.
+    :param acting: likewise who got tokens to act for the agent, if one is suspended or deleted.
     """
 
     use: Use
@@ -103,6 +105,7 @@ class Impact:
     valid: Valid
     others: list[tuple[Any, int]] | None = None
     agents: list[dict[str, Any]] | None = None
+    acting: list[dict[str, Any]] = field(default_factory=list)
     in_use: list[Any] = field(default_factory=list)
 
 
@@ -182,6 +185,11 @@ def use_of_agent(at: datetime, agent_id: UUID) -> Call:
     return Call("analytics/agent_use", {"agent_id": agent_id, **period.bounds})
 
 
+def about_agent(at: datetime, agent_id: UUID) -> tuple[Call, Call, Call]:
+    """What reads the rows that :func:`agent_impact` takes."""
+    return use_of_agent(at, agent_id), RESOURCE_SERVERS, delegations_in(Period.of(DAYS, at), agent_id)
+
+
 def use_of_resource(at: datetime, resource: str) -> Call:
     """What reads the tokens for a resource."""
     period = Period.of(DAYS, at)
@@ -237,12 +245,13 @@ def is_in_use(credential: Any, at: datetime) -> bool:
     return credential.last_used_at is not None and credential.last_used_at > at - IN_USE
 
 
-def agent_impact(rows: Rows, at: datetime, lifetimes: Lifetimes) -> Impact:
+def agent_impact(agent_id: UUID, at: datetime, ttl: int, rows: Rows, servers: Rows, delegated: Rows) -> Impact:
     """What breaks if an agent is suspended or deleted.
 
-    :param rows: of :func:`use_of_agent`.
+    :param ttl: as :class:`Lifetimes` has it.
+    :param rows: the tokens; like the other rows, of :func:`about_agent`.
     """
-    use = Use()
+    lifetimes, use = Lifetimes(servers, ttl, at), Use()
     by_lifetime: defaultdict[int, Use] = defaultdict(Use)
     by_resource: dict[str | None, int] = {}
     for row in rows:
@@ -256,7 +265,30 @@ def agent_impact(rows: Rows, at: datetime, lifetimes: Lifetimes) -> Impact:
             by_resource[row.resource] = by_resource.get(row.resource, 0) + sum(row.hours)
     if rest := use.tokens - sum(by_resource.values()):
         by_resource[None] = rest
-    return Impact(use, None, _sorted(by_resource), _valid_of_all(by_lifetime, at))
+    valid, acting = _valid_of_all(by_lifetime, at), _acting_for(agent_id, delegated, Period.of(DAYS, at).first)
+    return Impact(use, None, _sorted(by_resource), valid, acting=acting)
+
+
+def _acting_for(agent_id: UUID, delegated: Rows, first: date) -> list[dict[str, Any]]:
+    """The other agents that act for an agent.
+
+    :param delegated: rows of ``analytics/delegations``, from *first* on.
+    """
+    found: dict[UUID, dict[str, Any]] = {}
+    for row in delegated:
+        if row.subject_agent_id == agent_id != row.agent_id:
+            agent = found.setdefault(row.agent_id, _taker(row.agent_id, row.agent_name, 0, first))
+            agent["tokens"] += sum(row.tokens)
+            agent["last_day"] = max(agent["last_day"], first + timedelta(days=row.days[-1]))
+    return _most_first(found.values())
+
+
+def _taker(agent_id: UUID, name: str, tokens: int, last_day: date) -> dict[str, Any]:
+    return {"agent_id": agent_id, "name": name, "tokens": tokens, "last_day": last_day}
+
+
+def _most_first(agents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(agents, key=lambda agent: (-agent["tokens"], agent["agent_id"]))
 
 
 def resource_impact(rows: Rows, names: Rows, resource: str, at: datetime, lifetimes: Lifetimes) -> Impact:
@@ -272,11 +304,9 @@ def resource_impact(rows: Rows, names: Rows, resource: str, at: datetime, lifeti
         if row.agent_id is None:
             use.add(row.on_day, row.hours)
         else:
-            tokens = {"tokens": sum(row.hours), "last_day": row.last_day}
-            agents.append({"agent_id": row.agent_id, "name": named[row.agent_id], **tokens})
-    agents.sort(key=lambda agent: (-agent["tokens"], agent["agent_id"]))
+            agents.append(_taker(row.agent_id, named[row.agent_id], sum(row.hours), row.last_day))
     resources: list[tuple[str | None, int]] = [(resource, use.tokens)] if use.tokens else []
-    return Impact(use, None, resources, valid_tokens(use, at, lifetimes.of(resource), None), agents=agents)
+    return Impact(use, None, resources, valid_tokens(use, at, lifetimes.of(resource), None), agents=_most_first(agents))
 
 
 def sentences(impact: Impact, own_resource: str) -> list[str]:
@@ -293,6 +323,8 @@ def sentences(impact: Impact, own_resource: str) -> list[str]:
             for resource, tokens in impact.resources
         ]
         found.append(f"These are {_listed(phrases, 'resources')}.")
+    if impact.acting:
+        found.append(f"What other agents do for it ends too: {_listed(_agent_phrases(impact.acting), 'agents')}.")
     if impact.others is not None:
         found.append(_others_sentence(impact))
     if impact.valid.until is not None:
@@ -393,11 +425,30 @@ class _ImpactSchema(ma.Schema):
     )
 
 
-class AgentImpactSchema(_ImpactSchema):
-    """What breaks if an agent is suspended or deleted."""
+class _OfAgentSchema(_ImpactSchema):
+    """What an agent and a credential have in common."""
 
     agentId = ma.fields.UUID(required=True)
     resources = ma.fields.List(ma.fields.Nested(ResourceOfImpactSchema), required=True)
+
+
+class AgentOfImpactSchema(ma.Schema):
+    """An agent that got tokens: for the resource server, or to act for the agent."""
+
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
+    lastTokenDay = ma.fields.Date(required=True)
+
+
+class AgentImpactSchema(_OfAgentSchema):
+    """What breaks if an agent is suspended or deleted."""
+
+    actingAgents = ma.fields.List(
+        ma.fields.Nested(AgentOfImpactSchema),
+        required=True,
+        metadata={"description": "Other agents that act for it, most tokens first. They can no longer do so"},
+    )
 
 
 class OtherCredentialSchema(ma.Schema):
@@ -412,21 +463,12 @@ class OtherCredentialSchema(ma.Schema):
     )
 
 
-class CredentialImpactSchema(AgentImpactSchema):
+class CredentialImpactSchema(_OfAgentSchema):
     """What breaks if a credential is revoked."""
 
     credentialId = ma.fields.UUID(required=True)
     lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
     otherCredentials = ma.fields.List(ma.fields.Nested(OtherCredentialSchema), required=True)
-
-
-class AgentOfImpactSchema(ma.Schema):
-    """An agent that got tokens for the resource server."""
-
-    agentId = ma.fields.UUID(required=True)
-    agentName = ma.fields.String(required=True)
-    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
-    lastTokenDay = ma.fields.Date(required=True)
 
 
 class ResourceServerImpactSchema(_ImpactSchema):
@@ -471,11 +513,17 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 @blueprint.tool("impact_of_suspending")
 @blueprint.response(200, AgentImpactSchema)
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
-    """Say what breaks if the agent is suspended or deleted: its tokens of the last 90 days, and what for."""
+    """Say what breaks if the agent is suspended or deleted: its tokens of the last 90 days, what for, and who acts for
+    it.
+    """
     impact = read_agent_impact(caller, agent_id)
-    return json_response(
-        {"agentId": str(agent_id), **_represent(impact, caller), "resources": _resources(impact, caller)}
-    )
+    body = {
+        "agentId": str(agent_id),
+        **_represent(impact, caller),
+        "resources": _resources(impact, caller),
+        "actingAgents": _agents(impact.acting),
+    }
+    return json_response(body)
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
@@ -490,15 +538,7 @@ def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
         "resourceServerId": str(resource_server_id),
         "resource": server.resource,
         **_represent(impact, caller),
-        "agents": [
-            {
-                "agentId": str(agent["agent_id"]),
-                "agentName": agent["name"],
-                "tokens": agent["tokens"],
-                "lastTokenDay": agent["last_day"].isoformat(),
-            }
-            for agent in impact.agents or []
-        ],
+        "agents": _agents(impact.agents or []),
     }
     return json_response(body)
 
@@ -520,12 +560,11 @@ def read_agent_impact(caller: Caller, agent_id: UUID) -> Impact:
 
     :raises NotFound: there is no such agent.
     """
-    agents, rows, servers = caller.read_together(
-        Call("agents/get_agent", {"agent_id": agent_id}), use_of_agent(caller.at, agent_id), RESOURCE_SERVERS
+    agents, *rows = caller.read_together(
+        Call("agents/get_agent", {"agent_id": agent_id}), *about_agent(caller.at, agent_id)
     )
-    if not agents:
-        raise NotFound
-    return agent_impact(rows, caller.at, Lifetimes(servers, caller.settings.token_ttl, caller.at))
+    existing(agents)
+    return agent_impact(agent_id, caller.at, caller.settings.token_ttl, *rows)
 
 
 def read_resource_impact(caller: Caller, resource_server_id: UUID) -> tuple[Any, Impact]:
@@ -566,4 +605,16 @@ def _resources(impact: Impact, caller: Caller) -> list[dict[str, Any]]:
     return [
         {"resource": caller.settings.resource if resource == "" else resource, "tokens": tokens}
         for resource, tokens in impact.resources
+    ]
+
+
+def _agents(agents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "agentId": str(agent["agent_id"]),
+            "agentName": agent["name"],
+            "tokens": agent["tokens"],
+            "lastTokenDay": agent["last_day"].isoformat(),
+        }
+        for agent in agents
     ]

@@ -143,9 +143,8 @@ def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) 
 def _broken(services: Services, found: AgentOf) -> str:
     """Who would notice that the agent gets no token: a line a sentence."""
     database = services.database.of(found.organization_id, utc_now())
-    used, servers = database.run(impact.use_of_agent(database.at, found.agent_id), impact.RESOURCE_SERVERS)
-    lifetimes = impact.Lifetimes(servers, services.settings.token_ttl, database.at)
-    of_it = impact.agent_impact(used, database.at, lifetimes)
+    rows = database.run(*impact.about_agent(database.at, found.agent_id))
+    of_it = impact.agent_impact(found.agent_id, database.at, services.settings.token_ttl, *rows)
     return "\n".join(impact.sentences(of_it, services.settings.resource))
 
 

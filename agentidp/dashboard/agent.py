@@ -9,7 +9,8 @@ from uuid import UUID
 
 from flask import Response
 
-from agentidp.analytics.attribution import add
+from agentidp.analytics import delegations
+from agentidp.analytics.attribution import add, delegations_in
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.page_findings import page_findings
@@ -25,6 +26,9 @@ from agentidp.scopes import SCOPES
 SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
 """What has a line of its own on the page."""
 
+MAX_DELEGATIONS = 50
+"""How many rows each table of those for whom an agent acts, and of those that act for it, has."""
+
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
 
@@ -33,7 +37,7 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
-    activity, credentials, registered, markers, servers, own_quotas, shared_quotas, used = caller.read_together(
+    activity, credentials, registered, markers, servers, own_quotas, shared_quotas, used, acted = caller.read_together(
         Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
@@ -42,9 +46,11 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         usage_of(agent_id),
         usage_of(None),
         Call("analytics/agent_tokens_by_credential", {"agent_id": agent_id, **period.bounds}),
+        delegations_in(period, agent_id),
     )
     if not activity:
         raise NotFound
+    delegated = delegations.represent(acted, period)
     quotas = used_quotas([*own_quotas, *shared_quotas], caller.at)
     return pages.page(
         "agent.html",
@@ -60,6 +66,9 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         tokens_of=_by_day(used, "credential_id", period),
         tokens_for=sorted(_by_day(used, "resource", period).items(), key=lambda pair: (-sum(pair[1]), pair[0] or "")),
         not_attributed=_not_attributed(used, period),
+        acts_for=[one for one in delegated if one["agentId"] == str(agent_id)],
+        acted_for_by=[one for one in delegated if one["agentId"] != str(agent_id)],
+        max_delegations=MAX_DELEGATIONS,
         own_resource=caller.settings.resource,
         name=activity[0].agent_name,
         agent_status=activity[0].status,

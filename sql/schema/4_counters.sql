@@ -81,6 +81,9 @@ create table delegation_usage_daily (
     tokens bigint not null,
     primary key (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot)
 ) with (fillfactor = 50);
+-- Who acts for an agent. Partial, so that nothing else is looked up by it.
+create index delegation_usage_daily_organization_id_subject_agent_id_day_idx
+    on delegation_usage_daily (organization_id, subject_agent_id, day) where issuer = '';
 
 alter table delegation_usage_daily enable row level security, force row level security;
 create policy own_organization on delegation_usage_daily

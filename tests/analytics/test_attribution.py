@@ -279,7 +279,7 @@ def test_tokens_of_the_operators_have_one_item_an_agent(client: FlaskClient, ser
     )
 
 
-@pytest.mark.parametrize("path", [CREDENTIALS, RESOURCES])
+@pytest.mark.parametrize("path", [CREDENTIALS, RESOURCES, "/api/v1/analytics/delegations"])
 def test_an_agent_of_another_organization_does_not_exist(client: FlaskClient, cast: Cast, path: str) -> None:
     response = client.get(f"{path}?agent=worker", headers=cast.acme.bearer())
     assert (response.status_code, response.json["details"]) == (400, {"agent": ["must be an agent's id"]})

@@ -19,7 +19,7 @@ from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, count_usage, make_agent, usage_sums
+from tests.factories import NOON, Agent, count_delegation, count_usage, make_agent, usage_sums
 from tests.routes import ROUTES, Route
 from tests.wire import overheard
 
@@ -46,6 +46,7 @@ def busy(services: Services, cast: Cast) -> Agent:
     agent = make_agent(services, cast.acme.organization_id, '=SUM(A1), "busy"')
     count_usage(services, cast.acme.organization_id, agent.agent_id, NOON, tokens=99, rejected=1)
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+    count_delegation(agent, "=issuer", NOON, 1, "https://api.example")
     return agent
 
 

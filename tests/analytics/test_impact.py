@@ -15,9 +15,9 @@ from agentidp.registry.resource_servers import add_resource_server, remove_resou
 from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Clock, database_of, make_agent
+from tests.factories import NOON, Agent, Clock, count_delegation, database_of, make_agent
 
-OWN, API = "http://localhost:3000/api/v1", "https://api.example"
+OWN, API, OTHER = "http://localhost:3000/api/v1", "https://api.example", "https://other.example"
 
 
 class TestQuietestHours:
@@ -158,10 +158,24 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     # Imported: not attributed.
     with database_of(services, agent.organization_id).transaction() as opened:
         add_usage(opened, {agent.agent_id: {hour_number(date(2026, 4, 14), 3): [7, 7, 0]}})
+    desk, planner = (make_agent(services, cast.acme.organization_id, name) for name in ("desk", "planner"))
+    for actor, subject, at, tokens, resource in (
+        (desk, agent, datetime(2026, 1, 16, tzinfo=UTC), 3, API),
+        (desk, agent, datetime(2026, 4, 14, tzinfo=UTC), 2, API),
+        (desk, agent, datetime(2026, 4, 13, tzinfo=UTC), 1, OTHER),
+        (planner, agent, NOON, 7, API),
+        # Excluded: the day before the 90, and what the agent does itself.
+        (desk, agent, datetime(2026, 1, 15, 23, 59, 59, tzinfo=UTC), 9, API),
+        (agent, planner, NOON, 9, API),
+        (agent, agent, NOON, 9, API),
+    ):
+        count_delegation(actor, subject, at, tokens, resource)
     found = ask(client, cast, f"agents/{agent.agent_id}")
-    assert found.pop("summary")[:2] == [
+    assert found.pop("summary")[:3] == [
         "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",
         f"These are 8 tokens for {OWN}, 7 tokens that are not attributed, 2 tokens for {API}.",
+        "What other agents do for it ends too: planner (7 tokens, the last on 2026-04-15), desk (6 tokens, the last on "
+        "2026-04-14).",
     ]
     assert found == {
         "agentId": agent.client_id,
@@ -174,6 +188,10 @@ def test_of_a_credential_an_agent_and_a_resource_server(
             {"resource": OWN, "tokens": 8},
             {"resource": None, "tokens": 7},
             {"resource": API, "tokens": 2},
+        ],
+        "actingAgents": [
+            {"agentId": planner.client_id, "agentName": "planner", "tokens": 7, "lastTokenDay": "2026-04-15"},
+            {"agentId": desk.client_id, "agentName": "desk", "tokens": 6, "lastTokenDay": "2026-04-14"},
         ],
     }
     found = ask(client, cast, f"resource-servers/{api}")

@@ -17,7 +17,7 @@ from agentidp.registry.credentials import add_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, with_session
-from tests.factories import NOON, Agent, Clock, database_of, make_agent
+from tests.factories import NOON, Agent, Clock, count_delegation, database_of, make_agent
 
 PATH = "/dashboard/credentials"
 OWN, API = "http://localhost:3000/api/v1", "https://api.example"
@@ -149,6 +149,27 @@ def test_the_pages_of_resource_servers_say_who_takes_tokens(
     asked = Page(signed_in.get(f"{address}/delete")).text
     assert "5 tokens in the last 90 days, the last one in the hour of 2026-04-15 12:00 UTC." in asked
     assert "They were issued to other (3 tokens, the last on 2026-04-15), worker (2 tokens," in asked
+
+
+def test_the_page_of_an_agent_says_for_whom_it_acts_and_who_acts_for_it(
+    signed_in: FlaskClient, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = make_agent(services, worker.organization_id, "desk", ["read"])
+    for actor, subject, tokens in ((worker, desk, 2), (worker, "https://login.example", 1), (desk, worker, 4)):
+        count_delegation(actor, subject, NOON, tokens, API)
+    address = f"/dashboard/agents/{worker.agent_id}"
+    page = Page(signed_in.get(address))
+    by_issuer = ["subjects of https://login.example", API, "1"]
+    assert page.table("Agents and issuers") == [["desk", API, "2"], by_issuer]
+    assert page.table("Agents that got tokens to act") == [["desk", API, "4"]]
+    asked = Page(signed_in.get(f"{address}/suspend")).text
+    assert "What other agents do for it ends too: desk (4 tokens, the last on 2026-04-15)." in asked
+    monkeypatch.setattr("agentidp.dashboard.agent.MAX_DELEGATIONS", 1)
+    page = Page(signed_in.get(address))
+    assert page.table("Agents and issuers") == [["desk", API, "2"]]
+    assert "And 1 more." in page.text
+    # Two days before there was nothing.
+    assert " for it" not in Page(signed_in.get(f"{address}?from=2026-04-13&to=2026-04-13")).text
 
 
 def test_the_confirmations_say_who_would_notice(signed_in: FlaskClient, worker: Agent) -> None:

@@ -400,5 +400,5 @@ def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url
                 read[table] += 1
                 place = parameters.index("organization_id") + 1
                 assert re.search(rf"organization_id = \(?\${place}\b", conditions), (name, table, conditions)
-    # Only the operator's commands read which files were imported; what agents do for others is not read yet.
-    assert set(read) == set(tables) - {"usage_imports", "delegation_usage_daily"}, "no statement reads this table"
+    # Only the operator's commands read which files were imported.
+    assert set(read) == set(tables) - {"usage_imports"}, "no statement reads this table"

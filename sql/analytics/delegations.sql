@@ -1,0 +1,75 @@
+-- Tokens by exchange, by who acted, for whom and for which resource. One row an agent, subject and resource: agent_id and agent_name
+-- of the agent that acted; for whom: subject_agent_id and subject_agent_name, or null and the issuer that named somebody, else empty;
+-- resource; days (integer[], ascending): how many days after "first" there were any, and tokens (bigint[]): how many on each of
+-- them.
+-- Parameters: organization_id; agent_id: only what this agent did, or others for it; null selects everything; first; last: the
+-- first and the last day.
+with used as (
+    select agent_id, subject_agent_id, issuer, resource, day, tokens
+    from delegation_usage_daily
+    where
+        %(agent_id)s::uuid is null
+        and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
+    union all
+    -- Day by day, because the key has the day before the agent: a range of days would read all agents.
+    select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
+    from (
+        select %(first)s::date + ago.days as day
+        from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
+    ) as calendar
+    cross join lateral (
+        select usage.agent_id, usage.subject_agent_id, usage.issuer, usage.resource, usage.tokens
+        from delegation_usage_daily as usage
+        where
+            usage.organization_id = %(organization_id)s and usage.day = calendar.day
+            and usage.agent_id = %(agent_id)s
+        offset 0
+    ) as acted
+    union all
+    select agent_id, subject_agent_id, issuer, resource, day, tokens
+    from delegation_usage_daily
+    where
+        organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
+        and day >= %(first)s::date and day < %(last)s::date + 1
+        -- Not what it did for itself once more.
+        and agent_id <> %(agent_id)s
+),
+counted as (
+    select agent_id, subject_agent_id, issuer, resource, day, sum(tokens)::bigint as tokens
+    from used
+    group by agent_id, subject_agent_id, issuer, resource, day
+),
+summed as (
+    select
+        agent_id,
+        subject_agent_id,
+        issuer,
+        resource,
+        array_agg(day - %(first)s::date order by day) as days,
+        array_agg(tokens order by day) as tokens
+    from counted
+    group by agent_id, subject_agent_id, issuer, resource
+)
+select
+    summed.agent_id,
+    actor.name as agent_name,
+    nullif(summed.subject_agent_id, '00000000-0000-0000-0000-000000000000') as subject_agent_id,
+    subject.name as subject_agent_name,
+    summed.issuer,
+    summed.resource,
+    summed.days,
+    summed.tokens
+from summed
+-- No joins, which take quadratic time if the planner expects few agents.
+cross join lateral (
+    select agents.name
+    from agents
+    where agents.organization_id = %(organization_id)s and agents.agent_id = summed.agent_id
+    offset 0
+) as actor
+left join lateral (
+    select agents.name
+    from agents
+    where agents.organization_id = %(organization_id)s and agents.agent_id = summed.subject_agent_id
+    offset 0
+) as subject on true
