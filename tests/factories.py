@@ -320,9 +320,10 @@ def count_usage(
     tokens: int = 0,
     requests: int = 0,
     rejected: int = 0,
+    resource: str | None = None,
 ) -> None:
-    """Count *tokens*, *requests* (beyond the tokens' own) and *rejected* ones at an instant, by the product's own
-    statements.
+    """Count *tokens* of a resource, *requests* (beyond the tokens' own) and *rejected* ones at an instant, by the
+    product's own statements.
     """
     digest = os.urandom(32)
     with services.database.of(organization_id, at).transaction() as transaction:
@@ -343,7 +344,7 @@ def count_usage(
             call = issuance.issuing(
                 issuance.Client(organization_id, agent_id, secret_hash=digest),
                 scope=None,
-                resource=None,
+                resource=resource,
                 has_proof=False,
                 is_counted=True,
             )

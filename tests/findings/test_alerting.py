@@ -188,26 +188,3 @@ def test_who_waits_for_the_kind_that_a_finding_turns_to_is_alerted_once(watched:
     everybody = ["on-call", "rejections", "silence"]
     assert evaluate("silence", severity=Severity.critical) == [(name, "escalated") for name in everybody]
     assert evaluate("rejections", "silence") == []
-    before = len(watched.deliveries())
-    for _ in range(MAX_MISSES):
-        watched.evaluate()
-    assert sorted((row.target_name, row.change) for row in watched.deliveries()[before:]) == [
-        (name, "resolved") for name in everybody
-    ]
-    # It begins again: then it is opened for each once more.
-    assert evaluate("silence") == [("on-call", "opened"), ("silence", "opened")]
-    assert evaluate("rejections") == [("rejections", "opened")]
-
-
-@pytest.mark.parametrize("is_muted", [False, True])
-def test_what_turns_to_another_kind_is_opened_with_the_severity_that_others_know(
-    watched: Watched, is_muted: bool
-) -> None:
-    target_id = make_alert_target(watched.services, watched.organization_id, name="rejections", kinds=["rejections"])
-    if is_muted:
-        watched.mute("rejections")
-    watched.evaluate(watched.spike(severity=Severity.critical))
-    watched.evaluate(watched.spike(kind="rejections", also_seen_as=("spike",)))
-    assert [row.target_name for row in watched.deliveries()] == ["on-call", *["rejections"] * (not is_muted)]
-    if not is_muted:
-        assert watched.payload(target_id)["severity"] == "critical"

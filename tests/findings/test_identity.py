@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES, QUIET, QUIET_OF
@@ -225,50 +222,3 @@ class TestSame:
         agents = (Contributor(agent_id=named, agent_name="some", count=9),)
         history.look(spike(NOON, agent_id=None, agents=agents, agent_count=count))
         assert len(history.stored) == (1 if is_same else 2)
-
-
-CAUSES = st.lists(
-    st.tuples(
-        st.sampled_from([ONE, OTHER, None]),
-        st.sampled_from(["spike", "silence", "rejections"]),
-        st.sampled_from([0, 60, 120]).flatmap(lambda begins: st.integers(begins, begins + 9)),
-        st.integers(1, 20),
-    ),
-    max_size=6,
-    # Those of one agent and kind are so far apart that they do not touch.
-    unique_by=lambda cause: (cause[0], cause[1], cause[2] // 60),
-)
-
-
-@settings(deadline=None, max_examples=60)
-@given(CAUSES, st.sets(st.tuples(st.integers(0, 167), st.integers(0, 5)), max_size=40))
-def test_over_a_week_of_hourly_looks_ids_are_stable_and_nothing_is_reported_twice(
-    causes: list[tuple[UUID | None, str, int, int]], flickers: set[tuple[int, int]]
-) -> None:
-    """Each cause is found from its first hour on, also when it is over, unless a look misses it."""
-    history = History()
-    seen: dict[int, set[UUID]] = {}
-    for hour in range(168):
-        found = {}
-        for number, (agent_id, kind, begins, length) in enumerate(causes):
-            # No more in a row than are tolerated.
-            is_missed = hour % MAX_MISSES != 0 and (hour, number) in flickers
-            if begins <= hour and not is_missed:
-                ends = NOON + HOUR * min(hour + 1, begins + length)
-                found[number] = spike(ends, agent_id=agent_id, kind=kind, begins=NOON + HOUR * begins)
-        history.look(*found.values(), after=HOUR)
-        for number, finding in found.items():
-            [same] = [
-                one.finding_id
-                for one in history.stored.values()
-                if (one.kind, one.subject, one.begins)
-                == (finding.kind, str(finding.agent_id or ORGANIZATION), finding.begins)
-            ]
-            seen.setdefault(number, set()).add(same)
-    assert all(len(ids) == 1 for ids in seen.values())
-    assert len({*itertools.chain(*seen.values())}) == len(seen) == len(history.stored)
-    for finding_id in history.stored:
-        assert [what.value for which, what in history.happened if which == finding_id] in (
-            ["opened"],
-            ["opened", "resolved"],
-        )

@@ -136,13 +136,11 @@ NEVER = HOLIDAY + 4 * DAY
         # Five of six agents do not come back. What began within the holiday is an outage after it.
         (-2, NEVER, 1, {3: "03-24T22:00", 24: "03-24T22:00", 61: "03-24T22:00"}),
         (0, NEVER, 1, {1.5: None, 3: "03-26T00:00", 61: "03-26T00:00"}),
-        (23, NEVER, 1, {3: "03-26T00:00", 21: "03-26T00:00", 24: "03-26T00:00"}),
         # All come back, some time after the holiday, or at its end.
         (-2, HOLIDAY + DAY + 3 * HOUR, 0, {24: "03-24T22:00"}),
         (0, HOLIDAY + DAY, 0, {-23.5: None, -12: None, 1.5: None, 24: None}),
         # Part of a fleet.
         (0, NEVER, 7, {0.5: None, 4: "03-25T00:00", 30: "03-25T00:00"}),
-        (22, NEVER, 7, {4: "03-25T22:00", 30: "03-25T22:00"}),
         (0, HOLIDAY + DAY, 7, {-16: None, 0.5: None, 6.5: None}),
     ],
 )

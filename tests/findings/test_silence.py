@@ -87,20 +87,14 @@ def shown(found: list[Finding]) -> list[tuple[str | None, str, str]]:
         # The hour that runs is no silent one.
         (always, NOON - 4 * HOUR, NOON - timedelta(microseconds=1), False),
         (always, NOON - 4 * HOUR, NOON, True),
-        (always, MIDNIGHT - 2 * HOUR, MIDNIGHT + 2 * HOUR, True),
-        (with_gaps, NOON - 6 * HOUR, NOON - HOUR, False),
         (with_gaps, NOON - 6 * HOUR, NOON + 6 * HOUR, True),
         # Thursday, Friday, Monday and Tuesday, which is not over.
         (office, day_of_april(8, 19), MIDNIGHT - timedelta(minutes=1), False),
         (office, day_of_april(8, 19), MIDNIGHT, True),
-        # Friday, Monday and Tuesday: such as for the lunar new year.
-        (office, day_of_april(9, 19), NOON, False),
         # In the middle of its work.
         (office, day_of_april(13, 10), day_of_april(13, 13), False),
         (office, day_of_april(13, 10), day_of_april(13, 14), True),
-        (office, day_of_april(13, 10), day_of_april(15), True),
         # Easter, and two days after it.
-        (office, GOOD_FRIDAY, GOOD_FRIDAY + 20 * HOUR, False),
         (office, GOOD_FRIDAY, GOOD_FRIDAY + 4.9 * DAY, False),
         (office, GOOD_FRIDAY, GOOD_FRIDAY + 6 * DAY, True),
         # Three runs; today's was missed too, but today is not over.
@@ -111,10 +105,6 @@ def shown(found: list[Finding]) -> list[tuple[str | None, str, str]]:
         # After four weeks it has no recent habit.
         (always, MIDNIGHT - 27 * DAY, NOON, True),
         (always, MIDNIGHT - 28 * DAY, NOON, False),
-        (office, MIDNIGHT - 27 * DAY, NOON, True),
-        (office, MIDNIGHT - 28 * DAY, NOON, False),
-        # The leap day, and a month's first day.
-        (always, datetime(2028, 2, 29, 22, tzinfo=UTC), datetime(2028, 3, 1, 2, tzinfo=UTC), True),
     ],
 )
 def test_an_agent_is_silent(
@@ -234,26 +224,15 @@ def test_unknown_hours_count_for_no_agent(lists: Lists, hours: int, is_silent: b
     assert [one.agent_name for one in found] == [*["watcher"] * is_silent, None]
 
 
-@pytest.mark.parametrize(("quiet_days", "is_silent"), [(0, True), (1, False)])
-def test_unknown_days_count_for_no_agent(lists: Lists, quiet_days: int, is_silent: bool) -> None:
-    # It missed Thursday, Friday, Monday and Tuesday, of which one may be unknown.
-    monday = day_of_april(13)
-    work(lists, "clerk", office, ends=monday - 4 * DAY)
-    several(lists, 4, without=(monday, monday + quiet_days * DAY))
-    assert [one.agent_name for one in lists.findings("silence") if one.agent_name] == ["clerk"] * is_silent
-
-
 @pytest.mark.parametrize(
     ("hours", "quiet", "expected"),
     [
-        # From the night to the middle of work, and from there to the evening: some of its working hours.
+        # From the night to the middle of work: some of its working hours.
         (office, (-24, -12), [("silence", "04-14T07:00", "04-14T12:00", ())]),
-        (office, (-14, -4), [("silence", "04-14T10:00", "04-14T19:00", ())]),
         # It has ended, and contained a whole day.
         (always, (-30, 3), [("zero_day", "04-14T00:00", "04-15T00:00", ())]),
         # It lasts.
         (always, (-30, 12), [("silence", "04-13T18:00", "04-15T12:00", ("zero_day",))]),
-        (office, (-6 * 24 + 12, 12), [("silence", "04-09T12:00", "04-15T12:00", ("zero_day",))]),
         # All of an office's day, and the evening before.
         (office, (-34, -4), [("silence", "04-13T14:00", "04-14T19:00", ("zero_day",))]),
     ],
@@ -291,8 +270,8 @@ def test_part_of_a_fleet_that_stops_in_the_same_hour_is_one_finding(
     )
 
 
-@pytest.mark.parametrize("ago", [5 * HOUR, 9 * DAY])
-def test_a_part_that_stays_quiet_is_one_finding_and_not_one_of_each(lists: Lists, ago: timedelta) -> None:
+def test_a_part_that_stays_quiet_is_one_finding_and_not_one_of_each(lists: Lists) -> None:
+    ago = 9 * DAY
     for number in range(5):
         work(lists, f"stopped-{number}", ends=NOON - ago)
     several(lists, 9)

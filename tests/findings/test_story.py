@@ -164,17 +164,3 @@ def test_an_agents_last_hour_is_an_instant(story: Story) -> None:
     traffic = demo.traffic(STORY_AT)
     day, hour = max((row.day, row.hour) for row in traffic if row.agent is demo.SILENT and row.usage.tokens)
     assert first.last_token_hour == datetime.combine(day, time(hour), UTC)
-
-
-MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-IN_WORDS = re.compile(rf"(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, [1-9][0-9]? ({MONTHS}) [0-9]{{4}}(?![0-9])")
-OTHERWISE = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}|[0-9]/[0-9]|\b({MONTHS})\b|\b20[0-9]{{2}}\b")
-
-
-def test_the_texts_of_all_kinds_name_days_in_one_form(story: Story) -> None:
-    found = story.found(story.fleets[0])
-    texts = [text for one in found for text in (one.summary, one.causes, one.next_step)]
-    # A credential without a label is named by its id, which may look like a year and a month.
-    texts = [ID.sub("", text) for text in texts]
-    assert [text for text in texts if OTHERWISE.search(IN_WORDS.sub("", text))] == []
-    assert len([text for text in texts if IN_WORDS.search(text)]) >= 5

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import suspend_dormant, suspension_at
-from agentidp.findings.thresholds import DORMANT_DAYS, SUSPENSION_NOTICE_DAYS
+from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.registry.agents import update_agent
 from agentidp.registry.organizations import MIN_DORMANCY, update_organization
 from agentidp.services import Services
@@ -124,13 +124,6 @@ def policy(fleet: Fleet, clock: Clock, services: Services) -> Policy:
     return Policy(fleet, clock, services)
 
 
-def test_nobody_is_suspended_unless_that_is_set(policy: Policy) -> None:
-    for days in (DORMANT_DAYS, 500, 514):
-        assert policy.look(NOON + days * DAY) == "active"
-    assert policy.finding()["severity"] == "info"
-    assert policy.events() == []
-
-
 def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
     policy.set(120)
     policy.look(NOON + 106 * DAY - SECOND)
@@ -224,16 +217,6 @@ def test_a_token_a_change_and_another_setting_take_the_announcement_back(
     assert policy.look(NOON + 124 * DAY) == "active"
 
 
-def test_one_that_was_resumed_has_its_whole_time_again(policy: Policy) -> None:
-    policy.set(120)
-    policy.look(NOON + 106 * DAY)
-    assert policy.look(NOON + 120 * DAY) == "suspended"
-    change(policy, status="active")
-    assert [policy.look(NOON + days * DAY) for days in (120, 225)] == ["active", "active"]
-    policy.look(NOON + 226 * DAY)
-    assert policy.look(NOON + 240 * DAY) == "suspended"
-
-
 def test_nobody_is_suspended_whose_announcement_was_not_reported(policy: Policy) -> None:
     policy.set(120)
     database = policy.fleet.services.database
@@ -243,17 +226,6 @@ def test_nobody_is_suspended_whose_announcement_was_not_reported(policy: Policy)
     assert policy.status() == "active"
     policy.look(NOON + 122 * DAY)
     assert policy.look(NOON + 123 * DAY) == "suspended"
-
-
-def test_an_agent_that_gets_a_token_meanwhile_is_not_suspended(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy.set(120)
-    policy.look(NOON + 106 * DAY)
-
-    def gets_a_token_first(_: object) -> None:
-        policy.use(NOON + 120 * DAY)
-
-    monkeypatch.setattr("agentidp.findings.suspension.quotas.lock", gets_a_token_first)
-    assert policy.look(NOON + 120 * DAY) == "active"
 
 
 def test_waits_for_a_token_that_is_being_issued(policy: Policy) -> None:

@@ -11,7 +11,7 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.weekend import call, unusual_work
-from tests.factories import NOON, Clock
+from tests.factories import NOON
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
 SATURDAY = datetime(2026, 4, 11, 10, tzinfo=UTC)
@@ -115,7 +115,6 @@ def western(at: datetime) -> int:
         (12, 23, False),  # not a quarter of an average day
         (4, 80, True),
         (3, 80, False),  # beside the last hour of its Friday, which may become late
-        (2, 80, False),
     ],
 )
 def test_an_agent_whose_friday_ends_on_saturday_by_utc_is_judged_by_the_hours_in_which_it_rests(
@@ -271,11 +270,3 @@ class TestStatement:
         assert "enough tokens" not in self.read(fleet, SATURDAY - DAY)
         monkeypatch.setattr(thresholds, "MAX_WEEKEND_AGENTS", 1)
         assert {*self.read(fleet)} == {"hardly any before", None}
-
-    def test_calls_to_our_own_api_hide_no_tokens(self, fleet: Fleet, clock: Clock) -> None:
-        agent = work(fleet, "poller")
-        for days in range(60):
-            fleet.count(agent, SATURDAY - days * DAY, requests=100)
-        fleet.count(agent, SATURDAY, 60)
-        fleet.store()
-        assert [one["observed"] for one in fleet.findings("weekend")] == [{"value": 60, "unit": "tokens"}]
