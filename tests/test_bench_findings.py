@@ -25,7 +25,7 @@ from bench.findings.scoring import ReportedFinding, Score
 from bench.findings.series import HOURS as SERIES_HOURS
 from bench.findings.series import JUDGED, Series, make_series
 from bench.findings.series import judge as judge_series
-from bench.findings.situations import SITUATIONS, _repeated_loop, add_situations
+from bench.findings.situations import SITUATIONS, add_situations
 from tests.conftest import settings_for
 
 pytestmark = pytest.mark.very_slow
@@ -38,27 +38,14 @@ def counted(fleet: Fleet, hours: Iterable[int] = range(HOURS)) -> list[tuple[str
 
 
 def test_the_same_seed_makes_the_same_fleet_and_another_seed_another() -> None:
-    fleet, again, other = make_fleet("a"), make_fleet("a"), make_fleet("b")
+    fleet, again, other = fleets = make_fleet("a"), make_fleet("a"), make_fleet("b")
+    for each in fleets:
+        add_situations(each)
     assert (fleet.organization_id, fleet.start) == (again.organization_id, again.start)
     assert counted(fleet) == counted(again) != counted(other)
-    assert [(fault.kind, fault.begins, fault.size) for fault in fleet.faults] == [
-        (fault.kind, fault.begins, fault.size) for fault in again.faults
-    ]
+    happened, same, _ = ([(one.kind, one.begins, one.size) for one in each.faults + each.benign] for each in fleets)
+    assert happened == same
     assert fleet.organization_id != other.organization_id
-
-
-def test_nothing_is_counted_in_an_outage_nor_of_an_agent_before_it_joins() -> None:
-    fleet = make_fleet("outage 55")
-    [fault] = [fault for fault in fleet.faults if fault.kind == "outage"]
-    quiet = fault.hours()[1:-1]
-    assert quiet
-    assert not counted(fleet, quiet)
-    assert counted(fleet, [fault.hours()[-1] + 1])
-    newcomers = [agent for agent in fleet.agents if agent.joins]
-    assert newcomers
-    for agent in newcomers:
-        assert not any(any(half) for pair in agent.usage[: agent.joins] for half in pair)
-        assert any(any(half) for pair in agent.usage[agent.joins :] for half in pair)
 
 
 def planted() -> tuple[Fleet, Event]:
@@ -117,39 +104,6 @@ def test_a_fault_that_is_reported_more_than_two_days_after_its_end_was_missed() 
         assert (fault in score.reported_at) is is_reported
 
 
-def test_a_leak_counts_by_the_tokens_that_it_takes_and_not_by_the_hours_that_it_touches() -> None:
-    fault = Event("leak", [], 10.5, 13.25, size=40, hours_of_day=frozenset({11, 13}))
-    assert fault.taken() == [0, 40, 0, 10]
-
-
-def with_situations(seed: str) -> Fleet:
-    """A fleet with nothing but situations."""
-    fleet = make_fleet(seed)
-    fleet.faults.clear()
-    add_situations(fleet)
-    return fleet
-
-
-def test_the_same_seed_makes_the_same_situations() -> None:
-    fleet, again, other = with_situations("a"), with_situations("a"), with_situations("d")
-    happened, same, others = (
-        [(one.kind, one.begins) for one in fleet.faults + fleet.benign] for fleet in (fleet, again, other)
-    )
-    assert [] != happened == same != others
-    assert counted(fleet) == counted(again) != counted(other)
-
-
-def test_a_repeated_loop_that_goes_on_when_the_evaluated_span_begins_is_a_fault() -> None:
-    fleet = make_fleet("a")
-    fleet.faults.clear()
-    # From Random(189) it begins in the span's last hours of a week, and so it did a week before.
-    _repeated_loop(fleet, Random(189))
-    assert [(one.kind, int(one.begins) - EVALUATED) for one in fleet.faults] == [
-        ("repeated loop", 164),
-        ("repeated loop", -4),
-    ]
-
-
 def test_each_situation_is_counted_and_says_what_it_is() -> None:
     for situation in SITUATIONS:
         fleet = make_fleet("held-out 1503")
@@ -177,16 +131,6 @@ def test_a_finding_about_something_unusual_that_is_no_fault_is_benign() -> None:
     score.see(found)
     assert [score.verdict(one) for one in found] == ["true", "benign", "false", "false"]
     assert fault in score.reported_at
-
-
-def test_a_finding_stands_for_the_kinds_that_would_report_the_same_cause() -> None:
-    fleet, fault = planted()
-    for also, is_reported in ((frozenset({"spike"}), True), (frozenset({"weekend"}), False)):
-        score = Score(fleet)
-        habit = reported(fleet, "uncached_tokens", fleet.agents[0].agent_id, 11)
-        habit.also = also
-        score.see([habit])
-        assert (fault in score.reported_at) is is_reported
 
 
 class InDatabase:
