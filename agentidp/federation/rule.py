@@ -48,7 +48,7 @@ class Rule:
     """A rule of trust as it is stored, in the terms of the API.
 
     :param claims: expected values, by the name of the claim, or by a JSON Pointer (RFC 6901) to a member within one. A
-        list has all values that are accepted.
+        list has all values that are accepted. A claim that is itself a list, such as groups, must have one of them.
     :param audience: what ``aud`` must be, and nothing beside it.
     :param text: the rule as JSON. The statement that issues a token compares it with what is stored.
     """
@@ -103,7 +103,9 @@ class Rule:
         for name, expected in self.claims.items():
             found = member_of(claims, name)
             accepted = expected if isinstance(expected, list) else [expected]
-            yield _comparison(name, expected, found, is_met=any(is_met(value, found) for value in accepted))
+            there = found if isinstance(found, list) else [found]
+            met = any(is_met(value, one) for value in accepted for one in there)
+            yield _comparison(name, expected, found, is_met=met)
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)

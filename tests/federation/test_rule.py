@@ -27,6 +27,8 @@ CLAIMS = {
 def test_is_met_by_what_it_says_and_by_more() -> None:
     assert Rule.of(RULE).is_met_by(CLAIMS)
     assert Rule.of(RULE).is_met_by(CLAIMS | {"actor": "someone", "aud": ["https://idp.example"]})
+    # A claim that is a list, such as groups, has one of the accepted values.
+    assert Rule.of(RULE).is_met_by(CLAIMS | {"repository_id": ["6", "7"], "ref": ["v1", "refs/heads/next"]})
 
 
 @pytest.mark.parametrize(
@@ -47,10 +49,11 @@ def test_is_met_by_what_it_says_and_by_more() -> None:
         ({"sub": 7}, "subject"),
         ({"repository_id": 7}, "repository_id"),
         ({"repository_id": "70"}, "repository_id"),
-        ({"repository_id": ["7"]}, "repository_id"),
+        ({"repository_id": ["70", 7, ["7"], {"7": "7"}]}, "repository_id"),
+        ({"repository_id": []}, "repository_id"),
         ({"repository_id": None}, "repository_id"),
         ({"ref": "refs/heads/mai"}, "ref"),
-        ({"ref": ["refs/heads/main"]}, "ref"),
+        ({"sub": ["repo:acme/app:ref:refs/heads/main"]}, "subject"),
         ({"job": {"protected": 1}}, "/job/protected"),
         ({"job": {"protected": "true"}}, "/job/protected"),
         ({"job": [{"protected": True}]}, "/job/protected"),
