@@ -12,12 +12,12 @@ from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.services import Services
-from agentidp.usage import record_rejection, request_made
+from agentidp.usage import record_rejection
 from tests.analytics.oracle import USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization
+from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
 
 
 @pytest.fixture
@@ -112,18 +112,6 @@ def test_days_and_hours_are_those_of_utc(
             body = activity(app.test_client(), agent, agent.agent_id, "?days=2")
             assert [(day["date"], day["tokens"]) for day in body["data"]] == [("2026-04-14", 1), ("2026-04-15", 2)]
             assert body["lastTokenHour"] == "2026-04-15T00:00:00.000000Z"
-
-
-def test_sums_the_slots_of_a_day(client: FlaskClient, services: Services, cast: Cast, worker: Agent) -> None:
-    organization_id = cast.acme.organization_id
-    with database_of(services, organization_id).transaction() as slow:
-        # Holds the first slot until it commits; what is counted meanwhile takes the next one.
-        assert slow.run(request_made(worker.agent_id, "a"))
-        count_usage(services, organization_id, worker.agent_id, NOON, tokens=2, requests=1)
-    count_usage(services, organization_id, worker.agent_id, NOON - timedelta(hours=3), tokens=3)
-    body = activity(client, cast.acme, worker.agent_id, "?days=1")
-    assert body["data"] == [{"date": "2026-04-15", "tokens": 5, "requests": 7, "rejected": 0}]
-    assert body["lastTokenHour"] == "2026-04-15T12:00:00.000000Z"
 
 
 @pytest.mark.parametrize("status", STATUSES_OF_USAGE)

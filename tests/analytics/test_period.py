@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
+import psycopg
 import pytest
 from flask.testing import FlaskClient
 
@@ -143,10 +144,15 @@ def test_every_operation_sums_the_days_that_are_asked_for(
     client: FlaskClient, services: Services, cast: Cast, route: Route
 ) -> None:
     worker = make_agent(services, cast.acme.organization_id, "worker")
-    for day, tokens in COUNTED.items():
-        for agent in (worker, cast.outsider):
-            at = datetime(day.year, day.month, day.day, 23, 59, 59, 999_999, tzinfo=UTC)
-            count_usage(services, agent.organization_id, agent.agent_id, at, tokens=tokens)
+    with psycopg.connect(str(services.settings.database_url), autocommit=True) as other:
+        for parts in (1, 0):
+            for day, tokens in COUNTED.items():
+                for agent in (worker, cast.outsider):
+                    at = datetime(day.year, day.month, day.day, 23, 59, 59, 999_999, tzinfo=UTC)
+                    half = (tokens + parts) // 2
+                    count_usage(services, agent.organization_id, agent.agent_id, at, tokens=half)
+            # The second half is counted while the first slot is taken, so in the next one.
+            other.execute("select pg_advisory_lock(hashtext(%s), 0)", [worker.organization_id])
     path = route.path(worker.agent_id)
     by_default = {"": PERIODS[DEFAULTS.get(route.rule, "days=30")]}
     for number, (query, (first, last, tokens)) in enumerate((PERIODS | by_default).items()):
