@@ -51,10 +51,8 @@ def test_lists_the_newest_first_and_what_is_asked_for(run: Command, organization
     def found(*options: str) -> list[int]:
         return [event["sequence"] for event in run.json("audit", "list", "--organization", organization, *options)]
 
-    assert found("--action", "agent.created") == [3, 2]
-    assert found("--subject", agent) == [4, 2]
+    assert found("--action", "agent.created", "--subject", agent) == [2]
     assert found("--actor", operator().name, "--limit", "1") == [4]
-    assert found("--actor", "nobody") == []
     assert found("--since", "2020-01-01", "--until", "2100-01-01T00:00:00+01:00") == [4, 3, 2, 1]
     assert found("--since", "2100-01-01") == found("--until", "2020-01-01") == []
     # That of the instance is about its keys, and a deleted organization's stays.

@@ -44,7 +44,6 @@ def test_every_command_has_help_with_a_sentence_for_each_option() -> None:
 
 
 ZEROS = "0" * 64
-REPLICAS = "Invalid value for '--expected-replicas': must be a whole number from 1 to 10000, or none"
 SINCE = "must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)"
 KNOWN = "--known must be a sequence, a colon and a hash of 64 hexadecimal digits"
 AFTER = "give --after with --organization and without --state"
@@ -56,11 +55,6 @@ MISUSES = [
     ("agent create", "Missing argument 'NAME'."),
     ("agent create x", "Missing option '--organization'."),
     ("agent update a", "name something to change"),
-    *((f"agent update a --expected-replicas {wrong}", REPLICAS) for wrong in ("0", "-1", "10001", "9" * 5000, "1.0")),
-    *((f"agent update a --expected-replicas {wrong}", REPLICAS) for wrong in ("1_0", "''", "None", "٣")),
-    ("alerts target update t --organization o", "name something to change"),
-    ("alerts target update t --organization o --kind spike --every-kind", "give --kind or --every-kind, not both"),
-    ("alerts target update t --organization o --owner x --every-owner", "give --owner or --every-owner, not both"),
     *((f"audit list --since {wrong}", SINCE) for wrong in ("yesterday", "2026-04-15T12:00:00", "2026-13-01")),
     ("audit list --since 0001-01-01T00:00:00+23:00", SINCE),
     ("audit export --after 3", AFTER),
@@ -80,7 +74,6 @@ MISUSES = [
     ("findings compute --organization o --dominance-percent 100", "must be a whole number from 1 to 99, not '100'"),
     ("keys rotate --alg none", "No such option '--alg'."),
     ("organization budget o 0", "must be a whole number from 1 to 1000000000000, not '0'"),
-    ("organization budget o 1000000000001", "must be a whole number from 1 to 1000000000000, not '1000000000001'"),
     ("organization budget o 5 --none", "give TOKENS or --none, not both"),
     ("organization dormancy o 29", "must be a whole number from 30 to 3650, not '29'"),
     ("organization dormancy o 120 --none", "give DAYS or --none, not both"),
@@ -92,8 +85,6 @@ MISUSES = [
     ("quota set --agent a --per week --tokens 1", "'week' is not one of 'hour', 'day', 'month'."),
     ("quota set --agent a --per day --tokens 0", "must be a whole number from 1 to "),
     (f"quota set --agent a --per day --tokens {MAX_TOKENS + 1}", "must be a whole number from 1 to "),
-    ("resource-server update s --organization o", "name something to change"),
-    ("resource-server update s --organization o --token-ttl 59", "must be a whole number from 60 to 86400, or none"),
     ("resource-server list --organization o --conflicts", "give --organization or --conflicts, not both"),
     *((f"usage prune --keep '{wrong}'", MONTHS) for wrong in ("3months", "0months", "25", "25 months", "-25months")),
     ("usage prune --keep 99999months", MONTHS),

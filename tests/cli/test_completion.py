@@ -29,14 +29,3 @@ def test_bash_completes_commands_and_options() -> None:
     shell = ["bash", "-euc", "\n".join(script)]
     completed = subprocess.run(shell, env={"PATH": path}, capture_output=True, text=True, check=True)
     assert completed.stdout.splitlines() == ["export", "--plan --prune"]
-
-
-@pytest.mark.slow
-def test_the_readme_has_a_line_for_each_shell() -> None:
-    shells = ["bash", "zsh", "fish"]
-    assert [re.findall("=([a-z]+)_source agentidp", line) for line in LINES] == [[shell] for shell in shells]
-    for shell in shells:
-        environment = {"_AGENTIDP_COMPLETE": f"{shell}_source", "PATH": os.environ["PATH"]}
-        program = Path(sys.executable).parent / "agentidp"
-        source = subprocess.run([program], env=environment, capture_output=True, text=True, check=True).stdout
-        assert f"_AGENTIDP_COMPLETE={shell}_complete" in source

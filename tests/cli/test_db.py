@@ -17,13 +17,6 @@ def test_migrates(shared_run: Command, empty_database_url: str) -> None:
 
 
 @WITHOUT_CITUS
-def test_every_command_brings_an_empty_database_up_to_date(quiet: None, empty_database_url: str) -> None:
-    empty = Command(empty_database_url)
-    assert empty("organization", "list") == ""
-    assert empty("db", "migrate") == "The schema is up to date."
-
-
-@WITHOUT_CITUS
 def test_distributes_what_is_on_citus(shared_run: Command) -> None:
     assert shared_run.refused("db", "distribute").startswith("the database has no Citus: ")
     sentence = shared_run.refused("db", "distribute", AGENTIDP_DATABASE_URL=None)

@@ -22,7 +22,7 @@ from agentidp.registry.agents import AgentFields
 from agentidp.services import Services
 from tests import catalog
 from tests.citus import nodes_of
-from tests.cli.command import Command, ask_for_token
+from tests.cli.command import Command
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, Agent, a_finding, count_usage, make_finding, usage_sums
 from tests.maintenance.conftest import rows_of
@@ -242,26 +242,3 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     assert sent(client, acme, "GET", "/analytics/agents")["data"] == [{"agentId": agent_id, "tokenCount": 3}]
     assert run("audit", "verify", "--organization", organization_id)
     assert events(run, organization_id)[-1] == ("agent.erased", None, None)
-
-
-def test_quotas_that_are_used_stand_in_nobodys_way(run: Command, client: FlaskClient, cast: Cast) -> None:
-    """What a deleted agent was issued stays in the organization's quota, and goes with the organization."""
-    acme = cast.acme
-    agent_id = sent(client, acme, "POST", "/agents", name="other")["agentId"]
-    secret = sent(client, acme, "POST", f"/agents/{agent_id}/credentials")["clientSecret"]
-    for path, tokens in ((f"/agents/{agent_id}/quotas/day", 1), ("/quotas/month", 2)):
-        sent(client, acme, "PUT", path, tokens=tokens, enforce=True)
-    assert [ask_for_token(client, agent_id, secret) for _ in range(2)] == [200, 429]
-    run("agent", "delete", "--yes", agent_id)
-    run("agent", "erase", "--yes", agent_id)
-    [quota] = run.json("quota", "list", "--organization", "Acme")
-    assert (quota["agentId"], quota["window"]) == (None, "month")
-    [quota] = sent(client, acme, "GET", "/quotas")["data"]
-    assert (quota["used"], quota["left"]) == (1, 1)
-    assert [token(client, acme).status_code for _ in range(2)] == [200, 429]
-    run("organization", "delete", "--yes", acme.organization_id)
-    with psycopg.connect(run.database_url) as connection:
-        for table in ("quotas", "quota_refusals_daily"):
-            assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
-    assert token(client, acme).status_code == 401
-    assert token(client, cast.outsider).status_code == 200
