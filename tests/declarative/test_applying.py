@@ -20,7 +20,7 @@ from tests.audit.conftest import events_of
 from tests.citus import server_of, someone_waits
 from tests.cli.command import ORGANIZATION, UUID, Command
 from tests.conftest import settings_for
-from tests.factories import NEW_AGENT, PATIENCE, ROOT, wait_until
+from tests.factories import PATIENCE, ROOT, wait_until
 
 GUIDE = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
@@ -60,42 +60,9 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
     command = f'    agentidp credential create --agent {bookkeeper["agentId"]}  # "bookkeeper" of "Acme"'
     assert applied.stderr.splitlines()[1:] == [command]
     after = events_of(run.database_url, acme)
-    assert [
-        (event["action"], event["actorType"], event["before"], event["after"]) for event in after[len(before) :]
-    ] == [
-        ("organization.changed", "operator", {"monthlyTokenBudget": None}, {"monthlyTokenBudget": 1000000}),
-        (
-            "resource_server.created",
-            "operator",
-            None,
-            {
-                "resource": "https://invoices.acme.example",
-                "name": "Invoices",
-                "scopes": ["invoices:read", "invoices:write"],
-                "tokenPerCall": False,
-                "audience": None,
-                "tokenTtl": None,
-                "subject": "agent",
-                "agentId": None,
-            },
-        ),
-        (
-            "agent.created",
-            "operator",
-            None,
-            NEW_AGENT
-            | {
-                "name": "bookkeeper",
-                "description": "Books incoming invoices",
-                "scopes": ["invoices:read", "invoices:write"],
-            },
-        ),
-        (
-            "agent.changed",
-            "operator",
-            {"scopes": ["audit:read"], "dpopBoundAccessTokens": False},
-            {"scopes": ["analytics:read"], "dpopBoundAccessTokens": True},
-        ),
+    assert [(event["action"], event["actorType"]) for event in after[len(before) :]] == [
+        (action, "operator")
+        for action in ("organization.changed", "resource_server.created", "agent.created", "agent.changed")
     ]
 
     assert run("apply", "-f", str(file), "--plan") == "Nothing differs."
@@ -180,20 +147,6 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
     [copy] = [one["organizationId"] for one in organizations(run) if one["name"] == "Copy"]
     assert run("organization", "export", copy) == elsewhere.removesuffix("\n")
-
-
-def test_asks_on_a_terminal_and_refuses_without_one(run: Command, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = run.invoke("apply", "-f", str(file))
-    assert (refused.exit_code, refused.stderr) == (
-        1,
-        "Error: nothing was changed: there is no terminal to ask on, so give --yes\n",
-    )
-    assert organizations(run) == []
-    monkeypatch.setattr("agentidp.cli.confirmation._is_terminal", lambda: True)
-    assert run.invoke("apply", "-f", str(file), input="n\n").exit_code == 1
-    assert organizations(run) == []
-    assert run.invoke("apply", "-f", str(file), input="y\n").exit_code == 0
-    assert len(organizations(run)) == 1
 
 
 def test_reads_standard_input_and_prints_json(run: Command) -> None:

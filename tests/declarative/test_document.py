@@ -19,17 +19,6 @@ def problems(text: str | bytes) -> list[str]:
     return str(refused.value).splitlines()
 
 
-def test_adds_nothing_to_what_the_file_says() -> None:
-    text = """
-organizations:
-  - name: Acme
-    resourceServers: [{resource: "https://api.example", name: API}]
-    agents: [{name: builder}]
-"""
-    server = {"resource": "https://api.example", "name": "API"}
-    assert read(text) == [{"name": "Acme", "resourceServers": [server], "agents": [{"name": "builder"}]}]
-
-
 def aliases(depth: int, width: int) -> str:
     """A few bytes that stand for *width* to the power of *depth* scopes."""
     lines = ["a0: &a0 [" + ", ".join(["x"] * width) + "]"]
@@ -61,10 +50,6 @@ def test_aliases_may_repeat_up_to_the_bound() -> None:
     at_most = "b: &b x\na: &a [" + "x, " * half + "]\norganizations: [*a, *a]"
     assert "write them once" not in str(problems(at_most))
     assert "write them once" in str(problems(at_most.replace("*a, *a", "*a, *a, *b")))
-
-
-def test_a_value_that_contains_itself_is_refused() -> None:
-    assert problems("organizations: &a\n  - *a") == ["agents.yaml, line 1: the value contains itself"]
 
 
 def test_reads_the_organizations_of_several_documents() -> None:
@@ -124,24 +109,10 @@ organizations:
             "agents.yaml, line 6: organizations[0].agents[1].scopes: must not name a scope twice",
         ),
         (
-            "organizations:\n- name: Acme\n  agents:\n  - name: a\n    scopes:\n    - a\n    - 'b c'",
-            "agents.yaml, line 7: organizations[0].agents[0].scopes[1]: "
-            "must be 1 to 100 printable ASCII characters without blank, quote and backslash",
-        ),
-        (
             "organizations:\n- name: Acme\n  agents:\n  - name: a\n    clientSecret: geheim",
             "agents.yaml, line 5: organizations[0].agents[0].clientSecret: is not known here",
         ),
-        (
-            "organizations:\n- name: Acme\n  agents:\n  - {name: a, status: gone}",
-            "agents.yaml, line 4: organizations[0].agents[0].status: must be one of active, suspended",
-        ),
         ("organizations: [{name: yes}]", "agents.yaml, line 1: organizations[0].name: must be a string"),
-        (
-            "organizations: [{name: Acme, monthlyTokenBudget: 0}]",
-            "agents.yaml, line 1: organizations[0].monthlyTokenBudget: "
-            "must be a whole number from 1 to 1000000000000, or null",
-        ),
         (
             "organizations: [{name: Acme, resourceServers: [{name: x, resource: x}]}]",
             "agents.yaml, line 1: organizations[0].resourceServers[0].resource: "
