@@ -5,12 +5,10 @@ the issuer's metadata, its keys and the claims, and with the libraries of others
 from __future__ import annotations
 
 import json
-import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,8 +16,8 @@ from urllib.parse import parse_qs
 import jwt
 import requests
 
-from tests.deploy.deployment import make_certificate
 from tests.factories import PATIENCE
+from tests.federation.https_issuer import https_server
 
 WORKLOAD_POOL = (
     "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/agents/providers/agentidp"
@@ -139,7 +137,6 @@ class Cloud:
 @contextmanager
 def running_cloud(directory: Path, issuer: str) -> Iterator[Cloud]:
     """The services over https, with a certificate of their own in ``tls.crt`` in *directory*."""
-    make_certificate(directory)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -172,24 +169,6 @@ def running_cloud(directory: Path, issuer: str) -> Iterator[Cloud]:
         def log_message(self, *_: Any) -> None:
             """Nothing."""
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def get_request(self) -> Any:
-            connection, address = super().get_request()
-            connection.settimeout(PATIENCE)
-            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
-
-    server = Server(("127.0.0.1", 0), Handler)
-    cloud = Cloud(f"https://localhost:{server.server_address[1]}", issuer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with https_server(directory, Handler) as port:
+        cloud = Cloud(f"https://localhost:{port}", issuer)
         yield cloud
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -47,9 +47,37 @@ class HttpsIssuer:
 
 
 @contextmanager
+def https_server(directory: Path, handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The port of a server that runs in the block. Its certificate is in ``tls.crt`` in *directory*."""
+    make_certificate(directory)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that trusts no certificate ends the handshake."""
+
+        def get_request(self) -> Any:
+            connection, address = super().get_request()
+            # The handshake in the thread of the request, so that nobody waits for another's.
+            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    server = Server(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
 def https_issuer(directory: Path) -> Iterator[HttpsIssuer]:
     """An issuer that runs in the block. Its certificate is in ``tls.crt`` in *directory*."""
-    make_certificate(directory)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -73,26 +101,6 @@ def https_issuer(directory: Path) -> Iterator[HttpsIssuer]:
         def log_message(self, *_: Any) -> None:
             """Nothing."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: Any) -> None:
-            """A client that trusts no certificate ends the handshake."""
-
-        def get_request(self) -> Any:
-            connection, address = super().get_request()
-            # The handshake in the thread of the request, so that nobody waits for another's.
-            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
-    server = Server(("127.0.0.1", 0), Handler)
-    running = HttpsIssuer(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with https_server(directory, Handler) as port:
+        running = HttpsIssuer(port)
         yield running
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

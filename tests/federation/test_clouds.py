@@ -22,7 +22,7 @@ import msal
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.auth import exceptions, external_account, identity_pool, pluggable
+from google.auth import exceptions, external_account, pluggable
 from google.auth.transport.requests import Request
 
 from agentidp.clock import utc_now
@@ -133,24 +133,6 @@ def test_googles_library_exchanges_the_token_of_an_agent(
     # Another agent of the organization gets a token as well, which the cloud does not take.
     cloud.subject = cloud.subject.replace(agent.client_id, provider.operator.client_id)
     with pytest.raises(exceptions.OAuthError, match="subject"):
-        credentials.refresh(Request())
-
-
-def test_googles_library_reads_the_token_of_a_file(
-    provider: Provider, agent: Agent, cloud: Cloud, names: dict[str, Any], tmp_path: Path
-) -> None:
-    trusting(cloud, provider, agent, audience=WORKLOAD_POOL)
-    [configured] = samples("Google Cloud", "json")
-    configuration = json.loads(configured.replace("https://sts.googleapis.com", cloud.url))
-    (tmp_path / "token").write_text(names["token_for"](RESOURCE["gcp"]))
-    credentials = identity_pool.Credentials.from_info(
-        configuration | {"credential_source": {"file": str(tmp_path / "token")}}
-    )
-    credentials.refresh(Request())
-    assert (credentials.token, len(cloud.seen)) == ("google", 1)
-    # A token for another cloud.
-    (tmp_path / "token").write_text(names["token_for"](RESOURCE["vault"]))
-    with pytest.raises(exceptions.OAuthError, match="InvalidAudienceError"):
         credentials.refresh(Request())
 
 
