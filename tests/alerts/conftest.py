@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.alerts import channels, outbox, targets
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.state_change import StateChange
 from agentidp.alerts.target_fields import NewAlertTargetSchema
-from agentidp.clock import utc_now
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry.agents import update_agent
 from agentidp.services import Services
-from tests.alerts.receiver import Receiver, accepting
+from tests.alerts.receiver import Receiver
 from tests.factories import NOON, PATIENCE, Clock, database_of, make_agent, make_organization
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -141,27 +135,3 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 def deliver(dispatcher: Dispatcher) -> Callable[[], int]:
     """Send what is due now."""
     return dispatcher.deliver_due
-
-
-@pytest.fixture
-def tls_receiver(tmp_path: Path) -> Iterator[int]:
-    """The port of a server whose certificate nobody trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    day = timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(utc_now() - day)
-        .not_valid_after(utc_now() + day)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + certificate.public_bytes(serialization.Encoding.PEM)
-    file = tmp_path / "server.pem"
-    file.write_bytes(pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-
-    with accepting(lambda accepted: context.wrap_socket(accepted, server_side=True).close()) as port:
-        yield port

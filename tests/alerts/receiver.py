@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -83,24 +81,3 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-@contextlib.contextmanager
-def accepting(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """The port of a server that serves one connection, if one comes; *serve* gets it, and may meet its end."""
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            accepted, _ = listener.accept()
-            with accepted:
-                serve(accepted)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            # Nobody may have connected, if a test failed or another fixture did.
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.alerts.conftest import receiver, tls_receiver
+from tests.alerts.conftest import receiver
 
-__all__ = ["receiver", "tls_receiver"]
+__all__ = ["receiver"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import pytest
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import INTERNAL, OF_THE_OPERATOR, AddressRefused, AllowedNetworks
 from tests.alerts.receiver import Receiver
+from tests.deploy.deployment import make_certificate
 from tests.factories import PATIENCE
+from tests.outbound.test_client import server
 
 HERE = AllowedNetworks((ip_network("127.0.0.0/8"),))
 
@@ -135,14 +139,24 @@ def test_no_spelling_of_the_loopback_is_connected_to(receiver: Receiver, host: s
     assert receiver.received == []
 
 
+@pytest.fixture
+def tls_receiver(tmp_path: Path) -> Iterator[int]:
+    """The port of a server whose certificate is for localhost, and which nobody trusts."""
+    make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    with server(lambda _: None, context) as port:
+        yield port
+
+
 def test_the_certificate_must_be_the_hosts(tls_receiver: int) -> None:
     with pytest.raises(RequestFailed, match="the certificate is refused: self-signed certificate"):
         post(f"https://127.0.0.1:{tls_receiver}/", HERE)
 
 
 def test_the_reason_does_not_name_the_host(tls_receiver: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The certificate is trusted, and has no name that is compared with the host.
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    # The certificate is trusted, and names another host.
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.crt"))
     with pytest.raises(RequestFailed) as failed:
         post(f"https://127.0.0.1:{tls_receiver}/", HERE)
     assert str(failed.value) == "the certificate is refused: IP address mismatch"
