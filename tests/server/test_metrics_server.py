@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
 import signal
 import subprocess
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import psycopg
 import pytest
@@ -23,11 +18,12 @@ from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, Agent, children, make_agent, make_organization, usage_sums, wait_until
 from tests.server.scrape import MeteredServer
+from tests.test_exactness import THREADS, Load
 
 pytestmark = pytest.mark.very_slow
 
 TOKENS = 40
-"""That must be acknowledged before and after each kill."""
+"""Of each thread of a load."""
 
 
 @pytest.fixture
@@ -41,50 +37,6 @@ def agent(database_url: str) -> Iterator[Agent]:
     services = Services.of(settings_for(database_url), utc_now)
     yield make_agent(services, make_organization(services))
     services.close()
-
-
-class Load:
-    """Clients that request tokens, each on connections of its own, until the load ends."""
-
-    def __init__(self, port: int, agent: Agent) -> None:
-        self._body = urlencode(agent.form)
-        self._port, self._over, self._lock = port, threading.Event(), threading.Lock()
-        self.results: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, more: int) -> None:
-        """Wait for that many further tokens."""
-        enough = self.results["acknowledged"] + more
-        wait_until(lambda: self.results["acknowledged"] >= enough)
-
-    def _run(self) -> None:
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        while not self._over.is_set():
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
-            with contextlib.closing(connection):
-                try:
-                    for _ in range(10):
-                        connection.request("POST", "/api/v1/token", self._body, headers)
-                        response = connection.getresponse()
-                        response.read()
-                        assert response.status == 200
-                        self._count("acknowledged")
-                except (OSError, http.client.HTTPException):
-                    self._count("unanswered")
-
-    def _count(self, result: str) -> None:
-        with self._lock:
-            self.results[result] += 1
 
 
 def month_of(database_url: str, organization_id: str) -> int:
@@ -101,14 +53,14 @@ def month_of(database_url: str, organization_id: str) -> int:
 def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
     metered: MeteredServer, agent: Agent, database_url: str
 ) -> None:
-    with Load(metered.port, agent) as load:
-        for _ in range(3):
-            load.wait_for(TOKENS)
-            [victim, *_] = metered.workers()
-            os.kill(victim, signal.SIGKILL)
-            wait_until(lambda: victim not in metered.workers() and len(metered.workers()) == 2)  # noqa: B023
-        load.wait_for(TOKENS)
-    acknowledged, unanswered = load.results["acknowledged"], load.results["unanswered"]
+    load = Load(metered.port, [agent], TOKENS).start()
+    for part in (1, 2, 3):
+        wait_until(lambda: load.acknowledged >= part * THREADS * TOKENS // 4)  # noqa: B023
+        [victim, *_] = metered.workers()
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in metered.workers() and len(metered.workers()) == 2)  # noqa: B023
+    load.join()
+    acknowledged, unanswered = load.acknowledged, sum(load.lost)
     ledger = usage_sums(database_url, agent.organization_id)["tokens"]
     issued = metered.value("agentidp_tokens_issued_total")
     timed = metered.value("agentidp_http_request_duration_seconds_count", route="/api/v1/token")
