@@ -18,7 +18,6 @@ from standardwebhooks import Webhook
 
 from agentidp.alerts import channels, delivery, targets
 from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
-from agentidp.alerts.state_change import CHANGES
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
@@ -62,21 +61,6 @@ def test_a_webhook_is_signed_and_says_what_happened(
             "url": f"http://localhost:3000/dashboard/findings/{opened.finding_id}",
         },
     }
-
-
-def test_each_change_is_sent_once_in_its_order(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
-    acme.add_target(receiver.url)
-    finding_id = uuid.uuid4()
-    changes = [
-        change(finding_id=finding_id, change=name, at=NOON - timedelta(minutes=10 - n))
-        for n, name in enumerate(CHANGES)
-    ]
-    # In the wrong order and twice, as no evaluation does.
-    acme.put(*reversed(changes), *changes)
-    deliver()
-    deliver()
-    assert [body["type"] for body in receiver.bodies] == [f"finding.{name}" for name in CHANGES]
-    assert len(set(receiver.ids)) == len(CHANGES)
 
 
 def test_whoever_received_the_beginning_receives_the_end_and_nobody_else(
@@ -248,18 +232,6 @@ def test_410_disables_a_target(acme: Outbox, receiver: Receiver, clock: Clock, d
     assert (event.actor_type, event.subject, event.before, event.after) == (
         "system", str(target_id), {"enabled": True}, {"enabled": False},
     )  # fmt: skip
-
-
-def test_a_target_that_was_disabled_meanwhile_is_not_disabled_again(
-    acme: Outbox, receiver: Receiver, deliver: Deliver
-) -> None:
-    target_id, _ = acme.add_target(receiver.url)
-    receiver.status = 410
-    receiver.before_response = lambda: acme.change(target_id, enabled=False)
-    acme.put(change())
-    deliver()
-    assert [event.actor_type for event in acme.events()] == ["system"]
-    assert [event.after for event in acme.events()] == [{"enabled": False}]
 
 
 def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(

@@ -9,9 +9,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.actor import operator as os_user
-from agentidp.audit import upkeep
-from agentidp.db.database import connect
-from agentidp.db.organization import operator_transaction
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
@@ -113,13 +110,3 @@ def test_the_trail_of_a_day(
     assert times == ["2026-04-15T12:00:00.000000Z"] * 2 + ["2026-04-15T13:00:00.000000Z"] * 11
     assert re.fullmatch(r"[0-9a-f]{64}", events[-1]["hash"])
     assert verified(database_url, organization).broken_at is None
-
-    # A person's name can be erased, and what was done with the agent stays.
-    with connect(database_url) as operator, operator_transaction(operator, organization, clock()) as opened:
-        assert upkeep.erase(opened, [agent_id, credential_id]) == 6
-    after = events_of(database_url, organization)
-    assert [event["hash"] for event in after] == [event["hash"] for event in events]
-    assert "writer" not in str(after)
-    assert "laptop" not in str(after)
-    result = verified(database_url, organization)
-    assert (result.erased, result.broken_at) == (6, None)

@@ -27,7 +27,6 @@ from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
-from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, post, with_session
 from tests.dashboard.test_routes import form_of
 from tests.factories import (
@@ -416,9 +415,3 @@ def test_no_secret_and_no_hash_of_one_is_recorded(
     recorded = json.dumps([events_of(url, chain) for chain in chains])
     assert jwk["x"] in recorded
     assert [secret for secret in hidden if secret in recorded] == []
-
-
-def test_the_outsider_has_a_chain_of_its_own(cast: Cast, services: Services) -> None:
-    url = str(services.settings.database_url)
-    for agent in (cast.acme, cast.outsider):
-        assert {event["organizationId"] for event in events_of(url, agent.organization_id)} == {agent.organization_id}

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -35,7 +34,7 @@ from tests.deploy.deployment import (
     new_agent,
     read_unit,
 )
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, usage_sums, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, wait_until
 
 # As the guide prints them.
 TREND = 'curl -s "http://localhost:3000/api/v1/analytics/tokens?days={}" \\\n-H "Authorization: Bearer $TOKEN" | jq .'
@@ -172,15 +171,6 @@ def test_nginx_speaks_tls(deployment: Deployment, tmp_path: Path, address: str, 
     assert shell(command, tmp_path) == f'{{"status":"ok"}} {spoken}'
 
 
-def test_a_token_by_http_2_is_that_of_the_application(deployment: Deployment, tmp_path: Path) -> None:
-    nginx, agent = deployment.nginx, new_agent(deployment.database_url)
-    command = (
-        f"curl -s --http2 --cacert {nginx.directory}/tls.crt -u '{agent.client_id}:{agent.client_secret}' "
-        f"-d grant_type=client_credentials https://localhost:{nginx.tls_port}/api/v1/token"
-    )
-    assert json.loads(shell(command, tmp_path)).keys() == {"access_token", "token_type", "expires_in", "scope"}
-
-
 def test_nginx_keeps_its_connection_to_gunicorn(deployment: Deployment) -> None:
     def connections() -> set[str]:
         # Num RefCount Protocol Flags Type St Inode Path: the accepted ones bear the socket's path; 03 is connected.
@@ -299,35 +289,6 @@ def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Depl
         assert fetch(client, "POST", "/api/v1/agents", b"a" * 65_535, {}).status == 401
         assert fetch(client, "POST", "/api/v1/token", b"", FORM).status == 400
     client.close()
-
-
-def test_a_restart_behind_nginx_loses_no_request(deployment: Deployment) -> None:
-    agent = new_agent(deployment.database_url)
-    restarted = threading.Event()
-    basic = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
-
-    def ask() -> list[int]:
-        client = deployment.nginx.connection()
-        statuses = []
-        while not restarted.is_set():
-            statuses.append(fetch(client, "POST", "/api/v1/token", basic.encode(), FORM).status)
-        statuses.append(fetch(client, "POST", "/api/v1/token", basic.encode(), FORM).status)
-        client.close()
-        return statuses
-
-    with ThreadPoolExecutor(4) as pool:
-        clients = [pool.submit(ask) for _ in range(4)]
-        try:
-            old = deployment.unit.process.pid
-            deployment.unit.stop()
-            deployment.unit.start()
-        finally:
-            restarted.set()
-        statuses = [status for client in clients for status in client.result(PATIENCE)]
-    assert deployment.unit.process.pid != old
-    assert set(statuses) == {200}
-    # And none was sent twice.
-    assert usage_sums(deployment.database_url, agent.organization_id)["tokens"] == len(statuses)
 
 
 def test_the_units_fit_together() -> None:

@@ -14,7 +14,7 @@ from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, Clock, count_usage, database_of, make_agent, make_organization
+from tests.factories import NOON, Clock, count_usage, database_of
 
 
 @pytest.fixture
@@ -74,21 +74,6 @@ def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
     }
     # An organization without usage in this month has no name.
     assert names == {(acme.organization_id, "Acme")}
-
-
-def test_an_organization_beyond_the_largest_has_no_label_of_its_own(
-    services: Services, cast: Cast, metrics: InstanceMetrics
-) -> None:
-    third = make_agent(services, make_organization(services, "Third"))
-    for agent, tokens in ((cast.acme, 1), (cast.outsider, 2), (third, 3)):
-        count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=tokens)
-    metrics.read()
-    assert values(metrics, "agentidp_organization_tokens_today") == {
-        third.organization_id: 3,
-        cast.outsider.organization_id: 2,
-        OTHER: 1,
-        UNKNOWN: 0,
-    }
 
 
 def test_the_others_are_summed_and_the_order_does_not_depend_on_that_of_the_database() -> None:
