@@ -24,7 +24,7 @@ from agentidp.declarative.schemas import DocumentSchema
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
-from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight
+from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight, token_exchange
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
 from agentidp.registry import markers
@@ -151,7 +151,7 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     assertions = (ROOT / "agentidp" / "oauth" / "client_assertion.py").read_text(encoding="utf-8")
     reasons |= {client_assertion.WRONG_SIGNATURE, *re.findall(r'return "([^"]+)"', assertions)}
     reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE, *federated_token.REASONS}
-    reasons |= {*first_sight.REASONS}
+    reasons |= {*first_sight.REASONS, *token_exchange.REASONS}
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = (ROOT / "sql" / "usage" / "record_rejected_network.sql").read_text(encoding="utf-8")
     reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))

@@ -1,7 +1,11 @@
-"""Sign and verify access tokens: JWTs after RFC 9068. No Flask, no database."""
+"""Sign and verify access tokens: JWTs after RFC 9068. No Flask, no database.
+
+A token by exchange (RFC 8693) is one by which its client acts for somebody: it has the claims of a :class:`Delegation`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -20,8 +24,15 @@ from agentidp.config import LEEWAY
 from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
-MAX_LENGTH = 4096
-"""Characters. Ours are about 600; what is longer is not parsed."""
+MAX_LENGTH = 16_384
+"""Characters. Ours are about 600; what is longer is not parsed. With the longest audience and 50 of the longest scopes
+a token has 9,000."""
+
+MAX_ACTORS = 4
+"""Agents that act one for the other in a token, the client included."""
+
+MAX_DELEGATION = 5_000
+"""Characters of the claims of a :class:`Delegation`, which come to those of any token."""
 
 AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
 """What the ``sub`` of a token can be: the agent's id, or that with the id of its organization before it.
@@ -33,6 +44,7 @@ again. So no two agents of the instance have the same ``sub``, and a beginning u
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DELEGATED = frozenset(("act", "sub_id", "exchanged_from", "delegation_rule_id"))
 _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organization_id"]
 
 
@@ -66,10 +78,75 @@ class VerificationKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A token of ours that was exchanged for another one. ``scope`` is space-separated."""
+
+    jti: str
+    audience: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """For whom the client of a token acts, and by which tokens it has come to that.
+
+    :param actors: who acts, the client first, then who acted before.
+    :param ancestors: the tokens of ours that it came from, the newest first.
+    :param agent_id: for which agent, or ``None`` if for another issuer's subject. Then the next two are there.
+    :param subject_id: that issuer and its ``sub`` (RFC 9493 section 3.2.3).
+    :param rule_id: the delegation rule that has accepted its token.
+    """
+
+    actors: tuple[UUID, ...]
+    ancestors: tuple[Ancestor, ...]
+    agent_id: UUID | None
+    subject_id: tuple[str, str] | None = None
+    rule_id: UUID | None = None
+
+    def subject(self, organization_id: str) -> str:
+        """The ``sub`` of the token. Of another issuer's subject it is a digest of the organization, the issuer and the
+        subject. The server has made neither of the last two: without the first, another organization could get a token
+        with the same ``sub``.
+        """
+        if self.subject_id is None:
+            return str(self.agent_id)
+        text = _encode([organization_id, *self.subject_id])
+        return base64url(hashlib.sha256(text.encode()).digest()).decode()
+
+    def claims(self) -> dict[str, Any]:
+        """What the token has beside the claims of any other (RFC 8693 section 4.1)."""
+        act: dict[str, Any] = {}
+        for actor in reversed(self.actors):
+            act = {"sub": str(actor)} | ({"act": act} if act else {})
+        found: dict[str, Any] = {"act": act}
+        if self.subject_id is not None:
+            issuer, subject = self.subject_id
+            found["sub_id"] = {"format": "iss_sub", "iss": issuer, "sub": subject}
+            found["delegation_rule_id"] = str(self.rule_id)
+        found["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
+        return found
+
+    @property
+    def agent_ids(self) -> list[UUID]:
+        """Who acts and for whom, each once: all of them must be active."""
+        return list({*self.actors, *([] if self.agent_id is None else [self.agent_id])})
+
+    @property
+    def jtis(self) -> list[str]:
+        """The tokens that it came from, of which none must be revoked."""
+        return [one.jti for one in self.ancestors]
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether a token with it would have too many actors, or claims that are too long."""
+        return len(self.actors) > MAX_ACTORS or len(_encode(self.claims())) > MAX_DELEGATION
+
+
+@dataclass(frozen=True, slots=True)
 class AccessToken:
     """The claims of a token of ours. ``agent_id`` is its ``client_id``, ``subject`` its ``sub``. ``issued_at`` and
     ``expires_at`` are seconds since the epoch, ``jkt`` is the thumbprint of the key that it is bound to, if it is (RFC
-    9449 section 6.1).
+    9449 section 6.1). ``delegation`` is there if it is one by exchange.
     """
 
     organization_id: str
@@ -81,6 +158,7 @@ class AccessToken:
     issued_at: int
     expires_at: int
     jkt: str | None = None
+    delegation: Delegation | None = None
 
     @property
     def refused_from(self) -> datetime:
@@ -105,6 +183,7 @@ def issue_access_token(
     ttl: int,
     jkt: str | None = None,
     subject: str = AGENT,
+    delegation: Delegation | None = None,
 ) -> str:
     """Sign an access token (RFC 9068 section 2).
 
@@ -112,7 +191,8 @@ def issue_access_token(
     :param ttl: seconds until ``exp``.
     :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
-    :param subject: one of ``SUBJECTS``.
+    :param subject: one of ``SUBJECTS``; of no importance with a delegation.
+    :param delegation: for whom the agent acts, and by which tokens.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
@@ -129,6 +209,8 @@ def issue_access_token(
         claims["scope"] = scope
     if jkt is not None:
         claims["cnf"] = {"jkt": jkt}
+    if delegation is not None:
+        claims |= {"sub": delegation.subject(organization_id), **delegation.claims()}
     signing_input = b".".join((_encoded_header(key.kid, key.alg), base64url(_encode(claims).encode())))
     return b".".join((signing_input, base64url(_signature(key, signing_input)))).decode()
 
@@ -204,8 +286,8 @@ def verify_access_token(
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise TokenRefused(type(error).__name__) from error
     token = _access_token(claims)
-    if audience is not None and token.subject != str(token.agent_id):
-        # The other form is for other resource servers.
+    if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
+        # The other form, and a token by exchange, are for other resource servers.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
@@ -221,12 +303,19 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
     texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"])
     if not all(isinstance(text, str) for text in texts):
         raise TokenRefused("a claim is not a string")
-    if subject not in _subjects(organization_id, client_id).values():
-        raise TokenRefused("sub is not the agent's")
     try:
         agent_id = UUID(client_id)
     except ValueError:
         raise TokenRefused("client_id is not an agent") from None
+    delegation = None if _DELEGATED.isdisjoint(claims) else _delegation(claims)
+    if delegation is None:
+        subjects = list(_subjects(organization_id, client_id).values())
+    else:
+        subjects = [delegation.subject(organization_id)]
+        if delegation.actors[0] != agent_id:
+            raise TokenRefused("act is not the client")
+    if subject not in subjects:
+        raise TokenRefused("sub is not the agent's, or not whom it acts for")
     return AccessToken(
         organization_id=organization_id,
         agent_id=agent_id,
@@ -237,7 +326,34 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
         issued_at=_instant(claims["iat"]),
         expires_at=_instant(claims["exp"]),
         jkt=_thumbprint(claims),
+        delegation=delegation,
     )
+
+
+def _delegation(claims: dict[str, Any]) -> Delegation:
+    """The claims of :meth:`Delegation.claims`, exactly as we write them."""
+    said = {name: claims[name] for name in _DELEGATED if name in claims}
+    actors: list[UUID] = []
+    act = said.get("act")
+    try:
+        while act is not None and len(actors) <= MAX_ACTORS:
+            actors.append(UUID(act["sub"]))
+            act = act.get("act")
+        ancestors = tuple(Ancestor(one["jti"], one["aud"], one["scope"]) for one in said["exchanged_from"])
+        texts = [text for one in ancestors for text in (one.jti, one.audience, one.scope)]
+        if "sub_id" in said:
+            subject_id = said["sub_id"]["iss"], said["sub_id"]["sub"]
+            texts += subject_id
+            found = Delegation(tuple(actors), ancestors, None, subject_id, UUID(said["delegation_rule_id"]))
+        else:
+            found = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
+        # Each actor has exchanged a token of ours, but for the first one that acts for another issuer's subject.
+        is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (found.agent_id is None)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise TokenRefused("not a delegation of ours") from None
+    if not is_whole or found.claims() != said or not all(isinstance(text, str) for text in texts):
+        raise TokenRefused("not a delegation of ours")
+    return found
 
 
 def _thumbprint(claims: dict[str, Any]) -> str | None:

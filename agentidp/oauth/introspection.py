@@ -27,6 +27,29 @@ class ConfirmationSchema(ma.Schema):
     jkt = ma.fields.String(required=True)
 
 
+class SubjectIdSchema(ma.Schema):
+    """RFC 9493 section 3.2.3."""
+
+    format = ma.fields.String(required=True, validate=ma.validate.Equal("iss_sub"))
+    iss = ma.fields.String(required=True)
+    sub = ma.fields.String(required=True)
+
+
+class ActSchema(ma.Schema):
+    """RFC 8693 section 4.1."""
+
+    sub = ma.fields.UUID(required=True)
+    act = ma.fields.Nested(lambda: ActSchema, metadata={"description": "Who acted before"})
+
+
+class AncestorSchema(ma.Schema):
+    """A token that was exchanged."""
+
+    jti = ma.fields.String(required=True)
+    aud = ma.fields.String(required=True)
+    scope = ma.fields.String(required=True)
+
+
 class IntrospectionSchema(ma.Schema):
     """Section 2.2. If ``active`` is false, there are no other members."""
 
@@ -51,6 +74,13 @@ class IntrospectionSchema(ma.Schema):
     jti = ma.fields.String()
     organization_id = ma.fields.String()
     cnf = ma.fields.Nested(ConfirmationSchema)
+    act = ma.fields.Nested(ActSchema, metadata={"description": "Who acts for the subject, of a token by exchange"})
+    sub_id = ma.fields.Nested(SubjectIdSchema, metadata={"description": "The subject, if it is another issuer's"})
+    delegation_rule_id = ma.fields.UUID(metadata={"description": "The rule that has accepted that issuer's token"})
+    exchanged_from = ma.fields.List(
+        ma.fields.Nested(AncestorSchema),
+        metadata={"description": "The tokens of this server that it came from, the newest first"},
+    )
 
 
 @blueprint.route("/api/v1/token/introspect", methods=["POST"])
@@ -83,6 +113,8 @@ def describe(token: AccessToken) -> dict[str, Any]:
     }
     if not token.scope:
         del body["scope"]
+    if token.delegation is not None:
+        body |= token.delegation.claims()
     if token.jkt:
         body["cnf"] = {"jkt": token.jkt}
     return body

@@ -14,7 +14,7 @@ from flask import g, has_request_context
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
-from agentidp.jose.access_token import AGENT, SigningKey, issue_access_token
+from agentidp.jose.access_token import AGENT, Delegation, SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
 from agentidp.metrics import QUOTAS_EXHAUSTED
@@ -25,11 +25,23 @@ from agentidp.services import Services
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """A token of another issuer is the grant (RFC 7523 section 2.1)."""
 
-GRANT_TYPES = ("client_credentials", JWT_BEARER)
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
+"""A token of the subject for whom the client acts is the grant (RFC 8693)."""
+
+ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
+"""Of the token that an exchange issues, whatever was exchanged."""
+
+GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE)
 """The grants that issue a token (RFC 6749 section 4)."""
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
+
+_NO_TARGET = "resource is not a resource server whose identifier the organization holds"
+
+_NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
+
+_MUST_BIND = "agent must bind its tokens to a key"
 
 _NO_SCOPE_OF_OURS = (
     "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
@@ -37,6 +49,11 @@ _NO_SCOPE_OF_OURS = (
 
 _NOT_AT_THE_RESOURCE = (
     "the agent does not have every scope that was asked for at this resource; for this API's scopes, leave out resource"
+)
+
+_NOT_IN_COMMON = (
+    "the agent, for whom it acts and the tokens that this one comes from have no scope in common at this resource, or "
+    "not every one that was asked for"
 )
 
 
@@ -73,6 +90,12 @@ class AssertionUsed(Exception):
     """The client's assertion was used before."""
 
 
+class SubjectRefused(Exception):
+    """The client is authentic, and may not act for the subject of an exchange. The message is why, in the words of the
+    log.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """A token that was counted.
@@ -91,25 +114,19 @@ class Grant:
     subject: str = AGENT
 
 
-def record(
-    database: OrganizationDatabase,
-    client: Client,
-    *,
-    scope: list[str] | None,
-    resource: str | None,
-    proof: Proof | None,
-) -> Grant | None:
+def record(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction; without a proof it is
     one round trip.
 
     :param database: of the client's organization, at the instant at which the token is issued.
+    :param call: which :func:`issuing` or :func:`agentidp.oauth.token_exchange.exchanging` has made.
     :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
     :returns: ``None`` if authentication failed and nothing was counted.
     :raises AssertionUsed: likewise.
+    :raises SubjectRefused: likewise, but the client is authentic.
     :raises OAuthError: the client is authentic and may not have what it asks for, a quota refuses it, or the proof was
         used before; no token was counted.
     """
-    call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
     try:
         if proof is None:
             [rows] = database.run(call, durable=True)
@@ -121,7 +138,7 @@ def record(
 
 
 def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
-    """Run the call that :func:`issuing` made. A proof does not identify the client, so it is consumed only after the
+    """Run a call that issues a token. A proof does not identify the client, so it is consumed only after the
     client has authenticated and has been granted a scope: nobody else can write a row.
     """
     with database.transaction() as transaction:
@@ -164,19 +181,24 @@ def issuing(
 
 
 def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
-    """What came back from the call that :func:`issuing` made. Unless a grant is returned, no token was counted.
+    """What came back from a call that issues a token. Unless a grant is returned, no token was counted.
 
     :param at: when the token was asked for.
     :returns: ``None`` if authentication failed.
+    :raises SubjectRefused: the client is authentic, and may not act for the subject of an exchange.
     :raises OAuthError: the client is authentic, and may not have what it asks for, or a quota refuses it.
     """
     if not rows:
         return None
     [row] = rows
+    is_exchange = call.name == "oauth/exchange_token"
+    if is_exchange and row.refusal is not None:
+        raise SubjectRefused(row.refusal)
     if not row.is_target_known:
-        raise OAuthError("invalid_target", "resource is not a resource server whose identifier the organization holds")
+        raise OAuthError("invalid_target", _NO_TARGET_OF_AN_EXCHANGE if is_exchange else _NO_TARGET)
     if row.is_proof_missing:
-        raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
+        bound = "subject token is bound to a key" if is_exchange and call.parameters["is_bound"] else _MUST_BIND
+        raise OAuthError("invalid_dpop_proof", f"the {bound}: send a DPoP proof")
     if row.exhausted is not None:
         holder, window = row.exhausted.split(" ")
         result = "observed" if row.scope is not None else "refused"
@@ -188,6 +210,8 @@ def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | 
         if row.scope is None:
             raise quotas.refusal(quotas.read(row.quotas), holder, window, at)
     if row.scope is None:
+        if is_exchange:
+            raise OAuthError("invalid_scope", _NOT_IN_COMMON)
         if call.parameters["resource"] is not None:
             raise OAuthError("invalid_scope", _NOT_AT_THE_RESOURCE)
         if not set(call.parameters["scope"]) <= SCOPES.keys():
@@ -206,7 +230,9 @@ def token_response(
     at: datetime,
     jkt: str | None = None,
     ttl: int | None = None,
+    ends_at: int | None = None,
     subject: str = AGENT,
+    delegation: Delegation | None = None,
 ) -> dict[str, Any]:
     """The response of RFC 6749 section 5.1, with a signed token that was counted at *at*.
 
@@ -214,9 +240,13 @@ def token_response(
     :param resource: the token's audience; our own API when ``None``.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param ttl: seconds until it expires; the setting's when ``None``.
+    :param ends_at: when it expires at the latest, in seconds since the epoch, which is later than *at*.
     :param subject: one of ``SUBJECTS``.
+    :param delegation: for whom the agent acts. The response is then that of RFC 8693 section 2.2.1.
     """
     ttl = ttl or s.settings.token_ttl
+    if ends_at is not None:
+        ttl = min(ttl, ends_at - int(at.timestamp()))
     body: dict[str, Any] = {
         "access_token": issue_access_token(
             signing_key,
@@ -230,10 +260,13 @@ def token_response(
             ttl=ttl,
             jkt=jkt,
             subject=subject,
+            delegation=delegation,
         ),
         "token_type": "DPoP" if jkt else "Bearer",
         "expires_in": ttl,
     }
+    if delegation is not None:
+        body["issued_token_type"] = ISSUED_TOKEN_TYPE
     if scope:
         body["scope"] = scope
     return body

@@ -1,4 +1,4 @@
-"""``POST /api/v1/token``: the token endpoint (RFC 6749 sections 3.2, 4.4 and 5)."""
+"""``POST /api/v1/token``: the token endpoint (RFC 6749 sections 3.2, 4.4 and 5, RFC 8693)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
-from agentidp.oauth import client_assertion, client_authentication, first_sight, issuance, quotas
+from agentidp.jose.access_token import MAX_LENGTH
+from agentidp.oauth import client_assertion, client_authentication, first_sight, issuance, quotas, token_exchange
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.oauth.issuance import Client
@@ -30,7 +31,7 @@ blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endp
 
 
 class TokenRequestSchema(ClientFormSchema):
-    """RFC 6749 section 4.4.2, RFC 7523 section 2.1."""
+    """RFC 6749 section 4.4.2, RFC 7523 section 2.1, RFC 8693 section 2.1."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
     assertion = ma.fields.String(
@@ -43,17 +44,38 @@ class TokenRequestSchema(ClientFormSchema):
     )
     resource = ma.fields.String(
         validate=[ma.validate.Regexp(f"{RESOURCE_IDENTIFIER}?"), ma.validate.Length(max=MAX_RESOURCE_LENGTH)],
-        metadata={"description": "The resource server that the token is for (RFC 8707). Default: our own API"},
+        metadata={
+            "description": "The resource server that the token is for (RFC 8707). Default: our own API. "
+            "Required with the grant type token-exchange"
+        },
     )
+    subject_token = ma.fields.String(
+        validate=ma.validate.Length(max=MAX_LENGTH),
+        metadata={"description": "With the grant type token-exchange: a token of the subject for whom the agent acts"},
+    )
+    subject_token_type = ma.fields.String(
+        validate=ma.validate.OneOf([*token_exchange.TYPES, ""]),
+        metadata={"description": "`access_token` is one of this server, the others are of another issuer"},
+    )
+    actor_token = ma.fields.String(
+        validate=ma.validate.Length(max=MAX_LENGTH),
+        metadata={"description": "An access token of the agent, which is the actor with and without it"},
+    )
+    actor_token_type = ma.fields.String(validate=ma.validate.OneOf([issuance.ISSUED_TOKEN_TYPE, ""]))
+    requested_token_type = ma.fields.String(validate=ma.validate.OneOf([issuance.ISSUED_TOKEN_TYPE, ""]))
 
 
 class TokenResponseSchema(ma.Schema):
-    """RFC 6749 section 5.1."""
+    """RFC 6749 section 5.1, RFC 8693 section 2.2.1."""
 
     access_token = ma.fields.String(required=True)
     token_type = ma.fields.String(required=True, validate=ma.validate.OneOf(["Bearer", "DPoP"]))
     expires_in = ma.fields.Integer(required=True, validate=ma.validate.Range(1), metadata={"description": "Seconds"})
     scope = ma.fields.String(validate=ma.validate.Regexp(_SCOPE))
+    issued_token_type = ma.fields.String(
+        validate=ma.validate.Equal(issuance.ISSUED_TOKEN_TYPE),
+        metadata={"description": "With the grant type token-exchange"},
+    )
 
 
 PROOF = {
@@ -79,9 +101,12 @@ def issue_token() -> Response:
     form = read_form(received)
     check_grant_type(form)
     is_jwt_bearer = form["grant_type"] == issuance.JWT_BEARER
+    is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
     scope = requested_scope(form)
     resource = requested_resource(form)
     proof = dpop_proof(received, at)
+    if is_exchange:
+        resource = token_exchange.check_form(form, resource)
     if is_jwt_bearer:
         client = client_authentication.granting_client(received, form, at)
     else:
@@ -92,10 +117,17 @@ def issue_token() -> Response:
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
+    call = issuance.issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
+    subject, refusal = None, None
+    if is_exchange:
+        subject, refusal = token_exchange.read_subject(s, form, client, call, proof, at)
+        call = token_exchange.exchanging(call, subject)
     try:
-        granted = issuance.record(database, client, scope=scope, resource=resource, proof=proof)
+        granted = issuance.record(database, client, call, proof)
     except issuance.AssertionUsed:
         granted, client = None, replace(client, refusal="assertion used before")
+    except issuance.SubjectRefused as refused:
+        raise token_exchange.refusal(s, database, client, refusal or str(refused)) from None
     if granted is None:
         # Always raises.
         client_authentication.refuse(
@@ -111,7 +143,9 @@ def issue_token() -> Response:
         at=at,
         jkt=proof.jkt if proof else None,
         ttl=granted.token_ttl,
+        ends_at=subject.ends_at if subject else None,
         subject=granted.subject,
+        delegation=subject.delegation if subject else None,
     )
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE | quotas.headers(granted.quotas, at, is_issued=True))
@@ -139,7 +173,7 @@ def check_grant_type(form: dict[str, str]) -> None:
     if "grant_type" not in form:
         raise OAuthError("invalid_request", "grant_type is missing")
     if form["grant_type"] not in issuance.GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"only {' and '.join(issuance.GRANT_TYPES)} are supported")
+        raise OAuthError("unsupported_grant_type", f"grant_type must be one of {', '.join(issuance.GRANT_TYPES)}")
 
 
 def requested_scope(form: dict[str, str]) -> list[str] | None:

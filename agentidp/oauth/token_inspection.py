@@ -50,6 +50,7 @@ def inspect_token(at: datetime) -> TokenInspection:
         raise OAuthError("invalid_request", "token is missing")
     client = client_authentication.presented_client(received, form, at)
     token = _token_of(client.organization_id, form["token"])
+    delegation = token and token.delegation
     s = services()
     call = Call(
         "oauth/introspect_token",
@@ -63,6 +64,9 @@ def inspect_token(at: datetime) -> TokenInspection:
             "jti": token and token.jti,
             "audience": token and token.audience,
             "own_resource": s.settings.resource,
+            "delegation_agent_ids": delegation and delegation.agent_ids,
+            "delegation_jtis": delegation and delegation.jtis,
+            "delegation_rule_id": delegation and delegation.rule_id,
         },
     )
     try:

@@ -8,6 +8,7 @@ create or replace function introspect_token(
     p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
     p_token_agent_id uuid, p_jti text, p_audience text,
     p_own_resource text,
+    p_delegation_agent_ids uuid[], p_delegation_jtis text[], p_delegation_rule_id uuid,
     p_durable boolean
 ) returns table (scopes text[], is_active boolean)
 language plpgsql as $$
@@ -70,6 +71,11 @@ begin
         -- The first argument's collation, which is "C", would apply to this one, and the index has another.
         where organization_id = p_organization_id and jti = p_jti collate "default";
         is_active := not found;
+    end if;
+    if is_active and p_delegation_agent_ids is not null then
+        is_active := delegation_refusal(
+            p_organization_id, p_delegation_agent_ids, p_delegation_jtis, p_delegation_rule_id
+        ) is null;
     end if;
     return next;
 end $$;

@@ -7,6 +7,8 @@
 -- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
 -- authentic, and a second use is a unique violation, which undoes everything;
 -- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API;
+-- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_rule_id: of a token by exchange, as in oauth/exchange_token,
+-- all null for any other: it is active as long as its subject, all who act, the tokens that it came from and its rule are;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
@@ -24,5 +26,8 @@ from introspect_token(
     %(jti)s::text,
     %(audience)s::text,
     %(own_resource)s::text,
+    %(delegation_agent_ids)s::uuid[],
+    %(delegation_jtis)s::text[],
+    %(delegation_rule_id)s::uuid,
     %(durable)s::boolean
 )

@@ -26,7 +26,7 @@ from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.jose.jws import MAX_JTI_LENGTH
-from agentidp.oauth import client_assertion, federated_token
+from agentidp.oauth import client_assertion, federated_token, issuance
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_LIFETIME
 from agentidp.oauth.client_form import MAX_PARAMETERS
 from agentidp.oauth.client_secret import new_secret
@@ -115,7 +115,7 @@ BAD_TYPE = (
 )
 OTHER_GRANT = (
     "unsupported_grant_type",
-    "only client_credentials and urn:ietf:params:oauth:grant-type:jwt-bearer are supported",
+    f"grant_type must be one of {', '.join(issuance.GRANT_TYPES)}",
 )
 BAD_SCOPE = ("invalid_scope", "scope has characters or blanks that it must not have")
 BAD_RESOURCE = ("invalid_target", "resource must be an absolute URI without fragment")
@@ -146,7 +146,7 @@ REFUSED: list[tuple[Any, dict[str, Any], tuple[str, str]]] = [
     *[
         ({"grant_type": grant_type}, {}, OTHER_GRANT)
         for grant_type in (
-            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "urn:ietf:params:oauth:grant-type:saml2-bearer",
             "refresh_token",
             "CLIENT_CREDENTIALS",
             "client_credentials ",
@@ -585,7 +585,7 @@ def hand_made(header: Any, claims: Any, by: ec.EllipticCurvePrivateKey | bytes) 
     "call",
     [
         "issue_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true, true)",
-        "introspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', true)",
+        "introspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', null, null, null, true)",
     ],
 )
 def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(

@@ -1,0 +1,302 @@
+"""Token exchange (RFC 8693): a client gets a token by which it acts for the subject of another token.
+
+The client is the actor, whatever a token says. The subject's token is one of ours that was made for the client: then
+the subject is an agent. Or it is one of another issuer that a delegation rule of the organization accepts: then the
+subject is whom that issuer names. ``sql/functions/exchange_token.sql`` decides what only the database knows, in the
+transaction that counts the token. Nobody impersonates anybody: each token names its actors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agentidp.caller.token_verification import verified_token
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call
+from agentidp.federation.rule import Rule
+from agentidp.http.errors import OAuthError
+from agentidp.jose.access_token import Ancestor, Delegation, TokenRefused
+from agentidp.jose.dpop import Proof
+from agentidp.jose.jws import UnverifiedJwt
+from agentidp.oauth import federated_token
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client
+from agentidp.services import Services
+from agentidp.usage import Rejection
+
+TYPES = (
+    ISSUED_TOKEN_TYPE,
+    "urn:ietf:params:oauth:token-type:id_token",
+    "urn:ietf:params:oauth:token-type:jwt",
+)
+"""What ``subject_token_type`` may be (RFC 8693 section 3): a token of ours, and two names for another issuer's."""
+
+MAX_SUBJECT = 255
+"""Characters of another issuer's ``sub``, which are printable ASCII (OpenID Connect Core section 2)."""
+
+MAX_REMEMBERED = 10_000
+"""Agents whose delegation rules a process remembers, about 30 MB. Only an authentic token adds one."""
+
+(
+    UNREADABLE,
+    INVALID,
+    OTHER_ORGANIZATION,
+    ENDED,
+    TOO_LONG,
+    HAS_ACT,
+    OTHER_ACTOR,
+    NO_SUBJECT,
+    WRONG_ACTOR_TOKEN,
+    OTHER_AUDIENCE,
+    SUBJECT_ENDED,
+    REVOKED,
+    NO_RULE,
+    DELETED_RULE,
+) = REASONS = (
+    "unreadable subject token",
+    "invalid subject token",
+    "subject token of another organization",
+    "subject token expired",
+    "too many actors",
+    "subject token has actors",
+    "subject names another actor",
+    "subject token without subject",
+    "wrong actor token",
+    "subject token for another",
+    "subject or actor ended",
+    "subject token revoked",
+    "no delegation rule",
+    "delegation rule deleted",
+)
+"""Why a token is not acceptable, in the words of the log. The last five are the database's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """For whom a client may act, as far as the tokens say.
+
+    :param delegation: of the token that it may get.
+    :param ends_at: when the subject's token ends, in seconds since the epoch.
+    :param is_bound: whether its token is bound to a key, so that the new one must be.
+    :param actor_jtis: of the actor's token, if it was sent.
+    """
+
+    delegation: Delegation
+    ends_at: int
+    is_bound: bool
+    actor_jtis: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationRule:
+    """A delegation rule of which an agent may act.
+
+    :param resources: for which.
+    """
+
+    rule_id: UUID
+    trust: Rule
+    resources: frozenset[str]
+
+
+class NotAcceptable(Exception):
+    """A token is not. The message is one of :data:`REASONS`, or of those of a federated token."""
+
+
+def check_form(form: dict[str, str], resource: str | None) -> str:
+    """Check what does not depend on a token (RFC 8693 section 2.1).
+
+    :param resource: which the form names; ``None`` for our own API.
+    :returns: the resource.
+    :raises OAuthError: ``invalid_request`` for a parameter that is missing or has a wrong value, ``invalid_target`` for
+        our own API, which lets nobody act for another.
+    """
+    if resource is None:
+        raise OAuthError(
+            "invalid_target", "a token by exchange is for a resource server of the organization: name it by resource"
+        )
+    for name in ("subject_token", "subject_token_type"):
+        if name not in form:
+            raise OAuthError("invalid_request", f"{name} is missing")
+    if form["subject_token_type"] not in TYPES:
+        raise OAuthError("invalid_request", f"subject_token_type must be one of {', '.join(TYPES)}")
+    if ("actor_token" in form) != ("actor_token_type" in form):
+        raise OAuthError("invalid_request", "actor_token and actor_token_type must be there together")
+    for name in ("actor_token_type", "requested_token_type"):
+        if form.get(name, ISSUED_TOKEN_TYPE) != ISSUED_TOKEN_TYPE:
+            raise OAuthError("invalid_request", f"{name} must be {ISSUED_TOKEN_TYPE}")
+    return resource
+
+
+def read_subject(
+    s: Services, form: dict[str, str], client: Client, call: Call, proof: Proof | None, at: datetime
+) -> tuple[Subject | None, str | None]:
+    """Verify the tokens of an exchange.
+
+    :param form: which :func:`check_form` has checked.
+    :param client: the actor. The statement that issues the token authenticates it.
+    :param call: that statement without a subject.
+    :param proof: of the key that the token will be bound to.
+    :returns: the subject, or the reason why a token is not acceptable, in the words of the log.
+    :raises OAuthError: ``temporarily_unavailable`` with 503: the keys of another issuer are not there now.
+    """
+    try:
+        if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
+            subject = _of_an_agent(form["subject_token"], client)
+        else:
+            subject = _of_another_issuer(s, form["subject_token"], client, call.parameters["resource"], at)
+        if "actor_token" in form:
+            subject = _with_actor_token(subject, form["actor_token"], client, proof)
+    except NotAcceptable as found:
+        return None, str(found)
+    if subject.ends_at <= int(at.timestamp()):
+        # Without the leeway of whoever has verified it: nothing would be left of the new token.
+        return None, ENDED
+    return (None, TOO_LONG) if subject.delegation.is_too_long else (subject, None)
+
+
+def exchanging(issuing: Call, subject: Subject | None) -> Call:
+    """The statement that authenticates a client, decides whether it may act for a subject, and counts the token.
+
+    :param issuing: which issues one without a subject.
+    :param subject: ``None`` if a token is not acceptable: the statement then only authenticates the client, as it does
+        if the database does not accept it.
+    """
+    delegation = Delegation((), (), None) if subject is None else subject.delegation
+    issuer, _ = delegation.subject_id or (None, None)
+    about: dict[str, Any] = {
+        "subject_agent_id": delegation.agent_id,
+        "issuer": issuer,
+        "rule_id": delegation.rule_id,
+        "agent_ids": delegation.agent_ids or None,
+        "jtis": [*delegation.jtis, *(subject.actor_jtis if subject else ())],
+        "ancestors": json.dumps(delegation.claims()["exchanged_from"]),
+        "is_bound": subject is not None and subject.is_bound,
+    }
+    return Call("oauth/exchange_token", issuing.parameters | about)
+
+
+def refusal(s: Services, database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
+    """Count and report that an authentic client has sent a token that is not acceptable; its error (RFC 8693 section
+    2.2.2), which is the same for every reason.
+
+    It is no failed authentication, so nothing is throttled: others send an agent the tokens that it exchanges, and must
+    not be able to lock it out.
+    """
+    if reason in (NO_RULE, DELETED_RULE):
+        s.delegation_rules.pop(client.agent_id, None)
+    rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
+    [[found], _] = database.run(*rejection.calls())
+    rejection.report(found.reason)
+    return OAuthError("invalid_request", "the subject token or the actor token is not acceptable")
+
+
+def _of_an_agent(text: str, client: Client) -> Subject:
+    """The subject of a token of ours. The database knows whether it was made for the client."""
+    try:
+        token = verified_token(text, audience=None)
+    except TokenRefused:
+        raise NotAcceptable(INVALID) from None
+    if token.organization_id != client.organization_id:
+        raise NotAcceptable(OTHER_ORGANIZATION)
+    before = token.delegation or Delegation((), (), token.agent_id)
+    exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)))
+    ancestors = (exchanged, *before.ancestors)
+    actors = (client.agent_id, *before.actors)
+    delegation = Delegation(actors, ancestors, before.agent_id, before.subject_id, before.rule_id)
+    return Subject(delegation, token.expires_at, token.jkt is not None)
+
+
+def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at: datetime) -> Subject:
+    """The subject of a token that a delegation rule accepts, which lets the client act."""
+    unverified = federated_token.read(text)
+    if unverified is None:
+        raise NotAcceptable(UNREADABLE)
+    rule = _accepting_rule(s, unverified, client, resource, at)
+    claims = unverified.claims
+    subject = claims.get("sub")
+    if "act" in claims:
+        # Nobody can vouch for who has acted in a token of somebody else's.
+        raise NotAcceptable(HAS_ACT)
+    if "may_act" in claims and not _names(claims["may_act"], client, s.settings.issuer):
+        raise NotAcceptable(OTHER_ACTOR)
+    if not isinstance(subject, str) or not (
+        1 <= len(subject) <= MAX_SUBJECT and subject.isascii() and subject.isprintable()
+    ):
+        raise NotAcceptable(NO_SUBJECT)
+    delegation = Delegation((client.agent_id,), (), None, (rule.trust.issuer, subject), rule.rule_id)
+    return Subject(delegation, int(claims["exp"]), "cnf" in claims)
+
+
+def _names(may_act: object, client: Client, own_issuer: str) -> bool:
+    """Whether a claim ``may_act`` (RFC 8693 section 4.4) is about the client, whatever else it says."""
+    if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
+        return False
+    named = [may_act[name] for name in ("sub", "client_id") if name in may_act]
+    return bool(named) and all(name == str(client.agent_id) for name in named)
+
+
+def _accepting_rule(
+    s: Services, unverified: UnverifiedJwt, client: Client, resource: str, at: datetime
+) -> DelegationRule:
+    """The oldest rule that accepts a token and has the resource; the oldest that accepts it if none has.
+
+    Rules with the resource are tried first from memory. The statement that issues the token checks that the rule is
+    still there.
+
+    :raises NotAcceptable: none accepts it.
+    """
+    stored: list[DelegationRule] = []
+    tried: list[DelegationRule] = []
+    of = federated_token.issuers(s, unverified, is_svid=False)
+
+    def rules() -> Iterator[Rule]:
+        for rule in candidates():
+            if rule.trust.issuer in of:
+                tried.append(rule)
+                yield rule.trust
+
+    def candidates() -> Iterable[DelegationRule]:
+        yield from (rule for rule in s.delegation_rules.get(client.agent_id, []) if resource in rule.resources)
+        stored.extend(_rules(s, client, at))
+        yield from sorted(stored, key=lambda rule: resource not in rule.resources)
+
+    accepted, reason = federated_token.accept(s, client, unverified, rules(), at)
+    if accepted is None:
+        raise NotAcceptable(reason)
+    if stored:
+        if len(s.delegation_rules) >= MAX_REMEMBERED:
+            s.delegation_rules.clear()
+        s.delegation_rules[client.agent_id] = stored
+    # Several may trust the same.
+    return next(rule for rule in tried if rule.trust is accepted)
+
+
+def _rules(s: Services, client: Client, at: datetime) -> list[DelegationRule]:
+    """The rules by which an agent may act, oldest first, as the database has them now."""
+    rows = s.database.of(client.organization_id, at).fetch("oauth/rules_for_actor", agent_id=client.agent_id)
+    return [
+        DelegationRule(
+            row.delegation_rule_id,
+            # Without an audience, a token must have been made for the agent that acts.
+            Rule.of({"audience": str(client.agent_id)} | row.trust),
+            frozenset(row.resources),
+        )
+        for row in rows
+    ]
+
+
+def _with_actor_token(subject: Subject, text: str, client: Client, proof: Proof | None) -> Subject:
+    """An actor's token says nothing that its authentication does not: it must be one of the client's own."""
+    try:
+        token = verified_token(text, audience=None)
+    except TokenRefused:
+        raise NotAcceptable(WRONG_ACTOR_TOKEN) from None
+    is_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
+    if not is_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
+        raise NotAcceptable(WRONG_ACTOR_TOKEN)
+    return replace(subject, actor_jtis=(token.jti,))

@@ -1,0 +1,40 @@
+-- Counts a token by exchange that count_token has counted for the agent that acts: for whom it acts. In a slot, as there, and
+-- after its rows, so no two transactions wait for each other. Returns true.
+-- Parameters: p_organization_id; p_agent_id: who acts; p_subject_agent_id: for whom, or null for another issuer's subject;
+-- p_issuer: that issuer, or null; p_resource; p_day: in UTC.
+create or replace function count_delegation(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_subject_agent_id uuid,
+    p_issuer text,
+    p_resource text,
+    p_day date
+) returns boolean
+language plpgsql as $$
+declare
+    v_subject_agent_id uuid := coalesce(p_subject_agent_id, '00000000-0000-0000-0000-000000000000');
+    v_issuer text := coalesce(p_issuer, '');
+    v_slot smallint := 0;
+begin
+    while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
+        v_slot := v_slot + 1;
+        if v_slot = 16 then
+            v_slot := pg_backend_pid() % 16;
+            exit;
+        end if;
+    end loop;
+    loop
+        update delegation_usage_daily
+        set tokens = tokens + 1
+        where
+            organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
+            and subject_agent_id = v_subject_agent_id and issuer = v_issuer and resource = p_resource and slot = v_slot;
+        exit when found;
+        insert into delegation_usage_daily (
+            organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, tokens
+        )
+        values (p_organization_id, p_day, p_agent_id, v_subject_agent_id, v_issuer, p_resource, v_slot, 0)
+        on conflict do nothing;
+    end loop;
+    return true;
+end $$;

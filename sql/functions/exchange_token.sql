@@ -1,0 +1,131 @@
+-- Issues a token by exchange, as issue_token does, which authenticates the client, and counts for whom it acts. Only within what
+-- the subject may do, and only if its token is acceptable. The statement oauth/exchange_token says what it returns, and what
+-- its parameters are.
+create or replace function exchange_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz, p_day date, p_hour integer,
+    p_secret_hash bytea,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_scope text[], p_resource text,
+    p_has_proof boolean,
+    p_subject_agent_id uuid, p_issuer text, p_rule_id uuid,
+    p_agent_ids uuid[], p_jtis text[], p_ancestors jsonb, p_is_bound boolean,
+    p_durable boolean
+) returns table (
+    is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
+    audience text, token_ttl integer, subject text, refusal text
+)
+language plpgsql as $$
+declare
+    -- Nobody has it: with it, issue_token does all that it does for a scope that is refused.
+    v_scope text[] := '{""}';
+    v_subject_scopes text[];
+    v_actor_scopes text[];
+    v_resources jsonb;
+    v_target record;
+    v_is_target boolean := false;
+    v_keys text[];
+    -- These are never read: they are there only for the call.
+    v_entered text;
+    v_is_counted boolean;
+begin
+    v_entered := enter_organization(p_organization_id, p_durable);
+    refusal := case when p_agent_ids is null then 'not read' else delegation_refusal(
+        p_organization_id, p_agent_ids, p_jtis, p_rule_id
+    ) end;
+    if refusal is null and p_ancestors <> '[]' then
+        -- For whom the token is that is exchanged: for a resource server of the agent's, which the organization holds.
+        select array_agg(resource_key(coalesce(audience_claim, resource)))
+        into v_keys
+        from resource_servers
+        where
+            organization_id = p_organization_id and agent_id = p_agent_id
+            and coalesce(resource_servers.audience, resource) = (p_ancestors -> 0 ->> 'aud') collate "default";
+        perform
+        from resource_identifiers
+        where organization_id = p_organization_id and resource = any (v_keys);
+        if not found then
+            refusal := 'subject token for another';
+        end if;
+    end if;
+    if refusal is null then
+        select
+            max(agents.scopes) filter (where agent_id = p_subject_agent_id),
+            max(agents.scopes) filter (where agent_id = p_agent_id)
+        into v_subject_scopes, v_actor_scopes
+        from agents
+        where organization_id = p_organization_id and agent_id in (p_subject_agent_id, p_agent_id);
+        if p_rule_id is not null then
+            select resources
+            into v_resources
+            from delegation_rules
+            where
+                organization_id = p_organization_id and delegation_rule_id = p_rule_id and p_agent_id = any (agent_ids);
+            -- Others may act by the rule, of whom the agent has a token.
+            if not found then
+                refusal := 'no delegation rule';
+            end if;
+            v_subject_scopes := (
+                select array(select jsonb_array_elements_text(allowed.value -> 'scopes'))
+                from jsonb_array_elements(v_resources) as allowed
+                where allowed.value ->> 'resource' = p_resource
+            );
+        end if;
+        select target.scopes, array[resource_key(target.resource), resource_key(target.audience)] as keys
+        into v_target
+        from resource_servers as target
+        where
+            target.organization_id = p_organization_id and target.resource = p_resource collate "default"
+            -- A cloud, which decides by "sub" alone and would take the agent for its subject.
+            and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
+        v_is_target := found and v_subject_scopes is not null;
+    end if;
+    if v_is_target then
+        -- By no way is a token for a resource wider than one for it that it came from.
+        v_subject_scopes := array(
+            select held.scope
+            from unnest(v_subject_scopes) as held (scope)
+            where not exists (
+                select 1
+                from jsonb_array_elements(p_ancestors) as ancestor
+                where
+                    resource_key(ancestor.value ->> 'aud') = any (v_target.keys)
+                    and held.scope <> all (string_to_array(ancestor.value ->> 'scope', ' '))
+            )
+        );
+        if p_scope is null then
+            -- What is left, in the agent's order.
+            v_scope := array(
+                select held.scope
+                from unnest(v_actor_scopes) with ordinality as held (scope, ordinal)
+                where held.scope = any (v_subject_scopes) and held.scope = any (v_target.scopes)
+                order by held.ordinal
+            );
+            if v_scope = '{}' then
+                v_scope := '{""}';
+            end if;
+        elsif p_scope <@ v_subject_scopes then
+            v_scope := p_scope;
+        end if;
+    end if;
+    select
+        issued.is_target_known and (v_is_target or refusal is not null), issued.is_proof_missing,
+        issued.scope, issued.quotas, issued.exhausted, issued.audience, issued.token_ttl, issued.subject
+    into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
+    from issue_token(
+        p_organization_id, p_agent_id, p_at, p_day, p_hour, p_secret_hash, p_jwk, p_digest, p_expires_at,
+        case when p_is_bound and not p_has_proof then '{""}' else v_scope end, '{}', p_resource, p_has_proof,
+        true, p_durable
+    ) as issued;
+    if not found then
+        return;
+    end if;
+    is_proof_missing := is_proof_missing or (p_is_bound and not p_has_proof);
+    if scope is not null then
+        v_is_counted := count_delegation(
+            p_organization_id, p_agent_id, p_subject_agent_id, p_issuer, p_resource, p_day
+        );
+    end if;
+    return next;
+end $$;

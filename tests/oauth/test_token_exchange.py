@@ -1,0 +1,724 @@
+"""Token exchange (RFC 8693): who may act for whom, with what, and until when; and that it is counted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg.types.json import Jsonb
+from werkzeug.test import TestResponse
+
+from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.registry import quotas
+from tests.citus import COMPARES_STATEMENTS
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import Agent, Clock, database_of, make_agent, usage_sums
+from tests.federation.issuer import Issuer
+from tests.jose.test_access_token import Forge
+from tests.oauth.clients import (
+    FAILED,
+    ISSUER,
+    KEYS,
+    NOW,
+    ask,
+    ask_as,
+    basic,
+    claims_of,
+    reasons,
+    refused,
+    rejections,
+    whole,
+)
+from tests.oauth.test_dpop import Holder
+from tests.oauth.test_introspection import INACTIVE, introspect
+from tests.sharing import app, cast, client, clock, database_url
+from tests.wire import overheard
+
+__all__ = ["app", "cast", "client", "clock", "database_url"]
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN, ID_TOKEN, JWT = (
+    f"urn:ietf:params:oauth:token-type:{name}" for name in ("access_token", "id_token", "jwt")
+)
+NOT_ACCEPTABLE = refused("invalid_request", "the subject token or the actor token is not acceptable")
+
+
+@dataclass
+class Company:
+    """An organization with agents that call each other, and resource servers that they run."""
+
+    client: FlaskClient
+    admin: Agent
+    url: str
+
+    def agent(self, *scopes: str) -> Agent:
+        """A new agent with scopes of the company's resource servers."""
+        return make_agent(self.admin.services, self.admin.organization_id, str(uuid.uuid4()), scopes)
+
+    def server(self, *scopes: str, run_by: Agent | None = None, **said: Any) -> str:
+        """Register a resource server; its identifier."""
+        body = {"resource": f"https://{uuid.uuid4()}.example", "name": "api", "scopes": list(scopes)} | said
+        made = self.make("resource-servers", body | {"agentId": run_by and run_by.client_id})
+        resource: str = made["resource"]
+        return resource
+
+    def make(self, what: str, body: dict[str, Any]) -> Any:
+        """Create something by the API; the response."""
+        response = self.client.post(f"/api/v1/{what}", json=body, headers=self.admin.bearer())
+        assert response.status_code == 201, response.text
+        return response.json
+
+    def change(self, what: str, *values: Any) -> None:
+        """Update a row of the organization."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute(f"update {what}".encode(), values)
+
+    def rule(self, issuer: Issuer, agents: list[Agent], resources: dict[str, list[str]], **trust: Any) -> str:
+        """Create a delegation rule; its id."""
+        allowed = [{"resource": resource, "scopes": scopes} for resource, scopes in resources.items()]
+        body = {"name": str(uuid.uuid4()), "agentIds": [agent.client_id for agent in agents], "resources": allowed}
+        made = self.make("delegation-rules", body | {"trust": {"issuer": issuer.url, "jwks": issuer.jwks()} | trust})
+        rule_id: str = made["delegationRuleId"]
+        return rule_id
+
+    def delete_rules(self) -> None:
+        """Delete all delegation rules."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("delete from delegation_rules where organization_id = %s", [self.admin.organization_id])
+
+    def token(self, agent: Agent, resource: str, **form: str) -> str:
+        """A token that an agent gets for a resource server."""
+        response = ask_as(self.client, agent, resource=resource, **form)
+        assert response.status_code == 200, response.text
+        token: str = response.json["access_token"]
+        return token
+
+    def exchange(
+        self, actor: Agent, token: str, resource: str, kind: str = ACCESS_TOKEN, *, proof: str = "", **form: str
+    ) -> TestResponse:
+        """Ask as *actor* for a token by exchange."""
+        sent = {"grant_type": TOKEN_EXCHANGE, "subject_token": token, "subject_token_type": kind, "resource": resource}
+        headers = basic(actor.client_id, actor.client_secret) | ({"DPoP": proof} if proof else {})
+        return ask(self.client, sent | form, headers)
+
+    def exchanged(self, actor: Agent, token: str, resource: str, **form: str) -> str:
+        """The same; the token."""
+        response = self.exchange(actor, token, resource, **form)
+        assert response.status_code == 200, response.text
+        found: str = response.json["access_token"]
+        return found
+
+
+@dataclass
+class Fleet:
+    """A planner calls a worker's tools, and the worker acts for it at a billing API."""
+
+    company: Company
+    planner: Agent
+    worker: Agent
+    tools: str
+    billing: str
+
+    @property
+    def subject_token(self) -> str:
+        """The planner's for the worker's tools."""
+        return self.company.token(self.planner, self.tools)
+
+
+@pytest.fixture
+def acme(client: FlaskClient, cast: Cast, database_url: str) -> Company:
+    return company_of(client, cast.acme, database_url)
+
+
+def company_of(client: FlaskClient, admin: Agent, url: str) -> Company:
+    company = Company(client, admin, url)
+    # Before it has agents with these scopes.
+    company.server("read", "write", "void", "other")
+    return company
+
+
+@pytest.fixture
+def fleet(acme: Company) -> Fleet:
+    billing = acme.server("read", "write", "void")
+    planner, worker = acme.agent("read", "write"), acme.agent("read", "write", "void")
+    return Fleet(acme, planner, worker, acme.server(run_by=worker), billing)
+
+
+def delegated(url: str, organization_id: str) -> list[tuple[Any, ...]]:
+    """What is counted of tokens by exchange: actor, for which agent, for whose subjects, resource, tokens."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "select agent_id::text, subject_agent_id::text, issuer, resource, sum(tokens)::integer "
+            "from delegation_usage_daily where organization_id = %s group by 1, 2, 3, 4 order by 5",
+            [organization_id],
+        ).fetchall()
+
+
+@ON_CITUS_TOO
+def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock, database_url: str) -> None:
+    acme, worker, planner = fleet.company, fleet.worker, fleet.planner
+    subject_token = fleet.subject_token
+    clock.advance(seconds=100)
+    response = acme.exchange(worker, subject_token, fleet.billing)
+    assert {name: said for name, said in response.json.items() if name != "access_token"} == {
+        "token_type": "Bearer",
+        # It ends with the subject's token.
+        "expires_in": 3500,
+        "scope": "read write",
+        "issued_token_type": ACCESS_TOKEN,
+    }
+    claims = claims_of(response)
+    subject_claims = jwt.decode(subject_token, options={"verify_signature": False})
+    assert claims == {
+        "iss": ISSUER,
+        "sub": planner.client_id,
+        "client_id": worker.client_id,
+        "act": {"sub": worker.client_id},
+        "aud": fleet.billing,
+        "scope": "read write",
+        "exp": NOW + 3600,
+        "iat": NOW + 100,
+        "jti": claims["jti"],
+        "organization_id": worker.organization_id,
+        "exchanged_from": [{"jti": subject_claims["jti"], "aud": fleet.tools, "scope": ""}],
+    }
+    shown = {"active": True, "token_type": "Bearer", **claims}
+    assert introspect(acme.client, acme.admin, response.json["access_token"]).json == shown
+    # As often as it likes, and each is counted.
+    acme.exchanged(worker, subject_token, fleet.billing)
+    assert delegated(database_url, worker.organization_id) == [
+        (worker.client_id, planner.client_id, "", fleet.billing, 2)
+    ]
+    sums = usage_sums(database_url, worker.organization_id)
+    assert (sums["agent_tokens"], sums["credential_tokens"], sums["rejected"]) == (3, 3, 0)
+
+
+@ON_CITUS_TOO
+def test_an_agent_acts_for_a_person(acme: Company, database_url: str) -> None:
+    issuer, worker, billing = Issuer.with_curve(), acme.agent("write", "read"), acme.server("read", "write", "other")
+    rule_id = acme.rule(issuer, [worker], {billing: ["read", "other"]}, claims={"groups": "staff"})
+    person = {"sub": "00u1 Ann", "groups": "staff", "exp": NOW + 500, "may_act": {"client_id": worker.client_id}}
+    for kind in (ID_TOKEN, JWT):
+        response = acme.exchange(worker, issuer.token(worker.client_id, **person), billing, kind)
+        claims = claims_of(response)
+        named = json.dumps([worker.organization_id, issuer.url, "00u1 Ann"], separators=(",", ":"))
+        assert claims == {
+            "iss": ISSUER,
+            "sub": base64.urlsafe_b64encode(hashlib.sha256(named.encode()).digest()).rstrip(b"=").decode(),
+            "sub_id": {"format": "iss_sub", "iss": issuer.url, "sub": "00u1 Ann"},
+            "client_id": worker.client_id,
+            "act": {"sub": worker.client_id},
+            "delegation_rule_id": rule_id,
+            "aud": billing,
+            "scope": "read",
+            "exp": NOW + 500,
+            "iat": NOW,
+            "jti": claims["jti"],
+            "organization_id": worker.organization_id,
+            "exchanged_from": [],
+        }
+    shown = {"active": True, "token_type": "Bearer", **claims}
+    assert introspect(acme.client, acme.admin, response.json["access_token"]).json == shown
+    nobody = str(uuid.UUID(int=0))
+    assert delegated(database_url, worker.organization_id) == [(worker.client_id, nobody, issuer.url, billing, 2)]
+
+
+def test_the_same_person_has_another_sub_in_another_organization(
+    client: FlaskClient, cast: Cast, database_url: str
+) -> None:
+    """Otherwise it could make a rule for an issuer of the same name, with keys of its own."""
+    issuer, subjects = Issuer.with_curve(), set()
+    for admin in (cast.acme, cast.outsider):
+        company = company_of(client, admin, database_url)
+        worker, billing = company.agent("read"), company.server("read")
+        company.rule(issuer, [worker], {billing: ["read"]})
+        subjects.add(claims_of(company.exchange(worker, issuer.token(worker.client_id), billing, JWT))["sub"])
+    assert len(subjects) == 2
+
+
+def another_instance(fleet: Fleet) -> str:
+    forge = Forge(fleet.planner)
+    return forge.sign(forge.header, json.dumps(forge.claims | {"aud": fleet.tools}).encode(), KEYS["ES256"]())
+
+
+def revoked(fleet: Fleet, token: str, agent: Agent) -> str:
+    assert ask_as(fleet.company.client, agent, "/api/v1/token/revoke", token=token).status_code == 200
+    return token
+
+
+def after(fleet: Fleet, token: str, what: str, *values: Any) -> str:
+    fleet.company.change(what, *values)
+    return token
+
+
+def four_deep(fleet: Fleet) -> str:
+    """The longest chain that there can be: a token for the worker, which was the first actor in it."""
+    acme, token = fleet.company, fleet.subject_token
+    actors = [fleet.worker, *(acme.agent("read") for _ in range(3)), fleet.worker]
+    for actor, following in itertools.pairwise(actors):
+        token = acme.exchanged(actor, token, acme.server("read", run_by=following))
+    return token
+
+
+SUSPENDED = "agents set status = 'suspended' where agent_id = %s"
+ANOTHERS = "resource_identifiers set organization_id = %s where resource = %s"
+REFUSED: dict[str, tuple[Callable[[Fleet, Agent], str], str]] = {
+    "nothing": (lambda f, _: "x", "invalid subject token"),
+    "of another instance": (lambda f, _: another_instance(f), "invalid subject token"),
+    "of an audience of one's own": (lambda f, _: f.planner.token(audience=[f.tools]), "invalid subject token"),
+    "for our own API": (lambda f, _: f.planner.token(), "subject token for another"),
+    "for another resource server": (
+        lambda f, _: f.company.token(f.planner, f.billing),
+        "subject token for another",
+    ),
+    "for one that another agent runs": (
+        lambda f, _: f.company.token(f.planner, f.company.server(run_by=f.planner)),
+        "subject token for another",
+    ),
+    "for one that the organization does not hold": (
+        lambda f, o: after(f, f.subject_token, ANOTHERS, o.organization_id, f.tools),
+        "subject token for another",
+    ),
+    "of another organization": (
+        lambda f, o: o.token(audience=f.tools),
+        "subject token of another organization",
+    ),
+    "of another organization's agent": (
+        lambda f, o: f.planner.token(audience=f.tools, agent_id=o.agent_id),
+        "subject or actor ended",
+    ),
+    "revoked": (lambda f, _: revoked(f, f.subject_token, f.planner), "subject token revoked"),
+    "of a suspended agent": (
+        lambda f, _: after(f, f.subject_token, SUSPENDED, f.planner.agent_id),
+        "subject or actor ended",
+    ),
+    "of a deleted agent": (
+        lambda f, _: after(f, f.subject_token, "agents set deleted_at = now() where agent_id = %s", f.planner.agent_id),
+        "subject or actor ended",
+    ),
+    "that has just ended": (
+        lambda f, _: f.planner.token(audience=f.tools, ttl=0),
+        "subject token expired",
+    ),
+    "that ended long ago": (lambda f, _: f.planner.token(audience=f.tools, ttl=-LEEWAY), "invalid subject token"),
+    "that has four actors": (lambda f, _: four_deep(f), "too many actors"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_token_is_refused(
+    fleet: Fleet, cast: Cast, database_url: str, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    make, reason = REFUSED[name]
+    token = make(fleet, cast.outsider)
+    before = usage_sums(database_url, fleet.worker.organization_id)
+    assert whole(fleet.company.exchange(fleet.worker, token, fleet.billing)) == NOT_ACCEPTABLE
+    assert reasons(caplog) == [reason]
+    assert rejections(database_url, fleet.worker) == [(reason, 1)]
+    changed = {"rejected", "agent_rejected", "rejected_by_hour", "agent_rejected_by_hour"}
+    for counter, count in usage_sums(database_url, fleet.worker.organization_id).items():
+        assert count == before[counter] + (counter in changed), counter
+
+
+ACTOR_TOKENS: dict[str, Callable[[Fleet, Agent], str]] = {
+    "another agent's": lambda f, _: f.planner.token(),
+    "another organization's": lambda f, o: o.token(),
+    "of another instance": lambda f, _: another_instance(f),
+    "that ended": lambda f, _: f.worker.token(ttl=-LEEWAY),
+    "revoked": lambda f, _: revoked(f, f.worker.token(), f.worker),
+    "bound to a key of which there is no proof": lambda f, _: f.worker.token(jkt="x"),
+    "by exchange": lambda f, _: f.company.exchanged(f.worker, f.subject_token, f.billing),
+    "nothing": lambda f, _: "x",
+}
+
+
+@pytest.mark.parametrize("name", ACTOR_TOKENS)
+def test_an_actors_token_that_is_not_its_own_is_refused(fleet: Fleet, cast: Cast, name: str) -> None:
+    form = {"actor_token": ACTOR_TOKENS[name](fleet, cast.outsider), "actor_token_type": ACCESS_TOKEN}
+    subject_token = fleet.subject_token
+    assert whole(fleet.company.exchange(fleet.worker, subject_token, fleet.billing, **form)) == NOT_ACCEPTABLE
+    form["actor_token"] = fleet.worker.token()
+    claims = claims_of(fleet.company.exchange(fleet.worker, subject_token, fleet.billing, **form))
+    assert (claims["sub"], claims["act"]) == (fleet.planner.client_id, {"sub": fleet.worker.client_id})
+
+
+def test_a_client_cannot_say_who_acts_and_for_whom(fleet: Fleet, cast: Cast) -> None:
+    made_up = {"sub": "somebody", "client_id": cast.outsider.client_id}
+    said = {name: json.dumps(made_up) for name in ("act", "sub_id", "may_act", "claims", "sub")}
+    claims = claims_of(fleet.company.exchange(fleet.worker, fleet.subject_token, fleet.billing, **said))
+    assert (claims["sub"], claims["act"]) == (fleet.planner.client_id, {"sub": fleet.worker.client_id})
+    assert claims.keys().isdisjoint(("sub_id", "may_act", "claims"))
+
+
+WRONG_TYPE = f"subject_token_type must be one of {ACCESS_TOKEN}, {ID_TOKEN}, {JWT}"
+NO_TARGET = "a token by exchange is for a resource server of the organization: name it by resource"
+NOT_A_TARGET = (
+    "resource is not a resource server whose identifier the organization holds, or the agent may not act for anybody "
+    "there"
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "error", "description"),
+    [
+        ({"subject_token": ""}, "invalid_request", "subject_token is missing"),
+        ({"subject_token_type": ""}, "invalid_request", "subject_token_type is missing"),
+        ({"subject_token_type": f"{JWT}s"}, "invalid_request", WRONG_TYPE),
+        ({"actor_token": "x"}, "invalid_request", "actor_token and actor_token_type must be there together"),
+        ({"actor_token_type": JWT}, "invalid_request", "actor_token and actor_token_type must be there together"),
+        (
+            {"actor_token": "x", "actor_token_type": JWT},
+            "invalid_request",
+            f"actor_token_type must be {ACCESS_TOKEN}",
+        ),
+        ({"requested_token_type": JWT}, "invalid_request", f"requested_token_type must be {ACCESS_TOKEN}"),
+        ({"resource": ""}, "invalid_target", NO_TARGET),
+        ({"resource": f"{ISSUER}/api/v1"}, "invalid_target", NO_TARGET),
+        ({"resource": "https://unknown.example"}, "invalid_target", NOT_A_TARGET),
+    ],
+)
+def test_a_form_is_refused(fleet: Fleet, form: dict[str, str], error: str, description: str) -> None:
+    sent = {"resource": fleet.billing} | form
+    resource = sent.pop("resource")
+    response = fleet.company.exchange(fleet.worker, fleet.subject_token, resource, **sent)
+    assert whole(response) == refused(error, description)
+
+
+@pytest.mark.parametrize(
+    "said", [{"subject": "organization-agent"}, {"audience": "sts.amazonaws.com"}], ids=["subject", "shared audience"]
+)
+def test_nobody_acts_for_another_at_a_cloud_which_would_take_it_for_that(fleet: Fleet, said: dict[str, str]) -> None:
+    cloud = fleet.company.server("read", **said)
+    response = fleet.company.exchange(fleet.worker, fleet.subject_token, cloud)
+    assert whole(response) == refused("invalid_target", NOT_A_TARGET)
+
+
+NOT_IN_COMMON = refused(
+    "invalid_scope",
+    "the agent, for whom it acts and the tokens that this one comes from have no scope in common at this resource, or "
+    "not every one that was asked for",
+)
+SCOPES_OF = "agents set scopes = %s where agent_id = %s"
+
+
+@pytest.mark.parametrize(
+    ("actor", "subject", "asked", "granted"),
+    [
+        ("void read write", "write read", None, "read write"),
+        ("void read write", "write read", "write", "write"),
+        ("void read write", "write read", "void", None),
+        ("void read write", "write read", "read void", None),
+        ("read", "write read", None, "read"),
+        ("read", "write read", "write", None),
+        ("void", "write read", None, None),
+        ("void read write", "", None, None),
+        ("", "read", None, None),
+        # Of neither's is at the resource.
+        ("agents:read other", "agents:read other", None, None),
+    ],
+)
+def test_a_scope_is_the_actors_and_the_subjects(
+    fleet: Fleet, actor: str, subject: str, asked: str | None, granted: str | None
+) -> None:
+    subject_token = fleet.subject_token
+    # What the subject has now, and not when it got its token.
+    for agent, scopes in ((fleet.worker, actor), (fleet.planner, subject)):
+        fleet.company.change(SCOPES_OF, scopes.split(), agent.agent_id)
+    form = {} if asked is None else {"scope": asked}
+    response = fleet.company.exchange(fleet.worker, subject_token, fleet.billing, **form)
+    if granted is None:
+        assert whole(response) == NOT_IN_COMMON
+    else:
+        assert (response.json["scope"], claims_of(response)["scope"]) == (granted, granted)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "same audience"])
+def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> None:
+    first, second = acme.agent("read", "write"), acme.agent("read", "write")
+    billing = acme.server("read", "write", run_by=first)
+    again = billing
+    if spelling == "{}/":
+        again = acme.server("read", "write", resource=f"{billing}/")
+    elif spelling == "same audience":
+        again = acme.server("read", "write", audience=billing)
+    other, third = acme.server("read", "write", run_by=second), acme.agent("read", "write")
+    token = acme.token(third, billing, scope="read")
+    # To itself, to another one, and from that back.
+    assert acme.exchange(first, token, again).json["scope"] == "read"
+    assert whole(acme.exchange(first, token, again, scope="write")) == NOT_IN_COMMON
+    there = acme.exchanged(first, token, other)
+    back = acme.exchange(second, there, again)
+    assert back.json["scope"] == "read"
+    assert whole(acme.exchange(second, there, again, scope="read write")) == NOT_IN_COMMON
+    assert [one["scope"] for one in claims_of(back)["exchanged_from"]] == ["read write", "read"]
+
+
+FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
+    "of nobody": ({"sub": None}, "subject token without subject"),
+    "of an empty subject": ({"sub": ""}, "subject token without subject"),
+    "of a subject that is too long": ({"sub": "x" * 256}, "subject token without subject"),
+    "of a subject in another alphabet": ({"sub": "Änne"}, "subject token without subject"),
+    "of a subject with a control character": ({"sub": "a\nb"}, "subject token without subject"),
+    "of a number": ({"sub": 7}, "subject token without subject"),
+    "with actors of its own": ({"act": {"sub": "them"}}, "subject token has actors"),
+    "with no actors": ({"act": None}, "subject token has actors"),
+    "that lets another act": ({"may_act": {"sub": "them"}}, "subject names another actor"),
+    "that lets nobody act": ({"may_act": {}}, "subject names another actor"),
+    "that lets two act": ({"may_act": {"sub": "them", "client_id": "ACTOR"}}, "subject names another actor"),
+    "that lets one of theirs act": (
+        {"may_act": {"sub": "ACTOR", "iss": "https://i.example"}},
+        "subject names another actor",
+    ),
+    "that is not from whom the rule says": ({"iss": "https://other.example"}, "no rule of trust"),
+    "that says it is ours": ({"iss": ISSUER}, "no rule of trust"),
+    "of another group": ({"groups": "guests"}, "token matches no rule"),
+    "for another client": ({"aud": "OTHER"}, "wrong audience"),
+    "for this server": ({"aud": ISSUER}, "wrong audience"),
+    "for two": ({"aud": ["ACTOR", "them"]}, "wrong audience"),
+    "that ended": ({"exp": NOW}, "subject token expired"),
+    "that ended long ago": ({"exp": NOW - 30}, "assertion expired"),
+    "that lasts too long": ({"exp": NOW + 86_431}, "assertion valid for too long"),
+    "that has not begun": ({"nbf": NOW + 31}, "assertion not yet valid"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_another_issuers_token_is_refused(
+    acme: Company, database_url: str, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    changes, reason = FOREIGN[name]
+    issuer, worker, billing = Issuer.with_curve(), acme.agent("read"), acme.server("read")
+    acme.rule(issuer, [worker], {billing: ["read"]}, claims={"groups": "staff"})
+    other = acme.agent("read")
+    said = json.loads(json.dumps(changes).replace("ACTOR", worker.client_id).replace("OTHER", other.client_id))
+    claims = issuer.claims(worker.client_id, groups="staff") | said
+    claims = {name: value for name, value in claims.items() if value is not None or name == "act"}
+    assert whole(acme.exchange(worker, issuer.sign(claims), billing, ID_TOKEN)) == NOT_ACCEPTABLE
+    assert reasons(caplog) == [reason]
+    assert delegated(database_url, worker.organization_id) == []
+
+
+def test_a_token_of_ours_is_never_another_issuers_and_another_issuers_never_ours(fleet: Fleet) -> None:
+    acme = fleet.company
+    subject_token = fleet.subject_token
+    impostor = Issuer.with_curve(ISSUER)
+    # Such a rule is refused, but nothing depends on that.
+    acme.rule(Issuer.with_curve(), [fleet.worker], {fleet.billing: ["read"]})
+    trust = Jsonb({"issuer": ISSUER, "jwks": impostor.jwks(), "audience": fleet.tools})
+    acme.change("delegation_rules set trust = %s where organization_id = %s", trust, fleet.worker.organization_id)
+    for kind, token in (
+        (JWT, subject_token),
+        (ID_TOKEN, impostor.token(fleet.tools)),
+        (ACCESS_TOKEN, impostor.token(fleet.tools)),
+    ):
+        assert whole(acme.exchange(fleet.worker, token, fleet.billing, kind)) == NOT_ACCEPTABLE
+
+
+def test_a_rule_is_for_its_agents_and_its_resources(
+    acme: Company, cast: Cast, client: FlaskClient, clock: Clock
+) -> None:
+    issuer, worker, other = Issuer.with_curve(), acme.agent("read", "write"), acme.agent("read", "write")
+    billing, shipping, mail = (acme.server("read", "write") for _ in range(3))
+    audience = f"{ISSUER}/{worker.organization_id}"
+    token = issuer.token(audience)
+    for scopes, resource in ((["read"], billing), (["read", "write"], shipping), (["write"], billing)):
+        acme.rule(issuer, [worker], {resource: scopes}, audience=audience)
+        clock.advance(seconds=1)
+    # The oldest that has the resource.
+    assert [acme.exchange(worker, token, to, JWT).json["scope"] for to in (billing, shipping)] == ["read", "read write"]
+    assert whole(acme.exchange(worker, token, billing, JWT, scope="write")) == NOT_IN_COMMON
+    assert whole(acme.exchange(worker, token, mail, JWT)) == refused("invalid_target", NOT_A_TARGET)
+    assert whole(acme.exchange(other, token, billing, JWT)) == NOT_ACCEPTABLE
+    # Nor another organization's agent, by a rule that it does not have.
+    outsiders = company_of(client, cast.outsider, acme.url)
+    stranger, theirs = outsiders.agent("read"), outsiders.server("read")
+    assert whole(outsiders.exchange(stranger, token, theirs, JWT)) == NOT_ACCEPTABLE
+    # One that is made later counts at once, and one that is deleted no more: also if a process remembers it.
+    acme.rule(issuer, [worker], {mail: ["read"]}, audience=audience)
+    assert acme.exchange(worker, token, mail, JWT).json["scope"] == "read"
+    acme.delete_rules()
+    for _ in range(2):
+        assert whole(acme.exchange(worker, token, billing, JWT)) == NOT_ACCEPTABLE
+
+
+def test_who_gets_a_persons_token_from_another_agent_must_be_in_the_rule_too(acme: Company) -> None:
+    issuer, first, second, third = Issuer.with_curve(), *(acme.agent("read", "write") for _ in range(3))
+    tools, others = acme.server("read", run_by=second), acme.server("write", run_by=third)
+    billing = acme.server("read", "write")
+    acme.rule(issuer, [first, second], {tools: ["read"], others: ["write"], billing: ["read"]})
+    token = acme.exchange(first, issuer.token(first.client_id), tools, JWT).json["access_token"]
+    # No wider than the rule, which is the person's, not the first agent's.
+    response = acme.exchange(second, token, billing)
+    assert (claims_of(response)["scope"], claims_of(response)["act"]) == (
+        "read",
+        {"sub": second.client_id, "act": {"sub": first.client_id}},
+    )
+    assert acme.exchange(second, token, others).json["scope"] == "write"
+    assert whole(acme.exchange(second, token, billing, scope="write")) == NOT_IN_COMMON
+    acme.change("resource_servers set agent_id = %s where resource = %s", third.agent_id, tools)
+    assert whole(acme.exchange(third, token, billing)) == NOT_ACCEPTABLE
+
+
+def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Clock) -> None:
+    acme, holder, actor = fleet.company, Holder(clock), Holder(clock)
+    issuer = Issuer.with_curve()
+    acme.rule(issuer, [fleet.worker], {fleet.billing: ["read"]})
+    bound = [
+        (ACCESS_TOKEN, fleet.planner.token(audience=fleet.tools, jkt=thumbprint(holder))),
+        (JWT, issuer.token(fleet.worker.client_id, cnf={"jkt": thumbprint(holder)})),
+    ]
+    for kind, token in bound:
+        assert whole(acme.exchange(fleet.worker, token, fleet.billing, kind)) == refused(
+            "invalid_dpop_proof", "the subject token is bound to a key: send a DPoP proof"
+        )
+        proof = actor.proof("POST", f"{ISSUER}/api/v1/token")
+        # What fails consumes no proof.
+        assert whole(acme.exchange(fleet.worker, "x", fleet.billing, proof=proof)) == NOT_ACCEPTABLE
+        response = acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof)
+        assert (response.json["token_type"], claims_of(response)["cnf"]) == ("DPoP", {"jkt": thumbprint(actor)})
+        assert (
+            acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof).json["error"] == "invalid_dpop_proof"
+        )
+
+
+def thumbprint(holder: Holder) -> str:
+    members = json.dumps({name: holder.jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(members.encode()).digest()).rstrip(b"=").decode()
+
+
+ENDS: dict[str, Callable[[Fleet, Any], object]] = {
+    "the subject is suspended": lambda f, c: f.company.change(SUSPENDED, c.subject),
+    "the first actor is suspended": lambda f, c: f.company.change(SUSPENDED, c.actors[0]),
+    "the second actor is suspended": lambda f, c: f.company.change(SUSPENDED, c.actors[1]),
+    "the first token is revoked": lambda f, c: revoked(f, c.tokens[0], c.owners[0]),
+    "the one between is revoked": lambda f, c: revoked(f, c.tokens[1], c.owners[1]),
+    "it is revoked itself": lambda f, c: revoked(f, c.tokens[2], c.owners[2]),
+    "an administrator revokes it": lambda f, c: revoked(f, c.tokens[2], f.company.admin),
+    "the rule is deleted": lambda f, c: f.company.delete_rules(),
+}
+
+
+@dataclass
+class Chain:
+    """Three tokens, of which each comes from the one before, and whose they are."""
+
+    tokens: list[str]
+    owners: list[Agent]
+    subject: uuid.UUID | None
+
+    @property
+    def actors(self) -> list[uuid.UUID]:
+        return [owner.agent_id for owner in self.owners[-2:]]
+
+
+def chain(fleet: Fleet, *, of_a_person: bool) -> Chain:
+    acme = fleet.company
+    second, third = acme.agent("read"), acme.agent("read")
+    between, last = acme.server("read", run_by=second), acme.server("read", run_by=third)
+    if of_a_person:
+        issuer = Issuer.with_curve()
+        acme.rule(issuer, [fleet.planner, second, third], {between: ["read"], last: ["read"]})
+        response = acme.exchange(fleet.planner, issuer.token(fleet.planner.client_id), between, JWT)
+        first = response.json["access_token"]
+        tokens = [first, acme.exchanged(second, first, last)]
+        return Chain([*tokens, acme.exchanged(third, tokens[1], last)], [fleet.planner, second, third], None)
+    first = fleet.subject_token
+    middle = acme.exchanged(fleet.worker, first, between)
+    return Chain(
+        [first, middle, acme.exchanged(second, middle, last)],
+        [fleet.planner, fleet.worker, second],
+        fleet.planner.agent_id,
+    )
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ends_ends_all_that_came_of_it(fleet: Fleet, end: str) -> None:
+    found = chain(fleet, of_a_person="rule" in end)
+    last = fleet.company.agent("read")
+    fleet.company.change(
+        "resource_servers set agent_id = %s where resource = %s",
+        last.agent_id,
+        jwt.decode(found.tokens[2], options={"verify_signature": False})["aud"],
+    )
+    assert introspect(fleet.company.client, fleet.company.admin, found.tokens[2]).json["active"] is True
+    ENDS[end](fleet, found)
+    assert introspect(fleet.company.client, fleet.company.admin, found.tokens[2]).json == INACTIVE
+    assert whole(fleet.company.exchange(last, found.tokens[2], fleet.billing)) == NOT_ACCEPTABLE
+
+
+def test_our_own_api_takes_no_token_by_exchange(fleet: Fleet) -> None:
+    settings = fleet.worker.services.settings
+    acting = Delegation((fleet.worker.agent_id,), (Ancestor("x", fleet.tools, ""),), fleet.worker.agent_id)
+    for audience in settings.own_audiences:
+        token = fleet.worker.token(audience=audience, delegation=acting)
+        for path in ("/api/v1/agents", "/dashboard/"):
+            headers = {"Authorization": f"Bearer {token}", "Cookie": f"session={token}"}
+            assert fleet.company.client.get(path, headers=headers).status_code in (401, 302, 303)
+
+
+def test_whoever_fails_to_authenticate_learns_nothing_of_a_token(fleet: Fleet, cast: Cast) -> None:
+    for token in (fleet.subject_token, "x"):
+        for client_id in (fleet.worker.client_id, cast.outsider.client_id, str(uuid.UUID(int=7))):
+            sent = {"client_id": client_id, "client_secret": "wrong", "resource": fleet.billing}
+            form = {"grant_type": TOKEN_EXCHANGE, "subject_token": token, "subject_token_type": ACCESS_TOKEN}
+            assert whole(ask(fleet.company.client, sent | form)) == FAILED
+
+
+def test_junk_from_others_does_not_lock_an_agent_out(fleet: Fleet, client: FlaskClient) -> None:
+    form = {"grant_type": TOKEN_EXCHANGE, "subject_token_type": ACCESS_TOKEN, "resource": fleet.billing}
+    form |= {"client_id": fleet.worker.client_id, "client_secret": fleet.worker.client_secret}
+    for _ in range(FAILURES_A_MINUTE + 1):
+        assert whole(client.post("/api/v1/token", data=form | {"subject_token": "x"})) == NOT_ACCEPTABLE
+    token = fleet.subject_token
+    assert client.post("/api/v1/token", data=form | {"subject_token": token}).status_code == 200
+
+
+@COMPARES_STATEMENTS
+def test_an_exchange_is_one_statement_and_every_refusal_says_the_same(fleet: Fleet, cast: Cast) -> None:
+    acme, issuer = fleet.company, Issuer.with_curve()
+    acme.rule(issuer, [fleet.worker], {fleet.billing: ["read"]})
+    good, foreign = fleet.subject_token, issuer.token(fleet.worker.client_id)
+    for kind, token in ((ACCESS_TOKEN, good), (JWT, foreign)):
+        acme.exchange(fleet.worker, token, fleet.billing, kind)
+        with overheard(acme.admin.services.database) as conversation:
+            assert acme.exchange(fleet.worker, token, fleet.billing, kind).status_code == 200
+        assert (conversation.statements, conversation.round_trips) == (["oauth/exchange_token"], 1)
+    said = set()
+    for token in ("x", cast.outsider.token(audience=fleet.tools), acme.token(fleet.planner, fleet.billing)):
+        with overheard(acme.admin.services.database) as conversation:
+            assert whole(acme.exchange(fleet.worker, token, fleet.billing)) == NOT_ACCEPTABLE
+        said.add((*conversation.statements, conversation.round_trips))
+    assert len(said) == 1
+
+
+@ON_CITUS_TOO
+def test_64_at_once_get_what_a_quota_of_the_actor_allows(fleet: Fleet, app: Flask, database_url: str) -> None:
+    quota, subject_token = 20, fleet.subject_token
+    with database_of(fleet.worker.services, fleet.worker.organization_id).transaction() as opened:
+        quotas.lock(opened)
+        quotas.set_quota(opened, fleet.worker.agent_id, "day", tokens=quota, is_enforced=True)
+
+    def ask(_: int) -> int:
+        company = replace(fleet.company, client=app.test_client())
+        return company.exchange(fleet.worker, subject_token, fleet.billing).status_code
+
+    with ThreadPoolExecutor(64) as threads:
+        answers = Counter(threads.map(ask, range(64)))
+    assert answers == {200: quota, 429: 64 - quota}
+    [(_, _, _, _, tokens)] = delegated(database_url, fleet.worker.organization_id)
+    assert tokens == quota
