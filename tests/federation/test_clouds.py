@@ -278,5 +278,5 @@ def test_the_guide_gives_the_bounds_of_the_code() -> None:
     assert set(re.findall("`(.*?)`", sentence)) == SHARED_AUDIENCES
     fields = resource_servers.ResourceServerChangeSchema().fields
     assert set(re.findall(r"^\| `([a-z]\w+)` \| `--", GUIDE, re.MULTILINE)) == fields.keys() - {
-        *("name", "scopes", "tokenPerCall")
+        *("name", "scopes", "tokenPerCall", "agentId")
     }
