@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from agentidp.oauth.client_secret import hash_secret
+from agentidp.oauth.issuance import TOKEN_EXCHANGE
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import SCOPES
@@ -47,6 +48,9 @@ API = "https://api.example"
 RESOURCES = ("", API)
 
 FORM = "grant_type=client_credentials"
+EXCHANGE_FORM = (
+    f"grant_type={TOKEN_EXCHANGE}&subject_token_type=urn:ietf:params:oauth:token-type:access_token&resource={API}"
+)
 MAX_FAILURES = 100
 """After which a thread gives up."""
 
@@ -90,10 +94,19 @@ class Load:
     """Threads that get tokens over connections that they keep, until each has as many as it is to have.
 
     :param resources: that the tokens are for, in turn; our own API is empty.
+    :param exchanges: agents that get tokens for :data:`API` by exchange, and of what.
     """
 
-    def __init__(self, port: int, agents: Sequence[Agent], tokens: int, resources: Sequence[str] = ("",)) -> None:
+    def __init__(
+        self,
+        port: int,
+        agents: Sequence[Agent],
+        tokens: int,
+        resources: Sequence[str] = ("",),
+        exchanges: Sequence[tuple[Agent, str]] = (),
+    ) -> None:
         self.port, self.agents, self.tokens, self.resources = port, agents, tokens, resources
+        self.exchanges = exchanges
         self.used: list[Counter[tuple[UUID, str, str]]] = [Counter() for _ in range(THREADS)]
         self.received: list[list[tuple[UUID, str]]] = [[] for _ in range(THREADS)]
         self.lost = [0] * THREADS
@@ -135,6 +148,7 @@ class Load:
             for agent in self.agents
             for resource in self.resources
         ]
+        requests += [(agent, API, f"{EXCHANGE_FORM}&subject_token={subject}") for agent, subject in self.exchanges]
         turn = number
         while not self.has_enough(number):
             turn += 1
@@ -308,8 +322,13 @@ def test_a_killed_worker_loses_and_doubles_nothing_acknowledged(
     server: Server, services: Services, database_url: str
 ) -> None:
     organization_id = make_organization(services)
-    fleet = make_fleet(services, organization_id, 3)
-    load = Load(server.port, fleet + with_another_secret(fleet[:1]), 150, RESOURCES).start()
+    # The last one only acts for another one.
+    *fleet, actor = make_fleet(services, organization_id, 4)
+    with database_of(services, organization_id).transaction() as opened:
+        mine = {"resource": "https://actor.example", "name": "actor", "scopes": [], "agent_id": actor.agent_id}
+        add_resource_server(opened, services.settings, **mine)
+    exchanges = [(actor, fleet[0].token(audience="https://actor.example", issuer=server.url))] * 3
+    load = Load(server.port, fleet + with_another_secret(fleet[:1]), 150, RESOURCES, exchanges).start()
     begin = datetime.now(UTC)
     killed: list[int] = []
     for threshold in (300, 700, 1100, 1500):
@@ -344,6 +363,13 @@ def test_a_killed_worker_loses_and_doubles_nothing_acknowledged(
                 [organization_id],
             ).fetchall()
         )
+        [delegations] = connection.execute(
+            "select agent_id, subject_agent_id, resource, sum(tokens)::bigint from delegation_usage_daily"
+            " where organization_id = %s group by 1, 2, 3",
+            [organization_id],
+        ).fetchall()
+    assert delegations == (actor.agent_id, fleet[0].agent_id, API, counted[actor.agent_id])
+    assert acknowledged[actor.agent_id] > 0
     for agent_id, tokens in acknowledged.items():
         assert tokens <= counted[agent_id] <= tokens + lost
     total = sum(counted.values())
