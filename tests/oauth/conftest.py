@@ -12,6 +12,7 @@ import pytest
 import requests
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
 from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
@@ -59,6 +60,34 @@ class Provider:
         """
         made = self.call("POST", f"/api/v1/agents/{client_id}/credentials", **keys)
         assert "clientSecret" not in made
+
+
+@dataclass
+class Acting:
+    """Two agents, and the form by which one acts for the other."""
+
+    subject: dict[str, str]
+    actor: dict[str, str]
+    form: dict[str, str]
+    scope: str
+
+
+def acting(provider: Provider) -> Acting:
+    """An agent has a token for another one, which may exchange it."""
+    number = next(_numbers)
+    scope, api, tools = f"read:{number}", f"https://api{number}.example", f"https://tools{number}.example"
+    provider.call("POST", "/api/v1/resource-servers", resource=api, name="api", scopes=[scope])
+    subject, actor = provider.register([scope]), provider.register([scope])
+    tool = {"resource": tools, "name": "tools", "agentId": actor["client_id"]}
+    provider.call("POST", "/api/v1/resource-servers", **tool)
+    form = {"grant_type": "client_credentials", "resource": tools}
+    response = requests.post(f"{provider.url}/api/v1/token", data=form | subject, timeout=PATIENCE)
+    form = {
+        "subject_token": response.json()["access_token"],
+        "subject_token_type": ISSUED_TOKEN_TYPE,
+        "resource": api,
+    }
+    return Acting(subject, actor, form, scope)
 
 
 @pytest.fixture(scope="module")

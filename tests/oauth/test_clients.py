@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
 import requests
 from authlib.common.urls import add_params_to_qs
@@ -16,9 +17,9 @@ from oauthlib.oauth2 import InvalidClientError
 
 from agentidp.config import Settings
 from agentidp.oauth import client_assertion
-from agentidp.oauth.issuance import JWT_BEARER
+from agentidp.oauth.issuance import JWT_BEARER, TOKEN_EXCHANGE
 from tests.federation.issuer import SUBJECT, Issuer
-from tests.oauth.conftest import KEYS, Provider
+from tests.oauth.conftest import KEYS, Provider, acting
 from tests.test_end_to_end import (
     by_authlib_basic,
     by_authlib_post,
@@ -139,6 +140,18 @@ def test_authlib_gets_a_token_with_the_token_of_a_platform(
     with pytest.raises(OAuthError) as refused:
         get(provider.url, who["client_id"], issuer.token(provider.url, int(time.time()), sub="somebody else"))
     assert refused.value.error == error
+
+
+def test_authlib_exchanges_a_token_to_act_for_another_agent(provider: Provider) -> None:
+    scene = acting(provider)
+    with AuthlibSession(**scene.actor) as session:
+        issued = session.fetch_token(f"{provider.url}/api/v1/token", grant_type=TOKEN_EXCHANGE, **scene.form)
+    claims = jwt.decode(issued["access_token"], options={"verify_signature": False})
+    assert (claims["sub"], claims["act"]) == (scene.subject["client_id"], {"sub": scene.actor["client_id"]})
+    assert issued["issued_token_type"] == scene.form["subject_token_type"]
+    with AuthlibSession(**scene.subject) as session, pytest.raises(OAuthError, match="not acceptable") as refused:
+        session.fetch_token(f"{provider.url}/api/v1/token", grant_type=TOKEN_EXCHANGE, **scene.form)
+    assert refused.value.error == "invalid_request"
 
 
 def test_authlib_reads_which_quota_refuses_a_token_and_when_to_try_again(provider: Provider) -> None:

@@ -16,10 +16,11 @@ import pytest
 from agentidp.config import Settings
 from agentidp.oauth import client_assertion
 from agentidp.oauth.federated_token import SPIFFE_TYPE
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE
 from tests.cli.command import Command
 from tests.factories import PATIENCE
 from tests.federation.issuer import Issuer
-from tests.oauth.conftest import KEYS, Provider
+from tests.oauth.conftest import KEYS, Provider, acting
 
 pytestmark = pytest.mark.node
 
@@ -97,6 +98,17 @@ def test_gets_a_token_with_the_token_of_its_platform(provider: Provider, run: Ru
     other = platform.token(provider.url, int(time.time()), sub=subject + "2")
     refused = run(scenario, client_id=client_id, assertion=other, **given)
     assert refused["status"] == (400 if as_a == "grant" else 401)
+
+
+def test_gets_a_token_to_act_for_another_agent_also_by_openid_client(provider: Provider, run: Run) -> None:
+    scene = acting(provider)
+    found = run("exchange", **scene.actor, method="basic", parameters=scene.form, audience=scene.form["resource"])
+    assert found["claims"]["act"] == {"sub": scene.actor["client_id"]}
+    assert found["claims"]["sub"] == scene.subject["client_id"]
+    for issued in (found["issued"], found["other"]):
+        assert (issued["issued_token_type"], issued["scope"]) == (ISSUED_TOKEN_TYPE, scene.scope)
+    refused = run("exchange", **scene.subject, method="basic", parameters=scene.form)
+    assert refused == {"status": 400, "error": "invalid_request"}
 
 
 @pytest.mark.parametrize("method", ["basic", "post"])

@@ -1,8 +1,9 @@
-// What a TypeScript developer does with oauth4webapi. Reads {"scenario", "url", …} from standard input and writes what
+// What a TypeScript developer does with oauth4webapi, and with openid-client. Reads {"scenario", "url", …} from standard input and writes what
 // came out as JSON, an error of the library as {"error", "status"}.
 import { createPrivateKey, subtle } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import * as oauth from 'oauth4webapi'
+import * as openid from 'openid-client'
 
 const given = JSON.parse(readFileSync(0, 'utf8'))
 // The library takes plain HTTP for tests only.
@@ -81,6 +82,21 @@ const scenarios = {
     const issued = await oauth.processGenericTokenEndpointResponse(as, client, response)
     const request = new Request(api, { headers: { authorization: `Bearer ${issued.access_token}` } })
     return { issued, claims: await validated(request) }
+  },
+
+  // Another token is exchanged for one by which the client acts for its subject: by this library, and by one for more cases.
+  async exchange() {
+    const type = 'urn:ietf:params:oauth:grant-type:token-exchange'
+    const parameters = new URLSearchParams(given.parameters)
+    const authentication = await clientAuthentication()
+    const response = await oauth.genericTokenEndpointRequest(as, client, authentication, type, parameters, insecure)
+    const issued = await oauth.processGenericTokenEndpointResponse(as, client, response)
+    const request = new Request(api, { headers: { authorization: `Bearer ${issued.access_token}` } })
+    const options = { execute: [openid.allowInsecureRequests] }
+    const authenticated = openid.ClientSecretBasic(given.client_secret)
+    const found = await openid.discovery(issuer, given.client_id, undefined, authenticated, options)
+    const other = await openid.genericGrantRequest(found, type, parameters)
+    return { issued, claims: await validated(request), other }
   },
 
   // Instances of an agent that get tokens at the same time; each goes over to the next secret at another moment.
