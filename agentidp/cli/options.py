@@ -74,7 +74,7 @@ def given(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
         if isinstance(field, Items):
             is_emptied = options.get(_emptied(member))
             if is_emptied and value:
-                raise click.UsageError(f"give {_option(field)} or {_emptying_option(field)}, not both")
+                raise click.UsageError(f"give {option_name(field)} or {_emptying_option(field)}, not both")
             if is_emptied or value:
                 members[member] = list(value) if value else None if field.allow_none else []
         elif value is not None:
@@ -104,7 +104,7 @@ def _members(body: ma.Schema) -> list[tuple[str, Member]]:
 
 
 def _options_of(member: str, field: Member, *, is_new: bool) -> list[Decorator]:
-    option, about, is_required = _option(field), _help(field, is_new=is_new), is_new and field.required
+    option, about, is_required = option_name(field), _help(field, is_new=is_new), is_new and field.required
     if field.load_only:
         place = "The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
         file = "-" if is_required else None
@@ -129,14 +129,14 @@ def _options_of(member: str, field: Member, *, is_new: bool) -> list[Decorator]:
     return [click.option(option, member, type=choice, metavar=metavar, required=is_required, help=about)]
 
 
-def _option(field: Member) -> str:
+def option_name(field: Member) -> str:
     words = field.word if isinstance(field, Items) else field.words
     return field.option or f"--{words.replace(' ', '-')}"
 
 
 def _emptying_option(field: Items) -> str:
     """What empties a list. If it may be ``null``, that stands for everything."""
-    return f"--{'every' if field.allow_none else 'no'}-{_option(field).removeprefix('--')}"
+    return f"--{'every' if field.allow_none else 'no'}-{option_name(field).removeprefix('--')}"
 
 
 def _emptied(member: str) -> str:

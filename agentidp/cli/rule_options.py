@@ -7,25 +7,21 @@ from typing import Any
 
 import click
 
+from agentidp.cli.options import option_name
 from agentidp.federation.rule_checks import RuleRefused
 from agentidp.federation.rule_text import claims_of, jwk_set_of
+from agentidp.http.schemas import Member
+from agentidp.registry.credentials import RuleSchema
 
-_OPTIONS = (
-    click.option("--issuer", required=True, help="What iss must be: an https URL, or spiffe:// and a trust domain."),
-    click.option("--subject", help="What sub must be. It may end in * behind a : or /."),
-    click.option(
-        "--claim",
-        "claims",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="What another claim must be. A name that comes again has one more accepted value. NAME:=true, NAME:=false "
-        "and NAME:=7 are a boolean and a number; any other value is a string.",
-    ),
-    click.option("--jwks", type=click.File(), metavar="FILE", help="The issuer's keys: a JWK Set, or a SPIFFE bundle."),
-    click.option(
-        "--jwks-uri", "jwksUri", metavar="URL", help="Where the issuer's keys are. Default: as its metadata says."
-    ),
-)
+_MEMBERS = {name: field for name, field in RuleSchema().fields.items() if isinstance(field, Member)}
+
+_TYPED: dict[str, dict[str, Any]] = {
+    "issuer": {"required": True},
+    "claims": {"multiple": True, "metavar": "NAME=VALUE"},
+    "jwksUri": {"metavar": "URL"},
+    "jwks": {"type": click.File(), "metavar": "FILE"},
+}
+"""Member -> what its option has beside a name and help."""
 
 
 def rule_options(*, default_audience: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -35,9 +31,10 @@ def rule_options(*, default_audience: str) -> Callable[[Callable[..., Any]], Cal
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        audience = click.option("--audience", help=f"What aud must be. Default: {default_audience}.")
-        for option in reversed((*_OPTIONS[:3], audience, *_OPTIONS[3:])):
-            command = option(command)
+        for name, field in reversed(_MEMBERS.items()):
+            audience = f"What aud must be. Default: {default_audience}" if name == "audience" else None
+            about = audience or field.typed_as or field.description
+            command = click.option(option_name(field), name, help=f"{about}.", **_TYPED.get(name, {}))(command)
         return command
 
     return decorate
@@ -48,10 +45,11 @@ def rule_body(options: dict[str, Any]) -> dict[str, Any]:
 
     :raises click.BadParameter: a claim or the keys are not written as they must be.
     """
-    given = {name: options.pop(name) for name in ("issuer", "subject", "claims", "audience", "jwks", "jwksUri")}
+    given = {name: options.pop(name) for name in _MEMBERS}
     try:
         given["claims"] = claims_of(given["claims"]) or None
         given["jwks"] = None if given["jwks"] is None else jwk_set_of(given["jwks"].read())
     except RuleRefused as refused:
-        raise click.BadParameter(str(refused), param_hint="--jwks" if refused.member == "jwks" else "--claim") from None
+        hint = option_name(_MEMBERS[refused.member])
+        raise click.BadParameter(str(refused), param_hint=hint) from None
     return {name: value for name, value in given.items() if value is not None}

@@ -9,6 +9,12 @@ from typing import Any
 from agentidp.federation.issuer_keys import usable_jwk
 from agentidp.federation.rule_checks import RuleRefused
 
+CLAIMS_TYPED_AS = (
+    "What other claims must be: NAME=VALUE. A name that comes again has one more accepted value. NAME:=true, "
+    "NAME:=false and NAME:=7 are a boolean and a number; any other value is a string"
+)
+JWKS_TYPED_AS = "The issuer's keys, if they cannot be fetched: a JWK Set, or a SPIFFE bundle"
+
 
 def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
     """The claims of texts ``name=value``, as the API has them. A name that comes again has one more accepted value.

@@ -119,6 +119,9 @@ class Member(ma.fields.Field[Any]):
     """How it is typed: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``agent`` by name or id, ``choices``, or
     ``items`` one a line."""
 
+    typed_as = ""
+    """The description for people, if they type it otherwise than a program writes it."""
+
     def __init__(
         self,
         *,

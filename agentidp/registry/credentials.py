@@ -22,10 +22,11 @@ from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
 from agentidp.federation.rule import found_by
 from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
+from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS
 from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Instant, Text, timestamp
+from agentidp.http.schemas import Instant, Member, Text, timestamp
 from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -43,14 +44,10 @@ TYPES = ("secret", "key", "federated")
 """What an agent authenticates with: a secret, keys of its own, or tokens of another issuer."""
 
 _VALUE = {"type": ["string", "integer", "boolean"]}
-_RULE = {
-    "issuer": "Whose tokens: the value of `iss`, an https URL, or `spiffe://` and a trust domain",
-    "subject": "What `sub` must be. It may end in `*` behind a `:` or `/`",
-    "claims": "What other claims must be, by name or JSON Pointer: a value, or a list of those that are accepted",
-    "audience": "What `aud` must be. Default: this server's issuer",
-    "jwksUri": "Where the issuer's keys are. Default: where its metadata says",
-}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
+_RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
+"""The members of a rule of trust that no other credential has."""
+
 _NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
 
 
@@ -59,28 +56,65 @@ def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dic
     return {"if": condition, "then": then, "else": otherwise}
 
 
+class RuleText(Member, ma.fields.String):
+    """A line of a rule of trust, of at most *most* characters."""
+
+    def __init__(self, most: int, **kwargs: Any) -> None:
+        self.most = most
+        super().__init__(metadata={"minLength": 1, "maxLength": most}, **kwargs)
+
+
+class RuleObject(Member, ma.fields.Dict):
+    """An object of a rule of trust, which people type as :mod:`agentidp.federation.rule_text` reads it.
+
+    :param kind: of :class:`Member`.
+    """
+
+    most = None
+
+    def __init__(self, kind: str, typed_as: str, **kwargs: Any) -> None:
+        self.kind, self.typed_as = kind, typed_as
+        super().__init__(**kwargs)
+
+
 class RuleSchema(ma.Schema):
     """The members of a rule of trust. :func:`trusted` has its rules, which need to know whose it is."""
 
-    issuer = ma.fields.String(metadata={"description": _RULE["issuer"], "minLength": 1, "maxLength": MAX_URL})
-    subject = ma.fields.String(metadata={"description": _RULE["subject"], "minLength": 1, "maxLength": MAX_VALUE})
-    claims = ma.fields.Dict(
+    issuer = RuleText(MAX_URL, description="What `iss` must be: an https URL, or `spiffe://` and a trust domain")
+    subject = RuleText(MAX_VALUE, description="What `sub` must be. It may end in `*` behind a `:` or `/`")
+    claims = RuleObject(
+        "items",
+        CLAIMS_TYPED_AS,
+        option="--claim",
+        description="What other claims must be, by name or JSON Pointer: a value, or a list of those that are accepted",
         metadata={
-            "description": _RULE["claims"],
             "maxProperties": MAX_CLAIMS,
             "additionalProperties": {
                 "anyOf": [_VALUE, {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": _VALUE}]
             },
-        }
+        },
     )
-    audience = ma.fields.String(metadata={"description": _RULE["audience"], "minLength": 1, "maxLength": MAX_VALUE})
-    jwksUri = ma.fields.String(metadata={"description": _RULE["jwksUri"], "minLength": 1, "maxLength": MAX_URL})
-    jwks = ma.fields.Dict(
+    audience = RuleText(
+        MAX_VALUE,
+        description="What `aud` must be, and nothing beside it. Default: this server's issuer; of a provisioning rule, "
+        "that issuer, `/` and the organization's id",
+    )
+    jwksUri = RuleText(
+        MAX_URL,
+        words="address of the keys",
+        option="--jwks-uri",
+        description="Where the issuer's keys are. Default: where its metadata says",
+    )
+    jwks = RuleObject(
+        "lines",
+        JWKS_TYPED_AS,
+        words="keys of the issuer",
+        option="--jwks",
+        description="A JWK Set (RFC 7517 section 5) of such keys; of an issuer, if they cannot be fetched",
         metadata={
-            "description": "A JWK Set of such keys (RFC 7517 section 5)",
             "required": ["keys"],
             "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": jwk_json_schema()}},
-        }
+        },
     )
 
 
