@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.config import ConfigurationError
-from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.agent_actions import SCOPE
 from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
-from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE, RuleRefused
-from agentidp.federation.rule_text import claims_of, jwk_set_of
+from agentidp.federation.presets import WORKLOADS
+from agentidp.federation.rule_checks import checked
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.oauth import rule_results
 from agentidp.oauth.client_assertion import MAX_LENGTH
-from agentidp.registry.credentials import MAX_LABEL, NewCredentialSchema, add_credential, represent, trusted
+from agentidp.registry.credentials import NewCredentialSchema, add_credential, represent, trusted
 from agentidp.services import services
 
-FIELDS = {
-    "label": "The label",
-    "issuer": "The issuer",
-    "subject": "The subject",
-    "claims": "A claim",
-    "audience": "The audience",
-    "jwks": "The keys of the issuer",
-    "jwksUri": "The address of the keys",
-}
-"""What an error calls the fields of the form of a rule."""
+LABEL = forms.members(NewCredentialSchema(only=["label"]))
+"""What the form asks for beside the rule."""
 
-LIMITS = {"url": MAX_URL, "value": MAX_VALUE, "label": MAX_LABEL}
+LABELS = forms.labels([*rule_form.MEMBERS, *LABEL])
 
 blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
 
@@ -40,21 +31,17 @@ blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/trust")
 @session.required_to(SCOPE)
 def new_rule(caller: Caller, agent_id: UUID) -> Response:
-    """The form of a rule of trust."""
-    return _rule_form(caller, agent_id, Form({}, form_key=new_form_key(caller.at)))
+    """What the platform's preset asks, or the rule that comes of the answers."""
+    return _rule_form(caller, agent_id, None, new_form_key(caller.at))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/trust")
 @session.required_to(SCOPE)
 def make_rule(caller: Caller, agent_id: UUID) -> Response:
     """Make a rule of trust, and show it with its warnings."""
-    key, given = sent_form_key(), forms.text(*FIELDS)
+    key, given = sent_form_key(), forms.sent([*rule_form.MEMBERS, *LABEL])
     try:
-        body: dict[str, Any] = {name: value for name, value in given.items() if value} | {"type": "federated"}
-        if given["claims"]:
-            body["claims"] = claims_of(filter(None, map(str.strip, given["claims"].splitlines())))
-        if given["jwks"]:
-            body["jwks"] = jwk_set_of(given["jwks"])
+        body = rule_form.sent_rule(caller, checked, given) | forms.body(LABEL, given) | {"type": "federated"}
         new = forms.loaded(NewCredentialSchema(), body)
         rule = trusted(new["rule"], caller.settings, caller.organization_id)
         with creating(caller, SCOPE, key) as opened:
@@ -64,13 +51,11 @@ def make_rule(caller: Caller, agent_id: UUID) -> Response:
     except SentBefore as before:
         message = f"It made the rule of trust {before.created_id}."
         return sent_before(message, path=f"/agents/{agent_id}", label="The page of the agent")
-    except RuleRefused as refused:
-        form = Form(given, {refused.member: f"{FIELDS[refused.member]} {refused}."}, key.text)
-        return _rule_form(caller, agent_id, form, 400)
     except (ValidationError, Conflict) as refused:
-        form = Form(given, forms.errors(refused, FIELDS), key.text)
-        return _rule_form(caller, agent_id, form, refused.status)
-    return pages.page("new_rule.html", here="agents", agent=agent, rule=represent(credential))
+        form = Form(given, forms.errors(refused, LABELS), key.text)
+        return _rule_form(caller, agent_id, form, key.text, refused.status)
+    is_alone = rule["audience"] == rule_form.own_audience(caller)
+    return pages.page("new_rule.html", here="agents", agent=agent, rule=represent(credential), is_alone=is_alone)
 
 
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/trust/test", methods=["GET", "POST"])
@@ -92,7 +77,21 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
     )
 
 
-def _rule_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
+def _rule_form(caller: Caller, agent_id: UUID, form: Form | None, form_key: str, status: int | None = None) -> Response:
+    """The form.
+
+    :param form: what was sent; ``None`` before anything was.
+    """
+    way = rule_form.way(WORKLOADS, caller, checked, form.given if form else None)
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
-    own = caller.settings.issuer
-    return pages.page("rule_form.html", status, here="agents", form=form, agent=agent, limits=LIMITS, own_issuer=own)
+    form = form or Form(way.proposed(caller) | forms.proposed(LABEL), form_key=form_key)
+    return pages.page(
+        "rule_form.html",
+        status or way.status,
+        here="agents",
+        way=way,
+        form=form,
+        agent=agent,
+        trust=rule_form.MEMBERS,
+        members=LABEL,
+    )

@@ -41,6 +41,8 @@ def init_app(app: Flask) -> None:
         next_page,
         named,
         mute_days,
+        parts,
+        with_code,
     )
     for function in functions:
         app.jinja_env.filters[function.__name__] = function
@@ -55,6 +57,18 @@ def number(value: float) -> str:
 def coordinate(value: float) -> str:
     """``12.0`` -> ``12``."""
     return f"{value:g}"
+
+
+def parts(text: str) -> Markup:
+    """An address or a subject, which lines break behind ``/``, ``:`` and ``.``, unless a part is longer than a line."""
+    found = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", text)
+    return Markup("").join(Markup('<span class="part">{}</span>').format(part) for part in found if part)
+
+
+def with_code(text: str) -> Markup:
+    """A sentence of ours with what is between backticks as code."""
+    pieces = enumerate(text.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece) for n, piece in pieces)
 
 
 def utc(at: datetime) -> datetime:

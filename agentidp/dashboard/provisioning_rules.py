@@ -13,20 +13,20 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.config import ConfigurationError
-from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.agent_trust import LIMITS
+from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE
-from agentidp.federation.rule_checks import RuleRefused
-from agentidp.federation.rule_text import claims_of, jwk_set_of
+from agentidp.federation.presets import WORKLOADS
+from agentidp.federation.rule_checks import checked_for_provisioning
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.oauth import rule_results
 from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (
+    FORBIDDEN,
     AgentTemplateSchema,
     NewProvisioningRuleSchema,
     add_rule,
@@ -35,25 +35,29 @@ from agentidp.registry.provisioning import (
     rule_with,
 )
 from agentidp.registry.quotas import MAX_TOKENS
+from agentidp.scopes import SCOPES
 from agentidp.services import services
 
 SCOPE, READING = "agents:write", "agents:read"
 
-TRUST = ("issuer", "subject", "claims", "audience", "jwksUri", "jwks")
-"""The fields of the rule of trust."""
+RULE = forms.members(NewProvisioningRuleSchema(only=["name"]))
+LIMIT = forms.members(NewProvisioningRuleSchema(only=["maxAgents"]))
+AGENT = forms.members(AgentTemplateSchema(only=["owner"]))
+EXPIRY = forms.members(AgentTemplateSchema(only=["expiresAfterDays"]))
+MEMBERS = [*RULE, *LIMIT, *AGENT, *EXPIRY]
+"""The fields beside those of the rule of trust, the quotas, the scopes by their API, and the name of an agent, which is
+not that of the rule.
+"""
 
-FIELDS = {
-    "name": "The name",
-    "trust": "The rule of trust: its",
+OWN_SCOPES = {scope: about for scope, about in SCOPES.items() if scope not in FORBIDDEN}
+
+LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
+    "agentName": "The name of an agent",
+    "scopes": "The scopes",
     "agentTemplate": "What agents get",
-    "maxAgents": "The maximum of agents",
-    "claims": "A claim",
-    "jwks": "The keys of the issuer",
+    **{window: f"The tokens per {window}" for window in WINDOWS},
 }
-"""What an error calls the fields, or the groups of fields, of the form."""
-
-RULE = forms.members(NewProvisioningRuleSchema(only=["maxAgents"]))
-TEMPLATE = forms.members(AgentTemplateSchema(exclude=["name", "quotas"]))
+"""What an error calls the fields, or a group of them."""
 
 blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 
@@ -80,26 +84,27 @@ def switch(caller: Caller) -> Response:
 @blueprint.get("/dashboard/provisioning-rules/new")
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
-    """The form of a new rule."""
-    proposed = forms.proposed([*RULE, *TEMPLATE]) | {"agentName": "{sub}"}
-    return _form(caller, Form(proposed, form_key=new_form_key(caller.at)))
+    """What the platform's preset asks, or the form of the rule that comes of the answers."""
+    return _form(caller, None, new_form_key(caller.at))
 
 
 @blueprint.post("/dashboard/provisioning-rules/new")
 @session.required_to(SCOPE)
 def create_provisioning_rule(caller: Caller) -> Response:
     """Create a rule, and show all."""
-    given, key = forms.text("name", "agentName", *TRUST, *WINDOWS), sent_form_key()
-    given |= forms.sent([*RULE, *TEMPLATE])
+    given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]) | forms.text("agentName", *WINDOWS), sent_form_key()
+    given["scopes"] = request.form.getlist("scopes")
     try:
-        new = forms.loaded(NewProvisioningRuleSchema(), _body(given))
+        trust = rule_form.sent_rule(caller, checked_for_provisioning, given)
+        new = forms.loaded(NewProvisioningRuleSchema(), _body(given) | {"trust": trust})
         with creating(caller, SCOPE, key) as opened:
             rule = add_rule(opened, caller.settings, new)
             remember(opened, key, rule.provisioning_rule_id)
     except SentBefore:
         return sent_before("It created the rule.", path="/provisioning-rules", label="Provisioning rules")
     except (ValidationError, Conflict) as refused:
-        return _form(caller, Form(given, forms.errors(refused, FIELDS), key.text), refused.status)
+        refused.details = _by_field(refused.details)
+        return _form(caller, Form(given, forms.errors(refused, LABELS), key.text), key.text, refused.status)
     return pages.see_other("/provisioning-rules")
 
 
@@ -136,36 +141,48 @@ def test_token(caller: Caller) -> Response:
     return pages.page("token_test.html", status, here="provisioning", form=form, results=results, max_length=MAX_LENGTH)
 
 
-def _body(given: dict[str, str]) -> dict[str, Any]:
-    """What was sent, as the API has it.
-
-    :raises ValidationError: a claim, the keys or a number are not written as they must be.
-    """
-    trust: dict[str, Any] = {name: given[name] for name in TRUST if given[name]}
-    try:
-        if "claims" in trust:
-            trust["claims"] = claims_of(filter(None, map(str.strip, trust["claims"].splitlines())))
-        if "jwks" in trust:
-            trust["jwks"] = jwk_set_of(trust["jwks"])
-    except RuleRefused as refused:
-        raise ValidationError(details={refused.member: [str(refused)]}) from None
+def _body(given: dict[str, Any]) -> dict[str, Any]:
+    """What was sent beside the rule of trust, as the API has it."""
     quotas = {window: {"tokens": forms.number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
-    template = forms.body(TEMPLATE, given) | {"quotas": quotas}
+    template = forms.body([*AGENT, *EXPIRY], given) | {"quotas": quotas, "scopes": given["scopes"]}
     template |= {"name": given["agentName"]} if given["agentName"] else {}
-    return {"name": given["name"], "trust": trust, "agentTemplate": template} | forms.body(RULE, given)
+    return forms.body([*RULE, *LIMIT], given) | {"agentTemplate": template}
 
 
-def _form(caller: Caller, form: Form, status: int = 200) -> Response:
+def _by_field(details: dict[str, Any]) -> dict[str, Any]:
+    """What is wrong, by the names of the form's fields: those of the template are not in a group here."""
+    template = details.get("agentTemplate")
+    if not isinstance(template, dict):
+        return details
+    quotas: dict[str, Any] = template.get("quotas", {})
+    inner = {"agentName" if name == "name" else name: rules for name, rules in template.items() if name != "quotas"}
+    return {name: rules for name, rules in details.items() if name != "agentTemplate"} | inner | quotas
+
+
+def _form(caller: Caller, form: Form | None, form_key: str, status: int | None = None) -> Response:
+    """The form.
+
+    :param form: what was sent; ``None`` before anything was.
+    """
+    way = rule_form.way(WORKLOADS, caller, checked_for_provisioning, form.given if form else None)
+    servers = caller.read("oauth/list_resource_servers")
+    if form is None:
+        proposed = forms.proposed(MEMBERS) | {"scopes": [], "agentName": way.preset.agent_name}
+        form = Form(way.proposed(caller) | proposed, form_key=form_key)
     return pages.page(
         "provisioning_rule_form.html",
-        status,
+        status or way.status,
         here="provisioning",
+        way=way,
         form=form,
-        limits=LIMITS,
-        own_audience=f"{caller.settings.issuer}/{caller.organization_id}",
         windows=WINDOWS,
         max_template=MAX_NAME_TEMPLATE,
+        trust=rule_form.MEMBERS,
         rule=RULE,
-        members=TEMPLATE,
+        limit=LIMIT,
+        agent=AGENT,
+        expiry=EXPIRY,
+        own_scopes=OWN_SCOPES,
+        servers=[server for server in servers if server.scopes],
         max_tokens=MAX_TOKENS,
     )

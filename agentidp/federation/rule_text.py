@@ -41,6 +41,15 @@ def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
+def pairs_of(claims: dict[str, Any]) -> list[str]:
+    """The texts of which :func:`claims_of` makes these claims."""
+    return [
+        f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}"
+        for name, expected in claims.items()
+        for value in (expected if isinstance(expected, list) else [expected])
+    ]
+
+
 def jwk_set_of(text: str) -> dict[str, Any]:
     """A JWK Set without its members that are no keys for signatures, such as the certificates of a SPIFFE bundle.
 

@@ -52,7 +52,9 @@ MAX_EXPIRED = 100
 """Agents that expire at a time. No token of the organization is issued meanwhile."""
 
 _SUBJECT = "{sub}"
-_FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
+FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
+"""Scopes that no agent gets at first sight."""
+
 
 logger = logging.getLogger("agentidp")
 
@@ -74,7 +76,7 @@ class AgentTemplateSchema(ma.Schema):
         MAX_EXPIRY,
         allow_none=True,
         load_default=None,
-        words="expires after days",
+        words="days until it expires",
         option="--expires-after",
         description="Days without a token request after which it is deleted",
         nothing="never",
@@ -83,8 +85,8 @@ class AgentTemplateSchema(ma.Schema):
     @ma.validates("scopes")
     def must_change_nothing(self, scopes: list[str], data_key: str) -> None:
         """Who can start a workload must not be able to make itself an administrator."""
-        if not _FORBIDDEN.isdisjoint(scopes):
-            raise ma.ValidationError(f"must not contain {', '.join(sorted(_FORBIDDEN))}: give it to the agent itself")
+        if not FORBIDDEN.isdisjoint(scopes):
+            raise ma.ValidationError(f"must not contain {', '.join(sorted(FORBIDDEN))}: give it to the agent itself")
 
 
 class _RuleFields(ma.Schema):

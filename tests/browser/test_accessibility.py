@@ -12,6 +12,9 @@ from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in
 from tests.factories import Agent, make_agent, make_organization
 
+ANSWERS = "preset=github&repository=acme/*&show=rule"
+"""To what the form of a rule of trust asks first."""
+
 PAGES = {
     "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
     "Findings of 90 days": "/dashboard/findings",
@@ -23,7 +26,7 @@ PAGES = {
     "Budget": "/dashboard/budget",
     f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/edit",
     f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/rotate",
-    f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust",
+    f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust?{ANSWERS}",
     f"Test a token: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust/test",
     f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/delete",
     "Quotas": "/dashboard/quotas",

@@ -1,4 +1,4 @@
-"""Tables on a phone: each row is a block, or the table says that there is more beside it."""
+"""Pages fit on a phone: each row of a table is a block, or the table says that there is more beside it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ PATHS = [
     "/dashboard/days/2026-04-14?hour=9",
     "/dashboard/resource-servers",
     "/dashboard/quotas",
+    f"/dashboard/agents/{RETRYING.name}/trust?preset=spiffe",
+    "/dashboard/provisioning-rules/new?preset=github&repository=acme/*&id=7&show=rule",
 ]
 
 CUT = """() => [...document.querySelectorAll("table")].filter(table => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
@@ -30,6 +31,11 @@ def path_of(agent: Agent) -> str:
     return f"/dashboard/agents/{agent.agent_id}/trust"
 
 
+def fields(page: Page) -> list[str | None]:
+    """The names of the fields of the page's own form."""
+    return [one["name"] for one in page.all("input") if one["name"] not in ("search", "form_key")]
+
+
 def rules(agent: Agent) -> list[dict[str, object]]:
     """The agent's rules as they are stored."""
     database = database_of(agent.services, agent.organization_id)
@@ -45,6 +51,8 @@ def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Age
     made = post(signed_in, path, **sent)
     assert made.status_code == 200
     assert "There is no subject, so every workload of the issuer with these claims is trusted." in made.text
+    # Its audience does not say which organization is meant.
+    assert f"-d client_id={worker.client_id}" in made.text
     us = worker.services.settings.issuer
     expected = {
         "issuer": GITHUB,
@@ -52,6 +60,43 @@ def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Age
         "audience": us,
     }
     assert rules(worker) == [expected]
+
+
+def test_a_preset_asks_shows_the_rule_and_fills_its_fields(signed_in: FlaskClient, worker: Agent) -> None:
+    path = path_of(worker)
+    first = Page(signed_in.get(path))
+    presets = [link["href"] for link in first.all("a") if "?preset=" in str(link["href"])]
+    assert presets == [f"{path}?preset={name}" for name in ("kubernetes", "github", "gitlab", "spiffe", "other")]
+    assert fields(first) == ["preset", "issuer", "namespace", "serviceAccount"]
+    wrong = signed_in.get(
+        path, query_string={"preset": "github", "repository": "acme/*/x", "branch": "<b>", "show": ""}
+    )
+    assert (wrong.status_code, Page(wrong).notice.count("The repository must be owner/name")) == (400, 1)
+    assert {'value="acme/*/x"', 'value="&lt;b&gt;"'} <= {*wrong.text.split()}
+    answers = {"preset": "github", "repository": "acme/web", "branch": "main", "environment": "", "id": ""}
+    shown = signed_in.get(path, query_string=answers | {"show": "rule"})
+    assert shown.status_code == 200
+    page = Page(shown)
+    assert "Names of owners and repositories can be taken over" in page.text
+    assert {"href": f"{path}?{urlencode(answers)}"} in page.all("a")
+    assert rules(worker) == []
+    sent = {one["name"]: one["value"] for one in page.all("input") if one["name"] in ("issuer", "subject", "audience")}
+    us = f"{worker.services.settings.issuer}/{worker.organization_id}"
+    rule = {"issuer": GITHUB, "subject": "repo:acme/web:ref:refs/heads/main", "audience": us}
+    assert sent == rule
+    # It is sent to the address with the answers, also if one of its fields is wrong at first.
+    [address] = [str(form["action"]) for form in page.all("form") if "show=rule" in str(form["action"])]
+    wrong = post(signed_in, address, **(rule | {"subject": "repo:*", "claims": "repository_id=7"}))
+    assert (wrong.status_code, "The subject must name somebody before its *" in Page(wrong).notice) == (400, True)
+    assert {'value="repo:*"', "repository_id=7</textarea>"} <= {*wrong.text.split()}
+    made = post(signed_in, address, **rule, claims="repository_id=7")
+    assert (made.status_code, "client_id" in made.text) == (200, False)
+    assert rules(worker) == [rule | {"claims": {"repository_id": "7"}}]
+
+
+def test_there_is_no_such_preset(signed_in: FlaskClient, worker: Agent) -> None:
+    refused = signed_in.get(path_of(worker), query_string={"preset": "none"})
+    assert (refused.status_code, "must be one of kubernetes, github, gitlab" in Page(refused).text) == (400, True)
 
 
 def test_takes_inline_keys_and_claims_that_are_no_strings(
@@ -83,13 +128,16 @@ def test_takes_inline_keys_and_claims_that_are_no_strings(
         # What the form reads, and one of what the rule of trust refuses.
         (
             {"issuer": GITHUB, "claims": "ref"},
-            "A claim must be name=value, or name:=true, false or a whole number, not ref.",
+            "The claims must be name=value, or name:=true, false or a whole number, not ref.",
         ),
         (
             {"issuer": GITHUB, "claims": "repository_id=7\nprotected:=yes"},
-            "A claim protected:= must be followed by true, false or a whole number.",
+            "The claims protected:= must be followed by true, false or a whole number.",
         ),
-        ({"issuer": GITHUB, "claims": "run:=1.5"}, "A claim run:= must be followed by true, false or a whole number."),
+        (
+            {"issuer": GITHUB, "claims": "run:=1.5"},
+            "The claims run:= must be followed by true, false or a whole number.",
+        ),
         ({"issuer": "https://x.example", "subject": "a", "jwks": "{"}, "The keys of the issuer must be a JWK Set."),
         ({"issuer": "http://x.example", "subject": "a"}, "The issuer must be an https URL"),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-
 from flask.testing import FlaskClient
 
 from tests.conftest import Cast
@@ -42,9 +40,7 @@ def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) 
     }
     listed = [
         "shop",
-        "https://issuer.example",
-        "sub system:serviceaccount:shop:*",
-        f"http://localhost:3000/{cast.acme.organization_id}",
+        f"iss https://issuer.example sub system:serviceaccount:shop:* aud http://localhost:3000/{cast.acme.organization_id}",
         "0 of 3",
         "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, 7 days without a token request",
         "Delete",
@@ -58,10 +54,13 @@ def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) 
 
 def test_keeps_what_was_typed_and_names_what_is_wrong(signed_in: FlaskClient) -> None:
     wrong = [
-        ({"subject": "*"}, "The rule of trust: its subject may have a * at its end only"),
-        ({"claims": "nothing"}, "A claim "),
+        ({"subject": "*"}, "The subject may have a * at its end only"),
+        ({"claims": "nothing"}, "The claims must be name=value"),
         ({"maxAgents": "many"}, "The maximum of agents must be a whole number from 1 to 10000."),
-        ({"scopes": "agents:write"}, "What agents get must not contain agents:write"),
+        ({"scopes": "agents:write"}, "The scopes must not contain agents:write"),
+        ({"scopes": "none:such"}, "What agents get scopes "),
+        ({"day": "0"}, "The tokens per day must be "),
+        ({"agentName": "x" * 201}, "The name of an agent must have 1 to 200 characters."),
         ({"name": ""}, "The name must have 1 to 100 characters."),
     ]
     for change, sentence in wrong:
@@ -69,7 +68,30 @@ def test_keeps_what_was_typed_and_names_what_is_wrong(signed_in: FlaskClient) ->
         assert refused.status_code == 400
         page = Page(refused)
         assert sentence in page.text
-        assert "ci {sub}" in html.unescape(refused.text)
+        assert {"value": "team"}.items() <= next(one for one in page.all("input") if one.get("name") == "owner").items()
+
+
+def test_a_preset_shows_the_rule_and_proposes_a_name_of_agents(signed_in: FlaskClient, cast: Cast) -> None:
+    # Whose repositories they are must be said by an ID, here too.
+    github = {"preset": "github", "repository": "acme/*", "show": "rule"}
+    wide = signed_in.get(f"{PATH}/new", query_string=github)
+    assert (wide.status_code, "The claims must have one of repository_id" in Page(wide).notice) == (400, True)
+    shown = signed_in.get(f"{PATH}/new", query_string=github | {"id": "7"})
+    assert "repository_owner_id=7</textarea>" in shown.text.split()
+    page = Page(shown)
+    sent = {str(one["name"]): str(one["value"]) for one in page.all("input") if one.get("value") and "name" in one}
+    assert sent["agentName"] == "{repository} {ref}"
+    named = {name: value for name, value in sent.items() if name not in ("scopes", "form_key")}
+    created = post(signed_in, f"{PATH}/new", **(named | {"name": "ours", "claims": "repository_owner_id=7"}))
+    assert created.status_code == 303
+    [row] = database_of(cast.acme.services, cast.acme.organization_id).fetch("provisioning/list_rules")
+    assert row.trust == {
+        "issuer": "https://token.actions.githubusercontent.com",
+        "subject": "repo:acme/*",
+        "claims": {"repository_owner_id": "7"},
+        "audience": f"http://localhost:3000/{cast.acme.organization_id}",
+    }
+    assert (row.agent_template["name"], row.agent_template["scopes"]) == ("{repository} {ref}", [])
 
 
 def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast) -> None:

@@ -1,0 +1,283 @@
+"""Presets of rules of trust: what each platform is asked, and the rule that comes of the answers.
+
+A preset is one entry here. It knows how a platform writes its subjects, and nothing of whom a rule may trust: the rule
+is checked like one that somebody has typed (:mod:`agentidp.federation.rule_checks`). ``*`` as an answer is a pattern of
+the rule. How the subjects are written: docs/workloads.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentidp.federation.rule import SPIFFE
+from agentidp.federation.rule_checks import GITHUB, GITLAB, MAX_URL, MAX_VALUE, RuleRefused
+
+Answers = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a preset needs to know.
+
+    :param name: of the field. If it is that of a member of the rule, the answer is this member.
+    :param words: what people call it.
+    :param pattern: what the whole answer must match. Without one, the checks of the rule decide.
+    :param rule: the same for people: "must ...".
+    :param makes: the members of the rule that come of it, so that what is wrong with one is shown here.
+    """
+
+    name: str
+    words: str
+    hint: str
+    pattern: str = ""
+    rule: str = "must be there"
+    is_needed: bool = True
+    proposed: str = ""
+    makes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What it is called, at the beginning of a line."""
+        return self.words[:1].upper() + self.words[1:]
+
+    @property
+    def most(self) -> int:
+        """Characters of the answer."""
+        return MAX_VALUE if self.pattern else MAX_URL
+
+    def is_answered_by(self, answer: str) -> bool:
+        """Whether an answer is one."""
+        if not answer:
+            return not self.is_needed
+        return not self.pattern or re.fullmatch(self.pattern, answer) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A platform.
+
+    :param name: in addresses.
+    :param about: which of its tokens is meant, as a sentence.
+    :param rule: makes the members of the rule of the answers, which are right.
+    :param agent_name: what a provisioning rule proposes to call its agents.
+    """
+
+    name: str
+    label: str
+    about: str
+    questions: tuple[Question, ...] = ()
+    rule: Callable[[Answers], dict[str, Any]] = lambda _: {}
+    agent_name: str = "{sub}"
+
+
+class AnswersRefused(Exception):
+    """No rule comes of the answers. ``errors``: the name of a question -> a sentence; without a name, what is about
+    none.
+    """
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+
+def rule_of(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """The rule that comes of the answers.
+
+    :param check: returns the rule as it is stored, or raises :class:`RuleRefused`.
+    :raises AnswersRefused: an answer is none, or the rule must not be made.
+    """
+    wrong = [question for question in preset.questions if not question.is_answered_by(answers[question.name])]
+    if wrong:
+        raise AnswersRefused({question.name: f"The {question.words} {question.rule}." for question in wrong})
+    try:
+        return check(preset.rule(answers))
+    except RuleRefused as refused:
+        for question in preset.questions:
+            if question.name == refused.member:
+                raise AnswersRefused({question.name: f"The {question.words} {refused}."}) from None
+            if refused.member in question.makes:
+                raise AnswersRefused({question.name: f"The {refused.member} {refused}."}) from None
+        raise AnswersRefused({"": f"The {refused.member} {refused}."}) from None
+
+
+def preset_named(presets: tuple[Preset, ...], name: str) -> Preset | None:
+    """The preset with a name."""
+    return next((preset for preset in presets if preset.name == name), None)
+
+
+def _kubernetes(answers: Answers) -> dict[str, Any]:
+    account = f"{answers['namespace']}:{answers['serviceAccount']}"
+    return {"issuer": answers["issuer"], "subject": f"system:serviceaccount:{account}"}
+
+
+def _github(answers: Answers) -> dict[str, Any]:
+    """Whatever the subject has no place for is a claim. The subject of a job has its environment, or else its branch;
+    in it ``:`` is written ``%3A``. A repository that has the IDs in its subject is named with them.
+    """
+    repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
+    owner, _, name = repository.partition("/")
+    is_owner = name == "*"
+    id_ = answers["id"] or (owner if is_owner else name).partition("@")[2]
+    claims = {"repository_owner_id" if is_owner else "repository_id": id_} if id_ else {}
+    subject = f"repo:{repository}"
+    if is_owner:
+        claims |= {"environment": environment} if environment else {}
+    elif environment:
+        subject += f":environment:{environment.replace(':', '%3A')}"
+    else:
+        subject += f":ref:refs/heads/{branch}" if branch else ":*"
+    if branch and (is_owner or environment):
+        claims["ref"] = f"refs/heads/{branch}"
+    return {"issuer": GITHUB, "subject": subject, "claims": claims}
+
+
+def _gitlab(answers: Answers) -> dict[str, Any]:
+    project, branch, id_ = answers["project"], answers["branch"], answers["id"]
+    is_group = project.endswith("/*")
+    claims = {"namespace_id" if is_group else "project_id": id_} if id_ else {}
+    subject = f"project_path:{project}"
+    if is_group:
+        claims |= {"ref_type": "branch", "ref": branch} if branch else {}
+    else:
+        subject += f":ref_type:branch:ref:{branch}" if branch else ":*"
+    return {"issuer": answers["issuer"], "subject": subject, "claims": claims}
+
+
+def _spiffe(answers: Answers) -> dict[str, Any]:
+    subject = answers["spiffeId"]
+    domain = subject.removeprefix(SPIFFE).partition("/")[0]
+    return {"issuer": SPIFFE + domain, "subject": subject, "jwksUri": answers["jwksUri"]}
+
+
+_BRANCH = Question(
+    "branch",
+    "branch",
+    "Only jobs of this branch, which may end in `/*`",
+    r"[^\s:*]+(/\*)?",
+    "must be the name of a branch, which may end in /*",
+    is_needed=False,
+    makes=("subject",),
+)
+
+KUBERNETES = Preset(
+    "kubernetes",
+    "Kubernetes",
+    "A pod has a token of its service account, which the cluster signs and the kubelet renews.",
+    (
+        Question("issuer", "issuer of the cluster", "`kubectl get --raw /.well-known/openid-configuration` shows it"),
+        Question(
+            "namespace",
+            "namespace",
+            "Where the pods run",
+            "[a-z0-9-]+",
+            "must be the name of a namespace: small letters, digits and -",
+        ),
+        Question(
+            "serviceAccount",
+            "service account",
+            "The `serviceAccountName` of the pods; `*` for every one of the namespace",
+            r"[a-z0-9.-]+|\*",
+            "must be the name of a service account (small letters, digits, - and .), or *",
+            makes=("subject",),
+        ),
+    ),
+    _kubernetes,
+    "{/kubernetes.io/namespace} {/kubernetes.io/serviceaccount/name}",
+)
+GITHUB_ACTIONS = Preset(
+    "github",
+    "GitHub Actions",
+    "A job of a workflow can ask GitHub for a token, if the workflow has the permission `id-token: write`.",
+    (
+        Question(
+            "repository",
+            "repository",
+            "`acme/web`, or `acme/*` for all repositories of acme. A newer repository has IDs in its subject: "
+            "`acme@123456/web@456789`",
+            r"[^\s:/*]+/([^\s:/*]+|\*)",
+            "must be owner/name, or owner/* for all repositories of the owner",
+            makes=("subject",),
+        ),
+        _BRANCH,
+        Question(
+            "environment",
+            "environment",
+            "Only jobs of this environment",
+            r"[^*]+",
+            "must be the name of an environment, without *",
+            is_needed=False,
+        ),
+        Question(
+            "id",
+            "ID",
+            "The number of the repository, or of the owner if you wrote `acme/*`. `gh api repos/acme/web --jq .id` "
+            "shows it, or `.owner.id`. A name can become somebody else's and an ID cannot, so a provisioning rule must "
+            "have it",
+            "[0-9]+",
+            "must be a number",
+            is_needed=False,
+            makes=("claims",),
+        ),
+    ),
+    _github,
+    "{repository} {ref}",
+)
+GITLAB_CI = Preset(
+    "gitlab",
+    "GitLab",
+    "A CI job has an ID token, if the job says so by `id_tokens`.",
+    (
+        Question("issuer", "address of GitLab", "That of your own server, if you have one", proposed=GITLAB),
+        Question(
+            "project",
+            "project",
+            "Its path, such as `shop/web`; `shop/*` for all projects of the group",
+            r"[^\s:/*]+(/[^\s:/*]+)*/([^\s:/*]+|\*)",
+            "must be the path of a project, or of a group and /*",
+            makes=("subject",),
+        ),
+        _BRANCH,
+        Question(
+            "id",
+            "ID",
+            "The number of the project, or of the group if you wrote `shop/*`, as its page in GitLab shows it. A path "
+            "can become somebody else's and an ID cannot, so a provisioning rule for gitlab.com must have it",
+            "[0-9]+",
+            "must be a number",
+            is_needed=False,
+            makes=("claims",),
+        ),
+    ),
+    _gitlab,
+    "{project_path} {ref}",
+)
+SPIFFE_WORKLOAD = Preset(
+    "spiffe",
+    "SPIFFE",
+    "A workload gets a JWT-SVID from the SPIFFE Workload API, of SPIRE for example.",
+    (
+        Question(
+            "spiffeId",
+            "SPIFFE ID",
+            "`spiffe://acme.example/ns/shop/sa/builder`, for example. It may end in `/*`",
+            r"spiffe://[^\s/]+/\S+",
+            "must be spiffe://, the trust domain and a path",
+            makes=("issuer", "subject", "claims"),
+        ),
+        Question(
+            "jwksUri", "address of the trust bundle", "An https URL. If you have the bundle as a file, choose Other"
+        ),
+    ),
+    _spiffe,
+)
+OTHER = Preset(
+    "other",
+    "Other",
+    "Any issuer of signed tokens: an OpenID Connect provider, another AgentIdP, or one whose keys you paste.",
+)
+
+WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
+"""Those of rules that trust workloads, in the order in which they are offered."""
