@@ -1,5 +1,5 @@
 """Of a quota of N tokens at most N are issued, and the N-th is issued if it is asked for: under concurrency, when a
-connection or a server is killed, while the quota is changed, at the edge of a window, and on several servers.
+connection or a worker is killed, and while the quota is changed or usage is imported.
 """
 
 from __future__ import annotations
@@ -11,26 +11,22 @@ import queue
 import signal
 import threading
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from psycopg import sql
 
 from agentidp.db.database import Database
 from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client, record
-from agentidp.oauth.quotas import WINDOWS, QuotaExhausted, bounds
+from agentidp.oauth.quotas import WINDOWS, QuotaExhausted
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
@@ -38,13 +34,10 @@ from agentidp.usage_history import importing
 from agentidp.usage_history.adding import hour_number
 from agentidp.usage_history.records import Source
 from tests.citus import server_of
-from tests.conftest import EVERYWHERE, LONGEST, ON_CITUS_TOO, settings_for
-from tests.db.proxy import Proxy, proxied
-from tests.db.test_unreachable import application
+from tests.conftest import ON_CITUS_TOO, settings_for
 from tests.factories import (
     NOON,
     PATIENCE,
-    SECRET_KEY,
     Agent,
     Clock,
     Server,
@@ -66,7 +59,7 @@ ENTER = "select set_config('agentidp.organization_id', %(organization_id)s, true
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"
 SET = (
     "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, created_at, updated_at) "
-    "values (%(organization_id)s, %(agent_id)s, %(window)s, %(tokens)s, true, now(), now()) "
+    "values (%(organization_id)s, %(agent_id)s, %(window)s, %(tokens)s, %(is_enforced)s, now(), now()) "
     "on conflict (organization_id, agent_id, quota_window) do update set tokens = excluded.tokens"
 )
 
@@ -141,7 +134,7 @@ class Session:
 
     def change(self, holder: UUID, window: str, tokens: int) -> Future[Any]:
         """Change a quota as the registry does, and do not commit."""
-        return self.send(LOCK, ENTER, SET, MARK, agent_id=holder, window=window, tokens=tokens)
+        return self.send(LOCK, ENTER, SET, MARK, agent_id=holder, window=window, tokens=tokens, is_enforced=True)
 
     def close(self) -> None:
         """End the thread."""
@@ -197,10 +190,13 @@ def with_margin(url: str, margin: int) -> None:
         connection.execute(text.replace(known, f"        {margin};\n").encode())
 
 
-def set_quota(url: str, organization_id: str, holder: UUID, window: str, tokens: int) -> None:
+def set_quota(
+    url: str, organization_id: str, holder: UUID, window: str, tokens: int, *, is_enforced: bool = True
+) -> None:
     """Set a quota, and commit."""
     with psycopg.connect(url) as connection:
         values = {"organization_id": organization_id, "agent_id": holder, "window": window, "tokens": tokens}
+        values |= {"is_enforced": is_enforced}
         for statement in (ENTER, SET, MARK):
             connection.execute(statement.encode(), values)
 
@@ -230,9 +226,10 @@ class Scene:
         self._opened += opened
         return opened
 
-    def set_quota(self, window: str, tokens: int, *, own: bool = True) -> None:
+    def set_quota(self, window: str, tokens: int, *, own: bool = True, is_enforced: bool = True) -> None:
         """Set a quota of the agent or of its organization, and commit."""
-        set_quota(self.url, self.agent.organization_id, self.agent.agent_id if own else ORGANIZATION, window, tokens)
+        holder = self.agent.agent_id if own else ORGANIZATION
+        set_quota(self.url, self.agent.organization_id, holder, window, tokens, is_enforced=is_enforced)
 
     def close(self) -> None:
         """End all sessions."""
@@ -288,6 +285,16 @@ class TestTwoTransactions:
     def test_the_last_token_is_issued_once(self, scene: Scene, window: str, own: bool) -> None:
         scene.set_quota(window, 1, own=own)
         one, two = scene.sessions(2)
+        one.issue()
+        second = scene.observer.waiting(two, two.ask())
+        one.commit()
+        assert scope_of(second) is None
+
+    def test_a_quota_that_only_observes_and_is_at_its_end_lets_nobody_pass(self, scene: Scene) -> None:
+        scene.set_quota("month", 1, is_enforced=False)
+        scene.set_quota("day", 2)
+        one, two = scene.sessions(2)
+        one.issue(commit=True)
         one.issue()
         second = scene.observer.waiting(two, two.ask())
         one.commit()
@@ -501,191 +508,6 @@ class TestTwoTransactions:
             assert opened._connection.execute("show transaction_isolation").fetchall() == [("read committed",)]
 
 
-SESSIONS, AGENTS = 4, 2
-INSTANTS = (
-    datetime(2026, 4, 15, 12, 59, 59, 900_000, tzinfo=UTC),
-    datetime(2026, 4, 15, 13, 0, tzinfo=UTC),
-    datetime(2026, 4, 15, 23, 59, 59, 900_000, tzinfo=UTC),
-    datetime(2026, 4, 16, 0, 0, tzinfo=UTC),
-    datetime(2026, 4, 30, 23, 59, 59, 999_999, tzinfo=UTC),
-    datetime(2026, 5, 1, 0, 0, tzinfo=UTC),
-)
-
-who = st.integers(0, SESSIONS - 1)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("ask"), who, st.integers(0, AGENTS - 1), st.sampled_from(INSTANTS)),
-        # The same again, so that quotas are used.
-        st.tuples(st.just("ask"), who, st.integers(0, AGENTS - 1), st.just(INSTANTS[0])),
-        st.tuples(st.just("commit"), who),
-        st.tuples(st.just("commit"), who),
-        st.tuples(st.just("rollback"), who),
-        st.tuples(st.just("kill"), who),
-        st.tuples(st.just("change"), who, st.integers(0, AGENTS), st.sampled_from(WINDOWS), st.integers(1, 12)),
-    ),
-    min_size=10,
-    max_size=60,
-)
-
-
-QUOTAS = st.lists(st.one_of(st.none(), st.none(), st.integers(1, 4), st.integers(4, 12)), min_size=9, max_size=9)
-"""Of each agent and of the organization, an hour, a day and a month: none, one that is always near its end, or one
-whose tokens do not wait for each other at first."""
-
-
-@dataclass
-class Model:
-    """What must be true, in plain Python: quotas, and the tokens that were committed."""
-
-    agents: Sequence[Agent]
-    quotas: dict[tuple[UUID, str], int]
-    issued: list[tuple[UUID, datetime]] = field(default_factory=list)
-    beyond: Counter[tuple[UUID, str, datetime]] = field(default_factory=Counter)
-    """How many a window had when its quota was lowered below them."""
-
-    def used(self, holder: UUID, window: str, at: datetime) -> int:
-        """Tokens of an agent or of all, in the window of an instant."""
-        begins, ends = bounds(window, at)
-        return sum(holder in (agent_id, ORGANIZATION) and begins <= then < ends for agent_id, then in self.issued)
-
-    def limits(self, agent: Agent) -> dict[tuple[UUID, str], int]:
-        """The quotas that apply to an agent."""
-        return {key: tokens for key, tokens in self.quotas.items() if key[0] in (agent.agent_id, ORGANIZATION)}
-
-    def commit(self, agent: Agent, at: datetime) -> None:
-        """A token was committed: no quota has more than it allows."""
-        self.issued.append((agent.agent_id, at))
-        for (holder, window), tokens in self.limits(agent).items():
-            begins, _ = bounds(window, at)
-            used = self.used(holder, window, at)
-            assert used <= max(tokens, self.beyond[holder, window, begins]), (holder, window, at, used, tokens)
-
-    def refuse(self, agent: Agent, at: datetime) -> None:
-        """A token was refused: a quota has all that it allows."""
-        assert any(self.used(*key, at) >= tokens for key, tokens in self.limits(agent).items())
-
-    def change(self, holder: UUID, window: str, tokens: int) -> None:
-        """A quota was changed. What was issued before stays."""
-        self.quotas[holder, window] = tokens
-        for at in INSTANTS:
-            self.beyond[holder, window, bounds(window, at)[0]] = self.used(holder, window, at)
-
-
-class Schedule:
-    """Runs steps by sessions whose transactions overlap, and compares what comes of each with the model."""
-
-    def __init__(self, agents: Sequence[Agent], model: Model, scene: Scene) -> None:
-        self.agents, self.model = agents, model
-        self.sessions, self.observer = scene.sessions(SESSIONS), scene.observer
-        self.waiting: dict[int, tuple[Future[Any], Any]] = {}
-        """What each session waits for, and how it is told to the model."""
-        self.open: dict[int, list[tuple[str, Any]]] = {number: [] for number in range(SESSIONS)}
-        """What each session has done and not committed."""
-
-    def run(self, step: tuple[Any, ...]) -> None:
-        """Take a step, unless its session waits."""
-        kind, number, *rest = step
-        session = self.sessions[number]
-        if kind == "kill":
-            self.observer.kill(session.pid)
-            if number in self.waiting:
-                future, _ = self.waiting.pop(number)
-                with contextlib.suppress(psycopg.Error):
-                    future.result(PATIENCE)
-            else:
-                # Its thread finds out at the next statement.
-                with contextlib.suppress(psycopg.Error):
-                    session.send("select 1").result(PATIENCE)
-            self.open[number] = []
-        elif number in self.waiting:
-            pass
-        # A transaction issues one token at most.
-        elif kind == "ask" and not self.open[number]:
-            agent, at = self.agents[rest[0]], rest[1]
-            self._start(number, session.ask(at, agent=agent), ("ask", (agent, at)))
-        elif kind == "change" and not self.open[number]:
-            holder = [*(agent.agent_id for agent in self.agents), ORGANIZATION][rest[0]]
-            self._start(number, session.change(holder, *rest[1:]), ("change", (holder, *rest[1:])))
-        elif kind in ("commit", "rollback"):
-            session.send(kind).result(PATIENCE)
-            done, self.open[number] = self.open[number], []
-            for what, values in done if kind == "commit" else []:
-                if what != "refused":
-                    (self.model.commit if what == "ask" else self.model.change)(*values)
-        self.collect()
-
-    def _start(self, number: int, future: Future[Any], what: Any) -> None:
-        self.waiting[number] = (future, what)
-
-    def collect(self) -> None:
-        """Take note of all that has ended, until everybody else waits."""
-        for number in list(self.waiting):
-            future, (what, values) = self.waiting[number]
-            if not self.observer.settle(self.sessions[number], future):
-                continue
-            del self.waiting[number]
-            if isinstance(future.exception(), psycopg.errors.DeadlockDetected):
-                pytest.fail("two transactions wait for each other")
-            [*rows] = future.result()
-            if what == "change" or rows[0][0] is not None:
-                self.open[number].append((what, values))
-            else:
-                self.model.refuse(*values)
-                self.open[number].append(("refused", ()))
-
-    def finish(self) -> None:
-        """Commit everything, and then ask until every quota is used."""
-        while any(self.open.values()) or self.waiting:
-            for number in range(SESSIONS):
-                self.run(("commit", number))
-        for agent in self.agents:
-            for at in INSTANTS:
-                for _ in range(20):
-                    future = self.sessions[0].ask(at, agent=agent)
-                    if scope_of(future) is None:
-                        self.model.refuse(agent, at)
-                        break
-                    self.sessions[0].commit()
-                    self.model.commit(agent, at)
-                else:
-                    assert not self.model.limits(agent), "a quota refuses nothing"
-                self.sessions[0].commit()
-
-
-@pytest.mark.slow
-def test_no_schedule_exceeds_a_quota_or_leaves_a_token_of_it(app: Flask, database_url: str) -> None:
-    services: Services = app.extensions["agentidp"]
-    # As many as there are other sessions: it must be enough.
-    with_margin(database_url, SESSIONS - 1)
-
-    @settings(
-        # The same functions run on one server of a cluster, where each statement takes longer.
-        max_examples=int(os.environ.get("AGENTIDP_TEST_EXAMPLES", "10" if EVERYWHERE else "25")),
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        # A schedule takes too long to be made smaller.
-        phases=(Phase.generate,),
-        database=None,
-    )
-    @given(steps=STEPS, quotas=QUOTAS)
-    def check(steps: list[tuple[Any, ...]], quotas: list[int | None]) -> None:
-        organization_id = make_organization(services, f"of {uuid.uuid4()}")
-        agents = [make_agent(services, organization_id, f"agent {number}") for number in range(AGENTS)]
-        holders = [*(agent.agent_id for agent in agents), ORGANIZATION]
-        keys = [(holder, window) for holder in holders for window in WINDOWS]
-        model = Model(agents, {key: tokens for key, tokens in zip(keys, quotas, strict=True) if tokens is not None})
-        for (holder, window), tokens in model.quotas.items():
-            set_quota(database_url, organization_id, holder, window, tokens)
-        with contextlib.closing(Scene(database_url, agents[0])) as scene:
-            schedule = Schedule(agents, model, scene)
-            for step in steps:
-                schedule.run(step)
-            schedule.finish()
-        assert usage_sums(database_url, organization_id)["agent_tokens"] == len(model.issued)
-
-    check()
-
-
 @ON_CITUS_TOO
 @OWN
 def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database_url: str, own: bool) -> None:
@@ -749,53 +571,6 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
     assert {quota.left for quota in granted.quotas} == {1000 - issued - imported}
 
 
-@pytest.mark.slow
-class TestLostConnection:
-    """A token of which nobody knows whether it was issued counts if it was committed."""
-
-    @pytest.fixture
-    def proxy(self, database_url: str) -> Iterator[Proxy]:
-        """Before the database."""
-        with proxied(database_url) as proxy:
-            yield proxy
-
-    def test_a_token_whose_commit_is_not_answered_counts(self, proxy: Proxy, database_url: str) -> None:
-        with application(proxy.url) as (app, agent):
-            # One token of the two was issued already.
-            set_quota(database_url, agent.organization_id, agent.agent_id, "day", 2)
-            proxy.loses_answers = True
-            assert app.test_client().post("/api/v1/token", data=agent.form).status_code == 503
-            proxy.loses_answers = False
-            proxy.cut()
-            assert statuses_until(app, agent, 429) == [429]
-            assert_counted(database_url, agent.organization_id, tokens=2, requests=2)
-
-    def test_a_token_that_was_not_committed_does_not(self, proxy: Proxy, database_url: str) -> None:
-        with application(proxy.url) as (app, agent), contextlib.closing(Scene(database_url, agent)) as scene:
-            scene.set_quota("day", 2)
-            [one] = scene.sessions(1)
-            one.send(LOCK).result(PATIENCE)
-            with ThreadPoolExecutor(1) as thread:
-                asked = thread.submit(app.test_client().post, "/api/v1/token", data=agent.form)
-                scene.observer.kill(scene.observer.one_that_waits_for(one))
-                assert asked.result(PATIENCE).status_code == 503
-            one.send("rollback").result(PATIENCE)
-            assert statuses_until(app, agent, 429) == [200, 429]
-            assert_counted(database_url, agent.organization_id, tokens=2, requests=2)
-
-
-def statuses_until(app: Flask, agent: Agent, status: int) -> list[int]:
-    """Ask for tokens until the response has a status, and return those that were no failure of the database."""
-    found: list[int] = []
-
-    def is_reached() -> bool:
-        found.append(app.test_client().post("/api/v1/token", data=agent.form).status_code)
-        return found[-1] == status
-
-    wait_until(is_reached)
-    return [one for one in found if one != 503]
-
-
 class Tries(Load):
     """Sixteen threads that ask for as many tokens each, whatever they get."""
 
@@ -829,26 +604,6 @@ class TestServers:
         """That make the agent."""
         found: Services = app.extensions["agentidp"]
         return found
-
-    @ON_CITUS_TOO
-    def test_two_servers_issue_exactly_what_a_quota_allows(self, agent: Agent, database_url: str) -> None:
-        set_quota(database_url, agent.organization_id, agent.agent_id, "day", QUOTA)
-        set_quota(database_url, agent.organization_id, ORGANIZATION, "month", QUOTA + 100)
-        # Near the limit, tokens wait for each other; on a busy machine longer than a server waits by default.
-        environment = {
-            "AGENTIDP_DATABASE_URL": database_url,
-            "AGENTIDP_SECRET_KEY": SECRET_KEY,
-            **{f"AGENTIDP_{name.upper()}": f"{seconds:.0f}" for name, seconds in LONGEST.items()},
-        }
-        with Server(environment) as first, Server(environment) as second:
-            loads = [Tries(one.port, [agent], TRIES).start() for one in (first, second)]
-            for load in loads:
-                load.join()
-        assert sum(load.acknowledged for load in loads) == QUOTA
-        assert sum((load.refused for load in loads), Counter()) == {429: 2 * THREADS * TRIES - QUOTA}
-        assert sum(sum(load.lost) for load in loads) == 0
-        assert_counted(database_url, agent.organization_id, tokens=QUOTA, requests=QUOTA)
-        assert refusals(database_url, agent.organization_id) == 2 * THREADS * TRIES - QUOTA
 
     def test_workers_that_are_killed_issue_exactly_what_a_quota_allows(
         self, server: Server, agent: Agent, database_url: str
