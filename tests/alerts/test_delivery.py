@@ -234,6 +234,18 @@ def test_410_disables_a_target(acme: Outbox, receiver: Receiver, clock: Clock, d
     )  # fmt: skip
 
 
+def test_a_target_that_was_disabled_meanwhile_is_not_disabled_again(
+    acme: Outbox, receiver: Receiver, deliver: Deliver
+) -> None:
+    target_id, _ = acme.add_target(receiver.url)
+    receiver.status = 410
+    receiver.before_response = lambda: acme.change(target_id, enabled=False)
+    acme.put(change())
+    deliver()
+    assert [event.actor_type for event in acme.events()] == ["system"]
+    assert [event.after for event in acme.events()] == [{"enabled": False}]
+
+
 def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(
     acme: Outbox, clock: Clock, deliver: Deliver
 ) -> None:

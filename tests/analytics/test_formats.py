@@ -31,11 +31,6 @@ ANALYTICS = [
 ]
 CSV = {"Accept": "text/csv"}
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
-FINDINGS_HEADER = (
-    "kind,severity,agentId,agentName,window.from,window.to,observed.value,observed.unit,"
-    "expected.value,expected.unit,expected.baseline,agents,agentCount,alsoSeenAs,summary,causes,next,credentialId,"
-    "findingId,state,firstSeenAt,lastSeenAt,endedAt,acknowledgedAt,acknowledgedBy,note,mutedUntil"
-)
 
 
 @pytest.fixture
@@ -115,15 +110,8 @@ def test_csv_is_as_rfc_4180_says_to_the_byte(client: FlaskClient, busy: Agent, c
 
 
 def test_csv_of_nothing_is_the_header_row(client: FlaskClient, cast: Cast) -> None:
-    bearer = cast.acme.bearer() | CSV
-    for path, header in (
-        (HEATMAP, "dow,hour,count"),
-        (USAGE, "agentId,tokenCount"),
-        (f"{USAGE}?include=name", "agentId,tokenCount,agentName"),
-        ("/api/v1/analytics/findings", FINDINGS_HEADER),
-    ):
-        response = client.get(path, headers=bearer)
-        assert (response.status_code, response.get_data().decode()) == (200, header + "\r\n")
+    response = client.get(f"{USAGE}?include=name", headers=cast.acme.bearer() | CSV)
+    assert (response.status_code, response.get_data()) == (200, b"agentId,tokenCount,agentName\r\n")
 
 
 class Inner(ma.Schema):

@@ -20,25 +20,19 @@ from tests.factories import NOON, Agent, Clock, count_delegation, database_of, m
 OWN, API, OTHER = "http://localhost:3000/api/v1", "https://api.example", "https://other.example"
 
 
-class TestQuietestHours:
-    def test_are_those_with_the_fewest_tokens(self) -> None:
-        week = [5] * HOURS
-        week[30:33] = [1, 0, 2]
-        assert quietest_hours(week) == 30
-
-    def test_may_begin_on_saturday_and_end_on_sunday(self) -> None:
-        week = [5] * HOURS
-        week[-1], week[0], week[1] = 0, 0, 1
-        assert quietest_hours(week) == HOURS - 1
-
-    def test_of_many_are_in_the_middle_of_the_quietest_half_day(self) -> None:
-        week = [5] * HOURS
-        week[100:113] = [0] * 13
-        week[40:44] = [0] * 4
-        assert quietest_hours(week) == 105
-
-    def test_of_a_week_without_tokens_are_the_first(self) -> None:
-        assert quietest_hours([0] * HOURS) == 0
+@pytest.mark.parametrize(
+    ("tokens", "first"),
+    [
+        ({30: 1, 31: 0, 32: 2}, 30),
+        # On Saturday and Sunday.
+        ({HOURS - 1: 0, 0: 0, 1: 1}, HOURS - 1),
+        # In the middle of the quietest half a day.
+        (dict.fromkeys((*range(100, 113), *range(40, 44)), 0), 105),
+        (dict.fromkeys(range(HOURS), 0), 0),
+    ],
+)
+def test_the_quietest_hours_have_the_fewest_tokens(tokens: dict[int, int], first: int) -> None:
+    assert quietest_hours([tokens.get(hour, 5) for hour in range(HOURS)]) == first
 
 
 class TestValidTokens:

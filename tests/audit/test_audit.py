@@ -14,13 +14,12 @@ from flask.testing import FlaskClient
 
 from agentidp import audit
 from agentidp.actor import SYSTEM, Actor, operator
-from agentidp.audit.chain import NO_HASH
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NEW_AGENT, NOON, ROOT, database_of, make_organization
+from tests.factories import NEW_AGENT, NOON, ROOT, database_of
 
 HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -154,12 +153,6 @@ class TestTheActor:
 
 
 class TestTheChain:
-    def test_begins_with_the_organization(self, services: Services, database_url: str) -> None:
-        organization_id = make_organization(services)
-        [first] = events_of(database_url, organization_id)
-        assert (first["action"], first["sequence"], first["previousHash"]) == ("organization.created", 1, NO_HASH)
-        assert first["after"] == {"name": "Acme"}
-
     def test_does_not_fork_when_two_change_something_at_once(
         self, services: Services, cast: Cast, database_url: str
     ) -> None:

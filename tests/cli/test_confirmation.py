@@ -96,4 +96,6 @@ def test_on_a_terminal(run: Command, agent: str, terminal: Terminal, tmp_path: P
     status, shown = terminal("agent", "suspend", agent, typed="y\n", stdout=printed)
     assert (status, "Continue?" in shown) == (0, True)
     assert printed.read_text() == run("agent", "show", agent) + "\n"
+    status, shown = terminal("agent", "list", "--organization", "Acme")
+    assert (status, shown.splitlines()[0].split()) == (0, "AGENT ID NAME STATUS OWNER CREATED AT SCOPES".split())
     assert terminal("agent", "delete", "--yes", agent) == (0, "")

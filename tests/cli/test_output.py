@@ -87,19 +87,6 @@ class TestTerminal:
             assert printed(capsys, [{"value": value}])[1] == short
 
 
-@pytest.mark.slow
-def test_commands_print_tables_and_labels_on_a_terminal(run: Command, terminal: Terminal) -> None:
-    status, shown = terminal("organization", "create", "Acme", "--with-administrator")
-    assert status == 0
-    labels = [line.split(":")[0] for line in shown.splitlines()[:3]]
-    assert labels == ["Organization id", "Client id", "Client secret"]
-    assert "The client secret is shown only now" in shown
-    status, shown = terminal("agent", "list", "--organization", "Acme")
-    heading, agent = shown.splitlines()
-    assert re.split("  +", heading) == ["AGENT ID", "NAME", "STATUS", "OWNER", "CREATED AT", "SCOPES"]
-    assert re.search(r"  administrator  active  .*  \d{4}-\d\d-\d\d \d\d:\d\dZ  analytics:read ", agent)
-
-
 @pytest.mark.very_slow
 @WITHOUT_CITUS
 def test_long_commands_show_how_far_they_are(run: Command, agent: str, terminal: Terminal, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -148,16 +147,6 @@ def refusal(environment: dict[str, str], *arguments: str, command: list[str] | N
     assert (result.returncode, result.stdout) == (1, "")
     assert line.startswith("Error: ")
     return line.removeprefix("Error: ")
-
-
-def test_logs_the_address_that_its_workers_listen_on(server: Server) -> None:
-    def addresses() -> list[str]:
-        messages = [json.loads(line)["message"] for line in server.logs().splitlines()]
-        return [message for message in messages if message.startswith("Listening at")]
-
-    wait_until(addresses)
-    [listening] = addresses()
-    assert re.fullmatch(rf"Listening at: 127\.0\.0\.1:{server.port} \([0-9]+\)", listening)
 
 
 def test_says_what_to_do_next_until_there_is_an_organization(database_url: str) -> None:
