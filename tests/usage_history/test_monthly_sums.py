@@ -19,10 +19,8 @@ from agentidp.services import Services
 from agentidp.usage_history.monthly_sums import store_sums
 from agentidp.usage_history.pruning import delete_days
 from tests.analytics.oracle import USAGE
-from tests.citus import READS_A_PLAN
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, make_agent, usage_sums
-from tests.plans import explain, pages, prepare, service_connection
 
 MONTHS = ("month=2026-02", "month=2026-03", "month=2026-04")
 PARTS = (
@@ -213,43 +211,3 @@ def test_a_deletion_waits_for_sums_that_are_being_stored(services: Services, cas
 def test_the_service_only_reads_them(services: Services, statement: str) -> None:
     with services.database.pool.connection() as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement.encode())
-
-
-@READS_A_PLAN
-@pytest.mark.slow
-def test_what_is_read_does_not_grow_with_the_days(services: Services, cast: Cast, database_url: str) -> None:
-    organization_id = cast.acme.organization_id
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        for table, agent, rows in (
-            ("usage_daily", "", 1),
-            ("agent_usage_daily", "lpad(n::text, 32, '0')::uuid,", 1000),
-        ):
-            requests = "1000 / %(rows)s, 0," if agent else ""
-            connection.execute(
-                f"insert into {table} select %(organization_id)s, %(first)s::date + day, {agent} 0, 1000 / %(rows)s, "
-                f"{requests} array_fill(0, '{{24}}'), array_fill(0, '{{24}}'), array_fill(0, '{{24}}') "
-                "from generate_series(0, 14) day, generate_series(1, %(rows)s) n",
-                {"organization_id": organization_id, "first": datetime(2026, 4, 1).date(), "rows": rows},
-            )
-    query = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=50)
-    whole = dominance.call(query).parameters | {"with_names": False, "limit": None}
-    reading = {"agents": whole, "dominance": dominance.call(query).parameters}
-
-    def read() -> dict[str, int]:
-        with service_connection(database_url, organization_id) as connection:
-            return {
-                name: pages(
-                    explain(
-                        connection,
-                        prepare(connection, "analytics/agent_usage", organization_id=organization_id, at=NOON, **given),
-                    )
-                )
-                for name, given in reading.items()
-            }
-
-    before = read()
-    assert store(database_url, organization_id) == 1
-    after = read()
-    for name in reading:
-        assert after[name] * 8 < before[name], (name, before, after)
