@@ -94,18 +94,3 @@ def test_it_knows_where_the_application_is_mounted(monkeypatch: pytest.MonkeyPat
     for ours, gunicorns in environments([GET, GET], ("127.0.0.1", 3000), "ours"):
         assert ours == gunicorns
         assert (ours[0]["SCRIPT_NAME"], ours[0]["PATH_INFO"]) == ("/api", "/v1/analytics/tokens")
-
-
-def test_what_a_connection_shares_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-
-    def counted(*given: Any) -> dict[str, Any]:
-        made.append(1)
-        return dict(original(*given))
-
-    original = wsgi.default_environ
-    monkeypatch.setattr(wsgi, "default_environ", counted)
-    connection = SimpleNamespace(client=("10.0.0.1", 1234), server=("127.0.0.1", 3000), sock=None, shared=None)
-    for _ in range(3):
-        create(message.Request(config("ours"), IterUnreader([GET]), connection.client), connection, config("ours"))
-    assert made == [1]

@@ -8,7 +8,6 @@ import re
 import select
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +15,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from gunicorn.config import Config
 from gunicorn.workers import gthread
 
 from agentidp import utc_now
-from agentidp.fast_path.worker import keep_settings
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
@@ -172,10 +169,6 @@ class TestConnections:
             clients[7].settimeout(PATIENCE)
             assert [everything(client)[-2:] for client in clients] == [b"a "] * 6 + [b"b "] * 2
 
-    def test_a_place_that_becomes_free_is_used_at_once(self) -> None:
-        with Gunicorn("--worker-connections", "4") as server, ThreadPoolExecutor(12) as pool, within(5):
-            assert all(pool.map(lambda _: server.get("/?a").endswith(b"a "), range(60)))
-
     def test_one_that_goes_on_sending_after_the_end_is_closed(self, running: Gunicorn) -> None:
         with running.connect() as client:
             client.sendall(get("/?a", close=True))
@@ -279,26 +272,6 @@ class TestStopping:
             assert everything(second).endswith(b"waited ")
             server.process.wait(PATIENCE)
 
-    def test_a_request_behind_another_is_not_idle_while_it_waits_for_a_thread(self) -> None:
-        with Gunicorn(threads=1) as server, server.connect() as first, server.connect() as second:
-            for client in (first, second):
-                client.sendall(get("/?a"))
-                assert responses(client, 1) == [b"a "]
-            second.sendall(get("/sleep/3?b") + get("/?waited"))
-            time.sleep(0.3)
-            first.sendall(get("/sleep/5?slow"))
-            assert responses(second, 1) == [b"b "]
-            server.process.send_signal(signal.SIGTERM)
-            assert everything(second).endswith(b"waited ")
-            assert everything(first).endswith(b"slow ")
-            server.process.wait(PATIENCE)
-
-    def test_on_term_a_worker_without_connections_ends_at_once(self) -> None:
-        with Gunicorn() as server:
-            server.process.send_signal(signal.SIGTERM)
-            with within(2):
-                server.process.wait(PATIENCE)
-
     @pytest.mark.parametrize(
         ("timeout", "number"), [("1", signal.SIGTERM), ("600", signal.SIGQUIT), ("600", signal.SIGINT)]
     )
@@ -311,28 +284,6 @@ class TestStopping:
             server.process.send_signal(number)
             assert everything(client) == b""
             server.process.wait(PATIENCE)
-
-    def test_on_hup_no_request_is_lost(self) -> None:
-        with Gunicorn() as server:
-            end, answered = threading.Event(), []
-
-            def ask(number: int) -> None:
-                while not end.is_set():
-                    answered.append(server.get(f"/sleep/{0.01 * number}?a").endswith(b"\r\n\r\na "))
-
-            with ThreadPoolExecutor(4) as pool:
-                asking = [pool.submit(ask, number) for number in range(4)]
-                try:
-                    for _ in range(2):
-                        old = server.workers()
-                        server.process.send_signal(signal.SIGHUP)
-                        wait_until(lambda old=old: server.workers() and not set(old) & set(server.workers()))
-                finally:
-                    end.set()
-                for future in asking:
-                    future.result(PATIENCE)
-            assert len(answered) > 10
-            assert all(answered)
 
     def test_after_max_requests_another_worker_goes_on(self) -> None:
         with Gunicorn("--max-requests", "50") as server:
@@ -382,16 +333,6 @@ class TestWhatARequestCosts:
             assert responses(client, 1) == [b"a "]
             client.settimeout(PATIENCE)
             assert client.recv(1) == b""
-
-    def test_settings_are_looked_up_once(self) -> None:
-        cfg = Config()
-        before = {name: getattr(cfg, name) for name in cfg.settings}
-        keep_settings(cfg)
-        assert {name: getattr(cfg, name) for name in cfg.settings} == before
-        assert vars(cfg)["limit_request_line"] == 4094
-        # Those that gunicorn computes from others.
-        assert cfg.address == Config().address
-        assert cfg.is_ssl == Config().is_ssl
 
     def test_a_running_worker_has_the_savings(self, running: Gunicorn, threaded: Gunicorn) -> None:
         found = []
