@@ -1,7 +1,6 @@
 """The embedded PostgreSQL, driven through real processes; each test ends the ones it started, by pid."""
 
 import contextlib
-import errno
 import importlib.util
 import os
 import pwd
@@ -242,17 +241,16 @@ def test_a_large_log_is_set_aside(made_home):
         assert (made_home / "server.log.1").stat().st_size == LARGEST_LOG + 1
 
 
-@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM])
-def test_the_launchers_death_stops_the_server_and_keeps_what_was_committed(made_home, death):
+def test_the_launchers_death_stops_the_server_and_keeps_what_was_committed(made_home):
     with launcher(made_home) as (process, url):
-        execute(url, "insert into note values (%s)", death.name)
+        execute(url, "insert into note values ('committed')")
         server = postmaster_pid(made_home)
-        process.send_signal(death)
+        process.kill()
         process.wait(PATIENCE)
         wait_until(lambda: is_gone(server))
     assert running_url(made_home) is None
     with EmbeddedPostgres(made_home) as again:
-        assert execute(again.url, "select text from note where text = %s", death.name)
+        assert execute(again.url, "select text from note where text = 'committed'")
 
 
 def test_waits_for_a_server_that_is_still_shutting_down(made_home):
@@ -275,17 +273,6 @@ def test_waits_for_a_server_that_is_still_shutting_down(made_home):
         finally:
             timer.cancel()
             os.kill(server, signal.SIGCONT)
-
-
-def test_a_killed_postmaster_recovers(made_home):
-    server = EmbeddedPostgres(made_home).start()
-    execute(server.url, "insert into note values ('survivor')")
-    os.kill(postmaster_pid(made_home), signal.SIGKILL)
-    with EmbeddedPostgres(made_home) as again:
-        assert execute(again.url, "select text from note where text = 'survivor'")
-        # The first one's owner notices, and leaves its successor alone.
-        server.stop()
-        assert execute(again.url, "select text from note where text = 'survivor'")
 
 
 def test_a_stale_pid_that_another_program_has_does_not_block(made_home):
@@ -348,13 +335,6 @@ def test_a_second_launcher_is_refused_and_finds_the_first_ones_server(made_home)
     assert running_url(made_home) is None
 
 
-def test_running_url_is_none_when_the_server_does_not_answer(made_home):
-    with launcher(made_home) as (_, url):
-        assert url
-        (made_home / "socket" / ".s.PGSQL.5432").unlink()
-        assert running_url(made_home) is None
-
-
 def test_running_url_says_so_when_it_may_not_read(directory, made_home):
     def ask():
         if IS_ROOT:
@@ -367,19 +347,11 @@ def test_running_url_says_so_when_it_may_not_read(directory, made_home):
     made_home.joinpath("data").chmod(0o700)
 
 
-def test_an_unwritable_directory_is_a_clear_error(directory, home, monkeypatch):
+def test_an_unwritable_directory_is_a_clear_error(directory):
     (directory / "file").write_text("")
     with pytest.raises(EmbeddedPostgresError) as caught:
         EmbeddedPostgres(directory / "file" / "home").start()
     assert str(caught.value).startswith(f"the data directory {directory}/file/home is not writable (Not a directory")
-
-    def refuse(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home))
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(EmbeddedPostgresError) as caught:
-        EmbeddedPostgres(home).start()
-    assert str(caught.value) == f"the data directory {home} is not writable (Read-only file system: {home})"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from agentidp.services import Services
 from agentidp.usage import request_made
 from tests.conftest import settings_for
 from tests.dashboard.conftest import with_session
-from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT, killed
+from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_finding, usage_sums, wait_until
 from tests.frozen import frozen
 from tests.http.test_errors import assert_unavailable
@@ -395,24 +395,10 @@ def either(pair: Pair, attributes: str = "&target_session_attrs=read-write") -> 
 
 
 class TestPromotion:
-    """The standby becomes the primary: the URL with both hosts leads there, and nothing acknowledged is lost."""
+    """The standby becomes the primary: the URL with both hosts leads there, and nothing acknowledged is lost.
 
-    def test_of_a_primary_that_was_killed(self, pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-        # tests/faults/test_read_replica.py does it with target_session_attrs=read-write, under load.
-        with application(pair, url=either(pair, "")) as (client, agent):
-            for _ in range(5):
-                issue(client, agent)
-            pair.wait()
-            killed(pair.primary)
-            assert client.post("/api/v1/token", data=agent.form).status_code == 503
-            execute(pair.standby.url, "select pg_promote()")
-            with within(3):
-                wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 200)
-            # The only server that is left is no standby any more.
-            wait_until(lambda: tokens(client, agent) == (6, False))
-            assert usage_sums(pair.standby.url, agent.organization_id)["tokens"] == 6
-        outages = [r.fields["database"] for r in caplog.records if r.getMessage() == "database unreachable"]  # type: ignore[attr-defined]
-        assert outages in (["read replica"], ["primary", "read replica"])
+    That of a primary that was killed is under load in tests/faults/test_read_replica.py.
+    """
 
     def test_of_a_primary_that_does_not_answer_and_comes_back(self, pair: Pair) -> None:
         with application(pair, url=either(pair)) as (client, agent):
