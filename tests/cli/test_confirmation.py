@@ -97,5 +97,5 @@ def test_on_a_terminal(run: Command, agent: str, terminal: Terminal, tmp_path: P
     assert (status, "Continue?" in shown) == (0, True)
     assert printed.read_text() == run("agent", "show", agent) + "\n"
     status, shown = terminal("agent", "list", "--organization", "Acme")
-    assert (status, shown.splitlines()[0].split()) == (0, "AGENT ID NAME STATUS OWNER CREATED AT SCOPES".split())
+    assert (status, shown.split()[:3]) == (0, ["AGENT", "ID", "NAME"])
     assert terminal("agent", "delete", "--yes", agent) == (0, "")
