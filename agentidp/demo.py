@@ -102,20 +102,25 @@ EXPIRING = DemoAgent("release-notes", "Writes release notes from merged changes.
 TWO_RESOURCES = DemoAgent("order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18)
 # Its API wants a token for each call.
 PER_CALL = DemoAgent("fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45)
+# Ask the order tracker, which acts for them.
+TRIAGE = DemoAgent("support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14)
+RESEARCHER = DemoAgent(
+    "sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10
+)
 UNUSED = DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15)
 
 AGENTS = (
     OPERATOR,
     UNCACHED,
     RETRYING,
-    DemoAgent("support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14),
+    TRIAGE,
     TWO_RESOURCES,
     PER_CALL,
     DemoAgent("uptime-watcher", "Checks the public services every minute.", "Platform", CONSTANT, 1, 60),
     DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", "Platform", CONSTANT, 1, 8),
     UNUSED,
     ROTATED,
-    DemoAgent("sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10),
+    RESEARCHER,
     HALF_ROTATED,
     EXPIRING,
     SILENT,
@@ -169,20 +174,31 @@ class DemoServer(NamedTuple):
     name: str
     scopes: tuple[str, ...]
     token_per_call: bool = False
+    agent: DemoAgent | None = None
+    """The one that runs it."""
 
 
 ORDERS = DemoServer("https://orders.demo.example", "Orders", ("orders:read",))
 TICKETS = DemoServer("https://tickets.demo.example", "Tickets", ("tickets:read", "tickets:write"))
 PAYMENTS = DemoServer("https://payments.demo.example", "Payments", ("payments:hold",), token_per_call=True)
-SERVERS = (ORDERS, TICKETS, PAYMENTS)
+TRACKER = DemoServer("https://order-tracker.demo.example", "Order tracker", ORDERS.scopes, agent=TWO_RESOURCES)
+SERVERS = (ORDERS, TICKETS, PAYMENTS, TRACKER)
 SERVERS_AGO = 200
 """Days since they were registered: before the agents."""
+
+TRACKER_AGO = 170
+"""Days since that one was registered: after its agent."""
 
 RESOURCES = {
     TWO_RESOURCES: (ORDERS, TICKETS),
     PER_CALL: (PAYMENTS,),
+    TRIAGE: (TRACKER,),
+    RESEARCHER: (TRACKER,),
 }
 """Agent -> what its tokens are for, in equal parts. Those of all others are for our own API."""
+
+ACTS_FOR = {TRIAGE: 2, RESEARCHER: 4}
+"""For whom the order tracker gets tokens for the orders: each agent -> one of so many."""
 
 QUOTAS = (
     (None, "month", 150_000, False),
@@ -284,7 +300,7 @@ def _changes(at: datetime, ids: Ids) -> Iterator[tuple[datetime, Callable[[Trans
         expires_at = at + EXPIRES_IN if agent is EXPIRING else None
         yield _instant(at, ago, 9, index), partial(_register, ids, agent, expires_at=expires_at)
     for server in SERVERS:
-        yield _instant(at, SERVERS_AGO, 8, 30), partial(_register_server, server)
+        yield _instant(at, TRACKER_AGO if server.agent else SERVERS_AGO, 8, 30), partial(_register_server, ids, server)
     yield (
         _instant(at, NEW_SECRET_AGO, 9),
         partial(_add_credential, ids, DemoCredential(HALF_ROTATED), label="production, rotated"),
@@ -334,7 +350,7 @@ def _add_credential(
     ids[credential] = row.credential_id
 
 
-def _register_server(server: DemoServer, opened: Transaction) -> None:
+def _register_server(ids: Ids, server: DemoServer, opened: Transaction) -> None:
     add_resource_server(
         opened,
         Settings.from_environment({}),
@@ -342,6 +358,7 @@ def _register_server(server: DemoServer, opened: Transaction) -> None:
         name=server.name,
         scopes=list(server.scopes),
         token_per_call=server.token_per_call,
+        agent_id=ids[server.agent] if server.agent else None,
     )
 
 
@@ -371,6 +388,16 @@ def _add_usage(transaction: Transaction, ids: Ids, at: datetime) -> None:
         dict(zip(names, map(str, use), strict=True)) | {"tokens_by_hour": tokens} for use, tokens in by_use.items()
     ]
     transaction.fetch("demo/attribute_usage", counts=Jsonb(counts))
+    delegated = [
+        {"day": str(day), "agent_id": str(agent_id), "subject_agent_id": str(ids[subject]), "resource": resource}
+        | {"tokens": sum(tokens) // one_of}
+        for (day, agent_id, _, resource), tokens in by_use.items()
+        if (agent_id, resource) == (ids[TWO_RESOURCES], ORDERS.resource)
+        for subject, one_of in ACTS_FOR.items()
+        # Which has a token to exchange.
+        if sum(tokens) >= one_of and (day, ids[subject], ids[DemoCredential(subject)], TRACKER.resource) in by_use
+    ]
+    transaction.fetch("demo/count_delegations", counts=Jsonb(delegated))
     transaction.fetch("demo/use_credentials", credential_ids=list(used), used_at=list(used.values()))
 
 

@@ -30,10 +30,12 @@ from agentidp.demo import (
     OPERATOR,
     ORGANIZATION_ID,
     PER_CALL,
+    RESEARCHER,
     RETRYING,
     ROTATED,
     SILENT,
     SUSPENDED,
+    TRIAGE,
     TWO_RESOURCES,
     UNCACHED,
     UNUSED,
@@ -75,6 +77,7 @@ TABLES = (
     "usage_daily",
     "agent_usage_daily",
     "credential_usage_daily",
+    "delegation_usage_daily",
 )
 
 
@@ -192,16 +195,33 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
         "Orders": False,
         "Tickets": False,
         "Payments": True,
+        "Order tracker": False,
     }
     resources: dict[UUID, set[str]] = {}
     for row in made.tables["credential_usage_daily"]:
         resources.setdefault(row["agent_id"], set()).add(row["resource"])
-    orders, tickets, payments = (f"https://{name}.demo.example" for name in ("orders", "tickets", "payments"))
-    assert {server["resource"] for server in servers} == {orders, tickets, payments}
+    orders, tickets, payments, tracker = (
+        f"https://{name}.demo.example" for name in ("orders", "tickets", "payments", "order-tracker")
+    )
+    assert {server["resource"] for server in servers} == {orders, tickets, payments, tracker}
     assert {agent_id: of_agent for agent_id, of_agent in resources.items() if of_agent != {""}} == {
         made.ids[TWO_RESOURCES.name]: {orders, tickets},
         made.ids[PER_CALL.name]: {payments},
+        made.ids[TRIAGE.name]: {tracker},
+        made.ids[RESEARCHER.name]: {tracker},
     }
+    # Who runs the last of them acts for whoever asks it, and gets other tokens for itself.
+    days = {(row["day"], row["agent_id"]) for row in made.tables["credential_usage_daily"]}
+    delegated = made.tables["delegation_usage_daily"]
+    assert all((row["day"], row["subject_agent_id"]) in days for row in delegated)
+    found = made.get("analytics/delegations?days=90")["data"]
+    assert {(one["agentName"], one["subjectAgentName"], one["resource"]) for one in found} == {
+        (TWO_RESOURCES.name, TRIAGE.name, orders),
+        (TWO_RESOURCES.name, RESEARCHER.name, orders),
+    }
+    of_orders = next(one for one in made.get("analytics/resources?days=90")["data"] if one["resource"] == orders)
+    by_day = zip(*(one["tokensByDay"] for one in found), of_orders["tokensByDay"], strict=True)
+    assert all(one + other <= whole for one, other, whole in by_day)
 
 
 def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(made: Made) -> None:
@@ -230,7 +250,7 @@ def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected
 
 def test_the_audit_trail_is_in_the_order_of_time(made: Made) -> None:
     instants = [event["at"] for event in made.get("audit?limit=100")["data"]]
-    assert len(instants) == 61
+    assert len(instants) == 62
     assert instants == sorted(instants, reverse=True)
 
 

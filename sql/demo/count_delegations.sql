@@ -1,0 +1,28 @@
+-- Counts those of the demo's tokens that were issued by exchange, too. Returns no row.
+-- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, subject_agent_id, resource and
+-- tokens.
+--
+-- for: operator
+-- citus: in steps
+insert into delegation_usage_daily (
+    organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, tokens
+)
+select
+    %(organization_id)s,
+    given.day,
+    given.agent_id,
+    given.subject_agent_id,
+    '',
+    given.resource,
+    -- As usage_history/add_usage.
+    16,
+    given.tokens
+from jsonb_to_recordset(%(counts)s::jsonb) as given (
+    day date,
+    agent_id uuid,
+    subject_agent_id uuid,
+    resource text,
+    tokens bigint
+)
+-- As demo/attribute_usage.
+on conflict do nothing
