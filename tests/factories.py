@@ -359,25 +359,18 @@ def count_usage(
 
 
 def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: int, resource: str) -> None:
-    """Count tokens that an agent got by exchange, as the issuing function does.
+    """Count tokens that an agent got by exchange, by the product's own function.
 
     :param subject: for whom: an agent, or an issuer of others.
     """
+    subject_agent_id, issuer = (None, subject) if isinstance(subject, str) else (subject.agent_id, None)
     with psycopg.connect(str(agent.services.settings.database_url)) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, true)", [agent.organization_id])
-        connection.execute(
-            "insert into delegation_usage_daily values (%s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                agent.organization_id,
-                at.astimezone(UTC).date(),
-                agent.agent_id,
-                UUID(int=0) if isinstance(subject, str) else subject.agent_id,
-                subject if isinstance(subject, str) else "",
-                resource,
-                secrets.randbelow(2**15),
-                tokens,
-            ],
-        )
+        for _ in range(tokens):
+            connection.execute(
+                "select count_delegation(%s, %s, %s, %s, %s, %s)",
+                [agent.organization_id, agent.agent_id, subject_agent_id, issuer, resource, at.date()],
+            )
 
 
 def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:

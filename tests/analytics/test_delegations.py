@@ -31,7 +31,6 @@ def test_says_who_acted_for_whom_on_which_day_and_for_which_resource(
     first, last = datetime(2026, 4, 13, tzinfo=UTC), datetime(2026, 4, 15, 23, 59, 59, 999_999, tzinfo=UTC)
     for actor, subject, at, tokens, resource in (
         (desk, planner, first, 1, ORDERS),
-        # Of two slots.
         (desk, planner, last, 2, ORDERS),
         (desk, planner, last, 3, ORDERS),
         (desk, planner, NOON, 4, TICKETS),

@@ -95,6 +95,11 @@ class Company:
         rule_id: str = made["delegationRuleId"]
         return rule_id
 
+    def delegated(self) -> list[tuple[Any, ...]]:
+        """What is counted of tokens by exchange: actor, for which agent, for whose subjects, resource, tokens."""
+        data = self.client.get("/api/v1/analytics/delegations", headers=self.admin.bearer()).json["data"]
+        return [(one["agentId"], one["subjectAgentId"], one["issuer"], one["resource"], one["tokens"]) for one in data]
+
     def delete_rules(self) -> None:
         """Delete all delegation rules."""
         with psycopg.connect(self.url) as connection:
@@ -158,16 +163,6 @@ def fleet(acme: Company) -> Fleet:
     return Fleet(acme, planner, worker, acme.server(run_by=worker), billing)
 
 
-def delegated(url: str, organization_id: str) -> list[tuple[Any, ...]]:
-    """What is counted of tokens by exchange: actor, for which agent, for whose subjects, resource, tokens."""
-    with psycopg.connect(url) as connection:
-        return connection.execute(
-            "select agent_id::text, subject_agent_id::text, issuer, resource, sum(tokens)::integer "
-            "from delegation_usage_daily where organization_id = %s group by 1, 2, 3, 4 order by 5",
-            [organization_id],
-        ).fetchall()
-
-
 @ON_CITUS_TOO
 def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock, database_url: str) -> None:
     acme, worker, planner = fleet.company, fleet.worker, fleet.planner
@@ -200,15 +195,13 @@ def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock, database_url: st
     assert introspect(acme.client, acme.admin, response.json["access_token"]).json == shown
     # As often as it likes, and each is counted.
     acme.exchanged(worker, subject_token, fleet.billing)
-    assert delegated(database_url, worker.organization_id) == [
-        (worker.client_id, planner.client_id, "", fleet.billing, 2)
-    ]
+    assert acme.delegated() == [(worker.client_id, planner.client_id, None, fleet.billing, 2)]
     sums = usage_sums(database_url, worker.organization_id)
     assert (sums["agent_tokens"], sums["credential_tokens"], sums["rejected"]) == (3, 3, 0)
 
 
 @ON_CITUS_TOO
-def test_an_agent_acts_for_a_person(acme: Company, database_url: str) -> None:
+def test_an_agent_acts_for_a_person(acme: Company) -> None:
     issuer, worker, billing = Issuer.with_curve(), acme.agent("write", "read"), acme.server("read", "write", "other")
     rule_id = acme.rule(issuer, [worker], {billing: ["read", "other"]}, claims={"groups": "staff"})
     person = {"sub": "00u1 Ann", "groups": "staff", "exp": NOW + 500, "may_act": {"client_id": worker.client_id}}
@@ -233,8 +226,7 @@ def test_an_agent_acts_for_a_person(acme: Company, database_url: str) -> None:
         }
     shown = {"active": True, "token_type": "Bearer", **claims}
     assert introspect(acme.client, acme.admin, response.json["access_token"]).json == shown
-    nobody = str(uuid.UUID(int=0))
-    assert delegated(database_url, worker.organization_id) == [(worker.client_id, nobody, issuer.url, billing, 2)]
+    assert acme.delegated() == [(worker.client_id, None, issuer.url, billing, 2)]
 
 
 def test_the_same_person_has_another_sub_in_another_organization(
@@ -497,9 +489,7 @@ FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_another_issuers_token_is_refused(
-    acme: Company, database_url: str, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
+def test_another_issuers_token_is_refused(acme: Company, caplog: pytest.LogCaptureFixture, name: str) -> None:
     changes, reason = FOREIGN[name]
     issuer, worker, billing = Issuer.with_curve(), acme.agent("read"), acme.server("read")
     acme.rule(issuer, [worker], {billing: ["read"]}, claims={"groups": "staff"})
@@ -509,7 +499,7 @@ def test_another_issuers_token_is_refused(
     claims = {name: value for name, value in claims.items() if value is not None or name == "act"}
     assert whole(acme.exchange(worker, issuer.sign(claims), billing, ID_TOKEN)) == NOT_ACCEPTABLE
     assert reasons(caplog) == [reason]
-    assert delegated(database_url, worker.organization_id) == []
+    assert acme.delegated() == []
 
 
 def test_a_token_of_ours_is_never_another_issuers_and_another_issuers_never_ours(fleet: Fleet) -> None:
@@ -707,7 +697,7 @@ def test_an_exchange_is_one_statement_and_every_refusal_says_the_same(fleet: Fle
 
 
 @ON_CITUS_TOO
-def test_64_at_once_get_what_a_quota_of_the_actor_allows(fleet: Fleet, app: Flask, database_url: str) -> None:
+def test_64_at_once_get_what_a_quota_of_the_actor_allows(fleet: Fleet, app: Flask) -> None:
     quota, subject_token = 20, fleet.subject_token
     with database_of(fleet.worker.services, fleet.worker.organization_id).transaction() as opened:
         quotas.lock(opened)
@@ -720,5 +710,5 @@ def test_64_at_once_get_what_a_quota_of_the_actor_allows(fleet: Fleet, app: Flas
     with ThreadPoolExecutor(64) as threads:
         answers = Counter(threads.map(ask, range(64)))
     assert answers == {200: quota, 429: 64 - quota}
-    [(_, _, _, _, tokens)] = delegated(database_url, fleet.worker.organization_id)
+    [(_, _, _, _, tokens)] = fleet.company.delegated()
     assert tokens == quota
