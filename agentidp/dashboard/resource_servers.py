@@ -164,7 +164,7 @@ def _body(caller: Caller, members: list[Member], sent: dict[str, Any]) -> dict[s
     """What was sent, as the API has it: with the id of the agent that is named."""
     body = forms.body(members, sent)
     if body["agentId"]:
-        [body["agentId"]] = ids_of([body["agentId"]], caller.read_together)
+        [body["agentId"]] = ids_of("agentId", [body["agentId"]], caller.read_together)
     return body
 
 

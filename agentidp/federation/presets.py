@@ -162,6 +162,13 @@ _BRANCH = Question(
     makes=("subject",),
 )
 
+
+def _people(answers: Answers) -> dict[str, Any]:
+    name, _, value = answers["claim"].partition("=")
+    # The audience is the client_id of whoever acts.
+    return {"issuer": answers["issuer"], "claims": {name: value} if name else {}, "audience": None}
+
+
 KUBERNETES = Preset(
     "kubernetes",
     "Kubernetes",
@@ -281,3 +288,30 @@ OTHER = Preset(
 
 WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
 """Those of rules that trust workloads, in the order in which they are offered."""
+
+OPENID_CONNECT = Preset(
+    "people",
+    "People of an OpenID Connect provider",
+    "A person who signs in has a token of the provider. The application sends it to the agent.",
+    (
+        Question(
+            "issuer",
+            "issuer of the provider",
+            "`https://login.acme.example`, for example: the `issuer` of its `/.well-known/openid-configuration`",
+        ),
+        Question(
+            "claim",
+            "claim",
+            "Only people whose token has it: `groups=support`, or at Google `hd=acme.example`, the domain of the "
+            "company. Empty: everybody whom the provider knows",
+            "[^=]+=.+",
+            "must be name=value",
+            is_needed=False,
+            makes=("claims", "subject"),
+        ),
+    ),
+    _people,
+)
+
+PEOPLE = (OPENID_CONNECT, OTHER)
+"""Those of rules by which agents act for others."""

@@ -13,6 +13,7 @@ import psycopg
 from flask import Response
 
 from agentidp import audit
+from agentidp.audit.words import IS_ID
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
@@ -71,15 +72,21 @@ def refuse_unknown_agent(opened: Transaction, agent_id: UUID | None) -> None:
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
-def ids_of(texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """The ids of agents that people have typed by name or id. What is no agent's name stays as it is.
+def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
+    """The ids of agents that people have typed by name or id. An id is not checked.
 
+    :param member: what an error names.
     :param read_together: runs reading statements of the organization.
+    :raises ValidationError: a text is neither.
     """
     # No name has what these replace.
     names = [text.encode(errors="replace").decode().replace("\0", "\ufffd") for text in texts]
     found = read_together(*(Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in names))
-    return [str(rows[0].agent_id) if rows else text for text, rows in zip(texts, found, strict=True)]
+    ids = {text: str(rows[0].agent_id) for text, rows in zip(texts, found, strict=True) if rows}
+    unknown = [text for text in texts if text not in ids and not IS_ID.fullmatch(text)]
+    if unknown:
+        raise ValidationError(details={member: [f"must be of the organization, by name or ID: {unknown[0]!r} is not"]})
+    return [ids.get(text, text) for text in texts]
 
 
 class ProvisionedSchema(ma.Schema):

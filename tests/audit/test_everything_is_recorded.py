@@ -96,7 +96,7 @@ def test_a_route_that_changes_something_leaves_one_event(
     secret = {"client_id": acme.client_id, "client_secret": acme.client_secret}
     if route.authentication == "session":
         with_session(client, acme)
-        sent["data"] = (form_of(route) or {}) | {"monthlyTokenBudget": "5"}
+        sent["data"] = (form_of(route, other.client_id) or {}) | {"monthlyTokenBudget": "5"}
     elif route.rule == "/dashboard/sign-in":
         sent["data"] = secret
     elif route.authentication == "client":

@@ -37,6 +37,8 @@ PAGES = {
     "Resource servers": "/dashboard/resource-servers",
     "New resource server": "/dashboard/resource-servers/new",
     "Provisioning rules": "/dashboard/provisioning-rules",
+    "Delegation rules": "/dashboard/delegation-rules",
+    "New delegation rule": "/dashboard/delegation-rules/new?preset=people&issuer=https://login.example&show=rule",
     "New provisioning rule": "/dashboard/provisioning-rules/new",
     "Audit trail": "/dashboard/audit",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",

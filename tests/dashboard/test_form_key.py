@@ -20,8 +20,8 @@ from agentidp.services import Services
 from tests.citus import server_of
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, key_in, post, with_session
-from tests.factories import NOON, Agent, Clock, database_of, make_one_of_each, wait_until
-from tests.routes import PAGES
+from tests.factories import IDS, NOON, Agent, Clock, database_of, make_one_of_each, wait_until
+from tests.routes import NOWHERE, PAGES
 
 FORMS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "/dashboard/agents/new": ({"name": "once"}, {"name": "builder"}, "/dashboard/agents/{created}"),
@@ -35,6 +35,16 @@ FORMS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
         {"name": "once", "type": "webhook", "url": "https://hooks.example/x", "minimumSeverity": "info"},
         {"url": "https://10.0.0.1"},
         "/dashboard/alert-targets",
+    ),
+    "/dashboard/delegation-rules/new": (
+        {
+            "name": "once",
+            "issuer": "https://issuer.example",
+            "agentIds": "{agent}",
+            "resources": "https://{agent}.example {agent}",
+        },
+        {"agentIds": NOWHERE},
+        "/dashboard/delegation-rules",
     ),
     "/dashboard/provisioning-rules/new": (
         {"name": "once", "issuer": "https://issuer.example", "subject": "system:shop:*", "maxAgents": "9"},
@@ -81,6 +91,8 @@ def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_t
     acme, services = with_session(client, cast.acme), cast.acme.services
     path = form.format(agent=cast.acme.agent_id)
     sent = {name: value.format(agent=cast.acme.agent_id) for name, value in right.items()}
+    if "resources" in right:
+        IDS["resource_server_id"](client, cast.acme)
     before = created(cast.acme)
     # The forms of rules of trust ask for a platform first.
     key, other = [key_in(Page(acme.get(path, query_string="preset=other"))) for _ in range(2)]

@@ -193,6 +193,6 @@ def test_says_which_agent_runs_it(signed_in: FlaskClient, cast: Cast, resource: 
     [field] = [one for one in Page(signed_in.get(f"{page}/edit")).all("input") if one.get("name") == "agentId"]
     assert field["value"] == "runs <it>"
     refused = post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId="nobody\0")
-    assert (refused.status_code, "The agent must be an agent" in refused.text) == (400, True)
+    assert (refused.status_code, "The agent must be of the organization" in refused.text) == (400, True)
     assert post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId="").status_code == 303
     assert "Run by" not in Page(signed_in.get(page)).text

@@ -1,0 +1,74 @@
+"""The page of delegation rules: what it shows and changes."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, post
+from tests.factories import IDS, database_of, make_agent
+from tests.routes import NOWHERE
+
+PATH = "/dashboard/delegation-rules"
+PEOPLE = {"preset": "people", "issuer": "https://login.example", "show": "rule"}
+
+
+@pytest.fixture
+def form(client: FlaskClient, cast: Cast) -> dict[str, str]:
+    """What makes a rule, for an agent and a resource server that there are."""
+    IDS["resource_server_id"](client, cast.acme)
+    make_agent(cast.acme.services, cast.acme.organization_id, name="desk <7>")
+    resource = f"https://{cast.acme.client_id}.example {cast.acme.client_id}"
+    agents = f"desk <7>\r\n{cast.acme.client_id}\r\n"
+    return {"name": "staff", "issuer": "https://login.example", "agentIds": agents, "resources": resource}
+
+
+def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
+    signed_in: FlaskClient, cast: Cast, form: dict[str, str]
+) -> None:
+    assert "There is none" in Page(signed_in.get(PATH)).text
+    asked = Page(signed_in.get(f"{PATH}/new", query_string={"issuer": ""}))
+    assert "Which people?" in asked.text
+    for wrong, sentence in (
+        ({"claim": "support"}, "The claim must be name=value."),
+        ({"issuer": "https://accounts.google.com"}, "The subject must be there, or claims: otherwise"),
+    ):
+        refused = signed_in.get(f"{PATH}/new", query_string=PEOPLE | wrong)
+        assert (refused.status_code, sentence in Page(refused).notice) == (400, True)
+    shown = signed_in.get(f"{PATH}/new", query_string=PEOPLE | {"claim": "groups=support"})
+    assert "Audience (aud) the client_id of the agent that acts" in " ".join(Page(shown).text.split())
+    assert f'value="{form["resources"]}"' in shown.text
+    assert post(signed_in, f"{PATH}/new", **form, claims="groups=support").status_code == 303
+    [row] = database_of(cast.acme.services, cast.acme.organization_id).fetch("delegation/list_rules")
+    assert row.trust == {"issuer": "https://login.example", "claims": {"groups": "support"}}
+    assert row.agents == ["desk <7>", "builder"]
+    assert Page(signed_in.get(PATH)).table("Delegation rules") == [
+        [
+            "staff",
+            "iss https://login.example groups support aud the agent that acts",
+            "desk <7>, builder",
+            form["resources"],
+            "Delete",
+        ]
+    ]
+    one = f"{PATH}/{row.delegation_rule_id}/delete"
+    assert "2 agents can act by it" in Page(signed_in.get(one)).text
+    assert post(signed_in, one).status_code == 303
+    assert "There is none" in Page(signed_in.get(PATH)).text
+
+
+def test_keeps_what_was_typed_and_names_what_is_wrong(signed_in: FlaskClient, form: dict[str, str]) -> None:
+    for change, sentence in (
+        ({"subject": "*"}, "The subject may have a * at its end only"),
+        ({"agentIds": "nobody\0"}, "The agents must be of the organization, by name or ID"),
+        ({"agentIds": f"{NOWHERE}\n" * 101}, "The agents must name 1 to 100 agents."),
+        ({"agentIds": ""}, "The agents must name 1 to 100 agents."),
+        ({"resources": ""}, "What they may reach must name 1 to 100 resource servers."),
+        ({"resources": "https://a.example read"}, "What they may reach must be resource servers of the organization"),
+        ({"name": ""}, "The name must have 1 to 100 characters."),
+    ):
+        refused = post(signed_in, f"{PATH}/new", **(form | change))
+        assert (refused.status_code, sentence in Page(refused).notice) == (400, True), (sentence, Page(refused).notice)
+        assert "https://login.example" in refused.text
+    assert {"checked", "value"} <= {*next(one for one in Page(refused).all("input") if one.get("name") == "resources")}
