@@ -32,7 +32,7 @@ from bench.case import Case, line, usual_cases
 from bench.database import COUNTERS, counted
 from bench.servers import ServerFailed
 from bench.two_databases import compare_databases
-from tests.citus import Cluster
+from tests.citus import WITHOUT_CITUS, Cluster
 from tests.factories import NOON, count_usage, make_agent, make_organization
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -347,6 +347,7 @@ class TestRun:
         figures, _ = self.run(tmp_path / "figures.json", "--peer", "--only", "introspection")
         assert (list(figures["floor"]), list(figures["peer"])) == (["introspection"], ["token, 100 agents"])
 
+    @WITHOUT_CITUS
     @pytest.mark.program
     def test_compares_a_given_database_by_wrk(self, tmp_path: Path, empty_database_url: str) -> None:
         options = ("--database", empty_database_url, "--wrk", "--only", "one agent")

@@ -149,7 +149,9 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    if notice.severity_nonlocalized == "WARNING":
+    # Citus says of each view that its table is not distributed yet, which comes next.
+    is_of_citus = "not in Citus' metadata" in (notice.message_primary or "")
+    if notice.severity_nonlocalized == "WARNING" and not is_of_citus:
         logger.warning(notice.message_primary)
 
 

@@ -15,7 +15,6 @@ from agentidp.clock import utc_now
 from agentidp.db.database import Database
 from agentidp.http.errors import ServiceUnavailable
 from tests.alerts.receiver import Receiver
-from tests.citus import WITHOUT_CITUS
 from tests.cli.command import TIME, UUID, Command
 from tests.conftest import settings_for, with_database
 from tests.factories import free_port
@@ -93,7 +92,6 @@ def test_sends_a_test_and_what_is_due(run: Command, acme: str, receiver: Receive
     assert sentence == "the target on-call did not accept the test: no connection: Connection refused"
 
 
-@WITHOUT_CITUS
 def test_delivers_until_ctrl_c_also_while_the_database_is_away(
     run: Command, acme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,6 @@ from agentidp.findings import KINDS, budget, markers
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.store import Listing
 from agentidp.services import Services
-from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, Wire, count_for, number, with_session
 from tests.factories import (
@@ -699,7 +698,6 @@ def test_while_other_findings_are_worked_out_a_page_comes_without_them(
 VIEWER = "dashboard/viewer"
 
 
-@COMPARES_STATEMENTS
 @pytest.mark.parametrize(
     ("path", "round_trips"),
     [

@@ -21,7 +21,7 @@ from agentidp import utc_now
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
-from tests.citus import REFUSED_BY_CITUS, someone_waits
+from tests.citus import someone_waits
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, SECRET_KEY, Agent, Server, make_agent, make_organization, wait_until
 from tests.fast_path.echo import Gunicorn, everything, get, responses
@@ -292,7 +292,6 @@ class TestStopping:
             wait_until(lambda: server.workers() != first)
 
 
-@REFUSED_BY_CITUS
 def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(database_url: str) -> None:
     """On one worker, as it is deployed."""
     environment = {

@@ -255,6 +255,7 @@ class TestARememberedKey:
         for other in (cast.outsider.client_id, str(uuid.uuid4())):
             assert whole(ask(client, acme.form_of(other))) == FAILED
 
+    @COMPARES_STATEMENTS
     def test_makes_no_failure_cost_more(
         self,
         client: FlaskClient,
