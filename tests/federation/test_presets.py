@@ -71,7 +71,11 @@ MADE: list[tuple[Preset, dict[str, str], dict[str, Any]]] = [
         {"repository": "acme/*", "branch": "main", "environment": "a:b", "id": "123456"},
         github("repo:acme/*", repository_owner_id="123456", environment="a:b", ref="refs/heads/main"),
     ),
-    (GITHUB_ACTIONS, {"repository": "acme@7/*"}, github("repo:acme@7/*", repository_owner_id="7")),
+    (
+        GITHUB_ACTIONS,
+        {"repository": "acme@7/*", "branch": "main"},
+        github("repo:acme@7/*", repository_owner_id="7", ref="refs/heads/main"),
+    ),
     (GITLAB_CI, SHOP, gitlab("project_path:shop/web:*")),
     (
         GITLAB_CI,
