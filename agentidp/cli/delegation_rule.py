@@ -22,9 +22,11 @@ _RULE = delegation_rules.NewDelegationRuleSchema(only=["agentIds"])
 
 @click.group("delegation-rule")
 def commands() -> None:
-    """Rules by which agents may act for people and systems of other issuers, by token exchange.
+    """Rules by which agents may act for others.
 
-    They are printed as: id, name, issuer, agents, resource servers, time of creation.
+    These are people and systems of other issuers; agents get tokens for them by token exchange.
+
+    The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
     """
 
 
