@@ -152,7 +152,9 @@ class TestPrune:
     ) -> None:
         third = json.loads(run("audit", "export", *OF).splitlines()[2])
         # Its hash is wrong from here on, and it is removed.
-        earlier = "update audit_events set at = timestamptz '2020-01-01 00:00Z' where sequence <= 3 and organization_id = %s"
+        earlier = (
+            "update audit_events set at = timestamptz '2020-01-01 00:00Z' where sequence <= 3 and organization_id = %s"
+        )
         execute(run, earlier, organization)
         assert run.asked("audit", "prune", "--keep", "30") == (
             "This removes 3 events older than 30 days from 1 audit trail. This cannot be undone: export them first "
