@@ -22,7 +22,20 @@ from agentidp.server.serve import gunicorn_config
 from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
 from bench.case import Case, Load, header, line, usual_cases
-from bench.database import AGENTS, FEDERATED_RULE, Shape, counted, counted_since, facts, seed, set_quotas
+from bench.database import (
+    AGENTS,
+    FEDERATED_RULE,
+    TARGET,
+    TOOLS,
+    Shape,
+    are_delegations_counted,
+    counted,
+    counted_since,
+    facts,
+    let_act,
+    seed,
+    set_quotas,
+)
 from bench.growth import measure_growth
 from bench.peer import peer
 from bench.requests import (
@@ -33,6 +46,7 @@ from bench.requests import (
     TOKEN,
     TREND,
     basic,
+    exchange_of,
     get,
     post,
     post_assertions,
@@ -55,7 +69,8 @@ MAX_ASSERTIONS = 3000
 class Bench:
     """One run: a database, the service on it, and what has been measured so far.
 
-    The clients are 100 agents without quotas, one that is far from its three, and one that has used up its quota.
+    The clients are 100 agents without quotas, one that is far from its three, one that has used up its quota, and one
+    that acts for another one.
 
     :param stack: ends what the run starts.
     """
@@ -68,8 +83,11 @@ class Bench:
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
         self.key = ec.generate_private_key(ec.SECP256R1())
         migrate(self.postgres.url)
-        *self.clients, self.far, self.used = seed(self.postgres.url, self.key, Shape(agents=AGENTS + 2))
+        *self.clients, self.far, self.used, self.subject, self.actor = seed(
+            self.postgres.url, self.key, Shape(agents=AGENTS + 4)
+        )
         set_quotas(self.postgres.url, self.far, self.used)
+        let_act(self.postgres.url, self.subject, self.actor)
         self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         self.before = counted(self.postgres.url)
         self.port, self.floor_port, self.stock_port, self.peer_port = free_ports(4)
@@ -109,6 +127,7 @@ class Bench:
             Case("token, three quotas", [post(TOKEN, GRANT, self.far)], issues_tokens=True),
             Case("token, refused by a quota", [post(TOKEN, GRANT, self.used)], is_refused=True),
             Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=by_assertion),
+            Case("token by exchange", [], issues_tokens=True, once=True, other_requests=by_assertion),
             Case("federated token", [federated], issues_tokens=True, other_requests=by_assertion),
         ]
         chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
@@ -116,8 +135,17 @@ class Bench:
             if case.once:
                 number = assertions_needed(self.options)
                 issuer = f"http://localhost:{self.port}"
-                case.upcoming = iter(post_assertions(self.clients[0][0], self.key, issuer, number)), case.upcoming[1]
+                client, grant = self.clients[0], GRANT
+                if case.name == "token by exchange":
+                    client, grant = self.actor, exchange_of(self._subject_token(), TARGET)
+                case.upcoming = iter(post_assertions(client[0], self.key, issuer, number, grant)), case.upcoming[1]
         return chosen
+
+    def _subject_token(self) -> str:
+        """A token that the actor may exchange."""
+        _, body = response(self.port, "POST", TOKEN, basic(self.subject), f"{GRANT}&resource={TOOLS}")
+        self.issued += 1
+        return str(json.loads(body)["access_token"])
 
     def count_calls(self) -> None:
         """The Python calls of a request."""
@@ -194,8 +222,9 @@ class Bench:
     def is_exact(self) -> bool:
         """Whether every token was counted exactly once."""
         is_exact, sentence = counted_since(self.postgres.url, self.before, self.issued, self.under_way)
-        print(f"\n{sentence}")
-        return is_exact
+        agree, delegations = are_delegations_counted(self.postgres.url)
+        print(f"\n{sentence}; {delegations}")
+        return is_exact and agree
 
 
 def assertions_needed(options: argparse.Namespace) -> int:

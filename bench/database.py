@@ -97,6 +97,50 @@ def set_quotas(url: str, far: tuple[str, str], used: tuple[str, str]) -> None:
             quotas.set_quota(opened, UUID(used[0]), "month", tokens=1, is_enforced=True)
 
 
+TARGET, TOOLS = "https://bench-target.example", "https://bench-tools.example"
+"""The resource servers of :func:`let_act`."""
+
+_ACT = (
+    "update agents set scopes = array['bench'] "
+    "where organization_id = %(organization_id)s and agent_id = any (%(both)s)",
+    "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
+    "select organization_id, %(actor)s, gen_random_uuid(), jwks, created_at from credentials "
+    "where organization_id = %(organization_id)s and jwks is not null limit 1",
+    "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at, agent_id) "
+    "values (%(organization_id)s, gen_random_uuid(), %(target)s, 'target', array['bench'], now(), null), "
+    "(%(organization_id)s, gen_random_uuid(), %(tools)s, 'tools', array['bench'], now(), %(actor)s)",
+    "insert into resource_identifiers (resource, organization_id, claimed_at) "
+    "values (%(target)s, %(organization_id)s, now()), (%(tools)s, %(organization_id)s, now())",
+)
+
+
+def let_act(url: str, subject: tuple[str, str], actor: tuple[str, str]) -> None:
+    """Let the client *actor*, which also gets the first one's key, exchange tokens of *subject* for :data:`TOOLS` for
+    tokens for :data:`TARGET`.
+    """
+    with connect(url) as connection:
+        [row] = connection.execute("select organization_id from clients where client_id = %s", [actor[0]]).fetchall()
+        both = [UUID(subject[0]), UUID(actor[0])]
+        named = {"organization_id": row.organization_id, "both": both, "actor": both[1]}
+        with operator_transaction(connection, row.organization_id, utc_now()):
+            for statement in _ACT:
+                connection.execute(statement.encode(), named | {"target": TARGET, "tools": TOOLS})
+
+
+def are_delegations_counted(url: str) -> tuple[bool, str]:
+    """Whether all tokens for :data:`TARGET`, which are by exchange, are counted by whom they are for; and a sentence
+    about it.
+    """
+    with psycopg.connect(url) as connection:
+        tokens, delegations = (
+            (connection.execute(f"{_SUM_OF} {table} where resource = %s".encode(), [TARGET]).fetchone() or (0,))[0]
+            for table in ("credential_usage_daily", "delegation_usage_daily")
+        )
+    return tokens == delegations, f"{tokens:,} by exchange, counted by subject: {delegations:,}"
+
+
+_SUM_OF = "select coalesce(sum(tokens), 0)::bigint from"
+
 COUNTERS = {"organization": "usage_daily", "agent": "agent_usage_daily", "credential": "credential_usage_daily"}
 """What tokens are counted by -> the table."""
 
@@ -105,10 +149,7 @@ def counted(url: str) -> list[int]:
     """The tokens that each of :data:`COUNTERS` holds."""
     with psycopg.connect(url) as connection:
         # Each by itself: Citus refuses one as a part of the other.
-        rows = [
-            connection.execute(f"select coalesce(sum(tokens), 0)::bigint from {table}".encode()).fetchone()  # noqa: S608
-            for table in COUNTERS.values()
-        ]
+        rows = [connection.execute(f"{_SUM_OF} {table}".encode()).fetchone() for table in COUNTERS.values()]
     return [row[0] for row in rows if row]
 
 

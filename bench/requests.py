@@ -39,11 +39,23 @@ def basic(client: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(client).encode()).decode()
 
 
-def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int) -> list[bytes]:
-    """Token requests with ``private_key_jwt``, each with a ``jti`` of its own."""
+def exchange_of(subject_token: str, resource: str) -> str:
+    """The form that exchanges a token of an agent."""
+    type_ = "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token"
+    grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange"
+    return f"{grant}&subject_token={subject_token}&subject_token_type={type_}&resource={resource}"
+
+
+def post_assertions(
+    client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int, grant: str = GRANT
+) -> list[bytes]:
+    """Token requests with ``private_key_jwt``, each with a ``jti`` of its own.
+
+    :param grant: the rest of the form.
+    """
     claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
     type_ = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
-    form = f"{GRANT}&client_assertion_type={type_}&client_assertion="
+    form = f"{grant}&client_assertion_type={type_}&client_assertion="
     return [
         post(TOKEN, form + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}))
         for jti in range(number)

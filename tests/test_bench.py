@@ -326,7 +326,7 @@ class TestRun:
         figures, _ = self.run(tmp_path / "figures.json")
         tokens = ["token, 100 agents", "token, one agent", "token, three quotas", "token, refused by a quota"]
         reads = ["trend, 30 days", "heatmap, 90 days", "agents", "introspection"]
-        assert set(figures["floor"]) == {*reads, *tokens, "private_key_jwt", "federated token"}
+        assert set(figures["floor"]) == {*reads, *tokens, "private_key_jwt", "token by exchange", "federated token"}
         assert set(figures["stock"]) == {"trend, 30 days", "token, 100 agents"}
         assert [row["case"] for row in figures["latency"]] == [
             "trend, 50%",
