@@ -159,6 +159,13 @@ class Api:
         return self.get("audit", limit=1).json["data"][0]
 
 
+def execute(url: str, statement: str, *parameters: Any) -> list[Any]:
+    """Run a statement as the owner of the tables, past the application, and commit it; its rows."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
 def database_of(services: Services, organization_id: str) -> OrganizationDatabase:
     """The database as an organization sees it now."""
     return services.database.of(organization_id, services.clock())

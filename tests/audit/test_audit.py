@@ -6,7 +6,6 @@ import os
 import pwd
 import re
 import threading
-from typing import Any
 
 import psycopg
 import pytest
@@ -19,15 +18,9 @@ from agentidp.registry.agents import add_agent, update_agent
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NEW_AGENT, NOON, ROOT, database_of
+from tests.factories import NEW_AGENT, NOON, ROOT, database_of, execute
 
 HASH = re.compile(r"[0-9a-f]{64}")
-
-
-def execute(url: str, statement: str, *parameters: Any) -> None:
-    """Change the database as its owner does past all commands."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement.encode(), parameters)
 
 
 class TestAnEvent:

@@ -7,24 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.audit.chain import NO_HASH
 from tests.cli.command import Command
-from tests.factories import PATIENCE, ROOT, clean_environment, wait_until
+from tests.factories import PATIENCE, ROOT, clean_environment, execute, wait_until
 
 OF = ("--organization", "Acme")
-
-
-def execute(run: Command, statement: str, *parameters: Any) -> None:
-    """Change the database as its owner does past all commands."""
-    with psycopg.connect(run.database_url, autocommit=True) as connection:
-        connection.execute(statement.encode(), parameters)
 
 
 @pytest.fixture
@@ -122,7 +114,11 @@ class TestVerify:
         assert [[*line[:4], line[5]] for line in run.cells("audit", "verify")] == sorted(
             [[INSTANCE, "1", "0", "1", "ok"], [organization, "4", "0", "4", "ok"]]
         )
-        execute(run, "update audit_events set actor = 'x' where sequence > 1 and organization_id = %s", organization)
+        execute(
+            run.database_url,
+            "update audit_events set actor = 'x' where sequence > 1 and organization_id = %s",
+            organization,
+        )
         result = run.invoke("audit", "verify", *OF)
         assert (result.exit_code, result.stdout.split("\t")[5]) == (1, "event 2: the event was altered\n")
         in_json = json.loads(run.invoke("audit", "verify", *OF, "--json").stdout)
@@ -137,7 +133,7 @@ class TestVerify:
 
     def test_notices_that_all_of_a_chain_is_gone(self, run: Command, organization: str) -> None:
         for table in ("audit_events", "audit_heads"):
-            execute(run, f"delete from {table} where organization_id = %s", organization)
+            execute(run.database_url, f"delete from {table} where organization_id = %s", organization)
         for arguments in ((), OF):
             result = run.invoke("audit", "verify", *arguments)
             assert (result.exit_code, result.stdout.splitlines()[-1]) == (
@@ -155,7 +151,7 @@ class TestPrune:
         earlier = (
             "update audit_events set at = timestamptz '2020-01-01 00:00Z' where sequence <= 3 and organization_id = %s"
         )
-        execute(run, earlier, organization)
+        execute(run.database_url, earlier, organization)
         assert run.asked("audit", "prune", "--keep", "30") == (
             "This removes 3 events older than 30 days from 1 audit trail. This cannot be undone: export them first "
             "(agentidp audit export).\n"

@@ -38,13 +38,14 @@ from tests.factories import (
     Clock,
     Server,
     database_of,
+    execute,
     make_agent,
     make_organization,
     usage_sums,
     wait_until,
 )
 from tests.frozen import frozen, processes_of
-from tests.http.test_errors import assert_unavailable, execute
+from tests.http.test_errors import assert_unavailable
 from tests.machine import within
 
 pytestmark = pytest.mark.very_slow

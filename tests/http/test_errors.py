@@ -37,6 +37,7 @@ from tests.factories import (
     Clock,
     Server,
     database_of,
+    execute,
     make_agent,
     make_organization,
     usage_sums,
@@ -89,12 +90,6 @@ def assert_unavailable(response: TestResponse, message: str = UNAVAILABLE, *, is
         assert_oauth_error(response, 503, "temporarily_unavailable", message, Retry_After="1")
     else:
         assert_error(response, 503, "SERVICE_UNAVAILABLE", message, Retry_After="1")
-
-
-def execute(url: str, statement: str) -> None:
-    """Run a statement past the application."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement.encode())
 
 
 class TestTable:

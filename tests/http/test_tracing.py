@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from flask import Flask
@@ -17,56 +14,40 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from agentidp import create_app
 from agentidp.config import ConfigurationError
 from agentidp.http import tracing
+from tests.alerts.receiver import Receiver
 from tests.conftest import settings_for
 from tests.factories import Clock, make_agent, make_organization
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-class Collector:
+class Collector(Receiver):
     """What receives OTLP over HTTP."""
 
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(handler) -> None:
-                self.bodies.append(handler.rfile.read(int(handler.headers["Content-Length"])))
-                handler.send_response(200)
-                handler.send_header("Content-Length", "0")
-                handler.end_headers()
-
-            def log_message(handler, *_: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def received(self) -> list[ResourceSpans]:
+    def processes(self) -> list[ResourceSpans]:
         """What was received, by the process that has sent it."""
-        return [one for body in self.bodies for one in ExportTraceServiceRequest.FromString(body).resource_spans]
+        parsed = (ExportTraceServiceRequest.FromString(one.body) for one in self.received)
+        return [process for one in parsed for process in one.resource_spans]
 
     def spans(self) -> list[Span]:
         """The spans, after everything has been sent."""
         assert tracing.provider().force_flush()
-        return [span for process in self.received() for scope in process.scope_spans for span in scope.spans]
+        return [span for process in self.processes() for scope in process.scope_spans for span in scope.spans]
 
     def services(self) -> set[str]:
         """The names of the services that have sent."""
-        attributes = (attribute for process in self.received() for attribute in process.resource.attributes)
+        attributes = (attribute for process in self.processes() for attribute in process.resource.attributes)
         return {attribute.value.string_value for attribute in attributes if attribute.key == "service.name"}
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+    def sent(self) -> bytes:
+        """All bodies."""
+        return b"".join(one.body for one in self.received)
 
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    with contextlib.closing(Collector()) as made:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{made.server.server_port}")
+    with Collector() as made:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
         tracing.provider.cache_clear()
         yield made
         tracing.provider().shutdown()
@@ -102,7 +83,7 @@ def test_a_request_is_a_span_below_the_callers_without_a_secret(traced: Flask, c
     assert second.trace_id != first.trace_id
     assert third.name == "HTTP unknown"
     assert collector.services() == {"agentidp"}
-    sent = b"".join(collector.bodies)
+    sent = collector.sent()
     for secret in (agent.client_secret, token, "hush", agent.client_id):
         assert secret.encode() not in sent
 
@@ -121,7 +102,7 @@ def test_a_failure_is_an_error_and_a_refusal_is_none(
     assert client.get("/readyz").status_code == 500
     refused, failed = collector.spans()
     assert (refused.status.code, failed.status.code) == (0, 2)
-    assert b"hush" not in b"".join(collector.bodies)
+    assert b"hush" not in collector.sent()
 
 
 def test_settings_that_opentelemetry_refuses_end_the_start(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

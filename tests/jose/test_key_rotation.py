@@ -26,7 +26,7 @@ from agentidp.jose.access_token import SigningKey
 from agentidp.jose.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import PATIENCE, SECRET_KEY, Clock, wait_until
+from tests.factories import PATIENCE, SECRET_KEY, Clock, execute, wait_until
 from tests.jose.test_signing_keys import keys_of
 from tests.oauth.test_introspection import INACTIVE, introspect
 
@@ -36,13 +36,6 @@ NEW_SECRET = SECRET_KEY.swapcase()
 def statuses(url: str) -> dict[str, str]:
     """Each key and its status, the newest first."""
     return {key["kid"]: key["status"] for key in describe(settings_for(url), at=utc_now())}
-
-
-def execute(url: str, statement: str, *parameters: Any) -> Any:
-    """Change the database as its owner does past all commands; the rows."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), parameters)
-        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
@@ -39,17 +38,7 @@ def agent(database_url: str) -> Iterator[Agent]:
     services.close()
 
 
-def month_of(database_url: str, organization_id: str) -> int:
-    """The tokens of this month in the ledger."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        row = connection.execute(
-            "select coalesce(sum(tokens), 0) from usage_daily "
-            "where day >= date_trunc('month', now() at time zone 'utc')"
-        ).fetchone()
-    return int(row[0]) if row else 0
-
-
+@pytest.mark.usefixtures("midnight_is_far")
 def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
     metered: MeteredServer, agent: Agent, database_url: str
 ) -> None:
@@ -72,7 +61,7 @@ def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
     wait_until(
         lambda: (
             metered.value("agentidp_organization_tokens_this_month", organization=agent.organization_id)
-            == month_of(database_url, agent.organization_id)
+            == usage_sums(database_url, agent.organization_id)["tokens"]
         )
     )
     # Nothing is left of the workers that were killed, but what they have counted.

@@ -21,6 +21,7 @@ import pytest
 from agentidp.clock import utc_now
 from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
+from tests.cli.terminal import Terminal
 from tests.directory import open_directory
 from tests.factories import (
     PATIENCE,
@@ -162,23 +163,14 @@ def test_says_what_to_do_next_until_there_is_an_organization(database_url: str) 
 
 
 def test_says_on_a_terminal_that_it_starts(tmp_path: Path) -> None:
-    terminal, serve_side = os.openpty()
-    subprocess.run(
-        [sys.executable, "-m", "agentidp", "serve", "--bind", "0.0.0.0:3000"],
-        env=environment_of({"AGENTIDP_DATA_DIR": str(tmp_path)}),
-        cwd=ROOT,
-        stderr=serve_side,
-        timeout=PATIENCE,
-        check=False,
+    terminal = Terminal("")
+    terminal.environment["AGENTIDP_DATA_DIR"] = str(tmp_path)
+    status, shown = terminal("serve", "--bind", "0.0.0.0:3000")
+    starting, refused = shown.splitlines()[:2]
+    assert (status, starting) == (
+        1,
+        "Starting AgentIdP. The first start takes some seconds longer: it creates the database.",
     )
-    os.close(serve_side)
-    printed = b""
-    # Each read gets a part of it. At the end the terminal has nobody on its other side, which is an error.
-    with os.fdopen(terminal, "rb", buffering=0) as output, contextlib.suppress(OSError):
-        while part := output.read(4096):
-            printed += part
-    starting, refused = printed.decode().splitlines()[:2]
-    assert starting == "Starting AgentIdP. The first start takes some seconds longer: it creates the database."
     assert refused.startswith("Error: cannot listen on 0.0.0.0:3000 without a proxy")
 
 
