@@ -42,9 +42,6 @@ def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> No
     assert changed == shown | change
     # What is left out stays.
     assert run.json("agent", "update", "cook", "--owner", "me") == changed | {"owner": "me", "updatedAt": ANY}
-    removed = {"description": "", "owner": "", "dpopBoundAccessTokens": False, "expectedReplicas": None}
-    options = ("--description", "", "--owner", "", "--no-dpop", "--expected-replicas", "none")
-    assert run.json("agent", "update", "cook", *options) == changed | removed | {"updatedAt": ANY}
 
 
 def test_asks_what_would_break_before_it_suspends_deletes_and_erases(

@@ -50,16 +50,9 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
     assert run.json("alerts", "target", "list", *OF) == [shown]
     assert [secret for secret in ("to-ken", key) if secret in str(shown)] == []
     update = ("alerts", "target", "update", *named)
-    for options, change in (
-        (("--every-kind",), {"kinds": None}),
-        (("--kind", "silence", "--kind", "spike"), {"kinds": ["silence", "spike"]}),
-        (("--minimum-severity", "critical"), {"minimumSeverity": "critical"}),
-        (("--owner", "Ada", "--owner", "Grace", "--disable"), {"owners": ["Ada", "Grace"], "enabled": False}),
-        (("--every-owner",), {"owners": None}),
-    ):
-        changed = run.json(*update, *options)
-        assert changed == shown | change | {"updatedAt": changed["updatedAt"]}
-        shown = changed
+    changed = run.json(*update, "--every-kind", "--owner", "Ada", "--owner", "Grace", "--disable")
+    change = {"kinds": None, "owners": ["Ada", "Grace"], "enabled": False}
+    assert changed == shown | change | {"updatedAt": changed["updatedAt"]}
     moved = run(*update, "--url-file", "-", "--name", "pager", input="https://other.example/x\n").split("\t")
     assert moved[1:4] == ["pager", "webhook", "https://other.example"]
     assert run("keys", "reencrypt").endswith("Re-encrypted 0 of 1 alert targets.")
