@@ -20,7 +20,6 @@ from agentidp import create_app
 from agentidp.clock import utc_now
 from agentidp.config import MAX_TOKEN_TTL, Settings
 from agentidp.db.database import Database
-from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.migrations import migrate
 from agentidp.jose import signing_keys
@@ -166,52 +165,6 @@ def test_which_keys_sign_and_verify_once_one_of_them_is_revoked(
     assert "".join(row.kid for row in published(rows, NOON + after)) == kids
 
 
-@contextlib.contextmanager
-def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """A server that is shut down, and started again afterwards."""
-    postgres.stop()
-    yield
-    postgres.start()
-
-
-@pytest.mark.very_slow
-class TestWithoutADatabase:
-    """The database is away: what is known goes on, at once."""
-
-    @pytest.fixture
-    def postgres(self) -> Iterator[EmbeddedPostgres]:
-        """A server of the test's own."""
-        with temporary() as postgres:
-            migrate(postgres.url)
-            ensure_signing_key(settings_for(postgres.url), at=utc_now())
-            yield postgres
-
-    @pytest.mark.very_slow
-    def test_a_process_that_has_never_read_them_is_unavailable(
-        self, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(signing_keys, "RETRY_SECONDS", PATIENCE)
-        with keys_of(postgres.url, pool_timeout=1) as keys:
-            with stopped(postgres):
-                for call in (keys.current, lambda: keys.find("nobodys")):
-                    with pytest.raises(DatabaseUnavailable):
-                        call()
-                # The failure is remembered.
-                readings = Readings(keys, monkeypatch)
-                with pytest.raises(DatabaseUnavailable):
-                    keys.current()
-                assert readings.count == 0
-
-            def is_back() -> bool:
-                # A reading that began before the server was back puts the next one off.
-                keys._retry_at = 0
-                with contextlib.suppress(DatabaseUnavailable):
-                    return bool(keys.current().published)
-                return False
-
-            wait_until(is_back)
-
-
 class Readings:
     """How often a process reads the keys, and a switch that holds the readings up."""
 
@@ -252,6 +205,16 @@ class TestReading:
             readings.may_go_on.set()
             wait_until(lambda: keys.current() is not known)
             assert readings.count == 2
+
+    def test_a_process_that_has_never_read_them_is_unavailable_and_remembers_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with keys_of("postgresql://nobody@127.0.0.1:1/none", pool_timeout=0.1) as keys:
+            readings = Readings(keys, monkeypatch)
+            for call in (keys.current, keys.current, lambda: keys.find("nobodys")):
+                with pytest.raises(DatabaseUnavailable):
+                    call()
+            assert readings.count == 1
 
     def test_a_process_without_requests_for_a_while_reads_before_it_responds(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
