@@ -21,7 +21,7 @@ from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
 from agentidp.db.migrations import steps
 from agentidp.declarative.schemas import DocumentSchema
-from agentidp.findings.listing import FindingSchema
+from agentidp.findings.listing import ListedFindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
 from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight, token_exchange
@@ -202,8 +202,8 @@ def test_the_example_of_a_finding_has_each_field_and_the_table_below_it_explains
     guide = (ROOT / "docs" / "analytics.md").read_text(encoding="utf-8")
     section = guide.partition("A finding looks like this:\n")[2].partition("\n### State\n")[0]
     example = json.loads(section.partition("```json\n")[2].partition("```")[0])
-    assert FindingSchema().validate(example) == {}
-    assert set(example) == set(FindingSchema().fields)
+    assert ListedFindingSchema().validate(example) == {}
+    assert set(example) == set(ListedFindingSchema().fields)
     explained = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`(\w+)`", explained)) == set(example)
 

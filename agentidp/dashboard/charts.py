@@ -22,7 +22,7 @@ SHADES = 5
 """Of the heatmap; an hour without a request has none."""
 
 MAX_MARKED = timedelta(days=3)
-"""The days of a finding with a longer window are not marked: it is about the whole period."""
+"""Not all days of a finding with a longer window are marked: it is about the whole period."""
 
 MAX_LINE = 108
 """Height of a point of the line that is above the axis: outside of it, and still in the drawing."""
@@ -169,17 +169,22 @@ def _chart(
 
 
 def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dict[date, list[KnownFinding]]:
-    """Day -> the findings whose window contains it, the most severe first.
+    """Day -> the findings about it, the most severe first: those of at most three days, and those of a longer time that
+    are so since a day within it, such as a budget since it was exceeded.
 
     :param of_rejections: those about rejected requests, which are marked on the chart of these; else all others.
     """
     marked: dict[date, list[KnownFinding]] = {}
     for known in sorted(found, key=lambda one: -one.severity):
-        if (known.kind == "rejections") == of_rejections and known.ends - known.begins <= MAX_MARKED:
+        if (known.kind == "rejections") != of_rejections:
+            continue
+        if known.ends - known.begins <= MAX_MARKED:
             day, last = known.begins.date(), last_day(known.ends)
             while day <= last:
                 marked.setdefault(day, []).append(known)
                 day += timedelta(days=1)
+        elif known.since and known.since != known.begins:
+            marked.setdefault(known.since.date(), []).append(known)
     return marked
 
 

@@ -1,5 +1,5 @@
-"""What a finding's page shows of the hours or days that it is about: the counts, what was expected, which agents got
-the tokens, and what was changed then.
+"""What a finding's page shows of the hours or days that it is about: the counts, what was expected, and what was
+changed then.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from agentidp.dashboard import charts, usage
-from agentidp.dashboard.agents import AgentUsage, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -24,9 +23,6 @@ MAX_DAYS_DRAWN = 92
 MAX_DAYS_OF_HOURS = 2
 """A finding about more UTC days is drawn by day."""
 
-BUSIEST = 5
-"""Agents that are listed of a finding that names none."""
-
 MAX_CHANGES = 20
 
 COUNTED = {"rejections": "rejected", "silence": "requests", "peak": "requests"}
@@ -38,13 +34,12 @@ CHANGED |= {"credential.created": "A credential was created", "credential.revoke
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A chart for each day, by hour, or one of all days, by day (``day`` is ``None``); the agents with the most tokens,
-    of a finding that names none; and what was changed, as (when, what, note).
+    """A chart for each day, by hour, or one of all days, by day (``day`` is ``None``); the days that it is about; and
+    what was changed, as (when, what, note).
     """
 
     unit: str
     drawn: list[tuple[date | None, charts.Chart]]
-    busiest: list[AgentUsage]
     period: Period
     changes: list[tuple[datetime, str, str | None]]
 
@@ -63,13 +58,10 @@ def calls(known: KnownFinding, at: datetime) -> list[Call]:
         counts = Call("analytics/usage_by_hour" if by_hour else "analytics/usage_by_day", bounds)
     since, until = known.begins - timedelta(days=1), min(known.ends, at)
     changes = {"since": since, "until": until, "max_events": thresholds.MAX_AUDIT_EVENTS}
-    found = [counts, Call("findings/markers", changes)]
-    if not known.agent_ids:
-        found.append(agents_of_the_period(_period(known, at), Selection(), limit=BUSIEST))
-    return found
+    return [counts, Call("findings/markers", changes)]
 
 
-def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows, agents: Rows | None = None) -> Evidence:
+def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) -> Evidence:
     """What the rows of :func:`calls` come to."""
     name = COUNTED.get(known.kind, "tokens")
     first, last = _days(known, at)
@@ -83,13 +75,14 @@ def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows, ag
         counts = [(day, _count(row, name)) for day, row in rows]
         line = [_expected_of_day(known, day) for day, _ in counts]
         marked = {day: [known] for day, _ in counts if first <= day <= last and (last - first).days < DAYS_BEFORE}
+        if known.since and known.since != known.begins:
+            marked = {known.since.date(): [known]}
         drawn = [(None, charts.day_chart(counts, marked, at.date(), earlier=line))]
     about = (None, *known.agent_ids)
     changes = [
         (row.starts_at, CHANGED[row.kind], row.note) for row in markers if row.agent_id in about and row.kind in CHANGED
     ]
-    busiest = [one for one in agent_page(agents).data if one.tokens] if agents else []
-    return Evidence(name, drawn, busiest, _period(known, at), changes[-MAX_CHANGES:])
+    return Evidence(name, drawn, _period(known, at), changes[-MAX_CHANGES:])
 
 
 def _days(known: KnownFinding, at: datetime) -> tuple[date, date]:

@@ -10,7 +10,9 @@ from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
+from agentidp.findings.contributors import is_of_organization
 from agentidp.findings.finding import Finding, KnownFinding
+from agentidp.findings.incidents import Incident, incidents
 
 MUTE_DAYS = 7
 """Until how many days from now a form mutes a finding, unless it is changed."""
@@ -34,8 +36,8 @@ def init_app(app: Flask) -> None:
         bar_query,
         time_label,
         hour_label,
+        incidents,
         in_numbers,
-        whose,
         since,
         window,
         next_page,
@@ -107,13 +109,14 @@ def hour_label(hour: datetime, at: datetime) -> str:
     return f"{time_label(hour, at)}-{hour.astimezone(UTC) + timedelta(hours=1):%H:%M}"
 
 
-def in_numbers(listed: list[KnownFinding], at: datetime) -> str:
-    """How many of some findings go on and how many have ended; and of those, if there are any, how many were
+def in_numbers(listed: list[Incident], at: datetime) -> str:
+    """How many of some incidents go on and how many have ended; and of those, if there are any, how many were
     acknowledged, and how many began in the last 24 hours.
     """
-    ongoing = [one for one in listed if one.is_ongoing]
+    heads = [incident.head for incident in listed]
+    ongoing = [one for one in heads if one.is_ongoing]
     acknowledged = [one for one in ongoing if one.acknowledged_at]
-    new = [one for one in listed if one.begins > at - timedelta(days=1)]
+    new = [one for one in heads if one.begins > at - timedelta(days=1)]
     parts = [f"{len(ongoing)} ongoing", f"{len(listed) - len(ongoing)} ended"]
     parts += [
         f"{len(some)} {what}" for some, what in ((acknowledged, "acknowledged"), (new, "new in 24 hours")) if some
@@ -121,19 +124,14 @@ def in_numbers(listed: list[KnownFinding], at: datetime) -> str:
     return ", ".join(parts)
 
 
-def whose(finding: Finding) -> str:
-    """Whom a finding is about: an agent's name, how many agents, or the organization."""
-    if finding.agent_name is not None:
-        return finding.agent_name
-    count = finding.agent_count or len(finding.agents)
-    return f"{count:,} agents" if count > 1 else "the organization"
-
-
 def since(known: KnownFinding, at: datetime) -> str:
-    """When a finding began, or on which day it ended, short enough for a row of a list."""
+    """From when on a finding is so, or on which day it ended, short enough for a row of a list."""
     if known.ended_at is not None:
         return f"ended {day_label(charts.last_day(known.ended_at.astimezone(UTC)), at)}"
-    begins = known.begins.astimezone(UTC)
+    begins = (known.since or known.begins).astimezone(UTC)
+    if known.kind == "budget" and begins == known.begins:
+        # It will be exceeded. That is known since it was forecast, and not since the month began.
+        begins = known.first_seen_at.astimezone(UTC)
     is_day = begins.time() == time() or at - begins > timedelta(days=2)
     return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
 
@@ -142,6 +140,8 @@ def next_page(finding: Finding) -> tuple[str, str]:
     """Where the next step of a finding begins: what the address has after the dashboard's own, and what is there."""
     agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     first, last = finding.begins.astimezone(UTC).date(), charts.last_day(finding.ends.astimezone(UTC))
+    if is_of_organization(finding) and finding.kind != "spike" and finding.agents:
+        return f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}"
     if finding.kind == "budget":
         return f"/agents?month={first:%Y-%m}", f"Agents of {first:%B}"
     if finding.kind == "peak":
@@ -180,7 +180,7 @@ def _time(when: date, words: str) -> Markup:
 
 
 def dated(sentence: str, at: datetime) -> str:
-    """A sentence of a finding with its dates as the pages write them."""
+    """A sentence of a finding with its dates as the pages write them, and no line break before a percent sign."""
 
     def label(found: re.Match[str]) -> str:
         try:
@@ -190,24 +190,30 @@ def dated(sentence: str, at: datetime) -> str:
         except ValueError:
             return found[0]
 
-    return _DATE.sub(label, sentence)
+    return _DATE.sub(label, sentence).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def named(sentence: str, name: str | None, at: datetime, address: str | None = None) -> Markup:
-    """A sentence of a finding with its dates as the pages write them, in which an agent's name is isolated, so that its
-    writing direction does not affect the rest.
+def named(sentence: str, known: Finding, at: datetime, base: str | None = None) -> Markup:
+    """A sentence of a finding with its dates as the pages write them. The names of its agents are isolated, so that
+    their writing direction does not affect the rest, at the first place at which the sentence contains each.
 
-    :param name: as it is written in the sentence, if the sentence contains it.
-    :param address: makes the name a link.
+    :param base: makes each name a link to the agent's page below this address.
     """
-    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sentence) if name else None
-    if found is None or name is None:
+    ids = {one.agent_name: one.agent_id for one in known.agents}
+    if known.agent_id and known.agent_name:
+        ids[known.agent_name] = known.agent_id
+    if not ids:
         return escape(dated(sentence, at))
-    isolated = Markup("<bdi>{}</bdi>").format(name)
-    if address:
-        isolated = Markup('<a href="{}">{}</a>').format(address, isolated)
-    before, after = (dated(part, at) for part in (sentence[: found.start()], sentence[found.end() :]))
-    return escape(before) + isolated + escape(after)
+    longest_first = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
+    text = Markup()
+    for place, part in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
+        agent_id = ids.pop(part, None) if place % 2 else None
+        if agent_id is None:
+            text += dated(part, at)
+            continue
+        isolated = Markup("<bdi>{}</bdi>").format(part)
+        text += Markup('<a href="{}/agents/{}">{}</a>').format(base, agent_id, isolated) if base else isolated
+    return text
 
 
 def mute_days(at: datetime) -> tuple[date, date, date]:

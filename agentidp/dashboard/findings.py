@@ -16,8 +16,9 @@ from agentidp.dashboard.page_findings import listing
 from agentidp.db.sql import Call
 from agentidp.findings import KINDS
 from agentidp.findings.finding import STATES, KnownFinding
+from agentidp.findings.incidents import incidents
 from agentidp.findings.listing import filtered
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 
 blueprint = pages.new_blueprint("dashboard-findings", __name__)
@@ -40,31 +41,35 @@ class Chosen:
 @blueprint.get("/dashboard/findings")
 @session.required
 def findings(caller: Caller) -> Response:
-    """The findings of 90 days that are asked for, fifty on a page; those that are ongoing and most urgent first."""
+    """The findings of 90 days that are asked for, fifty rows on a page; what is ongoing and most urgent first."""
     chosen, number = _requested(), requested_page()
+    return pages.page(
+        "findings.html", slow_part=lambda: _listed(caller, chosen, number), here="findings", chosen=chosen
+    )
+
+
+def _listed(caller: Caller, chosen: Chosen, number: int) -> dict[str, Any]:
+    """The findings, with the page of this number, or the last page."""
     found = listing(caller, MAX_DAYS)
     known = found.findings if found else []
     [agents] = caller.read_together(
         Call("audit/agent_names", {"agent_ids": list({each for one in known for each in one.agent_ids})})
     )
     owners = {row.agent_id: row.owner for row in agents}
-    shown = _chosen(filtered(known, state=chosen.state or None, kind=chosen.kind or None, agent=None), chosen, owners)
-    listed = shown[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
-    if not listed and number != 1:
-        raise NotFound
-    return pages.page(
-        "findings.html",
-        here="findings",
-        chosen=chosen,
-        found=found,
-        listed=listed,
-        shown=shown,
-        states=STATES,
-        kinds=KINDS,
-        owners=sorted({owner for owner in owners.values() if owner}, key=str.casefold),
-        number=number,
-        pages=max(1, -(-len(shown) // PAGE_SIZE)),
-    )
+    of_state = filtered(known, state=chosen.state or None, kind=chosen.kind or None, agent=None)
+    shown = incidents(_chosen(of_state, chosen, owners))
+    last = max(1, -(-len(shown) // PAGE_SIZE))
+    number = min(number, last)
+    return {
+        "found": found,
+        "listed": shown[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+        "shown": shown,
+        "states": STATES,
+        "kinds": KINDS,
+        "owners": sorted({owner for owner in owners.values() if owner}, key=str.casefold),
+        "number": number,
+        "pages": last,
+    }
 
 
 def _requested() -> Chosen:
@@ -76,7 +81,7 @@ def _requested() -> Chosen:
     return chosen
 
 
-def _chosen(known: list[Any], chosen: Chosen, owners: dict[UUID, str]) -> list[KnownFinding]:
+def _chosen(known: list[KnownFinding], chosen: Chosen, owners: dict[UUID, str]) -> list[KnownFinding]:
     """Those about an agent, also as one of several, and about an agent of an owner."""
     return [one for one in known if _names(one, chosen.agent) and (not chosen.owner or _is_of(one, chosen, owners))]
 

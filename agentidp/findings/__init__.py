@@ -36,6 +36,7 @@ from agentidp.findings import (
     zero_day,
 )
 from agentidp.findings.causes import one_per_cause, urgency
+from agentidp.findings.contributors import with_contributors
 from agentidp.findings.finding import Finding, FindingsQuery, Kind
 
 KINDS: dict[str, Kind] = {
@@ -100,7 +101,7 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     """The findings of an organization.
 
     :param run: runs the calls given to it for the organization at ``query.at``, all in one round trip, and returns the
-        rows of each.
+        rows of each. There is a second one if a budget or a quota of the organization is reported.
     :raises DatabaseUnavailable: no kind could be computed.
     """
     kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or name not in OF_REGISTERED}
@@ -108,7 +109,8 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     noticed = rows.pop(MARKERS, [])
     query = markers.with_holidays(query, noticed)
     found = [finding for name in rows for finding in kinds[name].findings(rows[name], query)]
-    found = [markers.explained(one, noticed) for one in one_per_cause(found)]
+    found = with_contributors(run, one_per_cause(found), query)
+    found = [markers.explained(one, noticed) for one in found]
     found.sort(key=lambda one: urgency(one, query.at))
     return Found(found, tuple(name for name in kinds if name not in rows))
 

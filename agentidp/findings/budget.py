@@ -13,7 +13,7 @@ from agentidp.findings.history import instant
 
 def call(query: FindingsQuery | None = None) -> Call:
     """The month, with or without a budget."""
-    return Call("findings/budget", {"weeks": thresholds.BUDGET_WEEKS})
+    return Call("findings/budget", {"weeks": thresholds.BUDGET_WEEKS, "near_percent": thresholds.BUDGET_NEAR_PERCENT})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -31,8 +31,11 @@ def used(row: Any) -> str:
 
 def _is_reported(row: Any) -> bool:
     """Whether it is near or exceeded, or will be, as far as a forecast can say that of a new organization."""
-    is_near = row.tokens * 100 >= row.budget * thresholds.BUDGET_NEAR_PERCENT
-    return is_near or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
+    return _is_near(row) or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
+
+
+def _is_near(row: Any) -> bool:
+    return bool(row.tokens * 100 >= row.budget * thresholds.BUDGET_NEAR_PERCENT)
 
 
 def _finding(row: Any) -> Finding:
@@ -45,11 +48,13 @@ def _finding(row: Any) -> Finding:
         outlook = f"and the budget will be exceeded on {crosses_on}" if crosses_on else "within the budget"
         summary = f"{row.tokens:,} of the {budget} {'has' if row.tokens == 1 else 'have'} been issued so far "
         summary += f"({used(row)}); the forecast is {row.forecast:,}, {outlook}."
+    passed_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
     return Finding(
         kind="budget",
         severity=Severity.critical if is_exceeded else Severity.warning,
         begins=instant(row.month_begins, 0),
         ends=instant(row.month_ends, 0),
+        since=instant(passed_on, 0) if passed_on else None,
         unit="tokens in the month",
         observed=row.tokens,
         expected=row.budget,

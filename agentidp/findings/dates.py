@@ -5,6 +5,7 @@ Other members of a finding have instants as programs read them (:func:`agentidp.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 
@@ -20,6 +21,12 @@ def number_of(count: float, noun: str) -> str:
     """
     text = f"{count:,.0f}"
     return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+
+
+def in_words(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def days_in_words(first: date, last: date) -> str:

@@ -50,7 +50,8 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
             baseline="the share that one agent may have, a parameter",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
-            + ("of this month." if since.day == 1 else f"since {day_in_words(since)}."),
+            + ("of this month" if since.day == 1 else f"since {day_in_words(since)}")
+            + f" ({100 * row.token_count / row.all_tokens:.0f} %).",
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )

@@ -90,13 +90,14 @@ class Finding:
 
     ``begins`` and ``ends`` are the window, half-open. ``observed`` and ``expected`` are amounts of ``unit``, and
     ``baseline`` says how the expected one was made. ``agent_id`` and ``agent_name`` are those of the one agent that it
-    concerns, if it does; ``agents`` are the first few behind one that concerns several, and ``agent_count`` says how
-    many there are, if that is known. ``credential_id`` is that of the one credential that it concerns, if it does.
-    ``also_seen_as`` are other kinds that would report the same cause. ``excess`` is
-    how many tokens it explains; of ``dominance``, how many fewer would end it. ``is_of_part`` says that a part of the
-    organization is quiet and the rest is not. ``step`` counts the reminders that are due so far. For people, a
-    sentence or two each: ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to
-    check.
+    concerns, if it does; ``agents`` are the first few behind one that concerns several, or who caused one about the
+    organization, and ``agent_count`` says how many there are, if that is known. ``since`` is from when on it is so, if
+    that is not the beginning of its window: of a budget or a quota of a month, the day on which it was passed.
+    ``credential_id`` is that of the one credential that it concerns, if it does. ``also_seen_as`` are other kinds that
+    would report the same cause. ``excess`` is how many tokens it explains; of ``dominance``, how many fewer would end
+    it. ``is_of_part`` says that a part of the organization is quiet and the rest is not. ``step`` counts the reminders
+    that are due so far. For people, a sentence or two each: ``summary`` says what was seen, ``causes`` what likely lies
+    behind it, ``next_step`` what to check.
     """
 
     kind: str
@@ -119,6 +120,7 @@ class Finding:
     excess: float = 0.0
     is_of_part: bool = False
     step: int = 0
+    since: datetime | None = None
 
     @property
     def subject(self) -> str:
@@ -143,6 +145,7 @@ class Finding:
             "agentId": str(self.agent_id) if self.agent_id else None,
             "agentName": self.agent_name,
             "window": {"from": timestamp(self.begins), "to": timestamp(self.ends)},
+            "since": timestamp(self.since or self.begins),
             "observed": {"value": _number(self.observed), "unit": self.unit},
             "expected": {"value": _number(self.expected), "unit": self.unit, "baseline": self.baseline},
             "agents": [
@@ -225,6 +228,7 @@ def from_row(row: Any) -> KnownFinding:
         credential_id=UUID(report["credentialId"]) if report["credentialId"] else None,
         begins=datetime.fromisoformat(report["window"]["from"]),
         ends=datetime.fromisoformat(report["window"]["to"]),
+        since=datetime.fromisoformat(report["since"]),
         unit=report["expected"]["unit"],
         observed=report["observed"]["value"],
         expected=report["expected"]["value"],

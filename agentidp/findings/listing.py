@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
@@ -13,11 +13,14 @@ from agentidp.caller import Caller, bearer
 from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, findings, findings_query
 from agentidp.findings.finding import STATES, Finding, KnownFinding, Severity
 from agentidp.findings.identity import Happening
+from agentidp.findings.incidents import incidents
 from agentidp.findings.store import Fetch, Listing, listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response, json_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
+
+F = TypeVar("F", bound=Finding)
 
 WHO = (
     "the name of the agent; the name of the person who is signed in to the dashboard, or the person's ID at the "
@@ -84,6 +87,12 @@ class FindingSchema(ma.Schema):
     agentId = ma.fields.UUID(required=True, allow_none=True)
     agentName = ma.fields.String(required=True, allow_none=True)
     window = ma.fields.Nested(WindowSchema, required=True)
+    since = ma.fields.AwareDateTime(
+        required=True,
+        metadata={
+            "description": "From when on it is so: of a budget or a quota of a month, the day on which it was passed"
+        },
+    )
     observed = ma.fields.Nested(AmountSchema, required=True)
     expected = ma.fields.Nested(BaselineSchema, required=True)
     agents = ma.fields.List(ma.fields.Nested(ContributorSchema), required=True)
@@ -116,12 +125,24 @@ class FindingSchema(ma.Schema):
     mutedUntil = ma.fields.AwareDateTime(required=True, allow_none=True)
 
 
+class ListedFindingSchema(FindingSchema):
+    """A finding in a list."""
+
+    partOf = ma.fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The finding about the whole organization that it explains, which is listed before it"
+        },
+    )
+
+
 class FindingsSchema(ma.Schema):
     """The findings that go on or ended in the last days; what is ongoing and most urgent first."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
-    data = ma.fields.List(ma.fields.Nested(FindingSchema), required=True)
+    data = ma.fields.List(ma.fields.Nested(ListedFindingSchema), required=True)
     notComputed = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
     evaluatedAt = ma.fields.AwareDateTime(required=True)
 
@@ -158,14 +179,18 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     if percent == DEFAULT_DOMINANCE_PERCENT:
         listing = callers_listing(caller, days=days)
         evaluated_at, not_computed = listing.evaluated_at, listing.not_computed
-        data = [one.represent() for one in filtered(listing.findings, **arguments)]
+        part_of = {part.finding_id: each.head.finding_id for each in incidents(listing.findings) for part in each.parts}
+        data = [
+            one.represent() | {"partOf": str(whole) if (whole := part_of.get(one.finding_id)) else None}
+            for one in filtered(listing.findings, **arguments)
+        ]
     else:
         # With a share of the caller's own they are computed and not stored, so they have no state.
         query = findings_query(caller.at, caller.settings, days=days, dominance_percent=percent)
         with caller.expensive_read():
             found = findings(caller.read_together, query)
         evaluated_at, not_computed = caller.at, found.not_computed
-        stateless = dict.fromkeys(FindingSchema().fields)
+        stateless = dict.fromkeys(ListedFindingSchema().fields)
         data = [stateless | one.represent() for one in filtered(found.findings, **arguments)]
     return data_response(
         {
@@ -175,7 +200,7 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
             "notComputed": list(not_computed),
             "evaluatedAt": timestamp(evaluated_at),
         },
-        FindingSchema,
+        ListedFindingSchema,
     )
 
 
@@ -228,7 +253,7 @@ def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
     )
 
 
-def filtered(found: Iterable[Finding], *, state: str | None, kind: str | None, agent: UUID | None) -> list[Finding]:
+def filtered(found: Iterable[F], *, state: str | None, kind: str | None, agent: UUID | None) -> list[F]:
     """Those that are in a state, of a kind, and name an agent, also as one of several; ``None`` is any."""
     return [
         one

@@ -6,7 +6,7 @@ from calendar import day_name
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import day_in_words
+from agentidp.findings.dates import day_in_words, in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.history import instant
 
@@ -21,7 +21,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """At most one, about all the hours."""
     # PostgreSQL's weeks begin on Sunday, Python's on Monday.
     hours_of_week = [f"{day_name[row.dow - 1]} {_hour(row.hour)}" for row in rows]
-    others = ", then " + " and ".join(hours_of_week[1:]) if len(rows) > 1 else ""
+    others = f"Next {'are' if len(rows) > 2 else 'is'} {in_words(hours_of_week[1:])}. " if len(rows) > 1 else ""
     return [
         Finding(
             kind="peak",
@@ -33,10 +33,10 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             expected=busiest.mean_of_all / 60,
             baseline="the mean over all hours of the window",
             summary=f"The busiest hour of the week is {hours_of_week[0]}, with {busiest.mean:,.0f} requests on average "
-            f"({busiest.mean / 60:,.1f} a minute){others}. The most in one hour were {busiest.greatest_requests:,} "
-            f"({busiest.greatest_requests / 60:,.1f} a minute), at {_hour(busiest.greatest_hour)} on "
-            f"{day_in_words(busiest.greatest_day)}.",
-            causes="This is how the fleet works: its agents are busy at the same time, or start at the same minute.",
+            f"({busiest.mean / 60:,.1f} a minute). The most in one hour were {busiest.greatest_requests:,}, at "
+            f"{_hour(busiest.greatest_hour)} on {day_in_words(busiest.greatest_day)}.",
+            causes=f"{others}This is how the fleet works: its agents are busy at the same time, or start at the same "
+            "minute.",
             next_step="Leave headroom above the most that was seen: within an hour requests are not spread evenly.",
         )
         for busiest in rows[:1]

@@ -15,6 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.history import instant
 from agentidp.oauth.quotas import bounds, exhausted_at
 
 
@@ -61,6 +62,7 @@ def _finding(row: Any, severity: Severity, at: datetime) -> Finding:
         agent_name=row.agent_name,
         begins=begins,
         ends=ends,
+        since=instant(row.passed_on, 0) if row.passed_on else None,
         unit=f"tokens in the {row.quota_window}",
         observed=row.used,
         expected=row.tokens,

@@ -29,6 +29,7 @@ from agentidp.findings.alerting import alerts_of, enqueue
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import FindingsQuery, KnownFinding, as_row, from_row
 from agentidp.findings.identity import Happening, Reconciled, reconcile
+from agentidp.findings.incidents import incidents
 from agentidp.http.errors import RateLimited, existing
 
 Run = Callable[..., list[Rows]]
@@ -183,6 +184,7 @@ def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
         return None
     [last] = evaluations
     known = sorted(map(from_row, rows), key=lambda one: (not one.is_ongoing, urgency(one, query.at)))
+    known = [one for incident in incidents(known) for one in incident.findings]
     return Listing(known, last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
 
 

@@ -9,6 +9,9 @@ from datetime import timedelta
 from typing import NamedTuple
 
 MAX_CONTRIBUTORS = 5  # agents that a finding about several of them names
+MIN_CONTRIBUTOR_PERCENT = (
+    10  # of the tokens of a finding about the whole organization, from which on an agent caused it
+)
 COMMON_CAUSE_AGENTS = 4  # agents with a spike, or silent, from the same hour on that are one finding
 
 # What is expected, and what is usual, of a list of counts (surprise.py)

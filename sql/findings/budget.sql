@@ -1,8 +1,8 @@
 -- The organization's budget against the UTC calendar month of "at": the tokens so far, and those of the whole month if
 -- each day that is left has as many as is usual on its weekday: the median of that weekday over the last weeks. Today
 -- has the greater of that and what is counted so far; a weekday without a past has the mean of all the days that have
--- one. One row.
--- Parameters: organization_id; day: today in UTC; weeks: how many back "usual" is.
+-- one. crosses_on and near_on: the days on which it is more than the budget, and so many percent of it. One row.
+-- Parameters: organization_id; day: today in UTC; weeks: how many back "usual" is; near_percent.
 --
 -- pages: 500, the organization's days, four rows each
 with counted as (
@@ -74,7 +74,11 @@ select
     coalesce(now.today - now.first_day, 0) as days_of_history,
     (select coalesce(sum(tokens), 0)::bigint from counted where day >= now.month_begins) as tokens,
     (select max(tokens)::bigint from month) as forecast,
-    (select min(day) from month where tokens > organization.monthly_token_budget) as crosses_on
+    (select min(day) from month where tokens > organization.monthly_token_budget) as crosses_on,
+    (
+        select min(day) from month
+        where tokens * 100 >= organization.monthly_token_budget * %(near_percent)s::bigint
+    ) as near_on
 from organizations as organization
 cross join now
 where organization.organization_id = %(organization_id)s

@@ -1,6 +1,7 @@
 -- The quotas of the organization and of its agents of which so many percent or more are used now. One row a quota: agent_id and
 -- agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used: the tokens
--- issued in the window. By agent_id. Quotas of deleted agents are left out.
+-- issued in the window; passed_on: the day on which a quota of a month was used to so many percent, or wholly if it is, else
+-- null. By agent_id. Quotas of deleted agents are left out.
 -- Parameters: organization_id; day; hour; percent.
 --
 -- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not kept
@@ -50,7 +51,8 @@ select
     today.quota_window,
     today.tokens,
     today.is_enforced,
-    in_window.used
+    in_window.used,
+    passed.passed_on
 from today
 cross join lateral (
     -- Each day by itself: the index has the day before the agent.
@@ -67,5 +69,26 @@ cross join lateral (
         offset 0
     ) as before
 ) as in_window
+left join lateral (
+    -- The day on which the sum of the days up to it reached what is reported.
+    select coalesce(min(summed.day), %(day)s::date) as passed_on
+    from (
+        select counted.day, sum(counted.tokens) over (order by counted.day) as tokens
+        from unnest(today.days_before) as ago (day)
+        cross join lateral (
+            select day, tokens
+            from agent_usage_daily
+            where organization_id = %(organization_id)s and day = ago.day and agent_id = today.agent_id
+            union all
+            select day, tokens
+            from usage_daily
+            where organization_id = %(organization_id)s and day = ago.day and today.agent_name is null
+            offset 0
+        ) as counted
+    ) as summed
+    where
+        summed.tokens * 100
+        >= today.tokens * case when in_window.used >= today.tokens then 100 else %(percent)s::bigint end
+) as passed on today.quota_window = 'month'
 where in_window.used * 100 >= today.tokens * %(percent)s::bigint
 order by today.agent_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -78,7 +79,7 @@ def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: A
     page = read("?days=7")
     flags = [a for a in page.all("a") if "flag" in (a.get("class") or "")]
     assert [(flag["class"], flag["href"]) for flag in flags] == [
-        ("then flag critical", f"/dashboard/findings/{finding_id}"),
+        ("then flag ended", f"/dashboard/findings/{finding_id}"),
     ]
     assert "M55 75h0" in [path["d"] for path in page.all("path")]
     assert "A week earlier: spike (critical), 5 tokens" in page.text
@@ -95,9 +96,11 @@ def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:
         )
     )
     long = known_finding(a_finding(NOON, begins=NOON - timedelta(days=4), ends=NOON))
-    found = [spike, rejections, loop, long]
+    yesterday = NOON - timedelta(days=1)
+    budget = replace(long, kind="budget", since=yesterday)
+    found = [spike, rejections, loop, long, budget]
     # The most severe first, which the mark has the colour of and leads to.
-    assert days_with_findings(found, of_rejections=False) == {TODAY: [loop, spike]}
+    assert days_with_findings(found, of_rejections=False) == {TODAY: [loop, spike], yesterday.date(): [budget]}
     assert days_with_findings(found, of_rejections=True) == {TODAY: [rejections]}
 
 

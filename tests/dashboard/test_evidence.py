@@ -47,8 +47,7 @@ def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_futur
     one = known(kind="budget", agent_id=None, agent_name=None, unit="tokens in the month", expected=3000, **month)
     asked = calls(one, NOON)
     assert asked[0].parameters == {"first": date(2026, 3, 18), "last": date(2026, 4, 15)}
-    # It names no agent, so those with the most tokens are read.
-    assert [call.name for call in asked] == ["analytics/usage_by_day", "findings/markers", "dashboard/agents"]
+    assert [call.name for call in asked] == ["analytics/usage_by_day", "findings/markers"]
     rows = [Row(on_day=date(2026, 3, 31), tokens=5), Row(on_day=date(2026, 4, 1), tokens=7)]
     [(day, chart)] = evidence(one, NOON, rows, []).drawn
     assert day is None
@@ -72,5 +71,6 @@ def test_the_page_shows_it(signed_in: FlaskClient, cast: Cast, services: Service
         [stored] = store_evaluation(opened, Found(found), findings_query(NOON, services.settings))
     page = Page(signed_in.get(f"/dashboard/findings/{stored.finding_id}"))
     assert "11:00: 7,654 tokens" in page.text
+    # The same numbers as a table: its spike had 100 expected in two hours.
+    assert page.table("What the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
     assert "A deployment was marked: release 2" in page.text
-    assert "builder 7,654" in " ".join(page.text.split())

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.filters import dated, hour_label, in_numbers, named, next_page, since, whose, window
+from agentidp.dashboard.filters import dated, hour_label, in_numbers, named, next_page, since, window
 from agentidp.findings import KINDS
 from agentidp.findings.finding import Contributor
+from agentidp.findings.incidents import Incident
 from tests.factories import NOON, Agent, a_finding, known_finding
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -33,8 +34,14 @@ def test_dates_have_one_format(sentence: str, written: str) -> None:
     assert dated(sentence, NOON) == written
 
 
-def test_an_agents_name_stays_as_it_is() -> None:
-    assert named("2026-04-26 since 2026-04-01", "2026-04-26", NOON) == "<bdi>2026-04-26</bdi> since Wed 1 Apr"
+def test_the_names_of_agents_stay_as_they_are_and_can_be_links() -> None:
+    one = a_finding(NOON, agent_id=UUID(int=1), agent_name="2026-04-26")
+    assert named("2026-04-26 since 2026-04-01", one, NOON) == "<bdi>2026-04-26</bdi> since Wed 1 Apr"
+    several = a_finding(NOON, agents=BOTH)
+    assert named("agent 2 and <agent 1>, agent 1", several, NOON, "/d") == (
+        f'<a href="/d/agents/{UUID(int=2)}"><bdi>agent 2</bdi></a> and &lt;'
+        f'<a href="/d/agents/{UUID(int=1)}"><bdi>agent 1</bdi></a>&gt;, agent 1'
+    )
 
 
 MIDNIGHT = NOON.replace(hour=0)
@@ -85,29 +92,30 @@ def test_since_when_a_finding_goes_on_or_when_it_ended(
     assert since(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at), NOON) == written
 
 
+@pytest.mark.parametrize(
+    ("passed", "written"), [(MIDNIGHT - 3 * DAY, "since Sun 12 Apr"), (None, "since Wed 15 Apr, 09:00")]
+)
+def test_a_budget_is_exceeded_since_a_day_and_will_be_since_that_is_known(
+    passed: datetime | None, written: str
+) -> None:
+    budget = a_finding(NOON, kind="budget", begins=MIDNIGHT.replace(day=1), since=passed)
+    assert since(known_finding(budget, first_seen_at=NOON - 3 * HOUR), NOON) == written
+
+
 AGENT = {"agent_id": UUID(int=1), "agent_name": "builder"}
 BOTH = tuple(Contributor(agent_id=UUID(int=n), agent_name=f"agent {n}", count=1) for n in (1, 2))
 
 
-@pytest.mark.parametrize(
-    ("about", "written"),
-    [
-        ({}, "the organization"),
-        (AGENT, "builder"),
-        ({"agents": BOTH}, "2 agents"),
-        ({"agents": BOTH, "agent_count": 1200}, "1,200 agents"),
-    ],
-)
-def test_whose_a_finding_is(about: dict[str, Any], written: str) -> None:
-    assert whose(a_finding(NOON, **about)) == written
-
-
-def test_findings_in_numbers() -> None:
-    ongoing = known_finding(a_finding(NOON))
-    old = known_finding(a_finding(NOON, begins=NOON - DAY), acknowledged_at=NOON)
-    ended = known_finding(a_finding(NOON, begins=NOON - 2 * DAY), ended_at=NOON - DAY, acknowledged_at=NOON)
+def test_incidents_in_numbers() -> None:
+    ongoing = Incident(known_finding(a_finding(NOON)), (known_finding(a_finding(NOON)),))
+    old = Incident(known_finding(a_finding(NOON, begins=NOON - DAY), acknowledged_at=NOON))
+    begins, ended_at = NOON - 2 * DAY, NOON - DAY
+    ended = Incident(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at, acknowledged_at=NOON))
     # One is new by when it began, and not by when it was first seen.
-    assert in_numbers([replace(ongoing, first_seen_at=NOON - DAY)], NOON) == "1 ongoing, 0 ended, 1 new in 24 hours"
+    assert (
+        in_numbers([Incident(replace(ongoing.head, first_seen_at=NOON - DAY))], NOON)
+        == "1 ongoing, 0 ended, 1 new in 24 hours"
+    )
     assert in_numbers([ongoing, old, ended], NOON) == "2 ongoing, 1 ended, 1 acknowledged, 1 new in 24 hours"
     assert in_numbers([ended], NOON) == "0 ongoing, 1 ended"
 
@@ -123,6 +131,8 @@ def test_findings_in_numbers() -> None:
         ("rejections", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
         ("quota", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
         ("quota", {}, "/quotas", "Quotas"),
+        ("quota", {"agents": BOTH}, f"/agents/{UUID(int=1)}", "Page of agent 1"),
+        ("budget", {"agents": BOTH}, f"/agents/{UUID(int=1)}", "Page of agent 1"),
     ],
 )
 def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any], address: str, place: str) -> None:

@@ -64,7 +64,9 @@ def total(page: Page) -> str:
 
 def listed(page: Page) -> list[str]:
     """The agents whose findings are listed."""
-    return re.findall(r"See (\w+)\.", page.text)
+    # The most urgent one is in the sentence above the chart too.
+    of_list = page.text.partition("Cause and next step")[2] or page.text
+    return re.findall(r"See (\w+)\.", of_list)
 
 
 def ranked(page: Page) -> list[str]:

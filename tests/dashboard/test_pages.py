@@ -131,17 +131,28 @@ class TestTheNumbers:
         page = opened(operator, f"?days={days}")
         found = ask(operator, demo, f"findings?days={days}")["data"]
         assert len(found) > 1
-        # Those that are ongoing first; and of those that ended, only the critical one of this week is not folded away.
-        found.sort(key=lambda one: (not is_shown(one), one["state"] == "ended", -Severity[one["severity"]]))
-        places = [page.text.find(dated(finding["summary"], NOON)) for finding in found]
+        # Each incident is a row: of those that ended, only the critical one of this week is not folded away.
+        incidents = {one["findingId"]: [one] for one in found if not one["partOf"]}
+        for one in found:
+            if one["partOf"]:
+                incidents[one["partOf"]].append(one)
+        assert len(incidents) < len(found)
+        severity = {head: max(Severity[one["severity"]] for one in of) for head, of in incidents.items()}
+        shown = sorted(
+            (of[0] for of in incidents.values()),
+            key=lambda one: (not is_shown(one), one["state"] == "ended", -severity[one["findingId"]]),
+        )
+        text = page.text.partition("Tokens issued")[2]
+        places = [text.find(dated(one["summary"], NOON)) for one in shown]
         assert -1 not in places
         assert places == sorted(places)
-        for finding in found:
-            assert dated(finding["causes"], NOON) in page.text
-            assert dated(finding["next"], NOON) in page.text
+        assert all(dated(one["summary"], NOON) in text for one in found)
+        for one in shown:
+            assert dated(one["causes"], NOON) in text
+            assert dated(one["next"], NOON) in text
         rows = [a["class"] for a in page.all("details") if (a.get("class") or "").startswith("finding")]
         ended = {"ongoing": "", "ended": " ended"}
-        assert rows == [f"finding {finding['severity']}{ended[finding['state']]}" for finding in found]
+        assert rows == [f"finding {severity[one['findingId']].name}{ended[one['state']]}" for one in shown]
 
     def test_of_the_budget(self, client: FlaskClient, demo: Agent) -> None:
         services = demo.services
@@ -212,7 +223,7 @@ def test_days_with_a_finding_and_days_without_a_token_are_marked(operator: Flask
     # Of which days: test_charts.py.
     flags = [str(a["d"]) for a in page.all("path") if (a["d"] or "").endswith("-6h0")]
     links = [a for a in page.all("a") if (a.get("class") or "").startswith("flag")]
-    assert [a["class"] for a in links] == ["flag warning", "flag critical"]
+    assert [a["class"] for a in links] == ["flag ended", "flag ended"]
     assert len(flags) == len(links) == len(re.findall(r"(?:tokens|rejected)(?: so far)?, \d findings?\b", page.text))
     assert {str(a["href"])[1:] for a in links} <= {a["id"] for a in page.all("div") if "id" in a}
 

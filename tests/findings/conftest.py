@@ -295,6 +295,8 @@ def body(kind: str, severity: str, about: tuple[UUID, str] | None = None, **memb
         "agentCount": 1 if about else 0,
         "credentialId": None,
         "alsoSeenAs": [],
+        # That of most kinds.
+        "since": members["window"]["from"],
     } | members
 
 

@@ -51,6 +51,7 @@ def working(fleet: Fleet) -> Fleet:
 
 def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None:
     set_budget(working, 2000)
+    [worker] = working.usage
     assert working.findings("budget") == [
         body(
             "budget",
@@ -58,9 +59,16 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
             window=window("2026-04-01T00:00", "2026-05-01T00:00"),
             **amounts(1080, 2000, "tokens in the month", "the organization's budget of a month"),
             summary="1,080 of the month's budget of 2,000 tokens have been issued so far (54 %); the forecast is "
-            "2,280, and the budget will be exceeded on Tuesday, 28 April 2026.",
-            causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
-            next="See which agents were issued the most this month, and whether other findings name them.",
+            "2,280, and the budget will be exceeded on Tuesday, 28 April 2026. "
+            "worker was issued 1,080 of the 1,080 tokens (100 %).",
+            agents=[{"agentId": str(worker), "agentName": "worker", "count": 1080}],
+            agentCount=1,
+            # What another finding knows of the worker.
+            causes="worker was issued 240 tokens on 3 days; it needed 3. It asks for a new token before each call "
+            "instead of keeping the one that it has, or very many instances of it run.",
+            next="Make it keep its token for the 3600 seconds of expires_in, which would have saved 237 tokens. If its "
+            "instances are short-lived, let them share one. If many instances run, declare how many: agentidp agent "
+            "update --expected-replicas.",
         )
     ]
 
@@ -72,6 +80,7 @@ def a_month(**changes: Any) -> Any:
         "tokens": 500,
         "forecast": 800,
         "crosses_on": None,
+        "near_on": None,
         "days_of_history": 7,
         "month_begins": date(2026, 4, 1),
         "month_ends": date(2026, 5, 1),
@@ -114,6 +123,19 @@ def test_is_reported(month: dict[str, Any], severity: str | None, summary: str |
     assert summary is None or summary in found[0].summary
 
 
+@pytest.mark.parametrize(
+    ("month", "since"),
+    [
+        (CROSSES, date(2026, 4, 1)),
+        (CROSSES | {"tokens": 800, "near_on": date(2026, 4, 10)}, date(2026, 4, 10)),
+        (CROSSES | {"tokens": 1001, "near_on": date(2026, 4, 10)}, date(2026, 4, 14)),
+    ],
+)
+def test_is_so_since_the_day_on_which_the_budget_was_near_or_exceeded(month: dict[str, Any], since: date) -> None:
+    [one] = findings([a_month(**month)], asked())
+    assert one.represent()["since"] == f"{since}T00:00:00.000000Z"
+
+
 def at_noon(year: int, month: int, day: int) -> datetime:
     return datetime(year, month, day, 12, tzinfo=UTC)
 
@@ -136,6 +158,8 @@ def test_knows_the_months_end_and_its_weekdays(
     set_budget(fleet, budget)
     month = month_of(fleet, at)
     assert (month.budget, month.tokens, month.forecast, month.crosses_on) == (budget, tokens, forecast, crosses_on)
+    # 80 % of it were used before that.
+    assert month.near_on < month.crosses_on
 
 
 @pytest.mark.parametrize("side", [timedelta(0), timedelta(days=1) - timedelta(microseconds=1)])

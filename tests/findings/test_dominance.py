@@ -56,7 +56,7 @@ def test_in_its_first_week_a_month_begins_a_week_before(today: date, begins: dat
 
 def test_the_summary_names_the_day_since_which_tokens_count() -> None:
     [one] = judged(90, 10, at=datetime(2026, 4, 2, 12, tzinfo=UTC))
-    assert one.summary == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026."
+    assert one.summary == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026 (90 %)."
 
 
 def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) -> None:
@@ -75,7 +75,7 @@ def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) ->
             (greedy, "greedy"),
             window=window("2026-04-01T00:00", "2026-04-15T12:00"),
             **amounts(90, 80, "percent of the month's tokens", "the share that one agent may have, a parameter"),
-            summary="greedy was issued 900 of the 1,000 tokens of this month.",
+            summary="greedy was issued 900 of the 1,000 tokens of this month (90 %).",
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )

@@ -12,9 +12,9 @@ import pytest
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
 from agentidp.findings import DEFAULT_DAYS, KINDS, Found, findings_query, store
-from agentidp.findings.finding import Contributor, Finding
+from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
-from agentidp.findings.listing import FindingSchema, FindingsSchema
+from agentidp.findings.listing import FindingsSchema, ListedFindingSchema
 from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
@@ -52,7 +52,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
     assert fleet.listed() == {
         "tenantId": fleet.organization_id,
         "days": DEFAULT_DAYS,
-        "data": [body],
+        "data": [body | {"partOf": None}],
         "notComputed": [],
         "evaluatedAt": "2026-04-15T12:00:00.000000Z",
     }
@@ -70,6 +70,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"since": NOON - DAY},
         {"observed": 12.5, "expected": 0.25},
         {"agents": (Contributor(agent_id=ONE, agent_name="one", count=3),), "agent_count": 9},
         {"agent_id": ONE, "agent_name": "one", "credential_id": OTHER, "step": 2, "also_seen_as": ("silence",)},
@@ -82,6 +83,19 @@ def test_a_finding_says_the_same_once_it_has_been_stored(fleet: Fleet, changes: 
     assert (Finding.represent(read), read.step) == (finding.represent(), finding.step)
     assert (read.highest, read.announced, read.misses) == (finding.severity, finding.severity, 0)
     assert (read.first_seen_at, read.last_seen_at, read.ended_at) == (NOON, NOON, None)
+
+
+def test_what_explains_a_finding_about_the_whole_follows_it_and_is_part_of_it(fleet: Fleet) -> None:
+    loader = Contributor(agent_id=ONE, agent_name="loader", count=900)
+    habit = a_finding(NOON, kind="uncached_tokens", agent_id=ONE, agent_name="loader", severity=Severity.info)
+    other = a_finding(NOON, agent_id=OTHER, agent_name="other")
+    budget = a_finding(NOON, kind="budget", agents=(loader,), severity=Severity.critical)
+    store_findings(fleet, habit, other, budget)
+    listed = fleet.listed()["data"]
+    assert [one["kind"] for one in listed] == ["budget", "uncached_tokens", "spike"]
+    assert [one["partOf"] for one in listed] == [None, listed[0]["findingId"], None]
+    # Also if the budget is not asked for.
+    assert fleet.listed(kind="uncached_tokens")["data"] == [listed[1]]
 
 
 @pytest.fixture
@@ -196,7 +210,7 @@ def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
     live = fleet.findings("dominance", dominance_percent=50)
     assert [one["agentName"] for one in live] == ["busy"]
     listed = fleet.listed(dominancePercent=50)
-    assert listed["data"] == [dict.fromkeys(FindingSchema().fields) | one for one in live]
+    assert listed["data"] == [dict.fromkeys(ListedFindingSchema().fields) | one for one in live]
     assert FindingsSchema().validate(listed) == {}
     for other in ({"kind": "spike"}, {"state": "ongoing"}):
         assert fleet.listed(dominancePercent=50, **other)["data"] == []

@@ -30,7 +30,13 @@ def set_to(fleet: Fleet, agent_id: UUID | None, window: str, tokens: int, *, enf
 def used(window: str, used: int, tokens: int, *, is_enforced: bool = False) -> Any:
     """A row of ``sql/findings/quota.sql``: a quota of the organization."""
     return SimpleNamespace(
-        agent_id=None, agent_name=None, quota_window=window, used=used, tokens=tokens, is_enforced=is_enforced
+        agent_id=None,
+        agent_name=None,
+        quota_window=window,
+        used=used,
+        tokens=tokens,
+        is_enforced=is_enforced,
+        passed_on=None,
     )
 
 
@@ -142,7 +148,9 @@ def test_is_critical_while_an_enforced_quota_refuses_tokens(fleet: Fleet, clock:
     set_to(fleet, None, "hour", 1, enforce=True)
     assert [ask(fleet.client, fleet.reader).status_code for _ in range(3)] == [200, 429, 429]
     [found] = fleet.findings("quota")
-    assert (found["severity"], found["agentId"], found["agentCount"]) == ("critical", None, 0)
+    # The agents of the hour, not of the day.
+    assert [one["agentId"] for one in found["agents"]] == [str(fleet.reader.agent_id)]
+    assert (found["severity"], found["agentId"], found["agentCount"]) == ("critical", None, 1)
     clock.now = datetime(2026, 4, 15, 13, tzinfo=UTC)
     assert fleet.findings("quota") == []
 
@@ -155,7 +163,10 @@ def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet, cl
     fleet.store()
     for holder in (agent_id, None):
         set_to(fleet, holder, "month", 100, enforce=True)
-    assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("quota")} == {"reader": 80, None: 80}
+    found = fleet.findings("quota")
+    assert {one["agentName"]: one["observed"]["value"] for one in found} == {"reader": 80, None: 80}
+    # Since the day on which it was used to 80 %, and not since the month began.
+    assert {one["since"] for one in found} == {"2026-04-14T00:00:00.000000Z"}
     # Now the sum of the other days is kept with the organization's quota.
     assert ask(fleet.client, fleet.reader).status_code == 200
     assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("quota")} == {"reader": 80, None: 81}

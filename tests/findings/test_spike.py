@@ -200,7 +200,8 @@ class TestStatement:
                     for number in (6, 5, 4, 3, 2)
                 ],
                 agentCount=5,
-                summary="The organization was issued 175 tokens in an hour; typically it is 14.",
+                summary="The organization was issued 175 tokens in an hour; typically it is 14. agent 6, agent 5, "
+                "agent 4, agent 3 and agent 2 were issued 130 of the 175 tokens (74 %).",
                 causes="Several agents together ask for more tokens than usual, or new ones do.",
                 next="Check whether these agents were changed or restarted together, and whether they keep their "
                 "tokens.",

@@ -1,0 +1,135 @@
+"""Who caused a finding about the whole organization: on findings made by hand."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.sql import Call, Rows
+from agentidp.findings.contributors import with_contributors
+from agentidp.findings.finding import Contributor, Finding
+from tests.factories import NOON, a_finding
+from tests.findings.conftest import asked
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MIDNIGHT = NOON.replace(hour=0)
+MONTH = {"begins": MIDNIGHT.replace(day=1), "ends": MIDNIGHT + 16 * DAY}
+NAMES = ("a", "b", "c")
+
+
+def of_the_month(*counts: int) -> Rows:
+    """Rows of the agents a, b and c."""
+    return [
+        SimpleNamespace(agent_id=str(UUID(int=place)), agent_name=name, token_count=count)
+        for place, (name, count) in enumerate(zip(NAMES, counts, strict=False), 1)
+    ]
+
+
+def named(one: Finding, rows: Rows, *others: Finding) -> Finding:
+    """The finding with those who caused it."""
+    return with_contributors(lambda *calls: [rows] * len(calls), [one, *others], asked())[0]
+
+
+def a_budget(**changes: Any) -> Finding:
+    """1,000 tokens of the month."""
+    return a_finding(NOON, **{"kind": "budget", "observed": 1000, "summary": "Exceeded.", **MONTH, **changes})
+
+
+@pytest.mark.parametrize(
+    ("counts", "agents", "sentence"),
+    [
+        ((905, 95), 1, "a was issued 905 of the 1,000 tokens (90 %)."),
+        ((700, 100, 99), 2, "a and b were issued 800 of the 1,000 tokens (80 %)."),
+        ((400, 300, 300), 3, "a, b and c were issued 1,000 of the 1,000 tokens (100 %)."),
+        # The counters have grown meanwhile.
+        ((1001,), 1, "a was issued 1,000 of the 1,000 tokens (100 %)."),
+        ((99, 98), 0, ""),
+    ],
+)
+def test_who_has_a_tenth_of_the_tokens_is_named(counts: tuple[int, ...], agents: int, sentence: str) -> None:
+    one = named(a_budget(), of_the_month(*counts))
+    assert one.summary == f"Exceeded. {sentence}".strip()
+    assert [each.agent_name for each in one.agents] == [*NAMES[:agents]]
+
+
+def test_the_spike_of_the_organization_keeps_those_that_grew_and_names_the_largest() -> None:
+    agents = tuple(Contributor(agent_id=UUID(int=count), agent_name=f"{count}", count=count) for count in (850, 50))
+    one = named(a_finding(NOON, summary="A spike.", agents=agents), [])
+    assert one.summary == "A spike. 850 was issued 850 of the 900 tokens (94 %)."
+    assert one.agents == agents
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "expected"),
+    [
+        (
+            MONTH["begins"],
+            MONTH["ends"],
+            Call(
+                "analytics/agent_usage",
+                {"first": MONTH["begins"].date(), "last": NOON.date(), "with_names": True, "limit": 5},
+            ),
+        ),
+        (MIDNIGHT, MIDNIGHT + DAY, (NOON.date(), None)),
+        (NOON, NOON + HOUR, (NOON.date(), 12)),
+    ],
+)
+def test_reads_the_agents_of_the_window(begins: Any, ends: Any, expected: Any) -> None:
+    called: list[Call] = []
+
+    def run(*calls: Call) -> list[Rows]:
+        called.extend(calls)
+        return [[] for _ in calls]
+
+    quota = a_finding(NOON, kind="quota", begins=begins, ends=ends)
+    of_agent = a_finding(NOON, kind="quota", agent_id=UUID(int=1), agent_name="a")
+    with_contributors(run, [quota, of_agent, a_finding(NOON)], asked())
+    [call] = called
+    of_day = (call.parameters.get("on_day"), call.parameters.get("at_hour"))
+    assert expected in (call, of_day)
+
+
+def habit(**changes: Any) -> Finding:
+    """A habit of the agent a that wasted a tenth of the budget."""
+    values = {
+        "kind": "uncached_tokens",
+        "agent_id": UUID(int=1),
+        "agent_name": "a",
+        "excess": 100,
+        "summary": "a was issued 120; it needed 20.",
+        "causes": "It asks before each call.",
+        "next_step": "Keep it.",
+    }
+    return a_finding(NOON, **values | changes)
+
+
+def test_what_another_finding_knows_of_who_caused_it_is_the_cause() -> None:
+    one = named(a_budget(), of_the_month(900), habit(kind="spike", causes="More work."), habit())
+    assert one.causes == "a was issued 120; it needed 20. It asks before each call."
+    assert one.next_step == "Keep it."
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"excess": 99},
+        {"agent_id": UUID(int=2)},
+        {"kind": "dominance"},
+        {"begins": MONTH["begins"] - DAY, "ends": MONTH["begins"]},
+        {"begins": MONTH["ends"], "ends": MONTH["ends"] + DAY},
+    ],
+)
+def test_any_other_finding_is_not(changes: dict[str, Any]) -> None:
+    assert named(a_budget(), of_the_month(900, 50), habit(**changes)).causes == "A test."
+
+
+def test_names_nobody_if_the_database_is_too_slow_for_that() -> None:
+    def run(*_: Call) -> list[Rows]:
+        raise DatabaseUnavailable
+
+    assert with_contributors(run, [a_budget()], asked()) == [a_budget()]
