@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -178,7 +177,7 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
         if isinstance(value, list):
             return ", ".join(map(str, value))
         if isinstance(value, dict):
-            return json.dumps(value, ensure_ascii=False)
+            return ", ".join(f"{name} {text(of)}" for name, of in value.items())
         if value in names:
             return names[value].name
         if isinstance(value, str) and _IS_INSTANT.fullmatch(value):

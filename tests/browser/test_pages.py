@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.stage import Stage, let_in
+from agentidp.demo import RETRYING
+from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import NOON, count_usage, make_agent, make_organization
 
 
@@ -45,6 +46,14 @@ def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage) -> 
         assert bar.evaluate("bar => getComputedStyle(bar).fill") != plain
         day = stage.api(f"/api/v1/analytics/tokens?days={days}")["data"][index]
         assert titles(signed_in.locator("#trend"))[index].startswith(f"{as_day(day['date'])}: {day['count']:,} tokens")
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_an_id_is_on_one_line_of_a_phone(signed_in: Page, stage: Stage, width: int) -> None:
+    signed_in.set_viewport_size({"width": width, "height": 740})
+    signed_in.goto(stage.path(f"/dashboard/agents/{RETRYING.name}"))
+    assert signed_in.locator("#about code.id").evaluate("id => id.getClientRects().length") == 1
+    assert overflow(signed_in) == []
 
 
 def luminance(color: str) -> float:

@@ -69,11 +69,13 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     target_id = make_alert_target(services, acme.organization_id, "on-call")
     for action in ("disable", "delete"):
         client.post(f"/dashboard/alert-targets/{target_id}/{action}", headers=SAME_ORIGIN)
+    client.put(f"/api/v1/agents/{worker.agent_id}/quotas/day", json={"tokens": 120, "enforce": True}, headers=bearer)
     make_marker(services, acme.organization_id)
     page = read("/audit")
     shown = [row[2:] for row in rows(page)]
     made = [
         ["marked a time:", "marker deployment"],
+        ["set a quota of", "worker", "day: tokens 120, enforce yes"],
         ["deleted the", "alert target on-call"],
         ["changed the", "alert target on-call", "enabled: yes → no"],
         ["created the", "alert target on-call"],
