@@ -292,7 +292,8 @@ WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
 OPENID_CONNECT = Preset(
     "people",
     "People of an OpenID Connect provider",
-    "A person who signs in has a token of the provider. The application sends it to the agent.",
+    "A person who signs in has a token of the provider, which the application sends to the agent. Let the provider "
+    "issue it for the agent: its `aud` is then the agent's `client_id`.",
     (
         Question(
             "issuer",

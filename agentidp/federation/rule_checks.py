@@ -215,7 +215,7 @@ def warnings(rule: Mapping[str, Any]) -> list[str]:
         if is_pattern(value)
     ]
     if subject is None and claims:
-        found.append("there is no subject, so every workload of the issuer with these claims is trusted")
+        found.append("there is no subject, so whoever has a token of the issuer with these claims is trusted")
     if subject is None and not claims:
         found.append("there is neither subject nor claim, so everybody who can have a token of the issuer is trusted")
     if subject is not None and subject.endswith(":pull_request"):

@@ -97,7 +97,7 @@ class RuleSchema(ma.Schema):
     audience = RuleText(
         MAX_VALUE,
         description="What `aud` must be, and nothing beside it. Default: this server's issuer; of a provisioning rule, "
-        "that issuer, `/` and the organization's id",
+        "that issuer, `/` and the organization's id; of a delegation rule, the `client_id` of the agent that acts",
     )
     jwksUri = RuleText(
         MAX_URL,

@@ -199,8 +199,9 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     :raises Conflict: another rule has the name, or the organization has as many as it may.
     """
     trust = trust_of(new["trust"], settings, opened.organization_id)
-    if unknown := opened.fetch("agents/unknown_agents", agent_ids=new["agent_ids"]):
-        rule = f"must be agents of the organization, not {', '.join(str(row.agent_id) for row in unknown)}"
+    found = {row.agent_id for row in opened.fetch("agents/agents_with_ids", agent_ids=new["agent_ids"])}
+    if unknown := [str(agent_id) for agent_id in new["agent_ids"] if agent_id not in found]:
+        rule = f"must be agents of the organization, not {', '.join(unknown)}"
         raise ValidationError(details={"agentIds": [rule]})
     _refuse_unknown_resources(opened, new["resources"])
     try:

@@ -50,7 +50,7 @@ def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Age
     sent = {"issuer": GITHUB, "claims": claims, "label": "CI"}
     made = post(signed_in, path, **sent)
     assert made.status_code == 200
-    assert "There is no subject, so every workload of the issuer with these claims is trusted." in made.text
+    assert "There is no subject, so whoever has a token of the issuer with these claims is trusted." in made.text
     # Its audience does not say which organization is meant.
     assert f"-d client_id={worker.client_id}" in made.text
     us = worker.services.settings.issuer

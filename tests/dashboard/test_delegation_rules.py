@@ -46,7 +46,7 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     assert Page(signed_in.get(PATH)).table("Delegation rules") == [
         [
             "staff",
-            "iss https://login.example groups support aud the agent that acts",
+            "iss https://login.example groups support aud client_id of the agent that acts",
             "desk <7>, builder",
             form["resources"],
             "Delete",

@@ -166,6 +166,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "target_id": agent.agent_id,
         "marker_id": agent.agent_id,
         "provisioning_rule_id": agent.agent_id,
+        "delegation_rule_id": agent.agent_id,
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,
         "digest": hashlib.sha256(b"new").digest(),

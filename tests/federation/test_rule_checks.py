@@ -168,7 +168,7 @@ def test_refuses_and_says_why(changes: dict[str, Any], member: str, message: str
         (RULE, []),
         (
             {"issuer": "https://a.example", "claims": {"team": "x"}},
-            ["there is no subject, so every workload of the issuer with these claims is trusted"],
+            ["there is no subject, so whoever has a token of the issuer with these claims is trusted"],
         ),
         (
             {"issuer": GITHUB, "subject": "repo:acme@1/app@2:*"},

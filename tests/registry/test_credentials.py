@@ -225,7 +225,9 @@ def test_a_rule_without_more_is_for_this_server_and_the_issuers_published_keys(c
     made = credentials.add(type="federated", issuer="https://issuer.example", claims={"team": "a"})
     assert (made["audience"], made["jwks"]) == (credentials.acme.agent.services.settings.issuer, None)
     assert not {"subject", "jwksUri", "clientSecret"} & set(made)
-    assert made["warnings"] == ["there is no subject, so every workload of the issuer with these claims is trusted"]
+    assert made["warnings"] == [
+        "there is no subject, so whoever has a token of the issuer with these claims is trusted"
+    ]
 
 
 @pytest.mark.parametrize(

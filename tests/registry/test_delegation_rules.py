@@ -86,7 +86,7 @@ def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
         "delegationRuleId": rule_id,
         **new,
         "createdAt": "2026-04-15T12:00:00.000000Z",
-        "warnings": ["there is no subject, so every workload of the issuer with these claims is trusted"],
+        "warnings": ["there is no subject, so whoever has a token of the issuer with these claims is trusted"],
     }
     assert (made.status_code, made.json) == (201, rule)
     assert made.headers["Location"].endswith(f"/api/v1/delegation-rules/{rule_id}")

@@ -1,13 +1,14 @@
--- Which ids are no agents of the organization, or those of deleted ones. One row per id: agent_id.
+-- Which of some ids are those of agents of the organization. One row per agent that is not deleted: agent_id.
 -- Parameters: organization_id; agent_ids (uuid[]).
-select wanted.agent_id
+select agents.agent_id
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
-where not exists (
-    select
+-- Each by the key, as in audit/agent_names.
+cross join lateral (
+    select agents.agent_id
     from agents
     where
         agents.organization_id = %(organization_id)s
         and agents.agent_id = wanted.agent_id
-        -- Not deleted, written so that the planner can use only the primary key.
         and coalesce(agents.deleted_at, 'infinity') = 'infinity'
-)
+    offset 0
+) as agents
