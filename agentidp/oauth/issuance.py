@@ -85,6 +85,11 @@ class Client:
     is_federated: bool = False
     sighting: Any = None
 
+    @property
+    def credential(self) -> tuple[UUID, bytes | str | None]:
+        """By what a process remembers something of the client that only whoever has this credential may use."""
+        return self.agent_id, self.secret_hash or self.jwk
+
 
 class AssertionUsed(Exception):
     """The client's assertion was used before."""

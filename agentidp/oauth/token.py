@@ -133,7 +133,7 @@ def issue_token() -> Response:
         client_authentication.refuse(
             received, client, at, client_authentication.invalid_grant if is_jwt_bearer else None
         )
-    s.token_rate.count(client.agent_id, client.secret_hash or client.jwk)
+    s.token_rate.count(*client.credential)
     body = issuance.token_response(
         s,
         signing_key,
@@ -154,7 +154,7 @@ def issue_token() -> Response:
 def refuse_flood(client: Client, at: datetime) -> None:
     """:raises QuotaExhausted: this process has issued as many tokens to the agent in this minute as it may."""
     rate = services().token_rate
-    wait = rate.seconds_to_wait(client.agent_id, client.secret_hash or client.jwk, at)
+    wait = rate.seconds_to_wait(*client.credential, at)
     if wait is not None:
         metrics.QUOTAS_EXHAUSTED.labels("process", "minute", "refused").inc()
         context = current_context()

@@ -39,7 +39,7 @@ MAX_SUBJECT = 255
 """Characters of another issuer's ``sub``, which are printable ASCII (OpenID Connect Core section 2)."""
 
 MAX_REMEMBERED = 10_000
-"""Agents whose delegation rules a process remembers, about 30 MB. Only an authentic token adds one."""
+"""Credentials whose agents' delegation rules a process remembers, about 30 MB. Only an authentic token adds one."""
 
 (
     UNREADABLE,
@@ -188,7 +188,7 @@ def refusal(s: Services, database: OrganizationDatabase, client: Client, reason:
     not be able to lock it out.
     """
     if reason in (NO_RULE, DELETED_RULE):
-        s.delegation_rules.pop(client.agent_id, None)
+        s.delegation_rules.pop(client.credential, None)
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[found], _] = database.run(*rejection.calls())
     rejection.report(found.reason)
@@ -245,8 +245,8 @@ def _accepting_rule(
 ) -> DelegationRule:
     """The oldest rule that accepts a token and has the resource; the oldest that accepts it if none has.
 
-    Rules with the resource are tried first from memory. The statement that issues the token checks that the rule is
-    still there.
+    Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
+    issues the token checks that the rule is still there.
 
     :raises NotAcceptable: none accepts it.
     """
@@ -261,7 +261,7 @@ def _accepting_rule(
                 yield rule.trust
 
     def candidates() -> Iterable[DelegationRule]:
-        yield from (rule for rule in s.delegation_rules.get(client.agent_id, []) if resource in rule.resources)
+        yield from (rule for rule in s.delegation_rules.get(client.credential, []) if resource in rule.resources)
         stored.extend(_rules(s, client, at))
         yield from sorted(stored, key=lambda rule: resource not in rule.resources)
 
@@ -271,14 +271,18 @@ def _accepting_rule(
     if stored:
         if len(s.delegation_rules) >= MAX_REMEMBERED:
             s.delegation_rules.clear()
-        s.delegation_rules[client.agent_id] = stored
+        s.delegation_rules[client.credential] = stored
     # Several may trust the same.
     return next(rule for rule in tried if rule.trust is accepted)
 
 
 def _rules(s: Services, client: Client, at: datetime) -> list[DelegationRule]:
-    """The rules by which an agent may act, oldest first, as the database has them now."""
-    rows = s.database.of(client.organization_id, at).fetch("oauth/rules_for_actor", agent_id=client.agent_id)
+    """The rules by which an agent may act, oldest first, as the database has them now; none if the client is not
+    authentic. What a rule causes, such as a request for keys, would tell anybody else what it says.
+    """
+    rows = s.database.of(client.organization_id, at).fetch(
+        "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.jwk
+    )
     return [
         DelegationRule(
             row.delegation_rule_id,

@@ -38,7 +38,7 @@ class Services:
     issuer_keys: IssuerKeys
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
     client_rules: dict[tuple[UUID, tuple[str, ...]], list[Rule]] = field(default_factory=dict)
-    delegation_rules: dict[UUID, list[Any]] = field(default_factory=dict)
+    delegation_rules: dict[tuple[UUID, bytes | str | None], list[Any]] = field(default_factory=dict)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 

@@ -34,6 +34,7 @@ from tests.oauth.clients import (
     ISSUER,
     KEYS,
     NOW,
+    KeyHolder,
     ask,
     ask_as,
     basic,
@@ -91,7 +92,10 @@ class Company:
         """Create a delegation rule; its id."""
         allowed = [{"resource": resource, "scopes": scopes} for resource, scopes in resources.items()]
         body = {"name": str(uuid.uuid4()), "agentIds": [agent.client_id for agent in agents], "resources": allowed}
-        made = self.make("delegation-rules", body | {"trust": {"issuer": issuer.url, "jwks": issuer.jwks()} | trust})
+        trust = {"issuer": issuer.url, "jwks": issuer.jwks()} | trust
+        # What is None is left out.
+        body["trust"] = {name: value for name, value in trust.items() if value is not None}
+        made = self.make("delegation-rules", body)
         rule_id: str = made["delegationRuleId"]
         return rule_id
 
@@ -667,6 +671,27 @@ def test_whoever_fails_to_authenticate_learns_nothing_of_a_token(fleet: Fleet, c
             sent = {"client_id": client_id, "client_secret": "wrong", "resource": fleet.billing}
             form = {"grant_type": TOKEN_EXCHANGE, "subject_token": token, "subject_token_type": ACCESS_TOKEN}
             assert whole(ask(fleet.company.client, sent | form)) == FAILED
+
+
+def test_only_an_authentic_client_learns_that_a_rule_has_no_keys_now(
+    acme: Company, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody else could find out whom an organization trusts, and have addresses asked, by a client_id alone."""
+    inline, unreachable = Issuer.with_curve(), Issuer.with_curve("https://localhost:1")
+    worker, billing = acme.agent("read"), acme.server("read")
+    acme.rule(unreachable, [worker], {billing: ["read"]}, jwks=None)
+    acme.rule(inline, [worker], {billing: ["read"]})
+    token = unreachable.token(worker.client_id)
+    stranger, key = replace(worker, client_secret="wrong"), KeyHolder(worker, KEYS["ES256"]())
+    for _ in range(2):
+        assert whole(acme.exchange(stranger, token, billing, JWT)) == FAILED
+        form = {"grant_type": TOKEN_EXCHANGE, "subject_token": token, "subject_token_type": JWT, "resource": billing}
+        assert whole(ask(acme.client, key.form() | form)) == FAILED
+        assert "token not judged" not in caplog.messages
+        assert acme.exchange(worker, token, billing, JWT).status_code == 503
+        # Also if the process remembers the rules.
+        assert acme.exchange(worker, inline.token(worker.client_id), billing, JWT).status_code == 200
+        caplog.clear()
 
 
 def test_junk_from_others_does_not_lock_an_agent_out(fleet: Fleet, client: FlaskClient) -> None:
