@@ -38,7 +38,7 @@ def finding_id(acme: Agent, services: Services) -> UUID:
         ("/agents/{agent}/rotate", {"label": MAX_LABEL}),
         (
             "/resource-servers/new",
-            {"name": MAX_NAME, "resource": MAX_RESOURCE_LENGTH, "audience": MAX_AUDIENCE_LENGTH},
+            {"name": MAX_NAME, "resource": MAX_RESOURCE_LENGTH, "audience": MAX_AUDIENCE_LENGTH, "agentId": MAX_NAME},
         ),
         ("/alert-targets/new", {"name": MAX_NAME, "url": MAX_URL_LENGTH}),
         ("/audit", {"subject": MAX_ID, "actor": MAX_ID}),
