@@ -15,7 +15,6 @@ from agentidp.findings.quiet_agent import (
     known_weeks,
     silence_by_days,
     silence_of_agent,
-    weeks_active,
 )
 
 
@@ -35,14 +34,6 @@ def test_at_most_eight_whole_weeks_before_a_day_are_known() -> None:
     assert known_weeks([0] * DAY + [1] * (3 * WEEK), 21) == 2
     assert known_weeks([0] * DAY + [1] * (3 * WEEK), 22) == 3
     assert known_weeks([1] * (20 * WEEK), 140) == thresholds.SILENCE_WEEKS
-
-
-def test_an_hour_is_active_in_some_of_the_weeks_before_the_last_day() -> None:
-    counts = [0] * (4 * WEEK)
-    counts[30] = counts[WEEK + 30] = counts[3 * WEEK + 30] = 1
-    # The day of hour 3 * WEEK + 30 is the last, and counts for nothing.
-    assert weeks_active(counts, 3 * WEEK + 30, 22, 3) == 2
-    assert weeks_active(counts, 3 * WEEK + 31, 22, 3) == 0
 
 
 @pytest.mark.parametrize(("hours", "is_silent"), [(3, False), (4, True)])
