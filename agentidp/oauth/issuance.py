@@ -124,7 +124,7 @@ def record(database: OrganizationDatabase, client: Client, call: Call, proof: Pr
     one round trip.
 
     :param database: of the client's organization, at the instant at which the token is issued.
-    :param call: which :func:`issuing` or :func:`agentidp.oauth.token_exchange.exchanging` has made.
+    :param call: which :func:`issuing` or :mod:`agentidp.oauth.token_exchange` has made.
     :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
     :returns: ``None`` if authentication failed and nothing was counted.
     :raises AssertionUsed: likewise.

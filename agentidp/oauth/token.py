@@ -118,16 +118,14 @@ def issue_token() -> Response:
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
     call = issuance.issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
-    subject, refusal = None, None
-    if is_exchange:
-        subject, refusal = token_exchange.read_subject(s, form, client, call, proof, at)
-        call = token_exchange.exchanging(call, subject)
+    subject = None
     try:
-        granted = issuance.record(database, client, call, proof)
+        if is_exchange:
+            granted, subject = token_exchange.record(s, database, form, client, call, proof)
+        else:
+            granted = issuance.record(database, client, call, proof)
     except issuance.AssertionUsed:
         granted, client = None, replace(client, refusal="assertion used before")
-    except issuance.SubjectRefused as refused:
-        raise token_exchange.refusal(s, database, client, refusal or str(refused)) from None
     if granted is None:
         # Always raises.
         client_authentication.refuse(

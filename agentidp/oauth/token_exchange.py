@@ -23,8 +23,8 @@ from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import UnverifiedJwt
-from agentidp.oauth import federated_token
-from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client
+from agentidp.oauth import federated_token, issuance
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
 from agentidp.services import Services
 from agentidp.usage import Rejection
 
@@ -132,12 +132,34 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
     return resource
 
 
-def read_subject(
+def record(
+    s: Services, database: OrganizationDatabase, form: dict[str, str], client: Client, call: Call, proof: Proof | None
+) -> tuple[Grant | None, Subject | None]:
+    """Do what :func:`agentidp.oauth.issuance.record` does, for whom the form says.
+
+    :param form: which :func:`check_form` has checked.
+    :param client: the actor.
+    :param call: the statement that issues it a token for itself.
+    :returns: the grant, and for whom it is.
+    :raises OAuthError: also ``invalid_request`` for a token that is not acceptable.
+    """
+    subject, refusal = _read_subject(s, form, client, call, proof, database.at)
+    try:
+        return issuance.record(database, client, _exchanging(call, subject), proof), subject
+    except issuance.SubjectRefused as refused:
+        reason = refusal or str(refused)
+    if reason == DELETED_RULE and s.delegation_rules.pop(client.credential, None):
+        # It was remembered, and another one may accept the token. The assertion was consumed for this request.
+        again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
+        return record(s, database, form, client, again, proof)
+    raise _refusal(s, database, client, reason)
+
+
+def _read_subject(
     s: Services, form: dict[str, str], client: Client, call: Call, proof: Proof | None, at: datetime
 ) -> tuple[Subject | None, str | None]:
     """Verify the tokens of an exchange.
 
-    :param form: which :func:`check_form` has checked.
     :param client: the actor. The statement that issues the token authenticates it.
     :param call: that statement without a subject.
     :param proof: of the key that the token will be bound to.
@@ -159,7 +181,7 @@ def read_subject(
     return (None, TOO_LONG) if subject.delegation.is_too_long else (subject, None)
 
 
-def exchanging(issuing: Call, subject: Subject | None) -> Call:
+def _exchanging(issuing: Call, subject: Subject | None) -> Call:
     """The statement that authenticates a client, decides whether it may act for a subject, and counts the token.
 
     :param issuing: which issues one without a subject.
@@ -180,15 +202,13 @@ def exchanging(issuing: Call, subject: Subject | None) -> Call:
     return Call("oauth/exchange_token", issuing.parameters | about)
 
 
-def refusal(s: Services, database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
+def _refusal(s: Services, database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
     """Count and report that an authentic client has sent a token that is not acceptable; its error (RFC 8693 section
     2.2.2), which is the same for every reason.
 
     It is no failed authentication, so nothing is throttled: others send an agent the tokens that it exchanges, and must
     not be able to lock it out.
     """
-    if reason in (NO_RULE, DELETED_RULE):
-        s.delegation_rules.pop(client.credential, None)
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[found], _] = database.run(*rejection.calls())
     rejection.report(found.reason)

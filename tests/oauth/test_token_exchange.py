@@ -544,6 +544,14 @@ def test_a_rule_is_for_its_agents_and_its_resources(
     # One that is made later counts at once, and one that is deleted no more: also if a process remembers it.
     acme.rule(issuer, [worker], {mail: ["read"]}, audience=audience)
     assert acme.exchange(worker, token, mail, JWT).json["scope"] == "read"
+    holder, form = KeyHolder.make(worker), {"subject_token": token, "subject_token_type": JWT, "resource": billing}
+    for scope in ("read", "write"):
+        acme.delete_rules()
+        acme.rule(issuer, [worker], {billing: [scope]}, audience=audience)
+        assert acme.exchange(worker, token, billing, JWT).json["scope"] == scope
+        assertion = holder.form() | {"grant_type": TOKEN_EXCHANGE}
+        assert ask(client, assertion | form).json["scope"] == scope
+        assert whole(ask(client, assertion | form)) == FAILED
     acme.delete_rules()
     for _ in range(2):
         assert whole(acme.exchange(worker, token, billing, JWT)) == NOT_ACCEPTABLE
