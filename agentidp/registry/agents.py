@@ -73,17 +73,19 @@ def refuse_unknown_agent(opened: Transaction, agent_id: UUID | None) -> None:
 
 
 def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """The ids of agents that people have typed by name or id. An id is not checked.
+    """The ids of agents that people have typed by name or id. An id is not checked, and is no other agent's name.
 
     :param member: what an error names.
     :param read_together: runs reading statements of the organization.
     :raises ValidationError: a text is neither.
     """
+    names = [text for text in texts if not IS_ID.fullmatch(text)]
     # No name has what these replace.
-    names = [text.encode(errors="replace").decode().replace("\0", "\ufffd") for text in texts]
-    found = read_together(*(Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in names))
-    ids = {text: str(rows[0].agent_id) for text, rows in zip(texts, found, strict=True) if rows}
-    unknown = [text for text in texts if text not in ids and not IS_ID.fullmatch(text)]
+    sought = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
+    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in sought]
+    found = read_together(*calls) if calls else []
+    ids = {name: str(rows[0].agent_id) for name, rows in zip(names, found, strict=True) if rows}
+    unknown = [name for name in names if name not in ids]
     if unknown:
         raise ValidationError(details={member: [f"must be of the organization, by name or ID: {unknown[0]!r} is not"]})
     return [ids.get(text, text) for text in texts]

@@ -19,6 +19,8 @@ def form(client: FlaskClient, cast: Cast) -> dict[str, str]:
     """What makes a rule, for an agent and a resource server that there are."""
     IDS["resource_server_id"](client, cast.acme)
     make_agent(cast.acme.services, cast.acme.organization_id, name="desk <7>")
+    # By a provisioning rule, whoever is given an agent may choose its name.
+    make_agent(cast.acme.services, cast.acme.organization_id, name=cast.acme.client_id)
     resource = f"https://{cast.acme.client_id}.example {cast.acme.client_id}"
     agents = f"desk <7>\r\n{cast.acme.client_id}\r\n"
     return {"name": "staff", "issuer": "https://login.example", "agentIds": agents, "resources": resource}

@@ -194,5 +194,7 @@ def test_says_which_agent_runs_it(signed_in: FlaskClient, cast: Cast, resource: 
     assert field["value"] == "runs <it>"
     refused = post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId="nobody\0")
     assert (refused.status_code, "The agent must be of the organization" in refused.text) == (400, True)
-    assert post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId="").status_code == 303
+    for typed in (agent.client_id, ""):
+        changed = post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent", agentId=typed)
+        assert changed.status_code == 303
     assert "Run by" not in Page(signed_in.get(page)).text
