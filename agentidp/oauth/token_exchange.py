@@ -148,7 +148,7 @@ def record(
         return issuance.record(database, client, _exchanging(call, subject), proof), subject
     except issuance.SubjectRefused as refused:
         reason = refusal or str(refused)
-    if reason == DELETED_RULE and s.delegation_rules.pop(client.credential, None):
+    if reason == DELETED_RULE and s.delegation_rules.pop(client.credential, []):
         # It was remembered, and another one may accept the token. The assertion was consumed for this request.
         again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record(s, database, form, client, again, proof)
