@@ -575,7 +575,7 @@ def test_who_gets_a_persons_token_from_another_agent_must_be_in_the_rule_too(acm
     assert whole(acme.exchange(third, token, billing)) == NOT_ACCEPTABLE
 
 
-def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Clock) -> None:
+def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Clock, database_url: str) -> None:
     acme, holder, actor = fleet.company, Holder(clock), Holder(clock)
     issuer = Issuer.with_curve()
     acme.rule(issuer, [fleet.worker], {fleet.billing: ["read"]})
@@ -592,9 +592,10 @@ def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Cl
         assert whole(acme.exchange(fleet.worker, "x", fleet.billing, proof=proof)) == NOT_ACCEPTABLE
         response = acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof)
         assert (response.json["token_type"], claims_of(response)["cnf"]) == ("DPoP", {"jkt": thumbprint(actor)})
-        assert (
-            acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof).json["error"] == "invalid_dpop_proof"
-        )
+        used = acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof)
+        assert used.json["error"] == "invalid_dpop_proof"
+    # What is refused is not counted.
+    assert usage_sums(database_url, fleet.worker.organization_id)["tokens"] == len(bound)
 
 
 def thumbprint(holder: Holder) -> str:
