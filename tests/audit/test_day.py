@@ -35,7 +35,7 @@ def test_the_trail_of_a_day(
     client.patch(path, json={"name": "writer", "scopes": ["agents:read"]}, **api)
     client.delete(f"{path}/credentials/{credential_id}", **api)
     server = {"resource": "https://api.example", "name": "api", "scopes": ["a"], "tokenPerCall": False}
-    server |= {"audience": None, "tokenTtl": 300, "subject": "agent"}
+    server |= {"audience": None, "tokenTtl": 300, "subject": "agent", "agentId": None}
     server_id = client.post("/api/v1/resource-servers", json=server, **api).json["resourceServerId"]
     client.patch(f"/api/v1/resource-servers/{server_id}", json={"scopes": ["a", "b"]}, **api)
     client.delete(f"/api/v1/resource-servers/{server_id}", **api)
