@@ -18,7 +18,7 @@ from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSc
 from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, one_of, organization_named
+from agentidp.cli.named import Candidate, database_named, one_of
 from agentidp.cli.options import WholeNumber, as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
@@ -28,7 +28,6 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
-from agentidp.services import Services
 
 POLL_SECONDS = 2.0
 """Between two looks into the outbox."""
@@ -61,7 +60,7 @@ def target_commands() -> None:
 def list_(organization: str, as_json: bool) -> None:
     """List the alert targets of an organization, oldest first."""
     with opened() as services:
-        rows = _database(services, organization).fetch("alerts/list_targets")
+        rows = database_named(services, organization).fetch("alerts/list_targets")
     columns = ("targetId", "name", "type", "destination", "enabled", "lastSuccessAt", "lastError")
     show([targets.represent(row) for row in rows], as_json, columns=columns)
 
@@ -73,7 +72,7 @@ def list_(organization: str, as_json: bool) -> None:
 def show_(target: str, organization: str, as_json: bool) -> None:
     """Print a target."""
     with opened() as services:
-        row = _target(_database(services, organization), target)
+        row = _target(database_named(services, organization), target)
     show([targets.represent(row)], as_json, one=True)
 
 
@@ -88,7 +87,7 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
     Prints its id, and the key if its messages are signed with one, which is shown only now.
     """
     new = NewAlertTargetSchema().load(given(NewAlertTargetSchema(), options))
-    with opened() as services, _database(services, organization).transaction() as transaction:
+    with opened() as services, database_named(services, organization).transaction() as transaction:
         row, secret = targets.add_target(transaction, services.settings, new)
     body = targets.represent(row)
     show(
@@ -108,7 +107,7 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
     """Change a target and print it. What is left out stays."""
     change = given(AlertTargetChangeSchema(), options)
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         target_id = _target(database, target).target_id
         with database.transaction() as transaction:
             row = targets.update_target(
@@ -124,7 +123,7 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
 def delete(target: str, organization: str) -> None:
     """Delete a target, and what waits to be sent to it."""
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         row = _target(database, target)
 
         def consequences() -> str:
@@ -147,7 +146,7 @@ def test(target: str, organization: str) -> None:
     """Send a test to a target from here, and say whether it was accepted."""
     at = utc_now()
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         target_id = _target(database, target).target_id
         with database.transaction() as transaction:
             row = targets.locked(transaction, target_id)
@@ -176,7 +175,7 @@ def deliveries(organization: str, limit: int, as_json: bool) -> None:
     of the next attempt, and the last error.
     """
     with opened() as services:
-        rows = _database(services, organization).fetch("alerts/list_deliveries", limit=limit)
+        rows = database_named(services, organization).fetch("alerts/list_deliveries", limit=limit)
     columns = ("createdAt", "targetName", "findingId", "change", "status", "attempts", "at", "lastError")
     show([_delivery(row) for row in rows], as_json, columns=columns)
 
@@ -215,10 +214,6 @@ def deliver(once: bool) -> None:
                 except (ConfigurationError, DatabaseUnavailable):
                     click.echo(ServiceUnavailable.message, err=True)
                 time.sleep(POLL_SECONDS)
-
-
-def _database(services: Services, organization: str) -> OrganizationDatabase:
-    return services.database.of(organization_named(services, organization).organization_id, utc_now())
 
 
 def _target(database: OrganizationDatabase, target: str) -> Any:

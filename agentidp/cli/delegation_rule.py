@@ -8,14 +8,11 @@ import click
 
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
+from agentidp.cli.named import Candidate, agent_named, database_named, one_of
 from agentidp.cli.options import as_json_option, given, member_options, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
-from agentidp.clock import utc_now
-from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry import delegation_rules
-from agentidp.services import Services
 
 _RULE = delegation_rules.NewDelegationRuleSchema(only=["agentIds"])
 
@@ -53,7 +50,7 @@ def create(name: str, organization: str, resources: tuple[str, ...], as_json: bo
         **given(_RULE, options),
     }
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         organization_id = database.organization_id
         named = (agent_named(services, one, organization_id=organization_id) for one in body.get("agentIds", []))
         body["agentIds"] = [str(agent.agent_id) for agent in named]
@@ -71,7 +68,7 @@ def create(name: str, organization: str, resources: tuple[str, ...], as_json: bo
 def list_(organization: str, as_json: bool) -> None:
     """List the rules of an organization, oldest first."""
     with opened() as services:
-        rows = _database(services, organization).fetch("delegation/list_rules")
+        rows = database_named(services, organization).fetch("delegation/list_rules")
     _show(rows, as_json)
 
 
@@ -82,7 +79,7 @@ def list_(organization: str, as_json: bool) -> None:
 def delete(rule: str, organization: str) -> None:
     """Delete a rule, and so end the tokens that were issued by it."""
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         rows = database.fetch("delegation/list_rules")
         known = [Candidate(str(row.delegation_rule_id), [row.name], row) for row in rows]
         found = one_of(rule, known, kind="delegation rule")
@@ -94,10 +91,6 @@ def delete(rule: str, organization: str) -> None:
         )
         with database.transaction() as transaction:
             delegation_rules.remove_rule(transaction, found.delegation_rule_id)
-
-
-def _database(services: Services, organization: str) -> OrganizationDatabase:
-    return services.database.of(organization_named(services, organization).organization_id, utc_now())
 
 
 def _show(rows: Any, as_json: bool, *, one: bool = False) -> None:

@@ -11,7 +11,7 @@ import click
 
 from agentidp import findings
 from agentidp.cli.context import opened
-from agentidp.cli.named import agent_named, organization_named
+from agentidp.cli.named import agent_named, database_named, organization_named
 from agentidp.cli.options import WholeNumber, as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
@@ -107,7 +107,7 @@ def compute(organization: str, days: int, dominance_percent: int, as_json: bool)
 def show_(finding_id: UUID, organization: str) -> None:
     """Print the finding ID and its history as JSON."""
     with opened() as services:
-        fetch = services.database.of(organization_named(services, organization).organization_id, utc_now()).fetch
+        fetch = database_named(services, organization).fetch
         try:
             finding = with_history(fetch, read_finding(fetch, finding_id))
         except NotFound:

@@ -1,7 +1,7 @@
 """What an argument names: the id of something, or its name if only one thing has it.
 
 Commands take the text of the argument and call, inside of ``opened()``, one of :func:`organization_named`,
-:func:`agent_named` and :func:`one_of`.
+:func:`database_named`, :func:`agent_named` and :func:`one_of`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, operator_id
 from agentidp.registry import organizations
 from agentidp.services import Services
@@ -73,6 +74,14 @@ def organization_named(services: Services, text: str) -> Any:
     rows = organizations.all_organizations(str(services.settings.database_url))
     known = [Candidate(one.organization_id, [one.name], one) for one in rows]
     return one_of(text, known, kind="organization", owner="")
+
+
+def database_named(services: Services, text: str) -> OrganizationDatabase:
+    """The database as the organization with an id or a name sees it now.
+
+    :raises ConfigurationError: as :func:`organization_named`.
+    """
+    return services.database.of(organization_named(services, text).organization_id, utc_now())
 
 
 def agent_named(

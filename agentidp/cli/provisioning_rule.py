@@ -8,15 +8,12 @@ import click
 
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, one_of, organization_named
+from agentidp.cli.named import Candidate, database_named, one_of
 from agentidp.cli.options import as_json_option, given, member_options, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
-from agentidp.clock import utc_now
-from agentidp.db.organization import OrganizationDatabase
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry import provisioning
-from agentidp.services import Services
 
 SHOWN = ("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgents", "createdAt")
 """What is shown of a rule, unless it is JSON."""
@@ -67,7 +64,7 @@ def create(name: str, organization: str, agent_name: str | None, quotas: Any, as
     template = given(_TEMPLATE, options) | {"quotas": quotas} | ({"name": agent_name} if agent_name else {})
     body = {"name": name, "trust": rule_body(options), "agentTemplate": template} | given(_RULE, options)
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         new = provisioning.NewProvisioningRuleSchema().load(body)
         with database.transaction() as transaction:
             row = provisioning.add_rule(transaction, services.settings, new)
@@ -82,7 +79,7 @@ def create(name: str, organization: str, agent_name: str | None, quotas: Any, as
 def list_(organization: str, as_json: bool) -> None:
     """List the rules of an organization, oldest first."""
     with opened() as services:
-        rows = _database(services, organization).fetch("provisioning/list_rules")
+        rows = database_named(services, organization).fetch("provisioning/list_rules")
     _show(rows, as_json)
 
 
@@ -93,7 +90,7 @@ def list_(organization: str, as_json: bool) -> None:
 def delete(rule: str, organization: str) -> None:
     """Delete a rule: it creates no further agent. Those that it has created stay."""
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         rows = database.fetch("provisioning/list_rules")
         known = [Candidate(str(row.provisioning_rule_id), [row.name], row) for row in rows]
         found = one_of(rule, known, kind="provisioning rule")
@@ -105,10 +102,6 @@ def delete(rule: str, organization: str) -> None:
         )
         with database.transaction() as transaction:
             provisioning.remove_rule(transaction, found.provisioning_rule_id)
-
-
-def _database(services: Services, organization: str) -> OrganizationDatabase:
-    return services.database.of(organization_named(services, organization).organization_id, utc_now())
 
 
 def _show(rows: Any, as_json: bool, *, one: bool = False) -> None:

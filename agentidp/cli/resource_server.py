@@ -9,7 +9,7 @@ import click
 from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
+from agentidp.cli.named import Candidate, agent_named, database_named, one_of, organization_named
 from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
@@ -42,7 +42,7 @@ def commands() -> None:
 def create(organization: str, as_json: bool, **options: Any) -> None:
     """Register a resource server and print its id. Its identifier RESOURCE is an absolute URI."""
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         schema = resource_servers.NewResourceServerSchema()
         new = schema.load(_with_agent(services, database, given(schema, options)))
         with database.transaction() as transaction:
@@ -58,7 +58,7 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
 def show_(server: str, organization: str, as_json: bool) -> None:
     """Print a resource server."""
     with opened() as services:
-        row = _server(_database(services, organization), server)
+        row = _server(database_named(services, organization), server)
     show([resource_servers.represent(row)], as_json, one=True)
 
 
@@ -72,7 +72,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
     schema = resource_servers.ResourceServerChangeSchema()
     change = given(schema, options)
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         found = _server(database, server)
         loaded = schema.load(_with_agent(services, database, change))
         with database.transaction() as transaction:
@@ -90,7 +90,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
 def delete(server: str, organization: str, is_dry_run: bool) -> None:
     """Delete a resource server: no further token is issued for it. The organization keeps its identifier."""
     with opened() as services:
-        database = _database(services, organization)
+        database = database_named(services, organization)
         row = _server(database, server)
 
         def consequences() -> str:
@@ -125,10 +125,6 @@ def _with_agent(services: Services, database: OrganizationDatabase, body: dict[s
     return body | {"agentId": str(agent.agent_id)}
 
 
-def _database(services: Services, organization: str) -> OrganizationDatabase:
-    return services.database.of(organization_named(services, organization).organization_id, utc_now())
-
-
 def _server(database: OrganizationDatabase, server: str) -> Any:
     rows = database.fetch("oauth/list_resource_servers")
     known = [Candidate(str(row.resource_server_id), [row.resource, row.name], row) for row in rows]
@@ -152,7 +148,7 @@ def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
         raise click.UsageError("give --organization or --conflicts, not both")
     with opened() as services:
         if organization is not None:
-            rows = _database(services, organization).fetch("oauth/list_resource_servers")
+            rows = database_named(services, organization).fetch("oauth/list_resource_servers")
             show([resource_servers.represent(row) for row in rows], as_json)
             return
         found = resource_identifiers.resource_identifiers(str(services.settings.database_url), conflicts=conflicts)
