@@ -40,9 +40,6 @@ MAX_LIFETIME = 86_400
 """Seconds until ``exp``. Platforms give tokens for an hour, some for a day. A Kubernetes token without an end, as old
 clusters stored them, is a secret, and refused."""
 
-MAX_REMEMBERED = 10_000
-"""Clients whose rules a process remembers, about 30 MB. Only an authentic token adds one."""
-
 NO_RULE, SEVERAL_AGENTS, TOO_MANY_RULES, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
     "no rule of trust",
     "several agents trust the token",
@@ -95,7 +92,7 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     :raises OAuthError: as :func:`accept`.
     """
     of = issuers(s, unverified, is_svid=is_svid)
-    remembered = s.client_rules.get((named.agent_id, of), [])
+    remembered = s.client_rules.get((named.agent_id, of))
     stored: list[Rule] = []
 
     def rules() -> Iterator[Rule]:
@@ -106,9 +103,8 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
 
     accepted, refusal = accept(s, named, unverified, rules(), at)
     if accepted is not None and stored:
-        if len(s.client_rules) >= MAX_REMEMBERED:
-            s.client_rules.clear()
-        s.client_rules[named.agent_id, of] = stored
+        # Only an authentic token adds them.
+        s.client_rules.put((named.agent_id, of), stored, characters=sum(len(rule.text) for rule in stored))
     return replace(named, jwk=None if accepted is None else accepted.text, refusal=refusal)
 
 

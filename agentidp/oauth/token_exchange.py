@@ -38,9 +38,6 @@ TYPES = (
 MAX_SUBJECT = 255
 """Characters of another issuer's ``sub``, which are printable ASCII (OpenID Connect Core section 2)."""
 
-MAX_REMEMBERED = 10_000
-"""Credentials whose agents' delegation rules a process remembers, about 30 MB. Only an authentic token adds one."""
-
 (
     UNREADABLE,
     INVALID,
@@ -102,6 +99,11 @@ class DelegationRule:
     trust: Rule
     resources: frozenset[str]
 
+    @property
+    def characters(self) -> int:
+        """How long it is, each resource with what it takes beside its characters."""
+        return len(self.trust.text) + sum(100 + len(resource) for resource in self.resources)
+
 
 class NotAcceptable(Exception):
     """A token is not. The message is one of :data:`REASONS`, or of those of a federated token."""
@@ -148,7 +150,7 @@ def record(
         return issuance.record(database, client, _exchanging(call, subject), proof), subject
     except issuance.SubjectRefused as refused:
         reason = refusal or str(refused)
-    if reason == DELETED_RULE and s.delegation_rules.pop(client.credential, []):
+    if reason == DELETED_RULE and s.delegation_rules.forget(client.credential):
         # It was remembered, and another one may accept the token. The assertion was consumed for this request.
         again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record(s, database, form, client, again, proof)
@@ -281,7 +283,7 @@ def _accepting_rule(
                 yield rule.trust
 
     def candidates() -> Iterable[DelegationRule]:
-        yield from (rule for rule in s.delegation_rules.get(client.credential, []) if resource in rule.resources)
+        yield from (rule for rule in s.delegation_rules.get(client.credential) if resource in rule.resources)
         stored.extend(_rules(s, client, at))
         yield from sorted(stored, key=lambda rule: resource not in rule.resources)
 
@@ -289,9 +291,9 @@ def _accepting_rule(
     if accepted is None:
         raise NotAcceptable(reason)
     if stored:
-        if len(s.delegation_rules) >= MAX_REMEMBERED:
-            s.delegation_rules.clear()
-        s.delegation_rules[client.credential] = stored
+        # Only an authentic token adds them.
+        characters = len(client.jwk or "") + sum(rule.characters for rule in stored)
+        s.delegation_rules.put(client.credential, stored, characters=characters)
     # Several may trust the same.
     return next(rule for rule in tried if rule.trust is accepted)
 

@@ -21,6 +21,7 @@ from agentidp.jose.signing_keys import SigningKeys
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from agentidp.services.client_directory import ClientDirectory
 from agentidp.services.expensive_reads import ExpensiveReads
+from agentidp.services.remembered import Remembered
 from agentidp.services.token_rate import TokenRate
 
 
@@ -37,8 +38,8 @@ class Services:
     token_rate: TokenRate
     issuer_keys: IssuerKeys
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
-    client_rules: dict[tuple[UUID, tuple[str, ...]], list[Rule]] = field(default_factory=dict)
-    delegation_rules: dict[tuple[UUID, bytes | str | None], list[Any]] = field(default_factory=dict)
+    client_rules: Remembered[tuple[UUID, tuple[str, ...]], Rule] = field(default_factory=Remembered)
+    delegation_rules: Remembered[tuple[UUID, bytes | str | None], Any] = field(default_factory=Remembered)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 
