@@ -15,9 +15,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from gunicorn.config import Config
 from gunicorn.workers import gthread
 
 from agentidp import utc_now
+from agentidp.fast_path.worker import keep_settings
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
@@ -169,6 +171,10 @@ class TestConnections:
             clients[7].settimeout(PATIENCE)
             assert [everything(client)[-2:] for client in clients] == [b"a "] * 6 + [b"b "] * 2
 
+    def test_a_place_that_becomes_free_is_used_at_once(self) -> None:
+        with Gunicorn("--worker-connections", "4") as server, ThreadPoolExecutor(12) as pool, within(5):
+            assert all(pool.map(lambda _: server.get("/?a").endswith(b"a "), range(60)))
+
     def test_one_that_goes_on_sending_after_the_end_is_closed(self, running: Gunicorn) -> None:
         with running.connect() as client:
             client.sendall(get("/?a", close=True))
@@ -272,6 +278,26 @@ class TestStopping:
             assert everything(second).endswith(b"waited ")
             server.process.wait(PATIENCE)
 
+    def test_a_request_behind_another_is_not_idle_while_it_waits_for_a_thread(self) -> None:
+        with Gunicorn(threads=1) as server, server.connect() as first, server.connect() as second:
+            for client in (first, second):
+                client.sendall(get("/?a"))
+                assert responses(client, 1) == [b"a "]
+            second.sendall(get("/sleep/3?b") + get("/?waited"))
+            time.sleep(0.3)
+            first.sendall(get("/sleep/5?slow"))
+            assert responses(second, 1) == [b"b "]
+            server.process.send_signal(signal.SIGTERM)
+            assert everything(second).endswith(b"waited ")
+            assert everything(first).endswith(b"slow ")
+            server.process.wait(PATIENCE)
+
+    def test_on_term_a_worker_without_connections_ends_at_once(self) -> None:
+        with Gunicorn() as server:
+            server.process.send_signal(signal.SIGTERM)
+            with within(2):
+                server.process.wait(PATIENCE)
+
     @pytest.mark.parametrize(
         ("timeout", "number"), [("1", signal.SIGTERM), ("600", signal.SIGQUIT), ("600", signal.SIGINT)]
     )
@@ -332,6 +358,16 @@ class TestWhatARequestCosts:
             assert responses(client, 1) == [b"a "]
             client.settimeout(PATIENCE)
             assert client.recv(1) == b""
+
+    def test_settings_are_looked_up_once(self) -> None:
+        cfg = Config()
+        before = {name: getattr(cfg, name) for name in cfg.settings}
+        keep_settings(cfg)
+        assert {name: getattr(cfg, name) for name in cfg.settings} == before
+        assert vars(cfg)["limit_request_line"] == 4094
+        # Those that gunicorn computes from others.
+        assert cfg.address == Config().address
+        assert cfg.is_ssl == Config().is_ssl
 
     def test_a_running_worker_has_the_savings(self, running: Gunicorn, threaded: Gunicorn) -> None:
         found = []
