@@ -44,19 +44,33 @@ ids: they are never given to somebody else."""
 _ANYBODYS = {
     *_PINS,
     "https://agent.buildkite.com",
+    "https://api.cursor.com",
     "https://api.login.yahoo.com",
+    "https://api.pulumi.com/oidc",
+    "https://api.pulumi.com/oidc/v2",
+    "https://app.devin.ai",
+    "https://app.warp.dev",
     "https://appleid.apple.com",
     "https://discord.com",
+    "https://federation.namespaceapis.com",
     "https://github.com/login/oauth",
     "https://id.twitch.tv/oauth2",
+    "https://identity.depot.dev",
+    "https://issuer.enforce.dev",
+    "https://login.app.env0.com",
     "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
     "https://login.salesforce.com",
+    "https://oidc.codefresh.io",
+    "https://oidc.modal.com",
     "https://oidc.vercel.com",
+    "https://scalr.io",
     "https://slack.com",
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers that anyone can have tokens of, with those that have no claim by which all of them distinguish customers."""
+"""Issuers that anyone can have tokens of, with those that have no claim by which all of them distinguish customers.
+Without a closing slash, which some have. The platforms among them let a customer choose the audience.
+"""
 
 _SUBJECT_BEGINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
@@ -107,7 +121,7 @@ def checked(
     if claims:
         rule["claims"] = _checked_claims(claims)
     rule["audience"] = _checked_audience(new.get("audience") or own_issuer, organization_id)
-    if subject is not None or claims or not may_trust_everybody or issuer in _ANYBODYS:
+    if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _ANYBODYS:
         _check_who_is_trusted(issuer, subject, claims)
     if new.get("jwks") is not None and new.get("jwksUri") is not None:
         raise RuleRefused("jwksUri", "must not be there beside jwks")

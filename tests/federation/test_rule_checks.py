@@ -261,6 +261,8 @@ DELEGATION: list[tuple[dict[str, Any], str | None]] = [
     ({"issuer": "https://accounts.google.com"}, "subject"),
     ({"issuer": "https://accounts.google.com", "claims": {"email_verified": True}}, "subject"),
     ({"issuer": "https://slack.com"}, "subject"),
+    ({"issuer": "https://api.pulumi.com/oidc/v2"}, "subject"),
+    ({"issuer": "https://login.app.env0.com/"}, "subject"),
     ({"issuer": GITHUB}, "subject"),
     ({"issuer": OWN}, "issuer"),
     ({"issuer": "https://a.example", "subject": "*"}, "subject"),
