@@ -67,7 +67,9 @@ class ClientUnclear(Exception):
 
 def read(text: str) -> UnverifiedJwt | None:
     """A token before its signature is verified, or ``None`` if it is not one that can be accepted."""
-    return read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+    unverified = read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+    # A security event (RFC 8417 section 2.2), such as that somebody has signed out. Not every issuer says so by typ.
+    return None if unverified is None or "events" in unverified.claims else unverified
 
 
 def issuers(s: Services, unverified: UnverifiedJwt, *, is_svid: bool) -> tuple[str, ...]:

@@ -479,6 +479,10 @@ FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
         {"may_act": {"sub": "ACTOR", "iss": "https://i.example"}},
         "subject names another actor",
     ),
+    "that says somebody has signed out": (
+        {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
+        "unreadable subject token",
+    ),
     "that is not from whom the rule says": ({"iss": "https://other.example"}, "no rule of trust"),
     "that says it is ours": ({"iss": ISSUER}, "no rule of trust"),
     "of another group": ({"groups": "guests"}, "token matches no rule"),
