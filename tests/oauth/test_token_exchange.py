@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
 from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
+from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.registry import quotas
 from tests.citus import COMPARES_STATEMENTS
@@ -508,6 +509,20 @@ def test_another_issuers_token_is_refused(acme: Company, caplog: pytest.LogCaptu
     assert whole(acme.exchange(worker, issuer.sign(claims), billing, ID_TOKEN)) == NOT_ACCEPTABLE
     assert reasons(caplog) == [reason]
     assert acme.delegated() == []
+
+
+def test_an_id_jag_is_neither_a_subject_token_nor_a_grant(acme: Company, caplog: pytest.LogCaptureFixture) -> None:
+    issuer, worker, billing = Issuer.with_curve(), acme.agent("read"), acme.server("read")
+    acme.rule(issuer, [worker], {billing: ["read"]})
+    claims = issuer.claims(worker.client_id, client_id=worker.client_id, resource=billing, jti="x")
+    assert acme.exchange(worker, issuer.sign(claims), billing, JWT).status_code == 200
+    assertion = issuer.sign(claims, {"typ": "oauth-id-jag+jwt"})
+    assert whole(acme.exchange(worker, assertion, billing, JWT)) == NOT_ACCEPTABLE
+    assert reasons(caplog) == ["unreadable subject token"]
+    beside = ask_as(acme.client, worker, grant_type=JWT_BEARER, assertion=assertion)
+    assert beside.json["error"] == "invalid_request"
+    alone = {"grant_type": JWT_BEARER, "assertion": assertion, "client_id": worker.client_id}
+    assert ask(acme.client, alone).json["error"] == "invalid_grant"
 
 
 def test_a_token_of_ours_is_never_another_issuers_and_another_issuers_never_ours(fleet: Fleet) -> None:
