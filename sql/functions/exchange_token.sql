@@ -72,7 +72,7 @@ begin
                 where allowed.value ->> 'resource' = p_resource
             );
         end if;
-        select target.scopes, array[resource_key(target.resource), resource_key(target.audience)] as keys
+        select target.scopes, array[resource_key(target.resource), resource_key(target.audience_claim)] as keys
         into v_target
         from resource_servers as target
         where
@@ -90,7 +90,8 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    resource_key(ancestor.value ->> 'aud') = any (v_target.keys)
+                    -- As claim_of() in Python: the organization holds //host as https://host.
+                    resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
                     and held.scope <> all (string_to_array(ancestor.value ->> 'scope', ' '))
             )
         );
