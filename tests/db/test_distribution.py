@@ -196,6 +196,28 @@ class TestDistribute:
             assert list(distribute(url)) == [(SERVICE_ROLE, "plans each statement once")]
         assert list(distribute(url)) == []
 
+    def test_a_server_that_cannot_be_tested_for_keeping_plans_is_named(self, cluster: Cluster, url: str) -> None:
+        """By a role that may copy rows, but not look at the memory of its session."""
+        list(distribute(url))
+        name, nodes = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]), [cluster.coordinator, *cluster.workers]
+        try:
+            for node in nodes:
+                node.execute("postgres", "create role mover login bypassrls createrole")
+                node.execute("postgres", f"grant {SERVICE_ROLE} to mover with admin option")
+            query(url, "grant select on all tables in schema public to mover with grant option")
+            with pytest.raises(ConfigurationError) as refused:
+                list(distribute(url.replace("postgres:@", "mover:@")))
+            assert re.fullmatch(
+                rf"cannot test whether {cluster.coordinator.host}:\d+ keeps plans: "
+                "ERROR:  permission denied for view pg_backend_memory_contexts",
+                str(refused.value),
+            )
+        finally:
+            for node in reversed(nodes):
+                node.execute(name, "drop owned by mover cascade")
+            for node in nodes:
+                node.execute("postgres", "drop role mover")
+
     def test_a_table_of_a_later_migration_joins_the_others(self, url: str) -> None:
         list(distribute(url))
         query(

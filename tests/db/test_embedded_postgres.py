@@ -275,6 +275,17 @@ def test_waits_for_a_server_that_is_still_shutting_down(made_home):
             os.kill(server, signal.SIGCONT)
 
 
+def test_a_killed_postmaster_recovers(made_home):
+    server = EmbeddedPostgres(made_home).start()
+    execute(server.url, "insert into note values ('survivor')")
+    os.kill(postmaster_pid(made_home), signal.SIGKILL)
+    with EmbeddedPostgres(made_home) as again:
+        assert execute(again.url, "select text from note where text = 'survivor'")
+        # The first one's owner notices, and leaves its successor alone.
+        server.stop()
+        assert execute(again.url, "select text from note where text = 'survivor'")
+
+
 def test_a_stale_pid_that_another_program_has_does_not_block(made_home):
     other = {"user": made_home.joinpath("data").stat().st_uid} if IS_ROOT else {}
     with subprocess.Popen(["/bin/sleep", "60"], **other) as sleeper:
@@ -333,6 +344,13 @@ def test_a_second_launcher_is_refused_and_finds_the_first_ones_server(made_home)
         # Its exit handler has stopped the server before it was gone itself.
         assert not (made_home / "data" / "postmaster.pid").exists()
     assert running_url(made_home) is None
+
+
+def test_running_url_is_none_when_the_server_does_not_answer(made_home):
+    with launcher(made_home) as (_, url):
+        assert url
+        (made_home / "socket" / ".s.PGSQL.5432").unlink()
+        assert running_url(made_home) is None
 
 
 def test_running_url_says_so_when_it_may_not_read(directory, made_home):

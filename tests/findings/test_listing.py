@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from flask import Flask
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
@@ -17,6 +18,7 @@ from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import FindingsSchema, ListedFindingSchema
 from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
+from tests.conftest import make_cast
 from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
 from tests.findings.conftest import FINDINGS, Fleet
 from tests.wire import overheard
@@ -280,6 +282,18 @@ class TestEvaluation:
         database = database_of(fleet.services, fleet.organization_id)
         everything = Call("finding_state/stored_findings", {"ended_after": NOON - 90 * DAY})
         assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
+
+    @COMPARES_STATEMENTS
+    def test_what_has_ended_is_not_written_again(self, own_app: Flask, clock: Clock) -> None:
+        services = own_app.extensions["agentidp"]
+        fleet = Fleet(services, make_cast(services).acme, own_app.test_client())
+        ended = a_finding(NOON - 9 * HOUR)
+        store_findings(fleet, ended)
+        clock.advance(minutes=5)
+        with overheard(fleet.services.database) as conversation:
+            store_findings(fleet, ended)
+        assert "finding_state/store_findings" not in conversation.statements
+        assert "finding_state/finish_evaluation" in conversation.statements
 
 
 def test_a_deleted_agents_acknowledgement_keeps_its_name(fleet: Fleet) -> None:

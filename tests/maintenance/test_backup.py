@@ -27,6 +27,7 @@ from agentidp.db.migrations import migrate, steps
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.backup import back_up
 from agentidp.maintenance.postgres_programs import for_restore
+from agentidp.maintenance.restore import look_at_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.citus import WITHOUT_CITUS
@@ -197,6 +198,11 @@ def test_what_belongs_to_the_servers_administrator_is_not_restored(
         assert connection.execute("select extname from pg_extension").fetchall() == [("plpgsql",)]
 
 
+def test_a_device_is_not_replaced(run: Command, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
+
+
 @WITHOUT_CITUS
 class TestRefusals:
     @pytest.fixture
@@ -307,6 +313,17 @@ class TestRefusals:
         assert rows_of(run.database_url) == before
         # The secret of before is good enough, as it is for the service.
         assert run.invoke(*options, **wrong, AGENTIDP_SECRET_KEY_PREVIOUS=SECRET_KEY).exit_code == 0
+
+    def test_a_session_that_is_just_ending_is_given_some_time(
+        self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("agentidp.maintenance.restore.ENDING", PATIENCE)
+        waiting = "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        with psycopg.connect(run.database_url, autocommit=True) as other, ThreadPoolExecutor(1) as threads:
+            running = threads.submit(look_at_target, run.database_url)
+            wait_until(lambda: other.execute(waiting).fetchall())
+            other.close()
+            assert not running.result(PATIENCE).is_empty
 
     def test_a_password_of_a_key_would_be_seen(self, run: Command, file: Path) -> None:
         there = Command(f"{run.database_url}&sslpassword=hunter2")
