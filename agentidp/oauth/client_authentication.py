@@ -92,6 +92,20 @@ def granting_client(request: Request, form: dict[str, str], at: datetime) -> Cli
         raise invalid_grant() if error.error == "invalid_client" else error from None
 
 
+def by_another_rule(
+    request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None
+) -> Client:
+    """The client of a failed authentication once more, by a rule of trust that is stored: the one that has accepted its
+    token was remembered, and may have been replaced.
+
+    :raises OAuthError: as :func:`refuse`, if there is no other rule.
+    """
+    other = None if client.anew is None else client.anew()
+    if other is None or other.jwk in (None, client.jwk):
+        refuse(request, client, at, error)
+    return other
+
+
 def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
     """Count a failed authentication and raise its error. All failures take the same time and look the same, except
     that the error names the right audience if the client has signed an assertion for another one.

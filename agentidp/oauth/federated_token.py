@@ -94,7 +94,8 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     :raises OAuthError: as :func:`accept`.
     """
     of = issuers(s, unverified, is_svid=is_svid)
-    remembered = s.client_rules.get((named.agent_id, of))
+    key = named.agent_id, of
+    remembered = s.client_rules.get(key)
     stored: list[Rule] = []
 
     def rules() -> Iterator[Rule]:
@@ -106,8 +107,15 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     accepted, refusal = accept(s, named, unverified, rules(), at)
     if accepted is not None and stored:
         # Only an authentic token adds them.
-        s.client_rules.put((named.agent_id, of), stored, characters=sum(len(rule.text) for rule in stored))
-    return replace(named, jwk=None if accepted is None else accepted.text, refusal=refusal)
+        s.client_rules.put(key, stored, characters=sum(len(rule.text) for rule in stored))
+
+    def anew() -> Client:
+        s.client_rules.forget(key)
+        return verify(s, unverified, named, at, is_svid=is_svid)
+
+    is_from_memory = accepted is not None and not stored
+    text = None if accepted is None else accepted.text
+    return replace(named, jwk=text, refusal=refusal, anew=anew if is_from_memory else None)
 
 
 def trusting_rules(unverified: UnverifiedJwt, of: tuple[str, ...]) -> Call:

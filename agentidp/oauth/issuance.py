@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,6 +72,7 @@ class Client:
     :param refusal: why its assertion is refused, in the words of the log.
     :param is_federated: it has sent a token of another issuer.
     :param sighting: what :mod:`agentidp.oauth.first_sight` knows of a subject that has no agent yet.
+    :param anew: verifies its token by the rules that are stored, if its rule was remembered.
     """
 
     organization_id: str
@@ -84,6 +86,7 @@ class Client:
     refusal: str | None = None
     is_federated: bool = False
     sighting: Any = None
+    anew: Callable[[], Client] | None = None
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:

@@ -117,20 +117,19 @@ def issue_token() -> Response:
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
-    call = issuance.issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
-    subject = None
-    try:
-        if is_exchange:
-            granted, subject = token_exchange.record(s, database, form, client, call, proof)
-        else:
-            granted = issuance.record(database, client, call, proof)
-    except issuance.AssertionUsed:
-        granted, client = None, replace(client, refusal="assertion used before")
-    if granted is None:
-        # Always raises.
-        client_authentication.refuse(
-            received, client, at, client_authentication.invalid_grant if is_jwt_bearer else None
-        )
+    granted, subject = None, None
+    while granted is None:
+        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
+        try:
+            if is_exchange:
+                granted, subject = token_exchange.record(s, database, form, client, call, proof)
+            else:
+                granted = issuance.record(database, client, call, proof)
+        except issuance.AssertionUsed:
+            client = replace(client, refusal="assertion used before")
+        if granted is None:
+            error = client_authentication.invalid_grant if is_jwt_bearer else None
+            client = client_authentication.by_another_rule(received, client, at, error)
     s.token_rate.count(*client.credential)
     body = issuance.token_response(
         s,

@@ -9,7 +9,7 @@ import marshmallow as ma
 import psycopg
 
 from agentidp.caller.token_verification import verified_token
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
 from agentidp.jose.access_token import AccessToken, TokenRefused
@@ -52,30 +52,32 @@ def inspect_token(at: datetime) -> TokenInspection:
     token = _token_of(client.organization_id, form["token"])
     delegation = token and token.delegation
     s = services()
-    call = Call(
-        "oauth/introspect_token",
-        {
-            "agent_id": client.agent_id,
-            "secret_hash": client.secret_hash,
-            "jwk": client.jwk,
-            "digest": client.digest,
-            "expires_at": client.expires_at,
-            "token_agent_id": token and token.agent_id,
-            "jti": token and token.jti,
-            "audience": token and token.audience,
-            "own_resource": s.settings.resource,
-            "delegation_agent_ids": delegation and delegation.agent_ids,
-            "delegation_jtis": delegation and delegation.jtis,
-            "delegation_rule_id": delegation and delegation.rule_id,
-        },
-    )
-    try:
-        # A consumed assertion must stay consumed after a crash. Nothing else is written that must.
-        [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
-    except psycopg.errors.UniqueViolation:
-        rows, client = [], replace(client, refusal="assertion used before")
-    if not rows:
-        client_authentication.refuse(received, client, at)
+    rows: Rows = []
+    while not rows:
+        call = Call(
+            "oauth/introspect_token",
+            {
+                "agent_id": client.agent_id,
+                "secret_hash": client.secret_hash,
+                "jwk": client.jwk,
+                "digest": client.digest,
+                "expires_at": client.expires_at,
+                "token_agent_id": token and token.agent_id,
+                "jti": token and token.jti,
+                "audience": token and token.audience,
+                "own_resource": s.settings.resource,
+                "delegation_agent_ids": delegation and delegation.agent_ids,
+                "delegation_jtis": delegation and delegation.jtis,
+                "delegation_rule_id": delegation and delegation.rule_id,
+            },
+        )
+        try:
+            # A consumed assertion must stay consumed after a crash. Nothing else is written that must.
+            [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
+        except psycopg.errors.UniqueViolation:
+            client = replace(client, refusal="assertion used before")
+        if not rows:
+            client = client_authentication.by_another_rule(received, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [row] = rows
     return TokenInspection(client, frozenset(row.scopes), token, row.is_active)

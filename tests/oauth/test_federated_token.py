@@ -36,6 +36,7 @@ from tests.federation.conftest import published
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
 from tests.oauth.clients import FAILED, GRANT, ISSUER, claims_of, reasons, refused, rejections, whole
+from tests.routes import CLIENT_PATHS
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url", "published"]
@@ -252,6 +253,22 @@ def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
     trusted.services.client_rules.clear()
     assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
     assert reasons(caplog)[1:] == ["token matches no rule"]
+
+
+@pytest.mark.parametrize("path", CLIENT_PATHS)
+def test_a_rule_that_replaces_another_counts_at_once(
+    client: FlaskClient, cast: Cast, trusted: Agent, issuer: Issuer, path: str
+) -> None:
+    """A process that remembers the first one reads the others before it refuses a token."""
+    first = trust(trusted, issuer=issuer.url, subject="job:2", jwks=issuer.jwks())
+    assert ask(client, trusted, issuer.token(US, sub="job:2")).status_code == 200
+    rotated = {"keys": issuer.jwks()["keys"] + Issuer.with_curve(kid="next").jwks()["keys"]}
+    trust(trusted, issuer=issuer.url, subject="job:2", jwks=rotated)
+    of_first = f"/api/v1/agents/{trusted.client_id}/credentials/{first}"
+    assert client.delete(of_first, headers=cast.acme.bearer()).status_code == 204
+    sent = {"client_assertion_type": client_assertion.TYPE, "client_id": trusted.client_id, "token": "no token"}
+    answered = client.post(path, data=GRANT | sent | {"client_assertion": issuer.token(US, sub="job:2")})
+    assert answered.status_code == 200
 
 
 def test_our_own_token_is_no_credential(
