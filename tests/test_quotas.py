@@ -23,9 +23,10 @@ from flask import Flask
 from psycopg import sql
 
 from agentidp.db.database import Database
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.oauth.issuance import Client, record
+from agentidp.oauth.issuance import Client, Grant, issuing, record
 from agentidp.oauth.quotas import WINDOWS, QuotaExhausted
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
@@ -508,6 +509,12 @@ class TestTwoTransactions:
             assert opened._connection.execute("show transaction_isolation").fetchall() == [("read committed",)]
 
 
+def recorded(database: OrganizationDatabase, client: Client) -> Grant | None:
+    """A token, as the token endpoint counts it."""
+    call = issuing(client, scope=None, resource=None, has_proof=False, is_counted=True)
+    return record(database, client, call, None)
+
+
 @ON_CITUS_TOO
 @OWN
 def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database_url: str, own: bool) -> None:
@@ -525,7 +532,7 @@ def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database
         issued = 0
         for _ in range(tries):
             with contextlib.suppress(QuotaExhausted):
-                issued += record(database, client, scope=None, resource=None, proof=None) is not None
+                issued += recorded(database, client) is not None
         return issued
 
     with ThreadPoolExecutor(connections) as threads:
@@ -547,7 +554,7 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
         client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
         begin.wait(PATIENCE)
         for _ in range(tries):
-            assert record(database, client, scope=["agents:read"], resource=None, proof=None)
+            assert recorded(database, client)
 
     def add(number: int) -> None:
         begin.wait(PATIENCE)
@@ -564,9 +571,7 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
     issued, imported = connections * tries, imports * (1 + 2) + 2 * sum(range(1, imports + 1))
     assert_counted_with(database_url, agent.organization_id, issued=issued, imported=imported)
     client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
-    granted = record(
-        database_of(agent.services, agent.organization_id), client, scope=["agents:read"], resource=None, proof=None
-    )
+    granted = recorded(database_of(agent.services, agent.organization_id), client)
     assert granted is not None
     assert {quota.left for quota in granted.quotas} == {1000 - issued - imported}
 

@@ -4,6 +4,8 @@
 -- them.
 -- Parameters: organization_id; agent_id: only what this agent did, or others for it; null selects everything; first; last: the
 -- first and the last day.
+--
+-- fleet-pages: 300
 with used as (
     select agent_id, subject_agent_id, issuer, resource, day, tokens
     from delegation_usage_daily
