@@ -35,13 +35,15 @@ begin
         p_organization_id, p_agent_ids, p_jtis, p_rule_id
     ) end;
     if refusal is null and p_ancestors <> '[]' then
-        -- For whom the token is that is exchanged: for a resource server of the agent's, which the organization holds.
+        -- For whom the token is that is exchanged: for a resource server of the agent's, which the organization holds. No agent
+        -- runs a cloud, whose audience all its customers have.
         select array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_keys
         from resource_servers
         where
             organization_id = p_organization_id and agent_id = p_agent_id
-            and coalesce(resource_servers.audience, resource) = (p_ancestors -> 0 ->> 'aud') collate "default";
+            and coalesce(resource_servers.audience, resource) = (p_ancestors -> 0 ->> 'aud') collate "default"
+            and (resource_servers.audience is null or audience_claim is not null);
         perform
         from resource_identifiers
         where organization_id = p_organization_id and resource = any (v_keys);

@@ -286,6 +286,12 @@ REFUSED: dict[str, tuple[Callable[[Fleet, Agent], str], str]] = {
         lambda f, _: f.company.token(f.planner, f.company.server(run_by=f.planner)),
         "subject token for another",
     ),
+    "for a cloud, whose audience others have too": (
+        lambda f, _: f.company.token(
+            f.planner, f.company.server("read", run_by=f.worker, audience="sts.amazonaws.com")
+        ),
+        "subject token for another",
+    ),
     "for one that the organization does not hold": (
         lambda f, o: after(f, f.subject_token, ANOTHERS, o.organization_id, f.tools),
         "subject token for another",
