@@ -23,7 +23,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
-from agentidp.oauth.quotas import WINDOWS
+from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry import quotas
 from agentidp.usage_history.monthly_sums import store_sums
 from bench.python_speed import DICTIONARIES, loop_time

@@ -27,6 +27,7 @@ from flask.testing import FlaskClient
 from agentidp import demo
 from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.alerts.targets import add_target
+from agentidp.counting import Rejection, request_made
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
 from agentidp.findings import Found, findings_query
@@ -41,7 +42,6 @@ from agentidp.registry.markers import add_marker
 from agentidp.registry.organizations import found, new_id
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
-from agentidp.usage import Rejection, request_made
 from agentidp.usage_history.monthly_sums import store_sums
 
 _WITHOUT_NAME = NewAgentSchema(exclude=["name"])

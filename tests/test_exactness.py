@@ -19,13 +19,13 @@ import jwt
 import psycopg
 import pytest
 
+from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import TOKEN_EXCHANGE
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
-from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests.factories import (
     PATIENCE,
     Agent,

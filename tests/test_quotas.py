@@ -27,7 +27,7 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client, Grant, issuing, record
-from agentidp.oauth.quotas import WINDOWS, QuotaExhausted
+from agentidp.oauth.quota_windows import WINDOWS, QuotaExhausted
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services

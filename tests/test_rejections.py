@@ -16,17 +16,17 @@ from prometheus_client import REGISTRY
 from psycopg.rows import tuple_row
 
 from agentidp import create_app
-from agentidp.http.logs import JsonFormatter
-from agentidp.maintenance.erasure import delete_organization
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
-from agentidp.services import Services
-from agentidp.usage import (
+from agentidp.counting import (
     KEEP_NETWORKS,
     MAX_NETWORKS,
     UNKNOWN_AGENT,
     UNKNOWN_ORGANIZATION,
     network_of,
 )
+from agentidp.http.logs import JsonFormatter
+from agentidp.maintenance.erasure import delete_organization
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, database_of, make_agent, usage_sums
 
@@ -260,7 +260,7 @@ def test_an_address_is_kept_as_its_network(address: str, network: str) -> None:
 
 
 def test_outside_a_request_there_is_no_network(services: Services, cast: Cast) -> None:
-    from agentidp.usage import record_rejection
+    from agentidp.counting import record_rejection
 
     record_rejection(database_of(services, cast.acme.organization_id), cast.acme.agent_id)
     assert {row[2:] for row in rows(services, cast.acme.organization_id)} == {("unknown", "invalid token", 1)}

@@ -20,6 +20,7 @@ import psycopg
 from flask import Flask, Response, request
 
 from agentidp.caller.token_verification import verified_token
+from agentidp.counting import record_rejection, request_made
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.read_replica import POSITION
@@ -34,7 +35,6 @@ from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.scopes import SCOPES
 from agentidp.services import services
-from agentidp.usage import record_rejection, request_made
 
 API_PREFIX = "/api/v1/"
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."

@@ -12,7 +12,7 @@ from agentidp.cli.named import Candidate, database_named, one_of
 from agentidp.cli.options import as_json_option, given, member_options, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
-from agentidp.oauth.quotas import WINDOWS
+from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry import provisioning
 
 SHOWN = ("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgents", "createdAt")

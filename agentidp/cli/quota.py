@@ -19,7 +19,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.http.errors import NotFound
-from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.oauth.quota_windows import WINDOWS, bounds
 from agentidp.registry import quotas
 from agentidp.services import Services
 

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from agentidp import audit
 from agentidp.actor import Actor
+from agentidp.counting import UNKNOWN_AGENT
 from agentidp.db.organization import Transaction
 from agentidp.http.request_context import request_actor
 from agentidp.oauth import throttle
 from agentidp.services import services
-from agentidp.usage import UNKNOWN_AGENT
 
 
 def viewer(agent_id: UUID) -> Actor:

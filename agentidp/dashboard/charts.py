@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from uuid import UUID
 
-from agentidp.dashboard.usage import HourUsage
+from agentidp.dashboard.counts import HourUsage
 from agentidp.db.sql import Rows
 from agentidp.findings.finding import KnownFinding
 

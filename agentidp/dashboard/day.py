@@ -12,7 +12,7 @@ from flask import Response, request
 from agentidp.analytics.period import parsed_date
 from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
-from agentidp.dashboard import charts, pages, session, usage
+from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.dashboard.period import DAY
 from agentidp.db.sql import Call
@@ -28,7 +28,7 @@ def organization_day(caller: Caller, on_day: str) -> Response:
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
     call = agents_of_the_day(day, limit=PAGE_SIZE)
-    by_hour, agents = caller.read_together(usage.usage_by_hour(day), call)
+    by_hour, agents = caller.read_together(counts.usage_by_hour(day), call)
     return pages.page(
         "day.html",
         here="overview",
@@ -57,7 +57,7 @@ def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
 
 
 def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime | None = None) -> dict[str, Any]:
-    hours = usage.hours_of(by_hour, day)
+    hours = counts.hours_of(by_hour, day)
     return {
         "day": day,
         "hours": hours,

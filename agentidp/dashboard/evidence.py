@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from agentidp.dashboard import charts, usage
+from agentidp.dashboard import charts, counts
 from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -53,12 +53,12 @@ def calls(known: KnownFinding, at: datetime) -> list[Call]:
     bounds: dict[str, Any] = {"first": first, "last": last}
     if known.agent_id is not None:
         bounds["agent_id"] = known.agent_id
-        counts = Call("analytics/agent_usage_by_hour" if by_hour else "analytics/agent_activity", bounds)
+        usage = Call("analytics/agent_usage_by_hour" if by_hour else "analytics/agent_activity", bounds)
     else:
-        counts = Call("analytics/usage_by_hour" if by_hour else "analytics/usage_by_day", bounds)
+        usage = Call("analytics/usage_by_hour" if by_hour else "analytics/usage_by_day", bounds)
     since, until = known.begins - timedelta(days=1), min(known.ends, at)
     changes = {"since": since, "until": until, "max_events": thresholds.MAX_AUDIT_EVENTS}
-    return [counts, Call("findings/markers", changes)]
+    return [usage, Call("findings/markers", changes)]
 
 
 def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) -> Evidence:
@@ -68,16 +68,16 @@ def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) ->
     drawn: list[tuple[date | None, charts.Chart]]
     if _is_by_hour(known, at):
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        hours = {day: usage.hours_of([row for row in counted if row.on_day is not None], day) for day in days}
+        hours = {day: counts.hours_of([row for row in counted if row.on_day is not None], day) for day in days}
         drawn = [(day, charts.hour_chart(day, hours[day], name, at, expected=_expected(known, day))) for day in days]
     else:
         rows = [(date.fromisoformat(str(getattr(row, "date", None) or row.on_day)), row) for row in counted]
-        counts = [(day, _count(row, name)) for day, row in rows]
-        line = [_expected_of_day(known, day) for day, _ in counts]
-        marked = {day: [known] for day, _ in counts if first <= day <= last and (last - first).days < DAYS_BEFORE}
+        drawn_days = [(day, _count(row, name)) for day, row in rows]
+        line = [_expected_of_day(known, day) for day, _ in drawn_days]
+        marked = {day: [known] for day, _ in drawn_days if first <= day <= last and (last - first).days < DAYS_BEFORE}
         if known.since and known.since != known.begins:
             marked = {known.since.date(): [known]}
-        drawn = [(None, charts.day_chart(counts, marked, at.date(), earlier=line))]
+        drawn = [(None, charts.day_chart(drawn_days, marked, at.date(), earlier=line))]
     about = (None, *known.agent_ids)
     changes = [
         (row.starts_at, CHANGED[row.kind], row.note) for row in markers if row.agent_id in about and row.kind in CHANGED

@@ -18,7 +18,7 @@ from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
 from agentidp.dashboard import agents as agent_list
-from agentidp.dashboard import credentials, pages, session, usage
+from agentidp.dashboard import counts, credentials, pages, session
 from agentidp.dashboard.agents import AgentUsage, agent_of, agent_page, agents_by_id, agents_shown
 from agentidp.dashboard.day import agents_of_the_day, past_day
 from agentidp.dashboard.period import Period, requested_period
@@ -54,7 +54,7 @@ def days(caller: Caller) -> Response:
 def activity(caller: Caller) -> Response:
     """The requests of the period by day of week, from Sunday (0), and hour; those that are not zero."""
     period = requested_period(caller.at)
-    cells = usage.heatmap_cells(_days(caller, period))
+    cells = counts.heatmap_cells(_days(caller, period))
     return _csv(f"activity {_named(period)}", ("dow", "hour", "count"), [list(cell.values()) for cell in cells])
 
 
@@ -128,7 +128,7 @@ def agent_days(caller: Caller, agent_id: UUID) -> Response:
 def hours(caller: Caller, on_day: str) -> Response:
     """The organization's usage in each hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
-    [rows] = caller.read_together(usage.usage_by_hour(day))
+    [rows] = caller.read_together(counts.usage_by_hour(day))
     return _hours(f"hours {day}", rows, day)
 
 
@@ -176,13 +176,13 @@ def tokens_by_resource(caller: Caller) -> Response:
     return _csv(name, tuple(resource_usage.ResourceUsageItemSchema().fields), [[*row.values()] for row in rows])
 
 
-def _days(caller: Caller, period: Period) -> list[usage.DayUsage]:
-    [rows] = caller.read_together(usage.usage_by_day(period))
-    return usage.split(rows, period)[1]
+def _days(caller: Caller, period: Period) -> list[counts.DayUsage]:
+    [rows] = caller.read_together(counts.usage_by_day(period))
+    return counts.split(rows, period)[1]
 
 
 def _hours(name: str, rows: Rows, day: date) -> Response:
-    table = [[f"{day}T{hour.hour:02}:00:00Z", *_usage(hour)] for hour in usage.hours_of(rows, day)]
+    table = [[f"{day}T{hour.hour:02}:00:00Z", *_usage(hour)] for hour in counts.hours_of(rows, day)]
     return _csv(name, ("hour", *USAGE), table)
 
 

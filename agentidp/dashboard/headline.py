@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from agentidp.dashboard.counts import DayUsage, HourUsage
 from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
-from agentidp.dashboard.usage import DayUsage, HourUsage
 from agentidp.findings import thresholds
 from agentidp.findings.budget import used
 from agentidp.findings.dates import number_of

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, request
 
 from agentidp.caller import Caller
-from agentidp.dashboard import charts, pages, session, usage
+from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, PageFindings, badges, is_recent, page_findings
@@ -34,25 +34,25 @@ def overview(caller: Caller) -> Response:
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
     by_day, hours_of_today, hours_week_ago, by_agent, failing, markers, first_usage = caller.read_together(
-        usage.usage_by_day(period),
-        usage.usage_by_hour(today),
-        usage.usage_by_hour(week_ago),
+        counts.usage_by_day(period),
+        counts.usage_by_hour(today),
+        counts.usage_by_hour(week_ago),
         agents_of_the_period(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         Call("dashboard/first_usage", {}),
     )
     first_used = first_usage[0].on_day if first_usage else None
-    earlier, days = usage.split(by_day, period, first_used)
+    earlier, days = counts.split(by_day, period, first_used)
     agents = agent_page(by_agent)
     issued = sum(row.tokens for row in by_day)
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
     [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
-    hours = {"today": usage.hours_of(hours_of_today, today)}
+    hours = {"today": counts.hours_of(hours_of_today, today)}
     if first_used and first_used <= week_ago:
-        hours["week_ago"] = usage.hours_of(hours_week_ago, week_ago)
+        hours["week_ago"] = counts.hours_of(hours_week_ago, week_ago)
     figures = headline(period, earlier, days, hours, at)
     if month is not None:
         figures.append(budget_figure(month, at))
@@ -69,7 +69,7 @@ def overview(caller: Caller) -> Response:
             "budget": month,
             "budget_used": budget.used(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
-            "week": charts.heatmap(usage.heatmap_cells(days)),
+            "week": charts.heatmap(counts.heatmap_cells(days)),
             **_charts(earlier, days, found, period, first_used),
         }
 
@@ -79,8 +79,8 @@ def overview(caller: Caller) -> Response:
 
 
 def _charts(
-    earlier: list[usage.DayUsage | None],
-    days: list[usage.DayUsage],
+    earlier: list[counts.DayUsage | None],
+    days: list[counts.DayUsage],
     found: PageFindings,
     period: Period,
     first_used: date | None,

@@ -23,7 +23,7 @@ from agentidp.federation.rule_checks import checked_for_provisioning
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.oauth import rule_results
 from agentidp.oauth.client_assertion import MAX_LENGTH
-from agentidp.oauth.quotas import WINDOWS
+from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (
     FORBIDDEN,

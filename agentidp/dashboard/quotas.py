@@ -24,7 +24,7 @@ from agentidp.db.sql import Call
 from agentidp.findings.finding import Severity
 from agentidp.findings.quota import severity_of
 from agentidp.http.errors import NotFound, ValidationError, existing
-from agentidp.oauth.quotas import WINDOWS, bounds, exhausted_at
+from agentidp.oauth.quota_windows import WINDOWS, bounds, exhausted_at
 from agentidp.registry.quotas import (
     MAX_TOKENS,
     MIN_TOKENS,

@@ -11,6 +11,7 @@ from flask import Request, Response, g, request
 
 from agentidp.caller import Caller, public
 from agentidp.caller.token_verification import verified_token
+from agentidp.counting import record_rejection
 from agentidp.dashboard import attempts, link, oidc_sign_in, pages, return_page, session
 from agentidp.dashboard.person import Person
 from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
@@ -18,9 +19,8 @@ from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
-from agentidp.oauth.quotas import QuotaExhausted
+from agentidp.oauth.quota_windows import QuotaExhausted
 from agentidp.services import services
-from agentidp.usage import record_rejection
 
 NOTICES = {
     "ended": session.SessionEnded.message,

@@ -16,7 +16,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.history import instant
-from agentidp.oauth.quotas import bounds, exhausted_at
+from agentidp.oauth.quota_windows import bounds, exhausted_at
 
 
 def call(query: FindingsQuery) -> Call:

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from agentidp.counting import KEEP_NETWORKS
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, WEEK, daily, hourly, hours_until, instant, median, runs
-from agentidp.usage import KEEP_NETWORKS
 
 
 def call(query: FindingsQuery) -> Call:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from flask import Request
 
+from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
 from agentidp.federation.rule import sole_audience
 from agentidp.federation.rule_checks import named_organization
 from agentidp.http.error_rendering import oauth_errors
@@ -25,7 +26,6 @@ from agentidp.oauth import client_assertion, federated_token, first_sight, throt
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
 from agentidp.services import services
-from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from agentidp.counting import UNKNOWN_AGENT
 from agentidp.db.sql import Call, Rows
 from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.rule import SPIFFE, Rule, found_by, issuers_of
@@ -25,7 +26,6 @@ from agentidp.jose.jws import UnverifiedJwt, read_unverified
 from agentidp.oauth.client_assertion import MAX_LENGTH, NOBODYS_KEYS, TYPE, WRONG_SIGNATURE, wrong_time
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
-from agentidp.usage import UNKNOWN_AGENT
 
 SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 """The type of a client assertion that is a JWT-SVID (draft-ietf-oauth-spiffe-client-auth)."""

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from flask import current_app
 
+from agentidp.counting import UNKNOWN_AGENT
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 from agentidp.federation.rule import Rule, selector_of
@@ -20,7 +21,6 @@ from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
-from agentidp.usage import UNKNOWN_AGENT
 
 PROVISION = "agentidp_provision_agent"
 """The extension of the application that creates an agent: a function of a layer above this one."""

@@ -19,7 +19,7 @@ from agentidp.jose.access_token import AGENT, Delegation, SigningKey, issue_acce
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
 from agentidp.metrics import QUOTAS_EXHAUSTED
-from agentidp.oauth import quotas
+from agentidp.oauth import quota_windows
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
@@ -116,7 +116,7 @@ class Grant:
     """
 
     scope: str
-    quotas: list[quotas.Quota]
+    quotas: list[quota_windows.Quota]
     audience: str | None = None
     token_ttl: int | None = None
     subject: str = AGENT
@@ -216,7 +216,7 @@ def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | 
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
             g.quota = f"{row.exhausted} {result}"
         if row.scope is None:
-            raise quotas.refusal(quotas.read(row.quotas), holder, window, at)
+            raise quota_windows.refusal(quota_windows.read(row.quotas), holder, window, at)
     if row.scope is None:
         if is_exchange:
             raise OAuthError("invalid_scope", _NOT_IN_COMMON)
@@ -225,7 +225,7 @@ def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | 
         if not set(call.parameters["scope"]) <= SCOPES.keys():
             raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    return Grant(row.scope, quotas.read(row.quotas), row.audience, row.token_ttl, row.subject or AGENT)
+    return Grant(row.scope, quota_windows.read(row.quotas), row.audience, row.token_ttl, row.subject or AGENT)
 
 
 def token_response(

@@ -19,9 +19,9 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from agentidp.config import LEEWAY
+from agentidp.counting import UNKNOWN_ORGANIZATION, Rejection
 from agentidp.db.database import Database
 from agentidp.db.sql import Call
-from agentidp.usage import UNKNOWN_ORGANIZATION, Rejection
 
 FAILURES_A_MINUTE = 10
 """Failures that a throttle admits: at once after a minute without any, and a minute in the long run. The audit trail

@@ -18,7 +18,7 @@ from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDEN
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
 from agentidp.jose.access_token import MAX_LENGTH
-from agentidp.oauth import client_assertion, client_authentication, first_sight, issuance, quotas, token_exchange
+from agentidp.oauth import client_assertion, client_authentication, first_sight, issuance, quota_windows, token_exchange
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.oauth.issuance import Client
@@ -145,7 +145,7 @@ def issue_token() -> Response:
         delegation=subject.delegation if subject else None,
     )
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    return json_response(body, headers=NO_STORE | quotas.headers(granted.quotas, at, is_issued=True))
+    return json_response(body, headers=NO_STORE | quota_windows.headers(granted.quotas, at, is_issued=True))
 
 
 def refuse_flood(client: Client, at: datetime) -> None:
@@ -157,7 +157,7 @@ def refuse_flood(client: Client, at: datetime) -> None:
         context = current_context()
         context.organization_id, context.agent_id = client.organization_id, client.agent_id
         context.quota = "process minute refused"
-        raise quotas.QuotaExhausted(
+        raise quota_windows.QuotaExhausted(
             "temporarily_unavailable",
             f"a process of the server issues at most {rate.limit} tokens per minute to an agent",
             status=429,

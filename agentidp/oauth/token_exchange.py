@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from agentidp.caller.token_verification import verified_token
+from agentidp.counting import Rejection
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
 from agentidp.federation.rule import Rule
@@ -26,7 +27,6 @@ from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token, issuance
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
 from agentidp.services import Services
-from agentidp.usage import Rejection
 
 TYPES = (
     ISSUED_TOKEN_TYPE,

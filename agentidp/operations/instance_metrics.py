@@ -19,11 +19,11 @@ from importlib.metadata import version
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from agentidp.config import Settings
+from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
 from agentidp.operations.watch_metrics import CALLS, WatchFigures
-from agentidp.usage import UNKNOWN_ORGANIZATION
 
 logger = logging.getLogger("agentidp")
 

@@ -23,7 +23,7 @@ from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Flag, Instant, Number, ReturnedSchema, WholeNumber, read_only
-from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.oauth.quota_windows import WINDOWS, bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
 

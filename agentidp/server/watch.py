@@ -19,6 +19,7 @@ import psycopg
 
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.config import ConfigurationError
+from agentidp.counting import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
@@ -28,7 +29,6 @@ from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import suspend_dormant
 from agentidp.registry.provisioning import expire
 from agentidp.services import Services
-from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.usage_history.monthly_sums import store_sums
 
 logger = logging.getLogger("agentidp")

@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
+from agentidp.counting import record_rejection
 from agentidp.services import Services
-from agentidp.usage import record_rejection
 from tests.analytics.oracle import USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from flask.testing import FlaskClient
 
+from agentidp.counting import record_rejection
 from agentidp.services import Services
-from agentidp.usage import record_rejection
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, count_usage, make_agent
 

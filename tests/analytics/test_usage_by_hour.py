@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.counting import record_rejection
 from agentidp.services import Services
-from agentidp.usage import record_rejection
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, count_usage, make_agent

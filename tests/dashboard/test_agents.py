@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.counting import record_rejection
 from agentidp.dashboard.agents import MAX_SEARCH, PAGE_SIZE, SORTS
 from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Contributor, Severity
 from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
-from agentidp.usage import record_rejection
 from tests.dashboard.conftest import Page, Read, number, with_session
 from tests.factories import NOON, Agent, a_finding, count_usage, database_of, make_agent
 

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.counting import record_rejection
 from agentidp.dashboard.charts import (
     MAX_LINE,
     MIN_HEIGHT,
@@ -16,10 +17,9 @@ from agentidp.dashboard.charts import (
     days_with_findings,
     hour_chart,
 )
-from agentidp.dashboard.usage import HourUsage
+from agentidp.dashboard.counts import HourUsage
 from agentidp.findings.finding import Severity
 from agentidp.services import Services
-from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, count_for, number, with_session
 from tests.factories import NOON, Agent, Clock, a_finding, count_usage, known_finding, make_agent, make_finding

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.counting import record_rejection
 from agentidp.dashboard import export
 from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
-from agentidp.usage import record_rejection
 from tests.dashboard.conftest import Page, Read, count_for, number, with_session
 from tests.factories import NOON, Agent, count_usage, make_agent
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from agentidp.dashboard.counts import DayUsage, HourUsage, heatmap_cells, split
 from agentidp.dashboard.headline import budget_figure, change, headline, rejected_severity
 from agentidp.dashboard.period import Period
-from agentidp.dashboard.usage import DayUsage, HourUsage, heatmap_cells, split
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.services import Services

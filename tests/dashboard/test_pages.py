@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from agentidp.dashboard import charts, page_findings, pages, usage
+from agentidp.dashboard import charts, counts, page_findings, pages
 from agentidp.dashboard.filters import dated
 from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.errors import DatabaseUnavailable
@@ -642,7 +642,7 @@ def test_without_a_database_it_says_to_try_again(
 
 
 def test_a_fault_of_ours_tells_nothing(wire: Wire, acme: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "split", lambda *_: 1 / 0)
+    monkeypatch.setattr(counts, "split", lambda *_: 1 / 0)
     response = with_session(wire(), acme).get("/dashboard?days=30")
     assert response.status_code == 500
     text = Page(response).text

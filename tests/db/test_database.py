@@ -19,6 +19,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 
+from agentidp.counting import request_made
 from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.errors import DatabaseUnavailable
@@ -27,7 +28,6 @@ from agentidp.http.schemas import changed
 from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
-from agentidp.usage import request_made
 from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.citus import PARTLY_REFUSED, REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast

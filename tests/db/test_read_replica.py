@@ -16,12 +16,12 @@ from prometheus_client import REGISTRY
 
 from agentidp import create_app
 from agentidp.caller import Caller, bearer
+from agentidp.counting import request_made
 from agentidp.db import read_replica
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from agentidp.http.staleness import HEADER
 from agentidp.registry.organizations import add_organization
 from agentidp.services import Services
-from agentidp.usage import request_made
 from tests.conftest import settings_for
 from tests.dashboard.conftest import with_session
 from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT

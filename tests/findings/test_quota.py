@@ -12,7 +12,7 @@ import pytest
 from agentidp.findings.finding import Severity
 from agentidp.findings.quota import findings, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
-from agentidp.oauth.quotas import exhausted_at
+from agentidp.oauth.quota_windows import exhausted_at
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
 from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet, amounts, asked, body, window

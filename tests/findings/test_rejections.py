@@ -10,10 +10,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from agentidp.counting import KEEP_NETWORKS, UNKNOWN_AGENT
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.rejections import findings, percentile_75, usual_if_exceeded
-from agentidp.usage import KEEP_NETWORKS, UNKNOWN_AGENT
 from tests.factories import NOON
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 

@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 
 from agentidp import create_app
+from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.http.request_metrics import UNKNOWN_ROUTE
 from agentidp.services import Services
-from agentidp.usage import UNKNOWN_ORGANIZATION
 from tests.conftest import Cast, settings_for
 from tests.factories import Clock, usage_sums
 

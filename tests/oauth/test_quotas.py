@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.oauth.quota_windows import WINDOWS, bounds
 from agentidp.usage_history.importing import import_usage
 from agentidp.usage_history.records import Source
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for

@@ -16,11 +16,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
+from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import throttle
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
-from agentidp.usage import UNKNOWN_ORGANIZATION
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, make_agent, usage_sums
 from tests.machine import within

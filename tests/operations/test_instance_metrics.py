@@ -8,11 +8,11 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
 from agentidp.db.clock_check import LEEWAY
 from agentidp.db.embedded_postgres import temporary
 from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, largest
 from agentidp.services import Services
-from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, Clock, count_usage, database_of
 

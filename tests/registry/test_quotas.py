@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.oauth.quotas import WINDOWS
+from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Api, count_usage, make_agent

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from agentidp.clock import utc_now
+from agentidp.counting import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
@@ -23,7 +24,6 @@ from agentidp.db.sql import load_sql
 from agentidp.server import watch as watching
 from agentidp.server.watch import WATCH_LOCK, look, watch
 from agentidp.services import Services
-from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
 from tests.cli.command import Command
