@@ -174,6 +174,8 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
             return "none"
         if isinstance(value, bool):
             return "yes" if value else "no"
+        if isinstance(value, int):
+            return f"{value:,}"
         if isinstance(value, list):
             return ", ".join(map(str, value))
         if isinstance(value, dict):
@@ -186,8 +188,13 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
 
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
-        return [f"{name}: {text(before[name])} → {text(value)}" for name, value in after.items()]
+        return [f"{_in_words(name)}: {text(before[name])} → {text(value)}" for name, value in after.items()]
     shown = {name: value for name, value in words.members(event).items() if value is not None}
     if event["subjectType"] == "credential":
         shown.pop("agentId", None)
-    return [f"{name}: {text(value)}" for name, value in shown.items()]
+    return [f"{_in_words(name)}: {text(value)}" for name, value in shown.items()]
+
+
+def _in_words(member: str) -> str:
+    """``expires at`` for ``expiresAt``."""
+    return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", member)

@@ -92,7 +92,7 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     assert changes["changed", "worker"] == {"owner: none → Shop", "scopes: analytics:read, agents:read → none"}
     assert changes["created the", "credential laptop of worker"] == {
         "label: laptop",
-        "expiresAt: Fri 1 May, 00:00 UTC",
+        "expires at: Fri 1 May, 00:00 UTC",
         "type: secret",
     }
     assert "about: worker" in changes["acknowledged the", "finding spike"]
