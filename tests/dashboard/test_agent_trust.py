@@ -72,6 +72,7 @@ def test_a_preset_asks_shows_the_rule_and_fills_its_fields(signed_in: FlaskClien
         path, query_string={"preset": "github", "repository": "acme/*/x", "branch": "<b>", "show": ""}
     )
     assert (wrong.status_code, Page(wrong).notice.count("The repository must be owner/name")) == (400, 1)
+    assert "ID (optional)" in Page(wrong).text
     assert {'value="acme/*/x"', 'value="&lt;b&gt;"'} <= {*wrong.text.split()}
     answers = {"preset": "github", "repository": "acme/web", "branch": "main", "environment": "", "id": ""}
     shown = signed_in.get(path, query_string=answers | {"show": "rule"})

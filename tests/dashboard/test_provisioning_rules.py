@@ -76,6 +76,7 @@ def test_a_preset_shows_the_rule_and_proposes_a_name_of_agents(signed_in: FlaskC
     github = {"preset": "github", "repository": "acme/*", "show": "rule"}
     wide = signed_in.get(f"{PATH}/new", query_string=github)
     assert (wide.status_code, "The claims must have one of repository_id" in Page(wide).notice) == (400, True)
+    assert "ID (optional)" not in Page(wide).text
     shown = signed_in.get(f"{PATH}/new", query_string=github | {"id": "7"})
     assert "repository_owner_id=7</textarea>" in shown.text.split()
     page = Page(shown)
