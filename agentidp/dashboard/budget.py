@@ -1,4 +1,4 @@
-"""``/dashboard/budget``: how many tokens may be issued in a month before a finding warns.
+"""``/dashboard/budget``: how many tokens may be issued in a month.
 
 It needs a session with the scope ``agents:write``, which the transaction checks again. A POST from another site's page
 is refused (:mod:`agentidp.dashboard.cross_origin`).
@@ -11,6 +11,7 @@ from flask import Response
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.forms import Form
+from agentidp.findings.thresholds import BUDGET_NEAR_PERCENT
 from agentidp.http.errors import ValidationError
 from agentidp.registry.organizations import OrganizationChangeSchema, represent, update_organization
 
@@ -44,4 +45,6 @@ def change_budget(caller: Caller) -> Response:
 
 
 def _page(form: Form, status: int = 200) -> Response:
-    return pages.page("budget_form.html", status, here="overview", form=form, members=MEMBERS)
+    return pages.page(
+        "budget_form.html", status, here="overview", form=form, members=MEMBERS, near_percent=BUDGET_NEAR_PERCENT
+    )

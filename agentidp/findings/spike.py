@@ -30,7 +30,7 @@ HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE
 
 BASELINE = (
     f"the median of the same hour of the week, and of the hours beside it, in the {thresholds.SEASON_WEEKS} weeks "
-    "before; of an agent that is newer, its busiest hour before"
+    "before; for a newer agent, its busiest hour before"
 )
 
 
@@ -41,7 +41,7 @@ OF_ORGANIZATION = (
 )
 CRITICAL = (
     "It is probably in a retry loop: it asks for a token again and again without a pause.",
-    "Check its log for what fails after it has a token; revoke its credential if it is not the one that asks.",
+    "Check its log for what fails after it has a token. If the requests are not its own, revoke its credential.",
 )
 OF_AGENT = (
     "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential.",

@@ -29,7 +29,7 @@ def form(client: FlaskClient, cast: Cast) -> dict[str, str]:
 def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     signed_in: FlaskClient, cast: Cast, form: dict[str, str]
 ) -> None:
-    assert "There is none" in Page(signed_in.get(PATH)).text
+    assert "There is no rule yet" in Page(signed_in.get(PATH)).text
     asked = Page(signed_in.get(f"{PATH}/new", query_string={"issuer": ""}))
     assert "Which people?" in asked.text
     for wrong, sentence in (
@@ -57,7 +57,7 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     one = f"{PATH}/{row.delegation_rule_id}/delete"
     assert "2 agents can act by it" in Page(signed_in.get(one)).text
     assert post(signed_in, one).status_code == 303
-    assert "There is none" in Page(signed_in.get(PATH)).text
+    assert "There is no rule yet" in Page(signed_in.get(PATH)).text
 
 
 def test_keeps_what_was_typed_and_names_what_is_wrong(signed_in: FlaskClient, form: dict[str, str]) -> None:

@@ -73,8 +73,8 @@ def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
     tokens = [token_request(signed_in, acme.client_id, acme.client_secret).status_code for _ in range(2)]
     assert tokens == [200, 429]
     day, month = "day until Thu 16 Apr, 00:00", "month until Fri 1 May, 00:00"
-    lasts, ended, actions = "lasts until the window ends", "nothing is left", "Change Remove"
-    soon = "nothing is left at Wed 15 Apr, 15:00"
+    lasts, ended, actions = "lasts until the window ends", "has run out", "Change Remove"
+    soon = "runs out Wed 15 Apr, 15:00"
     page = Page(signed_in.get(PATH))
     assert "5 quotas" in page.text
     assert page.table("Quotas") == [

@@ -179,8 +179,8 @@ class TestStatement:
                 **amounts(1500, 10, "tokens", spike.BASELINE),
                 summary="looping was issued 1,500 tokens in an hour; typically it is 10.",
                 causes="It is probably in a retry loop: it asks for a token again and again without a pause.",
-                next="Check its log for what fails after it has a token; revoke its credential if it is not the one "
-                "that asks.",
+                next="Check its log for what fails after it has a token. If the requests are not its own, revoke "
+                "its credential.",
             )
         ]
 
