@@ -73,7 +73,7 @@ def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent,
 
 def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: Agent, services: Services) -> None:
     then = NOON - timedelta(days=8)
-    for at, tokens in ((NOON, 20), (then, 5)):
+    for at, tokens in ((NOON, 20), (then, 30)):
         count_for(acme, at, tokens=tokens)
     finding_id = make_finding(services, acme.organization_id, a_finding(then, severity=Severity.critical))
     page = read("?days=7")
@@ -81,8 +81,10 @@ def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: A
     assert [(flag["class"], flag["href"]) for flag in flags] == [
         ("then flag ended", f"/dashboard/findings/{finding_id}"),
     ]
-    assert "M55 75h0" in [path["d"] for path in page.all("path")]
-    assert "A week earlier: spike (critical), 5 tokens" in page.text
+    # It is above the axis, so the legend says how high.
+    assert "M55 -8h0" in [path["d"] for path in page.all("path")]
+    assert "a week earlier, up to 30 ○ a finding a week earlier" in page.text
+    assert "A week earlier: spike (critical), 30 tokens" in page.text
 
 
 def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:

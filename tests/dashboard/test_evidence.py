@@ -17,7 +17,7 @@ from agentidp.registry.markers import NewMarkerSchema, add_marker
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page
-from tests.factories import NOON, a_finding, count_usage, database_of
+from tests.factories import NOON, a_finding, count_usage, database_of, make_finding
 
 AGENT = UUID(int=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -74,3 +74,13 @@ def test_the_page_shows_it(signed_in: FlaskClient, cast: Cast, services: Service
     # The same numbers as a table: its spike had 100 expected in two hours.
     assert page.table("What the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
     assert "A deployment was marked: release 2" in page.text
+
+
+def test_calls_a_budget_no_expectation(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
+    month = {"begins": NOON - 14 * DAY - 12 * HOUR, "ends": NOON + 15 * DAY + 12 * HOUR}
+    one = a_finding(NOON, kind="budget", unit="tokens in the month", expected=3000, **month)
+    finding_id = make_finding(services, cast.acme.organization_id, one)
+    page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
+    assert "Tue 14 Apr: 0 tokens; budget per day 100" in page.text
+    assert "Limit: 3,000" in page.text
+    assert "xpected" not in page.text
