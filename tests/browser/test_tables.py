@@ -14,6 +14,7 @@ PATHS = [
     "/dashboard/agents",
     f"/dashboard/agents/{RETRYING.name}",
     "/dashboard/alert-targets",
+    "/dashboard/credentials",
     "/dashboard/audit",
     "/dashboard/days/2026-04-14?hour=9",
     "/dashboard/resource-servers",
