@@ -15,10 +15,8 @@ with used as (
     union all
     -- Day by day, because the key has the day before the agent: a range of days would read all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
-    from (
-        select %(first)s::date + ago.days as day
-        from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
-    ) as calendar
+    from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
+    cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar
     cross join lateral (
         select usage.agent_id, usage.subject_agent_id, usage.issuer, usage.resource, usage.tokens
         from delegation_usage_daily as usage

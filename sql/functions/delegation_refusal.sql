@@ -8,16 +8,20 @@ create or replace function delegation_refusal(
     p_rule_id uuid
 ) returns text
 language plpgsql as $$
+declare
+    v_agent_id uuid;
 begin
-    if (
-        select count(*)
+    -- One after the other: without statistics, PostgreSQL 15 reads all agents for "any".
+    foreach v_agent_id in array p_agent_ids loop
+        perform
         from agents
         where
-            organization_id = p_organization_id and agent_id = any (p_agent_ids)
-            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
-    ) < cardinality(p_agent_ids) then
-        return 'subject or actor ended';
-    end if;
+            organization_id = p_organization_id and agent_id = v_agent_id
+            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+        if not found then
+            return 'subject or actor ended';
+        end if;
+    end loop;
     perform
     from revoked_tokens
     -- The first argument's collation, which is "C", would apply to this one, and the index has another.
