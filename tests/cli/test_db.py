@@ -8,7 +8,6 @@ from tests.cli.command import Command
 from tests.conftest import ON_CITUS
 
 
-@WITHOUT_CITUS
 def test_migrates(shared_run: Command, empty_database_url: str) -> None:
     assert shared_run("db", "migrate") == "The schema is up to date."
     empty = Command(empty_database_url)

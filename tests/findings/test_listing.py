@@ -111,7 +111,6 @@ def with_outages(fleet: Fleet) -> Fleet:
     return fleet
 
 
-@COMPARES_STATEMENTS
 def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(with_outages: Fleet) -> None:
     live = with_outages.findings()
     first = with_outages.listed()
