@@ -25,6 +25,9 @@ def expect_signed_in(page: Page, organization: str = "Demo organization") -> Non
 def expect_signed_out(page: Page) -> None:
     """The sign-in page is shown, and nothing of any organization."""
     expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    # Who comes from another site is led to the same page once more, and its content cannot be read on the way.
+    expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
+    page.wait_for_load_state()
     source = page.content()
     for private in ("Demo organization", "fleet-console", "price-watcher", "Sign out"):
         assert private not in source
