@@ -56,23 +56,15 @@ def test_created_with_a_name_alone(acme: Api) -> None:
     assert (read_back.status_code, read_back.json) == (200, response.json)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"name": "ü", "scopes": []},
-        {"name": "ü" * MAX_NAME, "description": "é" * MAX_DESCRIPTION},
-        {
-            "name": "Größe 🚀",
-            "description": "first line\nsecond\tline",
-            "scopes": ["agents:write"],
-            "owner": "Team A",
-            "dpopBoundAccessTokens": True,
-            "expectedReplicas": 12,
-        },
-    ],
-    ids=["least", "longest", "everything"],
-)
-def test_created_as_the_request_says(acme: Api, body: dict[str, Any]) -> None:
+def test_created_as_the_request_says(acme: Api) -> None:
+    body = {
+        "name": "🚀" * MAX_NAME,
+        "description": f"first line\nsecond\tline {'é' * (MAX_DESCRIPTION - 23)}",
+        "scopes": ["agents:write"],
+        "owner": "Team A",
+        "dpopBoundAccessTokens": True,
+        "expectedReplicas": MAX_REPLICAS,
+    }
     assert body.items() <= create(acme, **body).items()
 
 
@@ -241,13 +233,10 @@ class TestChange:
             {"description": "described"},
             {"owner": "Team A, +49 30 1234"},
             {"scopes": []},
-            {"scopes": ["agents:write", "agents:read"]},
             {"status": "suspended"},
             {"dpopBoundAccessTokens": True},
             {"expectedReplicas": MIN_REPLICAS},
-            {"expectedReplicas": MAX_REPLICAS},
-            {"expectedReplicas": None},
-            {"name": "all", "description": "of", "owner": "mine", "scopes": ["agents:read"], "status": "suspended"},
+            {"name": "all", "scopes": ["agents:write", "agents:read"], "expectedReplicas": None},
         ],
     )
     def test_changes_what_is_named_and_nothing_else(self, acme: Api, clock: Clock, change: dict[str, Any]) -> None:
@@ -258,19 +247,12 @@ class TestChange:
         expected = made | change | {"updatedAt": "2026-04-15T12:01:00.000000Z"}
         assert (response.status_code, response.json) == (200, expected)
         assert acme.get(path).json == expected
-
-    def test_an_empty_change_is_a_mistake(self, acme: Api) -> None:
-        for body in ({}, None):
-            response = acme.patch(f"agents/{acme.agent.agent_id}", body)
-            assert (response.status_code, response.json["details"]) == (
-                400,
-                {"body": ["must name something to change"]},
-            )
-
-    def test_fewer_scopes_hold_for_the_next_token(self, client: FlaskClient, acme: Api, worker: Agent) -> None:
-        acme.patch(f"agents/{worker.agent_id}", {"scopes": ["agents:read"]})
-        response = Api(client, worker).token()
-        assert (response.status_code, response.json["scope"]) == (200, "agents:read")
+        event = acme.last_event()
+        assert (event["action"], event["before"], event["after"]) == (
+            "agent.changed",
+            {member: made[member] for member in change},
+            change,
+        )
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])

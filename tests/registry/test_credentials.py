@@ -98,7 +98,12 @@ def test_lists_all_that_are_not_revoked_oldest_first(credentials: Credentials, c
         assert made["label"] == label
         listed.append(made)
     assert credentials.all() == listed
-    assert credentials.revoke(listed.pop(2)) == 204
+    revoked = listed.pop(2)
+    assert credentials.revoke(revoked) == 204
+    event = credentials.acme.last_event()
+    before = {name: revoked[name] for name in ("type", "label", "jwks", "expiresAt")}
+    assert (event["action"], event["subject"]) == ("credential.revoked", revoked["credentialId"])
+    assert (event["before"], event["after"]) == (before | {"agentId": credentials.worker.agent.client_id}, None)
     assert credentials.all() == listed
     assert [credentials.revoke(one) for one in listed] == [204] * 3
     assert credentials.all() == []
@@ -118,22 +123,10 @@ def test_several_work_at_a_time_so_that_one_is_replaced_without_downtime(
     assert credentials.revoke(old) == 404
 
 
-@pytest.mark.parametrize(
-    ("sent", "answered"),
-    [
-        ("2026-04-15T12:00:00.000001Z", "2026-04-15T12:00:00.000001Z"),
-        ("2026-04-16T00:00:00+05:30", "2026-04-15T18:30:00.000000Z"),
-        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
-    ],
-)
-def test_may_expire(credentials: Credentials, sent: str, answered: str) -> None:
-    made = credentials.add(expiresAt=sent)
-    assert made["expiresAt"] == answered
-    assert {one["expiresAt"] for one in credentials.all()} == {None, answered}
-
-
 def test_gets_no_token_from_the_moment_it_expires(credentials: Credentials, clock: Clock) -> None:
-    client_secret = credentials.add(expiresAt="2026-04-15T12:30:00Z")["clientSecret"]
+    made = credentials.add(expiresAt="2026-04-15T18:00:00+05:30")
+    client_secret = made["clientSecret"]
+    assert made["expiresAt"] == credentials.all()[1]["expiresAt"] == "2026-04-15T12:30:00.000000Z"
     clock.advance(minutes=29, seconds=59.999999)
     assert credentials.works(client_secret)
     clock.advance(microseconds=1)
@@ -244,13 +237,7 @@ def test_a_rule_without_more_is_for_this_server_and_the_issuers_published_keys(c
             "must be there, or claims: otherwise every token of the issuer would be trusted",
         ),
         (RULE | {"jwk": {}}, "jwk", "must not be there for the type federated: its keys are in jwks"),
-        (
-            RULE | {"claims": {"a": {}}},
-            "claims",
-            "a must be a string, a whole number or a boolean, or a list of these",
-        ),
         (RULE | {"issuer": 7}, "issuer", "Not a valid string."),
-        (RULE | {"subject": "a\u0000"}, "subject", "must not hold control characters or lone surrogates"),
     ],
     ids=str,
 )

@@ -9,6 +9,8 @@ import pytest
 from agentidp.registry.organizations import MAX_BUDGET, MAX_DORMANCY, MIN_DORMANCY
 from tests.factories import Api
 
+BUDGET = f"must be a whole number from 1 to {MAX_BUDGET}, or null"
+
 
 def organization_of(api: Api) -> dict[str, Any]:
     """What the API says to an agent about its organization."""
@@ -61,13 +63,9 @@ def test_a_member_is_changed_and_recorded_and_nothing_else_is(
     [
         ({}, {"body": ["must name something to change"]}),
         ({"monthlyTokenBudget": 5, "status": "suspended"}, {"status": ["Unknown field."]}),
-        ({"monthlyTokenBudget": 5, "name": ""}, {"name": ["must have 1 to 100 characters"]}),
-        *(
-            (
-                {"monthlyTokenBudget": budget},
-                {"monthlyTokenBudget": ["must be a whole number from 1 to 1000000000000, or null"]},
-            )
-            for budget in (0, 1.0, True, "5", 10**40)
+        (
+            {"monthlyTokenBudget": 0, "name": ""},
+            {"monthlyTokenBudget": [BUDGET], "name": ["must have 1 to 100 characters"]},
         ),
     ],
 )

@@ -47,10 +47,17 @@ def test_a_change_leaves_what_it_does_not_name(acme: Api, made: dict[str, Any]) 
     assert made["tokenPerCall"] is False
     expected = made
     for body in ({"name": "bills"}, {"scopes": ["invoices:read"]}, {"tokenPerCall": True}):
-        changed = change(acme, made, **body)
+        changed, event = change(acme, made, **body), acme.last_event()
+        before = {member: expected[member] for member in body}
         expected = expected | body
         assert (changed.status_code, changed.json) == (200, expected)
-    assert acme.get(f"resource-servers/{made['resourceServerId']}").json == expected
+        assert (event["action"], event["before"], event["after"]) == ("resource_server.changed", before, body)
+    path = f"resource-servers/{made['resourceServerId']}"
+    assert acme.get(path).json == expected
+    assert acme.delete(path).status_code == 204
+    event = acme.last_event()
+    recorded = {name: value for name, value in expected.items() if name not in ("resourceServerId", "createdAt")}
+    assert (event["action"], event["before"], event["after"]) == ("resource_server.deleted", recorded, None)
 
 
 def test_an_agent_of_the_organization_runs_it(acme: Api, made: dict[str, Any]) -> None:
