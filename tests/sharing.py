@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.conftest import Cast, make_cast
-from tests.factories import NOON, Clock
+from tests.factories import NOON, Agent, Clock, make_agent, make_organization
 
 
 @pytest.fixture
@@ -50,3 +50,9 @@ def database_url(services: Services) -> str:
 def cast(services: Services, clock: Clock) -> Cast:
     """An agent with every scope in each of two organizations."""
     return make_cast(services)
+
+
+@pytest.fixture
+def acme(services: Services) -> Agent:
+    """An agent with every scope of a new organization, for a test that needs no second one."""
+    return make_agent(services, make_organization(services))

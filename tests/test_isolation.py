@@ -9,15 +9,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import sql
 
 from agentidp.services import Services
-from tests.conftest import ON_CITUS_TOO, Cast, make_cast
+from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import IDS, Agent, count_usage, make_one_of_each, usage_sums
 from tests.routes import JSON_ROUTES, PROTECTED, Route
+from tests.sharing import app, database_url
 
+__all__ = ["app", "database_url"]
 pytestmark = ON_CITUS_TOO
 
 IDENTIFIED = [route for route in PROTECTED if route.ids]
@@ -41,31 +42,6 @@ def everything_of(url: str, organization_id: str) -> dict[str, list[tuple[Any, .
             ).fetchall()
             for (table,) in tables
         }
-
-
-@pytest.fixture
-def client(shared_client: FlaskClient) -> FlaskClient:
-    """Of the application that the tests of this module share."""
-    return shared_client
-
-
-@pytest.fixture
-def services(shared_app: Flask) -> Services:
-    """Of the same."""
-    found: Services = shared_app.extensions["agentidp"]
-    return found
-
-
-@pytest.fixture
-def database_url(services: Services) -> str:
-    """Of the same."""
-    return str(services.settings.database_url)
-
-
-@pytest.fixture
-def cast(services: Services) -> Cast:
-    """Two organizations of each test's own."""
-    return make_cast(services)
 
 
 @pytest.fixture

@@ -23,7 +23,10 @@ from tests.factories import (
     make_organization,
     usage_sums,
 )
-from tests.routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, Route
+from tests.routes import ALL, BODIES, INVALID_TOKEN, PAGES, PROTECTED, ROUTES, Route
+from tests.sharing import acme, app
+
+__all__ = ["acme", "app"]
 
 PUBLIC = {
     "GET /",
@@ -108,19 +111,6 @@ def counted(sums: dict[str, int]) -> tuple[int, int, int]:
     return tokens, requests, rejected
 
 
-@pytest.fixture
-def services(shared_app: Flask) -> Services:
-    """The shared application's; each test has organizations of its own."""
-    found: Services = shared_app.extensions["agentidp"]
-    return found
-
-
-@pytest.fixture
-def acme(services: Services) -> Agent:
-    """An agent with every scope, of a new organization."""
-    return make_agent(services, make_organization(services))
-
-
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
 def test_returns_401_without_a_token(shared_client: FlaskClient, route: Route) -> None:
     response = shared_client.open(route.path(), method=route.method, json=route.body)
@@ -180,11 +170,7 @@ def test_refuses_a_suspended_agent_and_counts_one_rejection(
     events = events_of(url, acme.organization_id)
     response = client.open(route.path(other.agent_id), method=route.method, json=route.body, headers=token)
     assert response.status_code == 401
-    assert response.json == {
-        "code": "UNAUTHORIZED",
-        "message": "The access token is invalid, expired or revoked",
-        "details": {},
-    }
+    assert response.json == INVALID_TOKEN
     assert counted(sums(services, acme.organization_id)) == (0, requests, 1)
     unchanged = client.get(f"/api/v1/agents/{other.agent_id}", headers=other.bearer())
     assert (unchanged.status_code, unchanged.json["description"]) == (200, "")

@@ -14,7 +14,6 @@ import click
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from flask import Flask
 from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm
 
@@ -34,10 +33,12 @@ from tests.factories import (
     Agent,
     make_agent,
     make_one_of_each,
-    make_organization,
 )
 from tests.maintenance.conftest import rows_of
 from tests.routes import ALL, Route
+from tests.sharing import acme, app
+
+__all__ = ["acme", "app"]
 
 WRITING = [route for route in ALL if route.method != "GET"]
 UNRECORDED = {
@@ -56,28 +57,9 @@ WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callbac
 
 
 @pytest.fixture
-def services(shared_app: Flask) -> Services:
-    """Of the application that the tests of this module share; each test has organizations of its own."""
-    found: Services = shared_app.extensions["agentidp"]
-    return found
-
-
-@pytest.fixture
 def url(services: Services) -> str:
-    """Of its database."""
+    """Of the database that the tests of this module share; commands have one of their own."""
     return str(services.settings.database_url)
-
-
-@pytest.fixture
-def client(shared_app: Flask) -> FlaskClient:
-    """Without a cookie."""
-    return shared_app.test_client()
-
-
-@pytest.fixture
-def acme(services: Services) -> Agent:
-    """An agent with every scope, of a new organization."""
-    return make_agent(services, make_organization(services))
 
 
 def test_every_route_that_leaves_no_event_is_there() -> None:
@@ -273,37 +255,12 @@ AS_OVER_HTTP = {
 """Commands that call the function of a route, which records the change. That they ask is tested with each of them."""
 
 READS = {
-    "delegation-rule list",
-    "provisioning-rule list",
-    "agent list",
-    "agent show",
-    "alerts deliver",
-    "alerts deliveries",
-    "alerts target list",
-    "alerts target show",
-    "alerts target test",
-    "audit export",
-    "audit list",
-    "audit verify",
-    "backup",
-    "check",
-    "credential list",
-    "credential test",
-    "db distribute",
-    "db migrate",
-    "findings compute",
-    "findings list",
-    "findings show",
-    "keys list",
-    "marker list",
-    "quota list",
-    "organization export",
-    "organization list",
-    "resource-server list",
-    "resource-server show",
-    "serve",
-    "usage export",
-    "watch",
+    *(f"{things} list" for things in ("agent", "alerts target", "audit", "credential", "delegation-rule", "findings")),
+    *(f"{things} list" for things in ("keys", "marker", "organization", "provisioning-rule", "quota")),
+    *(f"{thing} show" for thing in ("agent", "alerts target", "findings")),
+    *("resource-server list", "resource-server show", "alerts deliver", "alerts deliveries", "alerts target test"),
+    *("audit export", "organization export", "usage export", "audit verify", "credential test", "findings compute"),
+    *("backup", "check", "db distribute", "db migrate", "serve", "watch"),
 }
 """Commands that change nothing that an organization or an operator has set."""
 

@@ -17,7 +17,9 @@ from agentidp.http.openapi import camel_case
 from agentidp.mcp.tools import Tool, _bounded
 from agentidp.services import Services
 from tests.factories import Agent, count_usage, make_agent, make_one_of_each, make_organization, usage_sums
+from tests.sharing import acme, app
 
+__all__ = ["acme", "app"]
 PATH = "/api/v1/mcp"
 LATEST = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": LATEST, "io.modelcontextprotocol/clientCapabilities": {}}
@@ -50,17 +52,6 @@ def forget_today(services: Services) -> None:
     with psycopg.connect(str(services.settings.database_url), autocommit=True) as connection:
         for table in ("usage_daily", "agent_usage_daily"):
             connection.execute(f"delete from {table} where day = %s", [services.clock().date()])
-
-
-@pytest.fixture
-def services(shared_app: Flask) -> Services:
-    found: Services = shared_app.extensions["agentidp"]
-    return found
-
-
-@pytest.fixture
-def acme(services: Services) -> Agent:
-    return make_agent(services, make_organization(services))
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
