@@ -28,7 +28,8 @@ class TestAnEvent:
     def test_says_who_did_what_from_where(self, client: FlaskClient, cast: Cast, database_url: str) -> None:
         acme = cast.acme
         headers = acme.bearer() | {"X-Request-Id": "request-of-a-test"}
-        made = client.post("/api/v1/agents", json={"name": "new"}, headers=headers)
+        address = {"REMOTE_ADDR": "192.0.2.7"}
+        made = client.post("/api/v1/agents", json={"name": "new"}, headers=headers, environ_base=address)
         assert made.status_code == 201
         *_, before, event = events_of(database_url, acme.organization_id)
         changing = {name: event.pop(name) for name in ("eventId", "salt", "contentHash", "hash")}
@@ -43,7 +44,7 @@ class TestAnEvent:
             "subject": made.json["agentId"],
             "before": None,
             "after": NEW_AGENT | {"name": "new"},
-            "clientAddress": "127.0.0.1",
+            "clientAddress": "192.0.2.7",
             "requestId": "request-of-a-test",
             "previousHash": before["hash"],
         }

@@ -15,9 +15,10 @@ from agentidp import create_app
 from agentidp.http.schemas import MAX_NAME
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS, AgentChangeSchema
 from agentidp.registry.cursor import encode_cursor
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO
-from tests.factories import NOON, Agent, Api, Clock, count_usage, make_agent, usage_sums
+from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock, count_usage, make_agent, usage_sums
 from tests.registry.conftest import NOT_FOUND
 from tests.routes import INVALID_TOKEN
 
@@ -297,5 +298,8 @@ class TestSuspendedOrDeleted:
     def test_what_a_deleted_agent_did_is_still_counted(self, acme: Api, worker: Agent) -> None:
         count_usage(worker.services, worker.organization_id, worker.agent_id, NOON, tokens=5)
         acme.delete(f"agents/{worker.agent_id}")
+        event = acme.last_event()
+        assert (event["action"], event["subject"], event["after"]) == ("agent.deleted", worker.client_id, None)
+        assert event["before"] == NEW_AGENT | {"name": "worker", "scopes": list(SCOPES)}
         assert acme.get("analytics/agents").json["data"] == [{"agentId": worker.client_id, "tokenCount": 5}]
         assert acme.get("analytics/tokens", days=1).json["data"] == [{"date": "2026-04-15", "count": 5}]

@@ -291,5 +291,8 @@ class TestOperator:
     ) -> None:
         register(acme, resource)
         resource_identifiers.release(database_url, resource, NOON)
+        event = acme.last_event()
+        assert (event["action"], event["subject"]) == ("resource.released", resource)
+        assert event["before"] == {"organizationId": acme.agent.organization_id}
         assert register(outsider, resource).status_code == 201
         assert held(database_url, outsider) == [resource]

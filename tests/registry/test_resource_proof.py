@@ -12,7 +12,7 @@ import pytest
 from agentidp.config import ConfigurationError
 from agentidp.outbound.client import Response
 from agentidp.registry import resource_proof
-from agentidp.registry.resource_proof import metadata_path, verify_ownership
+from agentidp.registry.resource_proof import MAX_BYTES, metadata_path, verify_ownership
 from tests.outbound.test_client import responding, server
 
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
@@ -86,6 +86,11 @@ def other(**changes: Any) -> bytes:
 def test_what_is_no_proof(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, sentence: str) -> None:
     monkeypatch.setattr(resource_proof, "request", lambda *_, **__: Response(status, "", [], body))
     assert refusal(RESOURCE) == f"the metadata of {RESOURCE} {sentence}"
+
+
+def test_metadata_that_is_too_long_is_not_read() -> None:
+    with server(responding(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_BYTES + 1))) as port:
+        assert refusal(f"http://localhost:{port}/").endswith("the response has more than 65536 bytes")
 
 
 @pytest.mark.parametrize("resource", ["http://billing.example/v2", "http://127.0.0.2/", "urn:example:billing"])
