@@ -225,10 +225,14 @@ def last_day(ends: datetime) -> date:
 
 
 def _round_number(count: int) -> int:
-    """The lowest of 2, 4, 6, … 18, 20, 40, 60, … that is not below *count*; half of it is also a whole number."""
+    """The lowest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is not below *count*; half of it is also
+    a whole number.
+    """
+    if count <= 10:
+        return max(2, count + count % 2)
     top = 1
     while True:
-        for factor in range(2, 20, 2):
+        for factor in (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100):
             if count <= top * factor:
                 return top * factor
         top *= 10

@@ -28,7 +28,8 @@ TODAY = NOON.date()
 
 
 @pytest.mark.parametrize(
-    ("counts", "top"), [([0, 0], 2), ([7], 8), ([10], 10), ([11], 12), ([18], 18), ([19], 20), ([1, 13_385], 14_000)]
+    ("counts", "top"),
+    [([0, 0], 2), ([7], 8), ([10], 10), ([11], 12), ([18], 18), ([21], 24), ([2_028], 2_400), ([1, 13_385], 14_000)],
 )
 def test_the_axis_reaches_the_highest_count_and_half_of_it_is_a_whole_number(counts: list[int], top: int) -> None:
     assert day_chart([(TODAY, count) for count in counts], {}, TODAY).top == top
