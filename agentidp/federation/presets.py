@@ -221,8 +221,7 @@ GITHUB_ACTIONS = Preset(
             "id",
             "ID",
             "The number of the repository, or of the owner if you wrote `acme/*`. `gh api repos/acme/web --jq .id` "
-            "shows it, or `.owner.id`. A name can become somebody else's and an ID cannot, so a provisioning rule must "
-            "have it",
+            "shows it, or `.owner.id`. A name can become somebody else's, an ID cannot",
             "[0-9]+",
             "must be a number",
             is_needed=False,
@@ -251,7 +250,7 @@ GITLAB_CI = Preset(
             "id",
             "ID",
             "The number of the project, or of the group if you wrote `shop/*`, as its page in GitLab shows it. A path "
-            "can become somebody else's and an ID cannot, so a provisioning rule for gitlab.com must have it",
+            "can become somebody else's, an ID cannot",
             "[0-9]+",
             "must be a number",
             is_needed=False,
