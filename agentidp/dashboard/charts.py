@@ -225,8 +225,8 @@ def last_day(ends: datetime) -> date:
 
 
 def _round_number(count: int) -> int:
-    """The lowest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is not below *count*; half of it is also
-    a whole number.
+    """The lowest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is not below *count*; half of it is a
+    whole number too.
     """
     if count <= 10:
         return max(2, count + count % 2)
