@@ -126,6 +126,21 @@ class Agent:
         """Request headers with :meth:`token`."""
         return {"Authorization": f"Bearer {self.token(**changes)}"}
 
+    def count(self, at: datetime, **counts: Any) -> None:
+        """Count its usage, as :func:`count_usage` does."""
+        count_usage(self.services, self.organization_id, self.agent_id, at, **counts)
+
+    def get_tokens(self, client: FlaskClient, times: int, **form: str) -> None:
+        """Get tokens from the token endpoint."""
+        for _ in range(times):
+            response = client.post("/api/v1/token", data=self.form | form)
+            assert response.status_code == 200, response.json
+
+    def credential_ids(self) -> list[UUID]:
+        """The ids of its credentials, the first one first."""
+        database = database_of(self.services, self.organization_id)
+        return [row.credential_id for row in database.fetch("agents/list_credentials", agent_id=self.agent_id)]
+
 
 class Api:
     """Sends requests to our API as an agent.

@@ -57,7 +57,6 @@ from tests.factories import (
     Agent,
     Api,
     clean_environment,
-    count_usage,
     demo_ids,
     demo_operator,
     usage_sums,
@@ -381,7 +380,7 @@ def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operato
     assert stored(database_url) == before
     # Further tokens are counted on top.
     sums = usage_sums(database_url, ORGANIZATION_ID)
-    count_usage(services, ORGANIZATION_ID, demo.agent_id, NOON, tokens=2)
+    demo.count(NOON, tokens=2)
     after = usage_sums(database_url, ORGANIZATION_ID)
     assert after == {name: count + (0 if "rejected" in name else 2) for name, count in sums.items()}
 

@@ -41,7 +41,7 @@ def holder(cast: Cast, database_url: str) -> Iterator[psycopg.Connection[Any]]:
 def test_a_slot_is_shared_if_all_are_taken(services: Services, cast: Cast, database_url: str) -> None:
     acme = cast.acme
     for _ in range(2):
-        count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=2, requests=1)
+        acme.count(NOON, tokens=2, requests=1)
     sums = usage_sums(database_url, acme.organization_id)
     assert sums == {name: 4 if "tokens" in name else 6 if "requests" in name else 0 for name in sums}
 

@@ -1,5 +1,26 @@
 """The tests of the analytics share an application; each has two organizations and a clock of its own."""
 
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from agentidp.registry.resource_servers import add_resource_server
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.factories import database_of
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
+
+OWN, API = "http://localhost:3000/api/v1", "https://api.example"
+
+
+@pytest.fixture
+def api(services: Services, cast: Cast) -> UUID:
+    """A resource server of Acme's, for which its agents may get tokens."""
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        row = add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["invoices:read"])
+    resource_server_id: UUID = row.resource_server_id
+    return resource_server_id

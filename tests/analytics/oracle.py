@@ -12,7 +12,7 @@ from uuid import UUID
 from flask import Flask
 
 from agentidp.services import Services
-from tests.factories import Agent, Clock, count_usage
+from tests.factories import Agent, Clock
 
 TREND = "/api/v1/analytics/tokens"
 HEATMAP = "/api/v1/analytics/agents/activity"
@@ -107,7 +107,7 @@ class Comparison:
 
     def count(self, agent: Agent, at: datetime, *, tokens: int = 0, requests: int = 0) -> None:
         """Let *agent* get tokens and make requests at an instant."""
-        count_usage(self.services, agent.organization_id, agent.agent_id, at, tokens=tokens, requests=requests)
+        agent.count(at, tokens=tokens, requests=requests)
         self.oracle.record(agent, at, "token", tokens)
         self.oracle.record(agent, at, "request", requests)
 

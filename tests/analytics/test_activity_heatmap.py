@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, count_usage, usage_sums
+from tests.factories import NOON, usage_sums
 
 
 @ON_CITUS_TOO
@@ -30,9 +30,9 @@ def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(
         # Excluded: tomorrow, as a server whose clock is ahead may have counted it.
         (datetime(2026, 4, 16, tzinfo=UTC), 1, 8),
     ):
-        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens, requests=requests)
+        acme.count(at, tokens=tokens, requests=requests)
     # Excluded: another organization's.
-    count_usage(services, outsider.organization_id, outsider.agent_id, NOON, tokens=1, requests=9)
+    outsider.count(NOON, tokens=1, requests=9)
     response = client.get(HEATMAP, headers=acme.bearer())
     assert response.status_code == 200
     assert response.json == {

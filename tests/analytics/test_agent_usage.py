@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, count_usage, make_agent
+from tests.factories import NOON, make_agent
 
 
 @ON_CITUS_TOO
@@ -17,8 +17,10 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     organization_id = cast.acme.organization_id
-    first, second, third = sorted(make_agent(services, organization_id, name).agent_id for name in "abc")
-    for agent_id, at, tokens in (
+    first, second, third = sorted(
+        (make_agent(services, organization_id, name) for name in "abc"), key=lambda each: each.agent_id
+    )
+    for agent, at, tokens in (
         (third, NOON, 2),
         (first, datetime(2026, 4, 1, tzinfo=UTC), 2),
         (second, datetime(2026, 4, 15, 23, 59, 59, 999_999, tzinfo=UTC), 3),
@@ -32,20 +34,20 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
         # Excluded: the same month of another year.
         (first, datetime(2025, 4, 10, tzinfo=UTC), 9),
     ):
-        count_usage(services, organization_id, agent_id, at, tokens=tokens)
+        agent.count(at, tokens=tokens)
     # Excluded: requests, but no token.
-    count_usage(services, organization_id, cast.acme.agent_id, NOON, requests=9)
+    cast.acme.count(NOON, requests=9)
     # Excluded: another organization's.
-    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=9)
+    cast.outsider.count(NOON, tokens=9)
     response = client.get(USAGE, headers=cast.acme.bearer())
     assert response.status_code == 200
     assert response.json == {
         "tenantId": organization_id,
         "month": "2026-04",
         "data": [
-            {"agentId": str(second), "tokenCount": 4},
-            {"agentId": str(first), "tokenCount": 2},
-            {"agentId": str(third), "tokenCount": 2},
+            {"agentId": second.client_id, "tokenCount": 4},
+            {"agentId": first.client_id, "tokenCount": 2},
+            {"agentId": third.client_id, "tokenCount": 2},
         ],
     }
 
@@ -56,7 +58,7 @@ def test_still_shows_an_agent_that_was_suspended_or_deleted(
     organization_id = cast.acme.organization_id
     deleted, suspended = (make_agent(services, organization_id, name) for name in ("deleted", "suspended"))
     for agent, tokens in ((deleted, 2), (suspended, 1)):
-        count_usage(services, organization_id, agent.agent_id, NOON, tokens=tokens)
+        agent.count(NOON, tokens=tokens)
     bearer = cast.acme.bearer()
     assert client.delete(f"/api/v1/agents/{deleted.client_id}", headers=bearer).status_code == 204
     answer = client.patch(f"/api/v1/agents/{suspended.client_id}", json={"status": "suspended"}, headers=bearer)

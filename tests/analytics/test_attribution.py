@@ -13,25 +13,15 @@ from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry import operator_token
 from agentidp.registry.agents import remove_agent
 from agentidp.registry.credentials import add_credential, end_credential
-from agentidp.registry.resource_servers import add_resource_server, remove_resource_server
+from agentidp.registry.resource_servers import remove_resource_server
 from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
+from tests.analytics.conftest import API, OWN
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock, database_of, make_agent
 
 CREDENTIALS, RESOURCES = "/api/v1/analytics/credentials", "/api/v1/analytics/resources"
-OWN = "http://localhost:3000/api/v1"
-API = "https://api.example"
 NOW = "2026-04-15T12:00:00.000000Z"
-
-
-@pytest.fixture
-def api(services: Services, cast: Cast) -> UUID:
-    """A resource server of Acme's, for which its agents may get tokens."""
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
-        row = add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["invoices:read"])
-    resource_server_id: UUID = row.resource_server_id
-    return resource_server_id
 
 
 def worker(services: Services, cast: Cast, name: str = "worker", further: tuple[str, ...] = ()) -> Agent:
@@ -44,26 +34,6 @@ def another(agent: Agent, label: str | None = None, expires_at: datetime | None 
         row, client_secret = add_credential(opened, agent.agent_id, label=label, expires_at=expires_at)
     assert client_secret is not None
     return row.credential_id, client_secret
-
-
-def take(
-    client: FlaskClient, agent: Agent, times: int, *, secret: str | None = None, resource: str | None = None
-) -> None:
-    """Get tokens."""
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": agent.client_id,
-        "client_secret": secret or agent.client_secret,
-    }
-    for _ in range(times):
-        response = client.post("/api/v1/token", data=form | ({"resource": resource} if resource else {}))
-        assert response.status_code == 200, response.json
-
-
-def first_credential(agent: Agent) -> UUID:
-    rows = database_of(agent.services, agent.organization_id).fetch("agents/list_credentials", agent_id=agent.agent_id)
-    credential_id: UUID = rows[0].credential_id
-    return credential_id
 
 
 def ask(client: FlaskClient, cast: Cast, path: str) -> Any:
@@ -95,22 +65,22 @@ def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
     client: FlaskClient, services: Services, cast: Cast, clock: Clock, api: UUID
 ) -> None:
     agent, other = (worker(services, cast, name, ("invoices:read",)) for name in ("worker", "other"))
-    old = first_credential(agent)
+    old = agent.credential_ids()[0]
     new, secret = another(agent, "deploy", NOON + timedelta(days=30))
     unused, _ = another(agent, "spare")
     # The last moment of a day, and the first one of the next.
     clock.now = datetime(2026, 4, 13, 23, 59, 59, 999_999, tzinfo=UTC)
-    take(client, agent, 2)
+    agent.get_tokens(client, 2)
     clock.now = datetime(2026, 4, 14, tzinfo=UTC)
-    take(client, agent, 1, resource=API)
+    agent.get_tokens(client, 1, resource=API)
     clock.now = NOON
-    take(client, agent, 3, secret=secret)
-    take(client, agent, 4, secret=secret, resource=API)
-    take(client, other, 5, resource=API)
-    take(client, cast.outsider, 6)
+    agent.get_tokens(client, 3, client_secret=secret)
+    agent.get_tokens(client, 4, client_secret=secret, resource=API)
+    other.get_tokens(client, 5, resource=API)
+    cast.outsider.get_tokens(client, 6)
     # Before the period.
     clock.now = datetime(2026, 4, 12, 23, 59, 59, tzinfo=UTC)
-    take(client, other, 9)
+    other.get_tokens(client, 9)
     clock.now = NOON
     body = ask(client, cast, f"{CREDENTIALS}?days=3")
     assert body | {"data": []} == {
@@ -132,7 +102,7 @@ def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
         ),
         credential(
             other,
-            first_credential(other),
+            other.credential_ids()[0],
             "other",
             tokens=5,
             tokensByDay=[0, 0, 5],
@@ -149,7 +119,7 @@ def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
     ]
     assert body["data"][:3] == expected
     never = [credential(agent, unused, label="spare", lastUsedAt=None, tokensByDay=[0, 0, 0])]
-    administrator = first_credential(cast.acme)
+    administrator = cast.acme.credential_ids()[0]
     never.append(credential(cast.acme, administrator, "builder", lastUsedAt=None, tokensByDay=[0, 0, 0]))
     assert body["data"][3:] == sorted(never, key=lambda item: UUID(item["credentialId"]))
     only = ask(client, cast, f"{CREDENTIALS}?days=3&agent={agent.agent_id}")
@@ -190,7 +160,7 @@ def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
 
 def test_what_is_imported_is_not_attributed(client: FlaskClient, services: Services, cast: Cast) -> None:
     agent = worker(services, cast)
-    take(client, agent, 2)
+    agent.get_tokens(client, 2)
     hours = {hour_number(date(2026, 4, 14), 3): [5, 5, 0], hour_number(date(2026, 4, 15), 9): [1, 1, 0]}
     with database_of(services, agent.organization_id).transaction() as opened:
         add_usage(opened, {agent.agent_id: hours})
@@ -215,10 +185,10 @@ def test_history_stays_attributed_when_what_it_belongs_to_ends(
     client: FlaskClient, services: Services, cast: Cast, clock: Clock, database_url: str, api: UUID
 ) -> None:
     agent = worker(services, cast, further=("invoices:read",))
-    credential_id = first_credential(agent)
-    take(client, agent, 3, resource=API)
+    credential_id = agent.credential_ids()[0]
+    agent.get_tokens(client, 3, resource=API)
     ended, secret = another(agent, "old")
-    take(client, agent, 1, secret=secret)
+    agent.get_tokens(client, 1, client_secret=secret)
     clock.advance(days=1)
     with database_of(services, agent.organization_id).transaction() as opened:
         end_credential(opened, agent.agent_id, ended)
@@ -292,8 +262,8 @@ def test_a_past_period_lists_the_credentials_that_were_in_force(
     client: FlaskClient, services: Services, cast: Cast, clock: Clock
 ) -> None:
     agent = worker(services, cast)
-    first = first_credential(agent)
-    take(client, agent, 2)
+    first = agent.credential_ids()[0]
+    agent.get_tokens(client, 2)
     clock.now = datetime(2026, 4, 30, 23, 59, 59, 999_999, tzinfo=UTC)
     old, _ = another(agent, "old")
     clock.now = datetime(2026, 5, 1, tzinfo=UTC)
@@ -308,6 +278,6 @@ def test_a_past_period_lists_the_credentials_that_were_in_force(
 
 def test_an_organization_without_tokens(client: FlaskClient, cast: Cast) -> None:
     [item] = ask(client, cast, f"{CREDENTIALS}?days=2")["data"]
-    assert item == credential(cast.acme, first_credential(cast.acme), "builder", lastUsedAt=None, tokensByDay=[0, 0])
+    assert item == credential(cast.acme, cast.acme.credential_ids()[0], "builder", lastUsedAt=None, tokensByDay=[0, 0])
     [own] = ask(client, cast, RESOURCES)["data"]
     assert (own["resource"], own["tokens"], own["tokensByDay"], own["agents"]) == (OWN, 0, [0] * 30, [])

@@ -19,7 +19,7 @@ from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, count_delegation, count_usage, make_agent, usage_sums
+from tests.factories import NOON, Agent, count_delegation, make_agent, usage_sums
 from tests.routes import ROUTES, Route
 from tests.wire import overheard
 
@@ -39,8 +39,8 @@ def busy(services: Services, cast: Cast) -> Agent:
     finding, and with a rejection.
     """
     agent = make_agent(services, cast.acme.organization_id, '=SUM(A1), "busy"')
-    count_usage(services, cast.acme.organization_id, agent.agent_id, NOON, tokens=99, rejected=1)
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+    agent.count(NOON, tokens=99, rejected=1)
+    cast.acme.count(NOON, tokens=1)
     count_delegation(agent, "=issuer", NOON, 1, "https://api.example")
     return agent
 
@@ -248,7 +248,7 @@ def test_an_etag_is_of_the_answer(client: FlaskClient, services: Services, cast:
     tags.append(client.get(f"{TREND}?days=29", headers=headers).headers["ETag"])
     # Of another organization, with the same numbers.
     tags.append(client.get(TREND, headers=cast.outsider.bearer()).headers["ETag"])
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+    cast.acme.count(NOON, tokens=1)
     changed = client.get(TREND, headers=headers | {"If-None-Match": tags[0]})
     assert changed.status_code == 200
     assert changed.json["data"][-1] == {"date": "2026-04-15", "count": 1}

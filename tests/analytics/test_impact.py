@@ -11,13 +11,14 @@ from flask.testing import FlaskClient
 
 from agentidp.analytics.impact import HOURS, Use, Valid, quietest_hours, valid_tokens
 from agentidp.registry.credentials import add_credential, end_credential
-from agentidp.registry.resource_servers import add_resource_server, remove_resource_server, update_resource_server
+from agentidp.registry.resource_servers import remove_resource_server, update_resource_server
 from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
+from tests.analytics.conftest import API, OWN
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Clock, count_delegation, database_of, make_agent
+from tests.factories import NOON, Clock, count_delegation, database_of, make_agent
 
-OWN, API, OTHER = "http://localhost:3000/api/v1", "https://api.example", "https://other.example"
+OTHER = "https://other.example"
 
 
 @pytest.mark.parametrize(
@@ -76,25 +77,10 @@ def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
     assert use.last_hour == datetime(2026, 4, 18, 23, tzinfo=UTC)
 
 
-def take(client: FlaskClient, agent: Agent, times: int, *, secret: str, resource: str | None = None) -> None:
-    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": secret}
-    for _ in range(times):
-        answer = client.post("/api/v1/token", data=form | ({"resource": resource} if resource else {}))
-        assert answer.status_code == 200
-
-
 def ask(client: FlaskClient, cast: Cast, path: str, status: int = 200) -> Any:
     response = client.get(f"/api/v1/{path}/impact", headers=cast.acme.bearer())
     assert response.status_code == status, response.json
     return response.json
-
-
-@pytest.fixture
-def api(services: Services, cast: Cast) -> UUID:
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
-        row = add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["invoices:read"])
-    resource_server_id: UUID = row.resource_server_id
-    return resource_server_id
 
 
 @ON_CITUS_TOO
@@ -102,24 +88,18 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     client: FlaskClient, services: Services, cast: Cast, clock: Clock, api: UUID
 ) -> None:
     agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read", "invoices:read"])
+    [old] = agent.credential_ids()
     with database_of(services, agent.organization_id).transaction() as opened:
         new, new_secret = add_credential(opened, agent.agent_id, label="deploy", expires_at=None)
     assert new_secret is not None
-    [old] = [
-        row.credential_id
-        for row in database_of(services, agent.organization_id).fetch(
-            "agents/list_credentials", agent_id=agent.agent_id
-        )
-        if row.label is None
-    ]
     # Excluded: the day before the 90.
     clock.now = datetime(2026, 1, 15, 23, 59, 59, tzinfo=UTC)
-    take(client, agent, 4, secret=agent.client_secret)
+    agent.get_tokens(client, 4)
     clock.now = datetime(2026, 1, 16, tzinfo=UTC)
-    take(client, agent, 2, secret=agent.client_secret, resource=API)
+    agent.get_tokens(client, 2, resource=API)
     clock.now = datetime(2026, 4, 15, 11, 40, tzinfo=UTC)
-    take(client, agent, 3, secret=agent.client_secret)
-    take(client, agent, 5, secret=new_secret)
+    agent.get_tokens(client, 3)
+    agent.get_tokens(client, 5, client_secret=new_secret)
     clock.now = NOON
     quietest = {"dow": 0, "hour": 0, "hours": 3, "tokens": 0}
     assert ask(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
@@ -212,8 +192,7 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
 ) -> None:
     agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read"])
     database = database_of(services, agent.organization_id)
-    [first] = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
-    path = f"agents/{agent.agent_id}/credentials/{first.credential_id}"
+    path = f"agents/{agent.agent_id}/credentials/{agent.credential_ids()[0]}"
     found = ask(client, cast, path)
     assert found["otherCredentials"] == []
     assert found["summary"] == [
@@ -230,7 +209,7 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
     found = ask(client, cast, path)
     assert {other["label"] for other in found["otherCredentials"]} == {"ends", "spare"}
     assert found["summary"][1] == "The agent has another credential, but none that was used in the last 30 days."
-    take(client, agent, 1, secret=spare_secret)
+    agent.get_tokens(client, 1, client_secret=spare_secret)
     clock.now = NOON + timedelta(days=30) - timedelta(microseconds=1)
     [other] = ask(client, cast, path)["otherCredentials"]
     assert (other["label"], other["isInUse"]) == ("spare", True)
@@ -244,8 +223,6 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     client: FlaskClient, services: Services, cast: Cast, clock: Clock, api: UUID
 ) -> None:
     agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read", "invoices:read"])
-    database = database_of(services, agent.organization_id)
-    [row] = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
 
     def set_ttl(ttl: int | None) -> None:
         with database_of(services, agent.organization_id).transaction() as opened:
@@ -253,16 +230,16 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
 
     def bounds() -> list[tuple[int, str | None]]:
         of_agent = f"agents/{agent.agent_id}"
-        paths = f"{of_agent}/credentials/{row.credential_id}", of_agent, f"resource-servers/{api}"
+        paths = f"{of_agent}/credentials/{agent.credential_ids()[0]}", of_agent, f"resource-servers/{api}"
         found = [ask(client, cast, path)["validTokens"] for path in paths]
         return [(one["atMost"], one["until"]) for one in found]
 
     clock.now = NOON - timedelta(days=3)
     set_ttl(4 * 3600)
     clock.now = NOON - timedelta(hours=3)
-    take(client, agent, 5, secret=agent.client_secret, resource=API)
+    agent.get_tokens(client, 5, resource=API)
     clock.now = NOON - timedelta(hours=2)
-    take(client, agent, 7, secret=agent.client_secret)
+    agent.get_tokens(client, 7)
     clock.now = NOON
     # Those for our own API have expired.
     assert bounds() == [(5, "2026-04-15T14:00:00.000000Z")] * 3
@@ -270,7 +247,7 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     set_ttl(60)
     assert bounds() == [(5, "2026-04-16T10:00:00.000000Z")] * 3
     clock.now = NOON + timedelta(days=1) - timedelta(microseconds=1)
-    take(client, agent, 1, secret=agent.client_secret, resource=API)
+    agent.get_tokens(client, 1, resource=API)
     assert bounds() == [(1, "2026-04-17T11:59:59.999999Z")] * 3
     clock.now = NOON + timedelta(days=1)
     assert bounds() == [(1, "2026-04-16T12:01:00.000000Z")] * 3

@@ -11,7 +11,7 @@ from agentidp.registry.agents import remove_agent
 from agentidp.services import Services
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, count_usage, database_of, make_agent
+from tests.factories import NOON, Agent, database_of, make_agent
 
 OWNERS = "/api/v1/analytics/owners"
 
@@ -45,7 +45,7 @@ def test_sums_the_tokens_of_each_owners_agents(
         (agents["one"], datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC), 9),
         (cast.outsider, NOON, 9),
     ):
-        count_usage(services, agent.organization_id, agent.agent_id, at, tokens=tokens, requests=1)
+        agent.count(at, tokens=tokens, requests=1)
     with database_of(services, organization_id).transaction() as opened:
         remove_agent(opened, agents["gone"].agent_id)
     body = {

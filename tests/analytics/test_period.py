@@ -15,7 +15,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.conftest import Cast
-from tests.factories import NOON, Clock, count_usage, make_agent
+from tests.factories import NOON, Clock, make_agent
 from tests.routes import ROUTES, Route
 
 OPERATIONS = [route for route in ROUTES if route.rule.startswith("/api/v1/analytics/") and "findings" not in route.rule]
@@ -153,7 +153,7 @@ def test_every_operation_sums_the_days_that_are_asked_for(
                 for agent in (worker, cast.outsider):
                     at = datetime(day.year, day.month, day.day, 23, 59, 59, 999_999, tzinfo=UTC)
                     half = (tokens + parts) // 2
-                    count_usage(services, agent.organization_id, agent.agent_id, at, tokens=half)
+                    agent.count(at, tokens=half)
             # The second half is counted while the first slot is taken, so in the next one.
             other.execute("select pg_advisory_lock(hashtext(%s), 0)", [worker.organization_id])
     path = route.path(worker.agent_id)

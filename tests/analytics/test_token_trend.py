@@ -9,26 +9,19 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.analytics.oracle import BAD_DAYS, HEATMAP, TREND, USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, count_usage, make_agent, make_organization, usage_sums
+from tests.factories import NOON, make_agent, make_organization, usage_sums
 
 RULE = "must be a whole number from 1 to 90"
 
 
 @ON_CITUS_TOO
-def test_returns_each_day_with_zeros_for_the_organization_of_the_token(
-    client: FlaskClient, services: Services, cast: Cast
-) -> None:
+def test_returns_each_day_with_zeros_for_the_organization_of_the_token(client: FlaskClient, cast: Cast) -> None:
     acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=3)
-    count_usage(services, acme.organization_id, acme.agent_id, NOON - timedelta(days=2), tokens=2)
-    # Excluded: three days with today are 13 to 15 April.
-    count_usage(services, acme.organization_id, acme.agent_id, NOON - timedelta(days=3), tokens=1)
-    # Excluded: tomorrow, as a server whose clock is ahead may have counted it.
-    count_usage(services, acme.organization_id, acme.agent_id, NOON + timedelta(days=1), tokens=5)
-    # Excluded: another organization's.
-    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=7)
-    # Excluded: a request is not a token.
-    count_usage(services, acme.organization_id, acme.agent_id, NOON, requests=11)
+    # Of the requests nothing is shown, nor of the day before the three, of another organization, and of tomorrow, as a
+    # server whose clock is ahead may have counted it.
+    for days, tokens, requests in ((0, 3, 11), (-2, 2, 0), (-3, 1, 0), (1, 5, 0)):
+        acme.count(NOON + timedelta(days=days), tokens=tokens, requests=requests)
+    cast.outsider.count(NOON, tokens=7)
     response = client.get(f"{TREND}?days=3", headers=acme.bearer())
     assert response.status_code == 200
     assert response.json == {

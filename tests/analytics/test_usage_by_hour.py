@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.counting import record_rejection
 from agentidp.services import Services
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, count_usage, make_agent
+from tests.factories import Agent, make_agent
 
 HOURS = "/api/v1/analytics/usage/hours"
 
@@ -22,16 +21,14 @@ FIRST, LAST = datetime(2026, 4, 14, tzinfo=UTC), datetime(2026, 4, 14, 23, 59, 5
 @pytest.fixture
 def worker(services: Services, cast: Cast) -> Agent:
     """An agent of Acme's with usage in the first and the last hour of a day, and on the days around it."""
-    acme = cast.acme
-    worker = make_agent(services, acme.organization_id, "worker")
-    count_usage(services, acme.organization_id, worker.agent_id, FIRST, tokens=2, requests=1)
-    count_usage(services, acme.organization_id, worker.agent_id, LAST, requests=4)
-    record_rejection(services.database.of(acme.organization_id, LAST), worker.agent_id)
+    worker = make_agent(services, cast.acme.organization_id, "worker")
+    worker.count(FIRST, tokens=2, requests=1)
+    worker.count(LAST, requests=4, rejected=1)
     # The last hour of the day before; and excluded: those before that day and after the second.
     for at in (FIRST - timedelta(microseconds=1), FIRST - timedelta(days=1, microseconds=1), FIRST + timedelta(days=1)):
-        count_usage(services, acme.organization_id, worker.agent_id, at, tokens=9, requests=9)
-    count_usage(services, acme.organization_id, acme.agent_id, FIRST, tokens=5)
-    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, FIRST, tokens=7)
+        worker.count(at, tokens=9, requests=9)
+    cast.acme.count(FIRST, tokens=5)
+    cast.outsider.count(FIRST, tokens=7)
     return worker
 
 

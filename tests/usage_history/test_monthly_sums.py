@@ -20,7 +20,7 @@ from agentidp.usage_history.monthly_sums import store_sums
 from agentidp.usage_history.pruning import delete_days
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, make_agent, usage_sums
+from tests.factories import NOON, PATIENCE, Agent, Clock, make_agent, usage_sums
 
 MONTHS = ("month=2026-02", "month=2026-03", "month=2026-04")
 PARTS = (
@@ -83,12 +83,10 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
     fleet = [make_agent(services, organization_id, f"agent {number}") for number in range(4)]
     for ago in range(74):
         for agent in random.sample(fleet, random.randint(0, 2)):
-            count_usage(
-                services, organization_id, agent.agent_id, NOON - timedelta(days=ago), tokens=random.randint(1, 9)
-            )
-    count_usage(services, organization_id, fleet[0].agent_id, YESTERDAY, tokens=150)
-    count_usage(services, organization_id, fleet[1].agent_id, NOON + timedelta(days=1), tokens=9)
-    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, YESTERDAY, tokens=9)
+            agent.count(NOON - timedelta(days=ago), tokens=random.randint(1, 9))
+    fleet[0].count(YESTERDAY, tokens=150)
+    fleet[1].count(NOON + timedelta(days=1), tokens=9)
+    cast.outsider.count(YESTERDAY, tokens=9)
     before, dominant_before = answers(client, cast.acme), dominant(services, cast.acme)
     parts = answers(client, cast.acme, PARTS)
     assert all((before | parts).values())
@@ -117,7 +115,7 @@ def test_sums_that_differ_from_the_counters_are_not_read(
 ) -> None:
     """Whether they are smaller, as after a late token, or larger, as if a deletion had left them."""
     acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=5)
+    acme.count(YESTERDAY, tokens=5)
     before = answers(client, acme)
     assert store(database_url, acme.organization_id) == 1
     tamper(database_url, acme.organization_id)
@@ -133,15 +131,15 @@ def test_a_token_that_is_counted_late_is_in_the_next_answer(
     client: FlaskClient, services: Services, cast: Cast, database_url: str
 ) -> None:
     acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=2)
+    acme.count(YESTERDAY, tokens=2)
     other = make_agent(services, acme.organization_id, "other")
     for late in range(3):
         assert store(database_url, acme.organization_id) == 1
         assert answers(client, acme)["month=2026-04"][0] == {"agentId": acme.client_id, "tokenCount": 2 + late}
-        count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=1)
+        acme.count(YESTERDAY, tokens=1)
         assert answers(client, acme)["month=2026-04"] == [{"agentId": acme.client_id, "tokenCount": 3 + late}]
     store(database_url, acme.organization_id)
-    count_usage(services, acme.organization_id, other.agent_id, YESTERDAY - timedelta(days=3), tokens=9)
+    other.count(YESTERDAY - timedelta(days=3), tokens=9)
     assert answers(client, acme)["month=2026-04"] == [
         {"agentId": other.client_id, "tokenCount": 9},
         {"agentId": acme.client_id, "tokenCount": 5},
@@ -155,7 +153,7 @@ def test_today_is_not_summed_and_later_sums_are_not_read(
 ) -> None:
     acme = cast.acme
     for days in (-1, 0, 1):
-        count_usage(services, acme.organization_id, acme.agent_id, NOON + timedelta(days=days), tokens=3)
+        acme.count(NOON + timedelta(days=days), tokens=3)
     midnight = datetime(2026, 4, 15, tzinfo=UTC)
     store(database_url, acme.organization_id, midnight)
     assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-15", 3, {acme.client_id: 3})]
@@ -174,12 +172,12 @@ def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums
 ) -> None:
     acme, day = cast.acme, NOON - timedelta(days=40)
     other = make_agent(services, acme.organization_id, "other")
-    count_usage(services, acme.organization_id, acme.agent_id, day, tokens=5)
+    acme.count(day, tokens=5)
     store(database_url, acme.organization_id)
     delete_days(database_url, acme.organization_id, [day.date()], before=NOON.date(), at=NOON)
     assert answers(client, acme)["month=2026-03"] == []
     # The organization has as many as before.
-    count_usage(services, acme.organization_id, other.agent_id, day, tokens=5)
+    other.count(day, tokens=5)
     assert answers(client, acme)["month=2026-03"] == [{"agentId": other.client_id, "tokenCount": 5}]
     assert store(database_url, acme.organization_id) == 1
     assert stored(database_url, acme.organization_id) == [("2026-03-01", "2026-04-01", 5, {other.client_id: 5})]
@@ -187,7 +185,7 @@ def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums
 
 def test_a_deletion_waits_for_sums_that_are_being_stored(services: Services, cast: Cast, database_url: str) -> None:
     acme, day = cast.acme, NOON - timedelta(days=40)
-    count_usage(services, acme.organization_id, acme.agent_id, day, tokens=5)
+    acme.count(day, tokens=5)
     deleting = threading.Thread(
         target=delete_days,
         args=(database_url, acme.organization_id, [day.date()]),
