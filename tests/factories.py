@@ -141,6 +141,19 @@ class Agent:
         database = database_of(self.services, self.organization_id)
         return [row.credential_id for row in database.fetch("agents/list_credentials", agent_id=self.agent_id)]
 
+    @property
+    def database_url(self) -> str:
+        """Of the database of its organization."""
+        return str(self.services.settings.database_url)
+
+    def sums(self) -> dict[str, int]:
+        """What is counted of its organization: :func:`usage_sums`."""
+        return usage_sums(self.database_url, self.organization_id)
+
+    def colleague(self, name: str = "colleague", scopes: Iterable[str] = tuple(SCOPES)) -> Agent:
+        """Another agent of its organization."""
+        return make_agent(self.services, self.organization_id, name, scopes)
+
 
 class Api:
     """Sends requests to our API as an agent.

@@ -82,7 +82,6 @@ def environments(requests: list[bytes], server: Any, settings: str) -> Iterator[
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000, 0, 0), "/run/agentidp.sock"])
 def test_it_is_the_one_that_gunicorn_makes(server: Any, settings: str) -> None:
-    """Whatever came before on the connection."""
     for first in REQUESTS.values():
         for second in REQUESTS.values():
             for ours, gunicorns in environments([first, second, GET], server, settings):

@@ -184,14 +184,6 @@ class TestConnections:
                     client.sendall(b"x")
                     time.sleep(0.01)
 
-    def test_a_unix_socket(self, tmp_path: Path) -> None:
-        path = tmp_path / "socket"
-        with Gunicorn("--bind", f"unix:{path}"), socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(str(path))
-            client.sendall(get("/?a"))
-            assert responses(client, 1) == [b"a "]
-
 
 EXCHANGES = {
     "no request line": b"hello\r\n\r\n",

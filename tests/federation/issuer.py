@@ -56,6 +56,10 @@ class Issuer:
         """A token that it has signed."""
         return self.sign(self.claims(audience, now, **changes), header)
 
+    def trusted_by(self, agent: Agent, **rule: Any) -> UUID:
+        """Give an agent a rule that trusts a subject of the issuer, whose key it has; the credential's id."""
+        return trust(agent, **{"issuer": self.url, "subject": SUBJECT, "jwks": self.jwks()} | rule)
+
     def sign(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
         """Sign claims, whatever they are."""
         headers = ({} if self.kid is None else {"kid": self.kid}) | (header or {})

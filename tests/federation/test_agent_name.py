@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentidp.federation.agent_name import MAX_NAME, name_from, other_name
-from agentidp.http import schemas
 from agentidp.registry.agents import NewAgentSchema
 
 ANYTHING = st.recursive(
@@ -68,7 +67,3 @@ def test_the_other_name_is_that_of_issuer_and_subject_alone() -> None:
     assert len(first) == MAX_NAME
     others = {other_name("a", *one) for one in (("https://b", "job"), ("https://c", "job"), ("https://b", "work"))}
     assert len(others) == 3
-
-
-def test_a_name_is_as_long_as_the_api_allows() -> None:
-    assert MAX_NAME == schemas.MAX_NAME

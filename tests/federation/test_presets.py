@@ -92,11 +92,7 @@ MADE: list[tuple[Preset, dict[str, str], dict[str, Any]]] = [
         SHOP | {"issuer": "https://gitlab.example.com"},
         {"issuer": "https://gitlab.example.com", "subject": "project_path:shop/web:*"},
     ),
-    (
-        SPIFFE_WORKLOAD,
-        SVID,
-        {"issuer": "spiffe://acme.example", "subject": SVID["spiffeId"], "jwksUri": BUNDLE},
-    ),
+    (SPIFFE_WORKLOAD, SVID, {"issuer": "spiffe://acme.example", "subject": SVID["spiffeId"], "jwksUri": BUNDLE}),
     (
         SPIFFE_WORKLOAD,
         SVID | {"spiffeId": "spiffe://acme.example/ns/*"},

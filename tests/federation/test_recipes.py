@@ -13,7 +13,7 @@ from spiffe import JwtBundle, JwtSvid, TrustDomain
 from agentidp.oauth import client_assertion
 from agentidp.oauth.federated_token import SPIFFE_TYPE
 from tests.conftest import Cast
-from tests.factories import ROOT, Agent, make_agent
+from tests.factories import ROOT, Agent
 from tests.federation.issuer import NOW, Issuer
 from tests.oauth.clients import claims_of
 
@@ -65,20 +65,9 @@ GITLAB = {
     "aud": US,
 }
 SVID = {"aud": [US], "exp": NOW + 300, "iat": NOW, "sub": "spiffe://acme.example/ns/shop/sa/builder"}
-COMPANY = {
-    "iss": "https://login.example.com/tenant-7",
-    "sub": "0oa1builder",
-    "aud": US,
-    "iat": NOW,
-    "exp": NOW + 3600,
-}
-OTHER_AGENTIDP = {
-    "iss": "https://idp.partner.example",
-    "sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e21",
-    "aud": US,
-    "exp": NOW + 3600,
-    "iat": NOW,
-}
+HOUR = {"iat": NOW, "exp": NOW + 3600, "aud": US}
+COMPANY = HOUR | {"iss": "https://login.example.com/tenant-7", "sub": "0oa1builder"}
+OTHER_AGENTIDP = HOUR | {"iss": "https://idp.partner.example", "sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e21"}
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     # Section: the token, its header, and what another workload's has.
     "Kubernetes": (KUBERNETES, {"typ": None}, {"sub": "system:serviceaccount:shop:default"}),
@@ -93,7 +82,7 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 @pytest.fixture
 def worker(cast: Cast) -> Agent:
     """An agent without anything that it trusts."""
-    return make_agent(cast.acme.services, cast.acme.organization_id, "worker", ["analytics:read"])
+    return cast.acme.colleague("worker", ["analytics:read"])
 
 
 @pytest.mark.parametrize("section", RECIPES)
@@ -120,7 +109,6 @@ def test_a_recipe_accepts_its_platforms_token_and_not_another_workloads(
 
 
 def test_the_jwt_svid_is_one() -> None:
-    """As SPIFFE's own library reads it."""
     issuer = Issuer.with_curve()
     svid = issuer.sign(SVID | {"exp": 2**33})
     bundle = JwtBundle.parse(TrustDomain("acme.example"), json.dumps({"keys": [issuer.jwk(use="jwt-svid")]}).encode())
