@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -108,24 +105,10 @@ def test_python(provider: Provider, arguments: dict[str, dict[str, str]], mode: 
 @pytest.mark.node
 @pytest.mark.parametrize("has_key", [False, True])
 def test_typescript(provider: Provider, arguments: dict[str, dict[str, str]], has_key: bool, tmp_path: Path) -> None:
-    shutil.copytree(SOURCE, tmp_path, dirs_exist_ok=True)
-    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(npm, cwd=tmp_path, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
     if has_key:
         client_id, pem = with_key(provider)
         who = {"client_id": client_id, "key": pem}
     else:
         who = provider.register(scopes=SCOPES)
     given = {"url": provider.url + PATH, "issuer": provider.url, "arguments": arguments, **who}
-    played = subprocess.run(
-        ["node", "client.mjs"],
-        cwd=tmp_path,
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert played.returncode == 0, played.stderr
-    check(provider, json.loads(played.stdout), arguments)
+    check(provider, conftest.play(conftest.install(SOURCE, tmp_path), "client.mjs", given), arguments)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +33,27 @@ KEYS: dict[str, Callable[[], Any]] = {
 """Algorithm -> a new private key."""
 
 _numbers = itertools.count(1)
+
+
+def play(directory: Path, program: str, given: Any) -> Any:
+    """What a program of Node writes as JSON that reads JSON."""
+    text = run(["node", program], directory, input=json.dumps(given), timeout=PATIENCE)
+    return json.loads(text)
+
+
+def install(source: Path, directory: Path) -> Path:
+    """Copy a program and install its packages; the directory. Without Node the tests fail."""
+    shutil.copytree(source, directory, dirs_exist_ok=True)
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    run(npm, directory, timeout=10 * PATIENCE)
+    return directory
+
+
+def run(command: list[str], directory: Path, **options: Any) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
 
 
 @dataclass
@@ -82,12 +107,10 @@ def acting(provider: Provider) -> Acting:
     provider.call("POST", "/api/v1/resource-servers", **tool)
     form = {"grant_type": "client_credentials", "resource": tools}
     response = requests.post(f"{provider.url}/api/v1/token", data=form | subject, timeout=PATIENCE)
-    form = {
-        "subject_token": response.json()["access_token"],
-        "subject_token_type": ISSUED_TOKEN_TYPE,
-        "resource": api,
-    }
-    return Acting(subject, actor, form, scope)
+    token = response.json()["access_token"]
+    return Acting(
+        subject, actor, {"subject_token": token, "subject_token_type": ISSUED_TOKEN_TYPE, "resource": api}, scope
+    )
 
 
 @pytest.fixture(scope="module")

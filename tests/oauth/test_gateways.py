@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentidp.registry.resource_identifiers import assign
-from tests.factories import PATIENCE, ROOT, Agent, make_agent, make_organization
-from tests.oauth.conftest import Provider
+from tests.factories import ROOT, Agent, make_agent, make_organization
+from tests.oauth.conftest import Provider, play
 
 RESOURCE = "https://billing.example/v2"
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
@@ -102,17 +99,7 @@ def nginx(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
             "client": f"Basic {pair}",
             "introspection": f"{story.provider.url}/api/v1/token/introspect",
         }
-        played = subprocess.run(
-            ["node", Path("request.mjs")],
-            cwd=directory,
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert played.returncode == 0, played.stderr
-        seen = json.loads(played.stdout)
+        seen = play(directory, "request.mjs", given)
         assert seen["asked"] == (None if authorization is None else "/_introspect")
         return seen["status"], seen["headers"]
 

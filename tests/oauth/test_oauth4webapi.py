@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +15,8 @@ from agentidp.oauth import client_assertion
 from agentidp.oauth.federated_token import SPIFFE_TYPE
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE
 from tests.cli.command import Command
-from tests.factories import PATIENCE
 from tests.federation.issuer import Issuer
-from tests.oauth.conftest import KEYS, Provider, acting
+from tests.oauth.conftest import KEYS, Provider, acting, install, play
 
 pytestmark = pytest.mark.node
 
@@ -32,27 +28,9 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def run(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Play a scenario of client.mjs and return what it found; without Node the tests fail."""
-    directory = tmp_path_factory.mktemp("oauth4webapi")
-    shutil.copytree(SOURCE, directory, dirs_exist_ok=True)
-    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
-
-    def play(scenario: str, **given: Any) -> Any:
-        played = subprocess.run(
-            ["node", "client.mjs"],
-            cwd=directory,
-            input=json.dumps({"scenario": scenario, "url": provider.url, **given}),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert played.returncode == 0, played.stderr
-        return json.loads(played.stdout)
-
-    return play
+    """Play a scenario of client.mjs and return what it found."""
+    directory = install(SOURCE, tmp_path_factory.mktemp("oauth4webapi"))
+    return lambda scenario, **given: play(directory, "client.mjs", {"scenario": scenario, "url": provider.url, **given})
 
 
 def with_key(provider: Provider, alg: str) -> dict[str, str]:
@@ -118,18 +96,6 @@ def test_gets_none_with_a_wrong_secret(provider: Provider, run: Run, method: str
     assert found["status"] == 401
     # A challenge of any scheme comes before the body, for this library.
     assert found["error"] == [{"scheme": "basic", "parameters": {"realm": "agentidp", "charset": "UTF-8"}}]
-
-
-@pytest.mark.parametrize("alg", METHODS[2:])
-def test_gets_none_with_another_key(provider: Provider, run: Run, alg: str) -> None:
-    who = with_key(provider, alg) | {"private_key": KEYS[alg]().as_pem(private=True).decode()}
-    assert run("token", **who)["status"] == 401
-
-
-def test_learns_why_a_scope_is_refused(provider: Provider, run: Run) -> None:
-    who = provider.register()
-    found = run("token", **who, method="basic", parameters={"scope": "agents:write"})
-    assert found == {"status": 400, "error": "invalid_scope"}
 
 
 def test_learns_which_quota_refuses_a_token_and_when_to_try_again(provider: Provider, run: Run) -> None:
