@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from agentidp.jose.access_token import LEEWAY
 from tests.conftest import Cast
-from tests.factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
+from tests.factories import NOON, RESOURCE_METADATA, Agent, Clock
 from tests.oauth.clients import ISSUER, NOW
 from tests.oauth.test_introspection import INACTIVE, introspect
 from tests.routes import INVALID_TOKEN
@@ -221,7 +221,6 @@ def test_a_forged_token_is_refused_like_every_other_and_inactive(
 
 
 def test_a_token_is_good_from_iat_to_exp_give_or_take_the_leeway(client: FlaskClient, cast: Cast, clock: Clock) -> None:
-    """Whether it has been seen before or not."""
     token = cast.acme.bearer(ttl=60)
 
     def status(**delta: float) -> int:
@@ -234,11 +233,11 @@ def test_a_token_is_good_from_iat_to_exp_give_or_take_the_leeway(client: FlaskCl
 
 
 def test_an_expired_one_counts_as_a_rejection_of_its_agent_and_a_forged_one_does_not(
-    client: FlaskClient, cast: Cast, database_url: str
+    client: FlaskClient, cast: Cast
 ) -> None:
     expired = cast.acme.bearer(at=NOON - timedelta(hours=2))
     forged = {"Authorization": f"Bearer {Forge(cast.acme).by_another_key()}"}
     for headers in (expired, forged):
         assert client.get("/api/v1/agents", headers=headers).status_code == 401
-    sums = usage_sums(database_url, cast.acme.organization_id)
+    sums = cast.acme.sums()
     assert sums == {name: 1 if "rejected" in name else 0 for name in sums}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
-from agentidp import create_app
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import SERVICE_ROLE
@@ -26,8 +24,9 @@ from agentidp.jose.access_token import SigningKey
 from agentidp.jose.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import PATIENCE, SECRET_KEY, Clock, execute, wait_until
+from tests.factories import SECRET_KEY, Clock, execute, wait_until
 from tests.jose.test_signing_keys import keys_of
+from tests.oauth.clients import application, process
 from tests.oauth.test_introspection import INACTIVE, introspect
 
 NEW_SECRET = SECRET_KEY.swapcase()
@@ -38,14 +37,6 @@ def statuses(url: str) -> dict[str, str]:
     return {key["kid"]: key["status"] for key in describe(settings_for(url), at=utc_now())}
 
 
-@contextmanager
-def application(settings: Settings, clock: Clock | None = None) -> Iterator[FlaskClient]:
-    """A client of a new process, as far as its memory goes."""
-    app = create_app(settings, clock=clock or Clock(None))
-    with closing(app.extensions["agentidp"]):
-        yield app.test_client()
-
-
 class TestFirstKey:
     """Of many that start on an empty database one makes the key."""
 
@@ -53,20 +44,17 @@ class TestFirstKey:
         migrate(empty_database_url)
         barrier = threading.Barrier(8)
 
-        def start() -> None:
+        def start(_: int) -> None:
             barrier.wait()
             ensure_signing_key(settings_for(empty_database_url), at=utc_now())
 
-        threads = [threading.Thread(target=start) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(start, range(8)))
         assert list(statuses(empty_database_url).values()) == ["signing"]
 
     def test_a_server_makes_none(self, empty_database_url: str) -> None:
         migrate(empty_database_url)
-        with application(settings_for(empty_database_url)) as client:
+        with process(empty_database_url, utc_now) as client:
             assert client.get("/.well-known/jwks.json").status_code == 503
         assert statuses(empty_database_url) == {}
 
@@ -136,11 +124,7 @@ class TestDatabaseWriter:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         genuine, own = services.keys.current(), replace(attacker, kid="attackers")
-        execute(
-            database_url,
-            "insert into signing_keys values ('attackers', 'ES256', %s, now(), now())",
-            b"x" * 200,
-        )
+        execute(database_url, "insert into signing_keys values ('attackers', 'ES256', %s, now(), now())", b"x" * 200)
         with application(services.settings, clock) as client, caplog.at_level(logging.ERROR):
             assert client.get("/.well-known/jwks.json").json == genuine.jwks
             assert client.get("/api/v1/agents", headers=cast.acme.bearer(key=own)).status_code == 401
@@ -229,7 +213,7 @@ class TestReencrypt:
 
     def jwks(self, settings: Settings) -> Any:
         """What a new server with *settings* publishes."""
-        with application(settings) as client:
+        with application(settings, utc_now) as client:
             response = client.get("/.well-known/jwks.json")
             assert response.status_code == 200
             return response.json

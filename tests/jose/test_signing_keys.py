@@ -12,11 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import jwt
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp import create_app
 from agentidp.clock import utc_now
 from agentidp.config import MAX_TOKEN_TTL, Settings
 from agentidp.db.database import Database
@@ -37,7 +35,8 @@ from agentidp.jose.signing_keys import (
 )
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, PATIENCE, wait_until
+from tests.factories import NOON, PATIENCE, execute, wait_until
+from tests.oauth.clients import application
 
 DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 
@@ -184,27 +183,32 @@ class Readings:
 class TestReading:
     """One thread at a time reads, beside the requests."""
 
+    @pytest.fixture
+    def keys(self, database_url: str) -> Iterator[SigningKeys]:
+        """Those that a process knows which has just started."""
+        with keys_of(database_url) as keys:
+            yield keys
+
     def test_no_request_waits_for_a_reading_that_is_due(
-        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+        self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # A request that waits for the reading does so for longer than the test waits for the request.
         monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", 2 * PATIENCE)
-        with keys_of(database_url) as keys:
-            readings = Readings(keys, monkeypatch)
-            known = keys.current()
-            readings.may_go_on.clear()
-            keys._read_at -= signing_keys.CACHE_SECONDS
-            threads = [threading.Thread(target=keys.current) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(PATIENCE)
-            assert not any(thread.is_alive() for thread in threads)
-            assert keys.current() is known
-            wait_until(lambda: readings.count == 2)
-            readings.may_go_on.set()
-            wait_until(lambda: keys.current() is not known)
-            assert readings.count == 2
+        readings = Readings(keys, monkeypatch)
+        known = keys.current()
+        readings.may_go_on.clear()
+        keys._read_at -= signing_keys.CACHE_SECONDS
+        threads = [threading.Thread(target=keys.current) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert not any(thread.is_alive() for thread in threads)
+        assert keys.current() is known
+        wait_until(lambda: readings.count == 2)
+        readings.may_go_on.set()
+        wait_until(lambda: keys.current() is not known)
+        assert readings.count == 2
 
     def test_a_process_that_has_never_read_them_is_unavailable_and_remembers_it(
         self, monkeypatch: pytest.MonkeyPatch
@@ -217,69 +221,63 @@ class TestReading:
             assert readings.count == 1
 
     def test_a_process_without_requests_for_a_while_reads_before_it_responds(
-        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+        self, keys: SigningKeys, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.1)
         monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", 5)
-        with keys_of(database_url) as keys:
-            first = keys.current().signing.kid
-            new = revoke(settings_for(database_url), first, at=utc_now())
-            time.sleep(0.2)
-            assert keys.current().signing.kid == new
+        first = keys.current().signing.kid
+        new = revoke(settings_for(database_url), first, at=utc_now())
+        time.sleep(0.2)
+        assert keys.current().signing.kid == new
 
     def test_invented_kids_cost_a_reading_a_second_at_most(
-        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+        self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with keys_of(database_url) as keys:
-            readings = Readings(keys, monkeypatch)
-            keys.current()
-            keys._attempted_at = float("-inf")
-            begin = time.monotonic()
-            for number in range(500):
-                assert keys.find(f"invented-{number}") is None
-            # The first one of all, that of the first invented one, and one more for each second that this took.
-            took = time.monotonic() - begin
-            wait_until(lambda: readings.count >= 2)
-            assert readings.count <= 3 + took // signing_keys.MIN_REREAD_SECONDS
+        readings = Readings(keys, monkeypatch)
+        keys.current()
+        keys._attempted_at = float("-inf")
+        begin = time.monotonic()
+        for number in range(500):
+            assert keys.find(f"invented-{number}") is None
+        # The first one of all, that of the first invented one, and one more for each second that this took.
+        took = time.monotonic() - begin
+        wait_until(lambda: readings.count >= 2)
+        assert readings.count <= 3 + took // signing_keys.MIN_REREAD_SECONDS
 
     def test_a_kid_that_another_process_has_just_made_is_found(
-        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+        self, keys: SigningKeys, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", PATIENCE)
-        with keys_of(database_url) as keys:
-            keys.current()
-            new = rotate(settings_for(database_url), at=utc_now())
-            time.sleep(signing_keys.MIN_REREAD_SECONDS)
-            assert keys.find(new) is not None
+        keys.current()
+        new = rotate(settings_for(database_url), at=utc_now())
+        time.sleep(signing_keys.MIN_REREAD_SECONDS)
+        assert keys.find(new) is not None
 
     def test_a_process_that_can_start_no_thread_keeps_what_it_knows(
-        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+        self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with keys_of(database_url) as keys:
-            known = keys.current()
+        known = keys.current()
 
-            def refuse(_: threading.Thread) -> None:
-                raise RuntimeError("can't start new thread")
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
 
-            with monkeypatch.context() as patched:
-                patched.setattr(threading.Thread, "start", refuse)
-                keys._read_at = time.monotonic() - signing_keys.CACHE_SECONDS
-                assert keys.current() is known
-            keys._retry_at = 0
-            wait_until(lambda: keys.current() is not known)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            keys._read_at = time.monotonic() - signing_keys.CACHE_SECONDS
+            assert keys.current() is known
+        keys._retry_at = 0
+        wait_until(lambda: keys.current() is not known)
 
     def test_keys_stay_in_force_if_their_rows_are_gone(
-        self, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, keys: SigningKeys, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.1)
-        with keys_of(database_url) as keys:
-            known = keys.current()
-            with psycopg.connect(database_url) as connection:
-                connection.execute("delete from signing_keys")
-            time.sleep(0.2)
-            keys.current()
-            wait_until(lambda: "no signing key can be used" in caplog.text)
-            assert keys.current() is known
+        known = keys.current()
+        execute(database_url, "delete from signing_keys")
+        time.sleep(0.2)
+        keys.current()
+        wait_until(lambda: "no signing key can be used" in caplog.text)
+        assert keys.current() is known
 
 
 class TestJwks:
@@ -309,14 +307,12 @@ def test_tokens_survive_a_change_of_algorithm(services: Services, cast: Cast) ->
     settings: Settings = replace(services.settings, signing_alg="RS256")
     now = utc_now()
     rs256 = rotate(settings, at=now, signs_from=now)
-    changed = create_app(settings, clock=services.clock)
-    with contextlib.closing(changed.extensions["agentidp"]) as cast.acme.services:
+    with application(settings, services.clock) as client:
+        cast.acme.services = client.application.extensions["agentidp"]
         new = cast.acme.bearer()
         header = jwt.get_unverified_header(new["Authorization"].removeprefix("Bearer "))
         assert (header["alg"], header["kid"]) == ("RS256", rs256)
-        client = changed.test_client()
         assert [client.get("/api/v1/agents", headers=token).status_code for token in (old, new)] == [200, 200]
     # A process that still has ES256 in its settings, and has never seen the new key, verifies it as well.
-    other = create_app(services.settings, clock=services.clock)
-    with contextlib.closing(other.extensions["agentidp"]):
-        assert other.test_client().get("/api/v1/agents", headers=new).status_code == 200
+    with application(services.settings, services.clock) as other:
+        assert other.get("/api/v1/agents", headers=new).status_code == 200

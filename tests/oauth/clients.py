@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hmac
 import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -18,10 +21,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp import create_app
+from agentidp.config import Settings
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
-from tests.factories import NOON, Agent, database_of
+from tests.conftest import settings_for
+from tests.factories import NOON, Agent, database_of, execute
 from tests.routes import CLIENT_PATHS
 
 NOW = int(NOON.timestamp())
@@ -79,13 +85,31 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.fields["reason"] for record in caplog.records if record.getMessage() == "authentication rejected"]
 
 
-def rejections(url: str, agent: Agent) -> list[tuple[Any, ...]]:
+def rejections(agent: Agent) -> list[tuple[Any, ...]]:
     """The same as the dashboard and the metrics have it of an agent, with how often."""
-    with psycopg.connect(url) as connection:
-        return connection.execute(
-            "select reason, rejections from rejected_networks where organization_id = %s and agent_id = %s",
-            [agent.organization_id, agent.agent_id],
-        ).fetchall()
+    found = "select reason, rejections from rejected_networks where organization_id = %s and agent_id = %s"
+    return execute(agent.database_url, found, agent.organization_id, agent.agent_id)
+
+
+def change(client: FlaskClient, operator: Agent, agent: Agent, **changes: Any) -> None:
+    """Change *agent* by the API."""
+    path = f"/api/v1/agents/{agent.agent_id}"
+    assert client.patch(path, json=changes, headers=operator.bearer()).status_code == 200
+
+
+@contextmanager
+def application(settings: Settings, clock: Callable[[], datetime]) -> Iterator[FlaskClient]:
+    """A client of a process of its own, as far as the memory of one goes."""
+    app = create_app(settings, clock=clock)
+    with closing(app.extensions["agentidp"]):
+        yield app.test_client()
+
+
+def process(
+    url: str, clock: Callable[[], datetime], **settings: object
+) -> contextlib.AbstractContextManager[FlaskClient]:
+    """The same on a database, with settings that differ."""
+    return application(settings_for(url, **settings), clock)
 
 
 @contextmanager
@@ -104,6 +128,17 @@ def commits_to(url: str, table: str) -> Iterator[Callable[[], set[str]]]:
             "deferrable initially deferred for each row execute function look()".encode()
         )
         yield lambda: {setting for (setting,) in connection.execute("delete from seen returning setting").fetchall()}
+
+
+def hand_made(header: Any, claims: Any, by: ec.EllipticCurvePrivateKey | bytes) -> str:
+    """A JWT that no library makes, with a signature by a key, or of these bytes; for HS256 they are the secret."""
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
+    signed = ".".join(parts)
+    if isinstance(by, ec.EllipticCurvePrivateKey):
+        by = jwt.get_algorithm_by_name("ES256").sign(signed.encode(), by)
+    elif isinstance(header, dict) and header.get("alg") == "HS256":
+        by = hmac.digest(by, signed.encode(), "sha256")
+    return f"{signed}.{base64.urlsafe_b64encode(by).rstrip(b'=').decode()}"
 
 
 KEYS = {

@@ -94,11 +94,8 @@ def test_a_forged_token_and_one_for_somebody_else_are_refused_everywhere(
     ):
         assert_is_refused_everywhere(shared_client, shared_cast, token)
         assert_is_inactive(shared_client, shared_cast, token)
-
-
-def test_a_token_that_is_bound_to_a_key_is_no_bearer_token(shared_client: FlaskClient, shared_cast: Cast) -> None:
-    """What it is bound to is for the resource server to check: introspection tells it the key."""
-    assert_is_refused_everywhere(shared_client, shared_cast, shared_cast.acme.token(jkt="a-thumbprint"))
+    # What a token is bound to is for the resource server to check: introspection tells it the key.
+    assert_is_refused_everywhere(shared_client, shared_cast, acme.token(jkt="a-thumbprint"))
 
 
 def test_another_spelling_of_a_token_is_the_same_token_and_revoked_with_it(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from authlib.oidc.discovery import OpenIDProviderMetadata
 from flask.testing import FlaskClient
 
 from agentidp.jose.signing_keys import JWKS_MAX_AGE
-from tests.factories import ROOT
 
 ISSUER = "http://localhost:3000"
 OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
@@ -33,15 +31,6 @@ def test_openid_configuration_is_the_same_and_what_openid_connect_requires_besid
             *("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "cnf"),
         ],
     }
-
-
-def test_the_guide_describes_both_documents_as_they_are(shared_client: FlaskClient) -> None:
-    guide = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
-    [row] = [line for line in guide.splitlines() if line.startswith(f"| `{OPENID}` |")]
-    further = served(shared_client, OPENID).keys() - served(shared_client, OAUTH).keys()
-    assert set(re.findall("`([a-z_]+)`", row)) == further
-    address = served(shared_client, OPENID)["authorization_endpoint"].removeprefix(ISSUER)
-    assert shared_client.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,13 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
 from agentidp.oauth.quota_windows import WINDOWS, bounds
 from agentidp.usage_history.importing import import_usage
 from agentidp.usage_history.records import Source
-from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
-from tests.oauth.clients import COMMON, FAILED, whole
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Agent, Api, Clock
+from tests.oauth.clients import COMMON, FAILED, process, whole
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
@@ -27,10 +24,8 @@ __all__ = ["app", "cast", "client", "clock", "database_url"]
 
 def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce: bool = True, own: bool = True) -> Any:
     """Set a quota of the agent, or of its organization."""
-    whose = f"/agents/{agent.client_id}" if own else ""
-    response = client.put(
-        f"/api/v1{whose}/quotas/{window}", json={"tokens": tokens, "enforce": enforce}, headers=agent.bearer()
-    )
+    whose = f"agents/{agent.client_id}/" if own else ""
+    response = Api(client, agent).put(f"{whose}quotas/{window}", {"tokens": tokens, "enforce": enforce})
     assert response.status_code == 200, response.json
     return response.json
 
@@ -47,10 +42,7 @@ def statuses(client: FlaskClient, *agents: Agent) -> list[int]:
 
 def quotas_of(client: FlaskClient, agent: Agent) -> list[dict[str, Any]]:
     """The quotas of an agent as the API shows them."""
-    found: list[dict[str, Any]] = client.get(f"/api/v1/agents/{agent.client_id}/quotas", headers=agent.bearer()).json[
-        "data"
-    ]
-    return found
+    return list(Api(client, agent).get(f"agents/{agent.client_id}/quotas").json["data"])
 
 
 def refused(whose: str, tokens: int, window: str, ends: str) -> dict[str, str]:
@@ -89,7 +81,7 @@ def test_of_n_tokens_the_nth_is_issued_and_none_after_it(client: FlaskClient, ca
             "endsAt": "2026-04-16T00:00:00.000000Z",
         }
     ]
-    sums = usage_sums(str(agent.services.settings.database_url), agent.organization_id)
+    sums = agent.sums()
     assert {sums[name] for name in sums if "token" in name} == {3}
     assert {sums[name] for name in sums if "rejected" in name} == {0}
 
@@ -152,7 +144,7 @@ def test_a_months_quota_that_only_observes_is_summed_again_on_another_day(
 
 @ON_CITUS_TOO
 def test_the_organizations_quota_is_of_all_its_agents(client: FlaskClient, cast: Cast) -> None:
-    other = make_agent(cast.acme.services, cast.acme.organization_id, "other")
+    other = cast.acme.colleague()
     put(client, cast.acme, "month", 3, own=False)
     assert statuses(client, cast.acme, other, other, other, cast.acme) == [200] * 3 + [429] * 2
     response = ask(client, other)
@@ -162,7 +154,7 @@ def test_the_organizations_quota_is_of_all_its_agents(client: FlaskClient, cast:
         "RateLimit": {"organization-month": {"r": 0, "t": 15 * 86_400 + 43_200}},
     }
     assert ask(client, cast.outsider).status_code == 200
-    [quota] = client.get("/api/v1/quotas", headers=cast.acme.bearer()).json["data"]
+    [quota] = Api(client, cast.acme).get("quotas").json["data"]
     assert (quota["used"], quota["left"], quota["refused"]) == (3, 0, 3)
 
 
@@ -173,16 +165,16 @@ def test_a_token_that_several_quotas_refuse_is_refused_by_the_one_that_ends_last
         put(client, cast.acme, window, 1)
     put(client, cast.acme, "day", 1, own=False)
     assert ask(client, cast.acme).status_code == 200
-    own = f"/api/v1/agents/{cast.acme.client_id}/quotas"
+    own = f"agents/{cast.acme.client_id}/quotas"
     for address, whose, window, ends in (
         (f"{own}/month", "agent", "month", "2026-05-01T00:00:00Z"),
         (f"{own}/day", "agent", "day", "2026-04-16T00:00:00Z"),
-        ("/api/v1/quotas/day", "organization", "day", "2026-04-16T00:00:00Z"),
+        ("quotas/day", "organization", "day", "2026-04-16T00:00:00Z"),
         (f"{own}/hour", "agent", "hour", "2026-04-15T13:00:00Z"),
     ):
         assert ask(client, cast.acme).json == refused(whose, 1, window, ends)
         # From the next token on it counts no more.
-        assert client.delete(address, headers=cast.acme.bearer()).status_code == 204
+        assert Api(client, cast.acme).delete(address).status_code == 204
     assert ask(client, cast.acme).status_code == 200
 
 
@@ -198,15 +190,13 @@ def test_an_enforced_quota_refuses_although_one_that_only_observes_ends_later(cl
     ]
 
 
-def test_usage_that_is_imported_counts_at_once(
-    client: FlaskClient, cast: Cast, clock: Clock, database_url: str
-) -> None:
+def test_usage_that_is_imported_counts_at_once(client: FlaskClient, cast: Cast, clock: Clock) -> None:
     put(client, cast.acme, "month", 5)
     # The sum of the month's other days is kept from here on.
     assert ask(client, cast.acme).status_code == 200
     file = f"time,agent,tokens\n2026-04-01T00:00:00Z,{cast.acme.client_id},3\n"
     source = Source(io.BytesIO(file.encode()))
-    import_usage(database_url, cast.acme.organization_id, source, file_format="csv", at=clock())
+    import_usage(cast.acme.database_url, cast.acme.organization_id, source, file_format="csv", at=clock())
     assert statuses(client, *[cast.acme] * 2) == [200, 429]
 
 
@@ -216,14 +206,8 @@ def test_each_token_says_what_is_left_of_the_quotas_that_are_enforced(client: Fl
     put(client, cast.acme, "month", 20, own=False)
     put(client, cast.acme, "day", 100, enforce=False)
     assert limits(ask(client, cast.acme)) == {
-        "RateLimit-Policy": {
-            "organization-month": {"q": 20, "w": 30 * 86_400},
-            "agent-hour": {"q": 10, "w": 3600},
-        },
-        "RateLimit": {
-            "organization-month": {"r": 18, "t": 15 * 86_400 + 43_200},
-            "agent-hour": {"r": 8, "t": 3600},
-        },
+        "RateLimit-Policy": {"organization-month": {"q": 20, "w": 30 * 86_400}, "agent-hour": {"q": 10, "w": 3600}},
+        "RateLimit": {"organization-month": {"r": 18, "t": 15 * 86_400 + 43_200}, "agent-hour": {"r": 8, "t": 3600}},
     }
 
 
@@ -265,17 +249,9 @@ def test_the_bounds_of_a_window(window: str, at: str, begins: str, ends: str) ->
     assert bounds(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
 
 
-@contextmanager
-def limited(database_url: str, clock: Clock, limit: int) -> Iterator[FlaskClient]:
-    """A process that issues only so many tokens a minute to an agent."""
-    app = create_app(settings_for(database_url, tokens_per_agent_and_minute=limit), clock=clock)
-    with closing(app.extensions["agentidp"]):
-        yield app.test_client()
-
-
 def test_a_process_issues_only_so_many_tokens_a_minute_to_an_agent(cast: Cast, database_url: str, clock: Clock) -> None:
     clock.now = NOON + timedelta(seconds=20.5)
-    with limited(database_url, clock, 2) as client:
+    with process(database_url, clock, tokens_per_agent_and_minute=2) as client:
         assert statuses(client, *[cast.acme] * 2) == [200, 200]
         error = {
             "error": "temporarily_unavailable",
@@ -290,7 +266,7 @@ def test_a_process_issues_only_so_many_tokens_a_minute_to_an_agent(cast: Cast, d
 
 
 def test_the_limit_of_a_process_can_be_turned_off(cast: Cast, database_url: str, clock: Clock) -> None:
-    with limited(database_url, clock, 0) as client:
+    with process(database_url, clock, tokens_per_agent_and_minute=0) as client:
         assert statuses(client, *[cast.acme] * 3) == [200] * 3
         rate = client.application.extensions["agentidp"].token_rate
         assert rate.seconds_to_wait(cast.acme.agent_id, None, clock()) is None
@@ -302,11 +278,11 @@ def test_the_usage_by_day_has_what_was_refused(client: FlaskClient, cast: Cast, 
     for hour in (1, 23, 25):
         clock.now = NOON.replace(hour=0) + timedelta(hours=hour)
         assert statuses(client, *[cast.acme] * 3) == [200, 429, 429]
-    path = "/api/v1/analytics/usage?days=3"
-    data = client.get(path, headers=cast.acme.bearer()).json["data"]
+    data = Api(client, cast.acme).get("analytics/usage", days=3).json["data"]
     assert [(day["date"], day["tokens"], day["rejected"], day["refused"]) for day in data] == [
         ("2026-04-14", 0, 0, 0),
         ("2026-04-15", 2, 0, 4),
         ("2026-04-16", 1, 0, 2),
     ]
-    assert {day["refused"] for day in client.get(path, headers=cast.outsider.bearer()).json["data"]} == {0}
+    theirs = Api(client, cast.outsider).get("analytics/usage", days=3).json["data"]
+    assert {day["refused"] for day in theirs} == {0}

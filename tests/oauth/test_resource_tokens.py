@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from agentidp.registry import operator_token, resource_identifiers
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, Clock
+from tests.factories import Agent, Api, Clock
 from tests.jose.test_access_token import Forge
 from tests.oauth.clients import ISSUER, NOW, ask_as, claims_of
 from tests.oauth.test_introspection import INACTIVE, introspect
@@ -32,15 +32,14 @@ def resource() -> str:
 def register(client: FlaskClient, agent: Agent, resource: str, status: int = 201, **said: Any) -> Any:
     """Register a resource server; the response."""
     body = {"resource": resource, "name": "cloud", "scopes": ["invoices:read"]} | said
-    response = client.post("/api/v1/resource-servers", json=body, headers=agent.bearer())
+    response = Api(client, agent).post("resource-servers", body)
     assert response.status_code == status, response.text
     return response.json
 
 
 def change(client: FlaskClient, agent: Agent, server: dict[str, Any], status: int = 200, **said: Any) -> Any:
     """Change a resource server; the response."""
-    path = f"/api/v1/resource-servers/{server['resourceServerId']}"
-    response = client.patch(path, json=said, headers=agent.bearer())
+    response = Api(client, agent).patch(f"resource-servers/{server['resourceServerId']}", said)
     assert response.status_code == status, response.text
     return response.json
 
@@ -53,10 +52,9 @@ def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast,
     assert {name: made[name] for name in said} == said
     response = ask_as(client, cast.acme, resource=resource)
     claims = claims_of(response)
-    subject = f"org:{cast.acme.organization_id}:agent:{cast.acme.client_id}"
     expected = {
-        "iss": "http://localhost:3000",
-        "sub": subject,
+        "iss": ISSUER,
+        "sub": f"org:{cast.acme.organization_id}:agent:{cast.acme.client_id}",
         "client_id": cast.acme.client_id,
         "aud": audience,
         "exp": NOW + 300,
@@ -65,31 +63,16 @@ def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast,
         "organization_id": cast.acme.organization_id,
     }
     assert claims == expected
-    assert response.json == {
-        "access_token": response.json["access_token"],
-        "token_type": "Bearer",
-        "expires_in": 300,
-    }
     token = response.json["access_token"]
+    assert response.json == {"access_token": token, "token_type": "Bearer", "expires_in": 300}
     assert introspect(client, cast.acme, token).json == {"active": True, "token_type": "Bearer", **expected}
     assert introspect(client, cast.outsider, token).json == INACTIVE
     # It is counted by the identifier that was asked for.
     used = client.get("/api/v1/analytics/resources", headers=cast.acme.bearer()).json["data"]
     assert [(one["resource"], one["tokens"]) for one in used if one["tokens"]] == [(resource, 1)]
     assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
-    form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret, "token": token}
-    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+    assert ask_as(client, cast.acme, "/api/v1/token/revoke", token=token).status_code == 200
     assert introspect(client, cast.acme, token).json == INACTIVE
-
-
-def test_a_token_of_which_nothing_more_is_said_is_as_any_other(client: FlaskClient, cast: Cast, resource: str) -> None:
-    said = {"audience": "sts.amazonaws.com", "tokenTtl": 60, "subject": "organization-agent"}
-    server = register(client, cast.acme, resource, **said)
-    change(client, cast.acme, server, audience=None, tokenTtl=None, subject="agent")
-    response = ask_as(client, cast.acme, resource=resource)
-    claims = claims_of(response)
-    assert (claims["aud"], claims["sub"], claims["exp"]) == (resource, cast.acme.client_id, NOW + 3600)
-    assert response.json["expires_in"] == 3600
 
 
 @pytest.mark.parametrize(("ttl", "expires_in"), [(60, 60), (86_400, 86_400), (None, 3600)])
@@ -116,14 +99,32 @@ def test_a_client_asks_by_the_identifier_and_not_by_the_audience(
     assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == "api://AzureADTokenExchange"
 
 
-def test_a_subject_is_one_of_two_words(client: FlaskClient, cast: Cast, resource: str) -> None:
-    """The first was ``org:``, an organization's id, ``:agent:x`` for an agent whose id was in that organization's."""
-    rule = {"subject": ["must be one of agent, organization-agent"]}
-    server = register(client, cast.outsider, resource)
-    for subject in ("org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None):
-        assert register(client, cast.outsider, f"{resource}/2", 400, subject=subject)["details"] == rule
-        assert change(client, cast.outsider, server, 400, subject=subject)["details"] == rule
-    assert claims_of(ask_as(client, cast.outsider, resource=resource))["sub"] == cast.outsider.client_id
+@pytest.mark.parametrize(
+    ("member", "rule", "values"),
+    [
+        # The first was ``org:``, an organization's id, ``:agent:x`` for an agent whose id was in that organization's.
+        (
+            "subject",
+            "must be one of agent, organization-agent",
+            ["org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None],
+        ),
+        (
+            "audience",
+            "must not be this server's own API or dashboard",
+            [f"{ISSUER}/api/v1", f"{ISSUER.upper()}/API/v1/", f"{ISSUER}/dashboard"],
+        ),
+    ],
+    ids=["subject", "audience"],
+)
+def test_a_subject_is_one_of_two_words_and_no_audience_is_our_own(
+    client: FlaskClient, cast: Cast, resource: str, member: str, rule: str, values: list[Any]
+) -> None:
+    server = register(client, cast.acme, resource)
+    for value in values:
+        assert register(client, cast.acme, f"{resource}/2", 400, **{member: value})["details"] == {member: [rule]}
+        assert change(client, cast.acme, server, 400, **{member: value})["details"] == {member: [rule]}
+    claims = claims_of(ask_as(client, cast.acme, resource=resource))
+    assert (claims["sub"], claims["aud"]) == (cast.acme.client_id, resource)
 
 
 @pytest.mark.parametrize(
@@ -171,15 +172,6 @@ def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
     assert introspect(client, cast.acme, tokens[0]).json["active"] is True
 
 
-def test_no_audience_is_our_own(client: FlaskClient, cast: Cast, resource: str) -> None:
-    rule = {"audience": ["must not be this server's own API or dashboard"]}
-    server = register(client, cast.acme, resource)
-    for own in (f"{ISSUER}/api/v1", f"{ISSUER.upper()}/API/v1/", f"{ISSUER}/dashboard"):
-        assert register(client, cast.acme, f"{resource}/2", 400, audience=own)["details"] == rule
-        assert change(client, cast.acme, server, 400, audience=own)["details"] == rule
-    assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == resource
-
-
 def test_who_loses_an_audience_gets_no_token_with_it(
     client: FlaskClient, services: Services, cast: Cast, resource: str
 ) -> None:
@@ -187,17 +179,17 @@ def test_who_loses_an_audience_gets_no_token_with_it(
     server = register(client, cast.acme, resource, audience=audience)
     token = ask_as(client, cast.acme, resource=resource).json["access_token"]
     settings, at = services.settings, services.clock()
-    assert (
-        resource_identifiers.assign(settings, audience, cast.outsider.organization_id, at) == cast.acme.organization_id
-    )
+    ours, theirs = cast.acme.organization_id, cast.outsider.organization_id
+    assert resource_identifiers.assign(settings, audience, theirs, at) == ours
     # Another change is possible, and does not end that.
     change(client, cast.acme, server, name="renamed")
     assert ask_as(client, cast.acme, resource=resource).json["error"] == "invalid_target"
     assert introspect(client, cast.acme, token).json == INACTIVE
-    assert resource_identifiers.release(str(settings.database_url), audience, at) == cast.outsider.organization_id
-    found = resource_identifiers.resource_identifiers(str(settings.database_url), conflicts=True)
-    assert (audience, None, (cast.acme.organization_id,)) in found
-    assert resource_identifiers.assign(settings, audience, cast.acme.organization_id, at) is None
+    assert resource_identifiers.release(cast.acme.database_url, audience, at) == theirs
+    assert (audience, None, (ours,)) in resource_identifiers.resource_identifiers(
+        cast.acme.database_url, conflicts=True
+    )
+    assert resource_identifiers.assign(settings, audience, ours, at) is None
     assert introspect(client, cast.acme, token).json["active"] is True
 
 

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
-from tests.federation.issuer import SUBJECT, Issuer, trust
+from tests.federation.issuer import Issuer
 from tests.oauth.clients import ISSUER, PATH, KeyHolder, ask
 from tests.oauth.test_first_sight import Fleet
 from tests.wire import overheard
@@ -23,7 +23,7 @@ def test_a_client_that_is_remembered_is_one_statement(
     client: FlaskClient, services: Services, cast: Cast, kind: str
 ) -> None:
     holder, issuer = KeyHolder.make(cast.acme), Issuer.with_curve()
-    trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+    issuer.trusted_by(cast.acme)
     services.directory.look_up(cast.acme.agent_id)
     services.keys.current()
     said = []

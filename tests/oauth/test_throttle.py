@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import psycopg
@@ -15,16 +14,14 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
 from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import throttle
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
-from agentidp.services import Services
-from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, make_agent, usage_sums
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import SECRET_KEY, Clock, execute, usage_sums
 from tests.machine import within
-from tests.oauth.clients import FAILED, GRANT, KEYS, KeyHolder, Whole, refused, whole
+from tests.oauth.clients import FAILED, GRANT, KEYS, KeyHolder, Whole, process, refused, whole
 from tests.routes import CLIENT_PATHS
 
 HERE, THERE = "192.0.2.1", "198.51.100.1"
@@ -64,22 +61,19 @@ def exhaust(client: FlaskClient, client_id: str, address: str = HERE) -> None:
 
 def rows(url: str) -> dict[int, datetime]:
     """The cells in the table."""
-    with psycopg.connect(url) as connection:
-        return dict(connection.execute("select cell, admits_at from throttles").fetchall())
+    return dict(execute(url, "select cell, admits_at from throttles"))
 
 
 class TestAClientFromAnAddress:
     """Ten at once, then one every six seconds."""
 
     @ON_CITUS_TOO
-    def test_is_throttled_alike_wherever_it_fails_and_nobody_else_is(
-        self, client: FlaskClient, cast: Cast, services: Services
-    ) -> None:
+    def test_is_throttled_alike_wherever_it_fails_and_nobody_else_is(self, client: FlaskClient, cast: Cast) -> None:
         paths = CLIENT_PATHS * FAILURES_A_MINUTE
         answers = [whole(ask(client, cast.acme.client_id, path=path)) for path in paths[: FAILURES_A_MINUTE + 3]]
         assert answers == ALLOWED + [THROTTLED] * 3
         assert whole(ask(client, cast.acme.client_id, address=THERE)) == FAILED
-        for other in (make_agent(services, cast.acme.organization_id, "colleague"), cast.outsider):
+        for other in (cast.acme.colleague(), cast.outsider):
             assert ask(client, other.client_id, other.client_secret).status_code == 200
             assert whole(ask(client, other.client_id)) == FAILED
 
@@ -98,13 +92,15 @@ class TestAClientFromAnAddress:
         clock.advance(hours=1)
         assert failures(client, acme, FAILURES_A_MINUTE + 2) == ALLOWED + [THROTTLED] * 2
 
-    def test_is_not_throttled_for_what_is_no_failed_authentication(
+    def test_is_not_throttled_for_what_is_no_failed_authentication_or_names_no_client(
         self, client: FlaskClient, cast: Cast, database_url: str
     ) -> None:
-        acme = cast.acme
-        for _ in range(20):
+        acme, here = cast.acme, {"REMOTE_ADDR": HERE}
+        for _ in range(15):
             assert ask(client, acme.client_id, acme.client_secret).status_code == 200
             assert ask(client, acme.client_id, acme.client_secret, scope="no:such").json["error"] == "invalid_scope"
+            for headers in ({}, *({"Authorization": header} for header in ("Basic", "Basic !", "Digest x"))):
+                assert whole(client.post(CLIENT_PATHS[0], data=GRANT, headers=headers, environ_base=here)) == FAILED
         assert rows(database_url) == {}
 
 
@@ -145,44 +141,32 @@ class TestTheRightCredential:
             assert ask(client, str(uuid.uuid4())).status_code == 401
         succeed(HERE)
 
-    def test_opens_the_dashboard(self, client: FlaskClient, cast: Cast) -> None:
-        form = {"client_id": cast.acme.client_id, "client_secret": "wrong"}
-        here = {"REMOTE_ADDR": HERE}
-        statuses = [client.post("/dashboard/sign-in", data=form, environ_base=here).status_code for _ in range(20)]
-        assert statuses == [401] * FAILURES_A_MINUTE + [429] * FAILURES_A_MINUTE
-        form["client_secret"] = cast.acme.client_secret
-        assert client.post("/dashboard/sign-in", data=form, environ_base=here).status_code == 303
-
     @ON_CITUS_TOO
-    def test_changes_nothing_about_what_the_failures_count(
-        self, client: FlaskClient, cast: Cast, database_url: str
-    ) -> None:
+    def test_changes_nothing_about_what_the_failures_count(self, client: FlaskClient, cast: Cast) -> None:
         exhaust(client, cast.acme.client_id)
         for _ in range(5):
             assert whole(ask(client, cast.acme.client_id)) == THROTTLED
             assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
-        sums = usage_sums(database_url, cast.acme.organization_id)
+        sums = cast.acme.sums()
         assert sums == {name: 15 if "rejected" in name else 5 for name in sums}
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "answer"),
+    ("one", "other", "is_one"),
     [
-        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", THROTTLED),
-        ("2001:db8:0:1::1", "2001:db8:0:2::1", FAILED),
-        ("192.0.2.1", "::ffff:192.0.2.1", THROTTLED),
-        ("fe80::1%eth0", "fe80::2%eth1", THROTTLED),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
         # What is not known counts as one.
-        ("", "unknown", THROTTLED),
-        ("", "192.0.2.1:4711", THROTTLED),
+        ("", "unknown", True),
+        ("", "192.0.2.1:4711", True),
     ],
 )
-def test_an_address_is_known_by_its_network(
-    client: FlaskClient, cast: Cast, one: str, other: str, answer: Whole
-) -> None:
-    exhaust(client, cast.acme.client_id, one)
-    assert whole(ask(client, cast.acme.client_id, address=other)) == answer
-    assert whole(ask(client, cast.outsider.client_id, address=other)) == FAILED
+def test_an_address_is_known_by_its_network(one: str, other: str, is_one: bool) -> None:
+    cells = {throttle.cell_of(SECRET_KEY.encode(), "client", address) for address in (one, other)}
+    assert (len(cells) == 1) is is_one
 
 
 class TestAnUnknownClient:
@@ -240,38 +224,24 @@ class TestAnUnknownClient:
 class TestWorkers:
     """The throttle is in the database."""
 
-    @pytest.fixture
-    def other_app(self, database_url: str, clock: Clock) -> Iterator[Flask]:
-        """Another process's."""
-        app = create_app(settings_for(database_url), clock=clock)
-        with closing(app.extensions["agentidp"]):
-            yield app
-
     @ON_CITUS_TOO
     def test_admit_as_many_as_there_may_be_when_they_fail_at_once(
-        self, app: Flask, other_app: Flask, cast: Cast, services: Services, database_url: str
+        self, app: Flask, clock: Clock, cast: Cast, database_url: str
     ) -> None:
-        colleague = make_agent(services, cast.acme.organization_id, "colleague")
-        victims = [cast.acme, colleague, cast.outsider]
+        victims = [cast.acme, cast.acme.colleague(), cast.outsider]
         addresses = [HERE, THERE, "2001:db8::1"]
-        answers: Counter[tuple[str, str, int]] = Counter()
-        lock = threading.Lock()
 
-        def fail(number: int) -> None:
-            client = (app, other_app)[number % 2].test_client()
+        def fail(number: int) -> Counter[tuple[str, str, int]]:
+            client = (app, other.application)[number % 2].test_client()
+            answers: Counter[tuple[str, str, int]] = Counter()
             for turn in range(36):
                 victim = victims[(turn + number) % 3]
                 address = addresses[(turn // 3 + number // 2) % 3]
-                status = ask(client, victim.client_id, address=address).status_code
-                with lock:
-                    answers[victim.client_id, address, status] += 1
+                answers[victim.client_id, address, ask(client, victim.client_id, address=address).status_code] += 1
+            return answers
 
-        threads = [threading.Thread(target=fail, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+        with process(database_url, clock) as other, ThreadPoolExecutor(8) as threads:
+            answers = sum(threads.map(fail, range(8)), Counter())
         # Eight times thirty-six, over nine pairs.
         assert answers == {
             (victim.client_id, address, status): number
@@ -279,8 +249,7 @@ class TestWorkers:
             for address in addresses
             for status, number in ((401, FAILURES_A_MINUTE), (429, 32 - FAILURES_A_MINUTE))
         }
-        organizations = (cast.acme.organization_id, cast.outsider.organization_id)
-        assert [usage_sums(database_url, each)["rejected"] for each in organizations] == [2 * 96, 96]
+        assert (cast.acme.sums()["rejected"], cast.outsider.sums()["rejected"]) == (2 * 96, 96)
 
 
 @pytest.fixture
@@ -291,9 +260,8 @@ def cell(cast: Cast) -> int:
 
 def store(url: str, *cells: tuple[int, datetime]) -> None:
     """Put cells into the table."""
-    with psycopg.connect(url) as connection:
-        for cell in cells:
-            connection.execute("insert into throttles values (%s, %s, %s)", [UNKNOWN_ORGANIZATION, *cell])
+    for cell in cells:
+        execute(url, "insert into throttles values (%s, %s, %s)", UNKNOWN_ORGANIZATION, *cell)
 
 
 @pytest.mark.slow
@@ -335,9 +303,8 @@ class TestAServerWhoseClockIsWrong:
     def test_throttles_nobody_by_a_failure_an_hour_ahead(
         self, client: FlaskClient, clock: Clock, cast: Cast, database_url: str
     ) -> None:
-        app = create_app(settings_for(database_url), clock=Clock(clock() + timedelta(hours=1)))
-        with closing(app.extensions["agentidp"]):
-            failures(app.test_client(), cast.acme.client_id, 15)
+        with process(database_url, Clock(clock() + timedelta(hours=1))) as ahead:
+            failures(ahead, cast.acme.client_id, 15)
         answers = failures(client, cast.acme.client_id, FAILURES_A_MINUTE + 2)
         assert answers == ALLOWED + [THROTTLED] * 2
 
@@ -355,12 +322,6 @@ class TestAServerWhoseClockIsWrong:
 class TestTheAddressBehindAProxy:
     """``AGENTIDP_TRUSTED_PROXIES``."""
 
-    @contextmanager
-    def behind(self, database_url: str, clock: Clock, proxies: int) -> Iterator[FlaskClient]:
-        app = create_app(settings_for(database_url, trusted_proxies=proxies), clock=clock)
-        with closing(app.extensions["agentidp"]):
-            yield app.test_client()
-
     def test_is_not_what_the_client_says_where_no_proxy_is_trusted(self, client: FlaskClient, cast: Cast) -> None:
         answers = [
             whole(ask(client, cast.acme.client_id, forwarded=f"203.0.113.{n}")) for n in range(FAILURES_A_MINUTE + 1)
@@ -373,7 +334,7 @@ class TestTheAddressBehindAProxy:
     def test_is_what_the_outermost_trusted_proxy_has_added(
         self, database_url: str, clock: Clock, cast: Cast, proxies: int, behind: str
     ) -> None:
-        with self.behind(database_url, clock, proxies) as client:
+        with process(database_url, clock, trusted_proxies=proxies) as client:
             for number in range(FAILURES_A_MINUTE):
                 forged = f"203.0.113.{number}, {HERE}{behind}"
                 assert whole(ask(client, cast.acme.client_id, address="10.0.0.9", forwarded=forged)) == FAILED
@@ -382,15 +343,11 @@ class TestTheAddressBehindAProxy:
                 response = ask(client, cast.acme.client_id, address="", forwarded=f"{address}{behind}")
                 assert whole(response) == answer
 
-    def test_is_the_peers_where_the_proxy_says_nothing(self, database_url: str, clock: Clock, cast: Cast) -> None:
-        with self.behind(database_url, clock, 1) as client:
-            assert failures(client, cast.acme.client_id, FAILURES_A_MINUTE + 1) == [*ALLOWED, THROTTLED]
-
     def test_is_all_that_is_believed_of_a_proxy(self, database_url: str, clock: Clock) -> None:
         forged = {"For": HERE, "Host": "evil.example", "Proto": "https", "Prefix": "/evil", "Port": "1"}
         headers = {f"X-Forwarded-{name}": value for name, value in forged.items()}
         believed = []
-        with self.behind(database_url, clock, 1) as client:
+        with process(database_url, clock, trusted_proxies=1) as client:
 
             @client.application.before_request
             def listen() -> None:
@@ -405,43 +362,14 @@ def test_a_failure_that_cannot_be_counted_is_a_503_and_counts_nowhere(
 ) -> None:
     ask(client, cast.acme.client_id)
     before = rows(database_url)
-    app = create_app(settings_for(database_url, statement_timeout=0.3), clock=clock)
-    with closing(app.extensions["agentidp"]), psycopg.connect(database_url) as connection:
+    with process(database_url, clock, statement_timeout=0.3) as other, psycopg.connect(database_url) as connection:
         connection.execute("select from throttles for update")
         with within(2):
-            response = ask(app.test_client(), cast.acme.client_id)
+            response = ask(other, cast.acme.client_id)
         description = "The service is temporarily unavailable; try again."
         assert whole(response) == refused("temporarily_unavailable", description, 503, **{"Retry-After": "1"})
         # Whoever holds no throttle of a client does not keep it from its tokens.
         assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
     assert rows(database_url) == before
-    assert usage_sums(database_url, cast.acme.organization_id)["rejected"] == 1
+    assert cast.acme.sums()["rejected"] == 1
     assert whole(ask(client, cast.acme.client_id)) == FAILED
-
-
-def test_refused_bearer_tokens_are_not_throttled(client: FlaskClient, cast: Cast) -> None:
-    forged = {"Authorization": f"Bearer {cast.acme.token()[:-8]}AAAAAAAA"}
-    for _ in range(30):
-        answer = client.get("/api/v1/analytics/tokens", headers=forged, environ_base={"REMOTE_ADDR": HERE})
-        assert answer.status_code == 401
-    assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
-
-
-def test_requests_that_name_no_client_are_not_throttled(client: FlaskClient, database_url: str) -> None:
-    here = {"REMOTE_ADDR": HERE}
-    for headers in ({"Authorization": header} for header in ("Basic", "Basic !", "Digest x")):
-        for _ in range(15):
-            assert whole(client.post(CLIENT_PATHS[0], data=GRANT, headers=headers, environ_base=here)) == FAILED
-    for _ in range(15):
-        assert whole(client.post(CLIENT_PATHS[0], data=GRANT, environ_base=here)) == FAILED
-    assert rows(database_url) == {}
-
-
-def test_a_suspended_agent_is_throttled_like_one_with_a_wrong_secret(
-    client: FlaskClient, cast: Cast, services: Services
-) -> None:
-    agent: Agent = make_agent(services, cast.acme.organization_id, "idle")
-    path = f"/api/v1/agents/{agent.agent_id}"
-    assert client.patch(path, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
-    answers = [whole(ask(client, agent.client_id, agent.client_secret)) for _ in range(FAILURES_A_MINUTE + 2)]
-    assert answers == ALLOWED + [THROTTLED] * 2

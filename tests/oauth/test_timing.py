@@ -38,31 +38,26 @@ MARGIN = 0.02
 
 UNKNOWN = str(uuid.UUID(int=7))
 
-Ask = Callable[[str], int]
-"""Fails to authenticate as a client, and returns the status."""
-
-
 BY_TOKEN = GRANT | {"client_assertion_type": client_assertion.TYPE}
 
+Forms = Callable[[str], dict[str, str]]
+"""The form of a request that fails to authenticate as a client."""
 
-@pytest.fixture
-def by_secret(client: FlaskClient) -> Ask:
+
+def by_secret(_: Cast) -> Forms:
     """With a wrong secret."""
-    return lambda client_id: status(client, GRANT | {"client_id": client_id, "client_secret": "wrong"})
+    return lambda client_id: GRANT | {"client_id": client_id, "client_secret": "wrong"}
 
 
-@pytest.fixture
-def by_assertion(client: FlaskClient, cast: Cast) -> Ask:
+def by_assertion(cast: Cast) -> Forms:
     """With an assertion by a key that is nobody's."""
-    holder = KeyHolder(cast.acme, KEYS["ES256"]())
-    return lambda client_id: status(client, holder.form_of(client_id))
+    return KeyHolder(cast.acme, KEYS["ES256"]()).form_of
 
 
-@pytest.fixture
-def by_federated_token(client: FlaskClient) -> Ask:
+def by_federated_token(_: Cast) -> Forms:
     """With a token of an issuer that nobody trusts."""
     token = Issuer.with_curve().token(US)
-    return lambda client_id: status(client, BY_TOKEN | {"client_id": client_id, "client_assertion": token})
+    return lambda client_id: BY_TOKEN | {"client_id": client_id, "client_assertion": token}
 
 
 def status(client: FlaskClient, form: dict[str, str]) -> int:
@@ -84,24 +79,21 @@ class TestConversation:
     """What a failure says to the database, whoever fails. This is what the times come from, and it is exact."""
 
     @COMPARES_STATEMENTS
-    @pytest.mark.parametrize("mechanism", ["by_secret", "by_assertion", "by_federated_token"])
+    @pytest.mark.parametrize(
+        ("mechanism", "read"),
+        [(by_secret, []), (by_assertion, ["oauth/client_keys"]), (by_federated_token, ["oauth/client_rules"])],
+    )
     @pytest.mark.parametrize("is_throttled", [False, True])
     def test_is_the_same(
-        self,
-        services: Services,
-        cast: Cast,
-        mechanism: str,
-        is_throttled: bool,
-        request: pytest.FixtureRequest,
+        self, client: FlaskClient, cast: Cast, mechanism: Callable[[Cast], Forms], read: list[str], is_throttled: bool
     ) -> None:
-        ask: Ask = request.getfixturevalue(mechanism)
+        form_of = mechanism(cast)
         clients = [cast.acme.client_id, cast.outsider.client_id, UNKNOWN, "nobody"]
         # The first request of all reads the signing keys.
-        ask("somebody")
+        status(client, form_of("somebody"))
         if is_throttled:
-            for client_id in clients:
-                for _ in range(FAILURES_A_MINUTE):
-                    assert ask(client_id) == 401
+            for client_id in clients * FAILURES_A_MINUTE:
+                assert status(client, form_of(client_id)) == 401
         said = [
             "database/enter_organization",
             "database/enter_organization",
@@ -110,25 +102,22 @@ class TestConversation:
             "oauth/record_failure",
             "usage/record_rejected_network",
             "usage/record_rejection",
+            *[one for statement in read for one in ("database/enter_organization", statement)],
         ]
-        round_trips = 3
-        if mechanism != "by_secret":
-            read = "oauth/client_keys" if mechanism == "by_assertion" else "oauth/client_rules"
-            said = sorted([*said, "database/enter_organization", read])
-            round_trips += 1
         # Twice each: the second time the process remembers a known client's organization.
         for client_id in clients * 2:
-            with overheard(services.database) as conversation:
-                assert ask(client_id) == (429 if is_throttled else 401)
-            assert (sorted(conversation.statements), conversation.round_trips) == (said, round_trips)
+            form = form_of(client_id)
+            with overheard(cast.acme.services.database) as conversation:
+                assert status(client, form) == (429 if is_throttled else 401)
+            assert (sorted(conversation.statements), conversation.round_trips) == (sorted(said), 3 + len(read))
 
     @COMPARES_STATEMENTS
     def test_is_the_same_without_client_id(self, client: FlaskClient, services: Services, cast: Cast) -> None:
         """Whether the organization that the audience names exists or not, and has rules or not."""
         issuer = Issuer.with_curve()
         named = [cast.acme.organization_id, cast.outsider.organization_id, f"org-{uuid.UUID(int=7)}"]
-        trust(cast.acme, issuer=issuer.url, claims={"ref": "main"}, jwks=issuer.jwks())
-        trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        issuer.trusted_by(cast.acme, subject=None, claims={"ref": "main"})
+        issuer.trusted_by(cast.acme)
         said = [
             *["database/enter_organization"] * 3,
             "oauth/issue_access_token",
@@ -162,9 +151,9 @@ class TestConversation:
         self, client: FlaskClient, cast: Cast, verified: list[str]
     ) -> None:
         issuer, thief = Issuer.with_curve(), Issuer.with_curve()
-        trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        issuer.trusted_by(cast.acme)
         # Another rule, which has the same keys and is met by some of the tokens as well.
-        trust(cast.acme, issuer=issuer.url, claims={"ref": "main"}, jwks=issuer.jwks())
+        issuer.trusted_by(cast.acme, subject=None, claims={"ref": "main"})
         tokens = [
             thief.token(US),
             thief.token(US, ref="main"),
@@ -198,21 +187,20 @@ class TestConversation:
 class TestTime:
     """Medians of runs of an unknown client and a wrong secret differ by no more than two runs of the same."""
 
-    def test_is_the_same_while_not_throttled(self, by_secret: Ask, cast: Cast, clock: Clock) -> None:
-        assert_same_time(by_secret, cast.acme.client_id, 401, lambda: clock.advance(seconds=INTERVAL.total_seconds()))
+    def test_is_the_same_while_not_throttled(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
+        assert_same_time(client, cast, 401, lambda: clock.advance(seconds=INTERVAL.total_seconds()))
 
-    def test_is_the_same_while_throttled(self, by_secret: Ask, cast: Cast) -> None:
-        for client_id in (UNKNOWN, cast.acme.client_id):
-            for _ in range(FAILURES_A_MINUTE):
-                assert by_secret(client_id) == 401
-        assert_same_time(by_secret, cast.acme.client_id, 429, lambda: None)
+    def test_is_the_same_while_throttled(self, client: FlaskClient, cast: Cast) -> None:
+        for client_id in (UNKNOWN, cast.acme.client_id) * FAILURES_A_MINUTE:
+            assert status(client, by_secret(cast)(client_id)) == 401
+        assert_same_time(client, cast, 429, lambda: None)
 
 
-def assert_same_time(ask: Ask, known: str, status: int, between: Callable[[], None]) -> None:
+def assert_same_time(client: FlaskClient, cast: Cast, expected: int, between: Callable[[], None]) -> None:
     """Two runs of each client, and that up to ``TRIES`` times: the noise of one time in a hundred is no difference."""
     seen = []
     for number in range(TRIES):
-        unknown_times, known_times = times(ask, known, status, between, Random(number))
+        unknown_times, known_times = times(client, cast, expected, between, Random(number))
         difference = abs(median(unknown_times) - median(known_times))
         allowed = max(noise(unknown_times), noise(known_times)) + MARGIN * median(unknown_times)
         seen.append(f"{difference * 1e6:.0f} µs of {median(unknown_times) * 1e6:.0f}, allowed {allowed * 1e6:.0f}")
@@ -222,11 +210,11 @@ def assert_same_time(ask: Ask, known: str, status: int, between: Callable[[], No
 
 
 def times(
-    ask: Ask, known: str, status: int, between: Callable[[], None], random: Random
+    client: FlaskClient, cast: Cast, expected: int, between: Callable[[], None], random: Random
 ) -> tuple[list[float], list[float]]:
     """Seconds that an unknown client's and a known client's failures take, two runs of each, in turns."""
-    taken: dict[str, list[float]] = {UNKNOWN: [], known: []}
-    turns = [UNKNOWN, known]
+    turns = [UNKNOWN, cast.acme.client_id]
+    taken: dict[str, list[float]] = {client_id: [] for client_id in turns}
     with undisturbed():
         for _ in range(2 * RUN):
             # In whichever order, so that neither profits from what the other has left in a cache.
@@ -234,10 +222,10 @@ def times(
             for client_id in turns:
                 between()
                 begin = time.perf_counter()
-                answered = ask(client_id)
+                answered = status(client, by_secret(cast)(client_id))
                 taken[client_id].append(time.perf_counter() - begin)
-                assert answered == status
-    return taken[UNKNOWN], taken[known]
+                assert answered == expected
+    return taken[UNKNOWN], taken[cast.acme.client_id]
 
 
 def noise(sample: Sequence[float]) -> float:

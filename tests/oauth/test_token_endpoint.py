@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 import uuid
-from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -16,13 +13,11 @@ from urllib.parse import urlencode
 import jwt
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
-from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.jose.jws import MAX_JTI_LENGTH
@@ -31,11 +26,10 @@ from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_LIFET
 from agentidp.oauth.client_form import MAX_PARAMETERS
 from agentidp.oauth.client_secret import new_secret
 from agentidp.scopes import SCOPES
-from agentidp.services import Services
 from tests.citus import WITHOUT_CITUS
-from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
-from tests.federation.issuer import SUBJECT, Issuer, trust
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Agent, Clock, execute, make_agent
+from tests.federation.issuer import Issuer
 from tests.oauth.clients import (
     FAILED,
     FORM,
@@ -49,9 +43,12 @@ from tests.oauth.clients import (
     ask,
     ask_as,
     basic,
+    change,
     claims_of,
+    hand_made,
     jwk_of,
     numbers,
+    process,
     reasons,
     refused,
     rejections,
@@ -227,16 +224,14 @@ class TestSecrets:
     """RFC 6749 section 2.3.1."""
 
     @pytest.mark.parametrize("scheme", ["Basic", "basic", "bAsIc"])
-    def test_the_scheme_is_written_in_any_case(self, shared_client: FlaskClient, agent: Agent, scheme: str) -> None:
-        assert ask(shared_client, GRANT, basic(agent.client_id, agent.client_secret, scheme)).status_code == 200
-        assert ask_as(shared_client, agent, client_id=agent.client_id).status_code == 200
-
-    def test_basic_credentials_are_form_encoded_before_they_are_joined(
-        self, shared_client: FlaskClient, agent: Agent
+    def test_basic_credentials_may_be_form_encoded_before_they_are_joined(
+        self, shared_client: FlaskClient, agent: Agent, scheme: str
     ) -> None:
-        pair = ["".join(f"%{ord(one):02X}" for one in text) for text in (agent.client_id, agent.client_secret)]
-        assert ask(shared_client, GRANT, basic(*pair)).status_code == 200
-        assert ask(shared_client, GRANT, basic(*(text.lower() for text in pair))).status_code == 200
+        plain = agent.client_id, agent.client_secret
+        encoded = ["".join(f"%{ord(one):02X}" for one in text) for text in plain]
+        for pair in (plain, encoded, [text.lower() for text in encoded]):
+            assert ask(shared_client, GRANT, basic(*pair, scheme)).status_code == 200
+        assert ask_as(shared_client, agent, client_id=agent.client_id).status_code == 200
 
     @pytest.mark.parametrize(
         "header",
@@ -284,24 +279,17 @@ class TestScope:
         assert (response.json["scope"], claims_of(response)["scope"]) == (granted, granted)
 
     @ON_CITUS_TOO
-    def test_refuses_what_the_agent_does_not_have_and_counts_nothing(
-        self, client: FlaskClient, services: Services, cast: Cast, database_url: str
-    ) -> None:
+    def test_refuses_what_the_agent_does_not_have_and_counts_nothing(self, client: FlaskClient, cast: Cast) -> None:
         answer = refused("invalid_scope", NO_SCOPE_OF_OURS)
         for scope in ("agents:read nothing", "Agents:read", "nothing", "*", "agents:read,agents:write"):
             assert whole(ask_as(client, cast.acme, scope=scope)) == answer, scope
         # Scopes of the API that others have.
-        reader = make_agent(services, cast.acme.organization_id, "reader", scopes=["agents:read"])
+        reader = cast.acme.colleague("reader", ["agents:read"])
         answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
         for scope in ("agents:write", "agents:read agents:write"):
             assert whole(ask_as(client, reader, scope=scope)) == answer, scope
         assert claims_of(ask_as(client, reader, scope="agents:read"))["scope"] == "agents:read"
-        assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 1
-
-    def test_an_agent_without_scopes_gets_a_token_without_scope(self, client: FlaskClient, services: Services) -> None:
-        response = ask_as(client, make_agent(services, make_organization(services), scopes=[]))
-        assert "scope" not in response.json
-        assert "scope" not in claims_of(response)
+        assert cast.acme.sums()["tokens"] == 1
 
 
 RESOURCE = "https://billing.example/v2"
@@ -316,9 +304,7 @@ class TestResource:
         for agent, resource in ((cast.acme, RESOURCE), (cast.outsider, "https://outsiders.example")):
             body = {"resource": resource, "name": "billing", "scopes": ["invoices:read", "invoices:write"]}
             assert client.post("/api/v1/resource-servers", json=body, headers=agent.bearer()).status_code == 201
-            scopes = {"scopes": [*agent.scopes, "invoices:read"]}
-            path = f"/api/v1/agents/{agent.client_id}"
-            assert client.patch(path, json=scopes, headers=agent.bearer()).status_code == 200
+            change(client, agent, agent, scopes=[*agent.scopes, "invoices:read"])
         return cast.acme
 
     def test_is_the_audience_and_our_own_api_unless_told_otherwise(self, client: FlaskClient, acme: Agent) -> None:
@@ -331,6 +317,9 @@ class TestResource:
             response = ask_as(client, acme, **form)
             claims = claims_of(response)
             assert (claims["aud"], claims["scope"], response.json["scope"]) == (audience, scope, scope)
+        # All that the agent has there, in the agent's order.
+        writer = acme.colleague("writer", ["invoices:write", "agents:read", "invoices:read"])
+        assert ask_as(client, writer, resource=RESOURCE).json["scope"] == "invoices:write invoices:read"
 
     def test_a_scope_is_granted_for_the_resource_that_has_it(self, client: FlaskClient, acme: Agent) -> None:
         for form, message in (
@@ -342,22 +331,15 @@ class TestResource:
         ):
             assert whole(ask_as(client, acme, **form)) == refused("invalid_scope", message)
 
-    def test_without_a_scope_all_that_the_agent_has_there_is_granted_in_the_agents_order(
-        self, client: FlaskClient, services: Services, acme: Agent
-    ) -> None:
-        scopes = ["invoices:write", "agents:read", "invoices:read"]
-        writer = make_agent(services, acme.organization_id, "writer", scopes=scopes)
-        assert ask_as(client, writer, resource=RESOURCE).json["scope"] == "invoices:write invoices:read"
-
     def test_an_unknown_or_foreign_resource_is_no_target_and_counts_nothing(
-        self, client: FlaskClient, acme: Agent, database_url: str
+        self, client: FlaskClient, acme: Agent
     ) -> None:
-        before = usage_sums(database_url, acme.organization_id)
+        before = acme.sums()
         answer = refused("invalid_target", "resource is not a resource server whose identifier the organization holds")
         unknown = ("https://unknown.example", "https://outsiders.example", f"{RESOURCE}/", RESOURCE.upper(), f"{API}/")
         for resource in (*unknown, ISSUER):
             assert whole(ask_as(client, acme, resource=resource)) == answer, resource
-        assert usage_sums(database_url, acme.organization_id) == before
+        assert acme.sums() == before
 
 
 @pytest.fixture
@@ -444,8 +426,7 @@ class TestPrivateKeyJwt:
     ) -> None:
         assert whole(ask(shared_client, holder.form(**changes))) == told(reason)
         assert reasons(caplog) == [reason]
-        url = str(holder.agent.services.settings.database_url)
-        assert rejections(url, holder.agent) == [(reason, 1)]
+        assert rejections(holder.agent) == [(reason, 1)]
 
     def test_the_operator_learns_of_keys_and_replays(
         self, shared_client: FlaskClient, holder: KeyHolder, caplog: pytest.LogCaptureFixture
@@ -476,21 +457,17 @@ class TestPrivateKeyJwt:
             "revoked or expired key",
         ]
 
-    def test_a_setting_allows_the_token_endpoint_as_audience(self, shared_app: Flask, holder: KeyHolder) -> None:
-        services = shared_app.extensions["agentidp"]
-        settings = replace(services.settings, assertion_audience="issuer-or-token-endpoint")
-        endpoint = f"{ISSUER}{PATH}"
-        app = create_app(settings, clock=services.clock)
-        with closing(app.extensions["agentidp"]):
+    def test_a_setting_allows_the_token_endpoint_as_audience(self, holder: KeyHolder) -> None:
+        url, clock, endpoint = holder.agent.database_url, holder.agent.services.clock, f"{ISSUER}{PATH}"
+        with process(url, clock, assertion_audience="issuer-or-token-endpoint") as client:
             for audience in (endpoint, [endpoint], ISSUER):
-                assert ask(app.test_client(), holder.form(aud=audience)).status_code == 200, audience
+                assert ask(client, holder.form(aud=audience)).status_code == 200, audience
             for audience in (f"{endpoint}/", [ISSUER, endpoint], f"https://elsewhere.example{PATH}"):
-                assert whole(ask(app.test_client(), holder.form(aud=audience))) == told("wrong audience"), audience
+                assert whole(ask(client, holder.form(aud=audience))) == told("wrong audience"), audience
 
     def test_refuses_other_signatures(self, shared_client: FlaskClient, shared_cast: Cast, holder: KeyHolder) -> None:
         claims, outsider = holder.claims(), KeyHolder.make(shared_cast.outsider)
-        organization_id = holder.agent.organization_id
-        colleague = make_agent(holder.agent.services, organization_id, name=f"agent {next(numbers)}")
+        colleague = holder.agent.colleague(f"agent {next(numbers)}")
         good, stranger = jwt.encode(claims, holder.key, "ES256"), KEYS["ES256"]()
         embedded = {"jwk": jwk_of(stranger, "ES256"), "kid": "mine"}
         public = holder.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -538,27 +515,24 @@ class TestPrivateKeyJwt:
 
     @ON_CITUS_TOO
     def test_an_assertion_is_accepted_once_also_in_another_process_and_after_a_restart(
-        self, app: Flask, cast: Cast, database_url: str, clock: Clock
+        self, client: FlaskClient, cast: Cast, database_url: str, clock: Clock
     ) -> None:
         holder = KeyHolder.make(cast.acme)
-        other = create_app(settings_for(database_url), clock=clock)
-        with closing(other.extensions["agentidp"]):
+        with process(database_url, clock) as other:
             form = holder.form()
-            assert ask(app.test_client(), form).status_code == 200
-            assert whole(ask(app.test_client(), form)) == FAILED
-            assert whole(ask(other.test_client(), form)) == FAILED
+            assert ask(client, form).status_code == 200
+            assert whole(ask(client, form)) == whole(ask(other, form)) == FAILED
             # Another assertion with the same name is a replay, too.
             form = holder.form(jti="again")
-            assert ask(other.test_client(), form).status_code == 200
-            assert whole(ask(app.test_client(), holder.form(jti="again", exp=NOW + 120))) == FAILED
-        restarted = create_app(settings_for(database_url), clock=clock)
-        with closing(restarted.extensions["agentidp"]):
+            assert ask(other, form).status_code == 200
+            assert whole(ask(client, holder.form(jti="again", exp=NOW + 120))) == FAILED
+        with process(database_url, clock) as restarted:
             for clock.now in (NOON, NOON + timedelta(seconds=89)):
-                assert whole(ask(restarted.test_client(), form)) == FAILED
-        assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 2
+                assert whole(ask(restarted, form)) == FAILED
+        assert cast.acme.sums()["tokens"] == 2
 
-    def test_two_agents_may_use_the_same_jti(self, client: FlaskClient, services: Services, cast: Cast) -> None:
-        for agent in (cast.acme, cast.outsider, make_agent(services, cast.acme.organization_id, name="third")):
+    def test_two_agents_may_use_the_same_jti(self, client: FlaskClient, cast: Cast) -> None:
+        for agent in (cast.acme, cast.outsider, cast.acme.colleague()):
             assert ask(client, KeyHolder.make(agent).form(jti="one")).status_code == 200
 
     def test_client_id_must_be_that_of_the_assertion(self, shared_client: FlaskClient, holder: KeyHolder) -> None:
@@ -567,17 +541,6 @@ class TestPrivateKeyJwt:
         assert whole(ask(shared_client, holder.form() | {"client_id": str(uuid.uuid4())})) == answer
         for nobody in (str(uuid.uuid4()), "nobody", ""):
             assert whole(ask(shared_client, holder.form_of(nobody))) == FAILED
-
-
-def hand_made(header: Any, claims: Any, by: ec.EllipticCurvePrivateKey | bytes) -> str:
-    """A JWT that no library makes, with a signature by a key, or of these bytes; for HS256 they are the secret."""
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
-    signed = ".".join(parts)
-    if isinstance(by, ec.EllipticCurvePrivateKey):
-        by = jwt.get_algorithm_by_name("ES256").sign(signed.encode(), by)
-    elif isinstance(header, dict) and header.get("alg") == "HS256":
-        by = hmac.digest(by, signed.encode(), "sha256")
-    return f"{signed}.{base64.urlsafe_b64encode(by).rstrip(b'=').decode()}"
 
 
 @WITHOUT_CITUS
@@ -607,7 +570,7 @@ def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
 
 @pytest.mark.parametrize("kind", ["secret", "key", "rule"])
 @pytest.mark.parametrize(
-    ("change", "is_authentic", "is_in_view"),
+    ("changed", "is_authentic", "is_in_view"),
     [
         ("credentials set expires_at = '2026-04-15T12:00:00.000001Z'", True, True),
         ("credentials set expires_at = '2026-04-15T12:00:00Z'", False, True),
@@ -618,11 +581,11 @@ def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
     ],
 )
 def test_the_functions_admit_those_whom_the_views_have(
-    client: FlaskClient, cast: Cast, database_url: str, change: str, is_authentic: bool, is_in_view: bool, kind: str
+    client: FlaskClient, cast: Cast, database_url: str, changed: str, is_authentic: bool, is_in_view: bool, kind: str
 ) -> None:
     """They repeat the views' conditions (docs/decisions/database.md)."""
     holder, issuer, organization_id = KeyHolder.make(cast.acme), Issuer.with_curve(), cast.acme.organization_id
-    trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+    issuer.trusted_by(cast.acme)
 
     def form() -> dict[str, str]:
         if kind == "rule":
@@ -631,15 +594,13 @@ def test_the_functions_admit_those_whom_the_views_have(
 
     # From here on the key or rule is remembered, and only the functions look for it.
     token = ask(client, form()).json["access_token"]
-
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"update {change} where organization_id = %s".encode(), [organization_id])
-        view = "select exists (select from client_credentials where organization_id = %s)"
-        assert connection.execute(view.encode(), [organization_id]).fetchall() == [(is_in_view,)]
-        view = "select count(*) from active_agents where organization_id = %s"
-        [(active,)] = connection.execute(view.encode(), [organization_id]).fetchall()
+    execute(database_url, f"update {changed} where organization_id = %s", organization_id)
+    view = "select exists (select from {} where organization_id = %s)"
+    [(is_seen,)] = execute(database_url, view.format("client_credentials"), organization_id)
+    [(is_active,)] = execute(database_url, view.format("active_agents"), organization_id)
+    assert is_seen == is_in_view
     answers = [ask(client, form()), ask(client, form() | {"token": token}, path=f"{PATH}/introspect")]
     assert [whole(answer) == FAILED for answer in answers] == [not is_authentic] * 2
     assert is_authentic == all(answer.status_code == 200 for answer in answers)
     response = client.get("/api/v1/organization", headers={"Authorization": f"Bearer {token}"})
-    assert response.status_code == (200 if active else 401)
+    assert response.status_code == (200 if is_active else 401)

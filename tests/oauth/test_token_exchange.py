@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jwt
-import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -24,10 +23,9 @@ from werkzeug.test import TestResponse
 from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
-from agentidp.registry import quotas
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, Clock, database_of, make_agent, usage_sums
+from tests.factories import Agent, Api, Clock, execute
 from tests.federation.issuer import Issuer
 from tests.jose.test_access_token import Forge
 from tests.oauth.clients import (
@@ -65,18 +63,15 @@ class Company:
 
     client: FlaskClient
     admin: Agent
-    url: str
 
     def agent(self, *scopes: str) -> Agent:
         """A new agent with scopes of the company's resource servers."""
-        return make_agent(self.admin.services, self.admin.organization_id, str(uuid.uuid4()), scopes)
+        return self.admin.colleague(str(uuid.uuid4()), scopes)
 
     def server(self, *scopes: str, run_by: Agent | None = None, **said: Any) -> str:
         """Register a resource server; its identifier."""
         body = {"resource": f"https://{uuid.uuid4()}.example", "name": "api", "scopes": list(scopes)} | said
-        made = self.make("resource-servers", body | {"agentId": run_by and run_by.client_id})
-        resource: str = made["resource"]
-        return resource
+        return str(self.make("resource-servers", body | {"agentId": run_by and run_by.client_id})["resource"])
 
     def make(self, what: str, body: dict[str, Any]) -> Any:
         """Create something by the API; the response."""
@@ -86,8 +81,7 @@ class Company:
 
     def change(self, what: str, *values: Any) -> None:
         """Update a row of the organization."""
-        with psycopg.connect(self.url) as connection:
-            connection.execute(f"update {what}".encode(), values)
+        execute(self.admin.database_url, f"update {what}", *values)
 
     def rule(self, issuer: Issuer, agents: list[Agent], resources: dict[str, list[str]], **trust: Any) -> str:
         """Create a delegation rule; its id."""
@@ -96,9 +90,7 @@ class Company:
         trust = {"issuer": issuer.url, "jwks": issuer.jwks()} | trust
         # What is None is left out.
         body["trust"] = {name: value for name, value in trust.items() if value is not None}
-        made = self.make("delegation-rules", body)
-        rule_id: str = made["delegationRuleId"]
-        return rule_id
+        return str(self.make("delegation-rules", body)["delegationRuleId"])
 
     def delegated(self) -> list[tuple[Any, ...]]:
         """What is counted of tokens by exchange: actor, for which agent, for whose subjects, resource, tokens."""
@@ -107,15 +99,14 @@ class Company:
 
     def delete_rules(self) -> None:
         """Delete all delegation rules."""
-        with psycopg.connect(self.url) as connection:
-            connection.execute("delete from delegation_rules where organization_id = %s", [self.admin.organization_id])
+        delete = "delete from delegation_rules where organization_id = %s"
+        execute(self.admin.database_url, delete, self.admin.organization_id)
 
     def token(self, agent: Agent, resource: str, **form: str) -> str:
         """A token that an agent gets for a resource server."""
         response = ask_as(self.client, agent, resource=resource, **form)
         assert response.status_code == 200, response.text
-        token: str = response.json["access_token"]
-        return token
+        return str(response.json["access_token"])
 
     def exchange(
         self, actor: Agent, token: str, resource: str, kind: str = ACCESS_TOKEN, *, proof: str = "", **form: str
@@ -129,8 +120,7 @@ class Company:
         """The same; the token."""
         response = self.exchange(actor, token, resource, **form)
         assert response.status_code == 200, response.text
-        found: str = response.json["access_token"]
-        return found
+        return str(response.json["access_token"])
 
 
 @dataclass
@@ -148,14 +138,22 @@ class Fleet:
         """The planner's for the worker's tools."""
         return self.company.token(self.planner, self.tools)
 
+    def exchange(self, token: str, kind: str = ACCESS_TOKEN, **form: str) -> TestResponse:
+        """The worker exchanges a token for one for the billing API."""
+        return self.company.exchange(self.worker, token, **{"kind": kind, "resource": self.billing} | form)
+
+    def token_for(self, **said: Any) -> str:
+        """The planner's for a new resource server."""
+        return self.company.token(self.planner, self.company.server("read", **said))
+
 
 @pytest.fixture
-def acme(client: FlaskClient, cast: Cast, database_url: str) -> Company:
-    return company_of(client, cast.acme, database_url)
+def acme(client: FlaskClient, cast: Cast) -> Company:
+    return company_of(client, cast.acme)
 
 
-def company_of(client: FlaskClient, admin: Agent, url: str) -> Company:
-    company = Company(client, admin, url)
+def company_of(client: FlaskClient, admin: Agent) -> Company:
+    company = Company(client, admin)
     # Before it has agents with these scopes.
     company.server("read", "write", "void", "other")
     return company
@@ -169,7 +167,7 @@ def fleet(acme: Company) -> Fleet:
 
 
 @ON_CITUS_TOO
-def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock, database_url: str) -> None:
+def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock) -> None:
     acme, worker, planner = fleet.company, fleet.worker, fleet.planner
     subject_token = fleet.subject_token
     clock.advance(seconds=100)
@@ -201,7 +199,7 @@ def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock, database_url: st
     # As often as it likes, and each is counted.
     acme.exchanged(worker, subject_token, fleet.billing)
     assert acme.delegated() == [(worker.client_id, planner.client_id, None, fleet.billing, 2)]
-    sums = usage_sums(database_url, worker.organization_id)
+    sums = worker.sums()
     assert (sums["agent_tokens"], sums["credential_tokens"], sums["rejected"]) == (3, 3, 0)
 
 
@@ -234,13 +232,11 @@ def test_an_agent_acts_for_a_person(acme: Company) -> None:
     assert acme.delegated() == [(worker.client_id, None, issuer.url, billing, 2)]
 
 
-def test_the_same_person_has_another_sub_in_another_organization(
-    client: FlaskClient, cast: Cast, database_url: str
-) -> None:
+def test_the_same_person_has_another_sub_in_another_organization(client: FlaskClient, cast: Cast) -> None:
     """Otherwise it could make a rule for an issuer of the same name, with keys of its own."""
     issuer, subjects = Issuer.with_curve(), set()
     for admin in (cast.acme, cast.outsider):
-        company = company_of(client, admin, database_url)
+        company = company_of(client, admin)
         worker, billing = company.agent("read"), company.server("read")
         company.rule(issuer, [worker], {billing: ["read"]})
         subjects.add(claims_of(company.exchange(worker, issuer.token(worker.client_id), billing, JWT))["sub"])
@@ -273,68 +269,44 @@ def four_deep(fleet: Fleet) -> str:
 
 SUSPENDED = "agents set status = 'suspended' where agent_id = %s"
 ANOTHERS = "resource_identifiers set organization_id = %s where resource = %s"
-REFUSED: dict[str, tuple[Callable[[Fleet, Agent], str], str]] = {
-    "nothing": (lambda f, _: "x", "invalid subject token"),
-    "of another instance": (lambda f, _: another_instance(f), "invalid subject token"),
-    "of an audience of one's own": (lambda f, _: f.planner.token(audience=[f.tools]), "invalid subject token"),
-    "for our own API": (lambda f, _: f.planner.token(), "subject token for another"),
-    "for another resource server": (
-        lambda f, _: f.company.token(f.planner, f.billing),
-        "subject token for another",
-    ),
-    "for one that another agent runs": (
-        lambda f, _: f.company.token(f.planner, f.company.server(run_by=f.planner)),
-        "subject token for another",
-    ),
-    "for a cloud, whose audience others have too": (
-        lambda f, _: f.company.token(
-            f.planner, f.company.server("read", run_by=f.worker, audience="sts.amazonaws.com")
+DELETED = "agents set deleted_at = now() where agent_id = %s"
+AT_A_CLOUD = "sts.amazonaws.com"
+REFUSED: dict[str, dict[str, Callable[[Fleet, Agent], str]]] = {
+    "invalid subject token": {
+        "nothing": lambda f, _: "x",
+        "of another instance": lambda f, _: another_instance(f),
+        "of an audience of one's own": lambda f, _: f.planner.token(audience=[f.tools]),
+        "that ended long ago": lambda f, _: f.planner.token(audience=f.tools, ttl=-LEEWAY),
+    },
+    "subject token for another": {
+        "for our own API": lambda f, _: f.planner.token(),
+        "for another resource server": lambda f, _: f.company.token(f.planner, f.billing),
+        "for one that another agent runs": lambda f, _: f.token_for(run_by=f.planner),
+        "for a cloud, whose audience others have too": lambda f, _: f.token_for(run_by=f.worker, audience=AT_A_CLOUD),
+        "for one that the organization does not hold": lambda f, o: after(
+            f, f.subject_token, ANOTHERS, o.organization_id, f.tools
         ),
-        "subject token for another",
-    ),
-    "for one that the organization does not hold": (
-        lambda f, o: after(f, f.subject_token, ANOTHERS, o.organization_id, f.tools),
-        "subject token for another",
-    ),
-    "of another organization": (
-        lambda f, o: o.token(audience=f.tools),
-        "subject token of another organization",
-    ),
-    "of another organization's agent": (
-        lambda f, o: f.planner.token(audience=f.tools, agent_id=o.agent_id),
-        "subject or actor ended",
-    ),
-    "revoked": (lambda f, _: revoked(f, f.subject_token, f.planner), "subject token revoked"),
-    "of a suspended agent": (
-        lambda f, _: after(f, f.subject_token, SUSPENDED, f.planner.agent_id),
-        "subject or actor ended",
-    ),
-    "of a deleted agent": (
-        lambda f, _: after(f, f.subject_token, "agents set deleted_at = now() where agent_id = %s", f.planner.agent_id),
-        "subject or actor ended",
-    ),
-    "that has just ended": (
-        lambda f, _: f.planner.token(audience=f.tools, ttl=0),
-        "subject token expired",
-    ),
-    "that ended long ago": (lambda f, _: f.planner.token(audience=f.tools, ttl=-LEEWAY), "invalid subject token"),
-    "that has four actors": (lambda f, _: four_deep(f), "too many actors"),
+    },
+    "subject token of another organization": {"of another organization": lambda f, o: o.token(audience=f.tools)},
+    "subject or actor ended": {
+        "of another organization's agent": lambda f, o: f.planner.token(audience=f.tools, agent_id=o.agent_id),
+        "of a suspended agent": lambda f, _: after(f, f.subject_token, SUSPENDED, f.planner.agent_id),
+        "of a deleted agent": lambda f, _: after(f, f.subject_token, DELETED, f.planner.agent_id),
+    },
+    "subject token revoked": {"revoked": lambda f, _: revoked(f, f.subject_token, f.planner)},
+    "subject token expired": {"that has just ended": lambda f, _: f.planner.token(audience=f.tools, ttl=0)},
+    "too many actors": {"that has four actors": lambda f, _: four_deep(f)},
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_token_is_refused(
-    fleet: Fleet, cast: Cast, database_url: str, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
-    make, reason = REFUSED[name]
-    token = make(fleet, cast.outsider)
-    before = usage_sums(database_url, fleet.worker.organization_id)
-    assert whole(fleet.company.exchange(fleet.worker, token, fleet.billing)) == NOT_ACCEPTABLE
+@pytest.mark.parametrize(("reason", "name"), [(reason, name) for reason, names in REFUSED.items() for name in names])
+def test_a_token_is_refused(fleet: Fleet, cast: Cast, caplog: pytest.LogCaptureFixture, reason: str, name: str) -> None:
+    token = REFUSED[reason][name](fleet, cast.outsider)
+    before = fleet.worker.sums()
+    assert whole(fleet.exchange(token)) == NOT_ACCEPTABLE
     assert reasons(caplog) == [reason]
-    assert rejections(database_url, fleet.worker) == [(reason, 1)]
-    changed = {"rejected", "agent_rejected", "rejected_by_hour", "agent_rejected_by_hour"}
-    for counter, count in usage_sums(database_url, fleet.worker.organization_id).items():
-        assert count == before[counter] + (counter in changed), counter
+    assert rejections(fleet.worker) == [(reason, 1)]
+    assert fleet.worker.sums() == {name: count + ("rejected" in name) for name, count in before.items()}
 
 
 ACTOR_TOKENS: dict[str, Callable[[Fleet, Agent], str]] = {
@@ -353,16 +325,16 @@ ACTOR_TOKENS: dict[str, Callable[[Fleet, Agent], str]] = {
 def test_an_actors_token_that_is_not_its_own_is_refused(fleet: Fleet, cast: Cast, name: str) -> None:
     form = {"actor_token": ACTOR_TOKENS[name](fleet, cast.outsider), "actor_token_type": ACCESS_TOKEN}
     subject_token = fleet.subject_token
-    assert whole(fleet.company.exchange(fleet.worker, subject_token, fleet.billing, **form)) == NOT_ACCEPTABLE
+    assert whole(fleet.exchange(subject_token, **form)) == NOT_ACCEPTABLE
     form["actor_token"] = fleet.worker.token()
-    claims = claims_of(fleet.company.exchange(fleet.worker, subject_token, fleet.billing, **form))
+    claims = claims_of(fleet.exchange(subject_token, **form))
     assert (claims["sub"], claims["act"]) == (fleet.planner.client_id, {"sub": fleet.worker.client_id})
 
 
 def test_a_client_cannot_say_who_acts_and_for_whom(fleet: Fleet, cast: Cast) -> None:
     made_up = {"sub": "somebody", "client_id": cast.outsider.client_id}
     said = {name: json.dumps(made_up) for name in ("act", "sub_id", "may_act", "claims", "sub")}
-    claims = claims_of(fleet.company.exchange(fleet.worker, fleet.subject_token, fleet.billing, **said))
+    claims = claims_of(fleet.exchange(fleet.subject_token, **said))
     assert (claims["sub"], claims["act"]) == (fleet.planner.client_id, {"sub": fleet.worker.client_id})
     assert claims.keys().isdisjoint(("sub_id", "may_act", "claims"))
 
@@ -383,11 +355,7 @@ NOT_A_TARGET = (
         ({"subject_token_type": f"{JWT}s"}, "invalid_request", WRONG_TYPE),
         ({"actor_token": "x"}, "invalid_request", "actor_token and actor_token_type must be there together"),
         ({"actor_token_type": JWT}, "invalid_request", "actor_token and actor_token_type must be there together"),
-        (
-            {"actor_token": "x", "actor_token_type": JWT},
-            "invalid_request",
-            f"actor_token_type must be {ACCESS_TOKEN}",
-        ),
+        ({"actor_token": "x", "actor_token_type": JWT}, "invalid_request", f"actor_token_type must be {ACCESS_TOKEN}"),
         ({"requested_token_type": JWT}, "invalid_request", f"requested_token_type must be {ACCESS_TOKEN}"),
         ({"resource": ""}, "invalid_target", NO_TARGET),
         ({"resource": f"{ISSUER}/api/v1"}, "invalid_target", NO_TARGET),
@@ -395,9 +363,7 @@ NOT_A_TARGET = (
     ],
 )
 def test_a_form_is_refused(fleet: Fleet, form: dict[str, str], error: str, description: str) -> None:
-    sent = {"resource": fleet.billing} | form
-    resource = sent.pop("resource")
-    response = fleet.company.exchange(fleet.worker, fleet.subject_token, resource, **sent)
+    response = fleet.exchange(fleet.subject_token, **form)
     assert whole(response) == refused(error, description)
 
 
@@ -406,7 +372,7 @@ def test_a_form_is_refused(fleet: Fleet, form: dict[str, str], error: str, descr
 )
 def test_nobody_acts_for_another_at_a_cloud_which_would_take_it_for_that(fleet: Fleet, said: dict[str, str]) -> None:
     cloud = fleet.company.server("read", **said)
-    response = fleet.company.exchange(fleet.worker, fleet.subject_token, cloud)
+    response = fleet.exchange(fleet.subject_token, resource=cloud)
     assert whole(response) == refused("invalid_target", NOT_A_TARGET)
 
 
@@ -442,7 +408,7 @@ def test_a_scope_is_the_actors_and_the_subjects(
     for agent, scopes in ((fleet.worker, actor), (fleet.planner, subject)):
         fleet.company.change(SCOPES_OF, scopes.split(), agent.agent_id)
     form = {} if asked is None else {"scope": asked}
-    response = fleet.company.exchange(fleet.worker, subject_token, fleet.billing, **form)
+    response = fleet.exchange(subject_token, **form)
     if granted is None:
         assert whole(response) == NOT_IN_COMMON
     else:
@@ -475,7 +441,6 @@ def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> Non
 
 
 FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
-    "of nobody": ({"sub": None}, "subject token without subject"),
     "of an empty subject": ({"sub": ""}, "subject token without subject"),
     "of a subject that is too long": ({"sub": "x" * 256}, "subject token without subject"),
     "of a subject in another alphabet": ({"sub": "Änne"}, "subject token without subject"),
@@ -502,8 +467,6 @@ FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
     "for two": ({"aud": ["ACTOR", "them"]}, "wrong audience"),
     "that ended": ({"exp": NOW}, "subject token expired"),
     "that ended long ago": ({"exp": NOW - 30}, "assertion expired"),
-    "that lasts too long": ({"exp": NOW + 86_431}, "assertion valid for too long"),
-    "that has not begun": ({"nbf": NOW + 31}, "assertion not yet valid"),
 }
 
 
@@ -548,7 +511,7 @@ def test_a_token_of_ours_is_never_another_issuers_and_another_issuers_never_ours
         (ID_TOKEN, impostor.token(fleet.tools)),
         (ACCESS_TOKEN, impostor.token(fleet.tools)),
     ):
-        assert whole(acme.exchange(fleet.worker, token, fleet.billing, kind)) == NOT_ACCEPTABLE
+        assert whole(fleet.exchange(token, kind)) == NOT_ACCEPTABLE
 
 
 def test_a_rule_is_for_its_agents_and_its_resources(
@@ -567,7 +530,7 @@ def test_a_rule_is_for_its_agents_and_its_resources(
     assert whole(acme.exchange(worker, token, mail, JWT)) == refused("invalid_target", NOT_A_TARGET)
     assert whole(acme.exchange(other, token, billing, JWT)) == NOT_ACCEPTABLE
     # Nor another organization's agent, by a rule that it does not have.
-    outsiders = company_of(client, cast.outsider, acme.url)
+    outsiders = company_of(client, cast.outsider)
     stranger, theirs = outsiders.agent("read"), outsiders.server("read")
     assert whole(outsiders.exchange(stranger, token, theirs, JWT)) == NOT_ACCEPTABLE
     # One that is made later counts at once, and one that is deleted no more: also if a process remembers it.
@@ -604,32 +567,27 @@ def test_who_gets_a_persons_token_from_another_agent_must_be_in_the_rule_too(acm
     assert whole(acme.exchange(third, token, billing)) == NOT_ACCEPTABLE
 
 
-def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Clock, database_url: str) -> None:
+def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Clock) -> None:
     acme, holder, actor = fleet.company, Holder(clock), Holder(clock)
     issuer = Issuer.with_curve()
     acme.rule(issuer, [fleet.worker], {fleet.billing: ["read"]})
     bound = [
-        (ACCESS_TOKEN, fleet.planner.token(audience=fleet.tools, jkt=thumbprint(holder))),
-        (JWT, issuer.token(fleet.worker.client_id, cnf={"jkt": thumbprint(holder)})),
+        (ACCESS_TOKEN, fleet.planner.token(audience=fleet.tools, jkt=holder.jkt)),
+        (JWT, issuer.token(fleet.worker.client_id, cnf={"jkt": holder.jkt})),
     ]
     for kind, token in bound:
-        assert whole(acme.exchange(fleet.worker, token, fleet.billing, kind)) == refused(
+        assert whole(fleet.exchange(token, kind)) == refused(
             "invalid_dpop_proof", "the subject token is bound to a key: send a DPoP proof"
         )
         proof = actor.proof("POST", f"{ISSUER}/api/v1/token")
         # What fails consumes no proof.
-        assert whole(acme.exchange(fleet.worker, "x", fleet.billing, proof=proof)) == NOT_ACCEPTABLE
-        response = acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof)
-        assert (response.json["token_type"], claims_of(response)["cnf"]) == ("DPoP", {"jkt": thumbprint(actor)})
-        used = acme.exchange(fleet.worker, token, fleet.billing, kind, proof=proof)
+        assert whole(fleet.exchange("x", proof=proof)) == NOT_ACCEPTABLE
+        response = fleet.exchange(token, kind, proof=proof)
+        assert (response.json["token_type"], claims_of(response)["cnf"]) == ("DPoP", {"jkt": actor.jkt})
+        used = fleet.exchange(token, kind, proof=proof)
         assert used.json["error"] == "invalid_dpop_proof"
     # What is refused is not counted.
-    assert usage_sums(database_url, fleet.worker.organization_id)["tokens"] == len(bound)
-
-
-def thumbprint(holder: Holder) -> str:
-    members = json.dumps({name: holder.jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
-    return base64.urlsafe_b64encode(hashlib.sha256(members.encode()).digest()).rstrip(b"=").decode()
+    assert fleet.worker.sums()["tokens"] == len(bound)
 
 
 ENDS: dict[str, Callable[[Fleet, Any], object]] = {
@@ -747,14 +705,14 @@ def test_an_exchange_is_one_statement_and_every_refusal_says_the_same(fleet: Fle
     acme.rule(issuer, [fleet.worker], {fleet.billing: ["read"]})
     good, foreign = fleet.subject_token, issuer.token(fleet.worker.client_id)
     for kind, token in ((ACCESS_TOKEN, good), (JWT, foreign)):
-        acme.exchange(fleet.worker, token, fleet.billing, kind)
+        fleet.exchange(token, kind)
         with overheard(acme.admin.services.database) as conversation:
-            assert acme.exchange(fleet.worker, token, fleet.billing, kind).status_code == 200
+            assert fleet.exchange(token, kind).status_code == 200
         assert (conversation.statements, conversation.round_trips) == (["oauth/exchange_token"], 1)
     said = set()
     for token in ("x", cast.outsider.token(audience=fleet.tools), acme.token(fleet.planner, fleet.billing)):
         with overheard(acme.admin.services.database) as conversation:
-            assert whole(acme.exchange(fleet.worker, token, fleet.billing)) == NOT_ACCEPTABLE
+            assert whole(fleet.exchange(token)) == NOT_ACCEPTABLE
         said.add((*conversation.statements, conversation.round_trips))
     assert len(said) == 1
 
@@ -762,9 +720,8 @@ def test_an_exchange_is_one_statement_and_every_refusal_says_the_same(fleet: Fle
 @ON_CITUS_TOO
 def test_64_at_once_get_what_a_quota_of_the_actor_allows(fleet: Fleet, app: Flask) -> None:
     quota, subject_token = 20, fleet.subject_token
-    with database_of(fleet.worker.services, fleet.worker.organization_id).transaction() as opened:
-        quotas.lock(opened)
-        quotas.set_quota(opened, fleet.worker.agent_id, "day", tokens=quota, is_enforced=True)
+    body = {"tokens": quota, "enforce": True}
+    Api(fleet.company.client, fleet.company.admin).put(f"agents/{fleet.worker.client_id}/quotas/day", body)
 
     def ask(_: int) -> int:
         company = replace(fleet.company, client=app.test_client())
