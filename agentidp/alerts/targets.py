@@ -43,6 +43,7 @@ def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> 
     columns = dict(new)
     url, type_ = columns.pop("url"), columns["type"]
     target_id, secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
+    opened.fetch("organizations/lock_organization")
     rows = opened.fetch(
         "alerts/add_target",
         target_id=target_id,

@@ -262,8 +262,7 @@ def add_agent(
 ) -> Any:
     """Register an agent and its client.
 
-    :param most: agents that the organization may have, deleted ones not counted. What other transactions create at the
-        same time is not seen.
+    :param most: agents that the organization may have, deleted ones not counted.
     :param provisioned: for whom a provisioning rule creates it, in the terms of the API.
     :param provisioned_selector: of the same subject: no two agents of the organization, deleted or not, have the same.
     :param others: what else :class:`NewAgentSchema` loads. Default: that of the schema.
@@ -271,6 +270,7 @@ def add_agent(
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name, or it has as many as it may.
     """
+    opened.fetch("organizations/lock_organization")
     refuse_unknown_scopes(opened, scopes)
     [found] = opened.fetch("agents/count_agents")
     if found.count >= most:

@@ -204,6 +204,7 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
         rule = f"must be agents of the organization, not {', '.join(unknown)}"
         raise ValidationError(details={"agentIds": [rule]})
     _refuse_unknown_resources(opened, new["resources"])
+    opened.fetch("organizations/lock_organization")
     try:
         rows = opened.fetch(
             "delegation/add_rule",

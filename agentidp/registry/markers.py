@@ -132,6 +132,7 @@ def add_marker(
     """
     ends_at = _checked_end(opened.at, kind, starts_at, ends_at)
     _check_agent(opened, kind, agent_id)
+    opened.fetch("organizations/lock_organization")
     rows = opened.fetch(
         "markers/add_marker",
         marker_id=uuid.uuid4(),

@@ -200,6 +200,7 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
         raise ValidationError(
             details={"agentTemplate": [f"scopes {rule}" for rule in refused.details["scopes"]]}
         ) from None
+    opened.fetch("organizations/lock_organization")
     try:
         rows = opened.fetch(
             "provisioning/add_rule",

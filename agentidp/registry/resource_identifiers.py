@@ -56,6 +56,7 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
     :raises ResourceTaken: another organization holds it.
     :raises Conflict: the organization holds :data:`MAX_CLAIMS` identifiers.
     """
+    transaction.fetch("organizations/lock_organization")
     [held] = transaction.fetch("oauth/resource_claims", resource=resource)
     if held.is_held:
         return
