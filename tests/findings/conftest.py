@@ -16,6 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import demo
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import DEFAULT_DAYS, findings, findings_query
 from agentidp.findings.alerting import Alert, alerts_of
@@ -28,7 +29,7 @@ from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, database_of, make_agent
+from tests.factories import NOON, Agent, Api, database_of, make_agent
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
@@ -165,11 +166,17 @@ class Fleet(Usage):
     def __init__(self, services: Services, reader: Agent, client: FlaskClient) -> None:
         super().__init__()
         self.services, self.reader, self.client = services, reader, client
+        self.api = Api(client, reader)
 
     @property
     def organization_id(self) -> str:
         """Whose fleet it is."""
         return self.reader.organization_id
+
+    @property
+    def database(self) -> OrganizationDatabase:
+        """The database as the organization sees it now."""
+        return database_of(self.services, self.organization_id)
 
     def agent(self, name: str) -> UUID:
         """Register an agent."""
@@ -201,7 +208,7 @@ class Fleet(Usage):
 
     def use(self, credential_id: UUID, at: datetime) -> None:
         """What the function that issues tokens notes of a credential."""
-        with database_of(self.services, self.organization_id).transaction() as opened:
+        with self.database.transaction() as opened:
             opened._connection.execute(
                 "update credentials set last_used_at = %s where credential_id = %s", [at, credential_id]
             )
@@ -216,7 +223,7 @@ class Fleet(Usage):
                 }
                 for agent_id, hours in self.usage.items()
             }
-            with database_of(self.services, self.organization_id).transaction() as transaction:
+            with self.database.transaction() as transaction:
                 if slot:
                     # Out of the way of the next, which is added to the same slot.
                     for table in ("usage_daily", "agent_usage_daily"):
@@ -228,15 +235,13 @@ class Fleet(Usage):
 
         :param query: arguments of :func:`agentidp.findings.findings_query`.
         """
-        services: Services = self.client.application.extensions["agentidp"]
-        database = database_of(services, self.organization_id)
-        found = findings(database.run, findings_query(database.at, services.settings, **query))
+        found = findings(self.database.run, findings_query(self.database.at, self.services.settings, **query))
         assert not found.not_computed
         return [one.represent() for one in found.findings if kind in (None, one.kind)]
 
     def listed(self, **query: Any) -> Any:
         """The body of ``GET /api/v1/analytics/findings``."""
-        response = self.client.get(FINDINGS, query_string=query, headers=self.reader.bearer())
+        response = self.api.get(FINDINGS, **query)
         assert response.status_code == 200, response.json
         return response.json
 
@@ -333,7 +338,7 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
 
     fleet.work(fleet.agent("worker"), datetime(2026, 1, 26, tzinfo=UTC), STORY_AT, tokens_of_worker)
     fleet.store(slots=slots)
-    with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
+    with fleet.database.transaction() as transaction:
         update_organization(transaction, {"monthly_token_budget": demo.RETRY_TOKENS})
         set_quota(transaction, None, "month", tokens=1, is_enforced=False)
     since = STORY_AT - timedelta(days=100)

@@ -12,7 +12,7 @@ from agentidp.actor import operator
 from agentidp.findings.actions import MAX_MUTE, act
 from agentidp.findings.finding import Severity
 from agentidp.findings.identity import Happening
-from tests.factories import NOON, Clock, a_finding, database_of, make_finding
+from tests.factories import NOON, Clock, a_finding, make_finding
 from tests.findings.conftest import FINDINGS, Fleet
 
 LATER = "2026-04-16T00:00:00.000000Z"
@@ -26,13 +26,13 @@ def finding_id(fleet: Fleet) -> UUID:
 
 
 def post(fleet: Fleet, finding_id: UUID, action: str, **body: Any) -> Any:
-    response = fleet.client.post(f"{FINDINGS}/{finding_id}/{action}", json=body, headers=fleet.reader.bearer())
+    response = fleet.api.post(f"{FINDINGS}/{finding_id}/{action}", body)
     assert response.status_code == 200, response.json
     return response.json
 
 
 def history(fleet: Fleet, finding_id: UUID) -> list[dict[str, Any]]:
-    return list(fleet.client.get(f"{FINDINGS}/{finding_id}", headers=fleet.reader.bearer()).json["history"])
+    return list(fleet.api.get(f"{FINDINGS}/{finding_id}").json["history"])
 
 
 def test_acknowledges(fleet: Fleet, finding_id: UUID) -> None:
@@ -107,8 +107,7 @@ def test_unmutes_the_agent_and_the_organization(fleet: Fleet, finding_id: UUID) 
 
 def test_refuses_to_mute_until_then(fleet: Fleet, finding_id: UUID) -> None:
     for until in (NOON, NOON + MAX_MUTE + timedelta(seconds=1)):
-        given = {"until": until.isoformat()}
-        refused = fleet.client.post(f"{FINDINGS}/{finding_id}/mute", json=given, headers=fleet.reader.bearer())
+        refused = fleet.api.post(f"{FINDINGS}/{finding_id}/mute", {"until": until.isoformat()})
         assert refused.status_code == 400
         assert refused.json["details"] == {"until": ["must be in the future, by at most 366 days"]}
     assert history(fleet, finding_id)[1:] == []
@@ -116,7 +115,7 @@ def test_refuses_to_mute_until_then(fleet: Fleet, finding_id: UUID) -> None:
 
 
 def test_what_a_command_does_is_the_operators(fleet: Fleet, finding_id: UUID) -> None:
-    with database_of(fleet.services, fleet.organization_id).transaction(operator()) as opened:
+    with fleet.database.transaction(operator()) as opened:
         assert act(opened, finding_id, Happening.acknowledged).acknowledged_by == "operator"
         act(opened, finding_id, Happening.muted, until=NOON + timedelta(hours=1))
         assert act(opened, finding_id, Happening.unmuted).muted_until is None

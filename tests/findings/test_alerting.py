@@ -16,7 +16,8 @@ from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severi
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
-from tests.factories import NOON, Clock, a_finding, database_of, make_alert_target, make_organization
+from tests.alerts.conftest import Outbox
+from tests.factories import NOON, Clock, a_finding
 from tests.findings.conftest import History
 
 SEVERITIES = {severity.name[0]: severity for severity in Severity}
@@ -96,40 +97,23 @@ def test_whatever_is_muted_each_finding_is_opened_before_it_escalates_and_is_res
     assert re.fullmatch("(oe{0,2}r)*(oe{0,2})?", changes)
 
 
-class Watched:
+class Watched(Outbox):
     """An organization whose findings are evaluated every five minutes, with one target for all severities."""
 
     def __init__(self, services: Services, clock: Clock) -> None:
-        self.services, self.clock = services, clock
-        self.organization_id = make_organization(services)
-        self.target_id = make_alert_target(services, self.organization_id)
+        super().__init__(services)
+        self.clock = clock
+        self.target_id, _ = self.add_target("https://hooks.example")
 
     def evaluate(self, *found: Finding) -> None:
         """Store an evaluation that has found these, five minutes after the one before."""
         self.clock.advance(minutes=5)
-        database = database_of(self.services, self.organization_id)
-        with database.transaction() as opened:
-            store_evaluation(opened, Found([*found]), findings_query(database.at, self.services.settings))
+        with self.database.transaction() as opened:
+            store_evaluation(opened, Found([*found]), findings_query(self.clock(), self.services.settings))
 
     def spike(self, **changes: Any) -> Finding:
         """A spike that is going on."""
         return a_finding(self.clock() + timedelta(minutes=5), **changes)
-
-    def mute(self, kind: str) -> None:
-        """Mute a kind for an hour."""
-        values = {"subject": ORGANIZATION, "until": self.clock() + timedelta(hours=1), "muted_by": "x", "note": None}
-        database_of(self.services, self.organization_id).fetch_durably("finding_state/mute", kind=kind, **values)
-
-    def deliveries(self) -> list[Any]:
-        """The rows of the outbox, the oldest first."""
-        rows = database_of(self.services, self.organization_id).fetch("alerts/list_deliveries", limit=100)
-        return rows[::-1]
-
-    def payload(self, target_id: UUID) -> Any:
-        """What is sent next to a target."""
-        with database_of(self.services, self.organization_id).transaction() as opened:
-            [row] = opened.fetch("alerts/next_delivery", target_id=target_id)
-        return row.payload
 
 
 @pytest.fixture
@@ -139,7 +123,14 @@ def watched(services: Services, clock: Clock) -> Watched:
 
 
 def test_alerts_are_put_into_the_outbox_unless_the_kind_is_muted(watched: Watched) -> None:
-    watched.mute("spike")
+    muted = {
+        "kind": "spike",
+        "subject": ORGANIZATION,
+        "until": NOON + timedelta(hours=1),
+        "muted_by": "x",
+        "note": None,
+    }
+    watched.database.fetch_durably("finding_state/mute", **muted)
     watched.evaluate(watched.spike())
     assert watched.deliveries() == []
     watched.clock.advance(hours=1)
@@ -161,7 +152,9 @@ def test_alerts_are_put_into_the_outbox_unless_the_kind_is_muted(watched: Watche
 )
 def test_an_alert_says_what_the_finding_says(watched: Watched, about: dict[str, Any], subject: str) -> None:
     watched.evaluate(watched.spike(kind="zero_day", **about))
-    payload = watched.payload(watched.target_id)
+    with watched.database.transaction() as opened:
+        [row] = opened.fetch("alerts/next_delivery", target_id=watched.target_id)
+    payload = row.payload
     assert (payload["change"], payload["severity"], payload["subject"]) == ("opened", "warning", subject)
     assert payload["title"] == f"zero day: {subject}"
     assert payload["description"] == (
@@ -171,7 +164,7 @@ def test_an_alert_says_what_the_finding_says(watched: Watched, about: dict[str, 
 
 def test_who_waits_for_the_kind_that_a_finding_turns_to_is_alerted_once(watched: Watched) -> None:
     for kind in ("silence", "rejections"):
-        make_alert_target(watched.services, watched.organization_id, name=kind, kinds=[kind])
+        watched.add_target("https://hooks.example", name=kind, kinds=[kind])
 
     def evaluate(*kinds: str, severity: Severity = Severity.warning) -> list[tuple[str, str]]:
         """What is sent to whom that waits for one kind, if these are found one after the other."""

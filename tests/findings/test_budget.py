@@ -13,8 +13,6 @@ from agentidp.findings.budget import call, findings
 from tests.factories import NOON
 from tests.findings.conftest import Fleet, amounts, asked, body, window
 
-ORGANIZATION = "/api/v1/organization"
-
 
 def workdays(at: datetime) -> int:
     """100 tokens on a workday, 10 at the weekend."""
@@ -28,12 +26,6 @@ def every_day(fleet: Fleet, first: date, last: date, tokens: Callable[[datetime]
         nine = datetime(first.year, first.month, first.day, 9, tzinfo=UTC) + timedelta(days=n)
         fleet.count(agent_id, nine, tokens(nine))
     fleet.store()
-
-
-def set_budget(fleet: Fleet, tokens: int | None) -> None:
-    """Set the budget over HTTP."""
-    response = fleet.client.patch(ORGANIZATION, json={"monthlyTokenBudget": tokens}, headers=fleet.reader.bearer())
-    assert response.status_code == 200
 
 
 def month_of(fleet: Fleet, at: datetime) -> Any:
@@ -50,7 +42,7 @@ def working(fleet: Fleet) -> Fleet:
 
 
 def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None:
-    set_budget(working, 2000)
+    assert working.api.patch("organization", {"monthlyTokenBudget": 2000}).status_code == 200
     [worker] = working.usage
     assert working.findings("budget") == [
         body(
@@ -155,7 +147,7 @@ def test_knows_the_months_end_and_its_weekdays(
 ) -> None:
     every_day(fleet, at.date() - timedelta(days=60), at.date())
     budget = sum(workdays(at.replace(day=day)) for day in range(1, 15))
-    set_budget(fleet, budget)
+    assert fleet.api.patch("organization", {"monthlyTokenBudget": budget}).status_code == 200
     month = month_of(fleet, at)
     assert (month.budget, month.tokens, month.forecast, month.crosses_on) == (budget, tokens, forecast, crosses_on)
     # 80 % of it were used before that.

@@ -19,7 +19,7 @@ from agentidp.findings.listing import FindingsSchema, ListedFindingSchema
 from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast
-from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
+from tests.factories import NOON, PATIENCE, Api, Clock, a_finding, make_agent, make_finding
 from tests.findings.conftest import FINDINGS, Fleet
 from tests.wire import overheard
 
@@ -29,7 +29,7 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 
 def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
     """Store an evaluation that has found these."""
-    database = database_of(fleet.services, fleet.organization_id)
+    database = fleet.database
     query = findings_query(database.at, fleet.services.settings, days=days)
     with database.transaction() as opened:
         store_evaluation(opened, Found([*found], not_computed), query)
@@ -58,7 +58,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
         "notComputed": [],
         "evaluatedAt": "2026-04-15T12:00:00.000000Z",
     }
-    alone = fleet.client.get(f"{FINDINGS}/{finding_id}", headers=fleet.reader.bearer())
+    alone = fleet.api.get(f"{FINDINGS}/{finding_id}")
     opened = {
         "at": "2026-04-15T12:00:00.000000Z",
         "change": "opened",
@@ -81,7 +81,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
 def test_a_finding_says_the_same_once_it_has_been_stored(fleet: Fleet, changes: dict[str, Any]) -> None:
     finding = a_finding(NOON, **changes)
     finding_id = make_finding(fleet.services, fleet.organization_id, finding)
-    read = read_finding(database_of(fleet.services, fleet.organization_id).fetch, finding_id)
+    read = read_finding(fleet.database.fetch, finding_id)
     assert (Finding.represent(read), read.step) == (finding.represent(), finding.step)
     assert (read.highest, read.announced, read.misses) == (finding.severity, finding.severity, 0)
     assert (read.first_seen_at, read.last_seen_at, read.ended_at) == (NOON, NOON, None)
@@ -136,8 +136,7 @@ def test_looks_back_as_far_as_is_asked_for(with_outages: Fleet) -> None:
     assert {one["findingId"] for one in week["data"]} <= {one["findingId"] for one in month["data"]}
     # An old one is recorded, and nobody is alerted.
     old = f"{FINDINGS}/{month['data'][-1]['findingId']}"
-    history = with_outages.client.get(old, headers=with_outages.reader.bearer()).json["history"]
-    assert [change["change"] for change in history] == ["recorded"]
+    assert [change["change"] for change in with_outages.api.get(old).json["history"]] == ["recorded"]
     with overheard(with_outages.services.database) as conversation:
         assert with_outages.listed(days=40)["data"] == month["data"]
         assert with_outages.listed()["data"] == week["data"]
@@ -152,7 +151,7 @@ def test_lists_what_ended_within_the_days(fleet: Fleet) -> None:
 
 def test_knows_no_history_of_a_time_without_evaluations(fleet: Fleet, clock: Clock) -> None:
     def first_day() -> date:
-        [row] = database_of(fleet.services, fleet.organization_id).fetch("finding_state/last_evaluation")
+        [row] = fleet.database.fetch("finding_state/last_evaluation")
         return row.first_day
 
     store_findings(fleet, days=30)
@@ -177,8 +176,7 @@ class TestFilters:
         weekend = a_finding(NOON - 9 * HOUR, kind="weekend")
         store_findings(fleet, spike, silence, weekend)
         ids = {one["kind"]: one["findingId"] for one in fleet.listed()["data"]}
-        path = f"{FINDINGS}/{ids['silence']}/acknowledge"
-        assert fleet.client.post(path, json={}, headers=fleet.reader.bearer()).status_code == 200
+        assert fleet.api.post(f"{FINDINGS}/{ids['silence']}/acknowledge", {}).status_code == 200
         return ids | {"agent": str(agent)}
 
     def test_by(self, fleet: Fleet, ids: dict[str, str]) -> None:
@@ -200,7 +198,7 @@ class TestFilters:
             ({"agent": "one"}, "must be an agent's id"),
             ({"kind": "x"}, f"must be one of {', '.join(KINDS)}"),
         ):
-            refused = fleet.client.get(FINDINGS, query_string=query, headers=fleet.reader.bearer())
+            refused = fleet.api.get(FINDINGS, **query)
             assert (refused.status_code, refused.json["details"]) == (400, {name: [reason] for name in query})
 
 
@@ -215,7 +213,7 @@ def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
     assert FindingsSchema().validate(listed) == {}
     for other in ({"kind": "spike"}, {"state": "ongoing"}):
         assert fleet.listed(dominancePercent=50, **other)["data"] == []
-    database = database_of(fleet.services, fleet.organization_id)
+    database = fleet.database
     assert database.fetch("finding_state/last_evaluation") == []
 
 
@@ -225,7 +223,7 @@ def test_lists_old_ones_while_they_cannot_be_computed(fleet: Fleet, clock: Clock
     with fleet.services.expensive_reads.running(fleet.organization_id):
         assert fleet.listed() == first
         # Nothing is known of so long ago.
-        refused = fleet.client.get(FINDINGS, query_string={"days": 30}, headers=fleet.reader.bearer())
+        refused = fleet.api.get(FINDINGS, days=30)
     assert refused.status_code == 429
     assert fleet.listed()["evaluatedAt"] == "2026-04-15T13:00:00.000000Z"
 
@@ -234,7 +232,7 @@ class TestEvaluation:
     """What :func:`evaluate` stores, on a fleet that has counted nothing."""
 
     def evaluate(self, fleet: Fleet) -> None:
-        database = database_of(fleet.services, fleet.organization_id)
+        database = fleet.database
         evaluate(database.run, database.transaction, findings_query(database.at, fleet.services.settings))
 
     def test_ends_what_is_no_longer_found(self, fleet: Fleet, clock: Clock) -> None:
@@ -278,7 +276,7 @@ class TestEvaluation:
             patch.setattr(store, "record_changes", broken)
             with pytest.raises(DatabaseUnavailable):
                 store_findings(fleet, a_finding(NOON))
-        database = database_of(fleet.services, fleet.organization_id)
+        database = fleet.database
         everything = Call("finding_state/stored_findings", {"ended_after": NOON - 90 * DAY})
         assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
 
@@ -298,8 +296,8 @@ class TestEvaluation:
 def test_a_deleted_agents_acknowledgement_keeps_its_name(fleet: Fleet) -> None:
     finding_id = make_finding(fleet.services, fleet.organization_id)
     other = make_agent(fleet.services, fleet.organization_id, "night shift")
-    path = f"{FINDINGS}/{finding_id}/acknowledge"
-    assert fleet.client.post(path, json={"note": "mine"}, headers=other.bearer()).status_code == 200
-    assert fleet.client.delete(f"/api/v1/agents/{other.client_id}", headers=fleet.reader.bearer()).status_code == 204
+    acknowledged = Api(fleet.client, other).post(f"{FINDINGS}/{finding_id}/acknowledge", {"note": "mine"})
+    assert acknowledged.status_code == 200
+    assert fleet.api.delete(f"agents/{other.client_id}").status_code == 204
     [one] = fleet.listed()["data"]
     assert (one["acknowledgedBy"], one["note"]) == ("night shift", "mine")

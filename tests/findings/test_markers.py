@@ -8,13 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from flask.testing import FlaskClient
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.markers import call, explained
 from agentidp.http.schemas import timestamp
-from tests.factories import NOON, Clock, a_finding, database_of
+from tests.factories import NOON, Clock, a_finding
 from tests.findings.conftest import Fleet, Lists, asked
 
 HOUR = timedelta(hours=1)
@@ -171,16 +170,16 @@ def test_the_hours_of_a_holiday_count_for_no_agents_silence(lists: Lists) -> Non
 def mark(fleet: Fleet, kind: str, starts_at: datetime, ends_at: datetime | None = None) -> None:
     """Mark something by the API."""
     given = {"kind": kind, "startsAt": timestamp(starts_at), "endsAt": timestamp(ends_at), "note": "release 7"}
-    assert fleet.client.post("/api/v1/markers", json=given, headers=fleet.reader.bearer()).status_code == 201
+    assert fleet.api.post("markers", given).status_code == 201
 
 
-def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, client: FlaskClient, clock: Clock) -> None:
+def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, clock: Clock) -> None:
     clock.now = NOON - 40 * DAY
     agent = fleet.agent("looper")
     query = asked()
 
     def read() -> list[tuple[str, datetime, UUID | None]]:
-        [rows] = database_of(fleet.services, fleet.organization_id).run(call(query))
+        [rows] = fleet.database.run(call(query))
         return [(row.kind, row.starts_at, row.agent_id) for row in rows if row.agent_id in (None, agent)]
 
     assert read() == []
@@ -192,10 +191,10 @@ def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, client: Fla
     mark(fleet, "holiday", NOON + HOUR, NOON + DAY)
     assert read() == [("holiday", since - DAY, None), ("deployment", NOON, None)]
     clock.now = NOON - HOUR
-    client.post(f"/api/v1/agents/{agent}/credentials", headers=fleet.reader.bearer())
+    fleet.api.post(f"agents/{agent}/credentials")
     clock.now = NOON - HOUR / 2
     for change in ({"scopes": ["analytics:read"]}, {"description": "new"}):
-        client.patch(f"/api/v1/agents/{agent}", json=change, headers=fleet.reader.bearer())
+        fleet.api.patch(f"agents/{agent}", change)
     assert read()[1:] == [
         ("credential.created", NOON - HOUR, agent),
         ("agent.changed", NOON - HOUR / 2, agent),

@@ -14,17 +14,17 @@ from agentidp.findings.quota import findings, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.oauth.quota_windows import exhausted_at
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
-from tests.factories import NOON, Clock, database_of
+from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet, amounts, asked, body, window
 from tests.oauth.test_quotas import ask
 
 MIDNIGHT = NOON.replace(hour=0)
 
 
-def set_to(fleet: Fleet, agent_id: UUID | None, window: str, tokens: int, *, enforce: bool) -> None:
-    """Set a quota of the fleet's organization, or of one of its agents."""
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
-        set_quota(opened, agent_id, window, tokens=tokens, is_enforced=enforce)
+def set_to(fleet: Fleet, agent_id: UUID | None, window: str, tokens: int) -> None:
+    """Set an enforced quota of the fleet's organization, or of one of its agents."""
+    with fleet.database.transaction() as opened:
+        set_quota(opened, agent_id, window, tokens=tokens, is_enforced=True)
 
 
 def used(window: str, used: int, tokens: int, *, is_enforced: bool = False) -> Any:
@@ -123,11 +123,11 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
     agent_id, deleted = fleet.agent("reader"), fleet.agent("deleted")
     for each in (agent_id, deleted):
         fleet.count(each, NOON, 90)
-        set_to(fleet, each, "day", 100, enforce=True)
+        set_to(fleet, each, "day", 100)
     fleet.store()
-    set_to(fleet, agent_id, "month", 1_000_000, enforce=True)
+    set_to(fleet, agent_id, "month", 1_000_000)
     assert len(fleet.findings("quota")) == 2
-    assert fleet.client.delete(f"/api/v1/agents/{deleted}", headers=fleet.reader.bearer()).status_code == 204
+    assert fleet.api.delete(f"agents/{deleted}").status_code == 204
     assert fleet.findings("quota") == [
         body(
             "quota",
@@ -145,7 +145,7 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
 
 
 def test_is_critical_while_an_enforced_quota_refuses_tokens(fleet: Fleet, clock: Clock) -> None:
-    set_to(fleet, None, "hour", 1, enforce=True)
+    set_to(fleet, None, "hour", 1)
     assert [ask(fleet.client, fleet.reader).status_code for _ in range(3)] == [200, 429, 429]
     [found] = fleet.findings("quota")
     # The agents of the hour, not of the day.
@@ -162,7 +162,7 @@ def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet, cl
         fleet.count(agent_id, datetime(2026, 4, day, 9, tzinfo=UTC), 40)
     fleet.store()
     for holder in (agent_id, None):
-        set_to(fleet, holder, "month", 100, enforce=True)
+        set_to(fleet, holder, "month", 100)
     found = fleet.findings("quota")
     assert {one["agentName"]: one["observed"]["value"] for one in found} == {"reader": 80, None: 80}
     # Since the day on which it was used to 80 %, and not since the month began.

@@ -15,7 +15,7 @@ from agentidp.findings.expiring_credential import findings, has_moved, reminders
 from agentidp.findings.thresholds import DORMANT_DAYS, EXPIRY_REMINDERS, MOVED_AFTER, UNUSED_DAYS
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import end_credential
-from tests.factories import NOON, Clock, database_of
+from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet, amounts, asked, body, window
 from tests.oauth.test_quotas import ask
 
@@ -90,7 +90,7 @@ def test_an_agent_is_not_dormant_before_90_days_have_gone_by(fleet: Fleet) -> No
     used = fleet.registered("used", LONG_AGO)
     # Such as that of a resource server, which asks for no token and introspects those of others.
     revoked = fleet.credential(used, LONG_AGO, used_at=LIMIT + SECOND)
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+    with fleet.database.transaction() as opened:
         end_credential(opened, used, revoked)
     assert reported(fleet) == []
     fleet.use(revoked, LIMIT)
@@ -250,7 +250,7 @@ def test_is_only_listed_if_the_agent_has_moved_to_a_credential_that_ends_later(f
         "Its agent has another credential that ends later, which was last used at 12:00 UTC on Tuesday, 14 April 2026: "
         "it seems to have moved to that one."
     )
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+    with fleet.database.transaction() as opened:
         end_credential(opened, agent_id, other_id)
     assert found()["severity"] == "warning"
 
@@ -264,7 +264,7 @@ def test_nothing_is_said_of_what_cannot_be_used(fleet: Fleet) -> None:
         *(("expiring_credential", name) for name in ("deleted", "revoked", "suspended")),
         *(("unused_credential", name) for name in ("deleted", "revoked", "suspended")),
     ]
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+    with fleet.database.transaction() as opened:
         for agents in (working, resting):
             update_agent(opened, agents[0], {"status": "suspended"})
             remove_agent(opened, agents[1])

@@ -11,12 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from flask.testing import FlaskClient
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.silence import Agent, call, successor_of
-from tests.factories import NOON, database_of
+from tests.factories import NOON
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
 HOUR = timedelta(hours=1)
@@ -298,7 +297,7 @@ class TestStatement:
     def read(self, fleet: Fleet, days: int = 7) -> list[tuple[str, bool]]:
         """The agents that are read, and whether each is of the sample."""
         query = asked(days=days)
-        [rows] = database_of(fleet.services, fleet.organization_id).run(call(query))
+        [rows] = fleet.database.run(call(query))
         return sorted((row.agent_name, row.is_sampled) for row in rows)
 
     def test_names_the_agent_that_worked_around_the_clock_and_since_when_it_is_silent(self, fleet: Fleet) -> None:
@@ -386,16 +385,12 @@ class TestStatement:
         fleet.store()
         assert [one["agentName"] for one in fleet.findings("silence")] == ["rejected"]
 
-    def test_a_suspended_or_deleted_agent_is_not_silent_and_no_part_of_the_sample(
-        self, fleet: Fleet, client: FlaskClient
-    ) -> None:
+    def test_a_suspended_or_deleted_agent_is_not_silent_and_no_part_of_the_sample(self, fleet: Fleet) -> None:
         suspended, deleted, _ = (work(fleet, name, ends=NOON - 9 * HOUR, weeks=4) for name in ("one", "two", "three"))
         several(fleet, 2, weeks=4)
         fleet.store()
         # Most agents are the organization.
         assert [one["agentName"] for one in fleet.findings("silence")] == [None]
-        path, bearer = "/api/v1/agents/", fleet.reader.bearer()
-        changed = client.patch(f"{path}{suspended}", json={"status": "suspended"}, headers=bearer)
-        assert changed.status_code == 200
-        assert client.delete(f"{path}{deleted}", headers=bearer).status_code == 204
+        assert fleet.api.patch(f"agents/{suspended}", {"status": "suspended"}).status_code == 200
+        assert fleet.api.delete(f"agents/{deleted}").status_code == 204
         assert [one["agentName"] for one in fleet.findings("silence")] == ["three"]

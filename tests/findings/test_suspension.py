@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,8 +19,9 @@ from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.registry.agents import update_agent
 from agentidp.registry.organizations import MIN_DORMANCY, update_organization
 from agentidp.services import Services
+from tests.conftest import Cast
 from tests.dashboard.conftest import Page, with_session
-from tests.factories import NOON, PATIENCE, Agent, Clock, database_of, make_agent
+from tests.factories import NOON, PATIENCE, Agent, Clock, make_agent
 from tests.findings.conftest import Fleet
 
 DAY = timedelta(days=1)
@@ -63,54 +63,45 @@ def test_is_announced_two_weeks_before(changes: dict[str, Any], days: float, exp
     assert suspension_at(row(**changes), NOON + days * DAY) == (None if expected is None else NOON + expected * DAY)
 
 
-class Policy:
+class Policy(Fleet):
     """An organization that lets dormant agents be suspended, and its agent."""
 
-    def __init__(self, fleet: Fleet, clock: Clock, services: Services) -> None:
-        self.fleet, self.clock = fleet, clock
-        self.agent: Agent = make_agent(services, fleet.organization_id, "translator")
+    def __init__(self, services: Services, reader: Agent, client: FlaskClient) -> None:
+        super().__init__(services, reader, client)
+        self.translator = make_agent(services, self.organization_id, "translator")
 
     def set(self, days: int | None) -> None:
         """What ``PATCH /api/v1/organization`` does."""
-        with database_of(self.fleet.services, self.fleet.organization_id).transaction() as opened:
+        with self.database.transaction() as opened:
             update_organization(opened, {"suspend_dormant_after_days": days})
+
+    def change(self, **values: Any) -> None:
+        """What ``PATCH /api/v1/agents/{agentId}`` does."""
+        with self.database.transaction() as opened:
+            update_agent(opened, self.translator.agent_id, values)
 
     def look(self, at: datetime) -> str:
         """What ``agentidp watch`` does at an instant; the status of the agent after it."""
-        self.clock.now = at
+        self.services.clock.now = at  # type: ignore[attr-defined]
         # The one who reads works.
-        self.fleet.use(self.credential_of(self.fleet.reader.agent_id), at)
-        database = database_of(self.fleet.services, self.fleet.organization_id)
-        suspend_dormant(database)
-        evaluate(database.run, database.transaction, findings_query(at, self.fleet.services.settings))
+        self.use(self.reader.credential_ids()[0], at)
+        suspend_dormant(self.database)
+        evaluate(self.database.run, self.database.transaction, findings_query(at, self.services.settings))
         return self.status()
 
-    def credential_of(self, agent_id: UUID) -> UUID:
-        [credential] = database_of(self.fleet.services, self.fleet.organization_id).fetch(
-            "agents/list_credentials", agent_id=agent_id
-        )
-        credential_id: UUID = credential.credential_id
-        return credential_id
-
-    def use(self, at: datetime) -> None:
-        """The agent gets a token at an instant."""
-        self.fleet.use(self.credential_of(self.agent.agent_id), at)
-
     def status(self) -> str:
-        database = database_of(self.fleet.services, self.fleet.organization_id)
-        [agent] = database.fetch("agents/get_agent", agent_id=self.agent.agent_id)
+        [agent] = self.database.fetch("agents/get_agent", agent_id=self.translator.agent_id)
         return str(agent.status)
 
     def finding(self) -> Any:
         """What is reported of the agent now, or ``None``."""
-        found = self.fleet.findings("dormant_agent")
-        return next((one for one in found if one["agentId"] == str(self.agent.agent_id)), None)
+        found = self.findings("dormant_agent")
+        return next((one for one in found if one["agentId"] == self.translator.client_id), None)
 
     def events(self) -> list[dict[str, Any]]:
         """What the audit trail has of the agent, oldest first, but its registration."""
-        filters = dict.fromkeys(("actor", "action", "since", "until")) | {"subject": str(self.agent.agent_id)}
-        database = database_of(self.fleet.services, self.fleet.organization_id)
-        rows = database.fetch("audit/list_events", below=1000, limit=100, **filters)
+        filters = dict.fromkeys(("actor", "action", "since", "until")) | {"subject": self.translator.client_id}
+        rows = self.database.fetch("audit/list_events", below=1000, limit=100, **filters)
         return [
             {"actor": row.actor_type, "action": row.action, "before": row.before, "after": row.after}
             for row in rows[::-1]
@@ -119,9 +110,9 @@ class Policy:
 
 
 @pytest.fixture
-def policy(fleet: Fleet, clock: Clock, services: Services) -> Policy:
-    """See :class:`Policy`."""
-    return Policy(fleet, clock, services)
+def policy(services: Services, cast: Cast, client: FlaskClient) -> Policy:
+    """Acme's."""
+    return Policy(services, cast.acme, client)
 
 
 def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
@@ -163,14 +154,14 @@ def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
     ]
 
 
-def test_the_agent_says_when_it_will_be_suspended(policy: Policy, client: FlaskClient) -> None:
+def test_the_agent_says_when_it_will_be_suspended(policy: Policy) -> None:
     def says() -> list[str | None]:
         """The agent by itself, in the list, and on its page."""
-        bearer, path = policy.fleet.reader.bearer(), f"/api/v1/agents/{policy.agent.agent_id}"
-        alone, listed = (client.get(each, headers=bearer).json for each in (path, "/api/v1/agents"))
+        path = f"agents/{policy.translator.agent_id}"
+        alone, listed = (policy.api.get(each).json for each in (path, "agents"))
         [in_list] = [one for one in listed["data"] if one["name"] == "translator"]
-        with_session(client, policy.fleet.reader)
-        page = Page(client.get(f"/dashboard/agents/{policy.agent.agent_id}"))
+        with_session(policy.client, policy.reader)
+        page = Page(policy.client.get(f"/dashboard/{path}"))
         [shown] = re.findall(r"Will be suspended (.*?), because it is dormant", page.text) or [None]
         return [alone["suspendsAt"], in_list["suspendsAt"], shown]
 
@@ -178,7 +169,7 @@ def test_the_agent_says_when_it_will_be_suspended(policy: Policy, client: FlaskC
     policy.look(NOON + 106 * DAY)
     announced = "2026-08-13T12:00:00.000000Z"
     assert says() == [announced, announced, "Thu 13 Aug, 12:00 UTC"]
-    change(policy, owner="Team A")
+    policy.change(owner="Team A")
     assert says() == [None, None, None]
 
 
@@ -192,55 +183,49 @@ def test_a_shorter_time_than_that_of_the_finding_is_announced_as_well(policy: Po
     assert (found["severity"], found["observed"]["value"]) == ("warning", MIN_DORMANCY - SUSPENSION_NOTICE_DAYS)
 
 
-def change(policy: Policy, **values: Any) -> None:
-    with database_of(policy.fleet.services, policy.fleet.organization_id).transaction() as opened:
-        update_agent(opened, policy.agent.agent_id, values)
-
-
 @pytest.mark.parametrize(
     "happens",
     [
-        lambda policy: policy.use(NOON + 115 * DAY),
-        lambda policy: change(policy, description="is needed in autumn"),
+        lambda policy: policy.use(policy.translator.credential_ids()[0], NOON + 115 * DAY),
+        lambda policy: policy.change(description="is needed in autumn"),
         lambda policy: policy.set(121),
     ],
 )
 def test_a_token_a_change_and_another_setting_take_the_announcement_back(
-    policy: Policy, happens: Callable[[Policy], object]
+    policy: Policy, clock: Clock, happens: Callable[[Policy], object]
 ) -> None:
     policy.set(120)
     policy.look(NOON + 110 * DAY)
-    policy.clock.now = NOON + 115 * DAY
+    clock.now = NOON + 115 * DAY
     happens(policy)
     policy.look(NOON + 115 * DAY)
     # The time of the first announcement.
     assert policy.look(NOON + 124 * DAY) == "active"
 
 
-def test_nobody_is_suspended_whose_announcement_was_not_reported(policy: Policy) -> None:
+def test_nobody_is_suspended_whose_announcement_was_not_reported(policy: Policy, clock: Clock) -> None:
     policy.set(120)
-    database = policy.fleet.services.database
     for days in (106, 120, 121):
         # No findings are evaluated.
-        suspend_dormant(database.of(policy.fleet.organization_id, NOON + days * DAY))
+        clock.now = NOON + days * DAY
+        suspend_dormant(policy.database)
     assert policy.status() == "active"
     policy.look(NOON + 122 * DAY)
     assert policy.look(NOON + 123 * DAY) == "suspended"
 
 
-def test_waits_for_a_token_that_is_being_issued(policy: Policy) -> None:
+def test_waits_for_a_token_that_is_being_issued(policy: Policy, clock: Clock) -> None:
     policy.set(120)
     policy.look(NOON + 106 * DAY)
-    policy.clock.now = NOON + 120 * DAY
-    database = database_of(policy.fleet.services, policy.fleet.organization_id)
-    suspending = threading.Thread(target=suspend_dormant, args=(database,))
-    with database.transaction() as opened:
+    clock.now = NOON + 120 * DAY
+    suspending = threading.Thread(target=suspend_dormant, args=(policy.database,))
+    with policy.database.transaction() as opened:
         # What the issuing function does.
         opened.fetch("quotas/share_quotas")
         suspending.start()
         suspending.join(0.5)
         assert suspending.is_alive()
-        opened._connection.execute("update credentials set last_used_at = %s", [policy.clock.now])
+        opened._connection.execute("update credentials set last_used_at = %s", [clock.now])
     suspending.join(PATIENCE)
     assert policy.status() == "active"
 
@@ -250,7 +235,7 @@ def test_another_organizations_agents_stay(policy: Policy, outsiders: Fleet) -> 
     policy.set(120)
     for days in (106, 120):
         policy.look(NOON + days * DAY)
-        suspend_dormant(database_of(outsiders.services, outsiders.organization_id))
+        suspend_dormant(outsiders.database)
     assert policy.status() == "suspended"
-    [agent] = database_of(outsiders.services, outsiders.organization_id).fetch("agents/get_agent", agent_id=theirs)
+    [agent] = outsiders.database.fetch("agents/get_agent", agent_id=theirs)
     assert agent.status == "active"

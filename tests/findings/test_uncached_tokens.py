@@ -14,7 +14,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.uncached_tokens import fewest_tokens, habit_of
 from agentidp.registry.resource_servers import add_resource_server, update_resource_server
-from tests.factories import count_usage, database_of
+from tests.factories import count_usage
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
@@ -219,14 +219,14 @@ def test_twenty_agents_that_waste_the_most_are_named(lists: Lists) -> None:
 
 def change_server(fleet: Fleet, server_id: UUID, **change: Any) -> None:
     """What ``PATCH /api/v1/resource-servers/{resourceServerId}`` does."""
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+    with fleet.database.transaction() as opened:
         update_resource_server(opened, fleet.services.settings, server_id, change)
 
 
 @pytest.mark.slow
 def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(fleet: Fleet, outsiders: Fleet) -> None:
     per_call, other = (f"https://{name}.example/{uuid4()}" for name in ("pay", "files"))
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+    with fleet.database.transaction() as opened:
         server, _ = (
             add_resource_server(opened, fleet.services.settings, resource=resource, name="one", scopes=[])
             for resource in (per_call, other)
@@ -257,7 +257,7 @@ def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(
     change_server(fleet, server.resource_server_id, token_ttl=None)
     assert len(fleet.findings("uncached_tokens")) == 2
     # What another organization wants of its own resource servers says nothing of this one's.
-    with database_of(outsiders.services, outsiders.organization_id).transaction() as opened:
+    with outsiders.database.transaction() as opened:
         opened._connection.execute(
             "insert into resource_servers values (%s, gen_random_uuid(), %s, 'one', '{}', now(), true)",
             [outsiders.organization_id, per_call],
@@ -314,16 +314,15 @@ class TestStatement:
         deleted = works(fleet, "deleted", ([1, 2], OFFICE, 60))
         crowd = works(fleet, "crowd", ([1, 2], OFFICE, 1_000))
         fleet.store()
-        path, headers = "/api/v1/agents/", fleet.reader.bearer()
 
         def found() -> set[str]:
             return {one["agentName"] for one in fleet.findings("uncached_tokens")}
 
         assert found() == {"just above", "deleted", "crowd"}
-        assert fleet.client.delete(f"{path}{deleted}", headers=headers).status_code == 204
+        assert fleet.api.delete(f"agents/{deleted}").status_code == 204
         assert found() == {"just above", "crowd"}
         # What needs what it declares takes no place of those that waste.
         monkeypatch.setattr(thresholds, "MAX_UNCACHED_SUSPECTS", 1)
         assert found() == {"crowd"}
-        fleet.client.patch(f"{path}{crowd}", json={"expectedReplicas": 1_000}, headers=headers)
+        fleet.api.patch(f"agents/{crowd}", {"expectedReplicas": 1_000})
         assert found() == {"just above"}
