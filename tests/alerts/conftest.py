@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_network
@@ -102,10 +102,19 @@ class Outbox:
         return self.database.fetch("alerts/list_deliveries", limit=1000)[::-1]
 
 
-@pytest.fixture
-def acme(services: Services) -> Outbox:
-    """An organization whose targets can be on the loopback."""
-    return Outbox(services)
+class Acme(Outbox):
+    """An organization whose targets can be on the loopback, a receiver there, and what sends."""
+
+    sender: Dispatcher
+
+    def __init__(self, services: Services, clock: Clock, receiver: Receiver) -> None:
+        super().__init__(services)
+        self.clock, self.receiver = clock, receiver
+
+    def deliver(self, **later: float) -> int:
+        """Send what is due now, or so much later."""
+        self.clock.advance(**later)
+        return self.sender.deliver_due()
 
 
 @pytest.fixture
@@ -116,9 +125,10 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def dispatcher(acme: Outbox, clock: Clock) -> Iterator[Dispatcher]:
-    """What sends."""
-    with acme.dispatcher() as made:
+def acme(services: Services, clock: Clock, receiver: Receiver) -> Iterator[Acme]:
+    """See :class:`Acme`."""
+    made = Acme(services, clock, receiver)
+    with made.dispatcher() as made.sender:
         yield made
 
 
@@ -129,9 +139,3 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     with Receiver() as running:
         running.before_response = lambda: running.go_on.wait(PATIENCE)
         yield running
-
-
-@pytest.fixture
-def deliver(dispatcher: Dispatcher) -> Callable[[], int]:
-    """Send what is due now."""
-    return dispatcher.deliver_due

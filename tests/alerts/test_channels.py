@@ -9,7 +9,7 @@ import signal
 import subprocess
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,8 @@ import pytest
 
 from agentidp.alerts import channels
 from agentidp.clock import utc_now
-from tests.alerts.conftest import Outbox, change
-from tests.alerts.receiver import Receiver
-from tests.factories import PATIENCE, Clock, free_port, wait_until
-
-Deliver = Callable[[], int]
+from tests.alerts.conftest import Acme, change
+from tests.factories import PATIENCE, free_port, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +68,13 @@ def alerts_of(url: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.program
-def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clock: Clock, deliver: Deliver) -> None:
+def test_alertmanager_shows_what_is_ongoing(acme: Acme, alertmanager: str) -> None:
     # Alertmanager has a clock of its own.
-    now = clock.now = utc_now()
+    now = acme.clock.now = utc_now()
     acme.add_target(alertmanager, "alertmanager")
     finding_id, at = uuid.uuid4(), now - timedelta(minutes=10)
     acme.put(change(at, finding_id=finding_id, severity="warning", subject="x" * 1000, title="café"))
-    deliver()
+    acme.deliver()
     [alert] = alerts_of(alertmanager)
     assert alert["labels"] == {
         "alertname": "AgentIdPFinding",
@@ -97,44 +94,43 @@ def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clo
     # The finding turns out to be of another kind and about others.
     escalated = {"finding_id": finding_id, "subject": "others", "kind": "rejections", "opened_at": at}
     acme.put(change(now, **escalated, change="escalated", severity="critical"))
-    deliver()
+    acme.deliver()
     # The alert of the lower severity has ended.
     assert [alert["labels"]["severity"] for alert in alerts_of(alertmanager)] == ["critical"]
     acme.put(change(now + timedelta(microseconds=1), **escalated, change="resolved", severity="critical"))
-    clock.advance(seconds=1)
-    deliver()
+    acme.deliver(seconds=1)
     assert alerts_of(alertmanager) == []
     assert all(one.delivered_at for one in acme.deliveries())
 
 
 @pytest.mark.slow
-def test_apprise_sends_to_a_chat(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
-    target_id, _ = acme.add_target(f"ntfy://127.0.0.1:{receiver.port}/on-call", "apprise")
+def test_apprise_sends_to_a_chat(acme: Acme) -> None:
+    target_id, _ = acme.add_target(f"ntfy://127.0.0.1:{acme.receiver.port}/on-call", "apprise")
     opened = change()
     acme.put(opened)
-    deliver()
+    acme.deliver()
     assert acme.target(target_id).last_error is None
-    [one] = receiver.received
+    [one] = acme.receiver.received
     sent = json.loads(one.body)
     assert sent["topic"] == "on-call"
     assert sent["title"] == "[critical] Acme: nightly-report takes 40 times its usual tokens"
     page = f"http://localhost:3000/dashboard/findings/{opened.finding_id}"
     assert sent["message"] == f"1,200 tokens in an hour; 30 are typical.\n\n{page}"
-    receiver.status = 403
+    acme.receiver.status = 403
     acme.put(change())
-    deliver()
+    acme.deliver()
     assert acme.target(target_id).last_error == "the status of the response was 403"
     acme.change(target_id, url=f"ntfy://127.0.0.1:{free_port()}/on-call")
-    deliver()
+    acme.deliver()
     reason = "apprise could not deliver it: no connection, or the service refused it"
     assert acme.target(target_id).last_error == reason
 
 
 @pytest.mark.slow
-def test_apprise_connects_to_no_address_that_is_not_allowed(acme: Outbox, receiver: Receiver) -> None:
-    target_id, _ = acme.add_target(f"ntfy://localhost:{receiver.port}/on-call", "apprise")
+def test_apprise_connects_to_no_address_that_is_not_allowed(acme: Acme) -> None:
+    target_id, _ = acme.add_target(f"ntfy://localhost:{acme.receiver.port}/on-call", "apprise")
     acme.put(change())
     with acme.dispatcher(alert_networks=None) as dispatcher:
         dispatcher.deliver_due()
     assert "the address is not public" in acme.target(target_id).last_error
-    assert receiver.received == []
+    assert acme.receiver.received == []

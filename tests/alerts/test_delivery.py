@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,29 +18,25 @@ from standardwebhooks import Webhook
 from agentidp.alerts import channels, delivery, targets
 from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
 from agentidp.clock import utc_now
-from tests.alerts.conftest import Outbox, change
+from tests.alerts.conftest import Acme, Outbox, change
 from tests.alerts.receiver import Receiver
-from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Clock, free_port, wait_until
-
-Deliver = Callable[[], int]
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, free_port, wait_until
 
 
-def test_a_webhook_is_signed_and_says_what_happened(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
-) -> None:
-    # The library of the receiver compares the signature's time with the real clock.
-    clock.now = utc_now().replace(microsecond=0)
-    _, secret = acme.add_target(receiver.url + "/hook?team=1")
+def test_a_webhook_is_signed_and_says_what_happened(acme: Acme) -> None:
+    # The library of the receiver compares the signature's time with the real acme.clock.
+    acme.clock.now = utc_now().replace(microsecond=0)
+    _, secret = acme.add_target(acme.receiver.url + "/hook?team=1")
     agent_id = acme.add_agent("Ada")
-    opened = change(clock.now, agent_id=agent_id)
+    opened = change(acme.clock.now, agent_id=agent_id)
     acme.put(opened)
     # The owner is that of when it is sent.
     acme.change_owner(agent_id, "Grace")
-    deliver()
-    [one] = receiver.received
+    acme.deliver()
+    [one] = acme.receiver.received
     assert secret is not None
     body = Webhook(secret).verify(one.body, one.headers)
-    at = clock.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    at = acme.clock.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
     assert (one.path, one.headers["content-type"]) == ("/hook?team=1", "application/json")
     assert body == {
         "type": "finding.opened",
@@ -63,93 +58,86 @@ def test_a_webhook_is_signed_and_says_what_happened(
     }
 
 
-def test_whoever_received_the_beginning_receives_the_end_and_nobody_else(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
-) -> None:
+def test_whoever_received_the_beginning_receives_the_end_and_nobody_else(acme: Acme) -> None:
     agent_id, finding_id = acme.add_agent("Ada"), uuid.uuid4()
-    acme.add_target(f"{receiver.url}/spikes", kinds=["spike"])
-    acme.add_target(f"{receiver.url}/adas", owners=["Ada"])
-    narrowed, _ = acme.add_target(f"{receiver.url}/narrowed")
-    acme.add_target(f"{receiver.url}/silences", kinds=["silence"])
-    acme.add_target(f"{receiver.url}/budgets", kinds=["budget"])
+    acme.add_target(f"{acme.receiver.url}/spikes", kinds=["spike"])
+    acme.add_target(f"{acme.receiver.url}/adas", owners=["Ada"])
+    narrowed, _ = acme.add_target(f"{acme.receiver.url}/narrowed")
+    acme.add_target(f"{acme.receiver.url}/silences", kinds=["silence"])
+    acme.add_target(f"{acme.receiver.url}/budgets", kinds=["budget"])
 
     def received_after(name: str, **values: Any) -> list[str]:
-        receiver.received.clear()
-        acme.put(change(clock.now, finding_id=finding_id, agent_id=agent_id, change=name, **values))
-        deliver()
-        return sorted(receiver.paths)
+        acme.receiver.received.clear()
+        acme.put(change(acme.clock.now, finding_id=finding_id, agent_id=agent_id, change=name, **values))
+        acme.deliver()
+        return sorted(acme.receiver.paths)
 
     assert received_after("opened", kind="spike", severity="warning") == ["/adas", "/narrowed", "/spikes"]
     # It goes on for longer than deliveries are kept, turns out to be of another kind, the agent gets another owner, and
     # one target wants less.
-    clock.now += KEPT + timedelta(days=30)
+    acme.clock.now += KEPT + timedelta(days=30)
     acme.change_owner(agent_id, "Grace")
     acme.change(narrowed, kinds=["budget"], minimum_severity="critical")
     assert received_after("escalated", kind="silence") == ["/adas", "/narrowed", "/silences", "/spikes"]
-    acme.add_target(f"{receiver.url}/added")
-    clock.now += timedelta(hours=1)
+    acme.add_target(f"{acme.receiver.url}/added")
+    acme.clock.now += timedelta(hours=1)
     assert received_after("resolved", kind="budget") == ["/adas", "/narrowed", "/silences", "/spikes"]
     # What they received is over.
-    clock.now += timedelta(hours=1)
+    acme.clock.now += timedelta(hours=1)
     assert received_after("opened", kind="budget", severity="info") == ["/added", "/budgets"]
-    clock.now += timedelta(hours=1)
+    acme.clock.now += timedelta(hours=1)
     assert received_after("resolved", kind="budget", severity="info") == ["/added", "/budgets"]
 
 
-def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
-) -> None:
-    target_id, _ = acme.add_target(receiver.url)
+def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(acme: Acme) -> None:
+    target_id, _ = acme.add_target(acme.receiver.url)
     known, unknown = uuid.uuid4(), uuid.uuid4()
     acme.put(change(finding_id=known))
-    deliver()
+    acme.deliver()
     acme.change(target_id, enabled=False)
-    clock.now += timedelta(minutes=30)
-    acme.put(change(clock.now, finding_id=unknown))
+    acme.clock.now += timedelta(minutes=30)
+    acme.put(change(acme.clock.now, finding_id=unknown))
     for finding_id in (known, unknown):
-        acme.put(change(clock.now + timedelta(minutes=1), finding_id=finding_id, change="resolved"))
-    clock.now += timedelta(days=6)
-    deliver()
+        acme.put(change(acme.clock.now + timedelta(minutes=1), finding_id=finding_id, change="resolved"))
+    acme.deliver(days=6)
     acme.change(target_id, enabled=True)
-    deliver()
-    assert [(body["type"], body["data"]["findingId"]) for body in receiver.bodies] == [
+    acme.deliver()
+    assert [(body["type"], body["data"]["findingId"]) for body in acme.receiver.bodies] == [
         ("finding.opened", str(known)),
         ("finding.resolved", str(known)),
     ]
 
 
-def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Outbox, clock: Clock, deliver: Deliver) -> None:
+def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Acme) -> None:
     port = free_port()
     target_id, _ = acme.add_target(f"http://127.0.0.1:{port}")
     changes = []
     for _ in range(24):
         finding_id = uuid.uuid4()
         for name in ("opened", "resolved"):
-            changes.append(change(clock.now, finding_id=finding_id, change=name))
+            changes.append(change(acme.clock.now, finding_id=finding_id, change=name))
             acme.put(changes[-1])
             for _ in range(6):
-                clock.advance(minutes=5)
-                deliver()
+                acme.deliver(minutes=5)
     failing = acme.target(target_id)
     assert failing.failing_since == NOON + timedelta(minutes=5)
     assert failing.last_error == "no connection: Connection refused"
     attempts = sum(one.attempts for one in acme.deliveries())
     assert 24 <= attempts <= 2 * 24 * 60 / (LONGEST_DELAY.seconds / 60) + 20
     with Receiver(port) as receiver:
-        clock.advance(seconds=LONGEST_DELAY.total_seconds())
-        deliver()
+        acme.deliver(seconds=LONGEST_DELAY.total_seconds())
     assert len(receiver.ids) == len(set(receiver.ids)) == len(changes)
     for one in changes[::2]:
         types = [body["type"] for body in receiver.bodies if body["data"]["findingId"] == str(one.finding_id)]
         assert types == ["finding.opened", "finding.resolved"]
     working = acme.target(target_id)
-    assert (working.failing_since, working.last_error, working.last_success_at) == (None, None, clock.now)
+    assert (working.failing_since, working.last_error, working.last_success_at) == (None, None, acme.clock.now)
     # The next failure is a first one again.
-    acme.put(change(clock.now))
-    deliver()
-    clock.advance(seconds=FIRST_DELAY.total_seconds())
+    acme.put(change(acme.clock.now))
+    acme.deliver()
+    acme.clock.advance(seconds=FIRST_DELAY.total_seconds())
     with Receiver(port) as receiver:
-        deliver()
+        acme.deliver()
         assert len(receiver.received) == 1
 
 
@@ -160,38 +148,30 @@ def test_delays_double_up_to_a_limit_and_are_spread() -> None:
     assert delay_after(10, 0) == delay_after(10_000, 0) == LONGEST_DELAY
 
 
-def test_a_message_that_is_refused_does_not_hold_up_others(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
-) -> None:
-    acme.add_target(receiver.url)
+def test_a_message_that_is_refused_does_not_hold_up_others(acme: Acme) -> None:
+    acme.add_target(acme.receiver.url)
     poison, later, other = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-    receiver.status = lambda one: 400 if str(poison).encode() in one.body else 200
+    acme.receiver.status = lambda one: 400 if str(poison).encode() in one.body else 200
     acme.put(change(finding_id=poison), change(finding_id=later, at=NOON + timedelta(seconds=1)))
-    deliver()
+    acme.deliver()
     assert acme.deliveries()[0].attempts == 1
     acme.put(change(finding_id=other, at=NOON + timedelta(seconds=2)))
-    clock.advance(seconds=FIRST_DELAY.total_seconds())
-    deliver()
-    accepted = [one for one in acme.deliveries() if one.delivered_at]
-    assert {one.finding_id for one in accepted} == {later, other}
-    assert [one.last_error for one in acme.deliveries() if not one.delivered_at] == [
-        "the status of the response was 400"
-    ]
+    acme.deliver(seconds=FIRST_DELAY.total_seconds())
+    assert {one.finding_id for one in acme.deliveries() if one.delivered_at} == {later, other}
+    [refused] = [one for one in acme.deliveries() if not one.delivered_at]
+    assert refused.last_error == "the status of the response was 400"
 
 
 @pytest.mark.parametrize("way", ["test", "enable", "move"])
-def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver, way: str
-) -> None:
-    receiver.status = 500
-    target_id, _ = acme.add_target(receiver.url)
+def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(acme: Acme, way: str) -> None:
+    acme.receiver.status = 500
+    target_id, _ = acme.add_target(acme.receiver.url)
     acme.put(change())
     for _ in range(9):
-        deliver()
-        clock.advance(seconds=LONGEST_DELAY.total_seconds())
-    deliver()
-    receiver.status = 200
-    clock.advance(seconds=1)
+        acme.deliver()
+        acme.deliver(seconds=LONGEST_DELAY.total_seconds())
+    acme.receiver.status = 200
+    acme.clock.advance(seconds=1)
     if way == "test":
         with acme.database.transaction() as opened:
             targets.request_test(opened, target_id)
@@ -199,32 +179,29 @@ def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(
         acme.change(target_id, enabled=False)
         acme.change(target_id, enabled=True)
     else:
-        acme.change(target_id, url=f"{receiver.url}/moved")
-    deliver()
+        acme.change(target_id, url=f"{acme.receiver.url}/moved")
+    acme.deliver()
     assert all(one.delivered_at for one in acme.deliveries())
 
 
 @pytest.mark.parametrize("status", [302, 400, 503])
-def test_any_status_but_success_is_a_failure_and_no_redirect_is_followed(
-    acme: Outbox, receiver: Receiver, deliver: Deliver, status: int
-) -> None:
-    receiver.status, receiver.headers = status, {"Location": f"{receiver.url}/elsewhere"}
-    target_id, _ = acme.add_target(receiver.url)
+def test_any_status_but_success_is_a_failure_and_no_redirect_is_followed(acme: Acme, status: int) -> None:
+    acme.receiver.status, acme.receiver.headers = status, {"Location": f"{acme.receiver.url}/elsewhere"}
+    target_id, _ = acme.add_target(acme.receiver.url)
     acme.put(change())
-    deliver()
-    assert receiver.paths == ["/"]
+    acme.deliver()
+    assert acme.receiver.paths == ["/"]
     assert acme.target(target_id).last_error == f"the status of the response was {status}"
     assert acme.target(target_id).enabled
 
 
-def test_410_disables_a_target(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
-    receiver.status = 410
-    target_id, _ = acme.add_target(receiver.url)
+def test_410_disables_a_target(acme: Acme) -> None:
+    acme.receiver.status = 410
+    target_id, _ = acme.add_target(acme.receiver.url)
     acme.put(change(), change())
-    deliver()
-    clock.advance(days=1)
-    deliver()
-    assert len(receiver.received) == 1
+    acme.deliver()
+    acme.deliver(days=1)
+    assert len(acme.receiver.received) == 1
     target = acme.target(target_id)
     assert (target.enabled, target.failing_since) == (False, NOON)
     assert target.last_error == "the status of the response was 410: the receiver wants no more messages"
@@ -234,98 +211,80 @@ def test_410_disables_a_target(acme: Outbox, receiver: Receiver, clock: Clock, d
     )  # fmt: skip
 
 
-def test_a_target_that_was_disabled_meanwhile_is_not_disabled_again(
-    acme: Outbox, receiver: Receiver, deliver: Deliver
-) -> None:
-    target_id, _ = acme.add_target(receiver.url)
-    receiver.status = 410
-    receiver.before_response = lambda: acme.change(target_id, enabled=False)
+def test_a_target_that_was_disabled_meanwhile_is_not_disabled_again(acme: Acme) -> None:
+    target_id, _ = acme.add_target(acme.receiver.url)
+    acme.receiver.status = 410
+    acme.receiver.before_response = lambda: acme.change(target_id, enabled=False)
     acme.put(change())
-    deliver()
+    acme.deliver()
     assert [event.actor_type for event in acme.events()] == ["system"]
     assert [event.after for event in acme.events()] == [{"enabled": False}]
 
 
-def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(
-    acme: Outbox, clock: Clock, deliver: Deliver
-) -> None:
+def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(acme: Acme) -> None:
     acme.add_target(f"http://127.0.0.1:{free_port()}")
     acme.put(change())
-    deliver()
-    clock.advance(seconds=(GIVE_UP_AFTER - LONGEST_DELAY).total_seconds() - 1)
-    deliver()
+    acme.deliver()
+    acme.deliver(seconds=(GIVE_UP_AFTER - LONGEST_DELAY).total_seconds() - 1)
     assert [one.abandoned_at for one in acme.deliveries()] == [None]
-    clock.advance(seconds=LONGEST_DELAY.total_seconds() + 1)
-    deliver()
-    assert [one.abandoned_at for one in acme.deliveries()] == [clock.now]
-    clock.now = NOON + KEPT
-    deliver()
+    acme.deliver(seconds=LONGEST_DELAY.total_seconds() + 1)
+    assert [one.abandoned_at for one in acme.deliveries()] == [acme.clock.now]
+    acme.clock.now = NOON + KEPT
+    acme.deliver()
     assert len(acme.deliveries()) == 1
-    clock.advance(hours=1)
-    deliver()
+    acme.deliver(hours=1)
     assert acme.deliveries() == []
 
 
-def test_the_end_is_sent_although_the_change_before_it_was_abandoned(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
-) -> None:
-    acme.add_target(receiver.url, kinds=["spike"])
+def test_the_end_is_sent_although_the_change_before_it_was_abandoned(acme: Acme) -> None:
+    acme.add_target(acme.receiver.url, kinds=["spike"])
     soon, late, never_received = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     acme.put(change(finding_id=soon), change(finding_id=late))
-    deliver()
-    receiver.status = 500
+    acme.deliver()
+    acme.receiver.status = 500
     for finding_id in (soon, late):
-        acme.put(change(clock.now + timedelta(hours=1), finding_id=finding_id, change="escalated"))
-    acme.put(change(clock.now, finding_id=never_received))
+        acme.put(change(acme.clock.now + timedelta(hours=1), finding_id=finding_id, change="escalated"))
+    acme.put(change(acme.clock.now, finding_id=never_received))
     for days in (1, 2.5, 0.1, 0.1, 0.1):
-        clock.advance(days=days)
-        deliver()
+        acme.deliver(days=days)
     assert len([one for one in acme.deliveries() if one.abandoned_at]) == 3
-    receiver.received.clear()
-    receiver.status = 200
+    acme.receiver.received.clear()
+    acme.receiver.status = 200
     for finding_id in (soon, never_received):
-        acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="silence"))
-    deliver()
+        acme.put(change(acme.clock.now, finding_id=finding_id, change="resolved", kind="silence"))
+    acme.deliver()
     # What was abandoned is forgotten before the other end.
-    clock.advance(days=7)
-    deliver()
-    acme.put(change(clock.now, finding_id=late, change="resolved", kind="silence"))
-    deliver()
-    received = [(body["type"], body["data"]["findingId"]) for body in receiver.bodies]
+    acme.deliver(days=7)
+    acme.put(change(acme.clock.now, finding_id=late, change="resolved", kind="silence"))
+    acme.deliver()
+    received = [(body["type"], body["data"]["findingId"]) for body in acme.receiver.bodies]
     assert received == [("finding.resolved", str(finding_id)) for finding_id in (soon, late)]
 
 
-def test_slow_targets_of_one_organization_leave_threads_for_the_others(
-    acme: Outbox, receiver: Receiver, slow: Receiver, dispatcher: Dispatcher
-) -> None:
+def test_slow_targets_of_one_organization_leave_threads_for_the_others(acme: Acme, slow: Receiver) -> None:
     other = Outbox(acme.services, "Other")
     for number in range(delivery.CONCURRENCY + 2):
         acme.add_target(f"{slow.url}/{number}")
-    other.add_target(receiver.url)
+    other.add_target(acme.receiver.url)
     acme.put(change(), change())
     other.put(change())
-    assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_ONE + 1 == 3
-    wait_until(lambda: len(receiver.received) == 1 and len(slow.received) == 2)
+    assert acme.sender.begin_due() == delivery.CONCURRENCY_OF_ONE + 1 == 3
+    wait_until(lambda: len(acme.receiver.received) == 1 and len(slow.received) == 2)
     # Another look neither sends to the slow ones again nor waits for them.
-    wait_until(lambda: dispatcher.begin_due() == 0)
+    wait_until(lambda: acme.sender.begin_due() == 0)
     other.put(change())
-    wait_until(lambda: dispatcher.begin_due() or len(receiver.received) == 2)
+    wait_until(lambda: acme.sender.begin_due() or len(acme.receiver.received) == 2)
     assert len(slow.received) == 2
     slow.go_on.set()
-    wait_until(lambda: dispatcher.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
+    wait_until(lambda: acme.sender.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
 
 
 def test_slow_organizations_leave_half_of_the_threads_for_the_others(
-    acme: Outbox,
-    receiver: Receiver,
-    slow: Receiver,
-    dispatcher: Dispatcher,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
+    acme: Acme, slow: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_ones = [acme, *(Outbox(acme.services, f"Slow {number}") for number in range(3))]
     other = Outbox(acme.services, "Other")
-    other.add_target(receiver.url)
+    other.add_target(acme.receiver.url)
     for one in slow_ones:
         for number in range(2):
             one.add_target(f"{slow.url}/{number}")
@@ -333,42 +292,42 @@ def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     # That they are slow is known when each has sent something.
     slow.go_on.set()
     monkeypatch.setattr(delivery, "SLOW", 0.0)
-    dispatcher.deliver_due()
+    acme.sender.deliver_due()
     monkeypatch.setattr(delivery, "SLOW", PATIENCE)
     slow.received.clear()
     slow.go_on.clear()
     for one in slow_ones:
         one.put(change())
-    assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_SLOW == delivery.CONCURRENCY // 2
-    assert dispatcher.begin_due() == 0
+    assert acme.sender.begin_due() == delivery.CONCURRENCY_OF_SLOW == delivery.CONCURRENCY // 2
+    assert acme.sender.begin_due() == 0
     other.put(change())
-    assert dispatcher.begin_due() == 1
-    wait_until(lambda: len(receiver.received) == 1)
+    assert acme.sender.begin_due() == 1
+    wait_until(lambda: len(acme.receiver.received) == 1)
     slow.go_on.set()
-    wait_until(lambda: dispatcher.begin_due() == 0 and len(slow.received) == 8)
+    wait_until(lambda: acme.sender.begin_due() == 0 and len(slow.received) == 8)
     # After a while without a slow message they have all threads again.
-    clock.now += delivery.SLOW_FOR
+    acme.clock.now += delivery.SLOW_FOR
     for one in slow_ones:
-        one.put(change(clock.now))
+        one.put(change(acme.clock.now))
     wait_until(lambda: all(one.delivered_at for whose in slow_ones for one in whose.deliveries()[:-2]))
-    wait_until(lambda: dispatcher.begin_due() == delivery.CONCURRENCY)
+    wait_until(lambda: acme.sender.begin_due() == delivery.CONCURRENCY)
 
 
-def test_whose_last_turn_is_longest_ago_comes_first(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+def test_whose_last_turn_is_longest_ago_comes_first(acme: Acme) -> None:
     """Acme's messages are all older than the other's, and it has two targets with several each."""
-    receiver.before_response = lambda: clock.advance(seconds=1)
+    acme.receiver.before_response = lambda: acme.clock.advance(seconds=1)
     other = Outbox(acme.services, "Other")
     for name in "ab":
-        acme.add_target(f"{receiver.url}/acme/{name}")
+        acme.add_target(f"{acme.receiver.url}/acme/{name}")
     acme.put(change(), change())
-    clock.advance(hours=1)
-    other.add_target(f"{receiver.url}/other")
-    other.put(change(clock.now), change(clock.now))
-    arguments = (acme.services.settings, acme.services.database, clock)
+    acme.clock.advance(hours=1)
+    other.add_target(f"{acme.receiver.url}/other")
+    other.put(change(acme.clock.now), change(acme.clock.now))
+    arguments = (acme.services.settings, acme.services.database, acme.clock)
     with contextlib.closing(Dispatcher(*arguments, concurrency=1)) as dispatcher, pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivery, "SLOW", 0.0)
         dispatcher.deliver_due()
-    paths = receiver.paths
+    paths = acme.receiver.paths
     # One message a turn, because each is slow.
     assert [path.split("/")[1] for path in paths] == ["acme", "other", "acme", "other", "acme", "acme"]
     assert paths[0] != paths[2]
@@ -376,30 +335,28 @@ def test_whose_last_turn_is_longest_ago_comes_first(acme: Outbox, receiver: Rece
 
 
 @pytest.mark.parametrize(("slow", "turns"), [(0.0, 3), (PATIENCE, 1)])
-def test_a_turn_ends_after_a_slow_message(
-    acme: Outbox, receiver: Receiver, deliver: Deliver, monkeypatch: pytest.MonkeyPatch, slow: float, turns: int
-) -> None:
+def test_a_turn_ends_after_a_slow_message(acme: Acme, monkeypatch: pytest.MonkeyPatch, slow: float, turns: int) -> None:
     monkeypatch.setattr(delivery, "SLOW", slow)
-    acme.add_target(receiver.url)
+    acme.add_target(acme.receiver.url)
     acme.put(*(change() for _ in range(3)))
-    assert deliver() == turns
-    assert len(receiver.received) == 3
+    assert acme.deliver() == turns
+    assert len(acme.receiver.received) == 3
 
 
 def test_a_receiver_that_does_not_respond_is_given_up_in_time(
-    acme: Outbox, slow: Receiver, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+    acme: Acme, slow: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channels, "TIMEOUT", 0.3)
     target_id, _ = acme.add_target(slow.url)
     acme.put(change())
-    deliver()
+    acme.deliver()
     assert acme.target(target_id).last_error == "no response within 0.3 seconds"
     slow.go_on.set()
 
 
-def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver) -> None:
+def test_two_dispatchers_do_not_send_the_same(acme: Acme) -> None:
     for number in range(6):
-        acme.add_target(f"{receiver.url}/{number}")
+        acme.add_target(f"{acme.receiver.url}/{number}")
     acme.put(*(change() for _ in range(5)))
     with acme.dispatcher() as one, acme.dispatcher() as other:
         threads = [threading.Thread(target=dispatcher.deliver_due) for dispatcher in (one, other)]
@@ -407,19 +364,19 @@ def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver) 
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(receiver.ids) == len(set(receiver.ids)) == 30
+    assert len(acme.receiver.ids) == len(set(acme.receiver.ids)) == 30
 
 
-def test_a_lease_ends_by_itself(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
-    acme.add_target(receiver.url)
+def test_a_lease_ends_by_itself(acme: Acme) -> None:
+    acme.add_target(acme.receiver.url)
     acme.put(change())
     acme.database.fetch_durably("alerts/claim_targets", leased_until=NOON + LEASE, most=1)
-    clock.now = NOON + LEASE - timedelta(seconds=1)
-    deliver()
-    assert receiver.received == []
-    clock.now = NOON + LEASE
-    deliver()
-    assert len(receiver.received) == 1
+    acme.clock.now = NOON + LEASE - timedelta(seconds=1)
+    acme.deliver()
+    assert acme.receiver.received == []
+    acme.clock.now = NOON + LEASE
+    acme.deliver()
+    assert len(acme.receiver.received) == 1
 
 
 PROGRAM = """
@@ -439,61 +396,59 @@ while True:
 
 
 @pytest.mark.slow
-def test_each_change_is_delivered_although_senders_are_killed(
-    acme: Outbox, receiver: Receiver, clock: Clock, database_url: str
-) -> None:
-    clock.now = None
+def test_each_change_is_delivered_although_senders_are_killed(acme: Acme, database_url: str) -> None:
+    acme.clock.now = None
     for number in range(3):
-        acme.add_target(f"{receiver.url}/{number}")
+        acme.add_target(f"{acme.receiver.url}/{number}")
     changes = [change(utc_now()) for _ in range(40)]
     acme.put(*changes)
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, database_url], cwd=ROOT)
         # In the middle of a delivery: the request has arrived, and nothing was answered.
-        answer, last = threading.Event(), len(receiver.received) + 8
-        receiver.before_response = lambda answer=answer, last=last: (
-            len(receiver.received) >= last and answer.wait(PATIENCE)
+        answer, last = threading.Event(), len(acme.receiver.received) + 8
+        acme.receiver.before_response = lambda answer=answer, last=last: (
+            len(acme.receiver.received) >= last and answer.wait(PATIENCE)
         )
-        wait_until(lambda last=last: len(receiver.received) >= last)
+        wait_until(lambda last=last: len(acme.receiver.received) >= last)
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE)
         answer.set()
         # What time does to the leases of a process that died.
         with psycopg.connect(database_url) as connection:
             connection.execute("update alert_targets set leased_until = '-infinity'")
-    receiver.before_response = lambda: None
+    acme.receiver.before_response = lambda: None
     with acme.dispatcher() as dispatcher:
         dispatcher.deliver_due()
     of_change: dict[tuple[str, str], set[str]] = {}
-    for path, body, message_id in zip(receiver.paths, receiver.bodies, receiver.ids, strict=True):
+    for path, body, message_id in zip(acme.receiver.paths, acme.receiver.bodies, acme.receiver.ids, strict=True):
         of_change.setdefault((path, body["data"]["findingId"]), set()).add(message_id)
     assert set(of_change) == {(f"/{number}", str(one.finding_id)) for number in range(3) for one in changes}
     assert {len(ids) for ids in of_change.values()} == {1}
     # Some were sent twice, or nothing was in the middle.
-    assert len(receiver.received) > len(of_change)
+    assert len(acme.receiver.received) > len(of_change)
     assert all(one.delivered_at for one in acme.deliveries())
 
 
-def test_another_instance_secret_is_a_failure_that_says_so(acme: Outbox, receiver: Receiver) -> None:
-    target_id, _ = acme.add_target(receiver.url)
+def test_another_instance_secret_is_a_failure_that_says_so(acme: Acme) -> None:
+    target_id, _ = acme.add_target(acme.receiver.url)
     acme.put(change())
     with acme.dispatcher(secret_key=SECRET_KEY[::-1].encode()) as dispatcher:
         dispatcher.deliver_due()
     assert "instance secret" in acme.target(target_id).last_error
-    assert receiver.received == []
+    assert acme.receiver.received == []
 
 
-def test_no_secret_is_logged(
-    acme: Outbox, receiver: Receiver, deliver: Deliver, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_secret_is_logged(acme: Acme, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    _, secret = acme.add_target(receiver.url.replace("//", "//robot:pass-word@") + "/services/T0/B0/to-ken?key=se-cret")
+    _, secret = acme.add_target(
+        acme.receiver.url.replace("//", "//robot:pass-word@") + "/services/T0/B0/to-ken?key=se-cret"
+    )
     acme.put(change())
-    deliver()
-    receiver.status = 500
+    acme.deliver()
+    acme.receiver.status = 500
     acme.put(change())
-    deliver()
-    assert "Basic" in receiver.received[0].headers["authorization"]
+    acme.deliver()
+    assert "Basic" in acme.receiver.received[0].headers["authorization"]
     logged = "\n".join(f"{record.getMessage()} {getattr(record, 'fields', '')}" for record in caplog.records)
     assert "alert delivered" in logged
     assert "alert not delivered" in logged

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from agentidp.alerts import outbox
-from tests.alerts.conftest import Outbox, change
-from tests.alerts.receiver import Receiver
+from tests.alerts.conftest import Acme, Outbox, change
 from tests.factories import NOON
 
 
@@ -21,7 +19,7 @@ def receivers(acme: Outbox, contributors: tuple[UUID, ...] = (), **values: Any) 
     return {one.target_name for one in acme.deliveries() if one.delivery_id not in before}
 
 
-def test_a_change_is_for_each_target_that_wants_it(acme: Outbox) -> None:
+def test_a_change_is_for_each_target_that_wants_it(acme: Acme) -> None:
     outsider = Outbox(acme.services, "Outsider")
     outsider.add_target("https://127.0.0.1")
     for name, values in {
@@ -43,10 +41,10 @@ def test_a_change_is_for_each_target_that_wants_it(acme: Outbox) -> None:
     assert outsider.deliveries() == []
 
 
-def test_what_is_rolled_back_is_not_sent(acme: Outbox, receiver: Receiver, deliver: Callable[[], int]) -> None:
-    acme.add_target(receiver.url)
+def test_what_is_rolled_back_is_not_sent(acme: Acme) -> None:
+    acme.add_target(acme.receiver.url)
     with pytest.raises(KeyError), acme.database.transaction() as opened:
         assert outbox.enqueue(opened, change(NOON)) == 1
         raise KeyError
-    deliver()
-    assert receiver.received == []
+    acme.deliver()
+    assert acme.receiver.received == []

@@ -17,9 +17,8 @@ from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.server.watch import watch
 from agentidp.services import Services
-from tests.alerts.conftest import Outbox
-from tests.alerts.receiver import Receiver
-from tests.factories import NOON, Clock
+from tests.alerts.conftest import Acme
+from tests.factories import NOON
 
 pytestmark = pytest.mark.slow
 
@@ -30,10 +29,10 @@ ENDS = NOON + 400 * DAY
 class Watched:
     """An organization with an agent of Ada's and its credential, which ends at ``ENDS``, and a target of hers."""
 
-    def __init__(self, acme: Outbox, receiver: Receiver, clock: Clock) -> None:
-        self.acme, self.receiver, self.clock = acme, receiver, clock
-        acme.add_target(f"{receiver.url}/ada", owners=["Ada"], minimum_severity="warning")
-        acme.add_target(f"{receiver.url}/grace", owners=["Grace"])
+    def __init__(self, acme: Acme) -> None:
+        self.acme, self.receiver, self.clock = acme, acme.receiver, acme.clock
+        acme.add_target(f"{acme.receiver.url}/ada", owners=["Ada"], minimum_severity="warning")
+        acme.add_target(f"{acme.receiver.url}/grace", owners=["Grace"])
         with acme.database.transaction() as opened:
             agent = add_agent(opened, name="reader", description="", owner="Ada", scopes=[], most=10)
             row, _ = add_credential(opened, agent.agent_id, label="production", expires_at=ENDS)
@@ -61,10 +60,10 @@ class Watched:
 
 
 @pytest.fixture
-def watched(acme: Outbox, receiver: Receiver, clock: Clock) -> Watched:
+def watched(acme: Acme) -> Watched:
     """See :class:`Watched`."""
     acme.services = replace(acme.services, settings=replace(acme.services.settings, watch_interval=60))
-    return Watched(acme, receiver, clock)
+    return Watched(acme)
 
 
 def test_one_that_ends_between_its_evaluation_and_the_sending_sends_after_the_restart(watched: Watched) -> None:
