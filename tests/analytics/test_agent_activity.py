@@ -1,8 +1,8 @@
-"""``GET /api/v1/analytics/agents/{agentId}``."""
+"""``GET /api/v1/analytics/agents/{agentId}``: its last token and status. The body is in ``test_days_and_hours.py``."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,8 +14,6 @@ from tests.analytics.oracle import USAGE
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, make_agent
 
-FIRST, DAY = datetime(2026, 4, 13, tzinfo=UTC), timedelta(days=1)
-
 
 @pytest.fixture
 def worker(services: Services, cast: Cast) -> Agent:
@@ -23,38 +21,12 @@ def worker(services: Services, cast: Cast) -> Agent:
     return make_agent(services, cast.acme.organization_id, "worker")
 
 
-def activity(client: FlaskClient, reader: Agent, agent: Agent, days: int = 3) -> dict[str, Any]:
-    """The answer's body."""
-    response = client.get(f"{USAGE}/{agent.agent_id}?days={days}", headers=reader.bearer())
+def activity(client: FlaskClient, reader: Agent, agent: Agent) -> dict[str, Any]:
+    """The answer's body for today."""
+    response = client.get(f"{USAGE}/{agent.agent_id}?days=1", headers=reader.bearer())
     assert response.status_code == 200, response.text
     body: dict[str, Any] = response.json
     return body
-
-
-def test_returns_each_day_of_the_agent_with_zeros(client: FlaskClient, cast: Cast, worker: Agent) -> None:
-    last_moment = timedelta(days=1, microseconds=-1)
-    worker.count(FIRST, tokens=2, requests=1)
-    worker.count(FIRST + 2 * DAY + last_moment, tokens=3, rejected=4)
-    # Excluded: the day before, and tomorrow, as a server whose clock is ahead may have counted it.
-    for at in (FIRST - DAY + last_moment, FIRST + 3 * DAY):
-        worker.count(at, tokens=7, requests=7, rejected=1)
-    # Excluded: another agent's, and another organization's.
-    cast.acme.count(NOON, tokens=11, requests=11)
-    cast.outsider.count(NOON, tokens=13, requests=13)
-    assert activity(client, cast.acme, worker) == {
-        "tenantId": worker.organization_id,
-        "agentId": worker.client_id,
-        "agentName": "worker",
-        "status": "active",
-        "from": "2026-04-13",
-        "to": "2026-04-15",
-        "lastTokenHour": "2026-04-15T23:00:00.000000Z",
-        "data": [
-            {"date": "2026-04-13", "tokens": 2, "requests": 3, "rejected": 0},
-            {"date": "2026-04-14", "tokens": 0, "requests": 0, "rejected": 0},
-            {"date": "2026-04-15", "tokens": 3, "requests": 3, "rejected": 4},
-        ],
-    }
 
 
 @pytest.mark.parametrize(
@@ -80,7 +52,7 @@ def test_shows_the_hour_in_which_the_last_token_was_issued(
     worker.count(NOON, requests=1, rejected=1)
     for other in (cast.acme, cast.outsider):
         other.count(NOON, tokens=1)
-    assert activity(client, cast.acme, worker, days=1)["lastTokenHour"] == expected
+    assert activity(client, cast.acme, worker)["lastTokenHour"] == expected
 
 
 @pytest.mark.parametrize("status", STATUSES_OF_USAGE)
@@ -95,6 +67,6 @@ def test_shows_the_status_and_keeps_the_history(
         assert client.delete(address, headers=bearer).status_code == 204
         # A new agent may have the name of one that is gone.
         make_agent(services, worker.organization_id, "worker")
-    found = activity(client, cast.acme, worker, days=1)
+    found = activity(client, cast.acme, worker)
     assert (found["agentId"], found["agentName"], found["status"]) == (worker.client_id, "worker", status)
     assert [day["tokens"] for day in found["data"]] == [1]

@@ -36,37 +36,31 @@ def test_the_quietest_hours_have_the_fewest_tokens(tokens: dict[int, int], first
     assert quietest_hours([tokens.get(hour, 5) for hour in range(HOURS)]) == first
 
 
-class TestValidTokens:
-    AT = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
+AT = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
+AT_11_45 = AT - timedelta(minutes=45)
 
-    def used(self, *hours: int) -> Use:
-        counts = [0] * 24
-        for hour in hours:
-            counts[hour] = 10
-        use = Use()
-        use.add(date(2026, 4, 15), counts)
-        return use
 
-    @pytest.mark.parametrize(
-        ("ttl", "at_most"),
-        [(30 * 60, 10), (30 * 60 + 1, 20), (90 * 60, 20), (90 * 60 + 1, 30)],
-    )
-    def test_are_of_the_hours_of_which_one_may_be_valid(self, ttl: int, at_most: int) -> None:
-        found = valid_tokens(self.used(10, 11, 12), self.AT, ttl, None)
-        assert found == Valid(at_most, self.AT + timedelta(seconds=ttl))
-
-    def test_end_a_lifetime_after_the_last_use(self) -> None:
-        last_used = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
-        found = valid_tokens(self.used(11), self.AT, 3600, last_used)
-        assert found == Valid(10, datetime(2026, 4, 15, 12, 46, tzinfo=UTC))
-        assert valid_tokens(self.used(11), self.AT, 1800, last_used) == Valid(0, None)
-
-    def test_end_a_lifetime_after_the_last_hour_if_nothing_more_is_known(self) -> None:
-        found = valid_tokens(self.used(11), self.AT, 3600, None)
-        assert found == Valid(10, datetime(2026, 4, 15, 13, tzinfo=UTC))
-
-    def test_there_are_none_without_tokens(self) -> None:
-        assert valid_tokens(Use(), self.AT, 3600, None) == Valid(0, None)
+@pytest.mark.parametrize(
+    ("hours", "ttl", "last_used", "expected"),
+    [
+        # Of the hours of which one may be valid.
+        ((10, 11, 12), 30 * 60, None, Valid(10, AT + timedelta(minutes=30))),
+        ((10, 11, 12), 30 * 60 + 1, None, Valid(20, AT + timedelta(seconds=30 * 60 + 1))),
+        ((10, 11, 12), 90 * 60, None, Valid(20, AT + timedelta(minutes=90))),
+        ((10, 11, 12), 90 * 60 + 1, None, Valid(30, AT + timedelta(seconds=90 * 60 + 1))),
+        # They end a lifetime after the last use, or after the last hour if nothing more is known.
+        ((11,), 3600, AT_11_45, Valid(10, AT_11_45 + timedelta(minutes=61))),
+        ((11,), 1800, AT_11_45, Valid(0, None)),
+        ((11,), 3600, None, Valid(10, AT + timedelta(minutes=30))),
+        ((), 3600, None, Valid(0, None)),
+    ],
+)
+def test_how_many_tokens_may_be_valid(
+    hours: tuple[int, ...], ttl: int, last_used: datetime | None, expected: Valid
+) -> None:
+    use = Use()
+    use.add(date(2026, 4, 15), [10 * (hour in hours) for hour in range(24)])
+    assert valid_tokens(use, AT, ttl, last_used) == expected
 
 
 def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
