@@ -30,7 +30,7 @@ from agentidp.alerts.targets import add_target
 from agentidp.counting import Rejection, request_made
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
-from agentidp.findings import Found, findings_query
+from agentidp.findings import DEFAULT_DAYS, Found, findings_query
 from agentidp.findings.finding import Finding, KnownFinding, Severity
 from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
@@ -408,17 +408,18 @@ def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: i
             )
 
 
-def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
-    """Store a finding, as the only one that an evaluation has found now.
-
-    :returns: its id.
-    """
+def make_findings(
+    services: Services, organization_id: str, *found: Finding, days: int = DEFAULT_DAYS
+) -> list[KnownFinding]:
+    """Store what an evaluation of the last *days* has found now; as it is known then."""
     database = database_of(services, organization_id)
-    finding = finding or a_finding(database.at)
-    query = findings_query(database.at, services.settings)
     with database.transaction() as opened:
-        stored, *_ = store_evaluation(opened, Found([finding]), query)
-    return stored.finding_id
+        return store_evaluation(opened, Found([*found]), findings_query(database.at, services.settings, days=days))
+
+
+def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
+    """Store a finding, as the only one that an evaluation has found now; its id."""
+    return make_findings(services, organization_id, finding or a_finding(services.clock()))[0].finding_id
 
 
 def a_finding(at: datetime, **changes: Any) -> Finding:

@@ -59,7 +59,7 @@ def make_rule(caller: Caller, agent_id: UUID) -> Response:
 
 
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/trust/test", methods=["GET", "POST"])
-@session.required_to("agents:read")
+@session.required_to("agents:read", SCOPE)
 def test_token(caller: Caller, agent_id: UUID) -> Response:
     """Compare a token with the agent's rules of trust, claim by claim. Nothing is issued or changed."""
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))

@@ -18,9 +18,10 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.dashboard.form_key import new_form_key
 from agentidp.services import Services
+from tests.audit.conftest import events_of
 from tests.conftest import Cast, make_cast
 from tests.dashboard.company import Company, company
-from tests.factories import NOON, Agent, Clock, count_usage, usage_sums
+from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 ENDED = "Your session has ended. Sign in again."
@@ -29,25 +30,28 @@ VOID = {"meta", "link", "input", "br", "img"}
 
 class Page(HTMLParser):
     """What a page shows. ``elements`` are (tag, attributes) in their order; ``text`` is all text in it, ``notice``
-    what it alerts to.
+    what it alerts to. ``typed`` is what is in its fields, by their names: text, or the values of the checked boxes.
     """
 
     def __init__(self, response: TestResponse) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.tables: dict[str, list[list[str]]] = {}
+        self.typed: dict[str, Any] = {}
         self.text = self.notice = ""
         self._open: list[str] = []
         self._rows: list[list[str]] = []
-        self._caption = ""
+        self._caption = self._field = ""
         assert response.mimetype == "text/html"
         self.feed(response.text)
         self.close()
         assert self._open == [], "every element is closed"
+        self.notice = self.notice.strip()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
         is_within = tag == "input" and "label" in self._open
-        self.elements.append((tag, dict(attrs) | ({"labelled": "within"} if is_within else {})))
+        self.elements.append((tag, found | ({"labelled": "within"} if is_within else {})))
         if tag not in VOID:
             self._open.append(tag if ("role", "alert") not in attrs else f"{tag} alert")
         if tag == "table":
@@ -56,6 +60,15 @@ class Page(HTMLParser):
             self._rows.append([])
         elif tag in ("td", "th"):
             self._rows[-1].append("")
+        elif tag == "input" and found.get("type") == "checkbox":
+            self.typed.setdefault(found["name"] or "", []).extend(
+                [found.get("value", "on")] if "checked" in found else []
+            )
+        elif tag in ("input", "select", "textarea"):
+            self._field = found.get("name") or ""
+            self.typed[self._field] = found.get("value", "")
+        elif tag == "option" and "selected" in found:
+            self.typed[self._field] = found.get("value")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -69,10 +82,25 @@ class Page(HTMLParser):
         self.text += data
         if "p alert" in self._open:
             self.notice += data
+        if "textarea" in self._open:
+            # A first line break is none.
+            self.typed[self._field] = data.removeprefix("\n")
+        elif "option" in self._open and self.typed[self._field] is None:
+            self.typed[self._field] = data
         if "caption" in self._open:
             self._caption += data
         elif "table" in self._open and ("td" in self._open or "th" in self._open):
             self._rows[-1][-1] += data
+
+    @property
+    def words(self) -> str:
+        """All text, with single blanks."""
+        return " ".join(self.text.split())
+
+    @property
+    def links(self) -> list[str]:
+        """Where it leads."""
+        return [str(link["href"]) for link in self.all("a")]
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         """The attributes of each *tag*."""
@@ -89,10 +117,20 @@ def post(client: FlaskClient, path: str, **form: Any) -> TestResponse:
     return client.post(path, headers=SAME_ORIGIN, data={"form_key": new_form_key(NOON)} | form)
 
 
+def led_to(response: TestResponse) -> str:
+    """The page that a browser is led to after its form was accepted."""
+    assert response.status_code == 303, response.text
+    return response.headers["Location"]
+
+
+def refusal(response: TestResponse) -> tuple[int, str]:
+    """The status of a form that was refused, and why it was."""
+    return response.status_code, Page(response).notice
+
+
 def key_in(page: Page) -> str:
     """The key of the form that a page shows."""
-    [key] = [field["value"] for field in page.all("input") if field.get("name") == "form_key"]
-    return str(key)
+    return str(page.typed["form_key"])
 
 
 def number(text: str) -> int:
@@ -127,15 +165,31 @@ def counted(agent: Agent) -> tuple[int, int, int]:
     return tokens, requests, rejected
 
 
+@contextlib.contextmanager
+def unchanged(agent: Agent) -> Iterator[None]:
+    """Nothing is changed or counted in the organization of an agent meanwhile."""
+    url = str(agent.services.settings.database_url)
+    before = events_of(url, agent.organization_id), counted(agent)
+    yield
+    assert (events_of(url, agent.organization_id), counted(agent)) == before
+
+
 def refused(response: TestResponse, status: int, notice: str) -> None:
     """The sign-in page, with a sentence and without a session."""
     assert response.status_code == status
     page = Page(response)
     assert [str(form["action"]).partition("?")[0] for form in page.all("form")] == ["/dashboard/sign-in"] * 2
     assert page.notice == notice
-    assert all("agentidp_session=;" in header for header in response.headers.getlist("Set-Cookie"))
+    cookies = [header for header in response.headers.getlist("Set-Cookie") if header.startswith("agentidp_session")]
+    assert all(header.startswith("agentidp_session=;") for header in cookies)
     if status == 401:
         assert response.headers["WWW-Authenticate"] == 'Cookie realm="agentidp"'
+
+
+def revoke(client: FlaskClient, agent: Agent, token: str) -> None:
+    """As the agent, at the revocation endpoint."""
+    form = {"client_id": agent.client_id, "client_secret": agent.client_secret, "token": token}
+    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
 
 
 @pytest.fixture
@@ -187,9 +241,15 @@ def acme(cast: Cast) -> Agent:
     return cast.acme
 
 
+@pytest.fixture
+def worker(acme: Agent, services: Services) -> Agent:
+    """Another agent of Acme, which may read analytics only."""
+    return make_agent(services, acme.organization_id, name="worker", scopes=["analytics:read"])
+
+
 def count_for(agent: Agent, at: datetime, **counts: int) -> None:
     """Count tokens, requests or rejected ones of an agent at an instant."""
-    count_usage(agent.services, agent.organization_id, agent.agent_id, at, **counts)
+    agent.count(at, **counts)
 
 
 @pytest.fixture
@@ -200,7 +260,12 @@ def signed_in(client: FlaskClient, cast: Cast) -> FlaskClient:
 
 def with_session(client: FlaskClient, agent: Agent, **changes: Any) -> FlaskClient:
     """*client* with a session in its cookie, made by nobody's signing in."""
-    client.set_cookie("agentidp_session", session_of(agent, **changes), path="/dashboard")
+    return with_cookie(client, session_of(agent, **changes))
+
+
+def with_cookie(client: FlaskClient, session: str) -> FlaskClient:
+    """*client* with this session in its cookie."""
+    client.set_cookie("agentidp_session", session, path="/dashboard")
     return client
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +13,26 @@ from werkzeug.test import TestResponse
 from agentidp.caller import Caller
 from agentidp.dashboard.cross_origin import SAFE_METHODS
 from agentidp.dashboard.form_key import new_form_key
+from agentidp.dashboard.session import SCOPE
 from agentidp.registry.agents import update_agent
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import Cast
-from tests.dashboard.conftest import ENDED, SAME_ORIGIN, counted, is_deleted, refused, session_of
-from tests.factories import NOON, Agent, database_of, make_agent, make_one_of_each, make_organization
+from tests.dashboard.conftest import (
+    ENDED,
+    SAME_ORIGIN,
+    Page,
+    counted,
+    is_deleted,
+    refused,
+    session_of,
+    unchanged,
+    with_cookie,
+    with_session,
+)
+from tests.factories import NOON, Agent, Api, database_of, make_agent, make_one_of_each, make_organization
+from tests.federation.issuer import trust
 from tests.routes import PAGES, Route
 
 IN_SESSION = [route for route in PAGES if route.authentication == "session"]
@@ -74,7 +86,7 @@ def send(
     """Open the page as a browser with *session* in its cookie, or send its form."""
     client.delete_cookie("agentidp_session", path="/dashboard")
     if session:
-        client.set_cookie("agentidp_session", session, path="/dashboard")
+        with_cookie(client, session)
     sent = SAME_ORIGIN | {name.replace("_", "-"): value for name, value in headers.items()}
     return client.open(
         route.path(**ids), method=route.method, headers=sent, data=form or form_of(route, ids.get("agent_id", ""))
@@ -92,15 +104,6 @@ def outsiders(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
     """Of something of everything of another organization."""
     hidden = make_agent(shared_cast.outsider.services, shared_cast.outsider.organization_id, "kept-from-others")
     return make_one_of_each(shared_app.test_client(), hidden)
-
-
-@contextmanager
-def unchanged(agent: Agent) -> Iterator[None]:
-    """Nothing is changed or counted in the organization of an agent meanwhile."""
-    url = str(agent.services.settings.database_url)
-    before = events_of(url, agent.organization_id), counted(agent)
-    yield
-    assert (events_of(url, agent.organization_id), counted(agent)) == before
 
 
 def test_declares_what_it_needs() -> None:
@@ -207,3 +210,40 @@ def test_reaches_nothing_of_another_organization(
             wrong = {"name": "a\0", "note": "a\0", "tokens": "x", "form_key": new_form_key(NOON)}
             theirs, nobodys = [send(client, route, session, given, wrong) for given in (outsiders, {})]
             assert (theirs.status_code, theirs.text) == (nobodys.status_code, nobodys.text)
+
+
+def offered(page: Page) -> set[tuple[str, str]]:
+    """Where the links and the buttons of a page lead: method and address."""
+    sent = {(str(form["method"]).upper(), str(form["action"])) for form in page.all("form")}
+    return {("GET", link) for link in page.links} | sent
+
+
+@pytest.fixture(scope="module")
+def furnished(shared_app: Flask, shared_cast: Cast, ids: dict[str, str]) -> dict[str, str]:
+    """The same ids; Acme's agent has an owner, a rule of trust and tokens of yesterday as well, which pages name."""
+    acme = shared_cast.acme
+    Api(shared_app.test_client(), acme).patch(f"agents/{acme.agent_id}", {"owner": "Legal"})
+    trust(acme, issuer="https://issuer.example", subject="job:7")
+    acme.count(NOON - timedelta(days=1), tokens=30)
+    return ids
+
+
+@pytest.mark.parametrize("scope", sorted({SCOPE, *(scope for route in WITH_SCOPES for scope in route.scopes)}))
+def test_leads_to_all_that_the_session_may_do_and_to_nothing_else(
+    client: FlaskClient, shared_app: Flask, shared_cast: Cast, furnished: dict[str, str], scope: str
+) -> None:
+    acme, found = shared_cast.acme, set()
+    with_session(client, make_agent(acme.services, acme.organization_id, f"has {scope}", {SCOPE, scope}))
+    allowed = {route for route in IN_SESSION if not route.scopes or scope in route.scopes}
+    left = [route.path(**furnished) for route in allowed if route.method == "GET"]
+    while left:
+        response = client.get(left.pop(0))
+        for method, address in offered(Page(response)) if response.mimetype == "text/html" else ():
+            path, _, query = address.partition("#")[0].partition("?")
+            if path.startswith("/dashboard"):
+                endpoint, given = shared_app.url_map.bind("").match(path, method)
+                way = (method, endpoint, given.get("action"), "preset=other" in query)
+                left += [address] if method == "GET" and way not in found else []
+                found.add(way)
+    ways = {way[:2] for way in found}
+    assert {str(one) for one in IN_SESSION if (one.method, one.endpoint) in ways} == {*map(str, allowed)}
