@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from tests.browser.stage import Stage, chromium, let_in, staged
 from tests.conftest import _fresh_database
-from tests.factories import NOON, PATIENCE
+from tests.factories import NOON, PATIENCE, Agent
 
 AXE = Path(__file__).parent / "axe-core"
 
@@ -28,6 +28,12 @@ MILLISECONDS = PATIENCE * 1000
 expect.set_options(timeout=MILLISECONDS)
 
 Open = Callable[..., Page]
+
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 720}
+
+WITH_AND_WITHOUT_JAVASCRIPT = pytest.mark.parametrize(
+    "java_script_enabled", [True, False], ids=["with JavaScript", "without"]
+)
 
 
 @pytest.fixture(scope="package")
@@ -104,10 +110,12 @@ def watch(stage: Stage) -> Iterator[Watch]:
 
 @pytest.fixture
 def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
-    """Open an empty page of a new browser profile; takes Playwright's options of a context."""
+    """Open an empty page of a new browser profile, in which *agent* has signed in if one is given; takes Playwright's
+    options of a context.
+    """
     with contextlib.ExitStack() as contexts:
 
-        def open_page(**options: object) -> Page:
+        def open_page(agent: Agent | None = None, **options: object) -> Page:
             context = browser.new_context(base_url=stage.url, **options)
             contexts.callback(context.close)
             context.set_default_timeout(MILLISECONDS)
@@ -116,7 +124,10 @@ def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
             context.on("console", watch.console)
             context.on("weberror", lambda error: watch.problems.append(f"uncaught: {error.error}"))
             context.on("dialog", lambda dialog: (watch.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-            return context.new_page()
+            page = context.new_page()
+            if agent is not None:
+                let_in(page, stage, agent)
+            return page
 
         yield open_page
 
@@ -124,6 +135,10 @@ def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
 @pytest.fixture
 def signed_in(open_page: Open, stage: Stage) -> Page:
     """An empty page of a browser in which the demo's operator has signed in."""
-    page = open_page()
-    let_in(page, stage, stage.operator)
-    return page
+    return open_page(stage.operator)
+
+
+@pytest.fixture
+def phone(open_page: Open, stage: Stage) -> Page:
+    """The same on a phone."""
+    return open_page(stage.operator, viewport=PHONE)

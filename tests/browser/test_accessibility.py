@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agentidp.demo import RETRYING, SUSPENDED
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in
+from tests.browser.conftest import DESKTOP, PHONE, Open
+from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import Agent, make_agent, make_organization
 
 ANSWERS = "preset=github&repository=acme/*&show=rule"
@@ -67,6 +67,14 @@ LOOK = """async rules => {
 }"""
 
 
+CUT = """() => [...document.querySelectorAll("table")].filter(table => {
+    const box = table.closest(".scroll") ?? table.parentElement
+    const words = getComputedStyle(table.caption, "::after").content
+    return box.scrollWidth > box.clientWidth && !words.includes("Scroll sideways")
+}).map(table => table.caption.textContent)"""
+"""The tables that are cut at the edge of the window without saying that there is more beside it."""
+
+
 def looked_at(page: Page, axe: str, rules: list[str] | None = None) -> list[list[str]]:
     """What axe-core objects to, however little it minds, with the elements; and what of contrast it cannot tell.
 
@@ -112,10 +120,10 @@ def quotas(stage: Stage) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quotas")
-def test_axe_finds_nothing_in_the_light_and_in_the_dark(
+def test_axe_finds_nothing_in_the_light_and_in_the_dark_and_all_pages_fit_on_a_phone(
     signed_in: Page, stage: Stage, newcomer: Agent, axe: str
 ) -> None:
-    found = {}
+    found: dict[str, list[list[str]]] = {}
 
     def look(heading: str) -> None:
         expect(signed_in.get_by_role("heading", level=1)).to_have_text(heading)
@@ -125,14 +133,20 @@ def test_axe_finds_nothing_in_the_light_and_in_the_dark(
         signed_in.emulate_media(color_scheme="dark")
         found[f"{heading}, dark"] = looked_at(signed_in, axe, COLOR_RULES)
         signed_in.emulate_media(color_scheme="light")
+        signed_in.set_viewport_size(PHONE)
+        found[f"{heading}, on a phone"] = [signed_in.evaluate(CUT), overflow(signed_in)]
+        signed_in.set_viewport_size(DESKTOP)
 
     for heading, path in PAGES.items():
         signed_in.goto(stage.path(path))
         look(heading)
+    finding = stage.api("/api/v1/analytics/findings")["data"][0]
+    signed_in.goto(f"/dashboard/findings/{finding['findingId']}")
+    look(signed_in.get_by_role("heading", level=1).inner_text())
     let_in(signed_in, stage, newcomer)
     signed_in.goto("/dashboard")
     look("First steps")
-    assert {heading: problems for heading, problems in found.items() if problems} == {}
+    assert {heading: problems for heading, problems in found.items() if any(problems)} == {}
 
 
 FOCUSED = """() => {

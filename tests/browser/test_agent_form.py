@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in, overflow
+from tests.browser.conftest import PHONE, WITH_AND_WITHOUT_JAVASCRIPT, Open
+from tests.browser.stage import Stage, overflow
 from tests.browser.test_accessibility import looked_at
 from tests.factories import make_agent, make_organization
 
 
-@pytest.mark.parametrize("java_script_enabled", [True, False], ids=["with JavaScript", "without"])
+@WITH_AND_WITHOUT_JAVASCRIPT
 def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     open_page: Open, stage: Stage, java_script_enabled: bool
 ) -> None:
     organization_id = make_organization(stage.services, "Building")
     operator = make_agent(stage.services, organization_id, "operator")
-    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 360, "height": 740})
-    let_in(page, stage, operator)
+    page = open_page(operator, java_script_enabled=java_script_enabled, viewport=PHONE)
     page.goto("/dashboard/agents")
     # Without JavaScript too.
     page.get_by_role("button", name="Menu").click()
@@ -63,14 +61,6 @@ def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     page.get_by_role("link", name="Files").click()
     expect(page.get_by_role("row", name="file-reader")).to_contain_text("files:read")
     assert {agent["name"] for agent in stage.api("/api/v1/agents", operator)["data"]} == {"operator", "file-reader"}
-
-
-@pytest.fixture
-def phone(open_page: Open, stage: Stage) -> Page:
-    """A phone on which the demo's operator has signed in."""
-    page = open_page(viewport={"width": 360, "height": 740})
-    let_in(page, stage, stage.operator)
-    return page
 
 
 def test_forms_fit_and_are_accessible_on_a_phone_also_with_errors(phone: Page, axe: str) -> None:

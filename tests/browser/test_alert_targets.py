@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in
+from tests.browser.conftest import PHONE, WITH_AND_WITHOUT_JAVASCRIPT, Open
+from tests.browser.stage import Stage
 from tests.browser.test_accessibility import looked_at
 from tests.factories import make_agent, make_organization
 
 
-@pytest.mark.parametrize("java_script_enabled", [True, False])
+@WITH_AND_WITHOUT_JAVASCRIPT
 def test_adds_tests_and_deletes_a_target_by_keyboard(
     open_page: Open, stage: Stage, axe: str, java_script_enabled: bool
 ) -> None:
     operator = make_agent(stage.services, make_organization(stage.services, "Alerting"), "operator")
-    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 360, "height": 740})
-    let_in(page, stage, operator)
+    page = open_page(operator, java_script_enabled=java_script_enabled, viewport=PHONE)
     page.goto(f"{stage.url}/dashboard?days=30")
 
     def check(heading: str) -> None:

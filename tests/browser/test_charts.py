@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in
+from tests.browser.conftest import PHONE, WITH_AND_WITHOUT_JAVASCRIPT, Open
+from tests.browser.stage import Stage
 from tests.factories import NOON
 
 BARS = "#trend svg a:not(.flag)"
@@ -20,10 +19,9 @@ def text_of(page: Page, index: int) -> str:
     return page.locator(BARS).nth(index).locator("title").text_content() or ""
 
 
-@pytest.mark.parametrize("java_script_enabled", [True, False])
+@WITH_AND_WITHOUT_JAVASCRIPT
 def test_a_day_opens_its_hours_and_an_hour_its_agents(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
-    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 1280, "height": 900})
-    let_in(page, stage, stage.operator)
+    page = open_page(stage.operator, java_script_enabled=java_script_enabled, viewport={"width": 1280, "height": 900})
     page.goto("/dashboard?days=7")
     page.locator(BARS).nth(5).click()
     page.wait_for_url(f"**/dashboard/days/{YESTERDAY}")
@@ -56,8 +54,7 @@ def test_the_keyboard_moves_between_bars_and_reads_their_values(signed_in: Page)
 
 
 def test_the_first_tap_shows_the_value_and_the_second_opens_the_day(open_page: Open, stage: Stage) -> None:
-    page = open_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
-    let_in(page, stage, stage.operator)
+    page = open_page(stage.operator, viewport=PHONE, is_mobile=True, has_touch=True)
     page.goto("/dashboard?days=7")
     bar = page.locator(BARS).nth(5)
     bar.tap()
@@ -68,7 +65,6 @@ def test_the_first_tap_shows_the_value_and_the_second_opens_the_day(open_page: O
 
 
 def test_times_are_shown_in_the_readers_own_zone_too(open_page: Open, stage: Stage) -> None:
-    page = open_page(timezone_id="Asia/Kolkata")
-    let_in(page, stage, stage.operator)
+    page = open_page(stage.operator, timezone_id="Asia/Kolkata")
     page.goto("/dashboard")
     expect(page.locator("#as-of")).to_have_text("as of 12:00 UTC (17:30 your time)")

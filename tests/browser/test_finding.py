@@ -12,9 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from agentidp.findings.finding import Severity
 from agentidp.findings.identity import MAX_MISSES
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in, overflow
-from tests.browser.test_accessibility import looked_at
+from tests.browser.conftest import PHONE, WITH_AND_WITHOUT_JAVASCRIPT, Open
+from tests.browser.stage import Stage, let_in
 from tests.factories import NOON, Agent, a_finding, count_usage, make_agent, make_finding, make_organization
 
 FIRST = ".finding >> nth=0"
@@ -32,10 +31,9 @@ def open_form(row: Locator) -> None:
     form.click()
 
 
-@pytest.mark.parametrize("java_script_enabled", [True, False])
+@WITH_AND_WITHOUT_JAVASCRIPT
 def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
-    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 360, "height": 740})
-    let_in(page, stage, stage.operator)
+    page = open_page(stage.operator, java_script_enabled=java_script_enabled, viewport=PHONE)
     page.goto("/dashboard?days=7")
     card = page.locator(ONGOING)
     open_form(card)
@@ -52,24 +50,6 @@ def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_
     page.get_by_role("button", name="Unmute").click()
     expect(page.get_by_role("table")).to_contain_text("unmuted")
     expect(page.locator("#finding")).not_to_contain_text("Muted until")
-
-
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_the_form_and_on_the_page(
-    open_page: Open, stage: Stage, axe: str, color_scheme: str
-) -> None:
-    page = open_page(color_scheme=color_scheme, viewport={"width": 1280, "height": 900})
-    let_in(page, stage, stage.operator)
-    page.goto("/dashboard?days=7")
-    card = page.locator(ONGOING)
-    open_form(card)
-    assert looked_at(page, axe) == []
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert overflow(page) == []
-    card.get_by_role("link", name="History").click()
-    expect(page.get_by_role("heading", name="What was changed then")).to_be_visible()
-    assert looked_at(page, axe) == []
-    assert overflow(page) == []
 
 
 @dataclass

@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agentidp.http.schemas import MAX_NAME
-from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in, overflow
+from tests.browser.conftest import PHONE, Open
+from tests.browser.stage import Stage, overflow
 from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
 
 NAMES = {
@@ -57,8 +57,7 @@ def shown_as_text(page: Page) -> None:
 
 
 def test_names_are_text_on_every_page_also_on_a_narrow_screen(open_page: Open, naughty: Agent, stage: Stage) -> None:
-    page = open_page(viewport={"width": 360, "height": 740})
-    let_in(page, stage, naughty)
+    page = open_page(naughty, viewport=PHONE)
     page.goto("/dashboard")
     expect(page.locator(".organization")).to_have_text("\u202e<b>" + "W" * 96)
     expect(page.locator(".who")).to_have_text("Signed in as <i>reader</i>\u202e")

@@ -9,15 +9,13 @@ from playwright.sync_api import Page, expect
 
 from agentidp.demo import ROTATED
 from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in, overflow
+from tests.browser.stage import Stage, overflow
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
 def page(request: pytest.FixtureRequest, open_page: Open, stage: Stage) -> Page:
     """A page of a browser in which the demo's operator has signed in."""
-    page = open_page(java_script_enabled=request.param, viewport={"width": 1280, "height": 800})
-    let_in(page, stage, stage.operator)
-    return page
+    return open_page(stage.operator, java_script_enabled=request.param, viewport={"width": 1280, "height": 800})
 
 
 FIGURES = "#headline dd .value"

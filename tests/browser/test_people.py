@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agentidp.demo import ORGANIZATION_ID
-from tests.browser.conftest import Open, Watch
+from tests.browser.conftest import WITH_AND_WITHOUT_JAVASCRIPT, Open, Watch
 from tests.browser.stage import Stage, staged
 from tests.conftest import _fresh_database
 from tests.dashboard.node_provider import CLIENT_SECRET, node_provider
@@ -74,7 +74,7 @@ def sign_in(page: Page, account: str, path: str = "/dashboard") -> None:
     page.wait_for_url(f"**{path}")
 
 
-@pytest.mark.parametrize("java_script_enabled", [True, False], ids=["with JavaScript", "without"])
+@WITH_AND_WITHOUT_JAVASCRIPT
 def test_an_administrator_signs_in_suspends_an_agent_and_signs_out(
     open_page: Open, stage: Stage, java_script_enabled: bool
 ) -> None:
