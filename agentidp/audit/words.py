@@ -80,7 +80,8 @@ def members(event: dict[str, Any]) -> dict[str, Any]:
 
 def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
     """The statements that read what has a name among what events of an organization are about."""
-    mentioned = [value for event in events for value in (event["actor"], event["subject"], *members(event).values())]
+    said = [value for event in events for value in (event["actor"], event["subject"], *members(event).values())]
+    mentioned = [one for value in said for one in (value if isinstance(value, list) else [value])]
     ids = {UUID(value) for value in mentioned if isinstance(value, str) and IS_ID.fullmatch(value)}
     return [
         Call("audit/agent_names", {"agent_ids": list(ids)}),

@@ -159,7 +159,7 @@ def _subject(event: dict[str, Any], names: dict[str, Thing]) -> Thing:
         return Thing(kind, members.get("label") or "", agent=names.get(members.get("agentId", "")))
     if kind == "finding":
         return Thing(kind, str(members.get("kind", "")).replace("_", " "), f"/findings/{subject}")
-    if kind in ("marker", "resource server", "alert target"):
+    if kind in words.NAMED:
         return Thing(kind, members.get("kind") or members.get("name") or subject)
     return Thing("", subject)
 
@@ -177,7 +177,7 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
         if isinstance(value, int):
             return f"{value:,}"
         if isinstance(value, list):
-            return ", ".join(map(str, value))
+            return ", ".join(map(text, value))
         if isinstance(value, dict):
             return ", ".join(f"{name} {text(of)}" for name, of in value.items())
         if value in names:

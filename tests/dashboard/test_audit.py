@@ -63,6 +63,9 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN)
     body = {"resource": f"https://{worker.client_id}.example", "name": "Files", "scopes": ["files:read"]}
     server_id = client.post("/api/v1/resource-servers", json=body, headers=bearer).json["resourceServerId"]
+    rule = {"name": "people", "trust": {"issuer": "https://login.acme.example", "claims": {"groups": "support"}}}
+    rule |= {"agentIds": [worker.client_id], "resources": [{"resource": body["resource"], "scopes": ["files:read"]}]}
+    client.post("/api/v1/delegation-rules", json=rule, headers=bearer)
     change = {"scopes": []}
     client.patch(f"/api/v1/resource-servers/{server_id}", json=change, headers=bearer)
     client.delete(f"/api/v1/resource-servers/{server_id}", headers=bearer)
@@ -81,6 +84,7 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
         ["created the", "alert target on-call"],
         ["deleted the", "resource server Files"],
         ["changed the", "resource server Files", "scopes: files:read → none"],
+        ["created the", "delegation rule people"],
         ["registered the", "resource server Files"],
         ["acknowledged the", "finding spike"],
         ["changed", "worker"],
@@ -95,6 +99,7 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
         "expires at: Fri 1 May, 00:00 UTC",
         "type: secret",
     }
+    assert "agent ids: worker" in changes["created the", "delegation rule people"]
     assert "about: worker" in changes["acknowledged the", "finding spike"]
     assert {"href": f"/dashboard/findings/{finding_id}"} in page.all("a")
     cells = " ".join(" ".join(row) for row in rows(page))
