@@ -128,6 +128,11 @@ def test_what_only_looks_like_a_second_token_is_none(
     assert "WWW-Authenticate" not in response.headers
 
 
+@pytest.mark.parametrize("scope", ["agents:reader", "AGENTS:READ", "agents", "agents:*", "agents:write"])
+def test_one_scope_does_not_stand_for_another(shared_client: FlaskClient, shared_cast: Cast, scope: str) -> None:
+    assert shared_client.get("/api/v1/agents", headers=shared_cast.acme.bearer(scope=scope)).status_code == 403
+
+
 def test_an_agent_has_scopes_to_read_unless_told_otherwise() -> None:
     assert set(DEFAULT_SCOPES) < set(SCOPES)
     assert not any("write" in scope for scope in DEFAULT_SCOPES)

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agentidp import create_app
 from agentidp.clock import utc_now
-from tests.conftest import settings_for
 from tests.factories import PATIENCE, ROOT, Api, make_agent, make_organization, wait_until
+from tests.oauth.clients import process
 
 GUIDE = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
 PROGRAM = GUIDE.partition("\n## Try it on one machine\n")[2].partition("<<'END'\n")[2].partition("\nEND\n")[0]
@@ -27,11 +26,13 @@ def test_an_issuer_on_this_machine_may_be_http_if_the_operator_names_its_loopbac
     database_url: str, tmp_path: Path, allowed: str | None
 ) -> None:
     networks = None if allowed is None else (ip_network(allowed),)
-    app = create_app(settings_for(database_url, issuer_networks=networks), clock=utc_now)
-    services, client = app.extensions["agentidp"], app.test_client()
-    agent = make_agent(services, make_organization(services), "job")
     serve = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path / "issuer")
-    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+    with (
+        process(database_url, utc_now, issuer_networks=networks) as client,
+        ThreadingHTTPServer(("127.0.0.1", 0), serve) as server,
+    ):
+        services = client.application.extensions["agentidp"]
+        agent = make_agent(services, make_organization(services), "job")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         issuer = f"http://127.0.0.1:{server.server_port}"
         audience = f"{services.settings.issuer}/{agent.organization_id}"
@@ -45,7 +46,6 @@ def test_an_issuer_on_this_machine_may_be_http_if_the_operator_names_its_loopbac
         else:
             wait_until(lambda: client.post("/api/v1/token", data=_form(token)).status_code == 200)
         server.shutdown()
-    services.close()
 
 
 def _form(token: str) -> dict[str, str]:

@@ -31,33 +31,22 @@ def test_is_met_by_what_it_says_and_by_more() -> None:
     assert Rule.of(RULE).is_met_by(CLAIMS | {"repository_id": ["6", "7"], "ref": ["v1", "refs/heads/next"]})
 
 
+ISSUERS = ["https://issuer.example/", "https://ISSUER.example", "https://issuer.example/other-tenant"]
+AUDIENCES = ["https://idp.example/", ["https://idp.example", "https://other.example"], [], None]
+SUBJECTS = [f"{RULE['subject']}2", "repo:acme/app-evil:ref:refs/heads/main", "repo:ACME/app:ref:refs/heads/main"]
+IDS = [7, "70", ["70", 7, ["7"], {"7": "7"}], [], None]
+JOBS = [{"protected": 1}, {"protected": "true"}, [{"protected": True}], None]
+
+
 @pytest.mark.parametrize(
     ("changes", "wrong"),
     [
-        ({"iss": "https://issuer.example/"}, "issuer"),
-        ({"iss": "https://ISSUER.example"}, "issuer"),
-        ({"iss": "https://issuer.example/other-tenant"}, "issuer"),
-        ({"iss": None}, "issuer"),
-        ({"iss": ["https://issuer.example"]}, "issuer"),
-        ({"aud": "https://idp.example/"}, "audience"),
-        ({"aud": ["https://idp.example", "https://other.example"]}, "audience"),
-        ({"aud": []}, "audience"),
-        ({"aud": None}, "audience"),
-        ({"sub": "repo:acme/app:ref:refs/heads/main2"}, "subject"),
-        ({"sub": "repo:acme/app-evil:ref:refs/heads/main"}, "subject"),
-        ({"sub": "repo:ACME/app:ref:refs/heads/main"}, "subject"),
-        ({"sub": 7}, "subject"),
-        ({"repository_id": 7}, "repository_id"),
-        ({"repository_id": "70"}, "repository_id"),
-        ({"repository_id": ["70", 7, ["7"], {"7": "7"}]}, "repository_id"),
-        ({"repository_id": []}, "repository_id"),
-        ({"repository_id": None}, "repository_id"),
+        *[({"iss": iss}, "issuer") for iss in (*ISSUERS, None, ["https://issuer.example"])],
+        *[({"aud": aud}, "audience") for aud in AUDIENCES],
+        *[({"sub": sub}, "subject") for sub in (*SUBJECTS, 7, [RULE["subject"]])],
+        *[({"repository_id": found}, "repository_id") for found in IDS],
         ({"ref": "refs/heads/mai"}, "ref"),
-        ({"sub": ["repo:acme/app:ref:refs/heads/main"]}, "subject"),
-        ({"job": {"protected": 1}}, "/job/protected"),
-        ({"job": {"protected": "true"}}, "/job/protected"),
-        ({"job": [{"protected": True}]}, "/job/protected"),
-        ({"job": None}, "/job/protected"),
+        *[({"job": job}, "/job/protected") for job in JOBS],
     ],
     ids=str,
 )

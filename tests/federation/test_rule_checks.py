@@ -162,41 +162,28 @@ def test_refuses_and_says_why(changes: dict[str, Any], member: str, message: str
     assert (refused.value.member, str(refused.value)) == (member, message or str(refused.value))
 
 
+TAKEN_OVER = "{} can be taken over after a rename or a deletion: add the claim {}"
+OF_GITHUB = TAKEN_OVER.format("names of owners and repositories", "repository_id or repository_owner_id")
+OF_GITLAB = TAKEN_OVER.format("paths of groups and projects", "project_id or namespace_id")
+NO_SUBJECT = "there is no subject, so whoever has a token of the issuer with these claims is trusted"
+PULL_REQUEST = "a pull request is trusted before anybody has reviewed it"
+BELOW = "subject ends in *, so everything below {} is trusted"
+
+
 @pytest.mark.parametrize(
     ("rule", "warned"),
     [
         (RULE, []),
-        (
-            {"issuer": "https://a.example", "claims": {"team": "x"}},
-            ["there is no subject, so whoever has a token of the issuer with these claims is trusted"],
-        ),
-        (
-            {"issuer": GITHUB, "subject": "repo:acme@1/app@2:*"},
-            ["subject ends in *, so everything below repo:acme@1/app@2: is trusted"],
-        ),
-        (
-            {"issuer": GITHUB, "subject": "repo:acme/app:ref:refs/heads/main"},
-            [
-                "names of owners and repositories can be taken over after a rename or a deletion: "
-                "add the claim repository_id or repository_owner_id"
-            ],
-        ),
+        ({"issuer": "https://a.example", "claims": {"team": "x"}}, [NO_SUBJECT]),
+        ({"issuer": GITHUB, "subject": "repo:acme@1/app@2:*"}, [BELOW.format("repo:acme@1/app@2:")]),
+        ({"issuer": GITHUB, "subject": "repo:acme/app:ref:refs/heads/main"}, [OF_GITHUB]),
         ({"issuer": GITHUB, "subject": "repo:acme/app:ref:x", "claims": {"repository_id": "7"}}, []),
-        (
-            {"issuer": GITHUB, "subject": "repo:acme/app:pull_request", "claims": {"repository_id": "7"}},
-            ["a pull request is trusted before anybody has reviewed it"],
-        ),
-        (
-            {"issuer": GITLAB, "subject": "project_path:a/b:ref_type:branch:ref:main"},
-            [
-                "paths of groups and projects can be taken over after a rename or a deletion: "
-                "add the claim project_id or namespace_id"
-            ],
-        ),
+        ({"issuer": GITHUB, "subject": "repo:acme/app:pull_request", "claims": {"repository_id": "7"}}, [PULL_REQUEST]),
+        ({"issuer": GITLAB, "subject": "project_path:a/b:ref_type:branch:ref:main"}, [OF_GITLAB]),
         ({"issuer": GITLAB, "subject": "project_id:7:ref_type:branch:ref:main"}, []),
         (
             {"issuer": "https://a.example", "subject": "system:serviceaccount:shop:*"},
-            ["subject ends in *, so everything below system:serviceaccount:shop: is trusted"],
+            [BELOW.format("system:serviceaccount:shop:")],
         ),
     ],
 )

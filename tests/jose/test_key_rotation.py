@@ -59,12 +59,16 @@ class TestFirstKey:
         assert statuses(empty_database_url) == {}
 
 
-@pytest.mark.parametrize("alg", ["ES256", "RS256"])
-def test_private_keys_are_encrypted_at_rest(empty_database_url: str, alg: str) -> None:
+@pytest.mark.parametrize(("alg", "kind", "public"), [("ES256", "EC", {"crv", "x", "y"}), ("RS256", "RSA", {"n", "e"})])
+def test_the_public_half_is_published_and_the_private_one_encrypted_at_rest(
+    empty_database_url: str, alg: str, kind: str, public: set[str]
+) -> None:
     migrate(empty_database_url)
     ensure_signing_key(settings_for(empty_database_url, signing_alg=alg), at=utc_now())
     with keys_of(empty_database_url) as keys:
-        private_key = keys.current().signing.private_key
+        private_key, [key] = keys.current().signing.private_key, keys.current().jwks["keys"]
+    assert (key.keys(), key["kty"], key["alg"], key["use"]) == ({"kty", "kid", "alg", "use"} | public, kind, alg, "sig")
+    assert private_key.key_size == {"ES256": 256, "RS256": 2048}[alg]
     [(row, sealed)] = execute(empty_database_url, "select k::text, private_key_encrypted from signing_keys k")
     with pytest.raises(ValueError, match=r"."):
         serialization.load_der_private_key(sealed, None)

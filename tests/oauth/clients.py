@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hmac
 import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,9 +104,7 @@ def application(settings: Settings, clock: Callable[[], datetime]) -> Iterator[F
         yield app.test_client()
 
 
-def process(
-    url: str, clock: Callable[[], datetime], **settings: object
-) -> contextlib.AbstractContextManager[FlaskClient]:
+def process(url: str, clock: Callable[[], datetime], **settings: object) -> AbstractContextManager[FlaskClient]:
     """The same on a database, with settings that differ."""
     return application(settings_for(url, **settings), clock)
 

@@ -12,12 +12,10 @@ from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flask import Flask
 from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
 from agentidp.federation.issuer_keys import FETCHES_OF_ONE, WAITING_OF_ONE, IssuerKeys
 from agentidp.federation.rule import found_by
 from agentidp.jose.jwk import MAX_KEYS
@@ -27,7 +25,7 @@ from agentidp.oauth.federated_token import MAX_LIFETIME, MAX_RULES, MAX_SIGNATUR
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
-from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import PATIENCE, Agent, Api, Clock, database_of, execute, make_agent, make_organization, wait_until
 from tests.federation.conftest import published
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
@@ -40,6 +38,7 @@ from tests.oauth.clients import (
     change,
     claims_of,
     hand_made,
+    process,
     reasons,
     refused,
     rejections,
@@ -271,16 +270,15 @@ def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, w
 
 
 @pytest.fixture
-def reachable(database_url: str, clock: Clock) -> Iterator[Flask]:
-    """An application that may connect to the loopback."""
-    app = create_app(settings_for(database_url, issuer_networks=LOOPBACK), clock=clock)
-    yield app
-    app.extensions["agentidp"].close()
+def reachable(database_url: str, clock: Clock) -> Iterator[FlaskClient]:
+    """A client of an application that may connect to the loopback."""
+    with process(database_url, clock, issuer_networks=LOOPBACK) as client:
+        yield client
 
 
-def member(app: Flask, published: HttpsIssuer) -> Agent:
+def member(client: FlaskClient, published: HttpsIssuer) -> Agent:
     """An agent that trusts a subject of the issuer."""
-    services = app.extensions["agentidp"]
+    services = client.application.extensions["agentidp"]
     agent = make_agent(services, make_organization(services))
     trust(agent, issuer=published.url, subject=SUBJECT)
     return agent
@@ -290,10 +288,10 @@ class TestPublishedKeys:
     """The issuer publishes its keys over https."""
 
     def test_a_token_that_cannot_be_judged_is_no_failure(
-        self, reachable: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
+        self, reachable: FlaskClient, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
     ) -> None:
         """At any endpoint and however it is sent. It is logged, counted for nobody and never throttled."""
-        agent, client = member(reachable, published), reachable.test_client()
+        agent, client = member(reachable, published), reachable
         trust(agent, issuer=published.url, subject=SUBJECT, audience=ours(agent))
         published.pages[DISCOVERY] = 500, {}, b""
         token = published.keys.token(US)
@@ -321,46 +319,46 @@ class TestPublishedKeys:
         assert set(agent.sums().values()) == {0}
 
     def test_a_token_that_another_rule_refuses_or_no_rule_matches_is_a_failure(
-        self, reachable: Flask, published: HttpsIssuer
+        self, reachable: FlaskClient, published: HttpsIssuer
     ) -> None:
         """While one rule cannot be judged, another still accepts, and what it would not accept is refused."""
-        agent, client = member(reachable, published), reachable.test_client()
+        agent, client = member(reachable, published), reachable
         published.pages[DISCOVERY] = 500, {}, b""
         assert whole(ask(client, agent, published.keys.token(US, sub="job:7"))) == FAILED
         published.keys.trusted_by(agent)
         assert ask(client, agent, published.keys.token(US)).status_code == 200
         assert ask(client, agent, Issuer.with_curve(published.url).token(US)).status_code == 503
 
-    def test_of_64_first_tokens_at_once_none_is_refused(self, reachable: Flask, published: HttpsIssuer) -> None:
+    def test_of_64_first_tokens_at_once_none_is_refused(self, reachable: FlaskClient, published: HttpsIssuer) -> None:
         """Two wait for the keys, and the others are told to come again."""
         agent, token, released = member(reachable, published), published.keys.token(US), threading.Event()
         page = published.pages["/keys"]
         published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
         with ThreadPoolExecutor(64) as threads:
-            asked = [threads.submit(ask, reachable.test_client(), agent, token) for _ in range(64)]
+            asked = [threads.submit(ask, reachable.application.test_client(), agent, token) for _ in range(64)]
             wait_until(lambda: sum(one.done() for one in asked) == 64 - WAITING_OF_ONE)
             released.set()
             answers = [one.result(PATIENCE) for one in asked]
         told = [whole(answer) for answer in answers if answer.status_code != 200]
         put_off = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "1"})
         assert told == [put_off] * (64 - WAITING_OF_ONE)
-        assert ask(reachable.test_client(), agent, token).status_code == 200
+        assert ask(reachable, agent, token).status_code == 200
         assert published.requests == [DISCOVERY, "/keys"]
         sums = agent.sums()
         assert (sums["agent_tokens"], sums["agent_rejected"]) == (WAITING_OF_ONE + 1, 0)
 
-    def test_a_slow_issuer_keeps_nobody_else_waiting(self, reachable: Flask, published: HttpsIssuer) -> None:
+    def test_a_slow_issuer_keeps_nobody_else_waiting(self, reachable: FlaskClient, published: HttpsIssuer) -> None:
         """Neither a client that authenticates otherwise nor workloads of other organizations."""
-        services, page, released = reachable.extensions["agentidp"], published.pages["/keys"], threading.Event()
-        networks = AllowedNetworks(LOOPBACK, plain=(), setting=None)
-        reachable.extensions["agentidp"] = replace(services, issuer_keys=IssuerKeys(networks, timeout=PATIENCE))
+        app, page, released = reachable.application, published.pages["/keys"], threading.Event()
+        services, networks = app.extensions["agentidp"], AllowedNetworks(LOOPBACK, plain=(), setting=None)
+        app.extensions["agentidp"] = replace(services, issuer_keys=IssuerKeys(networks, timeout=PATIENCE))
         slow = make_agent(services, make_organization(services))
         for n in range(FETCHES_OF_ONE + 1):
             trust(slow, issuer=published.url, subject=f"job:{n}", jwksUri=f"{published.url}/slow/{n}")
             published.pages[f"/slow/{n}"] = lambda: released.wait(PATIENCE) and page
 
         def job(n: int) -> TestResponse:
-            return ask(reachable.test_client(), slow, published.keys.token(US, sub=f"job:{n}"))
+            return ask(app.test_client(), slow, published.keys.token(US, sub=f"job:{n}"))
 
         with ThreadPoolExecutor(FETCHES_OF_ONE) as threads:
             waiting = [threads.submit(job, n) for n in range(FETCHES_OF_ONE)]
@@ -369,20 +367,20 @@ class TestPublishedKeys:
                 # The organization has no place left, and others have their own.
                 assert job(FETCHES_OF_ONE).status_code == 503
                 other = member(reachable, published)
-                assert ask(reachable.test_client(), other, published.keys.token(US)).status_code == 200
-                assert reachable.test_client().post("/api/v1/token", data=slow.form).status_code == 200
+                assert ask(reachable, other, published.keys.token(US)).status_code == 200
+                assert reachable.post("/api/v1/token", data=slow.form).status_code == 200
                 assert not any(one.done() for one in waiting)
             finally:
                 released.set()
             assert [one.result(PATIENCE).status_code for one in waiting] == [200] * FETCHES_OF_ONE
 
     def test_nothing_is_fetched_from_a_private_address_or_for_a_token_that_matches_no_rule(
-        self, client: FlaskClient, app: Flask, reachable: Flask, published: HttpsIssuer
+        self, client: FlaskClient, reachable: FlaskClient, published: HttpsIssuer
     ) -> None:
-        assert ask(client, member(app, published), published.keys.token(US)).status_code == 503
+        assert ask(client, member(client, published), published.keys.token(US)).status_code == 503
         agent = member(reachable, published)
         for changes in ({"sub": "someone"}, {"aud": "https://other.example"}, {"iss": "https://localhost:1"}):
-            assert whole(ask(reachable.test_client(), agent, published.keys.token(US, **changes))) == FAILED
+            assert whole(ask(reachable, agent, published.keys.token(US, **changes))) == FAILED
         assert published.requests == []
 
 

@@ -99,30 +99,24 @@ def test_a_client_asks_by_the_identifier_and_not_by_the_audience(
     assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == "api://AzureADTokenExchange"
 
 
+# The first was ``org:``, an organization's id, ``:agent:x`` for an agent whose id was in that organization's.
+SUBJECTS = ["org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None]
+OUR_OWN = [f"{ISSUER}/api/v1", f"{ISSUER.upper()}/API/v1/", f"{ISSUER}/dashboard"]
+
+
 @pytest.mark.parametrize(
-    ("member", "rule", "values"),
+    ("member", "value", "rule"),
     [
-        # The first was ``org:``, an organization's id, ``:agent:x`` for an agent whose id was in that organization's.
-        (
-            "subject",
-            "must be one of agent, organization-agent",
-            ["org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None],
-        ),
-        (
-            "audience",
-            "must not be this server's own API or dashboard",
-            [f"{ISSUER}/api/v1", f"{ISSUER.upper()}/API/v1/", f"{ISSUER}/dashboard"],
-        ),
+        *[("subject", subject, "must be one of agent, organization-agent") for subject in SUBJECTS],
+        *[("audience", own, "must not be this server's own API or dashboard") for own in OUR_OWN],
     ],
-    ids=["subject", "audience"],
 )
 def test_a_subject_is_one_of_two_words_and_no_audience_is_our_own(
-    client: FlaskClient, cast: Cast, resource: str, member: str, rule: str, values: list[Any]
+    client: FlaskClient, cast: Cast, resource: str, member: str, value: str | None, rule: str
 ) -> None:
     server = register(client, cast.acme, resource)
-    for value in values:
-        assert register(client, cast.acme, f"{resource}/2", 400, **{member: value})["details"] == {member: [rule]}
-        assert change(client, cast.acme, server, 400, **{member: value})["details"] == {member: [rule]}
+    assert register(client, cast.acme, f"{resource}/2", 400, **{member: value})["details"] == {member: [rule]}
+    assert change(client, cast.acme, server, 400, **{member: value})["details"] == {member: [rule]}
     claims = claims_of(ask_as(client, cast.acme, resource=resource))
     assert (claims["sub"], claims["aud"]) == (cast.acme.client_id, resource)
 
