@@ -20,7 +20,7 @@ from tests.audit.conftest import events_of
 from tests.citus import server_of, someone_waits
 from tests.cli.command import ORGANIZATION, UUID, Command
 from tests.conftest import settings_for
-from tests.factories import PATIENCE, ROOT, wait_until
+from tests.factories import PATIENCE, ROOT, execute, wait_until
 
 GUIDE = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
@@ -36,8 +36,28 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def applied(run: Command, text: str) -> str:
+    """What is printed when a file is applied, after which it differs in nothing."""
+    done = run.invoke("apply", "-f", "-", "--yes", "--prune", input=text)
+    assert done.exit_code == 0, done.stderr
+    assert_same(run, text)
+    return done.stdout
+
+
+def assert_same(run: Command, text: str) -> None:
+    """A file says what there is."""
+    assert run("apply", "-f", "-", "--plan", "--prune", input=text) == "Nothing differs."
+
+
+def refused(run: Command, text: str) -> str:
+    """What is said of a file that is not applied."""
+    result = run.invoke("apply", "-f", "-", "--yes", input=text)
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    return result.stderr
+
+
 def organizations(run: Command) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run("organization", "list", "--json"))
+    found: list[dict[str, Any]] = run.json("organization", "list")
     return found
 
 
@@ -55,7 +75,7 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
 
     applied = run.invoke("apply", "-f", str(file), "--yes")
     assert (applied.exit_code, applied.stdout) == (0, PLAN)
-    _, bookkeeper = json.loads(run("agent", "list", "--organization", acme, "--json"))
+    _, bookkeeper = run.json("agent", "list", "--organization", acme)
     assert bookkeeper["scopes"] == ["invoices:read", "invoices:write"]
     command = f'    agentidp credential create --agent {bookkeeper["agentId"]}  # "bookkeeper" of "Acme"'
     assert applied.stderr.splitlines()[1:] == [command]
@@ -65,54 +85,56 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
         for action in ("organization.changed", "resource_server.created", "agent.created", "agent.changed")
     ]
 
-    assert run("apply", "-f", str(file), "--plan") == "Nothing differs."
-    assert run("apply", "-f", str(file)) == "Nothing differs."
+    for options in ([], ["--plan"]):
+        assert run("apply", "-f", str(file), *options) == "Nothing differs."
     assert events_of(run.database_url, acme) == after
 
 
-def test_from_nothing_and_prune(run: Command, file: Path) -> None:
-    content = EXAMPLE.replace("scopes: [analytics:read]", "status: suspended").replace("Acme", "Größe & Söhne")
-    file.write_text(content + "    status: suspended\n")
-    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
-    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
+def test_from_nothing_and_prune(run: Command) -> None:
+    text = EXAMPLE.replace("scopes: [analytics:read]", "status: suspended").replace("Acme", "Größe & Söhne")
+    applied(run, text + "    status: suspended\n")
     [made] = organizations(run)
     assert re.fullmatch(ORGANIZATION, made["organizationId"])
     assert (made["name"], made["monthlyTokenBudget"], made["status"]) == ("Größe & Söhne", 1000000, "suspended")
-    agents = json.loads(run("agent", "list", "--organization", made["organizationId"], "--json"))
+    agents = run.json("agent", "list", "--organization", made["organizationId"])
     assert {one["name"]: one["status"] for one in agents} == {"bookkeeper": "active", "fleet-monitor": "suspended"}
 
-    file.write_text("organizations: [{name: Größe & Söhne, agents: [{name: bookkeeper}], resourceServers: []}]")
-    assert run("apply", "-f", str(file), "--plan") == "Nothing differs."
-    pruned = run.invoke("apply", "-f", str(file), "--prune", "--yes")
-    assert pruned.stdout.splitlines() == [
+    less = "organizations: [{name: Größe & Söhne, agents: [{name: bookkeeper}], resourceServers: []}]"
+    assert run("apply", "-f", "-", "--plan", input=less) == "Nothing differs."
+    assert applied(run, less).splitlines() == [
         '- resource server "https://invoices.acme.example" of "Größe & Söhne"',
         '- agent "fleet-monitor" of "Größe & Söhne"',
         "0 to create, 0 to change, 2 to delete.",
     ]
-    agents = json.loads(run("agent", "list", "--organization", made["organizationId"], "--json"))
+    agents = run.json("agent", "list", "--organization", made["organizationId"])
     assert [one["name"] for one in agents] == ["bookkeeper"]
 
 
-def test_an_error_in_the_second_organization_undoes_the_first(run: Command, file: Path) -> None:
-    run.invoke("apply", "-f", str(file), "--yes")
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (
+            "agents: [{name: a}]\n  resourceServers:\n  - {resource: 'https://INVOICES.acme.example/', name: x}",
+            "line 6: organizations[1].resourceServers[0].resource: is taken",
+        ),
+        (
+            "agents: [{name: a}, {name: b, scopes: [none:such]}]",
+            "line 4: organizations[1].agents[1].scopes: must be among analytics:read, ",
+        ),
+    ],
+)
+def test_an_error_in_the_second_organization_undoes_the_first(run: Command, wrong: str, problem: str) -> None:
+    applied(run, EXAMPLE)
     before = event_count(run)
-    taken = "{resource: 'https://INVOICES.acme.example/', name: x}"
-    file.write_text(
-        "organizations:\n- {name: New}\n- name: Other\n  agents:\n  - name: a\n  resourceServers:\n  - " + taken
-    )
-    rule = f"{file}, line 7: organizations[1].resourceServers[0].resource: is taken"
-    assert run.refused("apply", "-f", str(file), "--plan") == rule
-    assert run.refused("apply", "-f", str(file), "--yes") == rule
-    file.write_text("organizations:\n- {name: New}\n- name: Other\n  agents:\n  - name: a\n    scopes: [none:such]")
-    assert run.refused("apply", "-f", str(file), "--yes").startswith(
-        f"{file}, line 6: organizations[1].agents[0].scopes: must be among analytics:read, "
-    )
+    text = f"organizations:\n- {{name: New}}\n- name: Other\n  {wrong}"
+    assert problem in refused(run, text)
+    assert problem in run.invoke("apply", "-f", "-", "--plan", input=text).stderr
     assert [one["name"] for one in organizations(run)] == ["Acme"]
     assert event_count(run) == before
 
 
-def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Command, file: Path) -> None:
-    run.invoke("apply", "-f", str(file), "--yes")
+def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Command) -> None:
+    applied(run, EXAMPLE)
     twins = [run.invoke("organization", "create", "Twin").stdout.strip() for _ in range(2)]
     run("organization", "suspend", "--yes", twins[1])
     agent = run("agent", "create", "orphan", "--organization", twins[0])
@@ -124,27 +146,22 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     run("resource-server", "delete", "--yes", server, "--organization", twins[0])
     run("agent", "update", agent, "--expected-replicas", "12")
     exported = run("organization", "export")
-    assert exported.count("expectedReplicas: 12") == 1
-    assert exported.count("organizationId") == 2
-    assert "agentId" not in exported
+    assert [exported.count(text) for text in ("expectedReplicas: 12", "organizationId", "agentId")] == [1, 2, 0]
     before = event_count(run)
-    file.write_text(exported)
-    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
-    assert run("apply", "-f", str(file), "--prune") == "Nothing differs."
+    assert applied(run, exported) == "Nothing differs.\n"
     assert event_count(run) == before
 
     [acme] = [one["organizationId"] for one in organizations(run) if one["name"] == "Acme"]
     only = run("organization", "export", acme)
     assert exported.startswith(only)
-    file.write_text(exported.replace("expectedReplicas: 12", "expectedReplicas: null"))
-    assert "    expectedReplicas: 12 → null\n" in run.invoke("apply", "-f", str(file), "--yes").stdout
-    assert json.loads(run("agent", "show", agent, "--json"))["expectedReplicas"] is None
+    unknown = exported.replace("expectedReplicas: 12", "expectedReplicas: null")
+    assert "    expectedReplicas: 12 → null\n" in applied(run, unknown)
+    assert run.json("agent", "show", agent)["expectedReplicas"] is None
 
     # Elsewhere, as far as the name and the identifiers are concerned.
     elsewhere = only.replace("expectedReplicas: null", "expectedReplicas: 10000", 1)
     elsewhere = elsewhere.replace("Acme", "Copy").replace("acme.example", "copy.example")
-    file.write_text(elsewhere)
-    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+    applied(run, elsewhere)
     [copy] = [one["organizationId"] for one in organizations(run) if one["name"] == "Copy"]
     assert run("organization", "export", copy) == elsewhere.removesuffix("\n")
 
@@ -176,7 +193,7 @@ def test_wrong_usage_is_not_the_exit_code_of_a_difference(run: Command, argument
 
 
 def test_what_others_change_after_the_plan_is_named_and_nothing_is_applied(
-    run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acme = run("organization", "create", "Acme")
     run("agent", "create", "fleet-monitor", "--organization", acme, "--scope", "audit:read")
@@ -188,8 +205,8 @@ def test_what_others_change_after_the_plan_is_named_and_nothing_is_applied(
         left.extend((export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)))
 
     monkeypatch.setattr("agentidp.cli.apply.confirm", change)
-    refused = run.invoke("apply", "-f", str(file))
-    assert (refused.exit_code, refused.stdout, refused.stderr) == (1, PLAN, REFUSAL)
+    stopped = run.invoke("apply", "-f", "-", input=EXAMPLE)
+    assert (stopped.exit_code, stopped.stdout, stopped.stderr) == (1, PLAN, REFUSAL)
     assert left == [export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)]
 
 
@@ -205,8 +222,8 @@ def test_an_agent_that_is_deleted_after_everything_was_compared_is_named(
         running = threads.submit(run.invoke, "apply", "-f", str(file))
         wait_until(lambda: someone_waits(run.database_url))
         holder.commit()
-        refused = running.result(PATIENCE)
-    assert (refused.exit_code, refused.stderr.splitlines()) == (
+        stopped = running.result(PATIENCE)
+    assert (stopped.exit_code, stopped.stderr.splitlines()) == (
         1,
         [
             f'Error: {file}, line 5: organizations[0].agents[0]: agent "a" of "Acme" no longer exists',
@@ -232,84 +249,62 @@ def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
     assert len(organizations(run)) == 1
 
 
-def test_quotas_are_what_the_file_says_and_are_exported(run: Command, file: Path) -> None:
-    def applied(quotas_of_metered: str, quotas_of_builder: str) -> str:
-        file.write_text(
-            f"organizations:\n- name: Metered\n{quotas_of_metered}  agents:\n  - name: builder\n{quotas_of_builder}"
-        )
-        return str(run.invoke("apply", "-f", str(file), "--yes").stdout)
+def test_quotas_are_what_the_file_says(run: Command) -> None:
+    def text(quotas_of_metered: str, quotas_of_builder: str) -> str:
+        return f"organizations:\n- name: Metered\n{quotas_of_metered}  agents:\n  - name: builder\n{quotas_of_builder}"
 
     both = "    quotas: {hour: {tokens: 5, enforce: false}, month: {tokens: 70, enforce: true}}\n"
-    first = applied("  quotas: {day: {tokens: 9, enforce: true}}\n", both)
+    first = applied(run, text("  quotas: {day: {tokens: 9, enforce: true}}\n", both))
     assert '    quotas: {"day": {"tokens": 9, "enforce": true}}\n' in first
     exported = run("organization", "export")
+    assert_same(run, exported)
     assert "quotas:\n    day:\n      tokens: 9\n      enforce: true\n" in exported
     # What is left out stays, and what is there replaces all of its quotas.
-    assert applied("", "") == "Nothing differs.\n"
-    second = applied("", "    quotas: {month: {tokens: 80, enforce: true}}\n")
-    assert "quotas:" in second
-    [metered] = [one["organizationId"] for one in organizations(run) if one["name"] == "Metered"]
-    listed = json.loads(run("quota", "list", "--organization", metered, "--json"))
+    assert applied(run, text("", "")) == "Nothing differs.\n"
+    assert "quotas:" in applied(run, text("", "    quotas: {month: {tokens: 80, enforce: true}}\n"))
+    listed = run.json("quota", "list", "--organization", "Metered")
     assert [(one["window"], one["tokens"], one["enforce"]) for one in listed] == [("day", 9, True), ("month", 80, True)]
-    applied("  quotas: {}\n", "    quotas: {}\n")
-    assert run("quota", "list", "--organization", metered) == ""
-    file.write_text(exported)
-    run.invoke("apply", "-f", str(file), "--yes")
+    applied(run, text("  quotas: {}\n", "    quotas: {}\n"))
+    assert run("quota", "list", "--organization", "Metered") == ""
+    applied(run, exported)
     assert run("organization", "export") == exported
-    file.write_text("organizations:\n- name: Metered\n  quotas: {week: {tokens: 1, enforce: true}, day: {tokens: 0}}")
-    refused = run.invoke("apply", "-f", str(file), "--plan").stderr
-    assert "organizations[0].quotas.week: is not known here" in refused
-    assert "organizations[0].quotas.day.tokens: must be a whole number from 1 to 1000000000000" in refused
-    assert "organizations[0].quotas.day.enforce: is missing" in refused
 
 
-def test_rules_of_trust_are_what_the_file_says_and_are_exported(run: Command, file: Path) -> None:
+def test_rules_of_trust_are_what_the_file_says(run: Command) -> None:
     def text(*rules: str) -> str:
-        listed = "".join(f"          - {rule}\n" for rule in rules)
-        trust = f"        trust:\n{listed}" if rules else "        trust: []\n"
-        return f"organizations:\n  - name: Acme\n    agents:\n      - name: builder\n{trust}"
+        return f"organizations: [{{name: Acme, agents: [{{name: builder, trust: [{', '.join(rules)}]}}]}}]"
 
     ours = Settings.from_environment(run.environment).issuer
     first = "{issuer: https://issuer.example, subject: 'job:7'}"
     second = "{issuer: https://issuer.example, claims: {team: [a, b]}, audience: here}"
-    file.write_text(text(first, second))
-    printed = run.invoke("apply", "-f", str(file), "--yes").stdout
-    assert '"audience": "here"' in printed
-    assert run.invoke("apply", "-f", str(file), "--plan").stdout == "Nothing differs.\n"
-    exported = yaml.safe_load(run("organization", "export"))
-    [agent] = exported["organizations"][0]["agents"]
+    assert '"audience": "here"' in applied(run, text(first, second))
+    exported = run("organization", "export")
+    assert_same(run, exported)
+    [agent] = yaml.safe_load(exported)["organizations"][0]["agents"]
     assert agent["trust"] == [
         {"issuer": "https://issuer.example", "claims": {"team": ["a", "b"]}, "audience": "here"},
         {"issuer": "https://issuer.example", "subject": "job:7", "audience": ours},
     ]
     # Another order and the default audience are no difference; another rule takes the place of one.
-    file.write_text(text(second, first[:-1] + f", audience: '{ours}'}}"))
-    assert run.invoke("apply", "-f", str(file), "--plan").stdout == "Nothing differs.\n"
-    file.write_text(text("{issuer: https://issuer.example, subject: 'job:8'}", second))
-    run.invoke("apply", "-f", str(file), "--yes")
-    kept = json.loads(run("credential", "list", "--agent", "builder", "--json"))
+    assert applied(run, text(second, first[:-1] + f", audience: '{ours}'}}")) == "Nothing differs.\n"
+    applied(run, text("{issuer: https://issuer.example, subject: 'job:8'}", second))
+    kept = run.json("credential", "list", "--agent", "builder")
     assert {one.get("subject") for one in kept} == {None, "job:8"}
-    file.write_text(text("{issuer: https://issuer.example}"))
-    assert (
-        "trust[0].subject: must be there, or claims: otherwise every token of the issuer would be trusted"
-        in run.invoke("apply", "-f", str(file), "--yes").stderr
-    )
-    file.write_text(text())
-    run.invoke("apply", "-f", str(file), "--yes")
-    assert json.loads(run("credential", "list", "--agent", "builder", "--json")) == []
+    applied(run, text())
+    assert run.json("credential", "list", "--agent", "builder") == []
 
 
-def test_a_plan_of_quotas_stops_no_token(run: Command, file: Path) -> None:
+def test_a_plan_of_quotas_stops_no_token(run: Command) -> None:
     """The lock of quotas, which a token that is being issued has, is taken only to apply."""
     organization_id = run("organization", "create", "Metered")
-    file.write_text("organizations:\n- name: Metered\n  quotas: {day: {tokens: 9, enforce: true}}\n")
+    text = "organizations:\n- name: Metered\n  quotas: {day: {tokens: 9, enforce: true}}\n"
     issuing = b"select pg_advisory_xact_lock_shared(hashtext(%s), 16)"
     with psycopg.connect(server_of(run.database_url, organization_id)) as holder:
         holder.execute(issuing, [organization_id])
-        planned = run.invoke("apply", "-f", str(file), "--plan")
+        planned = run.invoke("apply", "-f", "-", "--plan", input=text)
         assert (planned.exit_code, "quotas:" in planned.stdout) == (2, True), planned.stderr
-        assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 1
-    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+        assert run.invoke("apply", "-f", "-", "--yes", input=text).exit_code == 1
+    applied(run, text)
 
 
 PROVISIONING = """
@@ -324,42 +319,22 @@ organizations:
 """
 
 
-def test_provisioning_rules_are_made_made_anew_and_pruned_and_their_agents_stay(run: Command, tmp_path: Path) -> None:
-    file = tmp_path / "rules.yaml"
-    file.write_text(PROVISIONING)
-    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
-    [acme] = [one["organizationId"] for one in organizations(run)]
-    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
-    [rule] = json.loads(run("provisioning-rule", "list", "--organization", acme, "--json"))
+def test_provisioning_rules_are_made_made_anew_and_pruned_and_their_agents_stay(run: Command) -> None:
+    of = ("--organization", "Acme")
+    applied(run, PROVISIONING)
+    assert_same(run, run("organization", "export"))
+    [rule] = run.json("provisioning-rule", "list", *of)
     assert (rule["name"], rule["maxAgents"], rule["agentTemplate"]["name"]) == ("shop", 100, "ci {sub}")
-    assert run("organization", "provisioning", acme) == "on"
-    exported = tmp_path / "exported.yaml"
-    exported.write_text(run("organization", "export", acme))
-    assert run("apply", "-f", str(exported), "--plan", "--prune") == "Nothing differs."
-    run("agent", "create", "ci", "--organization", acme)
-    with psycopg.connect(run.database_url) as connection:
-        connection.execute('update agents set provisioned = \'{"rule": "shop"}\'')
-    file.write_text(PROVISIONING.replace("shop:*", "shop:a:*"))
-    plan = run.invoke("apply", "-f", str(file), "--yes", "--prune")
-    assert "1 to change, 0 to delete." in plan.stdout
-    [changed] = json.loads(run("provisioning-rule", "list", "--organization", acme, "--json"))
+    assert run("organization", "provisioning", "Acme") == "on"
+    run("agent", "create", "ci", *of)
+    execute(run.database_url, 'update agents set provisioned = \'{"rule": "shop"}\'')
+    assert "1 to change, 0 to delete." in applied(run, PROVISIONING.replace("shop:*", "shop:a:*"))
+    [changed] = run.json("provisioning-rule", "list", *of)
     assert changed["trust"] == rule["trust"] | {"subject": "system:serviceaccount:shop:a:*"}
     assert (changed["maxAgents"], changed["agents"]) == (100, 1)
-    assert yaml.safe_load(run("organization", "export", acme))["organizations"][0]["agents"] == []
-    file.write_text("organizations:\n  - name: Acme\n    provisioningRules: []\n")
-    assert run.invoke("apply", "-f", str(file), "--yes", "--prune").exit_code == 0
-    assert run("provisioning-rule", "list", "--organization", acme) == ""
-
-
-def test_a_provisioning_rule_that_must_not_be_made_is_named(run: Command, tmp_path: Path) -> None:
-    run("organization", "create", "Acme")
-    file = tmp_path / "rules.yaml"
-    file.write_text(PROVISIONING.replace('"system:serviceaccount:shop:*"', '"*"'))
-    refused = run.invoke("apply", "-f", str(file), "--yes")
-    assert refused.exit_code == 1
-    assert "line 7: provisioningRules[0].trust: subject may have a * at its end only" in refused.stderr.replace(
-        "organizations[0].", ""
-    )
+    assert yaml.safe_load(run("organization", "export", "Acme"))["organizations"][0]["agents"] == []
+    applied(run, "organizations:\n  - name: Acme\n    provisioningRules: []\n")
+    assert run("provisioning-rule", "list", *of) == ""
 
 
 DELEGATION = """
@@ -378,58 +353,69 @@ organizations:
 """
 
 
-def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Command, tmp_path: Path) -> None:
-    file, exported, of = tmp_path / "rules.yaml", tmp_path / "exported.yaml", ("--organization", "Acme")
-
-    def applied(text: str) -> str:
-        file.write_text(text)
-        done = run.invoke("apply", "-f", str(file), "--yes", "--prune")
-        assert done.exit_code == 0, done.stderr
-        return done.stdout
-
-    applied(DELEGATION)
-    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
+def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Command) -> None:
+    of = ("--organization", "Acme")
+    applied(run, DELEGATION)
+    assert_same(run, run("organization", "export"))
     ids = {one["name"]: one["agentId"] for one in run.json("agent", "list", *of)}
     [rule] = run.json("delegation-rule", "list", *of)
     assert (rule["agentIds"], rule["trust"]) == ([ids["desk"], ids["tickets"]], {"issuer": "https://login.example"})
     assert run.json("resource-server", "show", "Tickets", *of)["agentId"] == ids["tickets"]
-    exported.write_text(run("organization", "export", "Acme"))
-    assert run("apply", "-f", str(exported), "--plan", "--prune") == "Nothing differs."
     # An agent that is deleted is no longer named, and nobody else gets its place by its name.
     run("agent", "delete", "desk", "--yes")
     run("agent", "create", "desk", *of)
-    assert "1 to change" in applied(DELEGATION)
+    assert "1 to change" in applied(run, DELEGATION)
     [again] = run.json("delegation-rule", "list", *of)
     assert (again["name"], ids["desk"] in again["agentIds"]) == ("staff", False)
-    assert "2 to change" in applied(
-        DELEGATION.replace("agent: tickets}", "agent: null}").replace("[read]}]", "[write]}]")
-    )
+    other = DELEGATION.replace("agent: tickets}", "agent: null}").replace("[read]}]", "[write]}]")
+    assert "2 to change" in applied(run, other)
     assert run.json("resource-server", "show", "Tickets", *of)["agentId"] is None
     assert run.json("delegation-rule", "list", *of)[0]["resources"][0]["scopes"] == ["write"]
     for agent in ("desk", "tickets"):
         run("agent", "delete", agent, "--yes")
     assert yaml.safe_load(run("organization", "export", "Acme"))["organizations"][0]["delegationRules"] == []
-    applied("organizations:\n  - name: Acme\n    delegationRules: []\n")
+    applied(run, "organizations:\n  - name: Acme\n    delegationRules: []\n")
     assert run.json("delegation-rule", "list", *of) == []
 
 
+TRUST = "subject must be there, or claims: otherwise every token of the issuer would be trusted"
+FILES = {
+    "quotas": "organizations:\n- name: Metered\n  quotas: {day: {tokens: 1, enforce: true}}",
+    "trust": "organizations: [{name: Acme, agents: [{name: a, trust: [{issuer: 'https://a.example', subject: x}]}]}]",
+    "provisioning": PROVISIONING,
+    "delegation": DELEGATION,
+}
+
+
 @pytest.mark.parametrize(
-    ("right", "wrong", "problem"),
+    ("name", "right", "wrong", "problem"),
     [
-        ("[desk, tickets]", "[des]", "line 12: delegationRules[0].agents: the organization has no agent 'des'"),
+        ("quotas", "day:", "week:", "line 3: quotas.week: is not known here"),
+        ("quotas", "tokens: 1", "tokens: 0", "quotas.day.tokens: must be a whole number from 1 to 1000000000000"),
+        ("quotas", ", enforce: true", "", "quotas.day.enforce: is missing"),
+        ("trust", ", subject: x", "", f"agents[0].trust[0].{TRUST.replace(' ', ': ', 1)}"),
         (
+            "provisioning",
+            "system:serviceaccount:shop:*",
+            "*",
+            "line 7: provisioningRules[0].trust: subject may have a * at its end only",
+        ),
+        (
+            "delegation",
+            "[desk, tickets]",
+            "[des]",
+            "line 12: delegationRules[0].agents: the organization has no agent 'des'",
+        ),
+        (
+            "delegation",
             "agent: tickets}",
             "agent: ticket}",
             "line 5: resourceServers[0].agent: the organization has no agent 'ticket'",
         ),
-        ("//login.example", "//slack.com", "line 11: delegationRules[0].trust: subject must be there"),
+        ("delegation", "//login.example", "//slack.com", "line 11: delegationRules[0].trust: subject must be there"),
     ],
 )
-def test_what_a_delegation_rule_must_not_be_is_named(
-    run: Command, tmp_path: Path, right: str, wrong: str, problem: str
-) -> None:
-    file = tmp_path / "rules.yaml"
-    file.write_text(DELEGATION.replace(right, wrong))
-    refused = run.invoke("apply", "-f", str(file), "--yes")
-    assert (refused.exit_code, problem in refused.stderr.replace("organizations[0].", "")) == (1, True), refused.stderr
-    assert organizations(run) == []
+def test_what_is_wrong_is_named(shared_run: Command, name: str, right: str, wrong: str, problem: str) -> None:
+    said = refused(shared_run, FILES[name].replace(right, wrong))
+    assert problem in said.replace("organizations[0].", "")
+    assert organizations(shared_run) == []
