@@ -48,25 +48,19 @@ def test_creates_and_lists_and_shows_a_secret_once(run: Command, agent: str, ser
 
 def test_asks_what_would_break_before_it_revokes(run: Command, agent: str, service: FlaskClient) -> None:
     of = ("--agent", "builder")
-    old, _, old_secret = run("credential", "create", *of, "--label", "old").split("\t")
-    begin = f"This revokes the credential {old} (old). This cannot be undone.\n"
-    none = "The agent has no other credential: it will get no further token.\n"
-    assert run.asked("credential", "revoke", "old", *of) == f"{begin}No token was counted in the last 90 days.\n{none}"
-    new, _, new_secret = run("credential", "create", *of).split("\t")
-    assert [ask_for_token(service, agent, secret) for secret in (old_secret, new_secret)] == [200, 200]
+    old, _, secret = run("credential", "create", *of, "--label", "old").split("\t")
     asked = run.asked("credential", "revoke", "old", *of)
-    assert asked.startswith(f"{begin}1 token in the last 90 days, the last one at ")
-    assert (
-        f"\nThese are 1 token for http://localhost:3000/api/v1.\nThe agent has another credential in use: {new}"
-        in asked
+    assert asked == (
+        f"This revokes the credential {old} (old). This cannot be undone.\nNo token was counted in the last 90 days.\n"
+        "The agent has no other credential: it will get no further token.\n"
     )
-    assert run("credential", "revoke", old, *of, "--dry-run") + "\n" == asked
-    assert ask_for_token(service, agent, old_secret) == 200
+    new = run("credential", "create", *of).split("\t")[0]
+    assert run("credential", "revoke", new, *of, "--dry-run").startswith(f"This revokes the credential {new}. ")
+    assert ask_for_token(service, agent, secret) == 200
     assert run("credential", "revoke", "old", *of, "--yes") == ""
-    assert (ask_for_token(service, agent, old_secret), ask_for_token(service, agent, new_secret)) == (401, 200)
+    assert ask_for_token(service, agent, secret) == 401
     assert run.refused("credential", "revoke", old, *of) == f"the agent has no credential {old}"
     assert [line[0] for line in run.cells("credential", "list", *of)] == [new]
-    assert run.asked("credential", "revoke", new, *of).startswith(f"This revokes the credential {new}. ")
 
 
 class TestTrust:

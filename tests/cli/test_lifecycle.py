@@ -21,30 +21,15 @@ from agentidp.maintenance.postgres_programs import for_restore
 from agentidp.registry.agents import AgentFields
 from agentidp.services import Services
 from tests import catalog
+from tests.audit.conftest import events_of
 from tests.citus import nodes_of
 from tests.cli.command import Command
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, Agent, a_finding, count_usage, make_finding, usage_sums
+from tests.factories import NOON, Api, a_finding, count_usage, make_finding, usage_sums
 from tests.maintenance.conftest import rows_of
 
 SECRETS = ("Wintermute", "Neuromancer", "the sprawl", "tessier")
 """Names that the erased organization or agent has, in every field that takes text."""
-
-
-def token(client: FlaskClient, agent: Agent) -> Any:
-    """Ask for a token."""
-    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
-    return client.post("/api/v1/token", data=form)
-
-
-def trend(client: FlaskClient, agent: Agent) -> int:
-    """The status of a read with a token that is valid by itself."""
-    return client.get("/api/v1/analytics/tokens", headers=agent.bearer()).status_code
-
-
-def statuses(run: Command) -> dict[str, str]:
-    """The name and the status of each organization."""
-    return {one["name"]: one["status"] for one in run.json("organization", "list")}
 
 
 def dump_of(run: Command, directory: Path) -> str:
@@ -57,164 +42,156 @@ def dump_of(run: Command, directory: Path) -> str:
     return subprocess.run([program, "--file=-", file], check=True, capture_output=True, text=True).stdout
 
 
-def events(run: Command, organization_id: str) -> list[tuple[str, Any, Any]]:
-    """The trail of an organization: action, before and after."""
-    with psycopg.connect(run.database_url) as connection:
-        return connection.execute(
-            "select action, before, after from audit_events where organization_id = %s order by sequence",
-            [organization_id],
-        ).fetchall()
-
-
 def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskClient, cast: Cast) -> None:
-    acme, outsider = cast.acme, cast.outsider
-    before = token(client, acme).json["access_token"]
-    run("organization", "rename", acme.organization_id, "Acme II")
+    acme, outsider, organization_id = Api(client, cast.acme), Api(client, cast.outsider), cast.acme.organization_id
+    issued = acme.token().json["access_token"]
+    bearer = {"Authorization": f"Bearer {issued}"}
+    run("organization", "rename", organization_id, "Acme II")
     said = "This suspends Acme II with 1 agent and 0 tokens in the last 30 days. Its agents get no token, "
     assert run.asked("organization", "suspend", "Acme II").startswith(said)
     assert run("organization", "suspend", "Acme II", "--dry-run").startswith(said)
     run("organization", "suspend", "--yes", "Acme II")
-    assert statuses(run) == {"Acme II": "suspended", "Outsider": "active"}
-    refused = token(client, acme)
+    listed = {one["name"]: one["status"] for one in run.json("organization", "list")}
+    assert listed == {"Acme II": "suspended", "Outsider": "active"}
+    refused = acme.token()
     assert (refused.status_code, refused.json["error"]) == (401, "invalid_client")
-    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {before}"}).status_code == 401
-    assert client.get(acme.link()).status_code == 401
-    assert (token(client, outsider).status_code, trend(client, outsider)) == (200, 200)
-    introspected = client.post(
-        "/api/v1/token/introspect",
-        data={"token": before, "client_id": outsider.client_id, "client_secret": outsider.client_secret},
-    )
+    assert client.get("/api/v1/agents", headers=bearer).status_code == 401
+    assert client.get(cast.acme.link()).status_code == 401
+    assert (outsider.token().status_code, outsider.get("agents").status_code) == (200, 200)
+    introspected = client.post("/api/v1/token/introspect", data=cast.outsider.form | {"token": issued})
     assert introspected.json == {"active": False}
     for command in ("token", "dashboard"):
-        assert run.refused(command, "--agent", acme.client_id) == (
-            f"the organization Acme II is suspended: agentidp organization resume {acme.organization_id} ends that"
+        assert run.refused(command, "--agent", cast.acme.client_id) == (
+            f"the organization Acme II is suspended: agentidp organization resume {organization_id} ends that"
         )
-    run("organization", "resume", acme.organization_id)
-    assert token(client, acme).status_code == 200
-    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {before}"}).status_code == 200
-    changes = [event[1:] for event in events(run, acme.organization_id) if event[0] == "organization.changed"]
-    assert changes == [
+    run("organization", "resume", organization_id)
+    assert acme.token().status_code == 200
+    assert client.get("/api/v1/agents", headers=bearer).status_code == 200
+    events = events_of(run.database_url, organization_id)
+    assert [(event["before"], event["after"]) for event in events if event["action"] == "organization.changed"] == [
         ({"name": "Acme"}, {"name": "Acme II"}),
         ({"status": "active"}, {"status": "suspended"}),
         ({"status": "suspended"}, {"status": "active"}),
     ]
 
 
-def sent(client: FlaskClient, agent: Agent, method: str, path: str, **body: Any) -> Any:
+def sent(api: Api, method: str, path: str, **body: Any) -> Any:
     """What the API returns of something that it does for an agent."""
-    response = client.open(f"/api/v1{path}", method=method, json=body, headers=agent.bearer())
+    response = api.send(method, path, body)
     assert response.status_code < 300, response.text
     return response.json
 
 
-def fill(client: FlaskClient, services: Services, agent: Agent, names: Sequence[str] = SECRETS) -> None:
+def fill(api: Api, names: Sequence[str] = SECRETS) -> None:
     """Write one of *names* into every field that takes text, and count usage on two days."""
-    name = names[3]
+    agent, services, name = api.agent, api.agent.services, names[3]
     named = a_finding(services.clock(), agent_id=agent.agent_id, summary=f"{names[1]} was issued 900 tokens.")
-    finding = f"/analytics/findings/{make_finding(services, agent.organization_id, named)}"
+    finding = f"analytics/findings/{make_finding(services, agent.organization_id, named)}"
     now, until = services.clock().isoformat(), (services.clock() + timedelta(days=1)).isoformat()
     hook, resource = f"https://{name}.example/hook", f"https://{agent.agent_id}.example"
     for method, path, body in (
-        ("PATCH", "/organization", {"name": names[0]}),
-        ("POST", "/agents", {"name": names[1], "description": names[2], "owner": name}),
-        ("PATCH", f"/agents/{agent.agent_id}", {"name": names[2]}),
-        ("POST", "/resource-servers", {"name": name, "resource": resource, "scopes": ["a:b"]}),
-        ("POST", f"/agents/{agent.client_id}/credentials", {"label": name}),
-        ("POST", "/markers", {"kind": "deployment", "startsAt": now, "note": name}),
-        ("POST", "/alert-targets", {"name": name, "type": "webhook", "url": hook}),
+        ("PATCH", "organization", {"name": names[0]}),
+        ("POST", "agents", {"name": names[1], "description": names[2], "owner": name}),
+        ("PATCH", f"agents/{agent.agent_id}", {"name": names[2]}),
+        ("POST", "resource-servers", {"name": name, "resource": resource, "scopes": ["a:b"]}),
+        ("POST", f"agents/{agent.client_id}/credentials", {"label": name}),
+        ("POST", "markers", {"kind": "deployment", "startsAt": now, "note": name}),
+        ("POST", "alert-targets", {"name": name, "type": "webhook", "url": hook}),
         # The agent that acknowledges has one of the names as well.
         ("POST", f"{finding}/acknowledge", {"note": name}),
         ("POST", f"{finding}/mute", {"note": names[0], "until": until}),
     ):
-        sent(client, agent, method, path, **body)
-    assert token(client, agent).status_code == 200
+        sent(api, method, path, **body)
+    assert api.token().status_code == 200
     count_usage(services, agent.organization_id, agent.agent_id, NOON.replace(month=1), tokens=2, requests=1)
 
 
 def test_delete_leaves_no_name_and_touches_nobody_else(
-    run: Command, client: FlaskClient, services: Services, cast: Cast, tmp_path: Path
+    run: Command, client: FlaskClient, cast: Cast, tmp_path: Path
 ) -> None:
-    acme, outsider = cast.acme, cast.outsider
-    fill(client, services, acme)
-    fill(client, services, outsider, [f"other{number}" for number in range(4)])
-    client.patch("/api/v1/organization", json={"name": "Outsider"}, headers=outsider.bearer())
+    acme, outsider, organization_id = Api(client, cast.acme), Api(client, cast.outsider), cast.acme.organization_id
+    fill(acme)
+    fill(outsider, [f"other{number}" for number in range(4)])
+    outsider.patch("organization", {"name": "Outsider"})
     before = dump_of(run, tmp_path)
     assert all(name in before for name in SECRETS)
-    others = usage_sums(run.database_url, outsider.organization_id)
-    run("organization", "delete", "--yes", acme.organization_id)
+    others = usage_sums(run.database_url, cast.outsider.organization_id)
+    run("organization", "delete", "--yes", organization_id)
     dump = dump_of(run, tmp_path)
     tables_kept = {"resource_identifiers", "audit_events", "audit_heads"}
     statement = load_sql("organizations/erase_organization")
     with psycopg.connect(run.database_url) as connection:
         for table in catalog.tables_of_organizations(connection) - tables_kept:
             count = f"select count(*) from {table} where organization_id = %s"
-            left = connection.execute(count, [acme.organization_id]).fetchone()
+            left = connection.execute(count, [organization_id]).fetchone()
             # Not every table has rows here.
             is_there = re.search(rf"delete from {table}\b", statement)
             assert left == (0,) and is_there, f"delete from {table} in sql/organizations/erase_organization.sql"
-    assert acme.organization_id in dump
+    assert organization_id in dump
     assert "other3" in dump
     # The host name of the alert target is in lower case.
     assert not [name for name in SECRETS if name.lower() in dump.lower()]
-    assert events(run, acme.organization_id)[-1] == ("organization.deleted", None, None)
-    assert all(event[1:] == (None, None) for event in events(run, acme.organization_id))
-    assert run("audit", "verify", "--organization", acme.organization_id)
-    assert (token(client, acme).status_code, trend(client, acme)) == (401, 401)
+    events = events_of(run.database_url, organization_id)
+    assert events[-1]["action"] == "organization.deleted"
+    assert {event[member] for event in events for member in ("before", "after")} == {None}
+    assert run("audit", "verify", "--organization", organization_id)
+    assert (acme.token().status_code, acme.get("analytics/tokens").status_code) == (401, 401)
     # Nobody else gets tokens for its resource server.
-    taken = {"name": "x", "resource": f"https://{acme.agent_id}.example", "scopes": ["a:b"]}
-    assert client.post("/api/v1/resource-servers", json=taken, headers=outsider.bearer()).status_code == 409
+    taken = {"name": "x", "resource": f"https://{cast.acme.agent_id}.example", "scopes": ["a:b"]}
+    assert outsider.post("resource-servers", taken).status_code == 409
     # The request above is counted.
-    after = usage_sums(run.database_url, outsider.organization_id)
+    after = usage_sums(run.database_url, cast.outsider.organization_id)
     assert after == {name: count + ("requests" in name) for name, count in others.items()}
-    assert (token(client, outsider).status_code, trend(client, outsider)) == (200, 200)
-    assert run.refused("organization", "delete", "--yes", acme.organization_id) == (
-        f"there is no organization {acme.organization_id!r}"
+    assert (outsider.token().status_code, outsider.get("analytics/tokens").status_code) == (200, 200)
+    assert run.refused("organization", "delete", "--yes", organization_id) == (
+        f"there is no organization {organization_id!r}"
     )
 
 
 def test_an_interrupted_deletion_goes_on(
-    run: Command, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    run: Command, client: FlaskClient, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(client, services, cast.acme)
+    acme, delete = Api(client, cast.acme), ("organization", "delete", "--yes", cast.acme.organization_id)
+    fill(acme)
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("agentidp.maintenance.erasure.delete_days", interrupted)
-        assert run.invoke("organization", "delete", "--yes", cast.acme.organization_id).exit_code != 0
+        assert run.invoke(*delete).exit_code != 0
     # Its tokens have stopped working, and everything is still there.
-    assert token(client, cast.acme).status_code == 401
+    assert acme.token().status_code == 401
     assert usage_sums(run.database_url, cast.acme.organization_id)["tokens"] == 3
-    run("organization", "delete", "--yes", cast.acme.organization_id)
-    assert [*statuses(run)] == ["Outsider"]
+    run(*delete)
+    assert [one["name"] for one in run.json("organization", "list")] == ["Outsider"]
 
 
 def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     run: Command, client: FlaskClient, services: Services, cast: Cast, tmp_path: Path
 ) -> None:
-    acme, organization_id = cast.acme, cast.acme.organization_id
+    acme, organization_id = Api(client, cast.acme), cast.acme.organization_id
     texts = {name: SECRETS[3] for name, field in AgentFields().fields.items() if isinstance(field, Text)}
     texts |= {"name": SECRETS[0], "description": SECRETS[1]}
-    agent_id = sent(client, acme, "POST", "/agents", **texts)["agentId"]
-    sent(client, acme, "POST", f"/agents/{agent_id}/credentials", label=SECRETS[2])
+    agent_id = sent(acme, "POST", "agents", **texts)["agentId"]
+    sent(acme, "POST", f"agents/{agent_id}/credentials", label=SECRETS[2])
     count_usage(services, organization_id, UUID(agent_id), NOON, tokens=3)
     marker = {"kind": "deployment", "startsAt": NOON.isoformat(), "agentId": agent_id, "note": SECRETS[0]}
-    sent(client, acme, "POST", "/markers", **marker)
-    sent(client, acme, "DELETE", f"/markers/{sent(client, acme, 'POST', '/markers', **marker)['markerId']}")
+    sent(acme, "POST", "markers", **marker)
+    sent(acme, "DELETE", f"markers/{sent(acme, 'POST', 'markers', **marker)['markerId']}")
     named = a_finding(NOON, kind="silence", agent_id=UUID(agent_id))
-    finding = f"/analytics/findings/{make_finding(services, organization_id, named)}"
+    finding = f"analytics/findings/{make_finding(services, organization_id, named)}"
     muted = {"note": SECRETS[0], "until": (NOON + timedelta(days=1)).isoformat()}
     for action, body in (("mute", muted), ("unmute", {"note": SECRETS[1]}), ("acknowledge", {"note": SECRETS[2]})):
-        sent(client, acme, "POST", f"{finding}/{action}", **body)
+        sent(acme, "POST", f"{finding}/{action}", **body)
     with psycopg.connect(run.database_url) as connection:
         # What was noted about a finding that has been deleted since is in the trail alone.
         for table in ("finding_changes", "findings", "finding_evaluations"):
             connection.execute(f"delete from {table} where organization_id = %s", [organization_id])
-    finding = f"/analytics/findings/{make_finding(services, organization_id, named)}"
+    finding = f"analytics/findings/{make_finding(services, organization_id, named)}"
     # The trail says of this one that it is about the organization.
     for action, body in (("mute", muted | {"wholeOrganization": True}), ("unmute", {})):
-        sent(client, acme, "POST", f"{finding}/{action}", **body)
+        sent(acme, "POST", f"{finding}/{action}", **body)
     with psycopg.connect(run.database_url) as connection:
         for subject, summary, by in ((agent_id, SECRETS[0], "anna"), ("organization", "about nobody", SECRETS[0])):
             finding_id = uuid4()
@@ -239,6 +216,7 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     assert not [name for name in SECRETS if name in left]
     assert "anna" not in left
     assert left.count("about nobody") == 1
-    assert sent(client, acme, "GET", "/analytics/agents")["data"] == [{"agentId": agent_id, "tokenCount": 3}]
+    assert sent(acme, "GET", "analytics/agents")["data"] == [{"agentId": agent_id, "tokenCount": 3}]
     assert run("audit", "verify", "--organization", organization_id)
-    assert events(run, organization_id)[-1] == ("agent.erased", None, None)
+    last = events_of(run.database_url, organization_id)[-1]
+    assert (last["action"], last["before"], last["after"]) == ("agent.erased", None, None)

@@ -52,9 +52,6 @@ class TestOneOf:
 def test_of_organizations_and_their_agents(run: Command, acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     other = run("organization", "create", "Other")
     one, two = (run("agent", "create", "reader", "--organization", organization) for organization in (acme, other))
-    assert run.refused("agent", "list", "--organization", "acme") == (
-        "there is no organization 'acme': did you mean 'Acme'?"
-    )
     assert run.refused("agent", "show", "reader").splitlines() == [
         "2 agents have the name 'reader', so give an id:",
         f"  {one}  reader of Acme",
@@ -72,11 +69,8 @@ def test_of_organizations_and_their_agents(run: Command, acme: str, monkeypatch:
         monkeypatch.setattr(named, "MAX_SEARCHED", most)
         assert run.refused("agent", "show", "readers") == f"there is no agent 'readers'{suggestion}"
     assert run("organization", "rename", "Other", "Acme") == ""
-    assert run.refused("agent", "list", "--organization", "Acme").splitlines() == [
-        "2 organizations have the name 'Acme', so give an id:",
-        f"  {acme}  Acme",
-        f"  {other}  Acme",
-    ]
+    refused = run.refused("agent", "list", "--organization", "Acme")
+    assert refused.startswith("2 organizations have the name 'Acme', so give an id:")
     assert run.cells("agent", "list", "--organization", other)[0][0] == two
 
 

@@ -90,27 +90,21 @@ def test_csv_is_counted_by_agent_day_and_hour_and_added_to_what_was_counted(flee
         "repeats": None,
     }
     assert fleet.sums() == (8, 13, 1)
-    for number in (1, 2):
-        first, second = sorted([(fleet.a, f"{7 * number},{8 * number},{number}"), (fleet.b, f"{number},{number},0")])
-        assert fleet.exported() == (
-            "time,agent,tokens,requests,rejected\n"
-            f"2026-03-31T23:00:00Z,{first[0]},{first[1]}\n"
-            f"2026-03-31T23:00:00Z,{second[0]},{second[1]}\n"
-            f"2026-04-01T00:00:00Z,{fleet.a},0,{4 * number},0"
-        )
-        if number == 1:
-            # What is exported, from standard input and as another format.
-            again = fleet.run(
-                "usage", "import", "-", "--format", "ndjson", *OF, input=fleet.exported("--format", "ndjson")
-            )
-            assert again == (
-                "Imported 3 records, 8 tokens, 13 requests, 1 rejected"
-                " from 2026-03-31T23:00:00.000000Z to 2026-04-01T00:00:00.000000Z."
-            )
+    first, second = sorted([(fleet.a, "7,8,1"), (fleet.b, "1,1,0")])
+    assert fleet.exported() == (
+        "time,agent,tokens,requests,rejected\n"
+        f"2026-03-31T23:00:00Z,{first[0]},{first[1]}\n"
+        f"2026-03-31T23:00:00Z,{second[0]},{second[1]}\n"
+        f"2026-04-01T00:00:00Z,{fleet.a},0,4,0"
+    )
+    # What is exported, from standard input and as another format.
+    again = fleet.exported("--format", "ndjson")
+    assert fleet.run("usage", "import", "-", "--format", "ndjson", *OF, input=again).startswith("Imported 3 records, ")
+    assert fleet.sums() == (16, 26, 2)
     # The format is that of the name.
     for name in ("usage.jsonl", "usage.ndjson"):
         fleet.imported(json.dumps({"time": HOUR, "agent": "crawler", "tokens": len(name)}), name=name)
-    assert fleet.sums()[0] == 16 + 11 + 12
+    assert fleet.sums()[0] == 16 + len("usage.jsonl") + len("usage.ndjson")
 
 
 def test_the_same_file_is_counted_once_by_an_organization(fleet: Fleet) -> None:
