@@ -116,8 +116,3 @@ def test_counts_rejections_by_reason_as_often_as_the_database_does(
     url = str(services.settings.database_url)
     assert usage_sums(url, acme.organization_id)["rejected"] == 13
     assert usage_sums(url, UNKNOWN_ORGANIZATION)["rejected"] == 2
-
-
-def test_the_service_has_no_route_with_metrics(client: FlaskClient, cast: Cast) -> None:
-    for headers in ({}, cast.acme.bearer()):
-        assert client.get("/metrics", headers=headers).status_code == 404

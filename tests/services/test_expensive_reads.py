@@ -15,7 +15,6 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.findings import KINDS
 from agentidp.http.errors import RateLimited
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
@@ -127,20 +126,6 @@ def test_a_refused_token_is_a_401_however_many_reads_run(client: FlaskClient, se
     expired = cast.acme.bearer(ttl=-600)
     with services.expensive_reads.running(cast.acme.organization_id):
         assert client.get(FINDINGS, headers=expired).status_code == 401
-
-
-def test_findings_that_fail_make_room(
-    client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Broken:
-        def call(self, *_: Any) -> Any:
-            raise ZeroDivisionError
-
-    with monkeypatch.context() as broken:
-        broken.setitem(KINDS, "dominance", Broken())
-        for _ in range(IN_ALL + 1):
-            assert client.get(FINDINGS, headers=cast.acme.bearer()).status_code == 500
-    assert client.get(FINDINGS, headers=cast.acme.bearer()).status_code == 200
 
 
 def token(server: Server, agent: Agent) -> str:
