@@ -14,6 +14,7 @@ from flask import Flask
 
 from agentidp import create_app
 from agentidp.config import Settings
+from agentidp.http.openapi import camel_case
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 """An id of nothing."""
@@ -108,6 +109,16 @@ class Route:
     def ids(self) -> set[str]:
         """The names of the ids in its address."""
         return set(ID.findall(self.rule))
+
+    @property
+    def address(self) -> str:
+        """Its address as the OpenAPI document has it."""
+        return re.sub(r"<[^>]*?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", self.rule)
+
+    def described(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The operation of the document that is about it."""
+        found: dict[str, Any] = document["paths"][self.address][self.method.lower()]
+        return found
 
     def path(self, agent_id: UUID | str = NOWHERE, **ids: object) -> str:
         """Its address with *ids* filled in by their names; an id that is not given is one of nothing."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from configparser import ConfigParser
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.http.openapi import camel_case
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.audit.conftest import events_of
@@ -182,9 +180,8 @@ def test_refuses_a_suspended_agent_and_counts_one_rejection(
 def test_refuses_a_parameter_that_it_does_not_have_and_one_that_is_repeated(
     shared_client: FlaskClient, services: Services, acme: Agent, route: Route
 ) -> None:
-    operations = shared_client.get("/api/v1/openapi.json").json["paths"]
-    described = operations[re.sub(r"<[^>]*?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", route.rule)]
-    known = [one["name"] for one in described[route.method.lower()].get("parameters", []) if one.get("in") == "query"]
+    described = route.described(shared_client.get("/api/v1/openapi.json").json)
+    known = [one["name"] for one in described.get("parameters", []) if one.get("in") == "query"]
     accepted = f"these query parameters: {', '.join(known)}" if known else "no query parameters"
     message = f"This operation accepts {accepted}."
     wrong = [("nothing=1", message, {"nothing": ["is no parameter of this operation"]})]

@@ -9,7 +9,6 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jsonschema_rs
@@ -20,30 +19,25 @@ from flask.testing import FlaskClient
 from psycopg import sql
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
 from agentidp.analytics.period import PeriodArguments
 from agentidp.http.errors import RateLimited
-from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAX_BODY, Parser
 from agentidp.jose.jwk import MAX_KEYS
 from agentidp.registry.provisioning import MAX_EXPIRY
-from agentidp.services import Services
-from tests.conftest import Cast, _fresh_database, settings_for
+from tests.conftest import Cast
 from tests.factories import (
     PATIENCE,
     RESOURCE_METADATA,
-    SECRET_KEY,
     Agent,
-    Clock,
     Server,
     database_of,
     execute,
     make_agent,
-    make_organization,
     usage_sums,
     wait_until,
 )
 from tests.fast_path.echo import everything
+from tests.http.conftest import application
 from tests.routes import CLIENT_PATHS, JSON_ROUTES, PROTECTED, ROUTES, Route
 
 AGENTS = "/api/v1/agents"
@@ -97,17 +91,10 @@ class TestTable:
 
     def test_unauthorized(self, shared_client: FlaskClient) -> None:
         message = "The access token is invalid, expired or revoked"
-        for authorization, because, refused in (
-            ({}, "A valid bearer token is required.", ""),
-            (
-                {"Authorization": "Bearer x.y.z"},
-                message,
-                f'error="invalid_token", error_description="{message}", ',
-            ),
-        ):
-            challenge = f'Bearer realm="agentidp", {refused}{RESOURCE_METADATA}'
-            response = shared_client.get(AGENTS, headers=authorization)
-            assert_error(response, 401, "UNAUTHORIZED", because, WWW_Authenticate=challenge)
+        why = f'error="invalid_token", error_description="{message}"'
+        challenge = f'Bearer realm="agentidp", {why}, {RESOURCE_METADATA}'
+        response = shared_client.get(AGENTS, headers={"Authorization": "Bearer x.y.z"})
+        assert_error(response, 401, "UNAUTHORIZED", message, WWW_Authenticate=challenge)
 
     @pytest.mark.parametrize(
         "path", ["/nothing", "/api/v1", f"{AGENTS}/", f"{AGENTS}/x", "//api//v1//agents", "/api/v1/token/"]
@@ -228,21 +215,6 @@ class TestUnexpected:
         assert "CheckViolation" in logged
         assert "hush-hush" not in logged
         assert cast.acme.client_secret not in logged
-
-
-@contextmanager
-def application(url: str, **settings: Any) -> Iterator[Flask]:
-    """The application on the database *url*."""
-    app = create_app(settings_for(url, **settings), clock=Clock())
-    yield app
-    app.extensions["agentidp"].close()
-
-
-@pytest.fixture(scope="module")
-def dead_client() -> Iterator[FlaskClient]:
-    """A client of an application whose database was never there."""
-    with application("postgresql://nobody@127.0.0.1:1/nothing", pool_timeout=0.3) as app:
-        yield app.test_client()
 
 
 class TestUnavailable:
@@ -368,16 +340,8 @@ def wrong_values(document: dict[str, Any], field: str, described: dict[str, Any]
 
 def body_of(document: dict[str, Any], route: Route) -> dict[str, Any]:
     """The fields of a route's request body, as the document has them."""
-    path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", route.rule)
-    body = document["paths"][path][route.method.lower()]["requestBody"]["content"]["application/json"]["schema"]
+    body = route.described(document)["requestBody"]["content"]["application/json"]["schema"]
     found: dict[str, Any] = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
-    return found
-
-
-@pytest.fixture(scope="module")
-def document(shared_client: FlaskClient) -> dict[str, Any]:
-    """The OpenAPI document."""
-    found: dict[str, Any] = shared_client.get("/api/v1/openapi.json").json
     return found
 
 
@@ -535,21 +499,6 @@ def test_a_request_id_is_the_one_that_was_sent_if_it_is_plain(shared_client: Fla
         assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
-@pytest.fixture(scope="module")
-def running(postgres_url: str, template: str) -> Iterator[tuple[Server, Agent]]:
-    """gunicorn, and an agent that it serves."""
-    with (
-        contextmanager(_fresh_database)(postgres_url, template) as url,
-        Server({"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server,
-        application(url, issuer=server.url) as app,
-    ):
-        app.extensions["agentidp"].clock.now = None
-        services: Services = app.extensions["agentidp"]
-        yield server, make_agent(services, make_organization(services))
-        assert "Traceback" not in server.logs()
-        assert '"ERROR"' not in server.logs()
-
-
 def exchange(server: Server, *parts: bytes) -> bytes:
     """What comes back for *parts*, which are sent until the server wants no more."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
@@ -639,6 +588,8 @@ class TestThroughGunicorn:
                 connection.shutdown(socket.SHUT_WR)
                 assert connection.recv(13, socket.MSG_WAITALL) == b"HTTP/1.1 400 "
         wait_until(lambda: f"cut-off-{end}" in server.logs())
+        assert "Traceback" not in server.logs()
+        assert '"ERROR"' not in server.logs()
         [line] = [json.loads(line) for line in server.logs().splitlines() if f"cut-off-{end}" in line]
         assert (line["level"], line["message"], line["status"]) == ("INFO", "request", 400)
         assert usage_sums(url, agent.organization_id) == before

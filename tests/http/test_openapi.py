@@ -28,7 +28,7 @@ from agentidp import create_app
 from agentidp.analytics.period import PeriodArguments
 from agentidp.caller import public
 from agentidp.http import openapi
-from agentidp.http.openapi import Blueprint, camel_case
+from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, is_resource_identifier
 from agentidp.http.schemas import ScopeList, Text
 from agentidp.operations import api_docs
@@ -41,27 +41,6 @@ from tests.routes import NOWHERE, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
 OPERATIONS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-
-
-@pytest.fixture(scope="module")
-def document(shared_client: FlaskClient) -> dict[str, Any]:
-    """The document as it is served."""
-    response = shared_client.get(DOCUMENT)
-    assert response.status_code == 200
-    assert response.mimetype == "application/json"
-    found: dict[str, Any] = response.json
-    return found
-
-
-def address(route: Route) -> str:
-    """A route's address as OpenAPI has it."""
-    return re.sub(r"<(?:\w+:)?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", route.rule)
-
-
-def operation(document: dict[str, Any], route: Route) -> dict[str, Any]:
-    """The operation that describes a route."""
-    found: dict[str, Any] = document["paths"][address(route)][route.method.lower()]
-    return found
 
 
 def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +57,7 @@ def test_describes_every_route_and_no_other(document: dict[str, Any]) -> None:
         for method in methods
         if method in OPERATIONS
     }
-    assert described == {(address(route), route.method) for route in ROUTES}
+    assert described == {(route.address, route.method) for route in ROUTES}
 
 
 @pytest.mark.slow
@@ -90,7 +69,7 @@ def test_is_valid_openapi_of_this_version_and_issuer(document: dict[str, Any]) -
 
 
 def test_every_operation_has_a_name_of_its_own_a_summary_and_a_described_tag(document: dict[str, Any]) -> None:
-    operations = [operation(document, route) for route in ROUTES]
+    operations = [route.described(document) for route in ROUTES]
     assert len({found["operationId"] for found in operations}) == len(operations)
     assert all(found["summary"].endswith(".") for found in operations)
     tags = {tag["name"] for tag in document["tags"] if tag["description"]}
@@ -101,7 +80,7 @@ def test_every_operation_says_how_its_route_authenticates(document: dict[str, An
     known = {"client": [{"clientSecretBasic": []}, {}], "public": []}
     for route in ROUTES:
         of_agents = [{"oauth2": [route.authentication]}, {"bearer": []}, {"dpop": []}]
-        assert operation(document, route)["security"] == known.get(str(route.authentication), of_agents), str(route)
+        assert route.described(document)["security"] == known.get(str(route.authentication), of_agents), str(route)
 
 
 def test_the_scopes_are_those_of_the_code(document: dict[str, Any]) -> None:
@@ -111,7 +90,7 @@ def test_the_scopes_are_those_of_the_code(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[str, Any], route: Route) -> None:
-    responses = operation(document, route)["responses"]
+    responses = route.described(document)["responses"]
     assert "default" not in responses
     for status, reference in responses.items():
         response = resolved(document, reference)
@@ -129,7 +108,7 @@ def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[s
         if "304" in responses and status in ("200", "304"):
             headers |= {"ETag", "Cache-Control", "Vary", "AgentIdP-Staleness"}
             # A list of several pages.
-            headers |= {"Link"} if "cursor" in str(operation(document, route).get("parameters")) else set()
+            headers |= {"Link"} if "cursor" in str(route.described(document).get("parameters")) else set()
             headers |= {"Content-Disposition"} if status == "200" else set()
         assert set(response["headers"]) == headers
         if status >= "400":
@@ -284,7 +263,7 @@ def test_nothing_else_is_served_as_an_asset(shared_client: FlaskClient) -> None:
 
 def assert_described(document: dict[str, Any], route: Route, response: TestResponse) -> None:
     """The status of an answer is one of the operation's, and its body and headers are what is said of it."""
-    described = resolved(document, operation(document, route)["responses"][str(response.status_code)])
+    described = resolved(document, route.described(document)["responses"][str(response.status_code)])
     schema = described["content"]["application/json"]["schema"]
     jsonschema_rs.validate(schema | {"components": document["components"]}, response.json)
     headers = {name: resolved(document, header) for name, header in described["headers"].items()}
@@ -308,14 +287,6 @@ def test_describes_what_a_token_says_of_quotas(client: FlaskClient, cast: Cast, 
         assert_described(document, route, response)
 
 
-@pytest.fixture(scope="module")
-def dead_client() -> Iterator[FlaskClient]:
-    """A client of an application without a database."""
-    app = create_app(settings_for("postgresql://nobody@127.0.0.1:1/none", pool_timeout=0.1), clock=Clock())
-    yield app.test_client()
-    app.extensions["agentidp"].close()
-
-
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
     document: dict[str, Any], dead_client: FlaskClient, route: Route
@@ -326,7 +297,7 @@ def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
     form = {"grant_type": "client_credentials", "token": "x", "client_id": NOWHERE, "client_secret": "x"}
     sent = {"data": form} if route in CLIENT_ROUTES else {"headers": {"Authorization": f"Bearer {token}"}}
     response = dead_client.open(route.path(), method=route.method, **sent)
-    assert (response.status_code == 503) == ("503" in operation(document, route)["responses"])
+    assert (response.status_code == 503) == ("503" in route.described(document)["responses"])
     if response.status_code == 503:
         assert_described(document, route, response)
 
