@@ -15,101 +15,69 @@ from agentidp.config import ConfigurationError, Settings, default_data_dir
 URL = "postgresql://user:p%40ssw0rd@db.example/agentidp"
 SECRET = "x" * 32
 
-# Setting -> (field, default, {good value: what it becomes}, [bad values])
-SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
+
+def same(*values: str) -> dict[str, str]:
+    """Values that stay what they are."""
+    return {value: value for value in values}
+
+
+# Setting -> (default, {good value: what it becomes}, [bad values])
+SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_DATABASE_URL": (
-        "database_url",
         None,
-        {URL: URL, "postgres:///x": "postgres:///x"},
+        same(URL, "postgres:///x"),
         ["mysql://x", "host=x dbname=y", "db.example", "http://x", "postgresql://[::1/x", "\ud800"],
     ),
-    "AGENTIDP_READ_DATABASE_URL": ("read_database_url", None, {}, ["mysql://x", "x", "postgresql://[::1/x"]),
-    "AGENTIDP_READ_MAX_STALENESS": ("read_max_staleness", 10.0, {"1": 1.0, "3600": 3600.0}, ["0", "3601"]),
-    "AGENTIDP_PG_BINDIR": ("pg_bindir", None, {"/usr/bin": Path("/usr/bin")}, ["/nonexistent", "/etc/passwd"]),
-    "AGENTIDP_DATA_DIR": (
-        "data_dir",
-        default_data_dir(),
-        {"/srv/x": Path("/srv/x"), "relative": Path.cwd() / "relative"},
-        [],
-    ),
+    "AGENTIDP_READ_DATABASE_URL": (None, {}, ["mysql://x", "x", "postgresql://[::1/x"]),
+    "AGENTIDP_READ_MAX_STALENESS": (10.0, {"1": 1.0, "3600": 3600.0}, ["0", "3601"]),
+    "AGENTIDP_PG_BINDIR": (None, {"/usr/bin": Path("/usr/bin")}, ["/nonexistent", "/etc/passwd"]),
+    "AGENTIDP_DATA_DIR": (default_data_dir(), {"/srv/x": Path("/srv/x"), "relative": Path.cwd() / "relative"}, []),
     "AGENTIDP_SECRET_KEY": (
-        "secret_key",
         None,
         {SECRET: SECRET.encode(), "0" * 40: b"0" * 40, "é" * 32: ("é" * 32).encode()},
         ["short", "x" * 31, "\udcff" * 40],
     ),
-    "AGENTIDP_SECRET_KEY_PREVIOUS": ("secret_key_previous", None, {SECRET: SECRET.encode()}, ["short", "\udcff" * 40]),
+    "AGENTIDP_SECRET_KEY_PREVIOUS": (None, {SECRET: SECRET.encode()}, ["short", "\udcff" * 40]),
     "AGENTIDP_ISSUER": (
-        "issuer",
         "http://localhost:3000",
-        {
-            value: value
-            for value in (
-                "https://id.example",
-                "https://id.example:8443/tenant/1",
-                "http://localhost:3000",
-                "http://127.0.0.1",
-                "http://[::1]:3000",
-            )
-        },
+        same("https://id.example", "https://id.example:8443/tenant/1", "http://127.0.0.1", "http://[::1]:3000"),
         [
-            "http://id.example",
-            "https://id.example/",
-            "https://id.example?x=y",
-            "https://id.example?",
-            "https://id.example#x",
-            "https://id.example#",
-            "https://user@id.example",
-            "https://:hush@id.example",
-            "https://",
-            "id.example",
-            "ftp://id.example",
-            "https://id.example:port",
-            "https://[::1",
-            "https://id example",
-            "https://id.exämple",
-            "https://id.example\n",
-            "http://localhost.evil.example",
+            *("http://id.example", "https://id.example/", "https://id.example?x=y", "https://id.example?"),
+            *("https://id.example#x", "https://id.example#", "https://user@id.example", "https://:hush@id.example"),
+            *("https://", "id.example", "ftp://id.example", "https://id.example:port", "https://[::1"),
+            *("https://id example", "https://id.exämple", "https://id.example\n", "http://localhost.evil.example"),
         ],
     ),
-    "AGENTIDP_TOKEN_TTL": ("token_ttl", 3600, {"60": 60, "86400": 86400}, ["59", "86401"]),
+    "AGENTIDP_TOKEN_TTL": (3600, {"60": 60, "86400": 86400}, ["59", "86401"]),
     "AGENTIDP_ASSERTION_AUDIENCE": (
-        "assertion_audience",
         "issuer",
-        {"issuer": "issuer", "issuer-or-token-endpoint": "issuer-or-token-endpoint"},
+        same("issuer", "issuer-or-token-endpoint"),
         ["token-endpoint", "any", "Issuer"],
     ),
-    "AGENTIDP_MAX_AGENTS": ("max_agents", 20_000, {"1": 1, "1000000": 1_000_000}, ["0", "1000001", "x"]),
-    "AGENTIDP_SIGNING_ALG": ("signing_alg", "ES256", {"ES256": "ES256", "RS256": "RS256"}, ["none", "HS256", "es256"]),
-    "AGENTIDP_POOL_MIN_SIZE": ("pool_min_size", 1, {"0": 0, "8": 8}, ["1001"]),
-    "AGENTIDP_POOL_MAX_SIZE": ("pool_max_size", 8, {"1": 1, "1000": 1000}, ["0", "1001"]),
-    "AGENTIDP_POOL_TIMEOUT": ("pool_timeout", 5.0, {"5": 5.0, "25": 25.0}, ["2", "26"]),
-    "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": (
-        "tokens_per_agent_and_minute",
-        6000,
-        {"0": 0, "1000000": 1_000_000},
-        ["-1", "1000001"],
-    ),
-    "AGENTIDP_POOL_MAX_WAITING": ("pool_max_waiting", 64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
-    "AGENTIDP_STATEMENT_TIMEOUT": ("statement_timeout", 3.0, {"1": 1.0, "3": 3.0}, ["0", "24"]),
-    "AGENTIDP_LOG_LEVEL": ("log_level", "INFO", {"DEBUG": "DEBUG", "ERROR": "ERROR"}, ["debug", "5", "TRACE"]),
-    "AGENTIDP_LOG_FORMAT": ("log_format", "auto", {"json": "json", "text": "text"}, ["JSON", "logfmt"]),
-    "AGENTIDP_INSECURE_HTTP": ("insecure_http", "refuse", {"allow": "allow"}, ["yes", "1"]),
-    "AGENTIDP_TRUSTED_PROXIES": ("trusted_proxies", 0, {"0": 0, "10": 10}, ["11"]),
+    "AGENTIDP_MAX_AGENTS": (20_000, {"1": 1, "1000000": 1_000_000}, ["0", "1000001"]),
+    "AGENTIDP_SIGNING_ALG": ("ES256", same("ES256", "RS256"), ["none", "HS256", "es256"]),
+    "AGENTIDP_POOL_MIN_SIZE": (1, {"0": 0, "8": 8}, ["1001"]),
+    "AGENTIDP_POOL_MAX_SIZE": (8, {"1": 1, "1000": 1000}, ["0", "1001"]),
+    "AGENTIDP_POOL_TIMEOUT": (5.0, {"5": 5.0, "25": 25.0}, ["2", "26"]),
+    "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": (6000, {"0": 0, "1000000": 1_000_000}, ["1000001"]),
+    "AGENTIDP_POOL_MAX_WAITING": (64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
+    "AGENTIDP_STATEMENT_TIMEOUT": (3.0, {"1": 1.0, "3": 3.0}, ["0", "24"]),
+    "AGENTIDP_LOG_LEVEL": ("INFO", same("DEBUG", "ERROR"), ["debug", "5", "TRACE"]),
+    "AGENTIDP_LOG_FORMAT": ("auto", same("json", "text"), ["JSON", "logfmt"]),
+    "AGENTIDP_INSECURE_HTTP": ("refuse", same("allow"), ["yes", "1"]),
+    "AGENTIDP_TRUSTED_PROXIES": (0, {"0": 0, "10": 10}, ["11"]),
     "AGENTIDP_METRICS_ADDRESS": (
-        "metrics_address",
         None,
-        {value: value for value in ("127.0.0.1:9464", "[::1]:9464", ":9464", "metrics.internal:65535")},
+        same("127.0.0.1:9464", "[::1]:9464", ":9464", "metrics.internal:65535"),
         ["9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "unix:/x", "http://x:1", "x:1/", "x:1\n"],
     ),
-    "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
-    "AGENTIDP_TRACES": ("traces", "off", {"on": "on", "off": "off"}, ["yes", "ON", "1"]),
-    "AGENTIDP_FAST_PATH": ("fast_path", "on", {"on": "on", "off": "off"}, ["yes", "OFF", "0"]),
-    "AGENTIDP_AUDIT_DAYS": ("audit_days", 0, {"0": 0, "36500": 36_500}, ["36501"]),
-    "AGENTIDP_WATCH": ("watch", "on", {"on": "on", "off": "off"}, ["yes", "ON", "1"]),
-    "AGENTIDP_WATCH_INTERVAL": ("watch_interval", 300, {"60": 60, "3600": 3600}, ["59", "3601"]),
+    "AGENTIDP_METRICS_ORGANIZATIONS": (20, {"0": 0, "1000": 1000}, ["1001"]),
+    "AGENTIDP_TRACES": ("off", same("on", "off"), ["yes", "ON", "1"]),
+    "AGENTIDP_FAST_PATH": ("on", same("on", "off"), ["yes", "OFF", "0"]),
+    "AGENTIDP_AUDIT_DAYS": (0, {"0": 0, "36500": 36_500}, ["36501"]),
+    "AGENTIDP_WATCH": ("on", same("on", "off"), ["yes", "ON", "1"]),
+    "AGENTIDP_WATCH_INTERVAL": (300, {"60": 60, "3600": 3600}, ["59", "3601"]),
     "AGENTIDP_ALERT_NETWORKS": (
-        "alert_networks",
         None,
         {
             "": None,
@@ -118,28 +86,30 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         },
         ["10.0.0.1/8", "private", "10.0.0.0/8,", "10.0.0.0/33", "localhost", "10.0.0.0/8 fd00::/8"],
     ),
-    "AGENTIDP_ISSUER_NETWORKS": (
-        "issuer_networks",
-        None,
-        {"": None, "10.0.0.0/8,fd00::/8": (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))},
-        ["10.0.0.1/8", "localhost"],
-    ),
-    "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
-    "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
+    "AGENTIDP_ISSUER_NETWORKS": (None, {"10.0.0.0/8": (ip_network("10.0.0.0/8"),)}, ["10.0.0.1/8", "localhost"]),
+    "PORT": (3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
+    "WEB_CONCURRENCY": (2, {"1": 1, "256": 256}, ["0", "257"]),
 }
+
+
+def field_of(name: str) -> str:
+    """The field of a setting."""
+    return name.removeprefix("AGENTIDP_").lower()
+
+
 NOT_NUMBERS = ["-1", "+5", " 5", "5 ", "1.5", "1e1", "1_0", "0x1F", "٣", "³", "five", "9" * 30, "5\n", "True"]
-NUMBERS = [name for name, (_, default, *_) in SETTINGS.items() if isinstance(default, int | float)]
+NUMBERS = [name for name, (default, *_) in SETTINGS.items() if isinstance(default, int | float)]
 
 
 def test_every_setting_is_tested() -> None:
     # tests/config/test_oidc.py has those of OpenID Connect.
-    assert {field.name for field in fields(Settings)} - {"oidc"} == {field for field, *_ in SETTINGS.values()}
+    assert {field.name for field in fields(Settings)} - {"oidc"} == {*map(field_of, SETTINGS)}
 
 
 def test_defaults() -> None:
     settings = Settings.from_environment({})
     assert {f.name: getattr(settings, f.name) for f in fields(Settings)} == {
-        field: default for field, default, *_ in SETTINGS.values()
+        field_of(name): default for name, (default, *_) in SETTINGS.items()
     } | {"oidc": None}
     assert settings.resource == "http://localhost:3000/api/v1"
 
@@ -151,10 +121,10 @@ def test_an_empty_variable_counts_as_unset(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sent", "read"),
-    [(name, sent, read) for name, (_, _, good, _) in SETTINGS.items() for sent, read in good.items()],
+    [(name, sent, read) for name, (_, good, _) in SETTINGS.items() for sent, read in good.items()],
 )
 def test_good_values(name: str, sent: str, read: Any) -> None:
-    value = getattr(Settings.from_environment({name: sent}), SETTINGS[name][0])
+    value = getattr(Settings.from_environment({name: sent}), field_of(name))
     assert (value, type(value)) == (read, type(read))
 
 
@@ -220,16 +190,14 @@ def test_the_pools_sizes_fit_each_other() -> None:
 
 def test_a_statement_ends_before_those_that_wait_for_its_connection_give_up() -> None:
     longest, shortest = Settings.pool_timeout - 2, Settings.statement_timeout + 2
-    for accepted in ({"AGENTIDP_STATEMENT_TIMEOUT": f"{longest:g}"}, {"AGENTIDP_POOL_TIMEOUT": f"{shortest:g}"}):
-        assert Settings.from_environment(accepted)
-    for timeouts in (
-        {"AGENTIDP_STATEMENT_TIMEOUT": f"{longest + 1:g}"},
-        {"AGENTIDP_POOL_TIMEOUT": f"{shortest - 1:g}"},
+    rule = r"^AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT"
+    for name, most, beyond in (
+        ("AGENTIDP_STATEMENT_TIMEOUT", longest, longest + 1),
+        ("AGENTIDP_POOL_TIMEOUT", shortest, shortest - 1),
     ):
-        with pytest.raises(
-            ConfigurationError, match=r"^AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT"
-        ):
-            Settings.from_environment(timeouts)
+        assert Settings.from_environment({name: f"{most:g}"})
+        with pytest.raises(ConfigurationError, match=rule):
+            Settings.from_environment({name: f"{beyond:g}"})
 
 
 class TestSecretKeyFile:
@@ -240,15 +208,12 @@ class TestSecretKeyFile:
 
     def test_of_the_previous_secret(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text(f"{SECRET}\n")
-        settings = Settings.from_environment({"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "key")})
+        file = {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "key")}
+        settings = Settings.from_environment(file)
         assert (settings.secret_key, settings.secret_key_previous) == (None, SECRET.encode())
-        with pytest.raises(
-            ConfigurationError,
-            match=r"^set AGENTIDP_SECRET_KEY_PREVIOUS or AGENTIDP_SECRET_KEY_PREVIOUS_FILE, not both$",
-        ):
-            Settings.from_environment(
-                {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "key"), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET}
-            )
+        rule = r"^set AGENTIDP_SECRET_KEY_PREVIOUS or AGENTIDP_SECRET_KEY_PREVIOUS_FILE, not both$"
+        with pytest.raises(ConfigurationError, match=rule):
+            Settings.from_environment(file | {"AGENTIDP_SECRET_KEY_PREVIOUS": SECRET})
 
     def test_is_read_without_the_white_space_around(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text(f"  {SECRET}\n")
@@ -286,7 +251,5 @@ def test_there_is_no_default_secret_and_no_default_database_for_a_bare_applicati
 
 def test_the_environment_is_read_where_no_settings_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTIDP_TOKEN_TTL", "soon")
-    with pytest.raises(
-        ConfigurationError, match=r"^AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'$"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400"):
         create_app()
