@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,42 +14,19 @@ from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
 from agentidp.config import Settings
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server
+from tests.cli.command import Command
+from tests.factories import PATIENCE, SECRET_KEY, Server
 
 pytestmark = pytest.mark.slow
 
 
-class Operator:
-    """Someone at a shell."""
-
-    def __init__(self, url: str) -> None:
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")},
-            "AGENTIDP_DATABASE_URL": url,
-            "AGENTIDP_SECRET_KEY": SECRET_KEY,
-        }
-
-    def run(self, *arguments: str) -> str:
-        """The output of an ``agentidp`` command that must succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "agentidp", *arguments],
-            env=self.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def register(self, organization: str, agent: str) -> dict[str, str]:
-        """An organization with one agent and one credential."""
-        organization_id = self.run("organization", "create", organization)
-        agent_id = self.run("agent", "create", agent, "--organization", organization_id)
-        made = json.loads(self.run("credential", "create", "--agent", agent_id, "--json"))
-        assert made["clientId"] == agent_id
-        return {"organization_id": organization_id, "client_id": agent_id, "client_secret": made["clientSecret"]}
+def register(run: Command, organization: str, agent: str) -> dict[str, str]:
+    """An organization with one agent and one credential, by commands."""
+    organization_id = run("organization", "create", organization)
+    agent_id = run("agent", "create", agent, "--organization", organization_id)
+    made = run.json("credential", "create", "--agent", agent_id)
+    assert made["clientId"] == agent_id
+    return {"organization_id": organization_id, "client_id": agent_id, "client_secret": made["clientSecret"]}
 
 
 def by_authlib_basic(url: str, who: dict[str, str]) -> dict[str, Any]:
@@ -103,16 +76,16 @@ def verified_by_discovery_only(url: str, token: str) -> dict[str, Any]:
     )
 
 
-@pytest.fixture
-def insecure_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    """oauthlib refuses plain HTTP, even to localhost, unless told so."""
+@pytest.mark.usefixtures("midnight_is_far", "quiet")
+def test_from_an_empty_database_to_the_three_responses(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # oauthlib refuses plain HTTP, even to localhost, unless told so.
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-
-
-@pytest.mark.usefixtures("insecure_transport", "midnight_is_far")
-def test_from_an_empty_database_to_the_three_responses(empty_database_url: str) -> None:
-    operator = Operator(empty_database_url)
-    acme, outsider = operator.register("Acme", "builder"), operator.register("Outsider", "spy")
+    run = Command(empty_database_url)
+    # The first command makes the schema, and says so.
+    assert run.invoke("organization", "list").exit_code == 0
+    acme, outsider = register(run, "Acme", "builder"), register(run, "Outsider", "spy")
     with Server({"AGENTIDP_DATABASE_URL": empty_database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server:
         url = server.url
         issued = by_authlib_basic(url, acme)

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 from flask.testing import FlaskClient
-from psycopg import sql
 
 from agentidp.services import Services
+from tests import catalog
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import IDS, Agent, count_usage, make_one_of_each, usage_sums
 from tests.routes import JSON_ROUTES, PROTECTED, Route
@@ -31,16 +31,11 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address."
 def everything_of(url: str, organization_id: str) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of an organization, by table, read past row-level security."""
     with psycopg.connect(url) as connection:
-        tables = connection.execute(
-            "select table_name from information_schema.columns "
-            "where table_schema = 'public' and column_name = 'organization_id' order by 1"
-        ).fetchall()
         return {
             table: connection.execute(
-                sql.SQL("select t::text from {} t where organization_id = %s order by 1").format(sql.Identifier(table)),
-                [organization_id],
+                f"select t::text from {table} t where organization_id = %s order by 1", [organization_id]
             ).fetchall()
-            for (table,) in tables
+            for table in catalog.tables_of_organizations(connection)
         }
 
 

@@ -13,8 +13,8 @@ from flask import Flask
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql, sql_directory
-from tests import statements
 from tests.catalog import INSTANCE_WIDE
+from tests.factories import execute
 from tests.statements import NAMES, header, numbered, parameters_of
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
@@ -75,14 +75,6 @@ def test_each_file_is_used_and_each_use_has_a_file() -> None:
     assert used == set(NAMES)
 
 
-def test_no_statement_stands_in_two_files() -> None:
-    seen: dict[str, str] = {}
-    for name in NAMES:
-        statement = " ".join(header(name).text.split())
-        assert statement not in seen, f"{name} is {seen[statement]} again"
-        seen[statement] = name
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_begins_with_a_comment_that_says_what_it_returns_and_names_its_parameters(name: str) -> None:
     comment = header(name).comment
@@ -94,41 +86,6 @@ def test_begins_with_a_comment_that_says_what_it_returns_and_names_its_parameter
     assert {name for name in used if not re.search(rf"\b{name}\b", told)} == set()
     if not used:
         assert told.startswith("none") or "not used" in told
-
-
-@pytest.mark.parametrize(
-    "line", ["page: 5", "for: nobody", "pages: many", "fleet-pages: 5, why", "citus: elsewhere", "What it does", ""]
-)
-def test_a_header_that_says_something_unknown_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
-) -> None:
-    (tmp_path / "one.sql").write_text(f"-- One row. Parameters: none.\n--\n-- {line}\nselect 1\n", encoding="utf-8")
-    monkeypatch.setattr(statements, "sql_directory", lambda: tmp_path)
-    with pytest.raises(ValueError, match=re.escape(f'sql/one.sql: "-- {line}" is no line of a header')):
-        header.__wrapped__("one")
-
-
-def test_a_header_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "one.sql").write_text(
-        "-- One row. Parameters: days; a.\n--\n-- for: operator\n-- pages: 500, because\n--   of it\n"
-        "-- example: days={2026-04-15,2026-04-16};\n--   a=null\n-- example: a=x y\nselect 1\n",
-        encoding="utf-8",
-    )
-    monkeypatch.setattr(statements, "sql_directory", lambda: tmp_path)
-    read = header.__wrapped__("one")
-    assert (read.comment, read.text) == ("-- One row. Parameters: days; a.", "select 1\n")
-    assert (read.run_by, read.pages, read.fleet_pages, read.no_shard) == ("operator", 500, 100, False)
-    assert read.examples == [{"days": "{2026-04-15,2026-04-16}", "a": "null"}, {"a": "x y"}]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_is_one_statement_in_lower_case(name: str) -> None:
-    # In a statement, a text between dollars can have several.
-    statement = re.sub(
-        r"--[^\n]*|'[^']*'|\"[^\"]*\"|%\(\w+\)s|\$(\w*)\$.*?\$\1\$", "", header(name).text, flags=re.DOTALL
-    )
-    assert ";" not in statement
-    assert statement == statement.lower()
 
 
 @pytest.mark.parametrize("file", [*SCHEMA, *MIGRATIONS], ids=lambda file: file.stem)
@@ -151,16 +108,16 @@ def test_a_function_with_statements_has_the_organization_first(file: Path) -> No
 
 
 def test_every_function_has_a_file(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        found = connection.execute(
-            """
-            select proname
-            from pg_proc
-            where
-                pronamespace = 'public'::regnamespace
-                and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
-            """
-        ).fetchall()
+    found = execute(
+        database_url,
+        """
+        select proname
+        from pg_proc
+        where
+            pronamespace = 'public'::regnamespace
+            and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
+        """,
+    )
     assert sorted(name for (name,) in found) == [file.stem for file in FUNCTIONS]
 
 
@@ -180,31 +137,31 @@ def test_there_is_no_sql_in_python() -> None:
 
 
 def test_every_unique_key_holds_the_organization(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        keys = connection.execute(
-            """
-            select t.relname, i.relname, 'organization_id' = any (array(
-                select attname::text from pg_attribute where attrelid = t.oid and attnum = any (x.indkey)))
-            from pg_index x
-            join pg_class t on t.oid = x.indrelid
-            join pg_class i on i.oid = x.indexrelid
-            where t.relnamespace = 'public'::regnamespace and x.indisunique
-            """
-        ).fetchall()
+    keys = execute(
+        database_url,
+        """
+        select t.relname, i.relname, 'organization_id' = any (array(
+            select attname::text from pg_attribute where attrelid = t.oid and attnum = any (x.indkey)))
+        from pg_index x
+        join pg_class t on t.oid = x.indrelid
+        join pg_class i on i.oid = x.indexrelid
+        where t.relnamespace = 'public'::regnamespace and x.indisunique
+        """,
+    )
     assert len(keys) >= 8
     without = {table: key for table, key, holds in keys if not holds}
     assert set(without) == INSTANCE_WIDE, f"put the organization into the key: {without}"
 
 
 def test_no_policy_holds_a_sub_select(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        policies = connection.execute(
-            """
-            select polrelid::regclass::text, polname, pg_get_expr(polqual, polrelid),
-                concat(polqual::text, polwithcheck::text) ~ 'SUBLINK'
-            from pg_policy
-            """
-        ).fetchall()
+    policies = execute(
+        database_url,
+        """
+        select polrelid::regclass::text, polname, pg_get_expr(polqual, polrelid),
+            concat(polqual::text, polwithcheck::text) ~ 'SUBLINK'
+        from pg_policy
+        """,
+    )
     own = "(organization_id = current_setting('agentidp.organization_id'::text, true))"
     assert {name: condition for _, name, condition, _ in policies} == {
         "own_organization": own,

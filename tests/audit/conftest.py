@@ -9,6 +9,7 @@ from psycopg.rows import namedtuple_row
 
 from agentidp import audit
 from agentidp.audit.verification import Head, Verification, verify
+from tests.factories import execute
 
 
 def events_of(url: str, organization_id: str) -> list[dict[str, Any]]:
@@ -22,8 +23,7 @@ def events_of(url: str, organization_id: str) -> list[dict[str, Any]]:
 
 def verified(url: str, organization_id: str) -> Verification:
     """The result of verifying a chain."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "select sequence, encode(hash, 'hex') from audit_heads where organization_id = %s", [organization_id]
-        ).fetchone()
-    return verify(events_of(url, organization_id), None if row is None else Head(*row))
+    rows = execute(
+        url, "select sequence, encode(hash, 'hex') from audit_heads where organization_id = %s", organization_id
+    )
+    return verify(events_of(url, organization_id), Head(*rows[0]) if rows else None)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
@@ -31,6 +30,7 @@ from tests.dashboard.test_routes import form_of
 from tests.factories import (
     SECRET_KEY,
     Agent,
+    execute,
     make_agent,
     make_one_of_each,
 )
@@ -169,6 +169,11 @@ class TestSigningIn:
         assert len(self.attempts(url, acme)) == FAILURES_A_MINUTE
 
 
+def chains(url: str) -> list[str]:
+    """Whose events are recorded."""
+    return [chain for (chain,) in execute(url, "select organization_id from audit_heads")]
+
+
 class Story:
     """Commands that change something need what other commands have made."""
 
@@ -200,14 +205,9 @@ class Story:
         self.run("usage", "import", *self.usage_import())
         return "--keep", "25months"
 
-    def chains(self) -> list[str]:
-        """Whose events are recorded."""
-        with psycopg.connect(self.run.database_url) as connection:
-            return [chain for (chain,) in connection.execute("select organization_id from audit_heads").fetchall()]
-
     def events(self) -> list[dict[str, Any]]:
         """All events that are there."""
-        return [event for chain in self.chains() for event in events_of(self.run.database_url, chain)]
+        return [event for chain in chains(self.run.database_url) for event in events_of(self.run.database_url, chain)]
 
 
 CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
@@ -323,7 +323,7 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
     created = {event["subject"] for event in added if event["action"].endswith(".created")}
     ended = [event["action"] for event in added if ends_something(event) and event["subject"] not in created]
     assert command in ASKING or not ended, f"{command} ends something ({ended}): declare it by @asks_first"
-    for chain in story.chains():
+    for chain in chains(database_url):
         assert {(event["actorType"], event["actor"]) for event in events_of(database_url, chain)} == {
             ("operator", operator().name)
         }
@@ -355,20 +355,18 @@ def test_no_secret_and_no_hash_of_one_is_recorded(
     made = client.post("/api/v1/alert-targets", json=target, headers=acme.bearer()).json
     secrets += ["to-ken", made["secret"]]
     client.patch(f"/api/v1/alert-targets/{made['targetId']}", json={"url": target["url"]}, headers=acme.bearer())
-    with psycopg.connect(url) as connection:
-        sealed = [
-            bytes(value)
-            for query in (
-                "select private_key_encrypted from signing_keys",
-                "select secret_hash from credentials where secret_hash is not null",
-                "select sealed from alert_targets",
-            )
-            for (value,) in connection.execute(query.encode()).fetchall()
-        ]
-        chains = [chain for (chain,) in connection.execute("select organization_id from audit_heads").fetchall()]
-    assert INSTANCE in chains
+    sealed = [
+        bytes(value)
+        for query in (
+            "select private_key_encrypted from signing_keys",
+            "select secret_hash from credentials where secret_hash is not null",
+            "select sealed from alert_targets",
+        )
+        for (value,) in execute(url, query)
+    ]
+    assert INSTANCE in chains(url)
     hidden = [*secrets, *(form for value in sealed for form in (value.hex(), base64.b64encode(value).decode()))]
     assert len(hidden) > 15
-    recorded = json.dumps([events_of(url, chain) for chain in chains])
+    recorded = json.dumps([events_of(url, chain) for chain in chains(url)])
     assert jwk["x"] in recorded
     assert [secret for secret in hidden if secret in recorded] == []

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.config import Settings
 from agentidp.oauth.issuance import JWT_BEARER
 from tests.cli.command import UUID, Command, ask_for_token
+from tests.factories import execute
 from tests.federation.issuer import NOW, Issuer
 
 
@@ -26,11 +26,11 @@ def test_creates_and_lists_and_shows_a_secret_once(run: Command, agent: str, ser
     assert ask_for_token(service, agent, made["clientSecret"]) == 200
     [[credential_id, client_id, secret]] = run.cells("credential", "create", *of, "--expires-in", "30")
     assert (client_id, ask_for_token(service, agent, secret)) == (agent, 200)
-    with psycopg.connect(run.database_url) as connection:
-        connection.execute(
-            "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
-            """select organization_id, agent_id, gen_random_uuid(), '[{"kty": "EC"}]', now() from agents"""
-        )
+    execute(
+        run.database_url,
+        "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
+        """select organization_id, agent_id, gen_random_uuid(), '[{"kty": "EC"}]', now() from agents""",
+    )
     listed = run.json("credential", "list", *of)
     del made["clientId"], made["clientSecret"]
     assert listed[0] | {"lastUsedAt": None} == made

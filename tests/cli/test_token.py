@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import jwt
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp import demo
 from agentidp.registry.credentials import MAX_CREDENTIALS
 from tests.cli.command import Command
-from tests.factories import usage_sums
+from tests.factories import execute, usage_sums
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -23,9 +21,10 @@ def claims(token: str) -> dict[str, Any]:
 
 def left(run: Command) -> tuple[int, int]:
     """How many credentials, and rows of usage, there are."""
-    with psycopg.connect(run.database_url) as connection:
-        [row] = connection.execute("select (select count(*) from credentials), (select count(*) from usage_daily)")
-    return row[0], row[1]
+    [[credentials, days]] = execute(
+        run.database_url, "select (select count(*) from credentials), (select count(*) from usage_daily)"
+    )
+    return credentials, days
 
 
 @pytest.mark.usefixtures("midnight_is_far")
@@ -56,13 +55,12 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command, agent: 
     message = "there is no demo organization with the agent fleet-console here, so name an agent: --agent ID"
     assert run.refused("token") == message
     assert left(run) == (0, 0)
-    with psycopg.connect(run.database_url, autocommit=True) as connection:
-        connection.execute(
-            "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) "
-            "select organization_id, agent_id, gen_random_uuid(), sha256('x'), now() "
-            "from agents, generate_series(1, %s)",
-            [MAX_CREDENTIALS],
-        )
+    execute(
+        run.database_url,
+        "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) "
+        "select organization_id, agent_id, gen_random_uuid(), sha256('x'), now() from agents, generate_series(1, %s)",
+        MAX_CREDENTIALS,
+    )
     # That the agent has as many credentials as it may is nothing to the operator.
     assert run(*token).count(".") == 2
     run("agent", "delete", "--yes", agent)
@@ -74,6 +72,6 @@ def test_of_the_demo(run: Command) -> None:
     assert run("demo") == f"Made the demo organization {demo.ORGANIZATION_ID}."
     assert run("demo") == f"There already is the demo organization {demo.ORGANIZATION_ID}."
     found = claims(run("token"))
-    agents = json.loads(run("agent", "list", "--organization", demo.ORGANIZATION_ID, "--json"))
+    agents = run.json("agent", "list", "--organization", demo.ORGANIZATION_ID)
     [operator] = [one["agentId"] for one in agents if one["name"] == demo.OPERATOR.name]
     assert (found["client_id"], found["organization_id"]) == (operator, demo.ORGANIZATION_ID)

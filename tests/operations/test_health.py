@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp import create_app
 from agentidp.db.database import SERVICE_ROLE
 from tests.conftest import settings_for
-from tests.factories import Clock
+from tests.factories import Clock, execute
 
 MISSING = "The database's schema is missing or out of date: run agentidp db migrate."
 
@@ -23,14 +22,12 @@ def ready(client: FlaskClient) -> tuple[int, str | None]:
 
 def test_is_ready_with_its_schema_and_with_that_of_a_newer_release(client: FlaskClient, database_url: str) -> None:
     assert ready(client) == (200, None)
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("insert into schema_migrations (name) values ('9999_later')")
+    execute(database_url, "insert into schema_migrations (name) values ('9999_later')")
     assert ready(client) == (200, None)
 
 
 def test_is_not_ready_while_a_migration_is_pending(client: FlaskClient, database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("delete from schema_migrations where name = (select max(name) from schema_migrations)")
+    execute(database_url, "delete from schema_migrations where name = (select max(name) from schema_migrations)")
     response = client.get("/readyz")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     assert response.json == {"code": "SERVICE_UNAVAILABLE", "message": MISSING, "details": {}}
@@ -38,12 +35,11 @@ def test_is_not_ready_while_a_migration_is_pending(client: FlaskClient, database
 
 @pytest.mark.parametrize("has_table", [False, True])
 def test_is_not_ready_without_a_schema(template: str, empty_database_url: str, has_table: bool) -> None:
-    with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        # The role belongs to the whole server, so there is one since the template was made.
-        assert connection.execute("select from pg_roles where rolname = %s", [SERVICE_ROLE]).fetchone() is not None
-        if has_table:
-            # The first migration grants the service its rights.
-            connection.execute("create table schema_migrations (name text)")
+    # The role belongs to the whole server, so there is one since the template was made.
+    assert execute(empty_database_url, "select 1 from pg_roles where rolname = %s", SERVICE_ROLE)
+    if has_table:
+        # The first migration grants the service its rights.
+        execute(empty_database_url, "create table schema_migrations (name text)")
     app = create_app(settings_for(empty_database_url), clock=Clock())
     try:
         assert ready(app.test_client()) == (503, MISSING)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-
-import psycopg
-import pytest
 
 from agentidp.alerts import outbox
 from agentidp.findings import findings_query
@@ -16,24 +11,16 @@ from agentidp.findings.store import evaluate
 from agentidp.operations.instance_metrics import InstanceMetrics
 from agentidp.services import Services
 from tests.alerts.conftest import change
-from tests.conftest import Cast, settings_for
+from tests.conftest import Cast
 from tests.factories import (
     NOON,
-    Clock,
     a_finding,
+    execute,
     make_agent,
     make_alert_target,
     make_finding,
     make_organization,
 )
-
-
-@pytest.fixture
-def metrics(services: Services, clock: Clock) -> Iterator[InstanceMetrics]:
-    """Of the services' database, not read yet."""
-    made = InstanceMetrics(settings_for(str(services.settings.database_url)), clock)
-    yield made
-    made.close()
 
 
 def values(metrics: InstanceMetrics, name: str) -> dict[tuple[str, ...], float]:
@@ -48,7 +35,7 @@ def values(metrics: InstanceMetrics, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_findings_that_go_on_are_counted_by_kind_and_severity_and_those_that_ended_are_not(
-    services: Services, cast: Cast, metrics: InstanceMetrics
+    services: Services, cast: Cast, database_url: str, metrics: InstanceMetrics
 ) -> None:
     assert values(metrics, "findings_open") == {}
     make_finding(services, cast.acme.organization_id)
@@ -56,26 +43,23 @@ def test_findings_that_go_on_are_counted_by_kind_and_severity_and_those_that_end
     third = make_agent(services, make_organization(services, "Third"))
     make_finding(services, third.organization_id, a_finding(NOON, severity=Severity.critical, kind="peak"))
     assert values(metrics, "findings_open") == {("spike", "warning"): 2, ("peak", "critical"): 1}
-    with psycopg.connect(str(services.settings.database_url)) as connection:
-        connection.execute("update findings set ended_at = now() where kind = 'peak'")
+    execute(database_url, "update findings set ended_at = now() where kind = 'peak'")
     assert values(metrics, "findings_open") == {("spike", "warning"): 2}
 
 
 def test_the_evaluation_that_is_longest_ago_decides_how_old_findings_are(
-    services: Services, cast: Cast, metrics: InstanceMetrics
+    services: Services, cast: Cast, database_url: str, metrics: InstanceMetrics
 ) -> None:
-    created = NOON
-    assert values(metrics, "findings_evaluated_timestamp_seconds") == {(): created.timestamp()}
+    assert values(metrics, "findings_evaluated_timestamp_seconds") == {(): NOON.timestamp()}
     assert values(metrics, "findings_evaluation_seconds") == {(): 0}
     for agent, minutes in ((cast.acme, 5), (cast.outsider, 3)):
         at = NOON + timedelta(minutes=minutes)
         database = services.database.of(agent.organization_id, at)
         evaluate(database.run, database.transaction, findings_query(at, services.settings))
     assert values(metrics, "findings_evaluated_timestamp_seconds") == {(): (NOON + timedelta(minutes=3)).timestamp()}
-    with psycopg.connect(str(services.settings.database_url)) as connection:
-        [took] = connection.execute("select sum(seconds) from finding_evaluations").fetchone() or ()
-        assert 0 < took < 60
-        connection.execute("update finding_evaluations set not_computed = '{spike,peak}'")
+    [[took]] = execute(database_url, "select sum(seconds) from finding_evaluations")
+    assert 0 < took < 60
+    execute(database_url, "update finding_evaluations set not_computed = '{spike,peak}'")
     [seconds] = values(metrics, "findings_evaluation_seconds").values()
     assert abs(seconds - took) < 1e-6
     assert values(metrics, "findings_not_computed") == {(): 4}
@@ -86,38 +70,33 @@ class TestAlerts:
         with services.database.of(organization_id, at).transaction() as opened:
             outbox.enqueue(opened, change(at))
 
-    def finish(self, services: Services, column: str, target: uuid.UUID, at: datetime) -> None:
-        with psycopg.connect(str(services.settings.database_url)) as connection:
-            connection.execute(f"update alert_deliveries set {column} = %s where target_id = %s".encode(), [at, target])
-
     def test_waiting_delivered_and_abandoned_by_the_type_of_the_target(
-        self, services: Services, cast: Cast, metrics: InstanceMetrics
+        self, services: Services, cast: Cast, database_url: str, metrics: InstanceMetrics
     ) -> None:
         assert values(metrics, "alerts_waiting") == {}
         acme, outsider = cast.acme.organization_id, cast.outsider.organization_id
         first, second = make_alert_target(services, acme), make_alert_target(services, outsider)
         assert values(metrics, "alerts_waiting") == {("webhook",): 0}
         assert values(metrics, "alerts_oldest_waiting_timestamp_seconds") == {}
-        early = NOON - timedelta(days=1)
+        early, finished = NOON - timedelta(days=1), "update alert_deliveries set {} = %s where target_id = %s"
         for organization_id, at in ((acme, NOON), (acme, early), (outsider, NOON - timedelta(hours=1))):
             self.enqueue(services, organization_id, at)
         assert values(metrics, "alerts_waiting") == {("webhook",): 3}
         assert values(metrics, "alerts_oldest_waiting_timestamp_seconds") == {("webhook",): early.timestamp()}
-        self.finish(services, "delivered_at", first, early)
+        execute(database_url, finished.format("delivered_at"), early, first)
         assert values(metrics, "alerts_waiting") == {("webhook",): 1}
         assert values(metrics, "alerts_delivered") == {("webhook",): 2}
-        self.finish(services, "delivered_at", first, early - timedelta(microseconds=1))
+        execute(database_url, finished.format("delivered_at"), early - timedelta(microseconds=1), first)
         assert values(metrics, "alerts_delivered") == {("webhook",): 0}
-        self.finish(services, "abandoned_at", second, NOON)
+        execute(database_url, finished.format("abandoned_at"), NOON, second)
         assert values(metrics, "alerts_abandoned") == {("webhook",): 1}
         assert values(metrics, "alerts_oldest_waiting_timestamp_seconds") == {}
 
     def test_what_waits_for_a_disabled_target_is_no_alarm(
-        self, services: Services, cast: Cast, metrics: InstanceMetrics
+        self, services: Services, cast: Cast, database_url: str, metrics: InstanceMetrics
     ) -> None:
         make_alert_target(services, cast.acme.organization_id)
         self.enqueue(services, cast.acme.organization_id, NOON)
-        with psycopg.connect(str(services.settings.database_url)) as connection:
-            connection.execute("update alert_targets set enabled = false")
+        execute(database_url, "update alert_targets set enabled = false")
         assert values(metrics, "alerts_waiting") == {("webhook",): 0}
         assert values(metrics, "alerts_oldest_waiting_timestamp_seconds") == {}

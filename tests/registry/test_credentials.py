@@ -7,13 +7,12 @@ import threading
 import uuid
 from typing import Any
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.registry.credentials import MAX_CREDENTIALS, add_credential
 from tests.citus import someone_waits
-from tests.factories import PATIENCE, Agent, Api, Clock, database_of
+from tests.factories import PATIENCE, Agent, Api, Clock, database_of, execute
 from tests.registry.conftest import NOT_FOUND
 
 PUBLIC_KEY = {
@@ -81,10 +80,8 @@ def test_shows_its_secret_once(credentials: Credentials, worker: Agent, database
     assert response.headers["Location"] == f"/api/v1/{credentials.path}/{credential_id}"
     assert response.headers["Cache-Control"] == "no-store"
     assert client_secret not in credentials.acme.get(credentials.path).text
-    with psycopg.connect(database_url) as connection:
-        stored = connection.execute(
-            "select c::text from credentials c where organization_id = %s", [worker.organization_id]
-        ).fetchall()
+    whose = worker.organization_id
+    stored = execute(database_url, "select c::text from credentials c where organization_id = %s", whose)
     assert len(stored) == 3
     assert not any(client_secret in row or client_secret.encode().hex() in row for (row,) in stored)
 
