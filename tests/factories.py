@@ -91,11 +91,7 @@ class Agent:
     @property
     def form(self) -> dict[str, str]:
         """The form of a token request that succeeds."""
-        return {
-            "grant_type": "client_credentials",
-            "client_id": self.client_id,
-            "client_secret": self.client_secret,
-        }
+        return {"grant_type": "client_credentials", "client_id": self.client_id, "client_secret": self.client_secret}
 
     def token(self, **changes: Any) -> str:
         """A valid access token of the agent that was not issued by the token endpoint, so that nothing counts it.
@@ -221,20 +217,11 @@ def make_organizations(services: Services, *names: str) -> list[str]:
 
 
 def make_agent(
-    services: Services,
-    organization_id: str,
-    name: str = "builder",
-    scopes: Iterable[str] = tuple(SCOPES),
+    services: Services, organization_id: str, name: str = "builder", scopes: Iterable[str] = tuple(SCOPES)
 ) -> Agent:
     """Register an agent with one credential."""
     with database_of(services, organization_id).transaction() as transaction:
-        row = add_agent(
-            transaction,
-            name=name,
-            description="",
-            scopes=list(scopes),
-            most=services.settings.max_agents,
-        )
+        row = add_agent(transaction, name=name, description="", scopes=list(scopes), most=services.settings.max_agents)
         _, client_secret = add_credential(transaction, row.agent_id, expires_at=None)
     assert client_secret is not None
     return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
@@ -530,14 +517,7 @@ class Server:
             "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": "0",
             **environment,
         }
-        self.command = [
-            sys.executable,
-            "-m",
-            "agentidp",
-            "serve",
-            *arguments,
-            *(["--bind", bind] if bind else []),
-        ]
+        self.command = [sys.executable, "-m", "agentidp", "serve", *arguments, *(["--bind", bind] if bind else [])]
         self.log = ""
 
     def __enter__(self) -> Server:

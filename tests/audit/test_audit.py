@@ -65,10 +65,7 @@ class TestAnEvent:
         before = events_of(database_url, cast.acme.organization_id)
         taken = client.post("/api/v1/agents", json={"name": "builder"}, headers=cast.acme.bearer())
         assert taken.status_code == 409
-        with (
-            pytest.raises(RuntimeError),
-            database_of(services, cast.acme.organization_id).transaction() as opened,
-        ):
+        with pytest.raises(RuntimeError), database_of(services, cast.acme.organization_id).transaction() as opened:
             update_agent(opened, cast.acme.agent_id, {"status": "suspended"})
             raise RuntimeError
         assert events_of(database_url, cast.acme.organization_id) == before

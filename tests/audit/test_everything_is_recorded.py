@@ -27,13 +27,7 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.dashboard.conftest import SAME_ORIGIN, post, with_session
 from tests.dashboard.test_routes import form_of
-from tests.factories import (
-    SECRET_KEY,
-    Agent,
-    execute,
-    make_agent,
-    make_one_of_each,
-)
+from tests.factories import SECRET_KEY, Agent, execute, make_agent, make_one_of_each
 from tests.maintenance.conftest import rows_of
 from tests.routes import ALL, Route
 from tests.sharing import acme, app

@@ -66,13 +66,7 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
         (THREE, HEAD, HEAD, None, None),
         # Whoever owns the tables can write other events with a head that fits. Only what is known shows it.
         (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event is not the one that is known"),
-        (
-            THREE[:2],
-            head_of(THREE[:2]),
-            HEAD,
-            3,
-            "the events from here to the one that is known are missing",
-        ),
+        (THREE[:2], head_of(THREE[:2]), HEAD, 3, "the events from here to the one that is known are missing"),
     ],
 )
 def test_names_the_first_event_that_is_wrong(

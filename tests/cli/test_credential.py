@@ -115,10 +115,7 @@ class TestTrust:
 
         file.write_text(issuer.token(us, NOW, sub="job:8", ref="next") + "\n")
         times = "nbf 2026-04-15T12:00:00Z, iat 2026-04-15T12:00:00Z, exp 2026-04-15T13:00:00Z"
-        both = [
-            ["issuer", "met", issuer.url, issuer.url],
-            ["audience", "met", us, us],
-        ]
+        both = [["issuer", "met", issuer.url, issuer.url], ["audience", "met", us, us]]
         for whose in (("--agent", "builder"), ("--organization", "Acme")):
             assert [line[:6] for line in run.cells(*test, *whose, *at)] == [
                 *([second, agent, *line] for line in both),

@@ -25,11 +25,7 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     assert rule == {
         "provisioningRuleId": rule["provisioningRuleId"],
         "name": "shop",
-        "trust": {
-            "issuer": "https://issuer.example",
-            "subject": "system:serviceaccount:shop:*",
-            "audience": audience,
-        },
+        "trust": {"issuer": "https://issuer.example", "subject": "system:serviceaccount:shop:*", "audience": audience},
         "agentTemplate": {
             "name": "ci {sub}",
             "owner": "team",

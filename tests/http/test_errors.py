@@ -51,12 +51,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def assert_error(
-    response: TestResponse,
-    status: int,
-    code: str,
-    message: str,
-    details: dict[str, Any] | None = None,
-    **headers: str,
+    response: TestResponse, status: int, code: str, message: str, details: dict[str, Any] | None = None, **headers: str
 ) -> None:
     """The response is this error, whole, with the headers of every error and *headers*."""
     body = {"code": code, "message": message, "details": details or {}}

@@ -152,11 +152,7 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
         ({"data": "{", **JSON}, 400, -32700),
         ({"data": "[" * 50_000, **JSON}, 400, -32700),
         ({"data": '{"jsonrpc":"2.0","id":1e999,"method":"ping"}', **JSON}, 400, -32700),
-        (
-            {"data": '{"jsonrpc":"2.0","id":1,"method":"ping","method":"x"}', **JSON},
-            400,
-            -32700,
-        ),
+        ({"data": '{"jsonrpc":"2.0","id":1,"method":"ping","method":"x"}', **JSON}, 400, -32700),
         # A gateway that goes by the headers would let it pass.
         ({"json": message("tools/call", name="quotas")["json"]}, 400, -32020),
         ({"json": [message("ping")["json"]]}, 400, -32600),

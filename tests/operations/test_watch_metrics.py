@@ -12,15 +12,7 @@ from agentidp.operations.instance_metrics import InstanceMetrics
 from agentidp.services import Services
 from tests.alerts.conftest import change
 from tests.conftest import Cast
-from tests.factories import (
-    NOON,
-    a_finding,
-    execute,
-    make_agent,
-    make_alert_target,
-    make_finding,
-    make_organization,
-)
+from tests.factories import NOON, a_finding, execute, make_agent, make_alert_target, make_finding, make_organization
 
 
 def values(metrics: InstanceMetrics, name: str) -> dict[tuple[str, ...], float]:

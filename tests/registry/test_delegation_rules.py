@@ -114,17 +114,8 @@ def test_refuses_what_the_organization_does_not_have(acme: Api, new: dict[str, A
     assert acme.delete(f"agents/{deleted.client_id}").status_code == 204
     foreign = make_agent(services, make_organization(services))
     wrong: list[tuple[dict[str, Any], str]] = [
-        *(
-            (
-                {"agentIds": [*new["agentIds"], one.client_id]},
-                f"{AGENTS}{one.client_id}",
-            )
-            for one in (deleted, foreign)
-        ),
-        (
-            {"resources": [server, server | {"resource": API}]},
-            f"{SERVERS}{API}",
-        ),
+        *(({"agentIds": [*new["agentIds"], one.client_id]}, f"{AGENTS}{one.client_id}") for one in (deleted, foreign)),
+        ({"resources": [server, server | {"resource": API}]}, f"{SERVERS}{API}"),
         (
             {"resources": [server | {"scopes": ["tickets:read", "files:read", "agents:read"]}]},
             f"must have scopes of the resource server {server['resource']}, not agents:read, files:read",

@@ -164,10 +164,7 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
 
     def seen() -> dict[str, tuple[int, bool]]:
         return {
-            name: (
-                get_token(api, resource).status_code,
-                introspect(api.client, api.agent, tokens[name]).json["active"],
-            )
+            name: (get_token(api, resource).status_code, introspect(api.client, api.agent, tokens[name]).json["active"])
             for name, api in agents.items()
         }
 
@@ -278,11 +275,7 @@ class TestOperator:
         listed = [
             one for one in resource_identifiers.resource_identifiers(database_url) if one.resource.startswith(resource)
         ]
-        assert listed == [
-            (resource, ids[0], ids[:1]),
-            (duplicate, None, ids),
-            (reserved, ids[1], ()),
-        ]
+        assert listed == [(resource, ids[0], ids[:1]), (duplicate, None, ids), (reserved, ids[1], ())]
         conflicts = resource_identifiers.resource_identifiers(database_url, conflicts=True)
         assert [one.resource for one in conflicts if one.resource.startswith(resource)] == [duplicate]
 

@@ -27,11 +27,7 @@ from tests.wire import overheard
 pytestmark = pytest.mark.slow
 
 FINDINGS = "/api/v1/analytics/findings"
-REFUSED = {
-    "code": "RATE_LIMITED",
-    "message": "Other requests for findings are running; try again.",
-    "details": {},
-}
+REFUSED = {"code": "RATE_LIMITED", "message": "Other requests for findings are running; try again.", "details": {}}
 
 
 def test_bounds_each_organization_and_all_together() -> None:
