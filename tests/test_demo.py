@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import signal
 import subprocess
@@ -59,6 +58,7 @@ from tests.factories import (
     clean_environment,
     demo_ids,
     demo_operator,
+    execute,
     usage_sums,
     wait_until,
 )
@@ -123,8 +123,7 @@ def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[d
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
         return {
             table: connection.execute(
-                f"select * from {table} where organization_id = %s order by {table}::text",
-                [organization_id],
+                f"select * from {table} where organization_id = %s order by {table}::text", [organization_id]
             ).fetchall()
             for table in TABLES
         }
@@ -363,14 +362,6 @@ def test_an_instant_makes_one_story_whatever_its_time_zone_and_new_secrets_each_
         assert its.isdisjoint(others)
 
 
-def test_does_not_disturb_the_randomness_of_others() -> None:
-    random.seed(1)
-    expected = random.random()
-    random.seed(1)
-    list(traffic(NOON))
-    assert random.random() == expected
-
-
 def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operator(
     demo: Agent, database_url: str, services: Services
 ) -> None:
@@ -390,27 +381,17 @@ def test_touches_no_other_organization(cast: Cast, database_url: str, services: 
     before = [stored(database_url, organization_id) for organization_id in others]
     assert create_demo(database_url, services.database, NOON)
     assert [stored(database_url, organization_id) for organization_id in others] == before
-    with psycopg.connect(database_url) as connection:
-        found = connection.execute(
-            "select organization_id from agent_usage_daily union select organization_id from usage_daily"
-        )
-        assert found.fetchall() == [(ORGANIZATION_ID,)]
+    counted = "select organization_id from agent_usage_daily union select organization_id from usage_daily"
+    assert execute(database_url, counted) == [(ORGANIZATION_ID,)]
 
 
 @contextmanager
 def counters_locked(url: str) -> Iterator[Callable[[], int]]:
     """Hold whoever counts; yields how many processes wait for a lock."""
-    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as watcher:
+    waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(url) as holder:
         holder.execute("lock table usage_daily in exclusive mode")
-
-        def waiting() -> int:
-            row = watcher.execute(
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            ).fetchone()
-            assert row is not None
-            return int(row[0])
-
-        yield waiting
+        yield lambda: len(execute(url, waits))
         holder.rollback()
 
 

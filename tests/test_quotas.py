@@ -10,7 +10,6 @@ import os
 import queue
 import signal
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -43,6 +42,7 @@ from tests.factories import (
     Clock,
     Server,
     database_of,
+    execute,
     make_agent,
     make_organization,
     usage_sums,
@@ -246,9 +246,8 @@ def agent(app: Flask) -> Agent:
     """An agent of an organization of its own."""
     services: Services = app.extensions["agentidp"]
     made = make_agent(services, make_organization(services))
-    with psycopg.connect(str(services.settings.database_url)) as connection:
-        # A credential's first token of a minute would make the next ones wait for its row.
-        connection.execute("update credentials set last_used_at = '2100-01-01'")
+    # A credential's first token of a minute would make the next ones wait for its row.
+    execute(str(services.settings.database_url), "update credentials set last_used_at = '2100-01-01'")
     return made
 
 
@@ -374,15 +373,14 @@ class TestTwoTransactions:
         with_margin(scene.url, 1)
         scene.set_quota("month", 5, own=own)
         resource = "https://api.example.com"
-        with psycopg.connect(scene.url) as owner:
-            owner.execute(
-                "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, "
-                "created_at) values (%s, %s, %s, 'API', '{agents:read}', %s)",
-                [scene.agent.organization_id, uuid.uuid4(), resource, NOON],
-            )
-            owner.execute(
-                "insert into resource_identifiers values (%s, %s, %s)", [resource, scene.agent.organization_id, NOON]
-            )
+        organization_id = scene.agent.organization_id
+        execute(
+            scene.url,
+            "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at) "
+            "values (%s, gen_random_uuid(), %s, 'API', '{agents:read}', %s)",
+            *(organization_id, resource, NOON),
+        )
+        execute(scene.url, "insert into resource_identifiers values (%s, %s, %s)", resource, organization_id, NOON)
         waiting, issuing, holding = scene.sessions(3)
         issuing.issue(commit=True)
         # A token reads the resource servers after it has read the quotas.
@@ -433,8 +431,7 @@ class TestTwoTransactions:
         forgotten = scene.observer.waiting(importing, importing.send(*FORGET, "commit"))
         issuing.commit()
         forgotten.result(PATIENCE)
-        with psycopg.connect(scene.url) as owner:
-            assert owner.execute("select other_days_of, other_days from quotas").fetchall() == [(None, None)]
+        assert execute(scene.url, "select other_days_of, other_days from quotas") == [(None, None)]
         # What was imported counts at once.
         assert scope_of(issuing.ask()) is None
 
@@ -633,10 +630,8 @@ class TestServers:
 
 def refusals(url: str, organization_id: str) -> int:
     """How many tokens quotas have refused."""
-    with psycopg.connect(url) as connection:
-        [(count,)] = connection.execute(
-            "select coalesce(sum(n), 0)::integer from quota_refusals_daily, unnest(refused_by_hour) as n "
-            "where organization_id = %s",
-            [organization_id],
-        ).fetchall()
-        return int(count)
+    statement = (
+        "select coalesce(sum(n), 0) from quota_refusals_daily, unnest(refused_by_hour) as n where organization_id = %s"
+    )
+    [(count,)] = execute(url, statement, organization_id)
+    return int(count)

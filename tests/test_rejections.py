@@ -8,12 +8,10 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
-from psycopg.rows import tuple_row
 
 from agentidp import create_app
 from agentidp.counting import (
@@ -22,13 +20,14 @@ from agentidp.counting import (
     UNKNOWN_AGENT,
     UNKNOWN_ORGANIZATION,
     network_of,
+    record_rejection,
 )
 from agentidp.http.logs import JsonFormatter
 from agentidp.maintenance.erasure import delete_organization
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import NOON, Agent, database_of, make_agent, usage_sums
+from tests.factories import NOON, Agent, database_of, execute, make_agent, usage_sums
 
 ADDRESS = "198.51.100.77"
 NETWORK = "198.51.100.0/24"
@@ -42,14 +41,8 @@ def wired_app() -> Flask:
 
 def rows(services: Services, organization_id: str) -> set[tuple[Any, ...]]:
     """What is kept of an organization's rejections: day, agent, network, reason, and how many."""
-    with psycopg.connect(str(services.settings.database_url), row_factory=tuple_row) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        return set(
-            connection.execute(
-                "select day, agent_id, network, reason, rejections from rejected_networks where organization_id = %s",
-                [organization_id],
-            )
-        )
+    statement = "select day, agent_id, network, reason, rejections from rejected_networks where organization_id = %s"
+    return set(execute(str(services.settings.database_url), statement, organization_id))
 
 
 def ask(client: FlaskClient, client_id: str, secret: str, address: str = ADDRESS) -> tuple[int, bytes]:
@@ -63,11 +56,10 @@ def ask(client: FlaskClient, client_id: str, secret: str, address: str = ADDRESS
     return response.status_code, response.data
 
 
-def change(services: Services, agent: Agent, statement: str) -> None:
-    """Change rows of an agent's organization as their owner."""
-    with psycopg.connect(str(services.settings.database_url)) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [agent.organization_id])
-        connection.execute(f"update {statement} where agent_id = %s".encode(), [agent.agent_id])
+def change(agent: Agent, statement: str) -> None:
+    """Change rows of an agent, or of its organization, as their owner."""
+    of = "organization_id" if statement.startswith("organizations") else "agent_id"
+    execute(str(agent.services.settings.database_url), f"update {statement} where {of} = %s", getattr(agent, of))
 
 
 SITUATIONS = {
@@ -75,6 +67,7 @@ SITUATIONS = {
     "deleted agent": "agents set deleted_at = now()",
     "revoked credential": "credentials set revoked_at = '2026-04-15'",
     "expired credential": "credentials set expires_at = '2026-04-15 12:00:00Z'",
+    "suspended organization": "organizations set suspended_at = now()",
 }
 """Reason -> the change after which the right secret is rejected for it."""
 
@@ -85,7 +78,7 @@ def test_the_operator_learns_the_reason_that_the_client_does_not(
 ) -> None:
     acme = cast.acme
     wrong = ask(client, acme.client_id, "wrong")
-    change(services, acme, SITUATIONS[reason])
+    change(acme, SITUATIONS[reason])
     before = REGISTRY.get_sample_value("agentidp_authentications_rejected_total", {"reason": reason}) or 0
     caplog.set_level(logging.INFO, "agentidp")
     caplog.clear()
@@ -112,25 +105,15 @@ def test_the_operator_learns_the_reason_that_the_client_does_not(
     assert rows(services, acme.organization_id) == {(*first, "wrong secret", 1), (*first, reason, 1)}
 
 
-def test_an_agent_of_a_suspended_organization(client: FlaskClient, services: Services, cast: Cast) -> None:
-    acme = cast.acme
-    with psycopg.connect(str(services.settings.database_url)) as connection:
-        connection.execute(
-            "update organizations set suspended_at = now() where organization_id = %s", [acme.organization_id]
-        )
-    assert ask(client, acme.client_id, acme.client_secret)[0] == 401
-    assert rows(services, acme.organization_id) == {(NOON.date(), acme.agent_id, NETWORK, "suspended organization", 1)}
-
-
 def test_an_expired_credential_is_one_from_the_instant_on(client: FlaskClient, services: Services, cast: Cast) -> None:
-    change(services, cast.acme, "credentials set expires_at = '2026-04-15 12:00:00.000001Z'")
+    change(cast.acme, "credentials set expires_at = '2026-04-15 12:00:00.000001Z'")
     assert ask(client, cast.acme.client_id, cast.acme.client_secret)[0] == 200
     assert rows(services, cast.acme.organization_id) == set()
 
 
 def test_another_agents_secret_is_a_wrong_one(client: FlaskClient, services: Services, cast: Cast) -> None:
     other = make_agent(services, cast.acme.organization_id, "other")
-    change(services, other, SITUATIONS["revoked credential"])
+    change(other, SITUATIONS["revoked credential"])
     ask(client, cast.acme.client_id, other.client_secret)
     assert rows(services, cast.acme.organization_id) == {(NOON.date(), cast.acme.agent_id, NETWORK, "wrong secret", 1)}
 
@@ -170,11 +153,8 @@ def test_a_throttled_failure_is_reported_as_well(client: FlaskClient, services: 
     statuses = [ask(client, cast.acme.client_id, "wrong")[0] for _ in range(FAILURES_A_MINUTE + 2)]
     assert statuses == [401] * FAILURES_A_MINUTE + [429] * 2
     [row] = rows(services, cast.acme.organization_id)
-    assert (
-        row[-1]
-        == usage_sums(str(services.settings.database_url), cast.acme.organization_id)["rejected"]
-        == len(statuses)
-    )
+    sums = usage_sums(str(services.settings.database_url), cast.acme.organization_id)
+    assert row[-1] == sums["rejected"] == len(statuses)
 
 
 @ON_CITUS_TOO
@@ -199,7 +179,7 @@ def test_a_token_of_a_suspended_agent_and_a_revoked_one(client: FlaskClient, ser
     headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": ADDRESS}
     client.post("/api/v1/token/revoke", data={"token": token}, auth=(cast.acme.client_id, cast.acme.client_secret))
     assert client.get("/api/v1/agents", headers=headers).status_code == 401
-    change(services, cast.acme, SITUATIONS["suspended agent"])
+    change(cast.acme, SITUATIONS["suspended agent"])
     assert client.get("/api/v1/agents", headers=headers).status_code == 401
     place = (NOON.date(), cast.acme.agent_id, NETWORK)
     assert rows(services, cast.acme.organization_id) == {(*place, "revoked token", 1), (*place, "suspended agent", 1)}
@@ -260,7 +240,5 @@ def test_an_address_is_kept_as_its_network(address: str, network: str) -> None:
 
 
 def test_outside_a_request_there_is_no_network(services: Services, cast: Cast) -> None:
-    from agentidp.counting import record_rejection
-
     record_rejection(database_of(services, cast.acme.organization_id), cast.acme.agent_id)
     assert {row[2:] for row in rows(services, cast.acme.organization_id)} == {("unknown", "invalid token", 1)}

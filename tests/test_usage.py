@@ -18,7 +18,7 @@ from agentidp.db.sql import Call
 from agentidp.services import Services
 from tests.citus import server_of, servers_of, someone_waits
 from tests.conftest import ON_CITUS_TOO, Cast, make_cast, settings_for
-from tests.factories import NOON, PATIENCE, Clock, count_usage, usage_sums, wait_until
+from tests.factories import NOON, PATIENCE, Clock, execute, usage_sums, wait_until
 
 pytestmark = ON_CITUS_TOO
 
@@ -38,7 +38,7 @@ def holder(cast: Cast, database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.mark.usefixtures("holder")
-def test_a_slot_is_shared_if_all_are_taken(services: Services, cast: Cast, database_url: str) -> None:
+def test_a_slot_is_shared_if_all_are_taken(cast: Cast, database_url: str) -> None:
     acme = cast.acme
     for _ in range(2):
         acme.count(NOON, tokens=2, requests=1)
@@ -47,7 +47,7 @@ def test_a_slot_is_shared_if_all_are_taken(services: Services, cast: Cast, datab
 
 
 def test_the_first_two_of_a_shared_slot_are_both_counted(
-    services: Services, cast: Cast, database_url: str, holder: psycopg.Connection[Any]
+    cast: Cast, database_url: str, holder: psycopg.Connection[Any]
 ) -> None:
     acme = cast.acme
     # In every slot another transaction is the first, and has not committed.
@@ -56,9 +56,7 @@ def test_the_first_two_of_a_shared_slot_are_both_counted(
         "from generate_series(0, %s) as slot",
         [acme.organization_id, NOON.date(), SLOTS - 1],
     )
-    thread = threading.Thread(
-        target=count_usage, args=(services, acme.organization_id, acme.agent_id, NOON), kwargs={"tokens": 1}
-    )
+    thread = threading.Thread(target=acme.count, args=(NOON,), kwargs={"tokens": 1})
     thread.start()
     wait_until(lambda: someone_waits(database_url))
     holder.commit()
@@ -143,6 +141,5 @@ def test_an_hour_that_no_day_has_is_refused(services: Services, cast: Cast, data
             Call("usage/record_rejection", {"agent_id": acme.agent_id, "hour": hour})
         )
     assert usage_sums(database_url, acme.organization_id) == before
-    with psycopg.connect(database_url) as owner:
-        lengths = owner.execute("select distinct cardinality(rejected_by_hour) from agent_usage_daily").fetchall()
+    lengths = execute(database_url, "select distinct cardinality(rejected_by_hour) from agent_usage_daily")
     assert lengths == [(24,)]

@@ -7,13 +7,7 @@ from ipaddress import ip_network
 import apprise
 import pytest
 
-from agentidp.alerts.addresses import (
-    APPRISE_SCHEMES,
-    MAX_URL_LENGTH,
-    PLAIN_APPRISE_SCHEMES,
-    BadAddress,
-    check_address,
-)
+from agentidp.alerts.addresses import APPRISE_SCHEMES, MAX_URL_LENGTH, PLAIN_APPRISE_SCHEMES, BadAddress, check_address
 from agentidp.outbound.networks import AllowedNetworks
 
 PUBLIC, PRIVATE = AllowedNetworks(None), AllowedNetworks((ip_network("10.0.0.0/8"),))

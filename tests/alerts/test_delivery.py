@@ -11,7 +11,6 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from standardwebhooks import Webhook
 
@@ -20,7 +19,7 @@ from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LO
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Acme, Outbox, change
 from tests.alerts.receiver import Receiver
-from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, free_port, wait_until
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, execute, free_port, wait_until
 
 
 def test_a_webhook_is_signed_and_says_what_happened(acme: Acme) -> None:
@@ -414,8 +413,7 @@ def test_each_change_is_delivered_although_senders_are_killed(acme: Acme, databa
         process.wait(PATIENCE)
         answer.set()
         # What time does to the leases of a process that died.
-        with psycopg.connect(database_url) as connection:
-            connection.execute("update alert_targets set leased_until = '-infinity'")
+        execute(database_url, "update alert_targets set leased_until = '-infinity'")
     acme.receiver.before_response = lambda: None
     with acme.dispatcher() as dispatcher:
         dispatcher.deliver_due()

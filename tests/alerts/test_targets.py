@@ -8,7 +8,6 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
@@ -23,7 +22,7 @@ from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import SECRET_KEY, Clock, make_alert_target
+from tests.factories import SECRET_KEY, Clock, execute, make_alert_target
 from tests.test_isolation import everything_of
 
 NEW = {"name": "on-call", "type": "webhook", "url": "https://user:pass-word@hooks.example/services/to-ken?key=se-cret"}
@@ -90,8 +89,7 @@ def test_an_address_is_checked(client: FlaskClient, cast: Cast, services: Servic
 
 def sealed_targets(database_url: str) -> list[tuple[uuid.UUID, bytes]]:
     """The encrypted addresses of all targets."""
-    with psycopg.connect(database_url) as connection:
-        return connection.execute("select target_id, sealed from alert_targets order by 1").fetchall()
+    return execute(database_url, "select target_id, sealed from alert_targets order by 1")
 
 
 def test_no_secret_is_stored_readably_or_returned(
@@ -187,8 +185,7 @@ class TestReencrypt:
         make_alert_target(services, cast.acme.organization_id)
 
         def change_it(*_: object) -> bool:
-            with psycopg.connect(database_url) as connection:
-                connection.execute("update alert_targets set sealed = 'new'")
+            execute(database_url, "update alert_targets set sealed = 'new'")
             return False
 
         monkeypatch.setattr(Sealer, "is_current", change_it)
@@ -201,8 +198,7 @@ class TestReencrypt:
         for _ in range(3):
             make_alert_target(services, cast.acme.organization_id)
         last = sealed_targets(database_url)[-1][0]
-        with psycopg.connect(database_url) as connection:
-            connection.execute("update alert_targets set sealed = '\\x00' where target_id = %s", [last])
+        execute(database_url, "update alert_targets set sealed = '\\x00' where target_id = %s", last)
         before = sealed_targets(database_url)
         with pytest.raises(ConfigurationError, match=f"decrypts the alert target {last}"):
             reencrypt(both)

@@ -6,16 +6,13 @@ from datetime import UTC, datetime
 
 from flask.testing import FlaskClient
 
-from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, usage_sums
 
 
 @ON_CITUS_TOO
-def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(
-    client: FlaskClient, services: Services, cast: Cast
-) -> None:
+def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(client: FlaskClient, cast: Cast) -> None:
     acme, outsider = cast.acme, cast.outsider
     for at, tokens, requests in (
         (datetime(2026, 4, 11, 23, 59, 59, 999_999, tzinfo=UTC), 0, 2),  # a Saturday

@@ -242,7 +242,7 @@ def test_if_none_match_compares_weakly(shared_client: FlaskClient, shared_cast: 
         assert (response.status_code, response.headers["ETag"]) == (status, tag)
 
 
-def test_an_etag_is_of_the_answer(client: FlaskClient, services: Services, cast: Cast) -> None:
+def test_an_etag_is_of_the_answer(client: FlaskClient, cast: Cast) -> None:
     headers = cast.acme.bearer()
     tags = [client.get(TREND, headers=headers).headers["ETag"]]
     tags.append(client.get(f"{TREND}?days=29", headers=headers).headers["ETag"])

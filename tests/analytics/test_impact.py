@@ -152,11 +152,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         "lastTokenHour": "2026-04-15T11:00:00.000000Z",
         "validTokens": {"atMost": 8, "until": "2026-04-15T13:00:00.000000Z"},
         "quietestHours": quietest,
-        "resources": [
-            {"resource": OWN, "tokens": 8},
-            {"resource": None, "tokens": 7},
-            {"resource": API, "tokens": 2},
-        ],
+        "resources": [{"resource": OWN, "tokens": 8}, {"resource": None, "tokens": 7}, {"resource": API, "tokens": 2}],
         "actingAgents": [
             {"agentId": planner.client_id, "agentName": "planner", "tokens": 7, "lastTokenDay": "2026-04-15"},
             {"agentId": desk.client_id, "agentName": "desk", "tokens": 6, "lastTokenDay": "2026-04-14"},

@@ -124,9 +124,6 @@ def test_a_hundred_random_days_of_two_organizations_agree_with_the_oracle(
     for now in nows:
         for fleet in fleets:
             comparison.check(
-                random.choice(fleet),
-                now,
-                trend=(30, random.randint(1, 90)),
-                heatmap=(90, random.randint(1, 90)),
+                random.choice(fleet), now, trend=(30, random.randint(1, 90)), heatmap=(90, random.randint(1, 90))
             )
     assert len(comparison.oracle.events) > 500

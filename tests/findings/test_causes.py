@@ -120,9 +120,7 @@ def test_what_has_one_cause_is_one_finding(one: Finding, other: Finding, number:
 def test_what_explains_another_takes_over_its_severity_and_says_so() -> None:
     habit = replace(HABIT, severity=INFO, excess=50)
     spike = finding(begins=DAY + 3 * HOUR, severity=CRITICAL)
-    assert one_per_cause([spike, habit]) == [
-        replace(habit, severity=CRITICAL, excess=100, also_seen_as=("spike",)),
-    ]
+    assert one_per_cause([spike, habit]) == [replace(habit, severity=CRITICAL, excess=100, also_seen_as=("spike",))]
     [one] = one_per_cause([DOMINANCE, finding("uncached_tokens"), finding()])
     assert (one.kind, one.also_seen_as) == ("uncached_tokens", ("dominance", "spike"))
 

@@ -59,13 +59,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
         "evaluatedAt": "2026-04-15T12:00:00.000000Z",
     }
     alone = fleet.api.get(f"{FINDINGS}/{finding_id}")
-    opened = {
-        "at": "2026-04-15T12:00:00.000000Z",
-        "change": "opened",
-        "severity": "warning",
-        "by": None,
-        "note": None,
-    }
+    opened = {"at": "2026-04-15T12:00:00.000000Z", "change": "opened", "severity": "warning", "by": None, "note": None}
     assert (alone.status_code, alone.json) == (200, body | {"history": [opened]})
 
 

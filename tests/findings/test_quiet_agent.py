@@ -8,14 +8,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.history import DAY, WEEK
-from agentidp.findings.quiet_agent import (
-    Silence,
-    evidence,
-    is_workday,
-    known_weeks,
-    silence_by_days,
-    silence_of_agent,
-)
+from agentidp.findings.quiet_agent import Silence, evidence, is_workday, known_weeks, silence_by_days, silence_of_agent
 
 
 def office(hours: int) -> list[int]:

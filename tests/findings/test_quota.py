@@ -155,7 +155,7 @@ def test_is_critical_while_an_enforced_quota_refuses_tokens(fleet: Fleet, clock:
     assert fleet.findings("quota") == []
 
 
-def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet, clock: Clock) -> None:
+def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet) -> None:
     agent_id = fleet.agent("reader")
     fleet.count(agent_id, datetime(2026, 3, 31, 23, tzinfo=UTC), 500)
     for day in (1, 14):

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from agentidp.counting import KEEP_NETWORKS, UNKNOWN_AGENT
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.rejections import findings, percentile_75, usual_if_exceeded
-from tests.factories import NOON
+from tests.factories import NOON, execute
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
 TODAY = NOON.replace(hour=0)
@@ -198,9 +197,7 @@ class TestStatement:
         agent_id = settled(fleet)
         fleet.count(agent_id, TODAY, rejected=40)
         fleet.store()
-        with psycopg.connect(database_url) as connection:
-            connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
-            connection.execute(f"update agents set {change} where agent_id = %s", [agent_id])
+        execute(database_url, f"update agents set {change} where agent_id = %s", agent_id)
         [finding] = fleet.findings("rejections")
         assert "and it is suspended or deleted." in finding["summary"]
 
@@ -212,12 +209,9 @@ class TestStatement:
         for ago in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
             fleet.count(agent_id, TODAY - ago * DAY, rejected=40)
         fleet.store()
-        with psycopg.connect(database_url) as connection:
-            for ago, whose, number in sources:
-                connection.execute(
-                    "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', %s)",
-                    [fleet.organization_id, (TODAY - ago * DAY).date(), whose, number],
-                )
+        insert = "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', %s)"
+        for ago, whose, number in sources:
+            execute(database_url, insert, fleet.organization_id, (TODAY - ago * DAY).date(), whose, number)
         [finding] = fleet.findings("rejections", days=40)
         assert finding["summary"].endswith("Networks: 192.0.2.0/24 (29).")
 

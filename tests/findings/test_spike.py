@@ -208,10 +208,7 @@ class TestStatement:
             )
         ]
 
-    @pytest.mark.parametrize(
-        ("ago", "days", "is_found"),
-        [(6, 7, True), (7, 7, False), (0, 1, True), (-1, 7, False)],
-    )
+    @pytest.mark.parametrize(("ago", "days", "is_found"), [(6, 7, True), (7, 7, False), (0, 1, True), (-1, 7, False)])
     def test_a_day_is_looked_at_or_it_is_not(self, fleet: Fleet, ago: int, days: int, is_found: bool) -> None:
         agent_id = settled(fleet, "agent", lambda at: office(at) // 10 * (at.hour == 9), days=170)
         fleet.count(agent_id, TODAY - ago * DAY + (23 * HOUR if ago else HOUR), 300)

@@ -216,10 +216,7 @@ class TestStatement:
                 (agent, "office"),
                 window=window("2026-04-11T00:00", "2026-04-12T00:00"),
                 **amounts(
-                    50,
-                    0,
-                    "tokens",
-                    "the highest of the same weekday in up to 8 weeks before, or none in hours of rest",
+                    50, 0, "tokens", "the highest of the same weekday in up to 8 weeks before, or none in hours of rest"
                 ),
                 agents=[{"agentId": str(agent), "agentName": "office", "count": 50}],
                 summary="office was issued 50 tokens on Saturday, 11 April 2026, when it usually rests.",

@@ -20,7 +20,7 @@ from agentidp.usage_history.monthly_sums import store_sums
 from agentidp.usage_history.pruning import delete_days
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, PATIENCE, Agent, Clock, make_agent, usage_sums
+from tests.factories import NOON, PATIENCE, Agent, Clock, execute, make_agent, usage_sums
 
 MONTHS = ("month=2026-02", "month=2026-03", "month=2026-04")
 PARTS = (
@@ -34,15 +34,13 @@ YESTERDAY = NOON - timedelta(days=1)
 
 def stored(url: str, organization_id: str) -> list[tuple[Any, ...]]:
     """The stored sums by month: until which day, and the tokens of each agent."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        rows = connection.execute(
-            "select month::text, summed_until::text, tokens, agent_ids::text[], agent_tokens from usage_monthly "
-            "where organization_id = %s order by month",
-            [organization_id],
-        ).fetchall()
+    statement = (
+        "select month::text, summed_until::text, tokens, agent_ids::text[], agent_tokens from usage_monthly "
+        "where organization_id = %s order by month"
+    )
     return [
-        (month, until, tokens, dict(zip(agents, counts, strict=True))) for month, until, tokens, agents, counts in rows
+        (month, until, tokens, dict(zip(agents, counts, strict=True)))
+        for month, until, tokens, agents, counts in execute(url, statement, organization_id)
     ]
 
 
@@ -66,13 +64,8 @@ def dominant(services: Services, agent: Agent, at: datetime = NOON) -> list[Any]
 
 def tamper(url: str, organization_id: str) -> None:
     """Store a hundred times as much for each agent, which shows whether the sums are read."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        connection.execute(
-            "update usage_monthly set agent_tokens = array(select 100 * n from unnest(agent_tokens) n) "
-            "where organization_id = %s",
-            [organization_id],
-        )
+    hundredfold = "agent_tokens = array(select 100 * n from unnest(agent_tokens) n)"
+    execute(url, f"update usage_monthly set {hundredfold} where organization_id = %s", organization_id)
 
 
 @ON_CITUS_TOO
@@ -111,7 +104,7 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
 
 @pytest.mark.parametrize("more", [-1, 1])
 def test_sums_that_differ_from_the_counters_are_not_read(
-    client: FlaskClient, services: Services, cast: Cast, database_url: str, more: int
+    client: FlaskClient, cast: Cast, database_url: str, more: int
 ) -> None:
     """Whether they are smaller, as after a late token, or larger, as if a deletion had left them."""
     acme = cast.acme
@@ -120,9 +113,7 @@ def test_sums_that_differ_from_the_counters_are_not_read(
     assert store(database_url, acme.organization_id) == 1
     tamper(database_url, acme.organization_id)
     assert answers(client, acme) != before
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [acme.organization_id])
-        connection.execute("update usage_monthly set tokens = tokens + %s", [more])
+    execute(database_url, "update usage_monthly set tokens = tokens + %s", more)
     assert answers(client, acme) == before
 
 
@@ -149,7 +140,7 @@ def test_a_token_that_is_counted_late_is_in_the_next_answer(
 
 
 def test_today_is_not_summed_and_later_sums_are_not_read(
-    client: FlaskClient, services: Services, cast: Cast, clock: Clock, database_url: str
+    client: FlaskClient, cast: Cast, clock: Clock, database_url: str
 ) -> None:
     acme = cast.acme
     for days in (-1, 0, 1):
@@ -183,7 +174,7 @@ def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums
     assert stored(database_url, acme.organization_id) == [("2026-03-01", "2026-04-01", 5, {other.client_id: 5})]
 
 
-def test_a_deletion_waits_for_sums_that_are_being_stored(services: Services, cast: Cast, database_url: str) -> None:
+def test_a_deletion_waits_for_sums_that_are_being_stored(cast: Cast, database_url: str) -> None:
     acme, day = cast.acme, NOON - timedelta(days=40)
     acme.count(day, tokens=5)
     deleting = threading.Thread(
