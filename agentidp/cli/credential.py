@@ -101,10 +101,10 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
     """Say which rule accepts a platform's token.
 
     For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts
-    the token. A terminal gets the verdict first. Standard error says what else the workload must send.
+    the token. A terminal gets the verdict first. Standard error says what else must be known.
 
-    Prints: credential id, agent id, what is compared, result, what is expected, what was found, and of a rule that
-    creates agents its name instead of the ids.
+    Prints: credential id, agent id, what is compared, result, what is expected, what was found, and of a provisioning
+    or delegation rule its name instead of the ids.
     """
     if (agent is None) == (organization is None):
         raise click.UsageError("Name either --agent or --organization.")
@@ -152,7 +152,7 @@ def _lines(result: rule_results.RuleResult) -> list[dict[str, Any]]:
             "result": "met" if one.is_met else "not met",
             "expected": one.expected if isinstance(one.expected, str) else json.dumps(one.expected),
             "found": one.found if isinstance(one.found, str) else json.dumps(one.found) if one.is_there else None,
-            "provisioningRule": result.provisioning_rule,
+            "rule": result.provisioning_rule or result.delegation_rule,
         }
         for one in result.comparisons
     ]

@@ -21,6 +21,7 @@ from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token, first_sight
 from agentidp.oauth.client_assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
+from agentidp.oauth.token_exchange import wrong_subject
 from agentidp.services import Services
 
 MAX_RULES = 1_000
@@ -31,15 +32,17 @@ _CLIENT_ID = (
     "several agents trust it."
 )
 
+_EXCHANGE = "It is no credential: an agent that may act by this rule sends it as subject_token of a token exchange."
+
 
 @dataclass(frozen=True)
 class RuleResult:
     """What a rule says of a token.
 
-    :param agent_id: whose rule of trust it is, and ``credential_id`` which; ``None`` of a provisioning rule.
+    :param agent_id: whose rule of trust it is, and ``credential_id`` which; ``None`` of another rule.
     :param rule: which one, in words.
     :param comparisons: those of the rule, then the signature and the times.
-    :param provisioning_rule: its name.
+    :param provisioning_rule: its name, if it is one; ``delegation_rule`` likewise.
     :param needs_client_id: whether the token does not say by itself which agent is meant.
     """
 
@@ -48,6 +51,7 @@ class RuleResult:
     rule: str
     comparisons: list[Comparison]
     provisioning_rule: str | None = None
+    delegation_rule: str | None = None
     needs_client_id: bool = False
 
     @property
@@ -62,8 +66,10 @@ class RuleResult:
 
     @property
     def note(self) -> str | None:
-        """What the workload must do beside sending the token, if anything."""
-        return _CLIENT_ID if self.is_accepted and self.needs_client_id else None
+        """What else there is to know of a token that is accepted, if anything."""
+        if not self.is_accepted:
+            return None
+        return _EXCHANGE if self.delegation_rule else _CLIENT_ID if self.needs_client_id else None
 
 
 def examine(
@@ -99,6 +105,7 @@ def examine(
         found = [replace(one, needs_client_id=True) for one in found]
     if agent_id is None:
         found += _provisioning(s, database, unverified, at)
+    found += _delegation(s, database, unverified, agent_id, at)
     return sorted(found, key=lambda result: (not result.is_accepted, -result.met))
 
 
@@ -129,6 +136,26 @@ def _provisioning(
             Comparison("provisioning", "on", "on" if is_on else "off", True, is_on),
         ]
         found.append(RuleResult(None, None, f"the provisioning rule {row.name}", compared, row.name))
+    return found
+
+
+def _delegation(
+    s: Services, database: OrganizationDatabase, unverified: UnverifiedJwt, agent_id: UUID | None, at: datetime
+) -> list[RuleResult]:
+    """What the delegation rules say, all or those of an agent, and whether it can act for the subject."""
+    found, claims = [], unverified.claims
+    for row in database.fetch("delegation/list_rules"):
+        agent_ids = [one for one in row.agent_ids if agent_id in (None, one)]
+        if not agent_ids:
+            continue
+        # Without an audience, the token must have been made for the agent that acts.
+        meant = next((one for one in agent_ids if str(one) == sole_audience(claims)), agent_ids[0])
+        compared = _comparisons(s, database, Rule.of({"audience": str(meant)} | row.trust), unverified, at)
+        wrong = {wrong_subject(claims, one, s.settings.issuer) for one in agent_ids}
+        can_act = None in wrong
+        said = "can act" if can_act else str(wrong.pop())
+        compared.append(Comparison("agent for the subject", "can act", said, True, can_act))
+        found.append(RuleResult(None, None, f"the delegation rule {row.name}", compared, delegation_rule=row.name))
     return found
 
 
@@ -172,6 +199,7 @@ def shown(result: RuleResult) -> dict[str, Any]:
         "agentId": None if result.agent_id is None else str(result.agent_id),
         "credentialId": None if result.credential_id is None else str(result.credential_id),
         "provisioningRule": result.provisioning_rule,
+        "delegationRule": result.delegation_rule,
         "accepted": result.is_accepted,
         "needsClientId": result.needs_client_id,
         "comparisons": [

@@ -240,26 +240,35 @@ def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at
         raise NotAcceptable(UNREADABLE)
     rule = _accepting_rule(s, unverified, client, resource, at)
     claims = unverified.claims
-    subject = claims.get("sub")
-    if "act" in claims:
-        # Nobody can vouch for who has acted in a token of somebody else's.
-        raise NotAcceptable(HAS_ACT)
-    if "may_act" in claims and not _names(claims["may_act"], client, s.settings.issuer):
-        raise NotAcceptable(OTHER_ACTOR)
-    if not isinstance(subject, str) or not (
-        1 <= len(subject) <= MAX_SUBJECT and subject.isascii() and subject.isprintable()
-    ):
-        raise NotAcceptable(NO_SUBJECT)
-    delegation = Delegation((client.agent_id,), (), None, (rule.trust.issuer, subject), rule.rule_id)
+    if wrong := wrong_subject(claims, client.agent_id, s.settings.issuer):
+        raise NotAcceptable(wrong)
+    delegation = Delegation((client.agent_id,), (), None, (rule.trust.issuer, claims["sub"]), rule.rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
 
-def _names(may_act: object, client: Client, own_issuer: str) -> bool:
-    """Whether a claim ``may_act`` (RFC 8693 section 4.4) is about the client, whatever else it says."""
+def wrong_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
+    """Why an agent cannot act for the subject of another issuer's token, though a delegation rule accepts it: one of
+    :data:`REASONS`, or ``None`` if it can.
+    """
+    subject = claims.get("sub")
+    if "act" in claims:
+        # Nobody can vouch for who has acted in a token of somebody else's.
+        return HAS_ACT
+    if "may_act" in claims and not _names(claims["may_act"], agent_id, own_issuer):
+        return OTHER_ACTOR
+    if not isinstance(subject, str) or not (
+        1 <= len(subject) <= MAX_SUBJECT and subject.isascii() and subject.isprintable()
+    ):
+        return NO_SUBJECT
+    return None
+
+
+def _names(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
+    """Whether a claim ``may_act`` (RFC 8693 section 4.4) is about an agent, whatever else it says."""
     if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
         return False
     named = [may_act[name] for name in ("sub", "client_id") if name in may_act]
-    return bool(named) and all(name == str(client.agent_id) for name in named)
+    return bool(named) and all(name == str(agent_id) for name in named)
 
 
 def _accepting_rule(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, post
 from tests.factories import IDS, database_of, make_agent
+from tests.federation.issuer import Issuer
 from tests.routes import NOWHERE
 
 PATH = "/dashboard/delegation-rules"
@@ -74,3 +77,25 @@ def test_keeps_what_was_typed_and_names_what_is_wrong(signed_in: FlaskClient, fo
         assert (refused.status_code, sentence in Page(refused).notice) == (400, True), (sentence, Page(refused).notice)
         assert "https://login.example" in refused.text
     assert {"checked", "value"} <= {*next(one for one in Page(refused).all("input") if one.get("name") == "resources")}
+
+
+def test_says_claim_by_claim_whether_an_agent_can_act_by_a_token(
+    signed_in: FlaskClient, cast: Cast, form: dict[str, str]
+) -> None:
+    issuer, test = Issuer.with_curve(), "/dashboard/provisioning-rules/test"
+    rule = form | {"issuer": issuer.url, "claims": "groups=support", "jwks": json.dumps(issuer.jwks())}
+    assert post(signed_in, f"{PATH}/new", **rule).status_code == 303
+
+    def shown(path: str, **claims: object) -> str:
+        token = issuer.token(cast.acme.client_id, sub="ana", groups=["support"], **claims)
+        return Page(post(signed_in, path, token=token)).text
+
+    idle = make_agent(cast.acme.services, cast.acme.organization_id, name="idle")
+    # The audience is that of the second agent.
+    assert "Accepted by the delegation rule staff It is no credential" in " ".join(shown(test).split())
+    of_agent = f"/dashboard/agents/{cast.acme.client_id}/trust/test"
+    assert "Accepted by the delegation rule staff" in shown(of_agent)
+    assert "The agent has no rule." in shown(f"/dashboard/agents/{idle.agent_id}/trust/test")
+    refused = shown(test, act={"sub": "x"})
+    assert "Not accepted by the delegation rule staff" in refused
+    assert "subject token has actors" in refused

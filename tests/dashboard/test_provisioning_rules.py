@@ -103,7 +103,7 @@ def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast) -> 
     token = issuer.token(f"http://localhost:3000/{cast.acme.organization_id}", sub=hostile)
     shown = post(signed_in, f"{PATH}/test", token=token)
     assert shown.status_code == 200
-    assert "Not accepted by the rule shop" in Page(shown).text
+    assert "Not accepted by the provisioning rule shop" in Page(shown).text
     assert "<script>alert" not in shown.text
     assert post(signed_in, f"{PATH}/test", token="x").status_code == 400
 
