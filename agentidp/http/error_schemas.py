@@ -1,15 +1,14 @@
-"""How the OpenAPI document describes errors: by their bodies, their headers, and the codes that one status can have."""
+"""How the OpenAPI document describes errors: by their bodies, their headers and their codes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import marshmallow as ma
 
 from agentidp.http.errors import ApiError
-from agentidp.http.response_headers import HEADERS
 
 
 def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
@@ -57,29 +56,17 @@ class OAuthErrorSchema(ma.Schema):
     error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
 
 
-def error_response(*codes: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """The response that is one of several errors with one status.
+def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The response that is an error.
 
-    :param codes: all with ``OAUTH_`` before them, or none.
+    :param name: its code, with ``OAUTH_`` before it at an OAuth endpoint.
     :param headers: further ones, each by the name under which the document describes it.
     """
-    names = [code.removeprefix("OAUTH_") for code in codes]
-    code = {"const": names[0]} if len(names) == 1 else {"enum": names}
-    own = {"allOf": [ErrorSchema, {"properties": {"code": code}}]}
-    descriptions = [ERRORS[name].description or name.replace("_", " ").capitalize() for name in names]
-    sent: dict[str, Any] = {"X-Request-Id": "X-Request-Id", **headers}
-    for name in names:
-        for header in ERRORS[name].always_sent:
-            is_sent_by_all = all(header in ERRORS[other].always_sent for other in names)
-            sent[header] = header if is_sent_by_all else HEADERS[header] | {"required": False}
+    code = name.removeprefix("OAUTH_")
+    error = ERRORS[code]
+    own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": code}}}]}
     return {
-        "description": "; or: ".join(descriptions),
-        "headers": sent,
-        "content": {"application/json": {"schema": own if codes[0] == names[0] else OAuthErrorSchema}},
+        "description": error.description or code.replace("_", " ").capitalize(),
+        "headers": {"X-Request-Id": "X-Request-Id", **headers, **{header: header for header in error.always_sent}},
+        "content": {"application/json": {"schema": own if name == code else OAuthErrorSchema}},
     }
-
-
-def described_errors(codes: Sequence[str]) -> str | dict[str, Any]:
-    """The errors of one status in an operation: a single one by its name in the document."""
-    different = list(dict.fromkeys(codes))
-    return different[0] if len(different) == 1 else error_response(*different)

@@ -18,7 +18,7 @@ from flask import Blueprint as FlaskBlueprint
 from flask import Flask
 from werkzeug.routing import Rule
 
-from agentidp.http.error_schemas import ERRORS, described_errors, error_response
+from agentidp.http.error_schemas import ERRORS, error_response
 from agentidp.http.errors import (
     ApiError,
     InsufficientScope,
@@ -57,7 +57,7 @@ class Declared:
     reads: list[str] = field(default_factory=list)
     parameters: list[dict[str, Any]] = field(default_factory=list)
     responses: dict[int, Any] = field(default_factory=dict)
-    errors: dict[int, list[str]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
     members: dict[str, Any] = field(default_factory=dict)
     tool: tuple[str, int] | None = None
 
@@ -149,13 +149,13 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def alt_response(self, status: int, code: str) -> Callable[[Any], Any]:
-        """Describe an error. One status can have several.
+        """Describe an error, of which a status has one.
 
         :param code: with ``OAUTH_`` before it at an OAuth endpoint.
         """
 
         def decorate(view: Any) -> Any:
-            declared(view).errors.setdefault(status, []).append(code)
+            declared(view).errors[status] = code
             return view
 
         return decorate
@@ -217,15 +217,14 @@ def _operation(view: Any, rule: Rule) -> dict[str, Any]:
     named = [one["name"] for one in said.parameters if "name" in one]
     ids = [camel_case(name) for _, name in _IN_ADDRESS.findall(rule.rule)]
     parameters = said.parameters + [_UUID | {"name": name} for name in ids if name not in named]
-    codes = {status: [*of_status] for status, of_status in said.errors.items()}
-    for error in _errors_of_declarations(said, rule, needs_token):
-        codes.setdefault(error.status, []).append(error.code)
+    # Each by its name in the document.
+    errors = {error.status: error.code for error in _errors_of_declarations(said, rule, needs_token)}
     return {
         "summary": summary,
         **({"description": description} if description else {}),
         **({"parameters": parameters} if parameters else {}),
         "security": [{"oauth2": [view.authentication]}, {"bearer": []}, {"dpop": []}] if needs_token else [],
-        "responses": {status: described_errors(of_status) for status, of_status in codes.items()} | said.responses,
+        "responses": said.errors | errors | said.responses,
         **said.members,
     }
 

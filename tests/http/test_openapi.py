@@ -25,10 +25,6 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.analytics.period import PeriodArguments
-from agentidp.caller import public
-from agentidp.http import openapi
-from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, is_resource_identifier
 from agentidp.http.schemas import ScopeList, Text
 from agentidp.operations import api_docs
@@ -118,54 +114,10 @@ def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[s
             assert ("#/components/schemas/Error" in schema) != is_oauth
 
 
-def test_an_operation_names_every_code_of_a_status() -> None:
-    blueprint = Blueprint("probe", __name__)
-
-    @blueprint.route("/probe", methods=["POST"])
-    @public
-    @blueprint.arguments(NewAgentSchema)
-    @blueprint.response(204)
-    @blueprint.alt_response(400, "NOT_FOUND")
-    @blueprint.alt_response(429, "CONFLICT")
-    @blueprint.alt_response(429, "RATE_LIMITED")
-    def probe(given: dict[str, Any]) -> None:
-        """Probe."""
-
-    app = Flask("probe")
-    app.register_blueprint(blueprint)
-    described = openapi.document(app, title="probe", version="v1", security_schemes={})
-    responses = described["paths"]["/probe"]["post"]["responses"]
-    error = {"$ref": "#/components/schemas/Error"}
-    # The first is declared above, and the second follows from the arguments.
-    bodies = {status: responses[status]["content"]["application/json"]["schema"]["allOf"] for status in ("400", "429")}
-    assert bodies == {
-        "400": [error, {"properties": {"code": {"enum": ["NOT_FOUND", "VALIDATION_ERROR"]}}}],
-        "429": [error, {"properties": {"code": {"enum": ["RATE_LIMITED", "CONFLICT"]}}}],
-    }
-    assert responses["429"]["description"] == "Rate limited; or: Conflict"
-    headers = responses["429"]["headers"]
-    assert headers["X-Request-Id"] == {"$ref": "#/components/headers/X-Request-Id"}
-    # Only one of the two errors has it.
-    assert headers["Retry-After"]["required"] is False
-    assert responses["413"] == {"$ref": "#/components/responses/PAYLOAD_TOO_LARGE"}
-
-
 def test_objects_are_closed_but_for_what_is_ignored(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     opened = {name for name, schema in schemas.items() if schema["additionalProperties"] is not False}
     assert opened == {"TokenRequest", "TokenForm"}
-
-
-def test_the_bounds_of_days_are_those_of_the_code(document: dict[str, Any]) -> None:
-    [bounds] = [v for v in PeriodArguments().fields["days"].validators if isinstance(v, ma.validate.Range)]
-    days, *_ = document["paths"]["/api/v1/analytics/tokens"]["get"]["parameters"]
-    assert days.pop("description")
-    assert days == {
-        "in": "query",
-        "name": "days",
-        "required": False,
-        "schema": {"type": "integer", "minimum": bounds.min, "maximum": bounds.max, "default": 30},
-    }
 
 
 TEXTS = (
@@ -175,7 +127,6 @@ TEXTS = (
 
 
 def accepts(field: ma.fields.Field[Any], value: object) -> bool:
-    """Whether the code takes a value."""
     try:
         field.deserialize(value)
     except ma.ValidationError:
@@ -273,20 +224,6 @@ def assert_described(document: dict[str, Any], route: Route, response: TestRespo
         jsonschema_rs.validate(headers[name]["schema"], kind(response.headers[name]))
 
 
-CLIENT_ROUTES = [route for route in ROUTES if route.authentication == "client"]
-
-
-def test_describes_what_a_token_says_of_quotas(client: FlaskClient, cast: Cast, document: dict[str, Any]) -> None:
-    [route] = [route for route in CLIENT_ROUTES if route.path() == "/api/v1/token"]
-    for path in (f"/api/v1/agents/{cast.acme.client_id}/quotas/day", "/api/v1/quotas/month"):
-        client.put(path, json={"tokens": 1, "enforce": True}, headers=cast.acme.bearer())
-    for expected in (200, 429):
-        response = client.post(route.path(), data=cast.acme.form)
-        assert response.status_code == expected
-        assert {"RateLimit-Policy", "RateLimit"} <= set(response.headers.keys())
-        assert_described(document, route, response)
-
-
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
     document: dict[str, Any], dead_client: FlaskClient, route: Route
@@ -295,7 +232,7 @@ def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
     key = ec.generate_private_key(ec.SECP256R1())
     token = jwt.encode({}, key, "ES256", headers={"typ": "at+jwt", "kid": "x"})
     form = {"grant_type": "client_credentials", "token": "x", "client_id": NOWHERE, "client_secret": "x"}
-    sent = {"data": form} if route in CLIENT_ROUTES else {"headers": {"Authorization": f"Bearer {token}"}}
+    sent = {"data": form} if route.authentication == "client" else {"headers": {"Authorization": f"Bearer {token}"}}
     response = dead_client.open(route.path(), method=route.method, **sent)
     assert (response.status_code == 503) == ("503" in route.described(document)["responses"])
     if response.status_code == 503:
