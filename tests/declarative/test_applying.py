@@ -379,6 +379,7 @@ def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Co
 
 
 TRUST = "subject must be there, or claims: otherwise every token of the issuer would be trusted"
+UNKNOWN = "the organization has no agent"
 FILES = {
     "quotas": "organizations:\n- name: Metered\n  quotas: {day: {tokens: 1, enforce: true}}",
     "trust": "organizations: [{name: Acme, agents: [{name: a, trust: [{issuer: 'https://a.example', subject: x}]}]}]",
@@ -394,24 +395,9 @@ FILES = {
         ("quotas", "tokens: 1", "tokens: 0", "quotas.day.tokens: must be a whole number from 1 to 1000000000000"),
         ("quotas", ", enforce: true", "", "quotas.day.enforce: is missing"),
         ("trust", ", subject: x", "", f"agents[0].trust[0].{TRUST.replace(' ', ': ', 1)}"),
-        (
-            "provisioning",
-            "system:serviceaccount:shop:*",
-            "*",
-            "line 7: provisioningRules[0].trust: subject may have a * at its end only",
-        ),
-        (
-            "delegation",
-            "[desk, tickets]",
-            "[des]",
-            "line 12: delegationRules[0].agents: the organization has no agent 'des'",
-        ),
-        (
-            "delegation",
-            "agent: tickets}",
-            "agent: ticket}",
-            "line 5: resourceServers[0].agent: the organization has no agent 'ticket'",
-        ),
+        ("provisioning", "shop:*", "*:*", "line 7: provisioningRules[0].trust: subject may have a * at its end only"),
+        ("delegation", "[desk, tickets]", "[des]", f"line 12: delegationRules[0].agents: {UNKNOWN} 'des'"),
+        ("delegation", "agent: tickets", "agent: ticket", f"line 5: resourceServers[0].agent: {UNKNOWN} 'ticket'"),
         ("delegation", "//login.example", "//slack.com", "line 11: delegationRules[0].trust: subject must be there"),
     ],
 )

@@ -55,26 +55,16 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
         agents=[{"name": "builder", "status": "suspended"}],
         resourceServers=[{"resource": "https://api.example", "name": "API"}],
     )
-    new = NEW_AGENT | {"status": "suspended"}
-    assert found == [
-        Change("create", "organization", "Acme", "Acme", after={"monthlyTokenBudget": 5}),
-        Change(
-            "create",
-            "resource server",
-            "Acme",
-            "https://api.example",
-            after={
-                "scopes": [],
-                "tokenPerCall": False,
-                "audience": None,
-                "tokenTtl": None,
-                "subject": "agent",
-                "agent": None,
-                "name": "API",
-            },
-            path=("resourceServers", 0),
-        ),
-        Change("create", "agent", "Acme", "builder", after=new, path=("agents", 0)),
+    assert [(one.action, one.type, one.organization, one.name, one.path) for one in found] == [
+        ("create", "organization", "Acme", "Acme", ()),
+        ("create", "resource server", "Acme", "https://api.example", ("resourceServers", 0)),
+        ("create", "agent", "Acme", "builder", ("agents", 0)),
+    ]
+    defaults = {name: value for name, value in SERVER.items() if name not in ("resourceServerId", "resource")}
+    assert [one.after for one in found] == [
+        {"monthlyTokenBudget": 5},
+        defaults | {"scopes": []},
+        NEW_AGENT | {"status": "suspended"},
     ]
 
 
@@ -113,7 +103,13 @@ def test_an_organization_that_is_named_by_its_id_can_be_renamed() -> None:
     assert changes(name="Acme II") == [renamed]
 
 
+EXTRA = AGENT | {"agentId": "3", "name": "extra"}
 FILE: dict[str, Any] = {"monthlyTokenBudget": 5, "agents": [{"name": "builder", "owner": "x", "scopes": ["a"]}]}
+
+
+def having(*agents: dict[str, Any]) -> dict[str, Any]:
+    """Acme with these agents."""
+    return ACME | {"agents": [*agents]}
 
 
 def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan:
@@ -126,10 +122,10 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
     [
         (ACME, ACME, []),
         # What no plan is about.
-        (ACME, ACME | {"agents": [AGENT | {"description": "new"}]}, []),
+        (ACME, having(AGENT | {"description": "new"}), []),
         (
             ACME,
-            ACME | {"monthlyTokenBudget": 6, "agents": [AGENT | {"owner": "x", "scopes": []}]},
+            having(AGENT | {"owner": "x", "scopes": []}) | {"monthlyTokenBudget": 6},
             [
                 'organization "Acme": monthlyTokenBudget was null, is now 6',
                 'agent "builder" of "Acme": scopes was ["a", "b"], is now []',
@@ -137,36 +133,20 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
             ],
         ),
         (
-            ACME | {"agents": [AGENT | {"owner": "x", "scopes": ["a"]}]},
+            having(AGENT | {"owner": "x", "scopes": ["a"]}),
             ACME,
             [
                 'agent "builder" of "Acme": scopes was as in the file, is now ["a", "b"]',
                 'agent "builder" of "Acme": owner was as in the file, is now ""',
             ],
         ),
-        (ACME, ACME | {"agents": []}, ['agent "builder" of "Acme" no longer exists']),
-        (
-            ACME | {"agents": [AGENT | FILE["agents"][0]]},
-            ACME | {"agents": []},
-            ['agent "builder" of "Acme" no longer exists'],
-        ),
-        (ACME | {"agents": []}, ACME, ['agent "builder" of "Acme" exists now']),
-        (
-            ACME,
-            ACME | {"agents": [AGENT | {"agentId": "3"}]},
-            ['agent "builder" of "Acme" was replaced by another one of its name'],
-        ),
+        (ACME, having(), ['agent "builder" of "Acme" no longer exists']),
+        (having(AGENT | FILE["agents"][0]), having(), ['agent "builder" of "Acme" no longer exists']),
+        (having(), ACME, ['agent "builder" of "Acme" exists now']),
+        (ACME, having(AGENT | {"agentId": "3"}), ['agent "builder" of "Acme" was replaced by another one of its name']),
         # What is to be deleted.
-        (
-            ACME,
-            ACME | {"agents": [AGENT, AGENT | {"agentId": "3", "name": "extra"}]},
-            ['agent "extra" of "Acme" exists now'],
-        ),
-        (
-            ACME | {"agents": [AGENT, AGENT | {"agentId": "3", "name": "extra"}]},
-            ACME | {"agents": [AGENT]},
-            ['agent "extra" of "Acme" no longer exists'],
-        ),
+        (ACME, having(AGENT, EXTRA), ['agent "extra" of "Acme" exists now']),
+        (having(AGENT, EXTRA), ACME, ['agent "extra" of "Acme" no longer exists']),
     ],
 )
 def test_says_what_was_changed_between_two_plans(
