@@ -174,9 +174,7 @@ class Api:
 
     def token(self, **changes: Any) -> Any:
         """The response to a token request of the agent, with its secret."""
-        form = {"grant_type": "client_credentials", "client_id": self.agent.client_id}
-        form |= {"client_secret": self.agent.client_secret, **changes}
-        return self.client.post("/api/v1/token", data=form)
+        return self.client.post("/api/v1/token", data=self.agent.form | changes)
 
     def last_event(self) -> Any:
         """The last event of the organization's audit trail."""
@@ -197,23 +195,18 @@ def database_of(services: Services, organization_id: str) -> OrganizationDatabas
 
 def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
     """Create an organization and return its id, which some examples of others name."""
-    organization_id = organization_id or new_id()
-    with (
-        connect(str(services.settings.database_url)) as connection,
-        operator_transaction(connection, organization_id, services.clock()) as opened,
-    ):
-        found(opened, name=name)
-    return organization_id
+    [made] = make_organizations(services, name, ids=[organization_id or new_id()])
+    return made
 
 
-def make_organizations(services: Services, *names: str) -> list[str]:
+def make_organizations(services: Services, *names: str, ids: Iterable[str] = ()) -> list[str]:
     """Create organizations on one connection of the operator's, and return their ids."""
-    ids = [new_id() for _ in names]
+    made = [*ids] or [new_id() for _ in names]
     with connect(str(services.settings.database_url)) as connection:
-        for organization_id, name in zip(ids, names, strict=True):
+        for organization_id, name in zip(made, names, strict=True):
             with operator_transaction(connection, organization_id, services.clock()) as opened:
                 found(opened, name=name)
-    return ids
+    return made
 
 
 def make_agent(
@@ -283,34 +276,38 @@ def make_marker(services: Services, organization_id: str) -> UUID:
     return marker_id
 
 
+def _post(path: str, member: str, body: Callable[[str], Any]) -> Callable[[FlaskClient, Agent], object]:
+    """What makes a thing over HTTP. Its body has the agent's id, so that it is another one for each agent."""
+
+    def make(client: FlaskClient, agent: Agent) -> object:
+        return Api(client, agent).post(path.format(agent.client_id), body(agent.client_id)).json[member]
+
+    return make
+
+
 IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
     "agent_id": lambda _, agent: agent.client_id,
-    "credential_id": lambda client, agent: client.post(
-        f"/api/v1/agents/{agent.agent_id}/credentials", headers=agent.bearer()
-    ).json["credentialId"],
-    "resource_server_id": lambda client, agent: client.post(
-        "/api/v1/resource-servers",
-        json={"resource": f"https://{agent.client_id}.example", "name": agent.client_id, "scopes": [agent.client_id]},
-        headers=agent.bearer(),
-    ).json["resourceServerId"],
-    "provisioning_rule_id": lambda client, agent: client.post(
-        "/api/v1/provisioning-rules",
-        json={
-            "name": agent.client_id,
-            "trust": {"issuer": "https://issuer.example", "claims": {"namespace": agent.client_id}},
+    "credential_id": _post("agents/{}/credentials", "credentialId", lambda _: None),
+    "resource_server_id": _post(
+        "resource-servers",
+        "resourceServerId",
+        lambda own: {"resource": f"https://{own}.example", "name": own, "scopes": [own]},
+    ),
+    "provisioning_rule_id": _post(
+        "provisioning-rules",
+        "provisioningRuleId",
+        lambda own: {"name": own, "trust": {"issuer": "https://issuer.example", "claims": {"namespace": own}}},
+    ),
+    "delegation_rule_id": _post(
+        "delegation-rules",
+        "delegationRuleId",
+        lambda own: {
+            "name": own,
+            "trust": {"issuer": "https://issuer.example", "claims": {"group": own}},
+            "agentIds": [own],
+            "resources": [{"resource": f"https://{own}.example", "scopes": [own]}],
         },
-        headers=agent.bearer(),
-    ).json["provisioningRuleId"],
-    "delegation_rule_id": lambda client, agent: client.post(
-        "/api/v1/delegation-rules",
-        json={
-            "name": agent.client_id,
-            "trust": {"issuer": "https://issuer.example", "claims": {"group": agent.client_id}},
-            "agentIds": [agent.client_id],
-            "resources": [{"resource": f"https://{agent.client_id}.example", "scopes": [agent.client_id]}],
-        },
-        headers=agent.bearer(),
-    ).json["delegationRuleId"],
+    ),
     "finding_id": lambda _, agent: make_finding(agent.services, agent.organization_id),
     "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
     "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),

@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import Cast
-from tests.factories import Agent, Api, make_agent
+from tests.factories import Agent, Api
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
@@ -29,4 +29,4 @@ def outsider(client: FlaskClient, cast: Cast) -> Api:
 @pytest.fixture
 def worker(cast: Cast) -> Agent:
     """Another agent of Acme's."""
-    return make_agent(cast.acme.services, cast.acme.organization_id, "worker")
+    return cast.acme.colleague("worker")

@@ -11,20 +11,18 @@ import marshmallow as ma
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp import create_app
 from agentidp.http.schemas import MAX_NAME
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS, AgentChangeSchema
 from agentidp.registry.cursor import encode_cursor
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO
-from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock, count_usage, make_agent
+from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock
 from tests.registry.conftest import NOT_FOUND
 from tests.routes import INVALID_TOKEN
 
 
 def create(api: Api, **body: Any) -> dict[str, Any]:
-    """Register an agent over HTTP and return it."""
     response = api.post("agents", body)
     assert response.status_code == 201, response.text
     made: dict[str, Any] = response.json
@@ -107,24 +105,22 @@ def test_a_name_is_that_of_one_agent_until_it_is_deleted(acme: Api) -> None:
 
 
 def test_an_organization_has_at_most_so_many_deleted_ones_not_counted(
-    acme: Api, outsider: Api, services: Services
+    acme: Api, outsider: Api, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Acme has one agent. The outsider's do not count."""
-    for number in range(5):
-        make_agent(services, outsider.agent.organization_id, f"agent {number}")
-    small = create_app(replace(services.settings, max_agents=3), clock=services.clock)
-    limited = Api(small.test_client(), acme.agent)
-    create(limited, name="two")
-    third = create(limited, name="three")
-    refused = limited.post("agents", {"name": "four"})
-    message = "The organization has 3 agents, which is the maximum; delete one first."
-    assert (refused.status_code, refused.json) == (409, {"code": "CONFLICT", "message": message, "details": {}})
-    limited.delete(f"agents/{third['agentId']}")
-    create(limited, name="four")
-    assert limited.post("agents", {"name": "five"}).json["message"] == message
+    for number in range(3):
+        outsider.agent.colleague(f"agent {number}")
+    limited = replace(services, settings=replace(services.settings, max_agents=2))
+    with monkeypatch.context() as patch:
+        patch.setitem(acme.client.application.extensions, "agentidp", limited)
+        second = create(acme, name="two")
+        refused = acme.post("agents", {"name": "three"})
+        message = "The organization has 2 agents, which is the maximum; delete one first."
+        assert (refused.status_code, refused.json) == (409, {"code": "CONFLICT", "message": message, "details": {}})
+        acme.delete(f"agents/{second['agentId']}")
+        create(acme, name="four")
     # The one that was refused has left nothing, such as a client.
-    create(acme, name="five")
-    small.extensions["agentidp"].close()
+    create(acme, name="three")
 
 
 def listed(api: Api, **query: Any) -> list[str]:
@@ -148,8 +144,6 @@ def walk(api: Api, limit: int, between: Any = lambda: None) -> list[list[str]]:
 
 
 class TestList:
-    """``GET /api/v1/agents``."""
-
     @ON_CITUS_TOO
     def test_whole(self, acme: Api, clock: Clock) -> None:
         clock.advance(seconds=1)
@@ -225,8 +219,6 @@ class TestList:
 
 
 class TestChange:
-    """``PATCH /api/v1/agents/{agentId}``."""
-
     @pytest.mark.parametrize(
         "change",
         [
@@ -290,7 +282,7 @@ class TestSuspendedOrDeleted:
         assert [acme.delete(path).status_code for _ in range(2)] == [204, 401]
 
     def test_what_a_deleted_agent_did_is_still_counted(self, acme: Api, worker: Agent) -> None:
-        count_usage(worker.services, worker.organization_id, worker.agent_id, NOON, tokens=5)
+        worker.count(NOON, tokens=5)
         acme.delete(f"agents/{worker.agent_id}")
         event = acme.last_event()
         assert (event["action"], event["subject"], event["after"]) == ("agent.deleted", worker.client_id, None)

@@ -13,7 +13,14 @@ from agentidp.alerts import targets
 from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict
-from agentidp.registry import delegation_rules, markers, provisioning, resource_identifiers, resource_servers
+from agentidp.registry import (
+    credentials,
+    delegation_rules,
+    markers,
+    provisioning,
+    resource_identifiers,
+    resource_servers,
+)
 from agentidp.registry.agents import add_agent
 from agentidp.registry.delegation_rules import NewDelegationRuleSchema
 from agentidp.registry.provisioning import NewProvisioningRuleSchema
@@ -31,6 +38,10 @@ def api_of(agent: Agent) -> str:
 
 def add_an_agent(opened: Transaction, _: Agent) -> None:
     add_agent(opened, name=str(uuid.uuid4()), scopes=[], most=2)
+
+
+def add_a_credential(opened: Transaction, agent: Agent) -> None:
+    credentials.add_credential(opened, agent.agent_id, expires_at=None)
 
 
 def add_a_resource_server(opened: Transaction, agent: Agent, resource: str = "") -> None:
@@ -63,6 +74,7 @@ def add_a_target(opened: Transaction, agent: Agent) -> None:
     ("module", "most", "number", "add"),
     [
         pytest.param(None, "", 0, add_an_agent, id="agents"),
+        pytest.param(credentials, "MAX_CREDENTIALS", 2, add_a_credential, id="credentials"),
         pytest.param(resource_servers, "MAX_RESOURCE_SERVERS", 2, add_a_resource_server, id="resource servers"),
         pytest.param(resource_identifiers, "MAX_CLAIMS", 2, add_a_resource_server, id="identifiers"),
         pytest.param(delegation_rules, "MAX_RULES", 1, add_a_delegation_rule, id="delegation rules"),

@@ -14,13 +14,11 @@ from tests.factories import NOON, Api, Clock
 
 
 def create(api: Api, **body: Any) -> Any:
-    """Add a marker; the response."""
     new = {"kind": "deployment", "startsAt": "2026-04-15T10:00:00Z", "note": "release 7"}
     return api.post("markers", new | body)
 
 
 def listed(api: Api) -> list[dict[str, Any]]:
-    """The markers of its organization."""
     data: list[dict[str, Any]] = api.get("markers").json["data"]
     return data
 

@@ -13,7 +13,6 @@ BUDGET = f"must be a whole number from 1 to {MAX_BUDGET}, or null"
 
 
 def organization_of(api: Api) -> dict[str, Any]:
-    """What the API says to an agent about its organization."""
     found: dict[str, Any] = api.get("organization").json
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Api, count_usage, make_agent
+from tests.factories import NOON, Agent, Api
 
 BOUNDS = {
     "hour": ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z"),
@@ -37,7 +37,6 @@ def quota(window: str, tokens: int, *, enforce: bool = True) -> dict[str, Any]:
 
 
 def put(api: Api, path: str, tokens: int = 10, *, enforce: bool = True) -> Any:
-    """Set a quota; the response."""
     return api.put(path, {"tokens": tokens, "enforce": enforce})
 
 
@@ -63,8 +62,7 @@ def test_the_quotas_of_an_agent_and_of_the_organization(acme: Api, outsider: Api
 
 @ON_CITUS_TOO
 def test_those_of_all_agents_are_listed_page_by_page(acme: Api, outsider: Api) -> None:
-    services, organization_id = acme.agent.services, acme.agent.organization_id
-    agents = [make_agent(services, organization_id, f"agent {number}") for number in range(4)]
+    agents = [acme.agent.colleague(f"agent {number}") for number in range(4)]
     wanted = []
     for agent in sorted(agents, key=lambda agent: agent.agent_id):
         number = agents.index(agent)
@@ -73,7 +71,7 @@ def test_those_of_all_agents_are_listed_page_by_page(acme: Api, outsider: Api) -
             wanted.append(quota(window, 10) | {"agentId": agent.client_id, "agentName": f"agent {number}"})
     # Those of the organization, of a deleted agent and of another organization are not among them.
     put(acme, "quotas/day")
-    deleted = make_agent(services, organization_id, "deleted")
+    deleted = acme.agent.colleague("deleted")
     put(acme, f"agents/{deleted.client_id}/quotas/day")
     acme.delete(f"agents/{deleted.client_id}")
     for limit in (1, 2, len(wanted) - 1, len(wanted), 100):
@@ -87,7 +85,7 @@ def test_those_of_all_agents_are_listed_page_by_page(acme: Api, outsider: Api) -
                 break
         assert found == wanted
     assert outsider.get("agents/quotas").json == {"data": [], "nextCursor": None}
-    count_usage(services, organization_id, agents[0].agent_id, NOON, tokens=3)
+    agents[0].count(NOON, tokens=3)
     used = {one["window"]: one["used"] for one in acme.get("agents/quotas").json["data"] if one["used"]}
     assert used == {"hour": 3, "day": 3, "month": 3}
 

@@ -24,7 +24,6 @@ def made(acme: Api) -> dict[str, Any]:
 
 
 def change(acme: Api, made: dict[str, Any], **body: Any) -> Any:
-    """Change it."""
     return acme.patch(f"resource-servers/{made['resourceServerId']}", body)
 
 
