@@ -86,7 +86,6 @@ class Route:
 
     @property
     def takes_json(self) -> bool:
-        """Whether it reads a JSON body."""
         if self.endpoint in WITHOUT_BODY:
             return False
         return self.method in ("POST", "PUT", "PATCH") and self.authentication not in ("public", "client")
@@ -107,7 +106,6 @@ class Route:
 
     @property
     def ids(self) -> set[str]:
-        """The names of the ids in its address."""
         return set(ID.findall(self.rule))
 
     @property

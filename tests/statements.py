@@ -83,7 +83,6 @@ def header(name: str) -> Header:
 
 
 def run_by(*who: str) -> list[str]:
-    """The statements that these run."""
     return [name for name in NAMES if header(name).run_by in who]
 
 
@@ -133,7 +132,6 @@ def _types(connection: psycopg.Connection[Any], name: str) -> dict[str, str]:
 
 
 def _value(type_: str, text: str) -> Any:
-    """The text of an example as a value of a type."""
     if type_.endswith("[]"):
         return [_value(type_.removesuffix("[]"), one) for one in text.strip("{}").split(",") if one]
     return _OF_TEXT.get(type_, str)(text)

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests import catalog
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import IDS, Agent, count_usage, make_one_of_each, usage_sums
+from tests.factories import IDS, Agent, make_one_of_each
 from tests.routes import JSON_ROUTES, PROTECTED, Route
 from tests.sharing import app, database_url
 
@@ -42,8 +42,8 @@ def everything_of(url: str, organization_id: str) -> dict[str, list[tuple[Any, .
 @pytest.fixture
 def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
     """Of everything that Acme has; both organizations have counted something by now, Acme much more."""
-    for agent, how_many in ((cast.acme, 41), (cast.outsider, 1)):
-        count_usage(services, agent.organization_id, agent.agent_id, services.clock(), tokens=how_many)
+    cast.acme.count(services.clock(), tokens=41)
+    cast.outsider.count(services.clock(), tokens=1)
     return make_one_of_each(client, cast.acme)
 
 
@@ -73,7 +73,7 @@ def test_a_credential_is_not_revoked_below_an_agent_of_ones_own(
 def test_a_collection_holds_only_what_is_ones_own(
     client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str], route: Route
 ) -> None:
-    counts = {f":{count}" for count in usage_sums(database_url, cast.acme.organization_id).values() if count}
+    counts = {f":{count}" for count in cast.acme.sums().values() if count}
     before = everything_of(database_url, cast.acme.organization_id)
     IDS["resource_server_id"](client, cast.outsider)
     body = route.body_for(cast.outsider.agent_id)

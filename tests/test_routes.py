@@ -19,7 +19,6 @@ from tests.factories import (
     make_agent,
     make_one_of_each,
     make_organization,
-    usage_sums,
 )
 from tests.routes import ALL, BODIES, INVALID_TOKEN, PAGES, PROTECTED, ROUTES, Route
 from tests.sharing import acme, app
@@ -97,11 +96,6 @@ def test_the_examples_name_routes_that_exist() -> None:
     assert set(BODIES) <= {route.endpoint for route in ROUTES}
 
 
-def sums(services: Services, organization_id: str) -> dict[str, int]:
-    """What is counted for an organization."""
-    return usage_sums(str(services.settings.database_url), organization_id)
-
-
 def counted(sums: dict[str, int]) -> tuple[int, int, int]:
     """Tokens, requests and rejections of :func:`usage_sums`, each of which all counters agree on."""
     found = {kind: {n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")}
@@ -122,8 +116,7 @@ def test_returns_401_without_a_token(shared_client: FlaskClient, route: Route) -
 def test_returns_403_without_its_scope_and_counts_the_request(
     shared_client: FlaskClient, services: Services, route: Route
 ) -> None:
-    organization_id = make_organization(services)
-    agent = make_agent(services, organization_id, scopes=set(SCOPES) - {route.authentication})
+    agent = make_agent(services, make_organization(services), scopes=set(SCOPES) - {route.authentication})
     response = shared_client.open(
         route.path(agent.agent_id), method=route.method, json=route.body, headers=agent.bearer()
     )
@@ -134,47 +127,44 @@ def test_returns_403_without_its_scope_and_counts_the_request(
         f'Bearer realm="agentidp", error="insufficient_scope", '
         f'error_description="{message}", scope="{route.authentication}"'
     )
-    assert counted(sums(services, organization_id)) == (0, 1, 0)
+    assert counted(agent.sums()) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
-def test_counts_the_request_once_when_it_succeeds(
-    shared_client: FlaskClient, services: Services, acme: Agent, route: Route
-) -> None:
+def test_counts_the_request_once_when_it_succeeds(shared_client: FlaskClient, acme: Agent, route: Route) -> None:
     client = shared_client
     path = route.path(**make_one_of_each(client, acme))
-    _, before, _ = counted(sums(services, acme.organization_id))
+    _, before, _ = counted(acme.sums())
     response = client.open(path, method=route.method, json=route.body_for(acme.agent_id), headers=acme.bearer())
     assert response.status_code in (200, 201, 202, 204)
-    assert counted(sums(services, acme.organization_id)) == (0, before + 1, 0)
+    assert counted(acme.sums()) == (0, before + 1, 0)
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
 def test_refuses_a_suspended_agent_and_counts_one_rejection(
-    shared_client: FlaskClient, services: Services, acme: Agent, route: Route
+    shared_client: FlaskClient, acme: Agent, route: Route
 ) -> None:
     client = shared_client
-    other = make_agent(acme.services, acme.organization_id, name="the one that suspends")
+    other = acme.colleague("the one that suspends")
     token = acme.bearer()
     before = client.get(f"/api/v1/agents/{acme.agent_id}", headers=token)
     suspended = client.patch(f"/api/v1/agents/{acme.agent_id}", json={"status": "suspended"}, headers=other.bearer())
     assert (before.status_code, suspended.status_code) == (200, 200)
-    _, requests, _ = counted(sums(services, acme.organization_id))
-    url = str(services.settings.database_url)
-    events = events_of(url, acme.organization_id)
+    _, requests, _ = counted(acme.sums())
+    events = events_of(acme.database_url, acme.organization_id)
     response = client.open(route.path(other.agent_id), method=route.method, json=route.body, headers=token)
     assert response.status_code == 401
     assert response.json == INVALID_TOKEN
-    assert counted(sums(services, acme.organization_id)) == (0, requests, 1)
+    assert counted(acme.sums()) == (0, requests, 1)
     unchanged = client.get(f"/api/v1/agents/{other.agent_id}", headers=other.bearer())
     assert (unchanged.status_code, unchanged.json["description"]) == (200, "")
     # Nothing that is recorded was changed, for example by a transaction that does not admit the caller.
-    assert events_of(url, acme.organization_id) == events
+    assert events_of(acme.database_url, acme.organization_id) == events
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
 def test_refuses_a_parameter_that_it_does_not_have_and_one_that_is_repeated(
-    shared_client: FlaskClient, services: Services, acme: Agent, route: Route
+    shared_client: FlaskClient, acme: Agent, route: Route
 ) -> None:
     described = route.described(shared_client.get("/api/v1/openapi.json").json)
     known = [one["name"] for one in described.get("parameters", []) if one.get("in") == "query"]
@@ -191,14 +181,14 @@ def test_refuses_a_parameter_that_it_does_not_have_and_one_that_is_repeated(
             400,
             {"code": "VALIDATION_ERROR", "message": message, "details": details},
         ), query
-        assert counted(sums(services, acme.organization_id)) == (0, number, 0)
+        assert counted(acme.sums()) == (0, number, 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/analytics/tokens/x", "/api/v1/agents/not-a-uuid"])
 def test_counts_a_request_to_an_address_that_is_not_there(
-    shared_client: FlaskClient, services: Services, acme: Agent, method: str, path: str
+    shared_client: FlaskClient, acme: Agent, method: str, path: str
 ) -> None:
     response = shared_client.open(path, method=method, headers=acme.bearer())
     assert response.status_code == 404
-    assert counted(sums(services, acme.organization_id)) == (0, 1, 0)
+    assert counted(acme.sums()) == (0, 1, 0)

@@ -22,7 +22,6 @@ def events_of(url: str, organization_id: str) -> list[dict[str, Any]]:
 
 
 def verified(url: str, organization_id: str) -> Verification:
-    """The result of verifying a chain."""
     rows = execute(
         url, "select sequence, encode(hash, 'hex') from audit_heads where organization_id = %s", organization_id
     )

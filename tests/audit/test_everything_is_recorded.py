@@ -27,7 +27,7 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.dashboard.conftest import SAME_ORIGIN, post, with_session
 from tests.dashboard.test_routes import form_of
-from tests.factories import SECRET_KEY, Agent, execute, make_agent, make_one_of_each
+from tests.factories import SECRET_KEY, Agent, execute, make_one_of_each
 from tests.maintenance.conftest import rows_of
 from tests.routes import ALL, Route
 from tests.sharing import acme, app
@@ -63,9 +63,9 @@ def test_every_route_that_leaves_no_event_is_there() -> None:
 
 @pytest.mark.parametrize("route", [route for route in WRITING if str(route) not in UNRECORDED], ids=str)
 def test_a_route_that_changes_something_leaves_one_event(
-    client: FlaskClient, services: Services, acme: Agent, url: str, route: Route
+    client: FlaskClient, acme: Agent, url: str, route: Route
 ) -> None:
-    other = make_agent(services, acme.organization_id, name="the other")
+    other = acme.colleague("the other")
     path = route.path(**make_one_of_each(client, other))
     before = len(events_of(url, acme.organization_id))
     sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
@@ -107,7 +107,6 @@ def test_a_route_that_reads_leaves_none(client: FlaskClient, acme: Agent, url: s
 
 class TestSigningIn:
     def attempts(self, url: str, agent: Agent) -> list[tuple[str, str, str, Any]]:
-        """What is recorded of the agent's sign-ins."""
         return [
             (event["action"], event["actorType"], event["actor"], event["after"])
             for event in events_of(url, agent.organization_id)
@@ -139,12 +138,12 @@ class TestSigningIn:
             ("agent.sign_in_refused", "anonymous", "anonymous", {"by": "token", "reason": "invalid_token"}),
         ]
 
-    def test_by_a_credential(self, client: FlaskClient, services: Services, acme: Agent, url: str) -> None:
+    def test_by_a_credential(self, client: FlaskClient, acme: Agent, url: str) -> None:
         wrong = {"client_id": acme.client_id, "client_secret": "wrong"}
         assert client.post("/dashboard/sign-in", data=wrong, headers=SAME_ORIGIN).status_code == 401
         unknown = {"client_id": str(uuid.uuid4()), "client_secret": "wrong"}
         assert client.post("/dashboard/sign-in", data=unknown, headers=SAME_ORIGIN).status_code == 401
-        blind = make_agent(services, acme.organization_id, name="blind", scopes=["agents:read"])
+        blind = acme.colleague("blind", ["agents:read"])
         right = {"client_id": blind.client_id, "client_secret": blind.client_secret}
         assert client.post("/dashboard/sign-in", data=right, headers=SAME_ORIGIN).status_code == 403
         reasons = {"by": "credential", "reason": "invalid_client"}, {"by": "credential", "reason": "invalid_scope"}
@@ -164,7 +163,6 @@ class TestSigningIn:
 
 
 def chains(url: str) -> list[str]:
-    """Whose events are recorded."""
     return [chain for (chain,) in execute(url, "select organization_id from audit_heads")]
 
 
@@ -178,29 +176,24 @@ class Story:
         run("resource-server", "create", "https://api.example", "--organization", self.organization, "--name", "api")
 
     def file(self, name: str, text: str) -> str:
-        """Write a file; its path."""
         path = self.directory / name
         path.write_text(text)
         return str(path)
 
     def usage_import(self) -> tuple[str, ...]:
-        """The arguments of an import of usage."""
         file = self.file("usage.csv", f"time,agent,tokens\n2020-01-01T00:00:00Z,{self.agent},1\n")
         return file, "--organization", self.organization
 
     def restored_backup(self) -> tuple[str, ...]:
-        """Arguments that restore a backup."""
         file = str(self.directory / "agentidp.dump")
         self.run("backup", file)
         return file, "--clean"
 
     def old_usage(self) -> tuple[str, ...]:
-        """Arguments that delete what was imported."""
         self.run("usage", "import", *self.usage_import())
         return "--keep", "25months"
 
     def events(self) -> list[dict[str, Any]]:
-        """All events that are there."""
         return [event for chain in chains(self.run.database_url) for event in events_of(self.run.database_url, chain)]
 
 
@@ -276,7 +269,6 @@ ENDING = re.compile(r"\.(deleted|erased|pruned|released|restored|revoked)")
 
 
 def ends_something(event: dict[str, Any]) -> bool:
-    """Whether an event says that something is gone, or no longer works."""
     return bool(ENDING.search(event["action"])) or (event["after"] or {}).get("status") == "suspended"
 
 
@@ -324,9 +316,7 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
         assert verified(database_url, chain).broken_at is None
 
 
-def test_no_secret_and_no_hash_of_one_is_recorded(
-    quiet: None, client: FlaskClient, services: Services, acme: Agent, url: str
-) -> None:
+def test_no_secret_and_no_hash_of_one_is_recorded(quiet: None, client: FlaskClient, acme: Agent, url: str) -> None:
     """A day on which something of every kind was done; everything that was secret on it is known."""
     run = Command(url)
     secrets = [SECRET_KEY, acme.client_secret]

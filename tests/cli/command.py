@@ -45,7 +45,6 @@ class Command:
         return [line.split("\t") for line in self(*arguments).splitlines()]
 
     def json(self, *arguments: str) -> Any:
-        """What a command prints as JSON."""
         return json.loads(self(*arguments, "--json"))
 
     def refused(self, *arguments: str, **environment: str | None) -> str:
@@ -77,6 +76,5 @@ class Command:
 
 
 def ask_for_token(client: FlaskClient, client_id: str, client_secret: str, **parameters: str) -> int:
-    """The status of a request for a token."""
     form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret, **parameters}
     return client.post("/api/v1/token", data=form).status_code

@@ -16,7 +16,6 @@ from tests.cli.terminal import Terminal
 
 @pytest.fixture
 def run(quiet: None, database_url: str) -> Command:
-    """Commands on a database of the test's own."""
     return Command(database_url)
 
 

@@ -28,7 +28,6 @@ def organization(run: Command, acme: str, agent: str) -> str:
 
 
 def sequences(text: str) -> list[int]:
-    """The sequences of exported events."""
     return [json.loads(line)["sequence"] for line in text.splitlines()]
 
 

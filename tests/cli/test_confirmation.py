@@ -42,7 +42,6 @@ def test_who_would_not_see_the_question_or_could_not_answer_is_not_asked(
 class TestAnswers:
     @pytest.fixture(autouse=True)
     def on_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Standard input and error are a terminal."""
         monkeypatch.setattr("agentidp.cli.confirmation._is_terminal", lambda: True)
 
     def test_only_yes_is_yes(self, run: Command, agent: str) -> None:

@@ -64,8 +64,6 @@ def test_asks_what_would_break_before_it_revokes(run: Command, agent: str, servi
 
 
 class TestTrust:
-    """``credential trust`` and ``credential test``."""
-
     def test_a_rule_by_whose_token_the_agent_gets_one(
         self, run: Command, agent: str, service: FlaskClient, tmp_path: Path
     ) -> None:

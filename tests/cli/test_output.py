@@ -36,7 +36,6 @@ def test_a_pipe_gets_bare_lines(capsys: pytest.CaptureFixture[str]) -> None:
 class TestTerminal:
     @pytest.fixture(autouse=True)
     def on_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Standard output is a terminal."""
         monkeypatch.setattr("agentidp.cli.output.is_terminal", lambda: True)
 
     def test_a_list_is_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:

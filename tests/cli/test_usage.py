@@ -37,7 +37,6 @@ class Fleet:
     b: str
 
     def file(self, *lines: str, name: str = "usage.csv") -> str:
-        """Write a file."""
         path = self.directory / name
         path.write_text("".join(f"{line}\n" for line in lines))
         return str(path)
@@ -53,7 +52,6 @@ class Fleet:
         return problems
 
     def exported(self, *options: str) -> str:
-        """What export prints."""
         return self.run("usage", "export", *OF, *options)
 
     def sums(self) -> tuple[int, int, int]:

@@ -93,7 +93,6 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
 
 
 def field_of(name: str) -> str:
-    """The field of a setting."""
     return name.removeprefix("AGENTIDP_").lower()
 
 
@@ -201,8 +200,6 @@ def test_a_statement_ends_before_those_that_wait_for_its_connection_give_up() ->
 
 
 class TestSecretKeyFile:
-    """``AGENTIDP_SECRET_KEY_FILE``."""
-
     def read(self, path: Path, **further: str) -> bytes | None:
         return Settings.from_environment({"AGENTIDP_SECRET_KEY_FILE": str(path), **further}).secret_key
 

@@ -17,7 +17,6 @@ from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_o
 
 @contextmanager
 def application(url: str, **settings: Any) -> Iterator[Flask]:
-    """The application on the database *url*."""
     app = create_app(settings_for(url, **settings), clock=Clock())
     yield app
     app.extensions["agentidp"].close()

@@ -74,7 +74,6 @@ def assert_headers(response: TestResponse, headers: dict[str, str]) -> None:
 
 
 def assert_unavailable(response: TestResponse, message: str = UNAVAILABLE, *, is_oauth: bool = False) -> None:
-    """The response is a 503, whole."""
     if is_oauth:
         assert_oauth_error(response, 503, "temporarily_unavailable", message, Retry_After="1")
     else:
@@ -341,7 +340,6 @@ def body_of(document: dict[str, Any], route: Route) -> dict[str, Any]:
 
 
 def send(client: FlaskClient, route: Route, agent: Agent, body: bytes, kind: str = "application/json") -> TestResponse:
-    """A request of *agent* with a body."""
     path = route.path(agent.agent_id)
     return client.open(path, method=route.method, data=body, headers=agent.bearer(), content_type=kind)
 

@@ -40,8 +40,6 @@ def at_info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class TestRequestLine:
-    """One line a request."""
-
     def test_is_documented(self) -> None:
         guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
         [example] = re.findall(r'^{.*"message": "request".*}$', guide, re.MULTILINE)

@@ -35,12 +35,10 @@ class Collector(Receiver):
         return [span for process in self.processes() for scope in process.scope_spans for span in scope.spans]
 
     def services(self) -> set[str]:
-        """The names of the services that have sent."""
         attributes = (attribute for process in self.processes() for attribute in process.resource.attributes)
         return {attribute.value.string_value for attribute in attributes if attribute.key == "service.name"}
 
     def sent(self) -> bytes:
-        """All bodies."""
         return b"".join(one.body for one in self.received)
 
 

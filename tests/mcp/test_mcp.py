@@ -41,7 +41,6 @@ def send(client: FlaskClient, agent: Agent, sent: dict[str, Any], **token: Any) 
 
 
 def called(client: FlaskClient, agent: Agent, name: str, arguments: Any = None, **token: Any) -> Any:
-    """The result of a tool."""
     answer = send(client, agent, message("tools/call", name=name, arguments=arguments), **token)
     assert answer.status_code == 200, answer.text
     return answer.json["result"]

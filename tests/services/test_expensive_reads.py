@@ -125,7 +125,6 @@ def test_a_refused_token_is_a_401_however_many_reads_run(client: FlaskClient, se
 
 
 def token(server: Server, agent: Agent) -> str:
-    """A token that the service issues."""
     form = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
     with urllib.request.urlopen(f"{server.url}/api/v1/token", form.encode(), timeout=PATIENCE) as response:
         return str(json.load(response)["access_token"])
