@@ -20,8 +20,8 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import DEFAULT_DAYS, findings, findings_query
 from agentidp.findings.alerting import Alert, alerts_of
-from agentidp.findings.finding import Finding, FindingsQuery, KnownFinding
-from agentidp.findings.identity import Happening, reconcile
+from agentidp.findings.finding import ORGANIZATION, Finding, FindingsQuery, KnownFinding, Severity
+from agentidp.findings.identity import MAX_MISSES, Happening, reconcile
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.organizations import update_organization
@@ -29,12 +29,15 @@ from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, Api, database_of, make_agent
+from tests.factories import NOON, Agent, Api, a_finding, database_of, make_agent
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
 
 FINDINGS = "/api/v1/analytics/findings"
+
+GONE = "-" * MAX_MISSES
+"""Of :meth:`History.find`: after so many evaluations without it a finding has ended."""
 
 STORY_AT = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
 """Up to when there is usage in :func:`make_a_story`: the first of a month."""
@@ -275,6 +278,16 @@ class History:
         self.stored |= {one.finding_id: one for one in findings}
         self.happened += [(one.finding_id, what) for one, what in result.changes]
         self.alerts += alerts
+
+    def find(self, letters: str) -> None:
+        """Look for each letter: a spike that has gone on since noon, with the severity that begins with it, or ``-`` or
+        ``_`` for nothing. With a capital, and ``_``, spikes of the organization are muted.
+        """
+        for letter in letters:
+            severity = {severity.name[0]: severity for severity in Severity}.get(letter.lower())
+            found = [a_finding(self.at, begins=NOON, severity=severity)] if severity else []
+            is_muted = letter == "_" or letter.isupper()
+            self.look(*found, muted=[("spike", ORGANIZATION)] if is_muted else ())
 
     @property
     def only(self) -> KnownFinding:

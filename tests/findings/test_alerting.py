@@ -18,20 +18,7 @@ from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
 from tests.alerts.conftest import Outbox
 from tests.factories import NOON, Clock, a_finding
-from tests.findings.conftest import History
-
-SEVERITIES = {severity.name[0]: severity for severity in Severity}
-MUTED = [("spike", ORGANIZATION)]
-
-
-def look(history: History, how: str) -> None:
-    """Find a spike with the severity of this first letter, or nothing; a capital, and ``_``, is while it is muted."""
-    severity = SEVERITIES.get(how.lower())
-    found = [a_finding(history.at, begins=NOON, severity=severity)] if severity else []
-    history.look(*found, muted=MUTED if how == "_" or how.isupper() else ())
-
-
-GONE = "-" * MAX_MISSES
+from tests.findings.conftest import GONE, History
 
 
 @pytest.mark.parametrize(
@@ -53,15 +40,9 @@ GONE = "-" * MAX_MISSES
     ],
 )
 def test_each_change_alerts_once(history: History, looks: str, sent: list[str]) -> None:
-    for how in looks:
-        look(history, how)
+    history.find(looks)
     assert [f"{one.change} {one.severity.name}" for one in history.alerts] == sent
     assert {one.finding.finding_id for one in history.alerts} <= {history.only.finding_id}
-
-
-def test_what_was_over_when_it_was_first_seen_alerts_nobody(history: History) -> None:
-    history.look(a_finding(NOON - timedelta(days=1)))
-    assert history.alerts == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +67,7 @@ def test_whatever_is_muted_each_finding_is_opened_before_it_escalates_and_is_res
     history = History()
     for how in looks:
         before = len(history.alerts)
-        look(history, how)
+        history.find(how)
         is_muted = how == "_" or how.isupper()
         assert not is_muted or all(one.change == "resolved" for one in history.alerts[before:])
         for one in history.stored.values():

@@ -12,9 +12,9 @@ import pytest
 from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES, QUIET, QUIET_OF
 from tests.factories import NOON, a_finding
-from tests.findings.conftest import History
+from tests.findings.conftest import GONE, History
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
@@ -23,13 +23,28 @@ def spike(at: datetime, **changes: Any) -> Finding:
     return a_finding(at, **({"agent_id": ONE, "agent_name": "one"} | changes))
 
 
-def test_keeps_its_id_while_it_goes_on(history: History) -> None:
-    for _ in range(20):
-        history.look(spike(history.at + timedelta(minutes=5), begins=NOON - HOUR))
-    assert history.happenings == ["opened"]
-    one = history.only
-    assert (one.first_seen_at, one.last_seen_at) == (NOON + timedelta(minutes=5), history.at)
-    assert (one.kind, one.subject, one.is_ongoing) == ("spike", str(ONE), True)
+@pytest.mark.parametrize(
+    ("looks", "happened", "severities"),
+    [
+        ("w" * 20, "opened", "warning warning"),
+        # Above what was reported only, once for each severity.
+        ("iwiwcic", "opened escalated escalated", "critical critical"),
+        ("ci", "opened", "info critical"),
+        # It ends when it is missing from so many evaluations, once, and not if it flickers.
+        (f"w{GONE}-", "opened resolved", "warning warning"),
+        (f"w{GONE[1:]}" * 10, "opened", "warning warning"),
+        # One that begins again escalates again.
+        (f"c{GONE}wc", "opened resolved reopened escalated", "critical critical"),
+    ],
+)
+def test_keeps_its_id_while_it_goes_on(history: History, looks: str, happened: str, severities: str) -> None:
+    history.find(looks)
+    one, seen = history.only, len(looks.rstrip("-"))
+    assert history.happenings == happened.split()
+    assert f"{one.severity.name} {one.highest.name}" == severities
+    assert (one.first_seen_at, one.last_seen_at) == (NOON + MINUTES, NOON + seen * MINUTES)
+    assert one.misses == min(len(looks) - seen, MAX_MISSES)
+    assert one.ended_at == (one.last_seen_at if happened.endswith("resolved") else None)
 
 
 def expiring(credential_id: UUID, step: int = 1) -> Finding:
@@ -82,68 +97,20 @@ def test_goes_on_again_under_its_id_where_its_window_does(history: History) -> N
     assert history.only.ended_at is None
 
 
-def test_one_that_was_over_when_it_was_seen_first_is_recorded_only(history: History) -> None:
-    history.look(spike(NOON - DAY))
-    assert history.happenings == ["recorded"]
-    assert history.only.ended_at == NOON - DAY
+def test_one_that_was_over_when_it_was_seen_first_is_recorded_and_alerts_nobody(history: History) -> None:
+    for severity in (Severity.info, Severity.critical):
+        history.look(spike(NOON - DAY, severity=severity))
+        assert (history.happenings, history.alerts, history.only.ended_at) == (["recorded"], [], NOON - DAY)
 
 
-class TestMissing:
-    """From an evaluation, while it went on."""
-
-    def test_ends_after_so_many_evaluations(self, history: History) -> None:
-        history.look(spike(NOON, kind="silence"))
-        seen = history.at
-        for _ in range(MAX_MISSES - 1):
-            history.look()
-        assert (history.only.is_ongoing, history.happenings) == (True, ["opened"])
-        history.look()
-        assert (history.only.ended_at, history.happenings) == (seen, ["opened", "resolved"])
-        history.look()
-        assert history.happenings == ["opened", "resolved"]
-
-    def test_keeps_on_if_it_flickers(self, history: History) -> None:
-        for _ in range(10):
-            history.look(spike(history.at, begins=NOON - HOUR))
-            for _ in range(MAX_MISSES - 1):
-                history.look()
-        assert (history.happenings, history.only.misses) == (["opened"], MAX_MISSES - 1)
-
-    def test_does_not_end_while_nothing_is_known_about_its_kind(self, history: History) -> None:
-        history.look(spike(NOON))
-        for _ in range(MAX_MISSES):
-            history.look(not_computed=["spike"])
-        assert (history.happenings, history.only.misses) == (["opened"], 0)
-        for _ in range(MAX_MISSES):
-            history.look(not_computed=["silence"])
-        assert history.happenings == ["opened", "resolved"]
-
-
-@pytest.mark.parametrize(
-    ("severities", "happened", "last"),
-    [
-        # Above what was reported only, once for each severity.
-        ("i w i w c i c", "opened escalated escalated", ("critical", "critical")),
-        ("c i", "opened", ("info", "critical")),
-        # One that begins again escalates again.
-        ("c - - - w c", "opened resolved reopened escalated", ("critical", "critical")),
-    ],
-)
-def test_escalates_once_for_each_severity(
-    history: History, severities: str, happened: str, last: tuple[str, str]
-) -> None:
-    by_letter = {severity.name[0]: severity for severity in Severity}
-    for letter in severities.split():
-        found = [spike(history.at, begins=NOON - HOUR, severity=by_letter[letter])] if letter != "-" else []
-        history.look(*found)
-    assert history.happenings == happened.split()
-    assert (history.only.severity.name, history.only.highest.name) == last
-
-
-def test_one_that_is_over_does_not_escalate(history: History) -> None:
-    history.look(spike(NOON - DAY, severity=Severity.info))
-    history.look(spike(NOON - DAY, severity=Severity.critical))
-    assert history.happenings == ["recorded"]
+def test_does_not_end_while_nothing_is_known_about_its_kind(history: History) -> None:
+    history.look(spike(NOON))
+    for _ in range(MAX_MISSES):
+        history.look(not_computed=["spike"])
+    assert (history.happenings, history.only.misses) == (["opened"], 0)
+    for _ in range(MAX_MISSES):
+        history.look(not_computed=["silence"])
+    assert history.happenings == ["opened", "resolved"]
 
 
 class TestSame:
