@@ -162,23 +162,17 @@ def test_a_cell_is_quoted_where_it_must_be_and_is_no_formula(shared_app: Flask, 
     [
         (None, False),
         ("*/*", False),
-        ("application/json, text/csv", False),
         ("text/csv, application/json", False),
         ("text/csv;q=0.5, */*", False),
-        ("text/csv;q=0, */*;q=0.1", False),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
         # Neither: JSON, rather than 406.
         ("image/png", False),
         ("text/csv;header=absent", False),
-        ("nonsense", False),
-        ("TEXT/CSV", True),
         ("text/*", True),
         (CSV_TYPE, True),
-        ("application/json;q=0.5, */*", True),
         ("application/json;q=0, */*;q=0.1", True),
         # Asked for by name, which anything else is not.
         ("text/csv, */*", True),
-        ("image/png, text/csv;q=0.1", True),
     ],
 )
 def test_csv_is_sent_where_accept_prefers_it(
