@@ -38,7 +38,6 @@ from agentidp.demo import (
     TWO_RESOURCES,
     UNCACHED,
     UNUSED,
-    AgentHour,
     DemoAgent,
     Usage,
     create_demo,
@@ -127,20 +126,6 @@ def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[d
             ).fetchall()
             for table in TABLES
         }
-
-
-def trend(api: Api) -> dict[date, int]:
-    """Tokens of each of the last 90 days."""
-    data = api.get("analytics/tokens", days=90).json["data"]
-    return {date.fromisoformat(item["date"]): item["count"] for item in data}
-
-
-def days_of(hours: list[AgentHour]) -> Counter[date]:
-    """Tokens of each day."""
-    days: Counter[date] = Counter()
-    for row in hours:
-        days[row.day] += row.usage.tokens
-    return days
 
 
 def is_weekend(day: date) -> bool:
@@ -261,14 +246,14 @@ def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_re
         assert len({count for name, count in sums.items() if kind in name}) == 1
         assert sums[kind] > 0
     assert sum(cell["count"] for cell in heatmap) == sums["requests"]
-    days = trend(made.api)
+    days = {item["date"]: item["count"] for item in made.get("analytics/tokens?days=90")["data"]}
     assert sum(days.values()) == sums["tokens"]
     this_month = made.get("analytics/agents")
     assert this_month["month"] == "2026-04"
     # All of the fleet but the silent and the suspended agent.
     assert len(this_month["data"]) == 22
     assert sum(item["tokenCount"] for item in this_month["data"]) == sum(
-        count for day, count in days.items() if day >= TODAY.replace(day=1)
+        count for day, count in days.items() if day >= "2026-04-01"
     )
 
 
@@ -335,7 +320,9 @@ def test_shows_the_same_story_on_any_day_and_hour(at: datetime) -> None:
     this_month = [row for row in hours if row.day >= at.date().replace(day=1)]
     tokens = sum(row.usage.tokens for row in this_month)
     assert sum(row.usage.tokens for row in this_month if row.agent is UNCACHED) > 0.8 * tokens > 0
-    days = days_of(hours)
+    days: Counter[date] = Counter()
+    for row in hours:
+        days[row.day] += row.usage.tokens
     before_today = {day: days[day] for day in (at.date() - timedelta(days=n) for n in range(1, DAYS))}
     assert [is_weekend(day) for day, count in before_today.items() if count == 0] == [False]
     usual = median(count for day, count in before_today.items() if not is_weekend(day))

@@ -7,20 +7,13 @@ from datetime import UTC, datetime
 from flask.testing import FlaskClient
 
 from agentidp.maintenance.erasure import erase_agent
-from agentidp.registry.agents import remove_agent
+from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.services import Services
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, database_of, make_agent
+from tests.factories import NOON, database_of, make_agent
 
 OWNERS = "/api/v1/analytics/owners"
-
-
-def owned(services: Services, client: FlaskClient, cast: Cast, name: str, owner: str) -> Agent:
-    agent = make_agent(services, cast.acme.organization_id, name)
-    changed = client.patch(f"/api/v1/agents/{agent.agent_id}", json={"owner": owner}, headers=cast.acme.bearer())
-    assert changed.status_code == 200
-    return agent
 
 
 @ON_CITUS_TOO
@@ -28,12 +21,11 @@ def test_sums_the_tokens_of_each_owners_agents(
     client: FlaskClient, services: Services, cast: Cast, database_url: str
 ) -> None:
     organization_id = cast.acme.organization_id
-    agents = {
-        name: owned(services, client, cast, name, owner)
-        for name, owner in (
-            ("one", "search"), ("two", "search"), ("gone", "Billing"), ("three", "billing"), ("quiet", "nobody"),
-        )
-    }  # fmt: skip
+    owners = {"one": "search", "two": "search", "gone": "Billing", "three": "billing", "quiet": "nobody"}
+    agents = {name: make_agent(services, organization_id, name) for name in owners}
+    with database_of(services, organization_id).transaction() as opened:
+        for name, owner in owners.items():
+            update_agent(opened, agents[name].agent_id, {"owner": owner})
     for agent, at, tokens in (
         (agents["one"], datetime(2026, 4, 1, tzinfo=UTC), 1),
         (agents["two"], NOON, 4),

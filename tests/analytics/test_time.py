@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -40,17 +40,6 @@ MICROSECOND = timedelta(microseconds=1)
 SIDES = tuple(at - before for at in (*MIDNIGHTS, *CLOCK_CHANGES) for before in (MICROSECOND, timedelta(0)))
 
 
-@contextmanager
-def application(url: str) -> Iterator[Flask]:
-    app = create_app(settings_for(url), clock=Clock())
-    yield app
-    app.extensions["agentidp"].close()
-
-
-def comparison_of(app: Flask) -> Comparison:
-    return Comparison(app, app.extensions["agentidp"].clock)
-
-
 def session_time_zone(services: Services) -> str:
     with services.database.pool.connection() as connection:
         [(zone,)] = connection.execute("show timezone").fetchall()
@@ -81,9 +70,11 @@ def test_both_sides_of_every_boundary_fall_where_utc_says(
 ) -> None:
     process_time_zone(zone)
     url = with_options(database_url, timezone=zone, datestyle="SQL,DMY", intervalstyle="iso_8601")
-    with application(url) as app:
-        comparison = comparison_of(app)
-        services = comparison.services
+    clock = Clock()
+    app = create_app(settings_for(url), clock=clock)
+    comparison = Comparison(app, clock)
+    services = comparison.services
+    with contextlib.closing(services):
         assert session_time_zone(services) == zone
         organization_id = make_organization(services)
         agents = [make_agent(services, organization_id, name) for name in ("builder", "tester")]

@@ -29,9 +29,8 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 
 def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
     """Store an evaluation that has found these."""
-    database = fleet.database
-    query = findings_query(database.at, fleet.services.settings, days=days)
-    with database.transaction() as opened:
+    query = findings_query(fleet.services.clock(), fleet.services.settings, days=days)
+    with fleet.database.transaction() as opened:
         store_evaluation(opened, Found([*found], not_computed), query)
 
 
@@ -158,42 +157,31 @@ def test_knows_no_history_of_a_time_without_evaluations(fleet: Fleet, clock: Clo
     assert first_day() == clock.now.date() - timedelta(days=DEFAULT_DAYS - 1)
 
 
-class TestFilters:
-    """By state, kind and agent."""
-
-    @pytest.fixture
-    def ids(self, fleet: Fleet) -> dict[str, str]:
-        """Of an ongoing, an acknowledged and an ended finding."""
-        agent = fleet.agent("one")
-        spike = a_finding(NOON, agents=(Contributor(agent_id=agent, agent_name="one", count=9),))
-        silence = a_finding(NOON, kind="silence", agent_id=agent, agent_name="one")
-        weekend = a_finding(NOON - 9 * HOUR, kind="weekend")
-        store_findings(fleet, spike, silence, weekend)
-        ids = {one["kind"]: one["findingId"] for one in fleet.listed()["data"]}
-        assert fleet.api.post(f"{FINDINGS}/{ids['silence']}/acknowledge", {}).status_code == 200
-        return ids | {"agent": str(agent)}
-
-    def test_by(self, fleet: Fleet, ids: dict[str, str]) -> None:
-        for query, kinds in (
-            ({}, ["silence", "spike", "weekend"]),
-            ({"state": "ongoing"}, ["silence", "spike"]),
-            ({"state": "acknowledged"}, ["silence"]),
-            ({"state": "ended"}, ["weekend"]),
-            ({"kind": "spike"}, ["spike"]),
-            ({"kind": "weekend", "state": "ongoing"}, []),
-            ({"agent": ids["agent"]}, ["silence", "spike"]),
-            ({"agent": "00000000-0000-4000-8000-000000000000"}, []),
-        ):
-            assert [one["kind"] for one in fleet.listed(**query)["data"]] == kinds
-
-    def test_refuses(self, fleet: Fleet) -> None:
-        for query, reason in (
-            ({"state": "open"}, "must be one of ongoing, acknowledged, ended"),
-            ({"agent": "one"}, "must be an agent's id"),
-            ({"kind": "x"}, f"must be one of {', '.join(KINDS)}"),
-        ):
-            refused = fleet.api.get(FINDINGS, **query)
-            assert (refused.status_code, refused.json["details"]) == (400, {name: [reason] for name in query})
+def test_lists_by_state_kind_and_agent(fleet: Fleet) -> None:
+    agent = fleet.agent("one")
+    spike = a_finding(NOON, agents=(Contributor(agent_id=agent, agent_name="one", count=9),))
+    silence = a_finding(NOON, kind="silence", agent_id=agent, agent_name="one")
+    store_findings(fleet, spike, silence, a_finding(NOON - 9 * HOUR, kind="weekend"))
+    [acknowledged] = fleet.listed(kind="silence")["data"]
+    assert fleet.api.post(f"{FINDINGS}/{acknowledged['findingId']}/acknowledge", {}).status_code == 200
+    for query, kinds in (
+        ({}, ["silence", "spike", "weekend"]),
+        ({"state": "ongoing"}, ["silence", "spike"]),
+        ({"state": "acknowledged"}, ["silence"]),
+        ({"state": "ended"}, ["weekend"]),
+        ({"kind": "spike"}, ["spike"]),
+        ({"kind": "weekend", "state": "ongoing"}, []),
+        ({"agent": agent}, ["silence", "spike"]),
+        ({"agent": "00000000-0000-4000-8000-000000000000"}, []),
+    ):
+        assert [one["kind"] for one in fleet.listed(**query)["data"]] == kinds
+    for query, reason in (
+        ({"state": "open"}, "must be one of ongoing, acknowledged, ended"),
+        ({"agent": "one"}, "must be an agent's id"),
+        ({"kind": "x"}, f"must be one of {', '.join(KINDS)}"),
+    ):
+        refused = fleet.api.get(FINDINGS, **query)
+        assert (refused.status_code, refused.json["details"]) == (400, {name: [reason] for name in query})
 
 
 def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
@@ -207,8 +195,7 @@ def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
     assert FindingsSchema().validate(listed) == {}
     for other in ({"kind": "spike"}, {"state": "ongoing"}):
         assert fleet.listed(dominancePercent=50, **other)["data"] == []
-    database = fleet.database
-    assert database.fetch("finding_state/last_evaluation") == []
+    assert fleet.database.fetch("finding_state/last_evaluation") == []
 
 
 def test_lists_old_ones_while_they_cannot_be_computed(fleet: Fleet, clock: Clock) -> None:
@@ -226,8 +213,8 @@ class TestEvaluation:
     """What :func:`evaluate` stores, on a fleet that has counted nothing."""
 
     def evaluate(self, fleet: Fleet) -> None:
-        database = fleet.database
-        evaluate(database.run, database.transaction, findings_query(database.at, fleet.services.settings))
+        query = findings_query(fleet.services.clock(), fleet.services.settings)
+        evaluate(fleet.database.run, fleet.database.transaction, query)
 
     def test_ends_what_is_no_longer_found(self, fleet: Fleet, clock: Clock) -> None:
         make_finding(fleet.services, fleet.organization_id, a_finding(NOON + 9 * HOUR, kind="silence"))
@@ -270,9 +257,8 @@ class TestEvaluation:
             patch.setattr(store, "record_changes", broken)
             with pytest.raises(DatabaseUnavailable):
                 store_findings(fleet, a_finding(NOON))
-        database = fleet.database
         everything = Call("finding_state/stored_findings", {"ended_after": NOON - 90 * DAY})
-        assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
+        assert fleet.database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
 
     @COMPARES_STATEMENTS
     def test_what_has_ended_is_not_written_again(self, own_app: Flask, clock: Clock) -> None:

@@ -19,7 +19,6 @@ from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
 TODAY = NOON.replace(hour=0)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-WEEK = timedelta(weeks=1)
 
 Rhythm = Callable[[datetime], int]
 
