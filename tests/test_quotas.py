@@ -22,7 +22,6 @@ from flask import Flask
 from psycopg import sql
 
 from agentidp.db.database import Database
-from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client, Grant, issuing, record
@@ -506,10 +505,11 @@ class TestTwoTransactions:
             assert opened._connection.execute("show transaction_isolation").fetchall() == [("read committed",)]
 
 
-def recorded(database: OrganizationDatabase, client: Client) -> Grant | None:
+def recorded(agent: Agent) -> Grant | None:
     """A token, as the token endpoint counts it."""
+    client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
     call = issuing(client, scope=None, resource=None, has_proof=False, is_counted=True)
-    return record(database, client, call, None)
+    return record(database_of(agent.services, agent.organization_id), client, call, None)
 
 
 @ON_CITUS_TOO
@@ -523,13 +523,11 @@ def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database
     begin = threading.Barrier(connections)
 
     def ask(_: int) -> int:
-        database = database_of(agent.services, agent.organization_id)
-        client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
         begin.wait(PATIENCE)
         issued = 0
         for _ in range(tries):
             with contextlib.suppress(QuotaExhausted):
-                issued += recorded(database, client) is not None
+                issued += recorded(agent) is not None
         return issued
 
     with ThreadPoolExecutor(connections) as threads:
@@ -547,11 +545,9 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
     begin = threading.Barrier(connections + 2)
 
     def ask(_: int) -> None:
-        database = database_of(agent.services, agent.organization_id)
-        client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
         begin.wait(PATIENCE)
         for _ in range(tries):
-            assert recorded(database, client)
+            assert recorded(agent)
 
     def add(number: int) -> None:
         begin.wait(PATIENCE)
@@ -567,8 +563,7 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
             future.result(PATIENCE)
     issued, imported = connections * tries, imports * (1 + 2) + 2 * sum(range(1, imports + 1))
     assert_counted_with(database_url, agent.organization_id, issued=issued, imported=imported)
-    client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
-    granted = recorded(database_of(agent.services, agent.organization_id), client)
+    granted = recorded(agent)
     assert granted is not None
     assert {quota.left for quota in granted.quotas} == {1000 - issued - imported}
 

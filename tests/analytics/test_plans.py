@@ -86,6 +86,15 @@ FLEET_STATEMENTS = [
 ]
 
 
+def fill(database_url: str, statement: str, **values: Any) -> None:
+    """Found the organization, insert rows of it, and let PostgreSQL know of them."""
+    founded = "insert into organizations (organization_id, name, created_at) values (%s, 'Acme', now())"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(founded, [ORGANIZATION])
+        connection.execute(statement.encode(), {"organization_id": ORGANIZATION, **values})
+        connection.execute("vacuum (analyze)")
+
+
 @ON_EVERY_POSTGRES
 def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     look = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
@@ -96,13 +105,7 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
         **Period.of(90, NOON).bounds,
         "on_day": NOON.date(),
     }
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
-        connection.execute(
-            "insert into organizations (organization_id, name, created_at) values (%s, 'Acme', now())", [ORGANIZATION]
-        )
-        connection.execute(FLEET, {"organization_id": ORGANIZATION, "agents": 1_000, "today": NOON.date()})
-        connection.execute("vacuum (analyze)")
+    fill(database_url, FLEET, agents=1_000, today=NOON.date())
     read = {}
     with service_connection(database_url, ORGANIZATION) as connection:
         for name in FLEET_STATEMENTS:
@@ -125,13 +128,7 @@ from generate_series(10000, 29999) as place
 @ON_EVERY_POSTGRES
 @pytest.mark.parametrize("plan_cache_mode", ["force_generic_plan", "force_custom_plan"])
 def test_a_part_of_many_deleted_agents_reads_little(database_url: str, plan_cache_mode: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
-        connection.execute(
-            "insert into organizations (organization_id, name, created_at) values (%s, 'Acme', now())", [ORGANIZATION]
-        )
-        connection.execute(DELETED, {"organization_id": ORGANIZATION})
-        connection.execute("vacuum (analyze)")
+    fill(database_url, DELETED)
     today = NOON.date()
     values: dict[str, Any] = {"organization_id": ORGANIZATION, "at": NOON, "limit": 1_000, "search": ""}
     values |= {"status": None, "agent_ids": None, "first": today - timedelta(days=91), "last": today}

@@ -66,57 +66,40 @@ def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_l
 
 
 @pytest.mark.parametrize(
-    ("tokens_used", "runs_out"),
+    ("tokens_used", "tokens", "runs_out"),
     [
-        (0, None),
+        (0, 100, None),
         # Half of the day is over, so half of the tokens last until it ends.
-        (50, None),
-        (51, MIDNIGHT + timedelta(hours=12) * (100 / 51)),
-        (75, MIDNIGHT + timedelta(hours=16)),
-        (100, NOON),
-        (120, NOON),
+        (50, 100, None),
+        (51, 100, MIDNIGHT + timedelta(hours=12) * (100 / 51)),
+        (75, 100, MIDNIGHT + timedelta(hours=16)),
+        (100, 100, NOON),
+        (120, 100, NOON),
+        # For longer than there are dates.
+        (1, MAX_TOKENS, None),
     ],
 )
-def test_runs_out_at_the_pace_of_its_window(tokens_used: int, runs_out: datetime | None) -> None:
-    assert exhausted_at(tokens_used, 100, MIDNIGHT, MIDNIGHT + timedelta(days=1), NOON) == runs_out
-
-
-def test_a_pace_that_lasts_for_longer_than_there_are_dates_lasts() -> None:
-    assert exhausted_at(1, MAX_TOKENS, MIDNIGHT, MIDNIGHT + timedelta(days=30), NOON) is None
+def test_runs_out_at_the_pace_of_its_window(tokens_used: int, tokens: int, runs_out: datetime | None) -> None:
+    assert exhausted_at(tokens_used, tokens, MIDNIGHT, MIDNIGHT + timedelta(days=1), NOON) == runs_out
 
 
 ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
 
 
 @pytest.mark.parametrize(
-    ("row", "then"),
+    ("hour", "row", "then"),
     [
-        (
-            used("day", 90, 100),
-            "90 % of the organization's quota of 100 tokens per day is used. At this pace nothing is "
-            f"left at 13:20 UTC on Wednesday, 15 April 2026, before it ends {ENDS}.",
-        ),
-        (
-            used("day", 100, 100, is_enforced=True),
-            "100 % of the organization's quota of 100 tokens per day is used. "
-            f"Tokens are refused until it ends, {ENDS}.",
-        ),
-        (
-            used("day", 2, 1),
-            "200 % of the organization's quota of 1 token per day is used. It is not enforced, so no "
-            f"token is refused. It ends {ENDS}.",
-        ),
+        (12, (90, 100, False), "At this pace nothing is left at 13:20 UTC on Wednesday, 15 April 2026, before it ends"),
+        (23, (90, 100, False), "At this pace it lasts until it ends,"),
+        (12, (100, 100, True), "Tokens are refused until it ends,"),
+        (12, (2, 1, False), "It is not enforced, so no token is refused. It ends"),
     ],
 )
-def test_says_what_happens_then(row: Any, then: str) -> None:
-    [one] = findings([row], asked())
-    assert one.summary == then
-
-
-def test_at_its_pace_a_quota_may_last_until_it_ends() -> None:
-    query = asked(NOON + timedelta(hours=11))
-    [one] = findings([used("day", 90, 100)], query)
-    assert one.summary.endswith(f"At this pace it lasts until it ends, {ENDS}.")
+def test_says_what_happens_then(hour: int, row: tuple[int, int, bool], then: str) -> None:
+    tokens_used, tokens, is_enforced = row
+    [one] = findings([used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour)))
+    quota = f"{100 * tokens_used // tokens} % of the organization's quota of {tokens} token{'s' * (tokens > 1)} per day"
+    assert one.summary == f"{quota} is used. {then} {ENDS}."
 
 
 def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) -> None:
