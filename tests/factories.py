@@ -134,8 +134,12 @@ class Agent:
 
     def credential_ids(self) -> list[UUID]:
         """The ids of its credentials, the first one first."""
-        database = database_of(self.services, self.organization_id)
-        return [row.credential_id for row in database.fetch("agents/list_credentials", agent_id=self.agent_id)]
+        return [row.credential_id for row in self.database.fetch("agents/list_credentials", agent_id=self.agent_id)]
+
+    @property
+    def database(self) -> OrganizationDatabase:
+        """The database as its organization sees it now."""
+        return database_of(self.services, self.organization_id)
 
     @property
     def database_url(self) -> str:

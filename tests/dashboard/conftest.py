@@ -17,11 +17,12 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard.form_key import new_form_key
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import Cast, make_cast
 from tests.dashboard.company import Company, company
-from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+from tests.factories import NOON, Agent, Clock
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 ENDED = "Your session has ended. Sign in again."
@@ -128,11 +129,6 @@ def refusal(response: TestResponse) -> tuple[int, str]:
     return response.status_code, Page(response).notice
 
 
-def key_in(page: Page) -> str:
-    """The key of the form that a page shows."""
-    return str(page.typed["form_key"])
-
-
 def number(text: str) -> int:
     """``1,234`` -> 1234."""
     return int(text.replace(",", ""))
@@ -159,7 +155,7 @@ def is_deleted(response: TestResponse) -> bool:
 
 def counted(agent: Agent) -> tuple[int, int, int]:
     """Tokens, requests and rejections of an agent's organization, on which all counters agree."""
-    sums = usage_sums(str(agent.services.settings.database_url), agent.organization_id)
+    sums = agent.sums()
     found = [{n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")]
     [[tokens], [requests], [rejected]] = found
     return tokens, requests, rejected
@@ -168,7 +164,7 @@ def counted(agent: Agent) -> tuple[int, int, int]:
 @contextlib.contextmanager
 def unchanged(agent: Agent) -> Iterator[None]:
     """Nothing is changed or counted in the organization of an agent meanwhile."""
-    url = str(agent.services.settings.database_url)
+    url = agent.database_url
     before = events_of(url, agent.organization_id), counted(agent)
     yield
     assert (events_of(url, agent.organization_id), counted(agent)) == before
@@ -190,6 +186,11 @@ def revoke(client: FlaskClient, agent: Agent, token: str) -> None:
     """As the agent, at the revocation endpoint."""
     form = {"client_id": agent.client_id, "client_secret": agent.client_secret, "token": token}
     assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+
+
+def unavailable(*_: object, **__: object) -> None:
+    """In place of a database that does not answer."""
+    raise DatabaseUnavailable
 
 
 @pytest.fixture
@@ -242,9 +243,9 @@ def acme(cast: Cast) -> Agent:
 
 
 @pytest.fixture
-def worker(acme: Agent, services: Services) -> Agent:
+def worker(acme: Agent) -> Agent:
     """Another agent of Acme, which may read analytics only."""
-    return make_agent(services, acme.organization_id, name="worker", scopes=["analytics:read"])
+    return acme.colleague("worker", ["analytics:read"])
 
 
 def count_for(agent: Agent, at: datetime, **counts: int) -> None:

@@ -5,25 +5,15 @@ from __future__ import annotations
 import json
 from urllib.parse import urlencode
 
-import pytest
 from flask.testing import FlaskClient
-from markupsafe import escape
 
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, post
-from tests.factories import Agent, database_of, make_agent
+from tests.factories import Agent
 from tests.federation.issuer import Issuer, trust
-from tests.federation.test_rule_checks import KEYS as JWKS
 
-KEYS = json.dumps(JWKS)
 GITHUB = "https://token.actions.githubusercontent.com"
-
-
-@pytest.fixture
-def worker(acme: Agent, services: Services) -> Agent:
-    """Another agent of Acme, which trusts nobody yet."""
-    return make_agent(services, acme.organization_id, name="worker", scopes=["analytics:read"])
 
 
 def path_of(agent: Agent) -> str:
@@ -31,21 +21,15 @@ def path_of(agent: Agent) -> str:
     return f"/dashboard/agents/{agent.agent_id}/trust"
 
 
-def fields(page: Page) -> list[str | None]:
-    """The names of the fields of the page's own form."""
-    return [one["name"] for one in page.all("input") if one["name"] not in ("search", "form_key")]
-
-
 def rules(agent: Agent) -> list[dict[str, object]]:
     """The agent's rules as they are stored."""
-    database = database_of(agent.services, agent.organization_id)
+    database = agent.database
     rows = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
     return [row.trust for row in rows if row.trust]
 
 
 def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Agent) -> None:
     path = path_of(worker)
-    assert {"class": "button", "href": path} in Page(signed_in.get(path.rpartition("/")[0])).all("a")
     claims = "repository_id=7\r\nref=refs/heads/main\r\nref=refs/heads/next\r\n"
     sent = {"issuer": GITHUB, "claims": claims, "label": "CI"}
     made = post(signed_in, path, **sent)
@@ -65,31 +49,28 @@ def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Age
 def test_a_preset_asks_shows_the_rule_and_fills_its_fields(signed_in: FlaskClient, worker: Agent) -> None:
     path = path_of(worker)
     first = Page(signed_in.get(path))
-    presets = [link["href"] for link in first.all("a") if "?preset=" in str(link["href"])]
+    presets = [link for link in first.links if "?preset=" in link]
     assert presets == [f"{path}?preset={name}" for name in ("kubernetes", "github", "gitlab", "spiffe", "other")]
-    assert fields(first) == ["preset", "issuer", "namespace", "serviceAccount"]
-    wrong = signed_in.get(
-        path, query_string={"preset": "github", "repository": "acme/*/x", "branch": "<b>", "show": ""}
-    )
-    assert (wrong.status_code, Page(wrong).notice.count("The repository must be owner/name")) == (400, 1)
-    assert "ID (optional)" in Page(wrong).text
-    assert {'value="acme/*/x"', 'value="&lt;b&gt;"'} <= {*wrong.text.split()}
-    answers = {"preset": "github", "repository": "acme/web", "branch": "main", "environment": "", "id": ""}
-    shown = signed_in.get(path, query_string=answers | {"show": "rule"})
-    assert shown.status_code == 200
-    page = Page(shown)
+    assert [*first.typed] == ["search", "preset", "issuer", "namespace", "serviceAccount"]
+    answers = {"preset": "github", "repository": "acme/*/x", "branch": "<b>", "environment": "", "id": ""}
+    refused = signed_in.get(path, query_string=answers | {"show": ""})
+    wrong = Page(refused)
+    assert (refused.status_code, wrong.notice.count("The repository must be owner/name")) == (400, 1)
+    assert "ID (optional)" in wrong.text
+    assert wrong.typed == {"search": ""} | answers
+    answers |= {"repository": "acme/web", "branch": "main"}
+    page = Page(signed_in.get(path, query_string=answers | {"show": "rule"}))
     assert "Names of owners and repositories can be taken over" in page.text
-    assert {"href": f"{path}?{urlencode(answers)}"} in page.all("a")
+    assert f"{path}?{urlencode(answers)}" in page.links
     assert rules(worker) == []
-    sent = {one["name"]: one["value"] for one in page.all("input") if one["name"] in ("issuer", "subject", "audience")}
     us = f"{worker.services.settings.issuer}/{worker.organization_id}"
     rule = {"issuer": GITHUB, "subject": "repo:acme/web:ref:refs/heads/main", "audience": us}
-    assert sent == rule
+    assert {name: page.typed[name] for name in rule} == rule
     # It is sent to the address with the answers, also if one of its fields is wrong at first.
     [address] = [str(form["action"]) for form in page.all("form") if "show=rule" in str(form["action"])]
-    wrong = post(signed_in, address, **(rule | {"subject": "repo:*", "claims": "repository_id=7"}))
-    assert (wrong.status_code, "The subject must name somebody before its *" in Page(wrong).notice) == (400, True)
-    assert {'value="repo:*"', "repository_id=7</textarea>"} <= {*wrong.text.split()}
+    wrong = Page(post(signed_in, address, **(rule | {"subject": "repo:*", "claims": "repository_id=7"})))
+    assert "The subject must name somebody before its *" in wrong.notice
+    assert (wrong.typed["subject"], wrong.typed["claims"]) == ("repo:*", "repository_id=7")
     made = post(signed_in, address, **rule, claims="repository_id=7")
     assert (made.status_code, "client_id" in made.text) == (200, False)
     assert rules(worker) == [rule | {"claims": {"repository_id": "7"}}]
@@ -121,39 +102,6 @@ def test_takes_inline_keys_and_claims_that_are_no_strings(
     for wrong, status in (({}, 200), ({"protected": "true"}, 400), ({"attempt": "2"}, 400), ({"ref": True}, 400)):
         token = issuer.token(services.settings.issuer, now, **(right | wrong))
         assert client.post("/api/v1/token", data=form | {"assertion": token}).status_code == status
-
-
-@pytest.mark.parametrize(
-    ("sent", "sentence"),
-    [
-        # What the form reads, and one of what the rule of trust refuses.
-        (
-            {"issuer": GITHUB, "claims": "ref"},
-            "The claims must be name=value, or name:=true, false or a whole number, not ref.",
-        ),
-        (
-            {"issuer": GITHUB, "claims": "repository_id=7\nprotected:=yes"},
-            "The claims protected:= must be followed by true, false or a whole number.",
-        ),
-        (
-            {"issuer": GITHUB, "claims": "run:=1.5"},
-            "The claims run:= must be followed by true, false or a whole number.",
-        ),
-        ({"issuer": "https://x.example", "subject": "a", "jwks": "{"}, "The keys of the issuer must be a JWK Set."),
-        ({"issuer": "http://x.example", "subject": "a"}, "The issuer must be an https URL"),
-    ],
-    ids=str,
-)
-def test_says_what_is_wrong_and_keeps_what_was_typed(
-    signed_in: FlaskClient, worker: Agent, sent: dict[str, str], sentence: str
-) -> None:
-    path = path_of(worker)
-    refused = post(signed_in, path, **sent)
-    assert refused.status_code == 400
-    assert sentence in refused.text
-    for value in sent.values():
-        assert escape(value) in refused.text
-    assert rules(worker) == []
 
 
 def test_says_claim_by_claim_why_a_token_is_not_accepted(

@@ -19,52 +19,26 @@ from agentidp.maintenance.erasure import delete_organization
 from agentidp.services import Services
 from tests.citus import server_of
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, key_in, post, with_session
-from tests.factories import IDS, NOON, Agent, Clock, database_of, make_one_of_each, wait_until
-from tests.routes import NOWHERE, PAGES
+from tests.dashboard.conftest import SAME_ORIGIN, Page, led_to, post, with_session
+from tests.dashboard.test_forms import FORMS, filled_in
+from tests.factories import IDS, NOON, Agent, Clock, make_one_of_each, wait_until
+from tests.routes import PAGES
 
-FORMS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
-    "/dashboard/agents/new": ({"name": "once"}, {"name": "builder"}, "/dashboard/agents/{created}"),
-    "/dashboard/agents/{agent}/rotate": ({"label": "once"}, {"label": "a\tb"}, "/dashboard/agents/{agent}"),
-    "/dashboard/agents/{agent}/trust": (
-        {"issuer": "https://issuer.example", "subject": "job:7"},
-        {"issuer": "http://issuer.example"},
-        "/dashboard/agents/{agent}",
-    ),
-    "/dashboard/alert-targets/new": (
-        {"name": "once", "type": "webhook", "url": "https://hooks.example/x", "minimumSeverity": "info"},
-        {"url": "https://10.0.0.1"},
-        "/dashboard/alert-targets",
-    ),
-    "/dashboard/delegation-rules/new": (
-        {
-            "name": "once",
-            "issuer": "https://issuer.example",
-            "agentIds": "{agent}",
-            "resources": "https://{agent}.example {agent}",
-        },
-        {"agentIds": NOWHERE},
-        "/dashboard/delegation-rules",
-    ),
-    "/dashboard/provisioning-rules/new": (
-        {"name": "once", "issuer": "https://issuer.example", "subject": "system:shop:*", "maxAgents": "9"},
-        {"scopes": "unknown"},
-        "/dashboard/provisioning-rules",
-    ),
-    "/dashboard/resource-servers/new": (
-        {"name": "once", "resource": "https://{agent}.example", "subject": "agent"},
-        {"resource": "http://localhost:3000/api/v1"},
-        "/dashboard/resource-servers/{created}",
-    ),
+SHOWN_AT = {
+    "/agents/new": "/agents/{created}",
+    "/agents/{agent_id}/rotate": "/agents/{agent_id}",
+    "/agents/{agent_id}/trust": "/agents/{agent_id}",
+    "/alert-targets/new": "/alert-targets",
+    "/delegation-rules/new": "/delegation-rules",
+    "/provisioning-rules/new": "/provisioning-rules",
+    "/resource-servers/new": "/resource-servers/{created}",
 }
-"""Address -> what is sent, what is wrong instead (found in the transaction, if it can be), and the page that shows what
-was created.
-"""
+"""Address of a form that creates something -> the page that shows what was created."""
 
 
 def created(agent: Agent) -> list[str]:
     """The ids of what was created in its organization, oldest first, as the audit trail has them."""
-    events = chain(database_of(agent.services, agent.organization_id))
+    events = chain(agent.database)
     return [event["subject"] for event in events if event["action"].endswith(".created")]
 
 
@@ -80,25 +54,25 @@ def test_these_are_all_forms_that_have_a_key(client: FlaskClient, acme: Agent) -
     with_session(client, acme)
     paths = [route.path(**ids) for route in PAGES if route.method == "GET" and "<asset>" not in route.rule]
     shown = [path for path in paths if 'name="form_key"' in client.get(path, query_string="preset=other").text]
-    assert sorted(shown) == sorted(path.format(agent=acme.agent_id) for path in FORMS)
+    assert sorted(shown) == sorted(f"/dashboard{path}".format(**ids) for path in SHOWN_AT)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", SHOWN_AT)
 def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_time(
     client: FlaskClient, cast: Cast, clock: Clock, form: str
 ) -> None:
-    right, wrong, shown_at = FORMS[form]
-    acme, services = with_session(client, cast.acme), cast.acme.services
-    path = form.format(agent=cast.acme.agent_id)
-    sent = {name: value.format(agent=cast.acme.agent_id) for name, value in right.items()}
+    acme, services, agent_id = with_session(client, cast.acme), cast.acme.services, cast.acme.client_id
+    path = f"/dashboard{form}".format(agent_id=agent_id)
+    right, [(_, wrong, _), *_] = FORMS[form]
+    sent = filled_in(right, agent_id)
     if "resources" in right:
         IDS["resource_server_id"](client, cast.acme)
     before = created(cast.acme)
     # The forms of rules of trust ask for a platform first.
-    key, other = [key_in(Page(acme.get(path, query_string="preset=other"))) for _ in range(2)]
+    key, other = [Page(acme.get(path, query_string="preset=other")).typed["form_key"] for _ in range(2)]
     assert key != other
     # A form that is refused is shown again with its key, which it has not consumed.
-    assert key_in(Page(post(acme, path, **(sent | wrong), form_key=key))) == key
+    assert Page(post(acme, path, **(sent | wrong), form_key=key)).typed["form_key"] == key
     assert remembered(services, cast.acme.organization_id) == []
     first = post(acme, path, **sent, form_key=key)
     assert first.status_code in (200, 303)
@@ -112,8 +86,7 @@ def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_t
         assert (again.status_code, "This form was sent before" in again.text) == (409, True)
         assert "aidp_" not in again.text
         assert "whsec_" not in again.text
-        link = shown_at.format(agent=cast.acme.agent_id, created=created_id)
-        assert {"href": link} in Page(again).all("a")
+        assert "/dashboard" + SHOWN_AT[form].format(agent_id=agent_id, created=created_id) in Page(again).links
     assert created(cast.acme) == [*before, created_id]
     clock.now = NOON + LIFETIME
     with_session(client, cast.acme)
@@ -138,11 +111,11 @@ def test_a_key_is_of_one_form_of_one_organization(client: FlaskClient, cast: Cas
 
 def test_what_was_deleted_is_not_created_again(client: FlaskClient, cast: Cast) -> None:
     acme, key, path = with_session(client, cast.acme), new_form_key(NOON), "/dashboard/agents/new"
-    made = post(acme, path, name="once", form_key=key).headers["Location"]
+    made = led_to(post(acme, path, name="once", form_key=key))
     assert post(acme, f"{made}/delete").status_code == 303
     before = created(cast.acme)
     again = post(acme, path, name="once", form_key=key)
-    assert (again.status_code, {"href": made} in Page(again).all("a")) == (409, True)
+    assert (again.status_code, made in Page(again).links) == (409, True)
     assert created(cast.acme) == before
 
 
@@ -154,7 +127,7 @@ def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_
         response = post(with_session(shared_app.test_client(), agent), path, form_key=key)
         return response.status_code, response.text
 
-    url = server_of(str(agent.services.settings.database_url), agent.organization_id)
+    url = server_of(agent.database_url, agent.organization_id)
     with (
         ThreadPoolExecutor(2) as threads,
         psycopg.connect(url) as holder,
@@ -182,7 +155,7 @@ def test_no_organization_gets_an_agent_with_the_id_of_another_ones_organization_
     erased.
     """
     coveted = [UUID(cast.acme.organization_id.removeprefix("org-")), cast.acme.agent_id]
-    delete_organization(str(cast.acme.services.settings.database_url), cast.acme.organization_id, at=NOON)
+    delete_organization(cast.acme.database_url, cast.acme.organization_id, at=NOON)
     outsider = with_session(client, cast.outsider)
     for number, wanted in enumerate(coveted):
         assert post(outsider, "/dashboard/agents/new", name=f"{number}", form_key=str(wanted)).status_code == 400

@@ -31,7 +31,7 @@ from tests.dashboard.conftest import (
     with_cookie,
     with_session,
 )
-from tests.factories import NOON, Agent, Api, database_of, make_agent, make_one_of_each, make_organization
+from tests.factories import NOON, Agent, Api, make_agent, make_one_of_each, make_organization, make_quotas
 from tests.federation.issuer import trust
 from tests.routes import PAGES, Route
 
@@ -102,7 +102,7 @@ def ids(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def outsiders(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
     """Of something of everything of another organization."""
-    hidden = make_agent(shared_cast.outsider.services, shared_cast.outsider.organization_id, "kept-from-others")
+    hidden = shared_cast.outsider.colleague("kept-from-others")
     return make_one_of_each(shared_app.test_client(), hidden)
 
 
@@ -143,7 +143,7 @@ def test_does_nothing_for_the_page_of_another_site(
 def test_needs_its_scope(client: FlaskClient, shared_cast: Cast, ids: dict[str, str], route: Route) -> None:
     acme = shared_cast.acme
     others = set(SCOPES) - set(route.scopes)
-    lacking = make_agent(acme.services, acme.organization_id, f"lacks {route.scopes} {route}"[:100], others)
+    lacking = acme.colleague(f"lacks {route.scopes} {route}"[:100], others)
     # A pasted token for the API has its own scopes, which may be fewer than its agent's.
     pasted = acme.token(scope=" ".join(others))
     with unchanged(acme):
@@ -158,32 +158,28 @@ def test_looks_again_for_its_scope_in_the_transaction_that_changes_something(
     client: FlaskClient, acme: Agent, monkeypatch: pytest.MonkeyPatch, route: Route
 ) -> None:
     """The agent loses the scope between the first check and the transaction."""
-    agent = make_agent(acme.services, acme.organization_id, "loses a scope")
+    agent = acme.colleague("loses a scope")
     whole = Caller.transaction
     found = make_one_of_each(client, acme)
     events: list[Any] = []
 
     def late(caller: Caller) -> object:
-        with database_of(agent.services, agent.organization_id).transaction() as opened:
+        with agent.database.transaction() as opened:
             update_agent(opened, agent.agent_id, {"scopes": sorted(set(SCOPES) - set(route.scopes))})
-        events.extend(events_of(str(agent.services.settings.database_url), agent.organization_id))
+        events.extend(events_of(agent.database_url, agent.organization_id))
         return whole(caller)
 
     monkeypatch.setattr(Caller, "transaction", late)
     assert send(client, route, session_of(agent), found).status_code == 403
-    assert events_of(str(agent.services.settings.database_url), agent.organization_id) == events
+    assert events_of(agent.database_url, agent.organization_id) == events
 
 
-@pytest.mark.parametrize("route", IN_SESSION, ids=str)
-def test_is_there_with_its_scope_and_counts_no_request(
-    client: FlaskClient, services: Services, shared_cast: Cast, ids: dict[str, str], route: Route
-) -> None:
-    owner = shared_cast.acme
-    if route.method != "GET":
-        owner = make_agent(services, make_organization(services))
-        ids = make_one_of_each(client, owner)
+@pytest.mark.parametrize("route", CHANGES, ids=str)
+def test_is_changed_with_its_scope_and_counts_no_request(client: FlaskClient, services: Services, route: Route) -> None:
+    owner = make_agent(services, make_organization(services))
+    ids = make_one_of_each(client, owner)
     # Of two scopes the second one is enough.
-    agent = make_agent(services, owner.organization_id, f"opens {route}"[:100], {"analytics:read", *route.scopes[-1:]})
+    agent = owner.colleague("changes", {SCOPE, *route.scopes[-1:]})
     before = counted(agent)
     response = send(client, route, session_of(agent), ids)
     expected = {200, 303} if route not in TESTS_OF_TOKENS else {400}
@@ -220,8 +216,11 @@ def offered(page: Page) -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def furnished(shared_app: Flask, shared_cast: Cast, ids: dict[str, str]) -> dict[str, str]:
-    """The same ids; Acme's agent has an owner, a rule of trust and tokens of yesterday as well, which pages name."""
+    """The same ids; Acme's agent has an owner, a rule of trust and tokens of yesterday as well, which pages name, and
+    Acme the quotas that another test has removed.
+    """
     acme = shared_cast.acme
+    make_quotas(acme)
     Api(shared_app.test_client(), acme).patch(f"agents/{acme.agent_id}", {"owner": "Legal"})
     trust(acme, issuer="https://issuer.example", subject="job:7")
     acme.count(NOON - timedelta(days=1), tokens=30)
@@ -229,15 +228,17 @@ def furnished(shared_app: Flask, shared_cast: Cast, ids: dict[str, str]) -> dict
 
 
 @pytest.mark.parametrize("scope", sorted({SCOPE, *(scope for route in WITH_SCOPES for scope in route.scopes)}))
-def test_leads_to_all_that_the_session_may_do_and_to_nothing_else(
+def test_is_there_and_leads_to_all_that_the_session_may_do_and_to_nothing_else_and_counts_no_request(
     client: FlaskClient, shared_app: Flask, shared_cast: Cast, furnished: dict[str, str], scope: str
 ) -> None:
     acme, found = shared_cast.acme, set()
-    with_session(client, make_agent(acme.services, acme.organization_id, f"has {scope}", {SCOPE, scope}))
+    with_session(client, acme.colleague(f"has {scope}", {SCOPE, scope}))
+    before = counted(acme)
     allowed = {route for route in IN_SESSION if not route.scopes or scope in route.scopes}
     left = [route.path(**furnished) for route in allowed if route.method == "GET"]
     while left:
         response = client.get(left.pop(0))
+        assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store"), response.request.path
         for method, address in offered(Page(response)) if response.mimetype == "text/html" else ():
             path, _, query = address.partition("#")[0].partition("?")
             if path.startswith("/dashboard"):
@@ -245,5 +246,6 @@ def test_leads_to_all_that_the_session_may_do_and_to_nothing_else(
                 way = (method, endpoint, given.get("action"), "preset=other" in query)
                 left += [address] if method == "GET" and way not in found else []
                 found.add(way)
+    assert counted(acme) == before
     ways = {way[:2] for way in found}
     assert {str(one) for one in IN_SESSION if (one.method, one.endpoint) in ways} == {*map(str, allowed)}
