@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.counting import record_rejection
 from agentidp.dashboard.charts import (
     MAX_LINE,
     MIN_HEIGHT,
@@ -21,10 +20,15 @@ from agentidp.dashboard.counts import HourUsage
 from agentidp.findings.finding import Severity
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import Page, Read, count_for, number, with_session
-from tests.factories import NOON, Agent, Clock, a_finding, count_usage, known_finding, make_agent, make_finding
+from tests.dashboard.conftest import Page, Read, number, with_session
+from tests.factories import NOON, Agent, Clock, a_finding, known_finding, make_finding
 
 TODAY = NOON.date()
+
+
+def paths(page: Page, name: str) -> list[str]:
+    """What is drawn of a class of paths in each chart."""
+    return [str(path["d"]) for path in page.all("path") if path.get("class") == name]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,7 @@ def test_a_spike_has_its_full_height_and_low_days_beside_it_can_be_seen() -> Non
     assert {bar.height for bar in chart.bars[:-1]} == {MIN_HEIGHT}
     assert (chart.bars[-1].height, chart.bars[-1].count) == (100, 10_000)
     assert chart.running_bar is chart.bars[-1]
+    assert day_chart(counts[:-1], {}, TODAY).running_bar is None
 
 
 def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_scale_of_the_bars() -> None:
@@ -57,15 +62,13 @@ def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_
     assert day_chart(counts, {}, TODAY, None, [None, 0, 0, 0]).earlier_bars == []
 
 
-def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent, services: Services) -> None:
-    organization_id, agent_id = acme.organization_id, acme.agent_id
-    count_usage(services, organization_id, agent_id, NOON, tokens=20)
+def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent) -> None:
+    acme.count(NOON, tokens=20)
     page = read("?days=7")
     assert "a week earlier" not in page.text.partition("Tokens issued")[2]
-    count_usage(services, organization_id, agent_id, NOON - timedelta(days=8), tokens=5)
+    acme.count(NOON - timedelta(days=8), tokens=5)
     page = read("?days=7")
-    lines = [a["d"] for a in page.all("path") if (a.get("class") or "").startswith("earlier")]
-    assert lines == ["M55 75L65 100"] * 2
+    assert paths(page, "earlier") == paths(page, "earlier halo") == ["M55 75L65 100"]
     assert "Tue 14 Apr: 0 tokens; a week earlier 5" in page.text
     table = page.tables["Tokens issued"]
     # Nothing is known of the days before the first usage.
@@ -75,7 +78,7 @@ def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent,
 def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: Agent, services: Services) -> None:
     then = NOON - timedelta(days=8)
     for at, tokens in ((NOON, 20), (then, 30)):
-        count_for(acme, at, tokens=tokens)
+        acme.count(at, tokens=tokens)
     finding_id = make_finding(services, acme.organization_id, a_finding(then, severity=Severity.critical))
     page = read("?days=7")
     flags = [a for a in page.all("a") if "flag" in (a.get("class") or "")]
@@ -107,11 +110,6 @@ def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:
     assert days_with_findings(found, of_rejections=True) == {TODAY: [rejections]}
 
 
-def test_a_period_that_is_over_has_no_running_bar() -> None:
-    chart = day_chart([(TODAY - timedelta(days=1), 3)], {}, TODAY)
-    assert chart.running_bar is None
-
-
 @pytest.mark.parametrize(("day", "running"), [(TODAY, 12), (TODAY - timedelta(days=1), None)])
 def test_the_running_hour_is_that_of_now(day: date, running: int | None) -> None:
     chart = hour_chart(day, [HourUsage(hour, 1) for hour in range(24)], "tokens", NOON.replace(minute=59))
@@ -119,28 +117,25 @@ def test_the_running_hour_is_that_of_now(day: date, running: int | None) -> None
 
 
 def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(read: Read, acme: Agent) -> None:
-    count_for(acme, NOON, tokens=12)
+    acme.count(NOON, tokens=12)
     page = read("?days=7")
-    today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
-    assert today == ["M61 100v-100h8V100z"]
-    zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
+    assert paths(page, "bars today") == ["M61 100v-100h8V100z"]
     # No day before its first token, because it did not exist, for all that is known.
-    assert zeros[0].count("M") == 0
-    count_for(acme, NOON - timedelta(days=4), tokens=12)
+    assert paths(page, "zero")[0].count("M") == 0
+    acme.count(NOON - timedelta(days=4), tokens=12)
     page = read("?days=7")
-    zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
-    assert zeros[0].count("M") == 3
+    assert paths(page, "zero")[0].count("M") == 3
+    # One bar of a chart is in the order of the tab key.
+    assert [a["tabindex"] for a in page.all("a") if "tabindex" in a] == ["-1"] * 6 + ["0"]
     assert "not over yet" in page.text
 
 
 def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, acme: Agent) -> None:
-    count_for(acme, NOON - timedelta(hours=2), tokens=12)
+    acme.count(NOON - timedelta(hours=2), tokens=12)
     page = read("/days/2026-04-15")
-    [zeros, *_] = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
     # Until noon, all but 10:00. The hour that is running has a line at least, and those after it have nothing.
-    assert zeros.count("M") == 11
-    today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
-    assert today[0] == "M121 100v-0h8V100z"
+    assert paths(page, "zero")[0].count("M") == 11
+    assert paths(page, "bars today")[0] == "M121 100v-0h8V100z"
 
 
 @pytest.mark.parametrize(
@@ -166,8 +161,7 @@ def test_the_pages_of_a_new_agent_show_nothing_empty_before_it(
     client: FlaskClient, read: Read, acme: Agent, clock: Clock
 ) -> None:
     def empty(path: str) -> list[str]:
-        paths = [a["d"] or "" for a in read(path).all("path") if a.get("class") == "zero"]
-        return re.findall(r"M([\d.]+) ", paths[0])
+        return re.findall(r"M([\d.]+) ", paths(read(path), "zero")[0])
 
     agent = f"/agents/{acme.agent_id}"
     assert empty(agent) == empty(f"{agent}/days/{TODAY}") == empty(f"{agent}/days/{TODAY - timedelta(days=1)}") == []
@@ -179,23 +173,20 @@ def test_the_pages_of_a_new_agent_show_nothing_empty_before_it(
 
 
 def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
-    read: Read, acme: Agent, services: Services, monkeypatch: pytest.MonkeyPatch
+    read: Read, acme: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id, at = acme.organization_id, NOON - timedelta(days=1)
-    count_usage(services, organization_id, acme.agent_id, at, tokens=30)
-    guessed = make_agent(services, organization_id, name="guessed")
-    record_rejection(services.database.of(organization_id, at), guessed.agent_id)
+    at = NOON - timedelta(days=1)
+    acme.count(at, tokens=30)
+    guessed = acme.colleague("guessed")
+    guessed.count(at, rejected=1)
     address = f"/dashboard/days/{at:%Y-%m-%d}"
-    assert f"{address}?by=rejected#agents" in [a.get("href") for a in read(f"/days/{at:%Y-%m-%d}").all("a")]
+    assert f"{address}?by=rejected#agents" in read(f"/days/{at:%Y-%m-%d}").links
     page = read(f"/days/{at:%Y-%m-%d}?by=rejected")
     assert "Agents with usage, most rejected first" in page.text
     assert [row[0] for row in page.table("Agents with usage")] == ["guessed", "builder"]
     assert f"{address}?hour=12&by=rejected#agents" in links(page)
-    page = read(f"/days/{at:%Y-%m-%d}?hour=12&by=rejected")
-    assert page.table("Agents with usage") == [
-        ["guessed", "1", "0", "0"],
-        ["builder", "0", "30", "30"],
-    ]
+    by_hour = read(f"/days/{at:%Y-%m-%d}?hour=12&by=rejected").table("Agents with usage")
+    assert by_hour == [["guessed", "1", "0", "0"], ["builder", "0", "30", "30"]]
     page = read(f"/days/{at:%Y-%m-%d}")
     assert [row[0] for row in page.table("Agents with usage")] == ["builder", "guessed"]
     monkeypatch.setattr("agentidp.dashboard.day.PAGE_SIZE", 1)
@@ -208,14 +199,11 @@ def links(page: Page) -> list[str]:
     return [a["href"] or "" for a in page.all("a") if "tabindex" in a and "flag" not in (a.get("class") or "")]
 
 
-def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(
-    signed_in: FlaskClient, read: Read, cast: Cast, services: Services
-) -> None:
-    organization_id = cast.acme.organization_id
-    other = make_agent(services, organization_id, name="other")
+def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(signed_in: FlaskClient, read: Read, cast: Cast) -> None:
+    other = cast.acme.colleague("other")
     at = NOON - timedelta(days=1)
-    count_usage(services, organization_id, cast.acme.agent_id, at, tokens=30)
-    count_usage(services, organization_id, other.agent_id, at - timedelta(hours=3), tokens=70)
+    cast.acme.count(at, tokens=30)
+    other.count(at - timedelta(hours=3), tokens=70)
     overview = links(read("?days=7"))
     assert overview[:7] == [f"/dashboard/days/2026-04-{day:02}" for day in range(9, 16)]
     page = read("/days/2026-04-14")
@@ -224,19 +212,9 @@ def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(
     assert links(page)[:24] == [f"/dashboard/days/2026-04-14?hour={hour}#agents" for hour in range(24)]
     page = read("/days/2026-04-14?hour=12")
     assert page.table("Agents with usage") == [["builder", "30", "30", "0"]]
-    assert "Agents from 12:00 to 13:00 UTC" in " ".join(page.text.split())
+    assert "Agents from 12:00 to 13:00 UTC" in page.words
     assert "No agent had any usage." in read("/days/2026-04-14?hour=13").text
     page = read(f"/agents/{other.agent_id}/days/2026-04-14")
     assert [row for row in page.table("Tokens") if row[1] != "0"] == [["09:00", "70", "70", "0"]]
     assert "other" in page.text
-    for missing in ("days/2026-04-16", "days/2026-02-30", "days/x", f"agents/{cast.outsider.agent_id}/days/2026-04-14"):
-        assert signed_in.get(f"/dashboard/{missing}").status_code == 404
-    assert signed_in.get("/dashboard/days/2026-04-14?by=name").status_code == 400
-    for wrong in ("24", "-1", "", "01", "x"):
-        assert signed_in.get(f"/dashboard/days/2026-04-14?hour={wrong}").status_code == 400
-
-
-def test_one_bar_of_a_chart_is_in_the_order_of_the_tab_key(read: Read, acme: Agent) -> None:
-    count_for(acme, NOON, tokens=12)
-    tabs = [a["tabindex"] for a in read("?days=7").all("a") if "tabindex" in a]
-    assert tabs == ["-1"] * 6 + ["0"]
+    assert signed_in.get(f"/dashboard/agents/{cast.outsider.agent_id}/days/2026-04-14").status_code == 404

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from types import SimpleNamespace as Row
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.evidence import calls, evidence
-from agentidp.findings import Found, findings_query
-from agentidp.findings.finding import KnownFinding, Severity
-from agentidp.findings.store import store_evaluation
+from agentidp.findings.finding import KnownFinding
 from agentidp.registry.markers import NewMarkerSchema, add_marker
 from agentidp.services import Services
-from tests.conftest import Cast
 from tests.dashboard.conftest import Page
-from tests.factories import NOON, a_finding, count_usage, database_of, make_finding
+from tests.factories import NOON, Agent, a_finding, known_finding, make_finding
 
 AGENT = UUID(int=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -25,9 +22,8 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 def known(**changes: object) -> KnownFinding:
     """A spike of an agent that ended two hours ago."""
-    of = {"agent_id": AGENT, "agent_name": "worker", "begins": NOON - 5 * HOUR, "ends": NOON - 2 * HOUR} | changes
-    found = {**a_finding(NOON, **of).__dict__, "finding_id": uuid4(), "highest": Severity.warning}
-    return KnownFinding(**found, first_seen_at=NOON, last_seen_at=NOON)
+    of = {"agent_id": AGENT, "agent_name": "worker", "begins": NOON - 5 * HOUR, "ends": NOON - 2 * HOUR}
+    return known_finding(a_finding(NOON, **(of | changes)))
 
 
 def test_draws_the_hours_of_a_finding_and_what_was_expected_in_each() -> None:
@@ -42,9 +38,19 @@ def test_draws_the_hours_of_a_finding_and_what_was_expected_in_each() -> None:
     assert (chart.total, chart.earlier_bars) == (1, [])
 
 
+BUDGET = {
+    "kind": "budget",
+    "agent_id": None,
+    "agent_name": None,
+    "unit": "tokens in the month",
+    "expected": 3000,
+    "begins": NOON - 14 * DAY - 12 * HOUR,
+    "ends": NOON + 15 * DAY + 12 * HOUR,
+}
+
+
 def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_future() -> None:
-    month = {"begins": NOON - 14 * DAY - 12 * HOUR, "ends": NOON + 15 * DAY + 12 * HOUR}
-    one = known(kind="budget", agent_id=None, agent_name=None, unit="tokens in the month", expected=3000, **month)
+    one = known(**BUDGET)
     asked = calls(one, NOON)
     assert asked[0].parameters == {"first": date(2026, 3, 18), "last": date(2026, 4, 15)}
     assert [call.name for call in asked] == ["analytics/usage_by_day", "findings/markers"]
@@ -61,25 +67,21 @@ def test_names_what_was_changed_of_its_agent_or_of_all(agent_id: UUID | None, is
     assert shown == ([(NOON - 6 * HOUR, "A deployment was marked", "v2")] if is_named else [])
 
 
-def test_the_page_shows_it(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
-    acme = cast.acme
-    count_usage(services, acme.organization_id, acme.agent_id, NOON - HOUR, tokens=7654)
-    with database_of(services, acme.organization_id).transaction() as opened:
+def test_the_page_shows_it(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
+    acme.count(NOON - HOUR, tokens=7654)
+    with acme.database.transaction() as opened:
         at = (NOON - 2 * HOUR).isoformat()
         add_marker(opened, **NewMarkerSchema().load({"kind": "deployment", "startsAt": at, "note": "release 2"}))
-        found = [a_finding(NOON, begins=NOON - 2 * HOUR, ends=NOON)]
-        [stored] = store_evaluation(opened, Found(found), findings_query(NOON, services.settings))
-    page = Page(signed_in.get(f"/dashboard/findings/{stored.finding_id}"))
+    finding_id = make_finding(services, acme.organization_id, a_finding(NOON, begins=NOON - 2 * HOUR, ends=NOON))
+    page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
     assert "11:00: 7,654 tokens" in page.text
     # The same numbers as a table: its spike had 100 expected in two hours.
     assert page.table("What the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
     assert "A deployment was marked: release 2" in page.text
 
 
-def test_calls_a_budget_no_expectation(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
-    month = {"begins": NOON - 14 * DAY - 12 * HOUR, "ends": NOON + 15 * DAY + 12 * HOUR}
-    one = a_finding(NOON, kind="budget", unit="tokens in the month", expected=3000, **month)
-    finding_id = make_finding(services, cast.acme.organization_id, one)
+def test_calls_a_budget_no_expectation(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
+    finding_id = make_finding(services, acme.organization_id, a_finding(NOON, **BUDGET))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
     assert "Tue 14 Apr: 0 tokens; budget per day 100" in page.text
     assert "Limit: 3,000" in page.text

@@ -10,25 +10,23 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.counting import record_rejection
 from agentidp.dashboard import export
 from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
-from tests.dashboard.conftest import Page, Read, count_for, number, with_session
-from tests.factories import NOON, Agent, count_usage, make_agent
+from tests.dashboard.conftest import Page, Read, number, unavailable, with_session
+from tests.factories import NOON, Agent, Api
 
 YESTERDAY = NOON - timedelta(days=1)
 
 
 @pytest.fixture
-def worker(client: FlaskClient, acme: Agent, services: Services) -> Agent:
+def worker(acme: Agent) -> Agent:
     """An agent whose name a spreadsheet would take for a formula, with usage of each kind on two days."""
-    organization_id = acme.organization_id
-    made = make_agent(services, organization_id, name="=1+1")
-    count_usage(services, organization_id, made.agent_id, YESTERDAY, tokens=7, requests=30)
-    count_usage(services, organization_id, made.agent_id, NOON - timedelta(hours=2), tokens=5)
-    record_rejection(services.database.of(organization_id, YESTERDAY), made.agent_id)
+    made = acme.colleague("=1+1")
+    made.count(YESTERDAY, tokens=7, requests=30)
+    made.count(NOON - timedelta(hours=2), tokens=5)
+    made.count(YESTERDAY, rejected=1)
     return made
 
 
@@ -44,13 +42,18 @@ def exported(client: FlaskClient, address: str) -> list[list[str]]:
 
 def links(page: Page) -> list[str]:
     """The addresses of the page's CSV."""
-    return [str(a["href"]) for a in page.all("a") if ".csv" in str(a.get("href"))]
+    return [link for link in page.links if ".csv" in link]
 
 
 def api_requests(page: Page) -> list[str]:
     """The paths of the requests to the API that the page names beside its charts."""
     found: list[str] = re.findall(r"GET (/api/v1/analytics/\S+)", page.text)
     return found
+
+
+def of_days(page: Page) -> list[list[str]]:
+    """The tokens, requests and rejected requests in the table of days, the oldest first, without the days' names."""
+    return [[str(number(cell)) for cell in row[1:4]] for row in reversed(page.table("Tokens"))]
 
 
 def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
@@ -61,11 +64,17 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     assert agents == "/dashboard/agents.csv?days=7"
     names, *rows = exported(signed_in, days)
     assert names == ["date", "tokens", "requests", "rejected"]
-    assert [row[1:] for row in reversed(rows)] == [
-        [str(number(cell)) for cell in row[1:4]] for row in page.table("Tokens issued")
-    ]
+    assert of_days(page) == [row[1:] for row in rows]
+    for words, column in (("tokens", 1), ("rejected", 3)):
+        titles = re.findall(rf"\w+ \d+ Apr: ([\d,]+) {words}", page.text)
+        assert titles == [row[column] for row in rows]
     assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1"])
     assert exported(signed_in, activity) == [["dow", "hour", "count"], ["2", "12", "37"], ["3", "10", "5"]]
+    cells = [(row[0], hour, cell) for row in page.table("Requests of") for hour, cell in enumerate(row[1:])]
+    assert [cell for cell in cells if cell[2] != "0"] == [("Tuesday", 12, "37"), ("Wednesday", 10, "5")]
+    of_agent = read(f"/agents/{worker.agent_id}?days=7")
+    assert of_days(of_agent) == [row[1:] for row in exported(signed_in, links(of_agent)[0])[1:]]
+    assert "Wed 15 Apr, 10:00-11:00" in of_agent.words
     assert api_requests(page) == [
         "/api/v1/analytics/tokens?days=7",
         "/api/v1/analytics/usage?days=7",
@@ -75,47 +84,40 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     ]
 
 
-def test_the_budgets_tokens_are_those_of_the_days_beside_it(
-    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent
-) -> None:
+def test_the_budgets_tokens_are_those_of_the_days_beside_it(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
     for at in (datetime(2026, 3, 31, 23, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
-        count_usage(services, acme.organization_id, worker.agent_id, at, tokens=100)
+        worker.count(at, tokens=100)
     page = read()
     _, *rows = exported(signed_in, links(page)[2])
     assert (len(rows), sum(int(row[1]) for row in rows)) == (15, 112)
-    assert "Issued so far 112 " in " ".join(page.text.split())
+    assert "Issued so far 112 " in page.words
 
 
 @pytest.mark.parametrize("query", ["?month=2026-03", "?from=2026-03-01&to=2026-03-31"])
 def test_the_agents_of_a_period_are_those_of_the_api(
-    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent, query: str
+    signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, query: str
 ) -> None:
     for at in (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 31, 23, tzinfo=UTC)):
-        count_usage(services, acme.organization_id, worker.agent_id, at, tokens=10)
+        worker.count(at, tokens=10)
     for path in ("", "/agents"):
         page = read(f"{path}{query}")
         [address] = [link for link in links(page) if "/agents.csv" in link]
         _, *rows = exported(signed_in, address)
         [request] = [request for request in api_requests(page) if "/agents?" in request]
-        body = signed_in.get(request, headers=acme.bearer()).json
-        assert body is not None
-        assert [(one["agentId"], one["agentName"], one["tokenCount"]) for one in body["data"]] == [
+        found = Api(signed_in, acme).get(request).json["data"]
+        assert [(one["agentId"], one["agentName"], one["tokenCount"]) for one in found] == [
             (row[0], row[1].removeprefix("'"), int(row[3])) for row in rows if row[3] != "0"
         ]
-        assert sum(one["tokenCount"] for one in body["data"]) == 20
+        assert sum(one["tokenCount"] for one in found) == 20
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "?days=30",
-        "?month=2026-04",
-        "?from=2026-04-12&to=2026-04-14",
-        "?from=2026-01-13&to=2026-04-14",
-        "/days/2026-04-14",
-    ]
-    + [f"/agents/{{}}{path}" for path in ("?days=30", "?month=2026-03", "?from=2026-04-12&to=2026-04-14")]
-    + ["/agents/{}/days/2026-04-14"],
+        f"{of}{period}"
+        for of in ("", "/agents/{}")
+        for period in ("?days=30", "?month=2026-04", "?from=2026-04-12&to=2026-04-14", "/days/2026-04-14")
+    ],
 )
 def test_the_request_to_the_api_beside_a_chart_returns_the_same(
     signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, path: str
@@ -143,21 +145,20 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
 def test_the_tokens_by_owner_are_those_of_the_api(
     signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent
 ) -> None:
-    path = f"/api/v1/agents/{worker.agent_id}"
-    assert signed_in.patch(path, json={"owner": "Search & Co"}, headers=acme.bearer()).status_code == 200
+    Api(signed_in, acme).patch(f"agents/{worker.agent_id}", {"owner": "Search & Co"})
     # More agents have no owner, and they are last. Excluded: the day before the period.
     for at, tokens in ((NOON, 24), (NOON - timedelta(days=7), 9)):
-        count_for(acme, at, tokens=tokens)
+        acme.count(at, tokens=tokens)
     page = read("/agents?days=7&search=nobody")
     assert page.table("The tokens of each owner") == [
         ["Search & Co", "1", "12", "33 %"],
         ["no owner", "1", "24", "67 %"],
     ]
-    assert "/dashboard/agents?days=7&search=Search%20%26%20Co" in [a.get("href") for a in page.all("a")]
+    assert "/dashboard/agents?days=7&search=Search%20%26%20Co" in page.links
     names, *rows = exported(signed_in, links(page)[-1])
-    response = signed_in.get(api_requests(page)[-1], headers=acme.bearer())
+    found = Api(signed_in, acme).get(api_requests(page)[-1]).json["data"]
     assert [names, *rows] == [["owner", "agents", "tokens"], ["Search & Co", "1", "12"], ["", "1", "24"]]
-    assert [[one[name] for name in names] for one in response.json["data"]] == [["Search & Co", 1, 12], [None, 1, 24]]  # type: ignore[index]
+    assert [[one[name] for name in names] for one in found] == [["Search & Co", 1, 12], [None, 1, 24]]
     with services.expensive_reads.running(acme.organization_id):
         assert "could not be computed this time" in read("/agents").text
 
@@ -168,13 +169,11 @@ def past(rows: list[list[str]]) -> list[list[str]]:
 
 
 def test_a_days_agents(
-    signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+    signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id = acme.organization_id
-    other = make_agent(services, organization_id, name="other")
-    count_usage(services, organization_id, other.agent_id, YESTERDAY, tokens=6, requests=1)
-    count_usage(services, organization_id, other.agent_id, YESTERDAY + timedelta(hours=1), tokens=2)
-    make_agent(services, organization_id, name="idle")
+    other, _ = (acme.colleague(name) for name in ("other", "idle"))
+    other.count(YESTERDAY, tokens=6, requests=1)
+    other.count(YESTERDAY + timedelta(hours=1), tokens=2)
     # The table on the page has one of them, and the file has all.
     monkeypatch.setattr("agentidp.dashboard.day.PAGE_SIZE", 1)
     mine, others = [worker.client_id, "'=1+1"], [other.client_id, "other"]
@@ -192,11 +191,9 @@ def test_a_days_agents(
         assert (names, rows) == (["agentId", "name", "tokens", "requests", "rejected"], expected)
 
 
-def test_the_agents_that_are_shown_on_all_pages(
-    client: FlaskClient, acme: Agent, services: Services, worker: Agent
-) -> None:
+def test_the_agents_that_are_shown_on_all_pages(client: FlaskClient, acme: Agent, worker: Agent) -> None:
     for index in range(PAGE_SIZE + 1):
-        make_agent(services, acme.organization_id, name=f"idle {index:02}")
+        acme.colleague(f"idle {index:02}")
     with_session(client, acme)
     [address] = links(Page(client.get("/dashboard/agents?days=7&sort=name&search=idle")))
     _, *rows = exported(client, address)
@@ -213,27 +210,25 @@ def test_the_agents_that_are_shown_on_all_pages(
 
 
 def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
-    signed_in: FlaskClient, acme: Agent, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+    signed_in: FlaskClient, acme: Agent, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id = acme.organization_id
+    api = Api(signed_in, acme)
 
     def rename(agent: Agent, name: str) -> None:
-        path = f"/api/v1/agents/{agent.agent_id}"
-        assert signed_in.patch(path, json={"name": name}, headers=acme.bearer()).status_code == 200
+        assert api.patch(f"agents/{agent.agent_id}", {"name": name}).status_code == 200
 
-    made = [make_agent(services, organization_id, name=f"agent {index}") for index in range(10)]
-    # Of the first ids none is listed, so that a part may be empty and is not the last one.
-    first, _, _, *bees = sorted(made, key=lambda agent: agent.agent_id)
-    for index, bee in enumerate(bees):
-        rename(bee, f"bee {index}")
-    for index, bee in enumerate(bees):
+    made = [acme.colleague(f"agent {index}") for index in range(10)]
+    # No id contains their name. Of the first ids none is listed, so that a part may be empty and is not the last one.
+    first, _, _, *flies = sorted(made, key=lambda agent: agent.agent_id)
+    for index, fly in enumerate(flies):
+        rename(fly, f"fly {index}")
+    for index, fly in enumerate(flies):
         # Each has its own last hour.
         at = YESTERDAY - timedelta(hours=index)
-        count_usage(services, organization_id, bee.agent_id, at, tokens=index, requests=2)
-        record_rejection(services.database.of(organization_id, NOON), bee.agent_id)
-    deleted = f"/api/v1/agents/{bees[3].agent_id}"
-    assert signed_in.delete(deleted, headers=acme.bearer()).status_code == 204
-    address = "/dashboard/agents.csv?sort=tokens&search=bee"
+        fly.count(at, tokens=index, requests=2)
+        fly.count(NOON, rejected=1)
+    assert api.delete(f"agents/{flies[3].agent_id}").status_code == 204
+    address = "/dashboard/agents.csv?sort=tokens&search=fly"
     names, *at_once = exported(signed_in, address)
     assert [row[3] for row in at_once] == list("6543210")
     monkeypatch.setattr(export, "AT_ONCE", 6)
@@ -245,16 +240,16 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     response = signed_in.get(address, buffered=False)
     parts = iter(response.response)
     rows = [next(parts), next(parts)]  # the names, and the agents of the first part that has any
-    count_usage(services, organization_id, bees[0].agent_id, NOON, tokens=1_000)
-    rename(first, "bee 7")
+    flies[0].count(NOON, tokens=1_000)
+    rename(first, "fly 7")
     text = "".join(part.decode() if isinstance(part, bytes) else part for part in (*rows, *parts))
-    assert [row.split(",")[0] for row in text.splitlines()[1:]] == sorted(bee.client_id for bee in bees)
+    assert [row.split(",")[0] for row in text.splitlines()[1:]] == sorted(fly.client_id for fly in flies)
     # As many as fit are in the order of the table.
     monkeypatch.setattr(export, "AT_ONCE", 8)
-    assert [row[1] for row in exported(signed_in, address)][1:3] == ["bee 0", "bee 6"]
+    assert [row[1] for row in exported(signed_in, address)][1:3] == ["fly 0", "fly 6"]
     # What the table leaves out is left out here too: others than those asked for, and the deleted one without usage.
     monkeypatch.setattr(export, "AT_ONCE", 1)
-    others = [*(bee.client_id for bee in bees if bee != bees[3]), first.client_id]
+    others = [*(fly.client_id for fly in flies if fly != flies[3]), first.client_id]
     for query in ("&status=active", "&from=2026-04-01&to=2026-04-02"):
         assert sorted(row[0] for row in exported(signed_in, address + query)[1:]) == sorted(others)
 
@@ -263,7 +258,7 @@ def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
     signed_in: FlaskClient, acme: Agent, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(3):
-        make_agent(services, acme.organization_id, name=f"bee {index}")
+        acme.colleague(f"bee {index}")
     monkeypatch.setattr(export, "AT_ONCE", 1)
     monkeypatch.setattr(export, "PART", 1)
     response = signed_in.get("/dashboard/agents.csv", buffered=False)
@@ -275,11 +270,6 @@ def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
         next(parts)
 
 
-def unavailable(*_: object, **__: object) -> None:
-    """In place of a database that does not answer."""
-    raise DatabaseUnavailable
-
-
 def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(
     signed_in: FlaskClient, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,15 +277,3 @@ def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(
     monkeypatch.setattr("agentidp.dashboard.agents.unusual_agents", lambda caller: None)
     assert signed_in.get("/dashboard/agents.csv?unusual=1").status_code == 503
     assert signed_in.get("/dashboard/agents.csv").status_code == 200
-
-
-def test_refuses_as_the_pages_do(signed_in: FlaskClient) -> None:
-    for path, status in (
-        ("days.csv?days=91", 400),
-        ("agents.csv?sort=id", 400),
-        ("days/2026-04-16/hours.csv", 404),
-        ("days/2026-04-16/agents.csv", 404),
-        ("days/2026-04-14/agents.csv?hour=24", 400),
-        ("days/2026-04-14/agents.csv?by=name", 400),
-    ):
-        assert signed_in.get(f"/dashboard/{path}").status_code == status, path

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import Page, count_for, with_session
-from tests.factories import NOON, fail_target, make_agent, make_alert_target
+from tests.dashboard.conftest import Page, with_session
+from tests.factories import NOON, fail_target, make_alert_target
 
 
-@pytest.mark.parametrize(
-    ("is_gone", "begin"),
-    [(False, "Alerts to"), (True, "Nothing is sent any more: alerts to")],
-    ids=["fails", "is gone"],
-)
 def test_the_overview_names_a_target_that_fails_and_not_its_address(
-    client: FlaskClient, services: Services, cast: Cast, is_gone: bool, begin: str
+    client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     acme = cast.acme
-    with_session(client, make_agent(services, acme.organization_id, "reader", scopes={"analytics:read"}))
-    count_for(acme, NOON, tokens=20)
+    with_session(client, acme.colleague("reader", {"analytics:read"}))
+    acme.count(NOON, tokens=20)
     target_id = make_alert_target(services, acme.organization_id, "<on-call>")
     make_alert_target(services, cast.outsider.organization_id, "outsider's")
     assert "have failed since" not in client.get("/dashboard").text
     # It fails in its own organization only.
     for organization_id in (acme.organization_id, cast.outsider.organization_id):
-        fail_target(services, organization_id, target_id, is_gone=is_gone)
+        fail_target(services, organization_id, target_id)
     page = client.get("/dashboard").text
     reason = "have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
-    assert f"{begin} <b>&lt;on-call&gt;</b> {reason}" in page
+    assert f"Alerts to <b>&lt;on-call&gt;</b> {reason}" in page
     for hidden in ("outsider", 'id="failures"', "hooks.example", "/dashboard/alert-targets"):
         assert hidden not in page
 
 
 def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, services: Services, cast: Cast) -> None:
     acme = cast.acme
-    count_for(acme, NOON, tokens=20)
+    acme.count(NOON, tokens=20)
     make_alert_target(services, cast.outsider.organization_id)
     targets = {
         name: make_alert_target(services, acme.organization_id, name) for name in ("one", "three", "two", "well")
@@ -51,4 +45,4 @@ def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, servic
     assert (
         "3 of 4 alert targets fail; the first since Wed 15 Apr, 12:00 UTC. Alert targets Which of them, and why "
         f"Alerts to one {reason} Alerts to three {reason} Nothing is sent any more: alerts to two {reason} "
-    ) in " ".join(page.text.split())
+    ) in page.words

@@ -8,18 +8,14 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
-from flask.testing import FlaskClient
 
 from agentidp.dashboard.agents import PAGE_SIZE
-from agentidp.db.organization import Transaction
-from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Contributor, Severity
-from agentidp.findings.store import store_evaluation
 from agentidp.registry.agents import update_agent
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read
-from tests.factories import NOON, a_finding, database_of, make_agent
+from tests.factories import NOON, a_finding, make_findings
 
 
 @pytest.fixture
@@ -27,25 +23,22 @@ def found(cast: Cast, services: Services) -> None:
     """An ended spike of an agent without an owner, and what goes on: something about an owner's agent, and something
     about two agents.
     """
-    reader, writer = (make_agent(services, cast.acme.organization_id, name) for name in ("reader", "writer"))
+    reader, writer = (cast.acme.colleague(name) for name in ("reader", "writer"))
     march = NOON - timedelta(days=20)
     both = tuple(
         Contributor(agent_id=one.agent_id, agent_name=name, count=1)
         for one, name in ((reader, "reader"), (writer, "writer"))
     )
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
+    with cast.acme.database.transaction() as opened:
         update_agent(opened, reader.agent_id, {"owner": "Legal & Co"})
-        _store(
-            opened,
-            services,
-            a_finding(NOON, agent_id=writer.agent_id, agent_name="writer", summary="See A.", begins=march, ends=march),
-            a_finding(NOON, agent_id=reader.agent_id, agent_name="reader", summary="See B.", kind="silence"),
-            a_finding(NOON, agents=both, summary="See C.", kind="weekend", severity=Severity.critical),
-        )
-
-
-def _store(opened: Transaction, services: Services, *found: object) -> None:
-    store_evaluation(opened, Found([*found]), findings_query(NOON, services.settings, days=90))  # type: ignore[list-item]
+    make_findings(
+        services,
+        cast.acme.organization_id,
+        a_finding(NOON, agent_id=writer.agent_id, agent_name="writer", summary="See A.", begins=march, ends=march),
+        a_finding(NOON, agent_id=reader.agent_id, agent_name="reader", summary="See B.", kind="silence"),
+        a_finding(NOON, agents=both, summary="See C.", kind="weekend", severity=Severity.critical),
+        days=90,
+    )
 
 
 def seen(page: Page) -> str:
@@ -69,20 +62,11 @@ def test_filters_by_state_kind_agent_and_owner(read: Read, cast: Cast) -> None:
     assert "Legal & Co" in read("/findings").text
 
 
-@pytest.mark.usefixtures("found")
-@pytest.mark.parametrize("query", ["state=gone", "kind=none", "agent=%00", "owner=" + 101 * "x", "page=0"])
-def test_refuses_what_it_cannot_filter_by(signed_in: FlaskClient, query: str) -> None:
-    assert signed_in.get(f"/dashboard/findings?{query}").status_code == 400
-
-
-def test_lists_fifty_on_a_page_and_keeps_the_filters(
-    read: Read, signed_in: FlaskClient, cast: Cast, services: Services
-) -> None:
+def test_lists_fifty_on_a_page_and_keeps_the_filters(read: Read, cast: Cast, services: Services) -> None:
     agents = [{"agent_id": uuid4(), "agent_name": f"agent {number}"} for number in range(PAGE_SIZE + 1)]
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
-        _store(opened, services, *(a_finding(NOON, summary="See D.", **one) for one in agents))
+    make_findings(services, cast.acme.organization_id, *(a_finding(NOON, summary="See D.", **one) for one in agents))
     query = {"kind": "spike", "page": 2}
     pages = [read("/findings?kind=spike"), read(f"/findings?{urlencode(query)}")]
     assert [len(seen(page)) for page in pages] == [PAGE_SIZE, 1]
-    assert f"/dashboard/findings?{urlencode(query)}" in [link["href"] for link in pages[0].all("a")]
+    assert f"/dashboard/findings?{urlencode(query)}" in pages[0].links
     assert "Page 2 of 2" in read("/findings?page=3").text

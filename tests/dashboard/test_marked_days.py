@@ -11,9 +11,8 @@ import pytest
 
 from agentidp.dashboard.charts import marked_days
 from agentidp.registry.markers import add_marker
-from agentidp.services import Services
 from tests.dashboard.conftest import Page, Read
-from tests.factories import NOON, Agent, count_usage, database_of, make_agent
+from tests.factories import NOON, Agent
 
 FIRST, LAST = date(2026, 4, 9), date(2026, 4, 15)
 
@@ -48,13 +47,12 @@ def test_an_agents_chart_has_its_own_and_those_of_every_agent() -> None:
     assert [len(marked_days(markers, FIRST, LAST, agent_id)) for agent_id in (None, own)] == [3, 2]
 
 
-def test_the_pages_show_them(read: Read, acme: Agent, services: Services) -> None:
-    organization_id, agent_id = acme.organization_id, acme.agent_id
-    other = make_agent(services, organization_id, name="other")
-    count_usage(services, organization_id, agent_id, NOON, tokens=12)
-    with database_of(services, organization_id).transaction() as opened:
+def test_the_pages_show_them(read: Read, acme: Agent) -> None:
+    other = acme.colleague("other")
+    acme.count(NOON, tokens=12)
+    with acme.database.transaction() as opened:
         for kind, days_ago, note, of in (
-            ("deployment", 1, "<b>v2</b>", agent_id),
+            ("deployment", 1, "<b>v2</b>", acme.agent_id),
             ("holiday", 4, "Easter", None),
             ("deployment", 30, "too early", None),
         ):
@@ -62,7 +60,7 @@ def test_the_pages_show_them(read: Read, acme: Agent, services: Services) -> Non
             add_marker(opened, kind=kind, starts_at=starts_at, ends_at=None, agent_id=of, note=note)
 
     def marked(page: Page) -> str:
-        return " ".join(page.text.split()).partition("Marked: ")[2]
+        return page.words.partition("Marked: ")[2]
 
     page = read("?days=7")
     assert marked(page).startswith("holiday Sat 11 Apr to Sun 12 Apr (Easter) deployment Tue 14 Apr (<b>v2</b>) ")
@@ -72,6 +70,7 @@ def test_the_pages_show_them(read: Read, acme: Agent, services: Services) -> Non
         "holiday": "M20 0h20v100h-20z",
         "deployment": "M55-12v112",
     }
-    assert "<b>v2</b>" in marked(read(f"/agents/{agent_id}?days=7"))
-    assert marked(read(f"/agents/{other.agent_id}?days=7")).startswith("holiday")
-    assert "v2" not in read(f"/agents/{other.agent_id}?days=7").text
+    assert "<b>v2</b>" in marked(read(f"/agents/{acme.agent_id}?days=7"))
+    page = read(f"/agents/{other.agent_id}?days=7")
+    assert marked(page).startswith("holiday")
+    assert "v2" not in page.text

@@ -9,12 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from agentidp.dashboard.page_findings import MAX_FINDINGS
-from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
-from tests.dashboard.conftest import Page, Read, count_for
-from tests.factories import NOON, Agent, a_finding, database_of
+from tests.dashboard.conftest import Page, Read
+from tests.factories import NOON, Agent, a_finding, make_findings
 
 PAST = "?month=2026-03"
 """A period without the findings that are ongoing, and with one that has ended."""
@@ -34,16 +32,19 @@ def about(name: str, severity: Severity, **changes: object) -> Finding:
 
 def store(services: Services, organization_id: str, found: list[Finding]) -> dict[str, UUID]:
     """Store what an evaluation has found; the id of each finding by its agent's name."""
-    database = database_of(services, organization_id)
-    with database.transaction() as opened:
-        stored = store_evaluation(opened, Found(found), findings_query(NOON, services.settings, days=90))
+    stored = make_findings(services, organization_id, *found, days=90)
     return {one.report["agentName"]: one.finding_id for one in stored}
+
+
+def marks(page: Page) -> list[str]:
+    """Where the marks of the charts lead."""
+    return [str(link["href"]) for link in page.all("a") if "flag" in (link.get("class") or "")]
 
 
 @pytest.fixture
 def found(acme: Agent, services: Services) -> list[Finding]:
     """Four findings of today, of which one is critical, and one of March."""
-    count_for(acme, NOON, tokens=12)
+    acme.count(NOON, tokens=12)
     march = NOON - timedelta(days=20)
     found = [
         about("burning", Severity.critical),
@@ -59,7 +60,7 @@ def found(acme: Agent, services: Services) -> list[Finding]:
 def total(page: Page) -> str:
     """What the heading of the findings says of them."""
     # Before it come the navigation and a column of the table of days.
-    return " ".join(page.text.split()).split(" Findings ")[3]
+    return page.words.split(" Findings ")[3]
 
 
 def listed(page: Page) -> list[str]:
@@ -93,12 +94,12 @@ def test_the_period_that_is_chosen_decides_what_is_listed(read: Read) -> None:
 @pytest.mark.parametrize("period", [PAST, LONG_PAST, BEFORE_THE_OLD_ONE])
 def test_a_past_period_says_last_what_is_ongoing_now(read: Read, period: str) -> None:
     page = read(period)
-    text = " ".join(page.text.split()).split(" Findings ", 2)[2]
+    text = page.words.split(" Findings ", 2)[2]
     assert "4 other findings are ongoing now, 1 of them critical. Show the last 30 days" in text
     assert text.find("See old.") < text.find("4 other findings")
     assert ("Nothing unusual in this period." in text) == (period != PAST)
     assert "Nothing unusual is going on." not in text
-    assert "/dashboard" in [link["href"] for link in page.all("a")]
+    assert "/dashboard" in page.links
 
 
 WEEK = timedelta(days=7)
@@ -115,7 +116,7 @@ WEEK = timedelta(days=7)
 def test_a_critical_finding_that_ended_less_than_a_week_ago_stays_in_the_list(
     read: Read, acme: Agent, services: Services, severity: Severity, ended: timedelta, is_shown: bool
 ) -> None:
-    count_for(acme, NOON, tokens=12)
+    acme.count(NOON, tokens=12)
     ends = NOON - ended
     old = about("old", severity, begins=ends - timedelta(hours=1), ends=ends)
     store(services, acme.organization_id, [about("warm", Severity.warning), old])
@@ -128,7 +129,7 @@ def test_a_critical_finding_that_ended_less_than_a_week_ago_stays_in_the_list(
 
 
 def test_only_ended_findings_are_listed_openly(read: Read, acme: Agent, services: Services) -> None:
-    count_for(acme, NOON, tokens=12)
+    acme.count(NOON, tokens=12)
     march = NOON - timedelta(days=20)
     store(services, acme.organization_id, [about("old", Severity.info, begins=march, ends=march + WEEK)])
     page = read()
@@ -145,13 +146,13 @@ def test_an_agents_page_counts_and_lists_its_own(read: Read, acme: Agent, servic
     assert "1 other finding is ongoing now, 1 of them critical." in page.text
     assert listed(page) == []
     assert listed(read(f"/agents/{acme.agent_id}")) == ["builder"]
-    assert f"/dashboard/agents/{acme.agent_id}" in [link["href"] for link in page.all("a")]
+    assert f"/dashboard/agents/{acme.agent_id}" in page.links
 
 
 def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     read: Read, acme: Agent, services: Services
 ) -> None:
-    count_for(acme, NOON, tokens=12)
+    acme.count(NOON, tokens=12)
     march = NOON - timedelta(days=20)
     of_today = [about(f"agent{number}", Severity.warning) for number in range(MAX_FINDINGS - 1)]
     ended = [
@@ -161,10 +162,9 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     ids = store(services, acme.organization_id, of_today + ended)
     page = read()
     assert "And 1 less urgent ones." in page.text
-    marks = [link["href"] for link in page.all("a") if "flag" in (link.get("class") or "")]
+    assert "Thu 26 Mar: 0 tokens, 1 finding" in page.text
     cards = [f"#{item['id']}" for item in page.all("div") if "id" in item]
-    assert [mark in cards for mark in marks] == [False, True, True]
-    assert marks[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
+    assert [mark in cards for mark in marks(page)] == [False, True, True]
+    assert marks(page)[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
     # An agent's page has the cards of all its findings.
-    marks = [link["href"] for link in read(f"/agents/{acme.agent_id}").all("a") if "flag" in (link.get("class") or "")]
-    assert marks == [f"#finding-{ids['old24']}"]
+    assert marks(read(f"/agents/{acme.agent_id}")) == [f"#finding-{ids['old24']}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import uuid
 from collections.abc import Iterator
@@ -18,35 +17,38 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
+from agentidp.audit.reading import MAX_ID
 from agentidp.dashboard import charts, counts, page_findings, pages
+from agentidp.dashboard.agents import MAX_SEARCH
 from agentidp.dashboard.filters import dated
 from agentidp.dashboard.overview import BUSIEST
-from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import load_sql
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, RETRYING, create_demo
-from agentidp.findings import KINDS, budget, markers
-from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings import KINDS, markers
+from agentidp.findings.finding import Contributor, FindingsQuery, Severity
 from agentidp.findings.store import Listing
+from agentidp.http.schemas import MAX_OWNER
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, Wire, count_for, number, with_session
+from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, Wire, unavailable, with_session
 from tests.factories import (
     NOON,
     Agent,
+    Api,
     Clock,
-    count_usage,
+    a_finding,
     demo_ids,
     demo_operator,
     demo_path,
     known_finding,
     make_agent,
+    make_findings,
     make_organization,
 )
 from tests.statements import header, run_by, values_of
 from tests.wire import overheard
 
-WEEK = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -76,39 +78,11 @@ def opened(client: FlaskClient, path: str = "") -> Page:
 
 def ask(client: FlaskClient, agent: Agent, path: str) -> Any:
     """What the API answers."""
-    response = client.get(f"/api/v1/analytics/{path}", headers=agent.bearer())
-    assert response.status_code == 200
-    return response.json
-
-
-def label(date: str) -> str:
-    """A day as the pages write it."""
-    return f"{datetime.fromisoformat(date):%a %-d %b}"
+    return Api(client, agent).get(f"analytics/{path}").json
 
 
 class TestTheNumbers:
-    """They are those of the API."""
-
-    @pytest.mark.parametrize("days", [7, 90])
-    def test_of_each_day(self, operator: FlaskClient, demo: Agent, days: int) -> None:
-        page = opened(operator, f"?days={days}")
-        usage = ask(operator, demo, f"usage?days={days}")["data"]
-        rows = [(row[0], number(row[1]), number(row[3])) for row in page.table("Tokens issued")]
-        assert rows == [(label(day["date"]), day["tokens"], day["rejected"]) for day in reversed(usage)]
-        for words, column in (("tokens", 1), ("rejected", 2)):
-            titles = re.findall(rf"(\w+ \d+ \w+): ([\d,]+) {words}", page.text)
-            assert [(day, number(count)) for day, count in titles] == [(row[0], row[column]) for row in reversed(rows)]
-        total = sum(day["tokens"] for day in usage)
-        assert f"Tokens issued {total:,} in {days} days" in " ".join(page.text.split())
-
-    def test_of_the_week(self, operator: FlaskClient, demo: Agent) -> None:
-        page = opened(operator, "?days=90")
-        cells = {(c["dow"], c["hour"]): c["count"] for c in ask(operator, demo, "agents/activity")["data"]}
-        rows = page.table("Requests of these 90 days")
-        assert [row[0] for row in rows] == list(WEEK)
-        assert {(d, h): number(cell) for d, row in enumerate(rows) for h, cell in enumerate(row[1:])} == {
-            (dow, hour): cells.get((dow, hour), 0) for dow in range(7) for hour in range(24)
-        }
+    """They are those of the API. Of the charts and agents: test_export.py."""
 
     def test_of_the_busiest_agents(self, operator: FlaskClient) -> None:
         [busiest, every] = (opened(operator, f"{path}?month=2026-04").table("Agents") for path in ("", "/agents"))
@@ -116,96 +90,25 @@ class TestTheNumbers:
         assert len(every) > BUSIEST == len(busiest)
         assert f"All {len(every)} agents" in opened(operator).text
 
-    def test_of_each_agent(self, operator: FlaskClient, demo: Agent) -> None:
-        rows = opened(operator, "/agents?month=2026-04").table("Agents")
-        usage = {item["agentId"]: item["tokenCount"] for item in ask(operator, demo, "agents")["data"]}
-        names = {a["agentId"]: a["name"] for a in listed(operator, demo)}
-        assert [number(row[1]) for row in rows] == sorted((usage.get(i, 0) for i in names), reverse=True)
-        shown = {row[0].split()[0]: number(row[1]) for row in rows}
-        assert shown == {name: usage.get(i, 0) for i, name in names.items()}
-        total = sum(usage.values())
-        assert [row[2] for row in rows[:3]] == [f"{round(100 * number(row[1]) / total, 1)} %" for row in rows[:3]]
-
-    @pytest.mark.parametrize("days", [7, 90])
-    def test_of_the_findings(self, operator: FlaskClient, demo: Agent, days: int) -> None:
-        page = opened(operator, f"?days={days}")
-        found = ask(operator, demo, f"findings?days={days}")["data"]
-        assert len(found) > 1
-        # Each incident is a row: of those that ended, only the critical one of this week is not folded away.
-        incidents = {one["findingId"]: [one] for one in found if not one["partOf"]}
-        for one in found:
-            if one["partOf"]:
-                incidents[one["partOf"]].append(one)
-        assert len(incidents) < len(found)
-        severity = {head: max(Severity[one["severity"]] for one in of) for head, of in incidents.items()}
-        shown = sorted(
-            (of[0] for of in incidents.values()),
-            key=lambda one: (not is_shown(one), one["state"] == "ended", -severity[one["findingId"]]),
-        )
+    def test_of_the_findings(self, operator: FlaskClient, demo: Agent) -> None:
+        page = opened(operator, "?days=90")
+        found = ask(operator, demo, "findings?days=90")["data"]
+        heads = [one for one in found if not one["partOf"]]
+        assert 1 < len(heads) < len(found)
         text = page.text.partition("Tokens issued")[2]
-        places = [text.find(dated(one["summary"], NOON)) for one in shown]
-        assert -1 not in places
-        assert places == sorted(places)
-        assert all(dated(one["summary"], NOON) in text for one in found)
-        for one in shown:
+        assert [one["summary"] for one in found if dated(one["summary"], NOON) not in text] == []
+        for one in heads:
             assert dated(one["causes"], NOON) in text
             assert dated(one["next"], NOON) in text
+        # Each incident is a row, as severe as the most severe of its findings.
+        severity = {head["findingId"]: Severity[head["severity"]] for head in heads}
+        for one in found:
+            of = one["partOf"] or one["findingId"]
+            severity[of] = max(severity[of], Severity[one["severity"]])
         rows = [a["class"] for a in page.all("details") if (a.get("class") or "").startswith("finding")]
         ended = {"ongoing": "", "ended": " ended"}
-        assert rows == [f"finding {severity[one['findingId']].name}{ended[one['state']]}" for one in shown]
-
-    def test_of_the_budget(self, client: FlaskClient, demo: Agent) -> None:
-        services = demo.services
-
-        def status() -> Any:
-            return services.database.of(ORGANIZATION_ID, NOON).run(budget.call())[0][0]
-
-        def shown() -> str:
-            return " ".join(opened(with_session(client, demo)).text.split())
-
-        set_budget(client, demo, None)
-        without = shown()
-        now = status()
-        assert f"Issued so far {now.tokens:,} Forecast for the month {now.forecast:,} No budget is set" in without
-        for tokens in (now.tokens + 1, now.tokens - 1, 10 * now.forecast):
-            set_budget(client, demo, tokens)
-            now = status()
-            text = shown()
-            assert f"Budget {tokens:,} Used {round(100 * now.tokens / tokens, 1):g} %" in text
-            assert ("Will be exceeded on" in text) == (now.crosses_on is not None and now.tokens <= tokens)
-            assert ("Exceeded on" in text) == (now.tokens > tokens)
-            assert "No budget is set" not in text
-        set_budget(client, demo, None)
-
-    def test_of_one_agent(self, operator: FlaskClient, demo: Agent) -> None:
-        [agent] = [a for a in listed(operator, demo) if a["name"] == "crm-sync"]
-        page = opened(operator, f"/agents/{agent['agentId']}?days=90")
-        activity = ask(operator, demo, f"agents/{agent['agentId']}?days=90")
-        rows = page.table("Tokens")
-        assert [(row[0], *map(number, row[1:4])) for row in rows] == [
-            (label(d["date"]), d["tokens"], d["requests"], d["rejected"]) for d in reversed(activity["data"])
-        ]
-        last = datetime.fromisoformat(activity["lastTokenHour"]).astimezone(UTC)
-        assert f"{last:%a %-d %b, %H:%M}" in page.text
-
-
-def is_shown(finding: dict[str, Any]) -> bool:
-    """Whether a finding is not folded away."""
-    if finding["state"] == "ongoing":
-        return True
-    ended = datetime.fromisoformat(finding["endedAt"])
-    return bool(finding["severity"] == "critical" and NOON - ended < timedelta(days=7))
-
-
-def listed(client: FlaskClient, agent: Agent) -> list[dict[str, Any]]:
-    """The agents of an organization, by the API."""
-    return list(client.get("/api/v1/agents?limit=100", headers=agent.bearer()).json["data"])
-
-
-def set_budget(client: FlaskClient, agent: Agent, tokens: int | None) -> None:
-    """By the API."""
-    body = {"monthlyTokenBudget": tokens}
-    assert client.patch("/api/v1/organization", json=body, headers=agent.bearer()).status_code == 200
+        expected = [f"finding {severity[one['findingId']].name}{ended[one['state']]}" for one in heads]
+        assert sorted(map(str, rows)) == sorted(expected)
 
 
 @pytest.fixture(scope="module")
@@ -214,32 +117,11 @@ def database_of(shared_app: Flask) -> str:
     return str(shared_app.extensions["agentidp"].settings.database_url)
 
 
-def test_days_with_a_finding_and_days_without_a_token_are_marked(operator: FlaskClient, demo: Agent) -> None:
-    page = opened(operator, "?days=30")
-    paths = {a.get("class"): a["d"] or "" for a in page.all("path")}
-    zeros = [n for n, day in enumerate(ask(operator, demo, "tokens?days=30")["data"]) if day["count"] == 0]
-    assert zeros
-    assert re.findall(r"M([\d.]+) 1v", paths["zero"]) == [f"{10 * n + 1.5:g}" for n in zeros]
-    # Of which days: test_charts.py.
-    flags = [str(a["d"]) for a in page.all("path") if (a["d"] or "").endswith("-6h0")]
-    links = [a for a in page.all("a") if (a.get("class") or "").startswith("flag")]
-    assert [a["class"] for a in links] == ["flag ended", "flag ended"]
-    assert len(flags) == len(links) == len(re.findall(r"(?:tokens|rejected)(?: so far)?, \d findings?\b", page.text))
-    assert {str(a["href"])[1:] for a in links} <= {a["id"] for a in page.all("div") if "id" in a}
-
-
-def test_a_suspended_agent_is_named_so(operator: FlaskClient, demo: Agent) -> None:
-    rows = [row[0] for row in opened(operator, "/agents?month=2026-04").table("Agents")]
-    assert [row.startswith("social-poster suspended ") for row in rows if "suspended" in row] == [True]
-
-
 @pytest.mark.parametrize(("tokens", "badge"), [(80, ""), (81, " over 80 %")])
-def test_an_agents_share_is_flagged_above_80_percent(
-    read: Read, acme: Agent, services: Services, tokens: int, badge: str
-) -> None:
-    busy = make_agent(services, acme.organization_id, name="busy")
-    count_usage(services, acme.organization_id, busy.agent_id, NOON, tokens=tokens)
-    count_for(acme, NOON, tokens=100 - tokens)
+def test_an_agents_share_is_flagged_above_80_percent(read: Read, acme: Agent, tokens: int, badge: str) -> None:
+    busy = acme.colleague("busy")
+    busy.count(NOON, tokens=tokens)
+    acme.count(NOON, tokens=100 - tokens)
     # A finding says so as well.
     assert [row[0] for row in read().table("Agents")] == [f"busy{badge}{' dominance' if badge else ''}", "builder"]
 
@@ -255,14 +137,13 @@ def test_what_is_not_zero_has_a_shade_and_the_most_has_the_strongest(count: int,
 
 
 def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(
-    client: FlaskClient, acme: Agent, clock: Clock, services: Services
+    client: FlaskClient, acme: Agent, clock: Clock
 ) -> None:
-    gone, unused = (make_agent(services, acme.organization_id, name=name) for name in ("gone", "unused"))
-    count_usage(services, acme.organization_id, gone.agent_id, NOON, tokens=20)
-    count_for(acme, NOON, tokens=1)
+    gone, unused = (acme.colleague(name) for name in ("gone", "unused"))
+    gone.count(NOON, tokens=20)
+    acme.count(NOON, tokens=1)
     for agent in (gone, unused):
-        path = f"/api/v1/agents/{agent.agent_id}"
-        assert client.delete(path, headers=acme.bearer()).status_code == 204
+        assert Api(client, acme).delete(f"agents/{agent.agent_id}").status_code == 204
     rows = opened(with_session(client, acme), "/agents?month=2026-04").table("Agents")
     assert [row[0] for row in rows] == ["gone deleted over 80 %", "builder"]
     assert "gone" in opened(client, f"/agents/{gone.agent_id}").text
@@ -271,24 +152,20 @@ def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(
     assert [row[0] for row in rows] == ["builder"]
 
 
-def test_says_so_where_nothing_is_found_and_nothing_rejected(read: Read, acme: Agent) -> None:
-    count_for(acme, NOON, tokens=12)
+def test_says_whose_figures_it_shows_when_it_was_made_and_that_nothing_is_found(read: Read, acme: Agent) -> None:
+    acme.count(NOON, tokens=12)
+    for path in ("?days=7", "/agents", f"/agents/{acme.agent_id}"):
+        header = " ".join(read(path).text.partition("Menu")[0].split())
+        assert header.endswith("Skip to the content AgentIdP Acme as of 12:00 UTC")
     text = read("?days=7").text
     assert "Nothing unusual in the last 7 days." in text
     assert "No request was rejected." in text
 
 
-def test_says_when_it_was_made_and_whose_figures_it_shows(read: Read, acme: Agent) -> None:
-    for path in ("", "/agents", f"/agents/{acme.agent_id}"):
-        page = read(path)
-        header = " ".join(page.text.partition("Menu")[0].split())
-        assert header.endswith("Skip to the content AgentIdP Acme as of 12:00 UTC")
-
-
 class TestAnEmptyOrganization:
     """It sees what to do, and no empty axes."""
 
-    def test_sees_commands_for_its_own_address(self, read: Read, acme: Agent) -> None:
+    def test_sees_commands_for_its_own_address_and_can_see_the_charts(self, read: Read, acme: Agent) -> None:
         page = read()
         assert page.all("svg") == page.all("table") == []
         assert page.all("h1") == [{}]
@@ -300,45 +177,29 @@ class TestAnEmptyOrganization:
             f"agentidp agent create my-first-agent --organization {acme.organization_id}",
         ):
             assert command in commands
+        assert "/dashboard?days=30" in page.links
+        assert read("?days=30").tables["Tokens issued"][1][1] == "0"
 
-    @pytest.mark.parametrize(
-        ("tokens", "sentence"),
-        [
-            (0, "No token has been issued to your agents in the last 65 days."),
-            (1, "1 token has been issued to your agents in the last 65 days, including those for signing in here."),
-            (5, "5 tokens have been issued to your agents in the last 65 days, including those for signing in here."),
-        ],
-    )
-    def test_sees_how_many_tokens_were_issued_and_can_see_the_charts(
-        self, read: Read, acme: Agent, tokens: int, sentence: str
-    ) -> None:
-        if tokens:
-            count_for(acme, NOON, tokens=tokens)
-        page = read()
-        assert sentence in page.text
-        assert {"href": "/dashboard?days=30"} in page.all("a")
-        charts = read("?days=30").tables["Tokens issued"]
-        assert charts[1][1] == str(tokens)
-
-    def test_no_longer_once_another_agent_is_there_and_gets_tokens(
-        self, read: Read, acme: Agent, services: Services
-    ) -> None:
-        make_agent(services, acme.organization_id, name="second")
-        assert read().all("svg") == []
-        count_for(acme, NOON, tokens=1)
+    def test_sees_how_many_tokens_were_issued_until_its_only_agent_is_busy(self, read: Read, acme: Agent) -> None:
+        assert "No token has been issued to your agents in the last 65 days." in read().text
+        within = "been issued to your agents in the last 65 days, including those for signing in here."
+        for tokens, sentence in ((1, "1 token has"), (9, "10 tokens have")):
+            acme.count(NOON, tokens=tokens)
+            assert f"{sentence} {within}" in read().text
+        acme.count(NOON, tokens=1)
         assert len(read().tables) == 3
 
-    def test_no_longer_once_the_only_agent_is_busy(self, read: Read, acme: Agent) -> None:
-        count_for(acme, NOON, tokens=10)
+    def test_no_longer_once_another_agent_is_there_and_gets_tokens(self, read: Read, acme: Agent) -> None:
+        acme.colleague("second")
         assert read().all("svg") == []
-        count_for(acme, NOON, tokens=1)
+        acme.count(NOON, tokens=1)
         assert len(read().tables) == 3
 
 
 def test_shows_nothing_of_another_organization(client: FlaskClient, cast: Cast, services: Services) -> None:
     acme, outsider = cast.acme, cast.outsider
-    count_for(acme, NOON, tokens=12)
-    count_for(outsider, NOON, tokens=76, requests=5)
+    acme.count(NOON, tokens=12)
+    outsider.count(NOON, tokens=76, requests=5)
     # Of more digits than follow each other in a random id.
     theirs = 76_543_210
     with psycopg.connect(str(services.settings.database_url)) as connection:
@@ -356,20 +217,13 @@ def test_shows_nothing_of_another_organization(client: FlaskClient, cast: Cast, 
     assert f"{theirs:,}" in client.get("/dashboard/agents").text
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "</title><script>alert(1)</script>",
-        "\"'&amp;<img src=x onerror=alert(1)>",
-        "{{ 7 * 7 }}{% raw %}\u202eright to left\u2066",
-    ],
-)
-def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, services: Services, name: str) -> None:
+def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, services: Services) -> None:
+    name = "</title><script>alert(1)</script>\"'&amp;<img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}\u202eright\u2066"
     organization_id = make_organization(services, name)
     agent = make_agent(services, organization_id, name=name)
     other = make_agent(services, organization_id, name="other")
-    count_usage(services, organization_id, agent.agent_id, NOON, tokens=120)
-    count_usage(services, organization_id, other.agent_id, NOON, tokens=1)
+    agent.count(NOON, tokens=120)
+    other.count(NOON, tokens=1)
     with_session(client, agent)
     for path in ("", "/agents", f"/agents/{agent.agent_id}"):
         response = client.get(f"/dashboard{path}")
@@ -383,103 +237,45 @@ def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, serv
     assert "of the 121 tokens" in opened(client).text
 
 
-def finding(summary: str, *agents: Contributor, **changes: Any) -> Finding:
-    """A finding about the hour before noon."""
-    return Finding(
-        kind="weekend",
-        severity=Severity.info,
-        begins=NOON - timedelta(hours=1),
-        ends=NOON,
-        unit="requests",
-        observed=1,
-        expected=0,
-        baseline="none",
-        summary=summary,
-        causes="",
-        next_step="",
-        agents=agents,
-        **changes,
+def test_an_agents_page_has_the_findings_that_it_is_behind_and_their_words_are_text(
+    read: Read, acme: Agent, services: Services
+) -> None:
+    name, other = "a\"b'&amp;<i>", uuid.uuid4()
+    behind = tuple(
+        Contributor(agent_id=agent_id, agent_name=agent_name, count=count)
+        for agent_id, agent_name, count in ((other, name, 9), (acme.agent_id, "builder", 7))
     )
+    sentence = f"Of {name} and <i>{name}</i>, for {name}."
+    make_findings(
+        services,
+        acme.organization_id,
+        a_finding(NOON, kind="weekend", summary=sentence, agents=behind),
+        a_finding(NOON, kind="peak", summary="Of the other.", agents=behind[:1]),
+        a_finding(NOON, summary="Its own.", agent_id=acme.agent_id, agent_name="builder"),
+        a_finding(NOON, kind="zero_day", summary="Nobody's."),
+    )
+    page = read(f"/agents/{acme.agent_id}")
+    shown = [words in page.words for words in (sentence, "Its own.", "Of the other.", "Nobody's.")]
+    assert shown == [True, True, False, False]
+    assert f"Contributors {name} 9, builder 7" in page.words
+    assert page.all("i") == []
+    assert f"/dashboard/agents/{other}" in page.links
 
 
-def listing(found: list[Finding]) -> Listing:
-    """Findings as they would be stored: ongoing if they reach into the last hour."""
-    known = [
-        known_finding(one, last_seen_at=NOON, ended_at=None if one.ends > NOON - timedelta(hours=1) else one.ends)
-        for one in found
-    ]
-    return Listing(known, NOON, NOON.date() - timedelta(days=90), ())
+def test_says_which_kinds_were_not_computed_and_shows_the_others(
+    read: Read, acme: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_agent = a_finding(NOON, summary="Its own.", agent_id=acme.agent_id, agent_name="builder")
+    incomplete = replace(NOTHING, findings=[known_finding(of_agent)], not_computed=("dominance", "zero_day"))
+    monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: incomplete)
+    for path in ("?days=30", f"/agents/{acme.agent_id}"):
+        text = read(path).text
+        assert "Not computed last time, because it took too long: dominance, zero day." in text
+        assert "Its own." in text
 
 
-class TestFindings:
-    """As the statements could give them."""
-
-    @pytest.fixture
-    def found(self, acme: Agent, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
-        """What the page's findings are."""
-        count_for(acme, NOON, tokens=12)
-        given: list[Finding] = []
-        monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: listing(given))
-        return given
-
-    def test_names_fifty_and_says_how_many_more_there_are(self, read: Read, found: list[Finding]) -> None:
-        found += [finding(f"Number {number}.") for number in range(50)]
-        assert "less urgent" not in read().text
-        found += [finding(f"Number {number}.") for number in range(50, 53)]
-        text = read().text
-        assert re.findall(r"Number (\d+)\.", text) == [str(number) for number in range(50)]
-        assert "And 3 less urgent ones." in text
-
-    def test_says_who_acknowledged_one_and_why(
-        self, read: Read, found: list[Finding], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        [known] = listing([finding("Number 1.")]).findings
-        known = replace(known, acknowledged_at=NOON, acknowledged_by="anna", note="a load test <of ours>")
-        evaluated = replace(listing([]), findings=[known])
-        monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: evaluated)
-        assert "Acknowledged by anna on Wed 15 Apr, 12:00 UTC: a load test <of ours>" in " ".join(read().text.split())
-
-    def test_an_agents_page_has_those_that_it_is_behind(self, read: Read, acme: Agent, found: list[Finding]) -> None:
-        own, other = Contributor(agent_id=acme.agent_id, agent_name="builder", count=7), uuid.uuid4()
-        found += [
-            finding("Of both.", Contributor(agent_id=other, agent_name="other", count=9), own),
-            finding("Of the other.", Contributor(agent_id=other, agent_name="other", count=9)),
-            finding("Its own.", agent_id=acme.agent_id, agent_name="builder"),
-            finding("Nobody's."),
-        ]
-        text = " ".join(read(f"/agents/{acme.agent_id}").text.split())
-        assert [sentence in text for sentence in ("Of both.", "Of the other.", "Its own.", "Nobody's.")] == [
-            True,
-            False,
-            True,
-            False,
-        ]
-        assert "Contributors other 9, builder 7" in text
-
-    def test_names_and_sentences_are_text(self, read: Read, found: list[Finding]) -> None:
-        name = "a\"b'&amp;<i>"
-        sentence = f"Of {name} and <i>{name}</i>, for {name}."
-        agent_id = uuid.uuid4()
-        found.append(finding(sentence, Contributor(agent_id=agent_id, agent_name=name, count=1), agent_id=agent_id))
-        found.append(finding(sentence, agent_id=agent_id, agent_name=name))
-        page = read()
-        assert page.text.count(sentence) == 2
-        assert f"Contributors\n{name} 1" in page.text
-        assert {tag for tag, _ in page.elements}.isdisjoint({"i"})
-        links = [a["href"] for a in page.all("a")]
-        # The agent's own page beside each history, and among the contributors.
-        assert links.count(f"/dashboard/agents/{agent_id}") == 3
-
-    def test_says_which_kinds_were_not_computed_and_shows_the_others(
-        self, read: Read, acme: Agent, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        of_agent = finding("Its own.", agent_id=acme.agent_id, agent_name="builder")
-        incomplete = replace(listing([of_agent]), not_computed=("dominance", "zero_day"))
-        monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: incomplete)
-        for path in ("?days=30", f"/agents/{acme.agent_id}"):
-            text = read(path).text
-            assert "Not computed last time, because it took too long: dominance, zero day." in text
-            assert "Its own." in text
+NOTHING = Listing([], NOON, NOON.date() - timedelta(days=90), ())
+"""What is stored if nothing was found."""
 
 
 def version(ending: str) -> str:
@@ -529,7 +325,12 @@ def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert headers["Cache-Control"] == "no-store"
         page = Page(answer)
-        check_structure(page)
+        # What axe-core does not look at: tests/browser/test_accessibility.py.
+        assert len(page.tables) == len(page.all("table")) == len(page.all("caption"))
+        assert {heading["scope"] for heading in page.all("th")} <= {"row", "col"}
+        for drawn in page.all("svg"):
+            is_named = (drawn.get("role"), bool(drawn.get("aria-label"))) == ("group", True)
+            assert drawn.get("aria-hidden") == "true" or is_named
         for tag, attributes in page.elements:
             assert tag not in ("style", "base", "iframe", "object", "embed"), tag
             assert "style" not in attributes
@@ -547,45 +348,6 @@ def test_responses_without_a_page_are_as_safe(client: FlaskClient, path: str) ->
     assert response.headers["Content-Security-Policy"] == POLICY
     assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert response.headers["Cache-Control"] == "no-store"
-
-
-def check_structure(page: Page) -> None:
-    """What people rely on who do not see the page."""
-    assert dict(page.elements)["html"] == {"lang": "en"}
-    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
-    ids = [a["id"] for _, a in page.elements if "id" in a]
-    assert len(ids) == len(set(ids))
-    assert (
-        len(page.all("main"))
-        == len(page.all("header"))
-        == len(page.all("h1"))
-        == len(page.all("title")) - len([a for a in page.all("a") if "tabindex" in a])
-    )
-    # A field has a label that names it, or is within one.
-    fields = [a for tag in ("input", "select") for a in page.all(tag) if a.get("type") != "hidden"]
-    assert {a["id"] for a in fields if "labelled" not in a} == {a["for"] for a in page.all("label") if "for" in a}
-    within = [a for a in fields if "labelled" in a]
-    assert len(within) == len([a for a in page.all("label") if "for" not in a])
-    for _, attributes in page.elements:
-        for name in ("aria-labelledby", "aria-describedby"):
-            assert attributes.get(name) in (None, *ids)
-    assert len(page.tables) == len(page.all("table")) == len(page.all("caption"))
-    for attributes in page.all("th"):
-        assert attributes["scope"] in ("row", "col")
-    for attributes in page.all("svg"):
-        is_named = (attributes.get("role"), bool(attributes.get("aria-label"))) == ("group", True)
-        assert attributes.get("aria-hidden") == "true" or is_named
-
-
-def test_a_page_of_90_days_with_all_that_it_needs_is_small(operator: FlaskClient, demo: Agent) -> None:
-    page = operator.get("/dashboard?days=90")
-    assets = [a.get("href") or a.get("src") or "" for a in Page(page).all("link") + Page(page).all("script")]
-    assert len(assets) == 3
-    sizes = [len(page.data), *(len(operator.get(address).data) for address in assets)]
-    assert sum(sizes) < 110_000, sizes
 
 
 def test_assets_are_kept_for_good_under_their_version_and_briefly_otherwise(client: FlaskClient) -> None:
@@ -622,6 +384,40 @@ def test_an_error_is_a_page(signed_in: FlaskClient, path: str, method: str, stat
     assert sentence in Page(response).text
 
 
+REFUSED = {
+    "agents": [
+        "sort=id",
+        "sort=",
+        "order=up",
+        "unusual=yes",
+        "status=gone",
+        "search=%00",
+        f"search={MAX_SEARCH * 'x'}x",
+    ],
+    "audit": ["action=agent.painted", "until=yesterday", "below=0", "below=x", "subject=%00", f"actor={MAX_ID * 'x'}x"],
+    "findings": ["state=gone", "kind=none", "agent=%00", f"owner={MAX_OWNER * 'x'}x", "page=0"],
+    "credentials": ["show=secret", "page=0"],
+    "days/2026-04-14": ["by=name", "hour=24", "hour=-1", "hour=", "hour=01", "hour=x"],
+    "days/2026-04-14/agents.csv": ["by=name", "hour=24"],
+    "days.csv": ["days=91"],
+    "agents.csv": ["sort=id"],
+    "alert-targets": ["page=x"],
+    "quotas": ["page=0"],
+}
+"""Page -> parameters that it refuses."""
+
+MISSING = [
+    *("days/2026-04-16", "days/2026-02-30", "days/x", "days/2026-04-16/hours.csv", "days/2026-04-16/agents.csv"),
+    *("credentials?page=2", "alert-targets?page=2", "quotas?page=2"),
+]
+
+
+def test_an_unknown_parameter_is_refused_and_what_is_not_there_is_not_found(signed_in: FlaskClient) -> None:
+    paths = [(f"{page}?{query}", 400) for page, queries in REFUSED.items() for query in queries]
+    paths += [(path, 404) for path in MISSING]
+    assert [path for path, status in paths if signed_in.get(f"/dashboard/{path}").status_code != status] == []
+
+
 def test_an_error_elsewhere_is_json(client: FlaskClient) -> None:
     for path in ("/dashboards", "/api/v1/dashboard", "/dashboard.html"):
         response = client.get(path)
@@ -631,9 +427,6 @@ def test_an_error_elsewhere_is_json(client: FlaskClient) -> None:
 def test_without_a_database_it_says_to_try_again(
     signed_in: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unavailable(*_: object, **__: object) -> None:
-        raise DatabaseUnavailable
-
     monkeypatch.setattr(services.database, "run_in", unavailable)
     response = signed_in.get("/dashboard")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
@@ -657,7 +450,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     operator: FlaskClient, demo: Agent, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: looks.append(days) or listing([]))
+    monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: looks.append(days) or NOTHING)
     response = operator.get(demo_path(demo.services, f"/dashboard{path}"))
     parts = response.iter_encoded()
     first = next(parts).decode()
@@ -695,7 +488,7 @@ def test_while_other_findings_are_worked_out_a_page_comes_without_them(
     read: Read, acme: Agent, services: Services
 ) -> None:
     organization_id = acme.organization_id
-    count_usage(services, organization_id, acme.agent_id, NOON, tokens=12)
+    acme.count(NOON, tokens=12)
     with services.expensive_reads.running(organization_id):
         assert NO_FINDINGS in read().text
         assert NO_FINDINGS in read(f"/agents/{acme.client_id}").text

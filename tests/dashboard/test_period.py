@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.period import MONTHS, recent_months, requested_period
-from tests.dashboard.conftest import Page, Read, count_for
+from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent
 
 TODAY = NOON.date()
@@ -74,10 +74,10 @@ def test_offers_this_month_and_a_year_before() -> None:
 def test_all_parts_of_the_page_show_the_period(read: Read, acme: Agent) -> None:
     for days_ago, tokens in ((22, 20), (15, 40), (14, 80), (0, 1)):
         at = NOON - timedelta(days=days_ago)
-        count_for(acme, at, tokens=tokens)
+        acme.count(at, tokens=tokens)
     # 31 March and 1 April; the other is a week before the first.
     page = read("?from=2026-03-31&to=2026-04-01")
-    text = " ".join(page.text.split())
+    text = page.words
     assert "Overview Tue 31 Mar to Wed 1 Apr" in text
     assert "Tokens issued 120 in 2 days" in text
     assert "Tokens in 2 days 120 500 % more than a week earlier" in text
