@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import secrets
@@ -36,7 +35,6 @@ class Company:
     :param claims: of the person who signs in, beside those of every ID token; ``None`` leaves one of those out.
     :param id_token: makes the ID token of its claims.
     :param replies: path -> what is sent there instead.
-    :param streams: path -> what writes the response itself, for as long as somebody reads it.
     :param requests: the paths that were asked for.
     """
 
@@ -47,7 +45,6 @@ class Company:
     userinfo: dict[str, Any] = field(default_factory=dict)
     id_token: Callable[[dict[str, Any]], str | None] = field(init=False)
     replies: dict[str, Callable[[], Reply]] = field(default_factory=dict)
-    streams: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     kid: str = "one"
     alg: str | None = None
@@ -59,7 +56,7 @@ class Company:
     def reset(self) -> None:
         """Say nothing wrong. Anna is a viewer of no organization."""
         self.claims = {"sub": "anna-1", "name": "Anna Berg", "roles": ["staff", "watchers"]}
-        self.metadata, self.userinfo, self.replies, self.streams, self.requests, self.codes = {}, {}, {}, {}, [], {}
+        self.metadata, self.userinfo, self.replies, self.requests, self.codes = {}, {}, {}, [], {}
         self.id_token, self.kid = self.signed, "one"
         self.alg = None
 
@@ -167,10 +164,6 @@ def company() -> Iterator[Company]:
             self._answer({name: value for name, [value] in parse_qs(sent).items()})
 
         def _answer(self, form: dict[str, str]) -> None:
-            if self.path in running.streams:
-                with contextlib.suppress(OSError):
-                    running.streams[self.path](self)
-                return
             status, headers, body = running.reply(self.path, form, self.headers.get("Authorization", ""))
             self.send_response(status)
             for name, value in headers.items():

@@ -31,22 +31,20 @@ from agentidp.audit import INSTANCE
 from agentidp.dashboard import oidc_client
 from agentidp.dashboard.oidc_provider import EXTENSION, Provider
 from agentidp.dashboard.oidc_sign_in import PATH
-from agentidp.federation import issuer_keys
-from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS, WAITING_OF_ONE
+from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from tests.audit.conftest import events_of
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
-from tests.dashboard.conftest import SAME_ORIGIN, Wire
+from tests.dashboard.conftest import Wire, counted, led_to, post, refused, with_cookie
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
-from tests.dashboard.test_oidc import begin, counted, events, refused, sign_in
+from tests.dashboard.test_oidc import UNKNOWN, begin, events, sign_in
 from tests.factories import NOON, PATIENCE, Agent, Clock, free_port, wait_until
 
 REFUSED = "Your company did not sign you in. Try again. The log of the service says why."
 EXPIRED = "This sign-in has expired or was completed before. Sign in again."
 UNAVAILABLE = "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent."
 NO_ENDPOINT = "{}_endpoint of the metadata is not an https URL"
-UNKNOWN = "org-11111111-1111-1111-1111-111111111111"
 
 
 @pytest.fixture(scope="module")
@@ -129,22 +127,17 @@ class TestPeopleWithoutAccess:
     @pytest.mark.parametrize(
         ("claims", "notice", "reason", "place"),
         [
-            ({"organization": None}, "Your account belongs to no organization here.", "no organization", INSTANCE),
-            (
-                {"organization": UNKNOWN},
-                "Your account belongs to no organization here.",
-                "unknown organization",
-                INSTANCE,
-            ),
+            ({"organization": None}, "belongs to no organization", "no organization", INSTANCE),
+            ({"organization": UNKNOWN}, "belongs to no organization", "unknown organization", INSTANCE),
             (
                 {"organization": ["{own}", UNKNOWN]},
-                "Your account belongs to more than one organization here.",
+                "belongs to more than one organization",
                 "several organizations",
                 INSTANCE,
             ),
             (
                 {"roles": ["Watchers", "keepers,watchers"]},
-                "Your account has neither the role of a viewer nor that of an administrator here.",
+                "has neither the role of a viewer nor that of an administrator",
                 "no role",
                 "their own",
             ),
@@ -154,9 +147,9 @@ class TestPeopleWithoutAccess:
     def test_are_recorded(self, anna: Anna, claims: dict[str, Any], notice: str, reason: str, place: str) -> None:
         own = anna.agent.organization_id
         claims = json.loads(json.dumps(claims).replace("{own}", own))
-        url = str(anna.agent.services.settings.database_url)
+        url = anna.agent.database_url
         before = {chain: len(events_of(url, chain)) for chain in (INSTANCE, own)}
-        refused(anna.signs_in(sub=reason, **claims), 403, notice)
+        refused(anna.signs_in(sub=reason, **claims), 403, f"Your account {notice} here.")
         assert anna.client.get("/dashboard").status_code == 401
         recorded = {chain: events_of(url, chain)[count:] for chain, count in before.items()}
         [event] = recorded.pop(INSTANCE if place == INSTANCE else own)
@@ -167,7 +160,7 @@ class TestPeopleWithoutAccess:
             {"reason": reason},
         )
         assert log(anna.caplog) == [("sign-in of a person refused", reason)]
-        assert counted(anna.agent) == {0}
+        assert counted(anna.agent) == (0, 0, 0)
 
     @pytest.mark.parametrize("subject", ["", "x" * 256, "änna", "anna\n", 7])
     def test_with_a_subject_that_is_none(self, anna: Anna, subject: Any) -> None:
@@ -261,15 +254,14 @@ class TestIdTokens:
         right = {"iat": SECONDS + oidc_client.CLOCK_DIFFERENCE, "at_hash": half_of(hashlib.sha256(b"theirs"))}
         assert anna.signs_in(**right).status_code == 200
 
-    @pytest.mark.parametrize("alg", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"])
+    @pytest.mark.parametrize("alg", ["RS384", "PS256"])
     def test_algorithms_of_an_rsa_key(self, anna: Anna, alg: str) -> None:
         provider = anna.provider
         provider.id_token = lambda claims: signed(claims, provider.key, alg)
         provider.alg = alg
         assert anna.signs_in().status_code == 200
         # A key is for one algorithm.
-        other = "PS256" if alg != "PS256" else "RS256"
-        provider.id_token = lambda claims: signed(claims, provider.key, other)
+        provider.id_token = lambda claims: signed(claims, provider.key, "RS256")
         anna.is_refused()
 
     @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
@@ -290,15 +282,6 @@ class TestIdTokens:
         token = {"access_token": "\ud800", "token_type": "Bearer", "id_token": provider.signed(claims)}
         provider.replies["/token"] = lambda: (200, {}, json.dumps(token).encode())
         assert anna.client.get(path).status_code == 200
-
-    def test_a_new_key_of_the_provider_is_found(self, anna: Anna, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As for any issuer, an unknown key is looked for at most once a minute."""
-        monkeypatch.setattr(issuer_keys, "PAUSE", 0.0)
-        assert anna.signs_in().status_code == 200
-        anna.provider.kid = "rotated"
-        assert anna.signs_in().status_code == 200
-        assert anna.provider.requests.count("/keys") == 2
-        assert anna.provider.requests.count("/.well-known/openid-configuration") == 2
 
 
 def half_of(digest: Any) -> str:
@@ -384,21 +367,12 @@ class TestAProviderInTrouble:
         assert sign_in_as_agent(client, anna.agent).status_code == 303
         assert client.get("/dashboard").status_code == 200
 
-    def test_it_is_tried_again(self, anna: Anna, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(issuer_keys, "PAUSE_WITHOUT_KEYS", 0.0)
-        anna.provider.replies["/.well-known/openid-configuration"] = text("", 500)
-        refused(anna.client.get(PATH), 503, UNAVAILABLE)
-        anna.provider.reset()
-        assert anna.signs_in().status_code == 200
-
     @pytest.mark.parametrize(
         ("metadata", "reason"),
         [
+            # Of its other members: tests/federation/test_issuer_keys.py.
             ({"issuer": "https://elsewhere.example"}, "the metadata is of another issuer"),
-            ({"issuer": None}, "the metadata is of another issuer"),
-            ({"jwks_uri": None}, "the metadata has no jwks_uri"),
             ({"jwks_uri": "https://192.0.2.1/keys"}, "the address is not public"),
-            ({"jwks_uri": "http://192.0.2.1/keys"}, "the address is not an https URL"),
             ({"authorization_endpoint": None}, NO_ENDPOINT.format("authorization")),
             ({"authorization_endpoint": "javascript:alert(1)"}, NO_ENDPOINT.format("authorization")),
             ({"authorization_endpoint": "http://sso.example/authorize"}, NO_ENDPOINT.format("authorization")),
@@ -413,58 +387,31 @@ class TestAProviderInTrouble:
         refused(anna.signs_in() if "token_endpoint" in metadata else anna.client.get(PATH), 503, UNAVAILABLE)
         assert [logged for _, logged in log(anna.caplog)] == [reason]
 
-    @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/keys"])
-    @pytest.mark.parametrize(
-        "reply",
-        [
-            text("<html>", **{"Content-Type": "text/html"}),
-            text("[]"),
-            text('"text"'),
-            text("{}"),
-            text("", 404),
-            text("", 503),
-            text("", 302, Location="/elsewhere"),
-            text(json.dumps({"x": "y" * MAX_BODY})),
-        ],
-        ids=["html", "list", "text", "empty object", "404", "503", "redirect", "too large"],
-    )
-    def test_a_response_that_cannot_be_used_is_a_page(self, anna: Anna, path: str, reply: Callable[[], Any]) -> None:
-        address = begin(anna.client) if path == "/token" else ""
-        anna.provider.replies[path] = reply
-        response = anna.client.get(anna.provider.authorize(address) if address else PATH)
-        assert response.status_code in (403, 503)
-        assert "/elsewhere" not in anna.provider.requests
-        assert len(log(anna.caplog)) == 1
-        assert anna.client.get("/dashboard").status_code == 401
-
     @pytest.mark.parametrize("path", ["/token", "/userinfo"])
     @pytest.mark.parametrize(
         ("reply", "status", "reason"),
         [
             (text("<html>", 403, **{"Content-Type": "text/html"}), 403, "status 403"),
             (text("", 499), 403, "status 499"),
-            (text("<html>", **{"Content-Type": "text/html"}), 403, None),
+            (text("", 302, Location="/elsewhere"), 403, "status 302"),
+            (text("<html>", **{"Content-Type": "text/html"}), 403, "the response is not a JSON object"),
+            (text("[]"), 403, "the response is not a JSON object"),
             (text("", 500), 503, "status 500"),
+            (text(json.dumps({"x": "y" * MAX_BODY})), 503, f"the response has more than {MAX_BODY} bytes"),
         ],
-        ids=["html 403", "499", "html", "500"],
+        ids=["html 403", "499", "redirect", "html", "list", "500", "too large"],
     )
     def test_an_error_about_one_person_does_not_pause_the_others(
-        self, anna: Anna, path: str, reply: Callable[[], Any], status: int, reason: str | None
+        self, anna: Anna, path: str, reply: Callable[[], Any], status: int, reason: str
     ) -> None:
         anna.provider.metadata = {"userinfo_endpoint": f"{anna.provider.issuer}/userinfo"}
         anna.provider.replies[path] = reply
         refused(anna.signs_in(roles=None), status, REFUSED if status == 403 else UNAVAILABLE)
-        [(message, logged)] = log(anna.caplog)
-        is_refusal = status == 403
-        assert message == ("sign-in of a person refused" if is_refusal else "OpenID Connect provider unreachable")
-        assert reason in (None, logged)
+        message = "sign-in of a person refused" if status == 403 else "OpenID Connect provider unreachable"
+        assert log(anna.caplog) == [(message, reason)]
+        assert "/elsewhere" not in anna.provider.requests
         anna.provider.replies.clear()
         assert anna.signs_in().status_code == 200
-
-    def test_metadata_that_is_too_large(self, anna: Anna, wire: Wire) -> None:
-        for characters, status in ((MAX_BODY - 2000, 302), (MAX_BODY, 503)):
-            anna.provider.metadata = {"description": "x" * characters}
-            assert wire().get(PATH).status_code == status
 
     def test_a_response_that_never_ends(self, anna: Anna, shared_app: Flask) -> None:
         shared_app.extensions[EXTENSION] = Provider(anna.provider.settings(), timeout=0.1)
@@ -499,44 +446,13 @@ class TestAProviderInTrouble:
         assert provider.requests == ["/token", "/userinfo"]
         assert timeouts == pytest.approx([oidc_client.TIMEOUT, oidc_client.TIMEOUT - 3])
 
-    def test_few_threads_wait_for_its_metadata_and_the_others_are_free(
-        self, client: FlaskClient, provider: Company, shared_app: Flask
-    ) -> None:
-        shared_app.extensions[EXTENSION] = Provider(provider.settings(), timeout=PATIENCE)
-        is_over = threading.Event()
-
-        def late() -> Any:
-            is_over.wait(PATIENCE)
-            return 500, {}, b""
-
-        provider.replies["/.well-known/openid-configuration"] = late
-        statuses: list[int] = []
-        threads = [
-            threading.Thread(target=lambda: statuses.append(shared_app.test_client().get(PATH).status_code))
-            for _ in range(6)
-        ]
-        for thread in threads:
-            thread.start()
-        # Two wait: all others have their page while the provider says nothing.
-        wait_until(lambda: len(statuses) == len(threads) - WAITING_OF_ONE)
-        refused(client.get(PATH), 503, UNAVAILABLE)
-        assert [thread.is_alive() for thread in threads].count(True) == WAITING_OF_ONE == 2
-        is_over.set()
-        for thread in threads:
-            thread.join()
-        assert set(statuses) == {503}
-        # Nobody tried again after the failure.
-        assert len(provider.requests) == 1
-
     def test_signing_out_needs_it_for_nothing(self, anna: Anna, wire: Wire) -> None:
         assert anna.signs_in().status_code == 200
         anna.provider.replies["/.well-known/openid-configuration"] = text("", 500)
         cookie = anna.client.get_cookie("agentidp_session", path="/dashboard")
         assert cookie is not None
-        client = wire()
-        client.set_cookie("agentidp_session", cookie.value, path="/dashboard")
-        response = client.post("/dashboard/sign-out", headers=SAME_ORIGIN)
-        assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
+        client = with_cookie(wire(), cookie.value)
+        assert led_to(post(client, "/dashboard/sign-out")) == "/dashboard/sign-in?signed-out"
 
 
 class TestSomebodyWhoStopsTheOthers:
