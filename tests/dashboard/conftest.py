@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from html.parser import HTMLParser
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -51,8 +50,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
-        is_within = tag == "input" and "label" in self._open
-        self.elements.append((tag, found | ({"labelled": "within"} if is_within else {})))
+        self.elements.append((tag, found))
         if tag not in VOID:
             self._open.append(tag if ("role", "alert") not in attrs else f"{tag} alert")
         if tag == "table":
@@ -246,11 +244,6 @@ def acme(cast: Cast) -> Agent:
 def worker(acme: Agent) -> Agent:
     """Another agent of Acme, which may read analytics only."""
     return acme.colleague("worker", ["analytics:read"])
-
-
-def count_for(agent: Agent, at: datetime, **counts: int) -> None:
-    """Count tokens, requests or rejected ones of an agent at an instant."""
-    agent.count(at, **counts)
 
 
 @pytest.fixture
