@@ -44,7 +44,18 @@ from agentidp.jose import signing_keys
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests import citus
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organizations
+from tests.directory import open_directory
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    Server,
+    make_agent,
+    make_organization,
+    make_organizations,
+)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a background job like this, and every server that a test starts would ignore it too.
@@ -62,6 +73,18 @@ def settings_for(url: str, **changes: object) -> Settings:
         "fast_path": os.environ.get("AGENTIDP_FAST_PATH") or "on",
     }
     return Settings(**(values | changes))  # type: ignore[arg-type]
+
+
+def install(url: str) -> None:
+    """Give a database the schema and a signing key."""
+    migrate(url)
+    ensure_signing_key(settings_for(url), at=utc_now())
+
+
+def new_agent(url: str) -> Agent:
+    """An agent of an organization of its own in the database of a server."""
+    with contextlib.closing(Services.of(settings_for(url), utc_now)) as services:
+        return make_agent(services, make_organization(services))
 
 
 LONGEST = {"statement_timeout": 23.0, "pool_timeout": 25.0}
@@ -206,8 +229,7 @@ def make_template(start_postgres: Callable[[Installation | Path], str]) -> Itera
             name = f"agentidp_template_{uuid.uuid4().hex[:8]}"
             url = with_database(postgres_url, name)
             _create(postgres_url, name, None)
-            migrate(url)
-            ensure_signing_key(settings_for(url), at=utc_now())
+            install(url)
             if running := citus.RUNNING.get(postgres_url):
                 list(distribute(url))
                 running.make_template(name)
@@ -285,6 +307,13 @@ def _administrator(postgres_url: str) -> psycopg.Connection:
     if kept is None or kept.closed:
         ADMINISTRATORS[postgres_url] = kept = psycopg.connect(postgres_url, autocommit=True)
     return kept
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory for a server of PostgreSQL and its files."""
+    with open_directory() as path:
+        yield path
 
 
 @pytest.fixture

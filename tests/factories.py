@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partialmethod
@@ -41,6 +41,7 @@ from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
 from agentidp.registry.organizations import found, new_id
 from agentidp.scopes import SCOPES
+from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from agentidp.usage_history.monthly_sums import store_sums
 
@@ -188,7 +189,7 @@ class Api:
 def execute(url: str, statement: str, *parameters: Any) -> list[Any]:
     """Run a statement as the owner of the tables, past the application, and commit it; its rows."""
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), parameters)
+        cursor = connection.execute(statement.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -501,13 +502,21 @@ def clean_environment(*prefixes: str) -> dict[str, str]:
 
 
 class Server:
-    """``agentidp serve`` in a process of its own, with gunicorn as in production."""
+    """``agentidp serve`` in a process of its own, with gunicorn as in production.
+
+    :param application: what gunicorn itself runs, without the launcher.
+    """
 
     def __init__(
-        self, environment: dict[str, str], *arguments: str, bind: str | None = None, directory: Path = ROOT
+        self,
+        environment: Mapping[str, str],
+        *arguments: str,
+        bind: str | None = None,
+        directory: Path = ROOT,
+        application: str = "",
     ) -> None:
-        self.directory = directory
-        self.port = free_port()
+        self.directory, self.application = directory, application
+        self.port = int(environment.get("PORT") or free_port())
         self.url = f"http://localhost:{self.port}"
         self.environment = {
             **clean_environment(),
@@ -518,8 +527,9 @@ class Server:
             "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": "0",
             **environment,
         }
-        self.command = [sys.executable, "-m", "agentidp", "serve", *arguments, *(["--bind", bind] if bind else [])]
-        self.log = ""
+        launcher = ["agentidp", "serve", *arguments, *(["--bind", bind] if bind else [])]
+        gunicorn = ["gunicorn", "--config", str(gunicorn_config()), application]
+        self.command = [sys.executable, "-m", *(gunicorn if application else launcher)]
 
     def __enter__(self) -> Server:
         self.process = subprocess.Popen(
@@ -537,8 +547,13 @@ class Server:
         self._reader = threading.Thread(target=lambda: self._lines.extend(iter(self.process.stderr.readline, "")))
         self._reader.start()
         assert self.process.stdout is not None
-        self.greeting = self.process.stdout.readline()
-        if "AgentIdP runs at" not in self.greeting:
+        if self.application:
+            wait_until(lambda: self.process.poll() is not None or self._responds())
+            has_started = self.process.poll() is None
+        else:
+            self.greeting = self.process.stdout.readline()
+            has_started = "AgentIdP runs at" in self.greeting
+        if not has_started:
             self.__exit__()
             raise AssertionError(f"the server did not start: {''.join(self._lines)[-3000:]}")
         return self
@@ -547,10 +562,21 @@ class Server:
         """What it has written to standard error so far."""
         return "".join(self._lines)
 
+    def _responds(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.get("/healthz"))
+        return False
+
+    def main_process(self) -> int:
+        """The process id of gunicorn's main process."""
+        if self.application:
+            return self.process.pid
+        [gunicorn] = children(self.process.pid, "gunicorn")
+        return gunicorn
+
     def workers(self) -> list[int]:
         """The process ids of gunicorn's workers."""
-        [gunicorn] = children(self.process.pid, "gunicorn")
-        return children(gunicorn, "gunicorn")
+        return children(self.main_process(), "gunicorn")
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> bytes:
         """The body of a GET."""

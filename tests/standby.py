@@ -14,14 +14,11 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.embedded_postgres.home import prepare_home
 from agentidp.db.embedded_postgres.programs import Programs, find_binaries
-from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
 from tests.citus import MEMORY
-from tests.conftest import settings_for
+from tests.conftest import install
 from tests.db.proxy import Proxy, proxied
 from tests.factories import wait_until
 
@@ -61,8 +58,7 @@ def replicated() -> Iterator[Pair]:
     directory.chmod(0o711)
     try:
         with temporary(settings=_SETTINGS) as primary, proxied(primary.url) as proxy:
-            migrate(primary.url)
-            ensure_signing_key(settings_for(primary.url), at=utc_now())
+            install(primary.url)
             home = directory / "standby"
             _copy(primary, home)
             follows = {

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -22,21 +20,18 @@ from agentidp.config import Settings
 from agentidp.dashboard import session
 from agentidp.demo import create_demo
 from agentidp.registry.credentials import add_credential
-from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.browser.serving import CLOCK, read_clock
 from tests.factories import (
     NOON,
     PATIENCE,
-    ROOT,
     SECRET_KEY,
     Agent,
-    clean_environment,
+    Server,
     database_of,
     demo_operator,
     demo_path,
     free_port,
-    wait_until,
 )
 
 
@@ -129,6 +124,7 @@ def staged(
     """
     port = port or free_port()
     url = f"http://localhost:{port}"
+    own = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "AGENTIDP_ISSUER": url}
     # A name in the system's directory for the account that PostgreSQL does not need here.
     with tempfile.TemporaryDirectory(prefix="agentidp-browser-") as directory:
         clock = FileClock(Path(directory) / "clock")
@@ -148,38 +144,9 @@ def staged(
                 _, secret = add_credential(transaction, operator.agent_id, expires_at=None)
             assert secret is not None
             operator.client_secret = secret
-            with _gunicorn(url, port, database_url, clock, environment or {}):
+            own |= {"PORT": str(port), CLOCK: str(clock.path), **(environment or {})}
+            with Server(own, application="tests.browser.serving:app()"):
                 yield Stage(url, clock, services, operator)
-
-
-@contextlib.contextmanager
-def _gunicorn(url: str, port: int, database_url: str, clock: FileClock, further: Mapping[str, str]) -> Iterator[None]:
-    environment = clean_environment() | {
-        "AGENTIDP_DATABASE_URL": database_url,
-        "AGENTIDP_SECRET_KEY": SECRET_KEY,
-        "AGENTIDP_ISSUER": url,
-        "PORT": str(port),
-        CLOCK: str(clock.path),
-        **further,
-    }
-    command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "tests.browser.serving:app()"]
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log) as process,
-    ):
-        try:
-            wait_until(lambda: process.poll() is not None or _answers(url))
-            log.seek(0)
-            assert process.poll() is None, log.read()[-3000:]
-            yield
-        finally:
-            process.terminate()
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthz", timeout=1) as response:
-        return bool(response.status == 200)
-    return False
 
 
 @contextlib.contextmanager
