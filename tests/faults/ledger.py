@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import psycopg
-
-from tests.factories import usage_sums
+from tests.factories import execute, usage_sums
 from tests.faults.bounds import BOUNDS, QUICK
 
 CLOCK_TOLERANCE = timedelta(seconds=10)
 """By which a server that serves may be off: the leeway."""
-
-_UNKNOWN = re.compile(r"unknown|may have", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +42,6 @@ class Answer:
         return self.ended - self.began
 
 
-def says_unknown(text: str) -> bool:
-    """Whether the text of an error says that the outcome is not known."""
-    return bool(_UNKNOWN.search(text))
-
-
 @dataclass(frozen=True)
 class Counts:
     """What the counters hold of an organization.
@@ -69,17 +59,14 @@ class Counts:
 def read_counts(url: str, organization_id: str) -> Counts:
     """Read the counters as the operator."""
     sums = usage_sums(url, organization_id)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        by_agent = connection.execute(
-            "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by agent_id",
-            [organization_id],
-        ).fetchall()
-        hours = connection.execute(
-            "select distinct day, n from usage_daily, unnest(tokens_by_hour) with ordinality as h (tokens, n)"
-            " where organization_id = %s and h.tokens > 0",
-            [organization_id],
-        ).fetchall()
+    tokens_of = "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by 1"
+    by_agent = execute(url, tokens_of, organization_id)
+    hours = execute(
+        url,
+        "select distinct day, n from usage_daily, unnest(tokens_by_hour) with ordinality as h (tokens, n)"
+        " where organization_id = %s and h.tokens > 0",
+        organization_id,
+    )
     return Counts(
         {value for name, value in sums.items() if "tokens" in name},
         Counter(dict(by_agent)),
@@ -118,7 +105,8 @@ def judge(
     if twice := [jti for jti, n in Counter(a.jti for a in tokens if a.jti).items() if n > 1]:
         wrong.append(f"{len(twice)} jti are of two tokens")
     if unknown.total() > bound.unknown:
-        wrong.append(f"{unknown.total()} outcomes are unknown, {_problems(tokens)}")
+        problems = sorted({answer.problem or str(answer.status) for answer in tokens if answer.is_unknown})
+        wrong.append(f"{unknown.total()} outcomes are unknown, {', '.join(problems)}")
     wrong += _wrong_statuses(answers, bound.fails is not False)
     since = [answer for answer in answers if answer.ended >= begin]
     if bound.fails and all(answer.status == 200 for answer in since if answer.kind == "token"):
@@ -166,10 +154,6 @@ def _wrong_statuses(answers: Iterable[Answer], fails: bool) -> list[str]:
         if answer.status not in allowed:
             wrong[answer.kind, answer.status or 0, answer.problem] += 1
     return [f"{kind}: {status} {n} times, {text}" for (kind, status, text), n in sorted(wrong.items())]
-
-
-def _problems(tokens: Iterable[Answer]) -> str:
-    return ", ".join(sorted({answer.problem or str(answer.status) for answer in tokens if answer.is_unknown}))
 
 
 def _percentile_99(times: list[float]) -> float | None:

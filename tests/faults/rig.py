@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import psycopg
 
 from agentidp.clock import utc_now
-from agentidp.db.embedded_postgres import EmbeddedPostgres
-from tests.factories import SECRET_KEY, Server, children, wait_until
-from tests.faults.bounds import POOL_TIMEOUT, STATEMENT_TIMEOUT
+from tests.factories import SECRET_KEY, Server, wait_until
+from tests.faults.bounds import CLIENTS, POOL_TIMEOUT, STATEMENT_TIMEOUT
 from tests.faults.ledger import Answer, Counts, judge, read_counts
 from tests.faults.load import ISSUER, Fleet, Load
 
@@ -24,7 +20,7 @@ TOKENS_BEFORE = 60
 AFTER = 1.0
 """Seconds for which the load goes on when tokens work again."""
 
-PATIENCE = 20.0
+WAIT = 20.0
 """Seconds to wait for tokens after the fault; longer than any bound."""
 
 
@@ -41,67 +37,53 @@ def environment(database_url: str, **changes: str) -> dict[str, str]:
     }
 
 
-def postmaster(home: Path) -> int:
-    """The process id of the PostgreSQL in *home*."""
-    return int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
-
-
-def kill(home: Path) -> None:
-    """End the PostgreSQL in *home* as the kernel does if memory is short."""
-    os.kill(postmaster(home), signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """Stop all processes of a PostgreSQL as a debugger or a paused machine does."""
-    first = postmaster(postgres.home)
-    stopped = [first]
-    os.kill(first, signal.SIGSTOP)
-    try:
-        for process in children(first, "postgres"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGSTOP)
-                stopped.append(process)
-        yield
-    finally:
-        for process in reversed(stopped):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGCONT)
-
-
-def run(
-    row: str,
-    database_url: str,
-    servers: Sequence[Server],
-    fault: Callable[[Fleet], None],
-) -> list[Answer]:
-    """Bring a load on *servers*, cause the fault, and fail unless the row keeps its bounds.
+def run(row: str, database_url: str, servers: Sequence[Server], fault: Callable[[Fleet], None]) -> list[Answer]:
+    """Bring a load of an organization on *servers*, cause the fault, and fail unless the row keeps its bounds.
 
     :param row: of ``BOUNDS``.
     :param fault: causes the fault and returns when it is over.
     :returns: every response.
     """
     fleet = Fleet.make(database_url)
+    [answers] = run_rows([(row, fleet)], database_url, servers, lambda: fault(fleet))
+    return answers
+
+
+def run_rows(
+    rows: Sequence[tuple[str, Fleet]],
+    database_url: str,
+    servers: Sequence[Server],
+    fault: Callable[[], None],
+    clients: int = CLIENTS,
+) -> list[list[Answer]]:
+    """The same with several organizations, each of which is judged by a row of its own.
+
+    :param clients: of each organization.
+    """
     began_at = utc_now()
-    load = Load(fleet, [server.port for server in servers])
-    load.start()
+    loads = [Load(fleet, [server.port for server in servers], clients) for _, fleet in rows]
+    for load in loads:
+        load.start()
     try:
-        wait_until(lambda: load.acknowledged() >= TOKENS_BEFORE, PATIENCE)
+        wait_until(lambda: all(load.acknowledged() >= TOKENS_BEFORE for load in loads))
         begin = time.monotonic()
-        fault(fleet)
+        fault()
         end = time.monotonic()
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: all(_works_since(end, answers) for answers in load.clients()), PATIENCE)
+            wait_until(lambda: all(_works_since(end, own) for load in loads for own in load.clients()), WAIT)
         time.sleep(AFTER)
     finally:
-        answers = load.stop()
-    recovery = None
-    if all(_works_since(end, own) for own in load.clients()):
-        failed = [answer.ended for answer in answers if answer.kind == "token" and answer.status != 200]
-        recovery = max(0.0, max(failed, default=end) - end)
-    counts = _counts(database_url, fleet.organization_id)
-    assert judge(row, answers, counts, began_at=began_at, fault=(begin, end), recovery=recovery) == []
-    return answers
+        received = [load.stop() for load in loads]
+    wrong = []
+    for (row, fleet), load, answers in zip(rows, loads, received, strict=True):
+        recovery = None
+        if all(_works_since(end, own) for own in load.clients()):
+            failed = [answer.ended for answer in answers if answer.kind == "token" and answer.status != 200]
+            recovery = max(0.0, max(failed, default=end) - end)
+        counts = _counts(database_url, fleet.organization_id)
+        wrong += judge(row, answers, counts, began_at=began_at, fault=(begin, end), recovery=recovery)
+    assert wrong == [], wrong
+    return received
 
 
 def _works_since(instant: float, answers: list[Answer]) -> bool:

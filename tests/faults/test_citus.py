@@ -7,21 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agentidp.clock import utc_now
 from agentidp.db.distribution import distribute
-from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
 from tests import citus
-from tests.conftest import settings_for
-from tests.factories import Server, wait_until
-from tests.faults.ledger import judge, read_counts
-from tests.faults.load import Fleet, Load
-from tests.faults.rig import AFTER, environment
+from tests.conftest import install
+from tests.factories import Server
+from tests.faults.load import Fleet
+from tests.faults.rig import environment, run_rows
 
 pytestmark = [pytest.mark.citus, pytest.mark.usefixtures("needs_citus")]
-
-TOKENS = 40
-"""That each organization's clients must have received before the fault begins, and after it."""
 
 CLIENTS = 3
 """Of each organization."""
@@ -33,8 +26,7 @@ def running() -> Iterator[citus.Cluster]:
     with citus.cluster() as made:
         made.create("faults")
         url = made.coordinator.url("faults")
-        migrate(url)
-        ensure_signing_key(settings_for(url), at=utc_now())
+        install(url)
         list(distribute(url))
         yield made
 
@@ -58,28 +50,8 @@ def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[], None]) -> N
     """Bring a load of each worker's organization on a server, cause the fault, and judge each by its row."""
     url = cluster.coordinator.url("faults")
     fleets = fleets_on_each_worker(cluster)
-    began_at = utc_now()
     with Server(environment(url)) as server:
-        loads = [Load(fleet, [server.port], CLIENTS) for fleet in fleets]
-        for load in loads:
-            load.start()
-        try:
-            wait_until(lambda: all(load.acknowledged() >= TOKENS for load in loads))
-            begin = time.monotonic()
-            fault()
-            end = time.monotonic()
-            before = [load.acknowledged() for load in loads]
-            wait_until(lambda: all(load.acknowledged() >= n + TOKENS for load, n in zip(loads, before, strict=True)))
-            time.sleep(AFTER)
-        finally:
-            answers = [load.stop() for load in loads]
-    wrong = []
-    for row, fleet, received in zip(rows, fleets, answers, strict=True):
-        failed = [answer.ended for answer in received if answer.kind == "token" and answer.status != 200]
-        recovery = max(0.0, max(failed, default=end) - end)
-        counts = read_counts(url, fleet.organization_id)
-        wrong += judge(row, received, counts, began_at=began_at, fault=(begin, end), recovery=recovery)
-    assert wrong == []
+        run_rows(list(zip(rows, fleets, strict=True)), url, [server], fault, CLIENTS)
 
 
 def test_a_killed_worker_stops_its_own_organizations_only(running: citus.Cluster) -> None:

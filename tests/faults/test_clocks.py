@@ -11,7 +11,7 @@ import pytest
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.db.test_clock_check import FakeClock
 from tests.factories import Server, wait_until
-from tests.faults.load import Connection, Fleet, ready_status
+from tests.faults.load import Connection, Fleet
 from tests.faults.rig import environment, run
 
 CLOCK_CACHE = 1
@@ -34,6 +34,14 @@ def pair(cluster: EmbeddedPostgres, fake_clock: FakeClock) -> Iterator[list[Serv
         yield [healthy, second]
 
 
+def ready_status(server: Server) -> int | None:
+    """The status of /readyz."""
+    connection = Connection(server.port)
+    answer = connection.ask("/readyz", "GET", "/readyz")
+    connection.close()
+    return answer.status
+
+
 def set_clock(fake_clock: FakeClock, seconds_ahead: int, server: Server, message: str) -> None:
     """Set a server's clock, and ask until each of its two workers has logged the message that it does when it notices.
     A worker that has just looked at its clock keeps the old time for a moment, and one that has not looked for a while
@@ -41,7 +49,7 @@ def set_clock(fake_clock: FakeClock, seconds_ahead: int, server: Server, message
     """
     before = server.logs().count(message)
     fake_clock.set(seconds_ahead)
-    wait_until(lambda: ready_status(server.port) and server.logs().count(message) == before + 2)
+    wait_until(lambda: ready_status(server) and server.logs().count(message) == before + 2)
 
 
 @pytest.mark.parametrize(("row", "ahead"), [("clock 8 s ahead", 8), ("clock 8 s behind", -8)])
@@ -80,12 +88,12 @@ def test_large_difference(
                 client = fleet.clients[turn % len(fleet.clients)]
                 body, headers = client.token_request(turn)
                 statuses.add(connection.ask("token", "POST", "/api/v1/token", body, headers).status)
-                statuses.add(ready_status(second.port)[0])
+                statuses.add(ready_status(second))
             connection.close()
             set_clock(fake_clock, 0, second, "clock agrees with the database's again")
         finally:
             fake_clock.set(0)
-        assert ready_status(second.port)[0] == 200
+        assert ready_status(second) == 200
 
     run(row, postgres.url, [healthy], fault)
     assert statuses == {503}

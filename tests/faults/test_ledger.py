@@ -22,12 +22,18 @@ def issued(n: int) -> list[Answer]:
     return [Answer("token", AGENT, 10.0, 10.1, 200, jti=str(number)) for number in range(n)]
 
 
-def judged(answers: list[Answer], counted: int, *, other_counter: int | None = None) -> list[str]:
-    """A row without bounds on unknown outcomes, in which *counted* tokens are in the counters."""
+def judged(
+    answers: list[Answer],
+    counted: int,
+    *,
+    row: str = ROW,
+    other_counter: int | None = None,
+    recovery: float | None = 0.5,
+) -> list[str]:
+    """A row in which *counted* tokens are in the counters."""
     sums = {counted, counted if other_counter is None else other_counter}
-    return judge(
-        ROW, answers, Counts(sums, Counter({AGENT: counted}), set()), began_at=NOW, fault=(9.0, 11.0), recovery=0.5
-    )
+    counts = Counts(sums, Counter({AGENT: counted}), set())
+    return judge(row, answers, counts, began_at=NOW, fault=(9.0, 11.0), recovery=recovery)
 
 
 def test_finds_nothing_where_nothing_is_wrong() -> None:
@@ -46,21 +52,11 @@ def test_finds_nothing_where_nothing_is_wrong() -> None:
         (judged([*issued(1), Answer("token", AGENT, 10, 11, 500, problem="why")], 1), "token: 500 1 times, why"),
         (judged([*issued(1), Answer("read", None, 10, 11, 503, problem="why")], 1), "read: 503 1 times, why"),
         (judged([replace(issued(1)[0], ended=10 + BOUNDS[ROW].longest + 1)], 1), "token took "),
+        (judged(issued(1), 1, recovery=None), "tokens did not work again"),
+        (judged(issued(1), 1, recovery=BOUNDS[ROW].recovery + 1), "tokens worked again "),
+        (judged(issued(1), 1, row="worker killed"), "no request failed: the fault did not happen"),
     ],
 )
 def test_finds(result: list[str], expected: str) -> None:
     [fault] = result
     assert fault.startswith(expected)
-
-
-def test_needs_tokens_to_work_again_in_time() -> None:
-    counts = Counts({1}, Counter({AGENT: 1}), set())
-    for recovery, expected in ((None, "tokens did not work again"), (BOUNDS[ROW].recovery + 1, "tokens worked again ")):
-        [fault] = judge(ROW, issued(1), counts, began_at=NOW, fault=(9.0, 11.0), recovery=recovery)
-        assert fault.startswith(expected)
-
-
-def test_a_row_whose_fault_did_not_happen_is_wrong() -> None:
-    counts = Counts({1}, Counter({AGENT: 1}), set())
-    [fault] = judge("worker killed", issued(1), counts, began_at=NOW, fault=(9.0, 11.0), recovery=0.0)
-    assert fault == "no request failed: the fault did not happen"

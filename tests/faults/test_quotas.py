@@ -15,16 +15,12 @@ import jwt
 import psycopg
 import pytest
 
-from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, programs, temporary
-from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
-from agentidp.services import Services
-from tests.conftest import settings_for
+from tests.conftest import install, new_agent
 from tests.db.test_clock_check import FakeClock
-from tests.directory import open_directory
-from tests.factories import PATIENCE, Agent, Server, make_agent, make_organization, usage_sums, wait_until
-from tests.faults.rig import environment, kill
+from tests.factories import PATIENCE, Server, usage_sums, wait_until
+from tests.faults.rig import environment
+from tests.frozen import kill
 from tests.test_exactness import FORM, Load, assert_counted, token_request
 from tests.test_quotas import set_quota
 
@@ -33,12 +29,6 @@ PAUSE = 0.02
 
 MAX_REQUESTS = 20_000
 """Of a load."""
-
-
-def make(url: str) -> Agent:
-    """An agent in an organization of its own."""
-    with closing(Services.of(settings_for(url), utc_now)) as services:
-        return make_agent(services, make_organization(services))
 
 
 class UntilRefused(Load):
@@ -53,7 +43,7 @@ class UntilRefused(Load):
 @pytest.mark.usefixtures("midnight_is_far")
 def test_postgresql_is_killed(postgres: EmbeddedPostgres, server: Server) -> None:
     """Every token that a client has is counted, and what is left of the quota is issued."""
-    url, agent, quota = postgres.url, make(postgres.url), 400
+    url, agent, quota = postgres.url, new_agent(postgres.url), 400
     set_quota(url, agent.organization_id, agent.agent_id, "month", quota)
     load = UntilRefused(server.port, [agent], 0).start()
     for threshold in (100, 250, 350):
@@ -72,13 +62,6 @@ def test_postgresql_is_killed(postgres: EmbeddedPostgres, server: Server) -> Non
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    """For the files of the clocks, which PostgreSQL's account reads."""
-    with open_directory() as path:
-        yield path
-
-
-@pytest.fixture
 def clock(directory: Path) -> FakeClock:
     """The clock of PostgreSQL and of a server."""
     return FakeClock(directory / "clock")
@@ -90,15 +73,14 @@ def dated(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in clock.environment.items():
         monkeypatch.setitem(programs.ENVIRONMENT, name, value)
     with temporary() as postgres:
-        migrate(postgres.url)
-        ensure_signing_key(settings_for(postgres.url), at=utc_now())
+        install(postgres.url)
         yield postgres.url
 
 
 def test_a_day_ends(dated: str, clock: FakeClock, directory: Path) -> None:
     """The new window begins for the token whose ``iat`` is in it, also at a server whose clock is behind."""
     quota, behind = 5, FakeClock(directory / "behind")
-    agent = make(dated)
+    agent = new_agent(dated)
     set_quota(dated, agent.organization_id, agent.agent_id, "day", quota)
     headers = token_request(agent.client_id, agent.client_secret)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)

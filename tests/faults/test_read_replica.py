@@ -9,10 +9,10 @@ import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.db.test_read_replica import either
-from tests.db.test_unreachable import killed
 from tests.factories import Server, wait_until
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, run
+from tests.frozen import kill
 from tests.standby import Pair, execute, replicated
 
 OUTAGE = 3.0
@@ -60,7 +60,7 @@ def test_a_killed_standby_fails_no_request_and_serves_again(pair: Pair, serve: C
 
     def fault(_: Fleet) -> None:
         wait_for_reads(pair.standby)
-        killed(pair.standby)
+        kill(pair.standby.home)
         time.sleep(OUTAGE)
         pair.standby.start()
         wait_for_reads(pair.standby)
@@ -84,7 +84,7 @@ def test_the_standby_takes_over_from_a_killed_primary(pair: Pair, serve: Callabl
     def fault(_: Fleet) -> None:
         nonlocal promoted
         wait_for_reads(pair.standby)
-        killed(pair.primary)
+        kill(pair.primary.home)
         time.sleep(OUTAGE)
         execute(pair.standby.url, "select pg_promote()")
         promoted = time.monotonic()
