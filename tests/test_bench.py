@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import math
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,12 +21,11 @@ from typing import Any
 import psycopg
 import pytest
 from flask.testing import FlaskClient
-from psycopg.conninfo import make_conninfo
 
 from agentidp.services import Services
 from bench import best_python, growth, latency, load, two_databases, wrk
 from bench.__main__ import loader_of
-from bench.case import Case, line, usual_cases
+from bench.case import Case, line
 from bench.database import COUNTERS, counted
 from bench.servers import ServerFailed
 from bench.two_databases import compare_databases
@@ -105,20 +102,6 @@ class TestLoad:
 class TestBesideSlowRequests:
     """Latencies beside requests that wait for a locked counter."""
 
-    def test_the_counters_of_tomorrow_are_locked_as_well(self, services: Services) -> None:
-        """The rows of today are of no use to a request after midnight."""
-        agent = make_agent(services, make_organization(services))
-        url = str(services.settings.database_url)
-        update = "update agent_usage_daily set tokens = tokens where day = (now() at time zone 'UTC')::date + %s"
-        with psycopg.connect(url, autocommit=True) as connection:
-            # Not lock_timeout: on Citus a worker waits, to which it is not sent.
-            connection.execute("set statement_timeout = '500ms'")
-            with latency.locked_counters(url, agent.client_id):
-                for days in (0, 1):
-                    with pytest.raises(psycopg.errors.QueryCanceled):
-                        connection.execute(update, [days])
-            assert [connection.execute(update, [days]).rowcount for days in (0, 1)] == [16, 16]
-
     def test_requests_that_do_not_wait_end_the_run(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(latency, "SLOW_SECONDS", 0.5)
         agent = make_agent(services, make_organization(services))
@@ -190,16 +173,6 @@ class TestCase:
 class TestTwoDatabases:
     """``--database``: the service on a given database, beside local tables."""
 
-    def test_each_database_gets_the_requests_of_its_own_agents(self) -> None:
-        given, local = (usual_cases([("one", secret), ("two", secret)], secret) for secret in ("given", "local"))
-        cases = two_databases.both(given, local, Namespace(only=["one agent", "trend"]))
-        assert [case.name for case in cases] == ["trend, 30 days", "token, one agent"]
-        for case in cases:
-            secret = "given" if case.name.startswith("trend") else base64.b64encode(b"one:given").decode()
-            beside = "local" if case.name.startswith("trend") else base64.b64encode(b"one:local").decode()
-            assert secret.encode() in case.requests[0]
-            assert beside.encode() in case.other_requests[0]
-
     @pytest.mark.parametrize("table", COUNTERS.values())
     def test_a_token_that_one_counter_lacks_is_noticed(self, services: Services, database_url: str, table: str) -> None:
         agent = make_agent(services, make_organization(services))
@@ -217,18 +190,6 @@ class TestTwoDatabases:
     def test_a_database_that_is_in_use_is_left_alone(self, database_url: str) -> None:
         with pytest.raises(ServerFailed, match="must name an empty database: this one has tables of AgentIdP"):
             compare_databases(Namespace(database=database_url), lambda *_: pytest.fail("it was loaded"))
-
-    def test_a_role_under_row_level_security_cannot_fill_it(self, empty_database_url: str) -> None:
-        name = f"plain_{uuid.uuid4().hex[:8]}"
-        with psycopg.connect(empty_database_url, autocommit=True) as connection:
-            connection.execute(f"create role {name} login superuser password 'plain'".encode())
-            connection.execute(f"alter role {name} nosuperuser".encode())
-            try:
-                plain = make_conninfo(empty_database_url, user=name, password="plain")
-                with pytest.raises(ServerFailed, match="must name a superuser"):
-                    compare_databases(Namespace(database=plain), lambda *_: pytest.fail("it was loaded"))
-            finally:
-                connection.execute(f"drop role {name}".encode())
 
     @pytest.mark.slow
     @pytest.mark.citus
@@ -293,10 +254,6 @@ class TestBestPython:
         assert best_python.best_python() == best
         paths.clear()
         assert best_python.best_python() is None
-
-    def test_the_time_is_measured_by_another_python(self) -> None:
-        assert 0 < best_python.loop_time_of(sys.executable) < math.inf
-        assert best_python.loop_time_of("/bin/false") == math.inf
 
 
 GROW_LESS = """

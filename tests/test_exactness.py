@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import jwt
-import psycopg
 import pytest
 
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
@@ -32,11 +31,13 @@ from tests.factories import (
     Clock,
     Server,
     database_of,
+    execute,
     make_agent,
     make_organization,
     usage_sums,
     wait_until,
 )
+from tests.faults.load import Connection
 
 pytestmark = pytest.mark.slow
 
@@ -142,7 +143,7 @@ class Load:
 
     def _run(self, number: int) -> None:
         received = self.received[number]
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = Connection(self.port, timeout=PATIENCE)
         requests = [
             (agent, resource, f"{FORM}&resource={resource}" if resource else FORM)
             for agent in self.agents
@@ -153,21 +154,16 @@ class Load:
         while not self.has_enough(number):
             turn += 1
             agent, resource, form = requests[turn % len(requests)]
-            agent_id, headers = agent.agent_id, token_request(agent.client_id, agent.client_secret)
-            try:
-                connection.request("POST", "/api/v1/token", form, headers)
-                response = connection.getresponse()
-                body = response.read()
-            except (OSError, http.client.HTTPException):
+            headers = token_request(agent.client_id, agent.client_secret)
+            answer = connection.ask("token", "POST", "/api/v1/token", form, headers)
+            if answer.status is None:
                 # Whether it was counted, nobody can say: the answer is lost with the worker.
                 self.lost[number] += 1
-                connection.close()
-                continue
-            if response.status == 200:
-                received.append((agent_id, json.loads(body)["access_token"]))
-                self.used[number][agent_id, agent.client_secret, resource] += 1
+            elif answer.token:
+                received.append((agent.agent_id, answer.token))
+                self.used[number][agent.agent_id, agent.client_secret, resource] += 1
             else:
-                self.refused[response.status] += 1
+                self.refused[answer.status] += 1
         connection.close()
 
 
@@ -220,19 +216,18 @@ def assert_attributed(url: str, organization_id: str) -> Counter[tuple[UUID, str
         " from {}, unnest(tokens_by_hour) with ordinality as h (n, hour)"
         " where organization_id = %s and n > 0 group by 1, 2, 3, 4 order by 1, 2, 3, 4"
     )
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        by_agent, by_credential = (
-            connection.execute(per_agent.format(table), [organization_id]).fetchall()
-            for table in ("agent_usage_daily", "credential_usage_daily")
-        )
-        assert by_credential == by_agent
-        rows = connection.execute(
-            "select usage.agent_id, encode(secret_hash, 'hex'), resource, sum(tokens)::bigint"
-            " from credential_usage_daily as usage join credentials using (organization_id, credential_id)"
-            " where organization_id = %s group by 1, 2, 3",
-            [organization_id],
-        ).fetchall()
+    by_agent, by_credential = (
+        execute(url, per_agent.format(table), organization_id)
+        for table in ("agent_usage_daily", "credential_usage_daily")
+    )
+    assert by_credential == by_agent
+    rows = execute(
+        url,
+        "select usage.agent_id, encode(secret_hash, 'hex'), resource, sum(tokens)::bigint"
+        " from credential_usage_daily as usage join credentials using (organization_id, credential_id)"
+        " where organization_id = %s group by 1, 2, 3",
+        organization_id,
+    )
     return Counter({(agent_id, digest, resource): tokens for agent_id, digest, resource, tokens in rows})
 
 
@@ -270,31 +265,28 @@ def test_the_counters_equal_what_the_clients_received(server: Server, services: 
     assert sum(item["count"] for item in ask(server, "tokens?days=2", token)["data"]) == total
     usage = ask(server, "agents", token)
     counted = Counter(agent_id for agent_id, _ in received)
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        rows = connection.execute(
-            "select to_char(day, 'YYYY-MM'), agent_id, sum(tokens)::bigint from agent_usage_daily"
-            " where organization_id = %s group by 1, 2 having sum(tokens) > 0",
-            [organization_id],
-        ).fetchall()
-        by_agent: Counter[UUID] = Counter()
-        for _, agent_id, tokens in rows:
-            by_agent[agent_id] += tokens
-        assert by_agent == counted
-        # The run may have begun in another month.
-        this_month = sorted(
-            ((str(agent_id), tokens) for month, agent_id, tokens in rows if month == usage["month"]),
-            key=lambda pair: (-pair[1], pair[0]),
-        )
-        assert [(item["agentId"], item["tokenCount"]) for item in usage["data"]] == this_month
-        # 16 threads at once need more rows than one, and never more than one a slot.
-        slots = connection.execute(
-            "select count(*), count(distinct slot) from usage_daily where organization_id = %s"
-            " and day = (select max(day) from usage_daily where organization_id = %s)",
-            [organization_id, organization_id],
-        ).fetchone()
-        assert slots is not None
-        assert 1 < slots[0] == slots[1] <= 16
+    rows = execute(
+        database_url,
+        "select to_char(day, 'YYYY-MM'), agent_id, sum(tokens)::bigint from agent_usage_daily"
+        " where organization_id = %s group by 1, 2 having sum(tokens) > 0",
+        organization_id,
+    )
+    by_agent: Counter[UUID] = Counter()
+    for _, agent_id, tokens in rows:
+        by_agent[agent_id] += tokens
+    assert by_agent == counted
+    # The run may have begun in another month.
+    this_month = sorted(
+        ((str(agent_id), tokens) for month, agent_id, tokens in rows if month == usage["month"]),
+        key=lambda pair: (-pair[1], pair[0]),
+    )
+    assert [(item["agentId"], item["tokenCount"]) for item in usage["data"]] == this_month
+    # 16 threads at once need more rows than one, and never more than one a slot.
+    slots = (
+        "select count(*), count(distinct slot) from usage_daily where organization_id = %s group by day order by day"
+    )
+    *_, (in_use, distinct) = execute(database_url, slots, organization_id)
+    assert 1 < in_use == distinct <= 16
     # The trend and the summary were asked for before.
     assert sum(item["count"] for item in ask(server, "agents/activity", token)["data"]) == total + 2
 
@@ -305,16 +297,9 @@ def test_the_counters_equal_what_the_clients_received(server: Server, services: 
     )
 
     assert_counted(database_url, UNKNOWN_ORGANIZATION, rejected=unknown_client.answers[401])
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [UNKNOWN_ORGANIZATION])
-        [(agents, rows_a_day)] = connection.execute(
-            "select array_agg(distinct agent_id), max(n) from"
-            " (select agent_id, count(*) over (partition by day) as n from agent_usage_daily"
-            "  where organization_id = %s) as counted",
-            [UNKNOWN_ORGANIZATION],
-        ).fetchall()
-    assert agents == [UNKNOWN_AGENT]
-    assert rows_a_day <= 16
+    unknown = "select day, agent_id, count(*) from agent_usage_daily where organization_id = %s group by 1, 2"
+    for _, agent_id, rows_a_day in execute(database_url, unknown, UNKNOWN_ORGANIZATION):
+        assert (agent_id, rows_a_day <= 16) == (UNKNOWN_AGENT, True)
     assert_counted(database_url, outsider.organization_id)
 
 
@@ -345,29 +330,20 @@ def test_a_killed_worker_loses_and_doubles_nothing_acknowledged(
     assert set(load.refused) <= {503}
 
     acknowledged = Counter(agent_id for part in load.received for agent_id, _ in part)
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        # What a dead worker had sent is committed or rolled back when its connections are gone.
-        wait_until(
-            lambda: (
-                connection.execute(
-                    "select count(*) = 0 from pg_stat_activity"
-                    " where datname = current_database() and application_name = 'agentidp' and state <> 'idle'"
-                ).fetchone()
-                == (True,)
-            )
-        )
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        counted = dict(
-            connection.execute(
-                "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by 1",
-                [organization_id],
-            ).fetchall()
-        )
-        [delegations] = connection.execute(
-            "select agent_id, subject_agent_id, resource, sum(tokens)::bigint from delegation_usage_daily"
-            " where organization_id = %s group by 1, 2, 3",
-            [organization_id],
-        ).fetchall()
+    # What a dead worker had sent is committed or rolled back when its connections are gone.
+    at_work = (
+        "select from pg_stat_activity"
+        " where datname = current_database() and application_name = 'agentidp' and state <> 'idle'"
+    )
+    wait_until(lambda: not execute(database_url, at_work))
+    tokens_of = "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by 1"
+    counted = dict(execute(database_url, tokens_of, organization_id))
+    [delegations] = execute(
+        database_url,
+        "select agent_id, subject_agent_id, resource, sum(tokens)::bigint from delegation_usage_daily"
+        " where organization_id = %s group by 1, 2, 3",
+        organization_id,
+    )
     assert delegations == (actor.agent_id, fleet[0].agent_id, API, counted[actor.agent_id])
     assert acknowledged[actor.agent_id] > 0
     for agent_id, tokens in acknowledged.items():
