@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -34,14 +34,13 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, Cast, settings_for
 from tests.db.test_database import SOMETHING
-from tests.directory import open_directory
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, children, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, children, execute, wait_until
 from tests.maintenance.conftest import rows_of, schema, superusers
 
 
 @pytest.fixture
-def run(quiet: None, services: Services) -> Command:
-    """Commands on the application's database. The service is not connected to it."""
+def run(quiet: None, cast: Cast, services: Services) -> Command:
+    """Commands on the application's database with the cast. The service is not connected to it."""
     services.close()
     return Command(str(services.settings.database_url))
 
@@ -58,11 +57,7 @@ def is_active(client: FlaskClient, agent: Agent, one: str) -> bool:
     return active
 
 
-def becomes_superuser(url: str) -> bool:
-    """Whether the service's role was made a superuser."""
-    with psycopg.connect(url) as connection:
-        [(found,)] = connection.execute("select rolsuper from pg_roles where rolname = 'agentidp_service'").fetchall()
-    return bool(found)
+IS_SUPERUSER = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
 
 
 IMPORTED = "insert into usage_imports select %(organization_id)s, sha256(''), now(), 1, 1, 1, 0"
@@ -165,10 +160,9 @@ def test_the_documented_role_backs_up_a_database_to_which_not_everybody_may_conn
 
 @WITHOUT_CITUS
 def test_what_belongs_to_the_servers_administrator_is_not_restored(
-    run: Command, cast: Cast, services: Services, managed_url: str, other_server: str, tmp_path: Path
+    run: Command, managed_url: str, other_server: str, tmp_path: Path
 ) -> None:
     """Extensions, and rights of roles that may not exist on the other server."""
-    services.close()
     role = sql.Identifier(f"reporting_{uuid.uuid4().hex[:8]}")
     # The wheel has one, and Debian the other.
     some = (
@@ -194,27 +188,18 @@ def test_what_belongs_to_the_servers_administrator_is_not_restored(
     Command(managed_url)("restore", str(tmp_path / "agentidp.dump"))
     owner = superusers(managed_url, other_server)
     assert schema(owner) == schema(run.database_url)
-    with psycopg.connect(owner) as connection:
-        assert connection.execute("select extname from pg_extension").fetchall() == [("plpgsql",)]
-
-
-def test_a_device_is_not_replaced(run: Command, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
+    assert execute(owner, "select extname from pg_extension") == [("plpgsql",)]
 
 
 @WITHOUT_CITUS
 class TestRefusals:
     @pytest.fixture
-    def file(self, run: Command, cast: Cast, services: Services, tmp_path: Path) -> Path:
+    def file(self, run: Command, tmp_path: Path) -> Path:
         """A backup."""
-        services.close()
         run("backup", str(tmp_path / "agentidp.dump"))
         return tmp_path / "agentidp.dump"
 
-    def test_a_database_that_is_not_empty_is_replaced_only_if_asked_for(
-        self, run: Command, file: Path, services: Services
-    ) -> None:
+    def test_a_database_that_is_not_empty_is_replaced_only_if_asked_for(self, run: Command, file: Path) -> None:
         names = [line.split("\t")[1] for line in run("organization", "list").splitlines()]
         run("organization", "create", "Later")
         assert "is not empty: restore into an empty one, or delete" in run.refused("restore", str(file))
@@ -227,8 +212,7 @@ class TestRefusals:
             assert other.info.user + " (1). Stop the service" in sentence
 
     def test_a_database_of_something_else_is_left_alone(self, file: Path, empty_database_url: str) -> None:
-        with psycopg.connect(empty_database_url) as connection:
-            connection.execute("create table of_somebody_else ()")
+        execute(empty_database_url, "create table of_somebody_else ()")
         for options in ((), ("--clean", "--yes")):
             sentence = Command(empty_database_url).refused("restore", *options, str(file))
             assert "contains tables that are not AgentIdP's" in sentence
@@ -289,8 +273,7 @@ class TestRefusals:
         assert rows_of(run.database_url) == before
 
     def test_a_newer_backup_is_refused(self, run: Command, file: Path, empty_database_url: str, tmp_path: Path) -> None:
-        with psycopg.connect(run.database_url) as connection:
-            connection.execute("insert into schema_migrations (name) values ('9999_from_the_future')")
+        execute(run.database_url, "insert into schema_migrations (name) values ('9999_from_the_future')")
         run("backup", str(tmp_path / "newer.dump"))
         sentence = Command(empty_database_url).refused("restore", str(tmp_path / "newer.dump"))
         assert sentence.startswith("the backup holds migration 9999_from_the_future, which this release")
@@ -325,9 +308,9 @@ class TestRefusals:
             other.close()
             assert not running.result(PATIENCE).is_empty
 
-    def test_a_password_of_a_key_would_be_seen(self, run: Command, file: Path) -> None:
+    def test_a_password_of_a_key_would_be_seen(self, run: Command, tmp_path: Path) -> None:
         there = Command(f"{run.database_url}&sslpassword=hunter2")
-        sentence = there.refused("backup", str(file))
+        sentence = there.refused("backup", str(tmp_path / "file"))
         assert "has an sslpassword, which everybody on this machine could read" in sentence
         assert "hunter2" not in sentence
 
@@ -381,11 +364,13 @@ class TestRefusals:
         sentence = run.refused("restore", "--bindir", str(old), "--clean", "--yes", str(file))
         assert re.match(rf"PostgreSQL 1[5-7]'s pg_restore cannot read {file}: unsupported version", sentence)
 
-    def test_a_file_that_cannot_be_written_is_left_as_it_was(self, run: Command, file: Path, tmp_path: Path) -> None:
+    def test_an_older_backup_is_replaced_and_no_device(self, run: Command, file: Path, tmp_path: Path) -> None:
         before = file.read_bytes()
         run("organization", "create", "Later")
         run("backup", str(file))
         assert file.read_bytes() != before
+        os.mkfifo(tmp_path / "pipe")
+        assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
         assert "cannot be written: No such file or directory" in run.refused("backup", str(tmp_path / "no" / "file"))
 
 
@@ -394,16 +379,14 @@ class TestBackupsOfAnAttacker:
     """The owner into whose database they are restored is a superuser, for whom PostgreSQL runs programs."""
 
     @pytest.fixture
-    def trace(self) -> Iterator[Path]:
+    def trace(self, directory: Path) -> Path:
         """What the programs of an attacker write, where the server's account may as well."""
-        with open_directory() as directory:
-            directory.chmod(0o777)
-            yield directory / "trace"
+        directory.chmod(0o777)
+        return directory / "trace"
 
     @pytest.fixture
-    def dump(self, run: Command, cast: Cast, services: Services, tmp_path: Path) -> Callable[[], Path]:
+    def dump(self, run: Command, tmp_path: Path) -> Callable[[], Path]:
         """Backs up the database without compression, so that a test can change its bytes."""
-        services.close()
 
         def dumped() -> Path:
             program = for_restore(None, settings_for(run.database_url)).directory / "pg_dump"
@@ -455,18 +438,16 @@ class TestBackupsOfAnAttacker:
         printed = there("restore", "--clean", "--yes", str(dump()))
         assert "Restored 2 organizations, 2 agents" in printed
         assert "The rows of tables that are not AgentIdP's were not restored: attacks." in printed
-        run_as_owner = there("organization", "create", "Next")
-        assert run_as_owner
+        assert there("organization", "create", "Next")
         assert not trace.exists()
         assert schema(empty_database_url) == clean
-        assert not becomes_superuser(empty_database_url)
+        assert execute(empty_database_url, IS_SUPERUSER) == [(False,)]
 
     def test_a_statement_in_the_list_of_objects_is_not_run(
         self, dump: Callable[[], Path], run: Command, empty_database_url: str
     ) -> None:
         statement = "alter role agentidp_service superuser;"
-        with psycopg.connect(run.database_url, autocommit=True) as connection:
-            connection.execute(f"comment on table agents is '{'x' * 100}'")
+        execute(run.database_url, f"comment on table agents is '{'x' * 100}'")
         file = dump()
         whole = file.read_bytes()
         [comment] = re.findall(rb"COMMENT ON TABLE public.agents IS 'x{100}';", whole)
@@ -476,7 +457,7 @@ class TestBackupsOfAnAttacker:
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert Command(empty_database_url)("restore", str(file)).startswith("Restored 2 organizations")
-        assert not becomes_superuser(empty_database_url)
+        assert execute(empty_database_url, IS_SUPERUSER) == [(False,)]
 
     @pytest.mark.parametrize(
         ("place", "statement"),
@@ -508,7 +489,7 @@ class TestBackupsOfAnAttacker:
         assert re.search("contains something else than rows|was not restored", sentence)
         assert not trace.exists()
         assert rows_of(run.database_url) == before
-        assert not becomes_superuser(run.database_url)
+        assert execute(run.database_url, IS_SUPERUSER) == [(False,)]
 
 
 @WITHOUT_CITUS

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,8 +23,7 @@ from agentidp.maintenance.check_settings import names_of_settings
 from agentidp.server.watch import WATCH_LOCK
 from tests.citus import REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.cli.command import Command
-from tests.directory import open_directory
-from tests.factories import SECRET_KEY
+from tests.factories import SECRET_KEY, execute
 from tests.maintenance.conftest import rows_of
 
 
@@ -59,9 +57,8 @@ def healthy(run: Command) -> Command:
 
 def damage(run: Command, *statements: str) -> None:
     """Change the database past the application."""
-    with psycopg.connect(run.database_url) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
+    for statement in statements:
+        execute(run.database_url, statement)
 
 
 @WITHOUT_CITUS
@@ -318,42 +315,35 @@ class TestMachine:
         assert run.invoke("check", "--backup-hours", "0").exit_code == 2
 
 
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """For a server and its files."""
-    with open_directory() as path:
-        yield path
-
-
 @pytest.mark.very_slow
-def test_the_embedded_database(quiet: None, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_database(quiet: None, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # However little space this machine has.
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LITTLE_SPACE))
     run = Command("")
-    of_data = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_SECRET_KEY": None, "AGENTIDP_DATA_DIR": str(data_dir / "data")}
+    of_data = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_SECRET_KEY": None, "AGENTIDP_DATA_DIR": str(directory / "data")}
     found = checked(run, **of_data)
     assert found["database"][0] == "warning"
-    assert not (data_dir / "data").exists()
+    assert not (directory / "data").exists()
     assert "release_1.0.0" in run.invoke("db", "migrate", **of_data).stdout
     assert run.invoke("organization", "create", "Acme", **of_data).exit_code == 0
     found = checked(run, **of_data)
     assert {status for name, (status, _) in found.items()} == {"ok"}
     assert {"secret", "disk", "schema", "signing keys"} <= found.keys()
-    (data_dir / "data" / "secret_key").rename(data_dir / "kept")
+    (directory / "data" / "secret_key").rename(directory / "kept")
     found = checked(run, **of_data)
     assert (found["secret"][0], found["schema"][0], "signing keys" in found) == ("failed", "ok", False)
     # A new one would not decrypt the keys, so none is made, until somebody lists the keys to revoke them.
-    secret = data_dir / "data" / "secret_key"
+    secret = directory / "data" / "secret_key"
     assert run.refused("organization", "list", **of_data).startswith(f"the instance secret {secret} is missing")
     assert not secret.exists()
     assert "unreadable" in run.invoke("keys", "list", **of_data).stdout
 
 
 def test_an_installation_without_the_embedded_database_says_what_to_do(
-    quiet: None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    quiet: None, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    environment = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_DATA_DIR": str(data_dir / "data")}
+    environment = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_DATA_DIR": str(directory / "data")}
     assert checked(Command(""), **environment)["database"] == ("failed", NO_DATABASE)
     assert "set AGENTIDP_DATABASE_URL" in NO_DATABASE
     assert "pip install 'agentidp[embedded]'" in NO_DATABASE

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,8 +14,7 @@ import pytest
 
 from agentidp import create_app
 from tests.conftest import DEBIANS, Installation, name_of_installation, settings_for, with_database
-from tests.directory import open_directory
-from tests.factories import PATIENCE, ROOT
+from tests.factories import PATIENCE, ROOT, clean_environment, execute
 
 
 def commands_of(document: str, heading: str) -> list[str]:
@@ -27,24 +25,26 @@ def commands_of(document: str, heading: str) -> list[str]:
     return [textwrap.dedent(block) for block in re.findall(r"^ *```sh\n(.*?)^ *```", section, re.M | re.S)]
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """For a server and its files."""
-    with open_directory() as path:
-        yield path
+DOCUMENTED = "postgresql://agentidp:$OWNER_PASSWORD@localhost/agentidp"
+"""The database of the guide's commands."""
+
+
+def make_database(server_url: str, name: str) -> str:
+    """Make the database of the first step of *Install on Debian* and its owner, by the statements there but for the
+    names, which the server of the tests has already; the database's URL as its owner.
+    """
+    [statements] = re.findall(r"<<END\n(.*?)END\n", commands_of("deployment.md", "## Install on Debian")[0], re.S)
+    for statement in statements.replace("$OWNER_PASSWORD", "of-the-owner").strip().split(";\n"):
+        execute(server_url, re.sub(r"\b(role|database|owner) agentidp\b", rf"\1 {name}", statement.removesuffix(";")))
+    return f"postgresql://{name}:of-the-owner@{with_database(server_url, name).rpartition('@')[2]}"
 
 
 def shell(script: str, directory: Path, **environment: str) -> str:
     """What a script prints. It ends at the first command that fails."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")},
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        **environment,
-    }
     done = subprocess.run(
         ["sh", "-eu", "-c", script],
         cwd=directory,
-        env=environment,
+        env=clean_environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment,
         capture_output=True,
         text=True,
         timeout=5 * PATIENCE,
@@ -68,21 +68,11 @@ def test_from_a_trial_to_production(quiet: None, directory: Path, other_server: 
     organization_id, secret = made.split()
     agent_id = (directory / "agent").read_text().strip()
 
-    # The server of the tests has a role and a database of these names already.
-    database = re.search(r"<<END\n(.*?)END\n", commands_of("deployment.md", "## Install on Debian")[0], re.S)
-    assert database is not None
-    with psycopg.connect(other_server, autocommit=True) as server:
-        for statement in database[1].replace("$OWNER_PASSWORD", "of-the-owner").strip().split(";\n"):
-            renamed = re.sub(r"\b(role|database|owner) agentidp\b", r"\1 production", statement.removesuffix(";"))
-            server.execute(renamed.encode())
-
+    url = make_database(other_server, "production")
     first, second, third = commands_of("deployment.md", "## From a trial to production")
     shell(first, directory, **trial)
-    host = with_database(other_server, "production").rpartition("@")[2]
-    url = f"postgresql://production:of-the-owner@{host}"
-    documented = "postgresql://agentidp:$OWNER_PASSWORD@localhost/agentidp"
-    assert documented in second
-    printed = shell(second.replace(documented, url) + third, directory, HOME=str(directory))
+    assert DOCUMENTED in second
+    printed = shell(second.replace(DOCUMENTED, url) + third, directory, HOME=str(directory))
     assert "Restored 1 organization, 1 agent and 1 token, from the backup of" in printed
     assert f"{organization_id}\t4\t0\t4\t" in printed
     assert not re.search(r"^failed", printed, re.M)
