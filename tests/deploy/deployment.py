@@ -24,19 +24,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg import sql
 
-from agentidp.clock import utc_now
 from agentidp.server.serve import gunicorn_config
-from agentidp.services import Services
-from tests.conftest import settings_for, with_database
+from tests.conftest import with_database
 from tests.factories import (
     PATIENCE,
     ROOT,
     SECRET_KEY,
-    Agent,
     clean_environment,
     free_port,
-    make_agent,
-    make_organization,
     wait_until,
 )
 
@@ -56,20 +51,6 @@ NO_ANSWER = (
     "The service did not answer: it is unknown whether the request was carried out. A token request may be repeated."
 )
 """What nginx says for 502, 503 and 504."""
-
-
-def new_services(database_url: str) -> Services:
-    """Services of an operator on a server's database."""
-    return Services.of(settings_for(database_url), utc_now)
-
-
-def new_agent(database_url: str) -> Agent:
-    """An agent of an organization of its own."""
-    services = new_services(database_url)
-    try:
-        return make_agent(services, make_organization(services))
-    finally:
-        services.close()
 
 
 @dataclass

@@ -14,21 +14,17 @@ import json
 import tempfile
 import time
 import urllib.parse
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 from playwright.sync_api import Page
 
 from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.browser.picture import small_png
 from tests.browser.stage import chromium
-from tests.conftest import settings_for, with_database
+from tests.conftest import install, settings_for
 from tests.deploy.prometheus import RULES, Prometheus, prometheus, queries, request_token
 from tests.factories import ROOT, Agent, make_agent, make_finding, make_organization, wait_until
 from tests.server.scrape import MeteredServer
@@ -61,16 +57,11 @@ def digest() -> str:
 def service() -> Iterator[tuple[MeteredServer, list[Agent]]]:
     """A service with three organizations and an agent in each."""
     with temporary() as postgres:
-        name = f"picture_{uuid.uuid4().hex[:8]}"
-        with psycopg.connect(postgres.url, autocommit=True) as connection:
-            connection.execute(f"create database {name}".encode())
-        url = with_database(postgres.url, name)
-        migrate(url)
-        ensure_signing_key(settings_for(url), at=utc_now())
-        with contextlib.closing(Services.of(settings_for(url), utc_now)) as services:
+        install(postgres.url)
+        with contextlib.closing(Services.of(settings_for(postgres.url), utc_now)) as services:
             agents = [make_agent(services, make_organization(services, name)) for name in ("Acme", "Globex", "Initech")]
             make_finding(services, agents[0].organization_id)
-        with MeteredServer(url) as running:
+        with MeteredServer(postgres.url) as running:
             yield running, agents
 
 

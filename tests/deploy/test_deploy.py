@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 import pytest
 
 from agentidp.server.serve import gunicorn_config
+from tests.conftest import new_agent
 from tests.deploy.deployment import (
     DEPLOY,
     FORM,
@@ -31,7 +32,6 @@ from tests.deploy.deployment import (
     UnixConnection,
     deployed,
     fetch,
-    new_agent,
     read_unit,
 )
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, wait_until
@@ -62,16 +62,11 @@ def shell(command: str, directory: Path, **environment: str) -> str:
     return result.stdout
 
 
-def begin_before_the_hour_ends() -> None:
-    """The responses depend on the hour, and the real clock cannot be set: begin after its turn, not just before."""
-    left = 3600 - time.time() % 3600
-    if left < PATIENCE:
-        time.sleep(left)
-
-
 def check_the_guides_curls(port: int, agent: Agent, directory: Path) -> None:
     """Get a token with curl, run the guide's five lines with it, and compare what they print, whole."""
-    begin_before_the_hour_ends()
+    # The responses depend on the hour, and the real clock cannot be set: begin after its turn, not just before.
+    if (left := 3600 - time.time() % 3600) < PATIENCE:
+        time.sleep(left)
     address = f"http://localhost:{port}"
     issued = json.loads(
         shell(
@@ -229,23 +224,15 @@ def test_what_nginx_adds_to_a_request(tmp_path: Path) -> None:
     ]
 
 
-def logged_requests(nginx: Nginx, *ids: str) -> list[dict[str, Any]]:
-    """The lines of the access log for these requests. nginx logs a request after it has responded."""
-
-    def lines() -> list[dict[str, Any]]:
-        return [line for line in nginx.requests() if line["request_id"] in ids]
-
-    wait_until(lambda: len(lines()) == len(ids))
-    return lines()
-
-
 def test_one_request_id_stands_in_all_logs_and_in_the_response(deployment: Deployment) -> None:
     client = deployment.nginx.connection()
     response = fetch(client, "GET", "/healthz", headers={"X-Request-Id": "chosen-by-the-client"})
     client.close()
     [request_id] = response.headers.get_all("X-Request-Id", [])
     assert re.fullmatch(r"[0-9a-f]{32}", request_id)
-    [logged] = logged_requests(deployment.nginx, request_id)
+    # nginx logs a request after it has responded.
+    wait_until(lambda: [line["request_id"] for line in deployment.nginx.requests()[-1:]] == [request_id])
+    logged = deployment.nginx.requests()[-1]
     assert logged["path"] == "/healthz"
     assert logged["status"] == logged["upstream_status"] == "200"
     assert request_id in [line.get("request_id") for line in deployment.unit.log()]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,16 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from gunicorn.workers import gthread
 
-from agentidp.server.serve import gunicorn_config
-from tests.deploy.deployment import DEPLOY, FORM, Deployment, deployed, fetch, new_agent
+from tests.conftest import new_agent
+from tests.deploy.deployment import DEPLOY, FORM, Deployment, deployed, fetch
 from tests.factories import (
     PATIENCE,
-    ROOT,
     SECRET_KEY,
     Agent,
+    Server,
     children,
-    clean_environment,
-    free_port,
     usage_sums,
     wait_until,
 )
@@ -110,51 +105,24 @@ def test_nginx_closes_an_idle_connection_before_a_stopping_worker_does() -> None
     assert int(idle) < gthread.STOP_KEEPALIVE_LINGER
 
 
-@pytest.fixture
-def gunicorn_on_tcp(database_url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """gunicorn on a TCP port for a proxy, and the port."""
-    port = free_port()
-    environment = clean_environment() | {
-        "AGENTIDP_DATABASE_URL": database_url,
-        "AGENTIDP_SECRET_KEY": SECRET_KEY,
-        "AGENTIDP_BIND": f"127.0.0.1:{port}",
-        "AGENTIDP_TRUSTED_PROXIES": "1",
-        "AGENTIDP_LOG_LEVEL": "ERROR",
-    }
-    command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
-        try:
-            wait_until(lambda: _answers(port))
-            yield process, port
-        finally:
-            process.terminate()
-
-
-def _answers(port: int) -> bool:
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        return fetch(connection, "GET", "/healthz", headers={"Connection": "close"}).status == 200
-    except OSError:
-        return False
-
-
-def test_over_tcp_behind_a_proxy_a_reload_resets_nothing_in_the_queue(
-    gunicorn_on_tcp: tuple[subprocess.Popen[bytes], int],
-) -> None:
-    gunicorn, port = gunicorn_on_tcp
-    wait_until(lambda: len(workers_of(gunicorn.pid)) == 2)
-    old = workers_of(gunicorn.pid)
-    # As busy as can be: they take no connection, so all wait in the queue.
-    for worker in old:
-        os.kill(worker, signal.SIGSTOP)
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE)) for _ in range(32)]
-        try:
-            for client in clients:
-                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            gunicorn.send_signal(signal.SIGHUP)
-            wait_until(lambda: len(workers_of(gunicorn.pid)) == 4)
-        finally:
-            for worker in old:
-                os.kill(worker, signal.SIGCONT)
-        assert [client.recv(12, socket.MSG_WAITALL) for client in clients] == [b"HTTP/1.1 200"] * 32
+def test_over_tcp_behind_a_proxy_a_reload_resets_nothing_in_the_queue(database_url: str) -> None:
+    own = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "AGENTIDP_TRUSTED_PROXIES": "1"}
+    with Server(own, application="agentidp:create_app()") as server:
+        wait_until(lambda: len(server.workers()) == 2)
+        old = server.workers()
+        # As busy as can be: they take no connection, so all wait in the queue.
+        for worker in old:
+            os.kill(worker, signal.SIGSTOP)
+        with contextlib.ExitStack() as stack:
+            clients = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE)) for _ in range(32)
+            ]
+            try:
+                for client in clients:
+                    client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                server.process.send_signal(signal.SIGHUP)
+                wait_until(lambda: len(server.workers()) == 4)
+            finally:
+                for worker in old:
+                    os.kill(worker, signal.SIGCONT)
+            assert [client.recv(12, socket.MSG_WAITALL) for client in clients] == [b"HTTP/1.1 200"] * 32

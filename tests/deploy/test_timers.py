@@ -13,8 +13,18 @@ from pathlib import Path
 import pytest
 
 from agentidp.clock import utc_now
-from tests.deploy.deployment import DEPLOY, new_services, read_unit
-from tests.factories import PATIENCE, SECRET_KEY, count_usage, make_agent, make_organization, usage_sums
+from agentidp.services import Services
+from tests.conftest import settings_for
+from tests.deploy.deployment import DEPLOY, read_unit
+from tests.factories import (
+    PATIENCE,
+    SECRET_KEY,
+    clean_environment,
+    count_usage,
+    make_agent,
+    make_organization,
+    usage_sums,
+)
 
 NAMES = ("backup", "check", "prune")
 BACKUPS = "/var/backups/agentidp"
@@ -36,11 +46,8 @@ def run(name: str, machine: Path, database_url: str, **further: str) -> list[sub
     :param further: settings in the machine's file.
     """
     service = read_unit(f"agentidp-{name}.service")["Service"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
-    for assignment in service["Environment"]:
-        variable, _, value = assignment.partition("=")
-        environment[variable] = value.replace("%d", str(machine))
-    environment |= {"AGENTIDP_DATABASE_URL": database_url, **further}
+    named = dict(assignment.replace("%d", str(machine)).split("=", 1) for assignment in service["Environment"])
+    environment = clean_environment() | named | {"AGENTIDP_DATABASE_URL": database_url, **further}
     done = []
     for command in [*service["ExecStart"], *service.get("ExecStartPost", [])]:
         command = command.replace("/opt/agentidp/bin/", f"{Path(sys.executable).parent}/")
@@ -79,7 +86,7 @@ def test_the_check_fails_without_a_new_backup(machine: Path, database_url: str) 
 
 
 def test_each_month_deletes_what_is_old_and_nothing_else(machine: Path, database_url: str) -> None:
-    with contextlib.closing(new_services(database_url)) as services:
+    with contextlib.closing(Services.of(settings_for(database_url), utc_now)) as services:
         organization_id = make_organization(services)
         agent = make_agent(services, organization_id)
         now = utc_now()
