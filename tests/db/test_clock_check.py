@@ -54,20 +54,10 @@ def fake_clock(tmp_path: Path) -> FakeClock:
 def test_does_not_start_with_a_wrong_clock(database_url: str, fake_clock: FakeClock) -> None:
     fake_clock.set(45)
     environment = clean_environment() | {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-    for command in (["serve"], ["keys", "list"], ["db", "migrate"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "agentidp", *command],
-            env=environment | fake_clock.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert (ended.returncode, ended.stdout, ended.stderr) == (
-            1,
-            "",
-            f"Error: {WRONG.format('45 seconds ahead of')}\n",
-        )
+    command, environment = [sys.executable, "-m", "agentidp", "serve"], environment | fake_clock.environment
+    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    said = f"Error: {WRONG.format('45 seconds ahead of')}\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", said)
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(LEEWAY + 1, "11 seconds ahead of"), (-3600.0, "3600 seconds behind")])

@@ -9,19 +9,15 @@ import psycopg
 import pytest
 
 from agentidp import create_app
-from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import migrate
-from agentidp.jose.key_rotation import ensure_signing_key
-from tests.conftest import settings_for, with_database
+from tests.conftest import install, settings_for, with_database
 from tests.factories import PATIENCE, Clock, make_agent, make_organization
 
 
 @pytest.mark.very_slow
 def test_a_failed_authentication_is_counted_after_a_crash_in_a_copied_database() -> None:
     with temporary(durable=True) as server:
-        migrate(server.url)
-        ensure_signing_key(settings_for(server.url), at=utc_now())
+        install(server.url)
         with psycopg.connect(with_database(server.url, "postgres"), autocommit=True) as connection:
             connection.execute("create database copied template agentidp")
         url = with_database(server.url, "copied")

@@ -159,14 +159,10 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
     ).fetchall()
     known = {
         "organization_id": agent.organization_id,
-        "agent_id": agent.agent_id,
+        # Those of SOMETHING have its id.
+        **dict.fromkeys(("agent_id", "resource_server_id", "finding_id", "target_id", "marker_id"), agent.agent_id),
+        **dict.fromkeys(("provisioning_rule_id", "delegation_rule_id"), agent.agent_id),
         "agent_ids": [agent.agent_id],
-        "resource_server_id": agent.agent_id,
-        "finding_id": agent.agent_id,
-        "target_id": agent.agent_id,
-        "marker_id": agent.agent_id,
-        "provisioning_rule_id": agent.agent_id,
-        "delegation_rule_id": agent.agent_id,
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,
         "digest": hashlib.sha256(b"new").digest(),

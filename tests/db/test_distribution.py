@@ -34,8 +34,8 @@ from tests.catalog import INSTANCE_WIDE
 from tests.citus import SHARDS, WITHOUT_CITUS, Cluster
 from tests.cli.command import Command
 from tests.conftest import ON_EVERY_POSTGRES, settings_for
-from tests.db.test_migrations import RELEASED, query, wait_for
-from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
+from tests.db.test_migrations import RELEASED, wait_for
+from tests.factories import PATIENCE, Clock, execute, make_agent, make_organization, usage_sums
 from tests.statements import run_by
 
 WHOLE = {"clients", "resource_identifiers"}
@@ -72,7 +72,7 @@ def placed(done: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def delegated_functions(url: str) -> list[str]:
     """The functions with statements about an organization."""
-    found = query(
+    found = execute(
         url,
         "select pg_proc.oid::regprocedure::text from pg_proc join pg_language on pg_language.oid = prolang "
         "where pronamespace = 'public'::regnamespace and lanname = 'plpgsql' order by 1",
@@ -101,7 +101,7 @@ def url(cluster: Cluster, migrated: str) -> Iterator[str]:
 
 def classes(url: str) -> list[tuple[object, ...]]:
     """Each table that Citus knows: its method, column and colocation."""
-    return query(
+    return execute(
         url,
         """
         select table_name::text, citus_table_type, distribution_column, colocation_id
@@ -165,7 +165,7 @@ class TestDistribute:
             done += itertools.islice(interrupted, how_many)
             interrupted.close()
         *_, (last, _) = (each for each in everything if "(" not in each[0])
-        query(
+        execute(
             url,
             f"create trigger by_hand before update on {last} for each row "
             "execute function suppress_redundant_updates_trigger()",
@@ -174,7 +174,7 @@ class TestDistribute:
             done.extend(distribute(url))
         said = f'the tables cannot be distributed: cannot distribute relation "{last}" because it has triggers'
         assert str(refused.value).startswith(said)
-        query(url, f"drop trigger by_hand on {last}")
+        execute(url, f"drop trigger by_hand on {last}")
         done += distribute(url)
         assert placed(done) == everything
         assert classes(url) == expected_classes(url)
@@ -182,7 +182,7 @@ class TestDistribute:
     def test_the_memory_of_a_workers_session_does_not_grow_with_each_call(self, cluster: Cluster, url: str) -> None:
         done = list(distribute(url))
         assert max(growth(cluster, url)) < PLANS
-        query(url, load_sql("distribution/plan_once"))
+        execute(url, load_sql("distribution/plan_once"))
         # A Citus that finds the plans that it has kept needs no setting. Any other keeps those of each call.
         are_kept = max(growth(cluster, url)) < PLANS
         said = (
@@ -192,7 +192,7 @@ class TestDistribute:
         assert list(distribute(url)) == said
         assert max(growth(cluster, url)) < PLANS
         if are_kept:
-            query(url, load_sql("distribution/plan_each_time"))
+            execute(url, load_sql("distribution/plan_each_time"))
             assert list(distribute(url)) == [(SERVICE_ROLE, "plans each statement once")]
         assert list(distribute(url)) == []
 
@@ -204,7 +204,7 @@ class TestDistribute:
             for node in nodes:
                 node.execute("postgres", "create role mover login bypassrls createrole")
                 node.execute("postgres", f"grant {SERVICE_ROLE} to mover with admin option")
-            query(url, "grant select on all tables in schema public to mover with grant option")
+            execute(url, "grant select on all tables in schema public to mover with grant option")
             with pytest.raises(ConfigurationError) as refused:
                 list(distribute(url.replace("postgres:@", "mover:@")))
             assert re.fullmatch(
@@ -220,7 +220,7 @@ class TestDistribute:
 
     def test_a_table_of_a_later_migration_joins_the_others(self, url: str) -> None:
         list(distribute(url))
-        query(
+        execute(
             url,
             'create table later (organization_id text collate "C" references organizations, n int, '
             "primary key (organization_id, n))",
@@ -234,7 +234,7 @@ class TestDistribute:
             connection.execute("alter table agents add column colour text not null default 'red'")
             connection.execute("create function colour_of(text) returns text language sql immutable return $1")
             connection.execute("update agents set colour = 'blue'")
-        assert query(url, "select min(result) from run_command_on_workers('select colour_of(1::text)')") == [("1",)]
+        assert execute(url, "select min(result) from run_command_on_workers('select colour_of(1::text)')") == [("1",)]
 
     def test_a_later_release_replaces_the_functions_on_every_node(
         self, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -248,7 +248,7 @@ class TestDistribute:
         monkeypatch.setattr(migrations, "steps", lambda: later)
         assert migrate(url) == [name]
         has_changed = "select count(*) from pg_proc where proname = ''count_usage'' and prosrc like ''%Changed.%''"
-        nodes = query(url, f"select distinct result from run_command_on_all_nodes('{has_changed}')")
+        nodes = execute(url, f"select distinct result from run_command_on_all_nodes('{has_changed}')")
         assert nodes == [("1",)]
         # It still runs beside the organization.
         assert list(distribute(url)) == []
@@ -299,7 +299,7 @@ class TestDistribute:
         assert classes(url) == []
 
     def test_a_schema_that_is_behind_is_refused(self, url: str) -> None:
-        query(url, f"delete from schema_migrations where name = '{RELEASED[-1]}'")
+        execute(url, f"delete from schema_migrations where name = '{RELEASED[-1]}'")
         with pytest.raises(ConfigurationError) as refused:
             list(distribute(url))
         assert str(refused.value) == "the schema is not up to date: run agentidp db migrate first, as the owner"

@@ -20,7 +20,8 @@ from agentidp.db.embedded_postgres import server as server_module
 from agentidp.db.embedded_postgres.home import Postmaster
 from agentidp.db.embedded_postgres.server import LARGEST_LOG
 from tests.directory import open_directory
-from tests.factories import PATIENCE, wait_until
+from tests.factories import PATIENCE, execute, wait_until
+from tests.frozen import kill, postmaster
 from tests.machine import within
 
 pytestmark = pytest.mark.very_slow
@@ -33,13 +34,6 @@ server = EmbeddedPostgres(sys.argv[1]).start()
 print(server.url, flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def directory():
-    """For a server and its files."""
-    with open_directory() as path:
-        yield path
 
 
 @pytest.fixture
@@ -80,21 +74,11 @@ def launcher(home):
     with subprocess.Popen(command, **pipes) as process:
         try:
             url = process.stdout.readline().strip()
-            server = postmaster_pid(home)
+            server = postmaster(home)
             yield process, url
         finally:
             process.kill()
     wait_until(lambda: is_gone(server))
-
-
-def execute(url, statement, *parameters):
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        cursor = connection.execute(statement, parameters or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-def postmaster_pid(home):
-    return int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
 
 
 def is_gone(pid):
@@ -145,9 +129,9 @@ def test_keeps_data_over_a_restart(made_home):
     server = EmbeddedPostgres(made_home)
     assert server.start() is server
     execute(server.url, "insert into note values ('kept')")
-    pid = postmaster_pid(made_home)
+    pid = postmaster(made_home)
     assert server.start() is server  # already running: nothing happens
-    assert postmaster_pid(made_home) == pid
+    assert postmaster(made_home) == pid
     server.stop()
     server.stop()
     assert is_gone(pid)
@@ -210,7 +194,7 @@ class TestARunningServer:
                 psycopg.connect(wrong, connect_timeout=5, passfile="/nonexistent")
 
     def test_no_tcp_port_listens(self, server):
-        descriptors = Path(f"/proc/{postmaster_pid(server.home)}/fd").iterdir()
+        descriptors = Path(f"/proc/{postmaster(server.home)}/fd").iterdir()
         sockets = {str(descriptor.readlink()) for descriptor in descriptors}
         tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6", "udp", "udp6")]
         tcp = {f"socket:[{line.split()[9]}]" for table in tables for line in table.splitlines()[1:]}
@@ -224,7 +208,7 @@ class TestARunningServer:
         for statement in ("select 'my-secret'::integer", "alter role agentidp password 'my-secret' nonsense"):
             with pytest.raises(psycopg.Error):
                 execute(server.url, statement)
-        pid = postmaster_pid(server.home)
+        pid = postmaster(server.home)
         seen = Path(f"/proc/{pid}/cmdline").read_text() + (server.home / "server.log").read_text()
         assert (server.home / "password").read_text() not in seen
         assert "my-secret" not in seen
@@ -244,7 +228,7 @@ def test_a_large_log_is_set_aside(made_home):
 def test_the_launchers_death_stops_the_server_and_keeps_what_was_committed(made_home):
     with launcher(made_home) as (process, url):
         execute(url, "insert into note values ('committed')")
-        server = postmaster_pid(made_home)
+        server = postmaster(made_home)
         process.kill()
         process.wait(PATIENCE)
         wait_until(lambda: is_gone(server))
@@ -255,7 +239,7 @@ def test_the_launchers_death_stops_the_server_and_keeps_what_was_committed(made_
 
 def test_waits_for_a_server_that_is_still_shutting_down(made_home):
     with launcher(made_home) as (process, _):
-        server = postmaster_pid(made_home)
+        server = postmaster(made_home)
         # Stopped, it cannot shut down; it stands for one with much to write.
         os.kill(server, signal.SIGSTOP)
         timer = threading.Timer(2, os.kill, (server, signal.SIGCONT))
@@ -278,7 +262,7 @@ def test_waits_for_a_server_that_is_still_shutting_down(made_home):
 def test_a_killed_postmaster_recovers(made_home):
     server = EmbeddedPostgres(made_home).start()
     execute(server.url, "insert into note values ('survivor')")
-    os.kill(postmaster_pid(made_home), signal.SIGKILL)
+    kill(made_home)
     with EmbeddedPostgres(made_home) as again:
         assert execute(again.url, "select text from note where text = 'survivor'")
         # The first one's owner notices, and leaves its successor alone.
@@ -435,68 +419,57 @@ def test_runs_as_an_ordinary_user(directory):
     assert as_fork(run) == str(([], uid, uid, "0o700"))
 
 
-def test_only_its_maker_starts_a_cluster(spare_home):
-    other = 12345
-    if IS_ROOT:
-        os.chown(spare_home / "data", other, -1)
+class TestAsRoot:
+    """The server runs in an account of its own, which may lack a right."""
+
+    __test__ = IS_ROOT
+
+    def test_only_its_maker_starts_a_cluster(self, spare_home):
+        os.chown(spare_home / "data", 12345, -1)
         (spare_home / "lock").unlink()
         with pytest.raises(EmbeddedPostgresError, match="belongs to 12345: start AgentIdP as the user"):
             EmbeddedPostgres(spare_home).start()
         # Nothing of root's was left there for the maker to stumble over.
         assert not (spare_home / "lock").exists()
-    else:
-        with EmbeddedPostgres(spare_home) as server:
-            assert execute(server.url, "select 1") == [(1,)]
 
+    def test_a_home_that_the_account_cannot_reach(self, directory, moved):
+        closed = directory / "closed"
+        closed.mkdir(0o700)
+        home = moved("closed/home")
+        server = EmbeddedPostgres(home, durable=False)
+        with pytest.raises(EmbeddedPostgresError, match=rf"may not enter {closed}: choose another AGENTIDP_DATA_DIR"):
+            server.start()
+        assert closed.stat().st_mode & 0o777 == 0o700
+        # `home` itself is ours: it is opened just enough to be passed through.
+        closed.chmod(0o711)
+        home.chmod(0o700)
+        server.start().stop()
+        assert home.stat().st_mode & 0o777 == 0o701
+        home.chmod(0o777)
+        with pytest.raises(EmbeddedPostgresError, match="writable by others"):
+            server.start()
+        home.chmod(0o711)
 
-def test_a_home_that_the_account_cannot_reach(directory, moved):
-    closed = directory / "closed"
-    closed.mkdir(0o700)
-    home = moved("closed/home")
-    server = EmbeddedPostgres(home, durable=False)
-    if not IS_ROOT:
-        with server:
-            assert execute(server.url, "select 1") == [(1,)]
-        return
-    with pytest.raises(EmbeddedPostgresError, match=rf"may not enter {closed}: choose another AGENTIDP_DATA_DIR"):
-        server.start()
-    assert closed.stat().st_mode & 0o777 == 0o700
-    # `home` itself is ours: it is opened just enough to be passed through.
-    closed.chmod(0o711)
-    home.chmod(0o700)
-    server.start().stop()
-    assert home.stat().st_mode & 0o777 == 0o701
-    home.chmod(0o777)
-    with pytest.raises(EmbeddedPostgresError, match="writable by others"):
-        server.start()
-    home.chmod(0o711)
+    def test_copies_a_wheel_that_the_account_cannot_reach(self, directory, spare_home, monkeypatch):
+        closed = directory / "closed"
+        closed.mkdir(0o700)
+        programs = copy_wheel(closed)
+        monkeypatch.syspath_prepend(closed)
 
+        def running_program():
+            with EmbeddedPostgres(spare_home, durable=False):
+                return Path(f"/proc/{postmaster(spare_home)}/exe").readlink()
 
-def test_copies_a_wheel_that_the_account_cannot_reach(directory, spare_home, monkeypatch):
-    closed = directory / "closed"
-    closed.mkdir(0o700)
-    programs = copy_wheel(closed)
-    monkeypatch.syspath_prepend(closed)
-    server = EmbeddedPostgres(spare_home, durable=False)
-
-    def running_program():
-        with server:
-            assert execute(server.url, "select 1") == [(1,)]
-            return Path(f"/proc/{postmaster_pid(spare_home)}/exe").readlink()
-
-    first = running_program()
-    if not IS_ROOT:
-        assert first == programs / "postgres"
-        return
-    assert first.is_relative_to(spare_home / "binaries")
-    assert first.stat().st_uid == 0, "the account must not be able to change what it runs"
-    made = first.stat().st_ino
-    assert running_program().stat().st_ino == made
-    os.utime(programs / "postgres", (1, 1))  # a newer wheel
-    assert running_program() != first
-    assert len(list((spare_home / "binaries").iterdir())) == 1
-    with pytest.raises(EmbeddedPostgresError, match=f"may not enter {closed}: choose another AGENTIDP_PG_BINDIR"):
-        EmbeddedPostgres(spare_home, bindir=programs).start()
+        first = running_program()
+        assert first.is_relative_to(spare_home / "binaries")
+        assert first.stat().st_uid == 0, "the account must not be able to change what it runs"
+        made = first.stat().st_ino
+        assert running_program().stat().st_ino == made
+        os.utime(programs / "postgres", (1, 1))  # a newer wheel
+        assert running_program() != first
+        assert len(list((spare_home / "binaries").iterdir())) == 1
+        with pytest.raises(EmbeddedPostgresError, match=f"may not enter {closed}: choose another AGENTIDP_PG_BINDIR"):
+            EmbeddedPostgres(spare_home, bindir=programs).start()
 
 
 def test_binaries_that_are_missing_or_too_old(directory, home, monkeypatch):
@@ -524,7 +497,7 @@ def test_started_in_a_thread_it_outlives_the_thread_and_its_clients(made_home):
     with psycopg.connect(server.url) as connection:
         time.sleep(0.3)
         connection.execute("select 1")
-        pid = postmaster_pid(made_home)
+        pid = postmaster(made_home)
         with within(5):
             server.stop()
         assert is_gone(pid)
@@ -553,7 +526,7 @@ def test_temporary_is_gone_afterwards():
     with pytest.raises(ZeroDivisionError), temporary(settings={"work_mem": "6MB"}) as server:
         assert execute(server.url, "show work_mem") == [("6MB",)]
         assert execute(server.url, "show fsync") == [("off",)]
-        pid = postmaster_pid(server.home)
+        pid = postmaster(server.home)
         raise ZeroDivisionError
     assert is_gone(pid)
     assert not server.home.exists()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -31,37 +27,25 @@ from agentidp.services import Services
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, settings_for, with_database
 from tests.factories import (
     PATIENCE,
-    ROOT,
-    SECRET_KEY,
     Agent,
-    clean_environment,
+    execute,
     make_agent,
     make_organization,
+    wait_until,
 )
 from tests.next_release import MIGRATION, NextRelease
 
 RELEASED = [step.name for step in steps()]
 
 
-def query(url: str, statement: str) -> list[tuple[object, ...]]:
-    """Rows of a statement that is run past the application."""
-    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
 def applied(url: str) -> list[object]:
     """The names of the steps that a database has, in the order in which it got them."""
-    return [name for (name,) in query(url, "select name from schema_migrations order by applied_at, name")]
+    return [name for (name,) in execute(url, "select name from schema_migrations order by applied_at, name")]
 
 
 def wait_for(url: str, condition: str) -> None:
-    """Until *condition* holds."""
-    deadline = time.monotonic() + PATIENCE
-    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
-        while connection.execute(f"select {condition}".encode()).fetchone() != (True,):
-            assert time.monotonic() < deadline, condition
-            time.sleep(0.01)
+    """Until *condition* holds in a database."""
+    wait_until(lambda: execute(url, f"select {condition}") == [(True,)])
 
 
 def test_an_empty_database_gets_all_in_order_and_a_second_run_finds_nothing_to_do(empty_database_url: str) -> None:
@@ -108,7 +92,7 @@ def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(
     database_url: str, own: str, newer: str
 ) -> None:
     release = [*steps()[:-1], Step(f"{own}123456789abcdef", [])]
-    query(database_url, f"insert into schema_migrations (name) values ('{newer}')")
+    execute(database_url, f"insert into schema_migrations (name) values ('{newer}')")
     before = applied(database_url)
     with pytest.raises(ConfigurationError) as refused:
         migrate(database_url, release)
@@ -127,12 +111,12 @@ def next_release(tmp_path: Path) -> NextRelease:
 
 def test_functions_are_replaced_once_if_their_text_has_changed(database_url: str, next_release: NextRelease) -> None:
     older = "functions_0.0.9_0123456789abcdef"
-    query(database_url, f"update schema_migrations set name = '{older}' where name = '{RELEASED[-1]}'")
+    execute(database_url, f"update schema_migrations set name = '{older}' where name = '{RELEASED[-1]}'")
     next_release.change_function("count_nothing", "array_fill(0,", "array_fill(1,")
     release = next_release.steps()
     assert release[-1].name != RELEASED[-1]
     assert migrate(database_url, release) == [release[-1].name]
-    assert query(database_url, "select (count_nothing())[24]") == [(1,)]
+    assert execute(database_url, "select (count_nothing())[24]") == [(1,)]
     assert applied(database_url) == [step.name for step in release]
     assert migrate(database_url, release) == []
 
@@ -151,13 +135,13 @@ def test_a_killed_migration_leaves_nothing_and_the_next_run_completes_and_prints
     killed = next_release.migrate(database_url)
     wait_for(database_url, f"exists ({SLEEPS})")
     # Sent by itself, as Citus's workers want it.
-    assert query(database_url, SLEEPS.replace("pid is not null", "query")) == [(until,)]
+    assert execute(database_url, SLEEPS.replace("pid is not null", "query")) == [(until,)]
     killed.kill()
     killed.communicate(timeout=PATIENCE)
     # The killed one's statement still runs in the server; the next run waits for it.
     after = next_release.migrate(database_url)
     wait_for(database_url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
-    query(database_url, "create table go_on ()")
+    execute(database_url, "create table go_on ()")
     output, _ = after.communicate(timeout=PATIENCE)
     assert (after.returncode, output) == (0, f"{MIGRATION}\n")
     assert applied(database_url) == [*RELEASED, MIGRATION]
@@ -168,7 +152,7 @@ def test_a_migration_that_fails_is_one_sentence_and_undone_whole(database_url: s
     with pytest.raises(ConfigurationError) as failed:
         migrate(database_url, next_release.steps())
     assert str(failed.value) == "the database's schema cannot be brought up to date: division by zero"
-    assert query(database_url, "select to_regclass('half_way')") == [(None,)]
+    assert execute(database_url, "select to_regclass('half_way')") == [(None,)]
     assert applied(database_url) == RELEASED
 
 
@@ -220,15 +204,10 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def managed_url(server_url: str) -> str:
     """A database as a cloud gives it out: its owner may create roles and is no superuser."""
-    query(server_url, "create role manager login createrole password 'managed'")
-    query(server_url, "create database managed owner manager")
+    execute(server_url, "create role manager login createrole password 'managed'")
+    execute(server_url, "create database managed owner manager")
     host = with_database(server_url, "managed").rpartition("@")[2]
     return f"postgresql://manager:managed@{host}"
-
-
-def has_administrators(server_url: str) -> bool:
-    """Whether the server is of version 16 or newer: one who may create roles may not grant those of others."""
-    return query(server_url, "select current_setting('server_version_num')::integer >= 160000") == [(True,)]
 
 
 @contextmanager
@@ -280,7 +259,7 @@ def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed
     """As docs/deployment.md makes that role, by the owner who may create roles."""
     with prepared(settings_for(managed_url)):
         pass
-    query(managed_url, "create role agentidp_login login noinherit password 'login' in role agentidp_service")
+    execute(managed_url, "create role agentidp_login login noinherit password 'login' in role agentidp_service")
     url = managed_url.replace("manager:managed@", "agentidp_login:login@")
     with serving(url, managed_url) as (services, get):
         owner = Services.of(settings_for(managed_url), utc_now)
@@ -301,14 +280,14 @@ def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed
 
 
 def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> None:
-    query(managed_url, "create role weak login password 'weak'")
+    execute(managed_url, "create role weak login password 'weak'")
     weak = managed_url.replace("manager:managed@", "weak:weak@")
     with pytest.raises(ConfigurationError) as refused:
         migrate(weak)
     assert str(refused.value) == (
         "the database's schema cannot be brought up to date: permission denied for schema public"
     )
-    assert query(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
+    assert execute(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
 
 
 class TestASecondInstallation:
@@ -318,66 +297,54 @@ class TestASecondInstallation:
     def second_url(self, managed_url: str, server_url: str) -> str:
         """An empty database beside a migrated one."""
         assert migrate(managed_url) == RELEASED
-        query(server_url, "create role second login createrole password 'second'")
-        query(server_url, "create database second owner second")
+        execute(server_url, "create role second login createrole password 'second'")
+        execute(server_url, "create database second owner second")
         return managed_url.replace("manager:managed@", "second:second@").replace("/managed?", "/second?")
-
-    def test_installs_after_a_superuser_has_run_what_the_refusal_says(self, second_url: str, server_url: str) -> None:
-        if has_administrators(server_url):
-            with pytest.raises(ConfigurationError) as refused:
-                migrate(second_url)
-            sentence, _, statement = str(refused.value).rpartition(": ")
-            assert sentence == (
-                "the role second may not create or use the role agentidp_service: "
-                "let a superuser of the server run once"
-            )
-            assert statement == "grant agentidp_service to second"
-            assert query(second_url, "select to_regclass('schema_migrations')") == [(None,)]
-            query(server_url, statement)
-        assert migrate(second_url) == RELEASED
-        with serving(second_url, second_url) as (services, get):
-            get(make_agent(services, make_organization(services)), "/api/v1/agents")
 
     def test_has_no_access_to_the_first_one_if_only_its_owner_may_connect(
         self, managed_url: str, second_url: str, server_url: str
     ) -> None:
         """As docs/deployment.md says it. Otherwise each of the two owners can become the service of both."""
-        query(server_url, "grant agentidp_service to second")
+        execute(server_url, "grant agentidp_service to second")
         first_as_second = second_url.replace("/second?", "/managed?")
         seen = "set role agentidp_service; select count(*) from clients"
-        assert query(first_as_second, "set role agentidp_service") == []
-        query(server_url, "revoke connect, temporary on database managed from public")
+        assert execute(first_as_second, "set role agentidp_service") == []
+        execute(server_url, "revoke connect, temporary on database managed from public")
         with pytest.raises(psycopg.OperationalError, match='permission denied for database "managed"'):
-            query(first_as_second, seen)
+            execute(first_as_second, seen)
         assert migrate(managed_url) == []
 
-    def test_the_refusal_names_everything_that_is_missing(self, second_url: str, server_url: str) -> None:
-        query(server_url, "alter role second nocreaterole")
-        query(server_url, 'alter role second rename to "Second owner"')
-        query(server_url, "alter role \"Second owner\" password 'second'")
+    def test_installs_after_a_superuser_has_run_what_the_refusal_says(self, second_url: str, server_url: str) -> None:
+        execute(server_url, "alter role second nocreaterole")
+        execute(server_url, 'alter role second rename to "Second owner"')
+        execute(server_url, "alter role \"Second owner\" password 'second'")
+        url = second_url.replace("second:second@", "Second%20owner:second@")
         with pytest.raises(ConfigurationError) as refused:
-            migrate(second_url.replace("second:second@", "Second%20owner:second@"))
-        statements = str(refused.value).rpartition(": ")[2].split("; ")
-        grant = ['grant agentidp_service to "Second owner"'] if has_administrators(server_url) else []
-        assert statements == ['alter role "Second owner" createrole', *grant]
-        for statement in statements:
-            query(server_url, statement)
-        assert migrate(second_url.replace("second:second@", "Second%20owner:second@")) == RELEASED
+            migrate(url)
+        sentence, _, statements = str(refused.value).rpartition(": ")
+        assert sentence == (
+            "the role Second owner may not create or use the role agentidp_service: "
+            "let a superuser of the server run once"
+        )
+        # Before version 16, whoever may create roles may use each of them.
+        [(is_newer,)] = execute(server_url, "select current_setting('server_version_num')::integer >= 160000")
+        grant = ['grant agentidp_service to "Second owner"'] if is_newer else []
+        assert statements.split("; ") == ['alter role "Second owner" createrole', *grant]
+        assert execute(url, "select to_regclass('schema_migrations')") == [(None,)]
+        for statement in statements.split("; "):
+            execute(server_url, statement)
+        assert migrate(url) == RELEASED
+        with serving(url, url) as (services, get):
+            get(make_agent(services, make_organization(services)), "/api/v1/agents")
 
 
-@pytest.mark.very_slow
-def test_a_command_shows_what_a_step_warns_of(empty_database_url: str) -> None:
-    query(empty_database_url, load_sql("database/create_schema_migrations"))
+def test_what_a_step_warns_of_is_logged(empty_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    execute(empty_database_url, load_sql("database/create_schema_migrations"))
     warn = "begin raise notice 'unseen %', new.name; raise warning 'look at %', new.name; return new; end"
-    query(empty_database_url, f"create function warn() returns trigger language plpgsql as $$ {warn} $$")
-    query(
+    execute(empty_database_url, f"create function warn() returns trigger language plpgsql as $$ {warn} $$")
+    execute(
         empty_database_url,
         "create trigger warn before insert on schema_migrations for each row execute function warn()",
     )
-    program = [sys.executable, "-m", "agentidp", "db", "migrate"]
-    own = clean_environment() | {"AGENTIDP_DATABASE_URL": empty_database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-    logged = subprocess.run(
-        program, cwd=ROOT, env=own, capture_output=True, text=True, timeout=PATIENCE, check=True
-    ).stderr
-    warnings = [line for line in map(json.loads, logged.splitlines()) if line["level"] == "WARNING"]
-    assert [line["message"] for line in warnings] == [f"look at {name}" for name in RELEASED]
+    migrate(empty_database_url)
+    assert caplog.messages == [f"look at {name}" for name in RELEASED]

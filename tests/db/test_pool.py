@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -15,35 +15,36 @@ from agentidp.db.pipeline import PipelinedConnection
 from agentidp.db.pool import NoConnection, Pool
 from tests.factories import PATIENCE, wait_until
 
+MakePool = Callable[..., Pool]
+Opened = list[PipelinedConnection]
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
-
-
-class Opened:
-    """Makes connections ready, and counts them."""
-
-    def __init__(self) -> None:
-        self.connections: list[PipelinedConnection] = []
-
-    def __call__(self, connection: PipelinedConnection) -> None:
-        self.connections.append(connection)
 
 
 @pytest.fixture
 def opened() -> Opened:
-    return Opened()
-
-
-def pool_of(url: str, opened: Opened, **changes: float) -> Pool:
-    sizes = {"min_size": 0, "max_size": 2, "timeout": PATIENCE, "max_waiting": 4} | changes
-    return Pool(url, {"autocommit": True, "connect_timeout": 30}, opened, name="test", **sizes)  # type: ignore[arg-type]
+    """The connections that a pool has opened."""
+    return []
 
 
 @pytest.fixture
-def pool(database_url: str, opened: Opened) -> Iterator[Pool]:
+def make_pool(database_url: str, opened: Opened) -> Iterator[MakePool]:
+    """Makes a pool, of two connections at most."""
+    with ExitStack() as stack:
+
+        def make(url: str = database_url, **changes: float) -> Pool:
+            sizes = {"min_size": 0, "max_size": 2, "timeout": PATIENCE, "max_waiting": 4} | changes
+            arguments = {"autocommit": True, "connect_timeout": 30}
+            pool = Pool(url, arguments, opened.append, name="test", **sizes)  # type: ignore[arg-type]
+            stack.callback(pool.close)
+            return pool
+
+        yield make
+
+
+@pytest.fixture
+def pool(make_pool: MakePool) -> Pool:
     """Two connections at most."""
-    pool = pool_of(database_url, opened)
-    yield pool
-    pool.close()
+    return make_pool()
 
 
 @contextmanager
@@ -59,8 +60,8 @@ def answers(pool: Pool) -> bool:
         return connection.execute("select 1").fetchone() == (1,)
 
 
-def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(database_url: str, opened: Opened) -> None:
-    pool = pool_of(database_url, opened, max_size=1)
+def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
     served: list[int] = []
 
     def ask(number: int) -> None:
@@ -76,7 +77,6 @@ def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(dat
     for thread in waiting:
         thread.join(PATIENCE)
     assert served == [0, 1, 2]
-    pool.close()
 
 
 def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
@@ -91,8 +91,8 @@ def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
     assert (found["requests_waiting"], found["requests_queued"]) == (0, 3 + 2)
 
 
-def test_refuses_those_beyond_the_number_that_may_wait(database_url: str, opened: Opened) -> None:
-    pool = pool_of(database_url, opened, max_size=1, max_waiting=1)
+def test_refuses_those_beyond_the_number_that_may_wait(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1, max_waiting=1)
     served = []
     with pool.connection():
         waiting = threading.Thread(target=lambda: served.append(answers(pool)))
@@ -102,7 +102,6 @@ def test_refuses_those_beyond_the_number_that_may_wait(database_url: str, opened
             pass
     waiting.join(PATIENCE)
     assert served == [True]
-    pool.close()
 
 
 def test_uses_a_connection_again_after_it_has_rolled_back_and_replaces_a_broken_one(pool: Pool, opened: Opened) -> None:
@@ -111,7 +110,7 @@ def test_uses_a_connection_again_after_it_has_rolled_back_and_replaces_a_broken_
     with pool.connection() as again:
         assert again is connection
         assert again.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        assert len(opened.connections) == 1
+        assert len(opened) == 1
         again.close()
     assert answers(pool)
 
@@ -120,15 +119,15 @@ def test_replaces_all_that_died_while_idle_in_one_request(pool: Pool, opened: Op
     with pool.connection(), pool.connection():
         pass
     with psycopg.connect(database_url, autocommit=True) as operator:
-        for connection in opened.connections:
+        for connection in opened:
             operator.execute("select pg_terminate_backend(%s::integer)", [connection.info.backend_pid])
-    wait_until(lambda: all(connection.has_ended() for connection in opened.connections))
+    wait_until(lambda: all(connection.has_ended() for connection in opened))
     assert answers(pool)
     assert not pool.breaker.is_open
 
 
-def test_an_unreachable_database_is_noticed_at_once_and_remembered(opened: Opened) -> None:
-    pool = pool_of(NOWHERE, opened, timeout=3 * PATIENCE)
+def test_an_unreachable_database_is_noticed_at_once_and_remembered(make_pool: MakePool) -> None:
+    pool = make_pool(NOWHERE, timeout=3 * PATIENCE)
     # Whoever waited in vain would wait for three times as long.
     ends = time.monotonic() + PATIENCE
     for _ in range(100):
@@ -136,11 +135,10 @@ def test_an_unreachable_database_is_noticed_at_once_and_remembered(opened: Opene
             pass
         assert refused.value.is_known
     assert time.monotonic() < ends
-    pool.close()
 
 
-def test_those_who_wait_are_released_when_the_database_does_not_answer(database_url: str, opened: Opened) -> None:
-    pool = pool_of(database_url, opened, max_size=1, timeout=3 * PATIENCE)
+def test_those_who_wait_are_released_when_the_database_does_not_answer(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1, timeout=3 * PATIENCE)
     released = []
 
     def ask() -> None:
@@ -163,11 +161,9 @@ def test_those_who_wait_are_released_when_the_database_does_not_answer(database_
     for thread in waiting:
         thread.join(PATIENCE)
     assert released == ["known"] * 3
-    pool.close()
 
 
-def test_serves_again_after_an_outage_on_new_connections(database_url: str, opened: Opened) -> None:
-    pool = pool_of(database_url, opened)
+def test_serves_again_after_an_outage_on_new_connections(pool: Pool) -> None:
     with pool.connection() as before:
         with pool.connection() as unanswered:
             unanswered.is_unanswered = True
@@ -179,13 +175,12 @@ def test_serves_again_after_an_outage_on_new_connections(database_url: str, open
             assert after not in (before, unanswered)
             assert after.execute("select 1").fetchone() == (1,)
     assert before.closed
-    pool.close()
 
 
 def test_a_request_that_begins_to_wait_while_the_pool_is_closed_fails_soon(
-    database_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = pool_of(database_url, opened, timeout=3 * PATIENCE)
+    pool = make_pool(timeout=3 * PATIENCE)
     assert answers(pool)
     closed = pool._opened
     assert closed is not None
@@ -197,7 +192,6 @@ def test_a_request_that_begins_to_wait_while_the_pool_is_closed_fails_soon(
         pass
     assert refused.value.is_known
     assert time.monotonic() < ends
-    pool.close()
 
 
 def test_one_thread_tries_whatever_goes_wrong_and_the_log_says_what_changes(caplog: pytest.LogCaptureFixture) -> None:

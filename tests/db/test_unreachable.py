@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -20,16 +18,13 @@ import pytest
 from flask import Flask
 
 from agentidp import create_app
-from agentidp.clock import utc_now
 from agentidp.config import EXCHANGE_MARGIN
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
-from agentidp.db.migrations import migrate
 from agentidp.db.sql import Call
-from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.citus import ADDS_A_TRIGGER, WATCHES_THE_COORDINATOR
-from tests.conftest import settings_for
+from tests.conftest import install, settings_for
 from tests.db.proxy import Proxy, proxied
 from tests.factories import (
     PATIENCE,
@@ -44,7 +39,7 @@ from tests.factories import (
     usage_sums,
     wait_until,
 )
-from tests.frozen import frozen, processes_of
+from tests.frozen import frozen
 from tests.http.test_errors import assert_unavailable
 from tests.machine import within
 
@@ -71,15 +66,6 @@ def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
         services.close()
 
 
-def killed(postgres: EmbeddedPostgres) -> None:
-    """The kernel kills all of the server at once."""
-    for pid in processes_of(postgres):
-        # The postmaster is the first, and the others end by themselves when they notice that.
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not postgres.is_running())
-
-
 def assert_recovers(app: Flask, agent: Agent) -> None:
     """A database that is back is used again within two seconds."""
     client = app.test_client()
@@ -92,8 +78,7 @@ def assert_recovers(app: Flask, agent: Agent) -> None:
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A server of the test's own, to be stopped."""
     with temporary() as postgres:
-        migrate(postgres.url)
-        ensure_signing_key(settings_for(postgres.url), at=utc_now())
+        install(postgres.url)
         yield postgres
 
 
@@ -169,6 +154,12 @@ def proxy(database_url: str) -> Iterator[Proxy]:
         yield proxy
 
 
+TERMINATE = (
+    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+    "and application_name = 'agentidp' and "
+)
+
+
 class TestOutcome:
     """A 503 says that nothing was done if that is certain, and otherwise that it is unknown."""
 
@@ -204,30 +195,17 @@ class TestOutcome:
             assert usage_sums(database_url, agent.organization_id)["requests"] == before + 1
             proxy.loses_answers = False
 
-    def test_a_transaction_whose_commit_is_not_answered_is_an_unknown_outcome(
-        self, proxy: Proxy, database_url: str
+    @pytest.mark.parametrize("is_committing", [True, False])
+    def test_the_outcome_of_a_transaction_is_unknown_only_if_it_is_lost_at_its_commit(
+        self, proxy: Proxy, is_committing: bool
     ) -> None:
         with application(proxy.url) as (app, agent):
-            services: Services = app.extensions["agentidp"]
-            with (
-                pytest.raises(OutcomeUnknown),
-                database_of(services, agent.organization_id).transaction() as transaction,
-            ):
+            database = database_of(app.extensions["agentidp"], agent.organization_id)
+            with pytest.raises(DatabaseUnavailable) as caught, database.transaction() as transaction:
+                proxy.loses_answers = not is_committing
                 transaction.fetch("database/applied_migrations")
                 proxy.loses_answers = True
-
-    def test_a_transaction_lost_before_its_commit_has_certainly_done_nothing(
-        self, proxy: Proxy, database_url: str
-    ) -> None:
-        with application(proxy.url) as (app, agent):
-            services: Services = app.extensions["agentidp"]
-            with (
-                pytest.raises(DatabaseUnavailable) as caught,
-                database_of(services, agent.organization_id).transaction() as transaction,
-            ):
-                proxy.loses_answers = True
-                transaction.fetch("database/applied_migrations")
-            assert not isinstance(caught.value, OutcomeUnknown)
+            assert isinstance(caught.value, OutcomeUnknown) is is_committing
 
     def test_what_only_reads_has_no_outcome(self, proxy: Proxy) -> None:
         with application(proxy.url) as (app, _):
@@ -241,28 +219,19 @@ class TestOutcome:
     ) -> None:
         with application(database_url, statement_timeout=4) as (app, agent):
             before = usage_sums(database_url, agent.organization_id)
-            headers = agent.bearer()
             client = app.test_client()
+            read = {"path": "/api/v1/agents", "headers": agent.bearer()}
+            request = {"path": "/api/v1/token", "method": "POST", "data": agent.form} if route == "token" else read
             with psycopg.connect(database_url) as other, psycopg.connect(database_url, autocommit=True) as third:
                 other.execute("lock table usage_daily in access exclusive mode")
                 with ThreadPoolExecutor(1) as thread:
-                    asked = thread.submit(
-                        lambda: (
-                            client.post("/api/v1/token", data=agent.form)
-                            if route == "token"
-                            else client.get("/api/v1/agents", headers=headers)
-                        )
-                    )
-                    waiting = (
-                        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
-                        "and application_name = 'agentidp' and wait_event_type = 'Lock'"
-                    )
-                    wait_until(lambda: third.execute(waiting).fetchall() == [(True,)])
+                    asked = thread.submit(lambda: client.open(**request))
+                    wait_until(lambda: third.execute(TERMINATE + "wait_event_type = 'Lock'").fetchall() == [(True,)])
                     answer = asked.result(PATIENCE)
                 other.rollback()
             assert_unavailable(answer, is_oauth=route == "token")
             assert usage_sums(database_url, agent.organization_id) == before
-            assert client.get("/api/v1/agents", headers=headers).status_code == 200
+            assert client.open(**read).status_code == 200
 
     @ADDS_A_TRIGGER
     def test_a_backend_that_is_terminated_at_the_commit_leaves_the_outcome_unknown(self, database_url: str) -> None:
@@ -277,11 +246,7 @@ class TestOutcome:
             )
             with ThreadPoolExecutor(1) as thread, psycopg.connect(database_url, autocommit=True) as other:
                 asked = thread.submit(lambda: app.test_client().post("/api/v1/token", data=agent.form))
-                sleeping = (
-                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
-                    "and application_name = 'agentidp' and wait_event = 'PgSleep'"
-                )
-                wait_until(lambda: other.execute(sleeping).fetchall() == [(True,)])
+                wait_until(lambda: other.execute(TERMINATE + "wait_event = 'PgSleep'").fetchall() == [(True,)])
                 answer = asked.result(PATIENCE)
             assert_unavailable(answer, UNKNOWN, is_oauth=True)
 

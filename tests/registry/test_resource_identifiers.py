@@ -15,7 +15,6 @@ from agentidp.registry import resource_identifiers, resource_servers
 from agentidp.services import Services
 from tests.citus import someone_waits
 from tests.conftest import Cast
-from tests.db.test_migrations import query
 from tests.factories import NOON, PATIENCE, Api, execute, usage_sums, wait_until
 from tests.oauth.test_introspection import INACTIVE, introspect
 
@@ -53,7 +52,7 @@ def held(database_url: str, api: Api) -> list[object]:
 def leave_duplicate(database_url: str, cast: Cast, resource: str) -> None:
     """What a release of the identifier leaves: two organizations that have registered it, and nobody's claim."""
     for agent in (cast.acme, cast.outsider):
-        query(
+        execute(
             database_url,
             f"insert into resource_servers values ('{agent.organization_id}', '{uuid.uuid4()}', '{resource}', "
             f"'billing', '{{{SCOPE}}}', now())",
