@@ -44,11 +44,6 @@ class MeteredServer(Server):
             if found == name and labels.items() <= dict(its).items()
         )
 
-    def main_process(self) -> int:
-        """The process id of gunicorn's main process."""
-        [gunicorn] = children(self.process.pid, "gunicorn")
-        return gunicorn
-
     def metrics_process(self) -> int:
         """The process id of the one that serves the metrics, which it logs."""
         wait_until(lambda: "metrics are served" in self.logs())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentidp.config import ConfigurationError
-from agentidp.server.listening import host_and_port, refuse_exposed_address
+from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
 from agentidp.server.sending import SMALL, within
 from tests.fast_path.echo import LARGE, Gunicorn, get, responses
 
@@ -56,6 +56,26 @@ def test_refuses_what_is_no_address(bind: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         refuse_exposed_address(bind, 1)
     assert str(caught.value) == f"the address to listen on must be address:port or unix:path, not {bind!r}"
+
+
+def test_refuses_sockets_that_it_cannot_listen_on(tmp_path: Path) -> None:
+    def refusal(path: Path) -> str:
+        with pytest.raises(ConfigurationError) as caught:
+            refuse_busy_address(f"unix:{path}")
+        return str(caught.value)
+
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        assert refusal(path) == f"another process listens on unix:{path}"
+    # One that nobody listens on any more is replaced.
+    refuse_busy_address(f"unix:{path}")
+    path.unlink()
+    path.touch()
+    assert refusal(path) == f"cannot listen on unix:{path}: the file is not a socket"
+    missing = tmp_path / "missing" / "socket"
+    assert refusal(missing) == f"cannot listen on unix:{missing}: {missing.parent} cannot be written to"
 
 
 def test_takes_an_address_apart() -> None:

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from agentidp.clock import utc_now
 from agentidp.server.metrics_server import WorkerMetrics
-from agentidp.services import Services
-from tests.conftest import settings_for
-from tests.factories import PATIENCE, Agent, children, make_agent, make_organization, usage_sums, wait_until
+from tests.conftest import new_agent
+from tests.factories import PATIENCE, children, usage_sums, wait_until
 from tests.server.scrape import MeteredServer
 from tests.test_exactness import THREADS, Load
 
@@ -31,17 +29,11 @@ def metered(database_url: str) -> Iterator[MeteredServer]:
         yield running
 
 
-@pytest.fixture
-def agent(database_url: str) -> Iterator[Agent]:
-    services = Services.of(settings_for(database_url), utc_now)
-    yield make_agent(services, make_organization(services))
-    services.close()
-
-
 @pytest.mark.usefixtures("midnight_is_far")
 def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
-    metered: MeteredServer, agent: Agent, database_url: str
+    metered: MeteredServer, database_url: str
 ) -> None:
+    agent = new_agent(database_url)
     load = Load(metered.port, [agent], TOKENS).start()
     for part in (1, 2, 3):
         wait_until(lambda: load.acknowledged >= part * THREADS * TOKENS // 4)  # noqa: B023
@@ -117,21 +109,17 @@ def test_the_files_go_when_the_service_ends_or_its_main_process_is_killed(databa
     assert "metrics are not served" not in metered.logs()
 
 
-def test_ctrl_c_in_a_terminal_is_left_to_the_main_process(metered: MeteredServer) -> None:
+def test_an_address_that_is_in_use_is_refused_and_ctrl_c_left_to_the_main_process(
+    metered: MeteredServer, database_url: str
+) -> None:
+    second = MeteredServer(database_url, AGENTIDP_METRICS_ADDRESS=metered.metrics_address)
+    ended = subprocess.run(second.command, env=second.environment, capture_output=True, text=True, timeout=PATIENCE)
+    said = f"Error: cannot listen on {metered.metrics_address}: Address already in use; set AGENTIDP_METRICS_ADDRESS"
+    assert (ended.returncode, said in ended.stderr) == (1, True)
     process = metered.metrics_process()
     os.kill(process, signal.SIGINT)
     wait_until(lambda: metered.value("agentidp_workers") == 2)
     assert metered.metrics_process() == process
-
-
-def test_refuses_an_address_that_is_in_use(metered: MeteredServer, database_url: str) -> None:
-    second = MeteredServer(database_url, AGENTIDP_METRICS_ADDRESS=metered.metrics_address)
-    ended = subprocess.run(second.command, env=second.environment, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 1
-    assert (
-        f"Error: cannot listen on {metered.metrics_address}: Address already in use; "
-        "set AGENTIDP_METRICS_ADDRESS to another address" in ended.stderr
-    )
 
 
 def test_without_the_setting_no_process_and_no_file_is_made(database_url: str) -> None:

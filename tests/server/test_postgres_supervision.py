@@ -8,14 +8,14 @@ import signal
 import threading
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from agentidp.server.postgres_supervision import Supervisor
 from tests.directory import open_directory
-from tests.factories import children, wait_until
+from tests.factories import children, execute, wait_until
+from tests.frozen import kill, postmaster
 
 pytestmark = pytest.mark.very_slow
 
@@ -40,21 +40,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
         yield running
 
 
-def execute(url: str, statement: str) -> list[tuple[object, ...]]:
-    """Run a statement and commit it."""
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        cursor = connection.execute(statement)
-        return cursor.fetchall() if cursor.description else []
-
-
-def postmaster(server: EmbeddedPostgres) -> int:
-    """Its process id."""
-    return int((server.home / "data" / "postmaster.pid").read_text().split("\n")[0])
-
-
-def kill(server: EmbeddedPostgres) -> None:
-    """End it as the kernel does if memory is short."""
-    os.kill(postmaster(server), signal.SIGKILL)
+def end(server: EmbeddedPostgres) -> None:
+    """Kill it, and wait for it."""
+    kill(server.home)
     wait_until(lambda: not server.is_running())
 
 
@@ -64,9 +52,9 @@ def test_a_killed_server_comes_back_under_its_url(server: EmbeddedPostgres, capl
     assert caplog.records == []
     execute(url, "insert into note values ('kept')")
     # A process that is slow to notice that the postmaster has died keeps the lock until it does.
-    slow = children(postmaster(server), "postgres")[0]
+    slow = children(postmaster(server.home), "postgres")[0]
     os.kill(slow, signal.SIGSTOP)
-    kill(server)
+    end(server)
     timer = threading.Timer(1.5, os.kill, (slow, signal.SIGCONT))
     timer.start()
     try:
@@ -85,17 +73,17 @@ def test_a_killed_server_comes_back_under_its_url(server: EmbeddedPostgres, capl
 def test_it_comes_back_only_so_often_within_a_time(server: EmbeddedPostgres) -> None:
     clock = Seconds()
     supervisor = Supervisor(server, restarts=2, window=100, clock=clock)
-    kill(server)
+    end(server)
     supervisor.keep_running()
     assert server.is_running()
-    kill(server)
+    end(server)
     clock.now += 1.9
     supervisor.keep_running()
     assert not server.is_running()  # it pauses after the first
     clock.now += 0.2
     supervisor.keep_running()
     assert server.is_running()
-    kill(server)
+    end(server)
     clock.now += 97.8
     with pytest.raises(ConfigurationError) as caught:
         supervisor.keep_running()
@@ -109,7 +97,7 @@ def test_it_comes_back_only_so_often_within_a_time(server: EmbeddedPostgres) -> 
 def test_a_start_that_fails_is_tried_again(server: EmbeddedPostgres, caplog: pytest.LogCaptureFixture) -> None:
     url, clock = server.url, Seconds()
     supervisor = Supervisor(server, restarts=2, clock=clock)
-    kill(server)
+    end(server)
     version = server.home / "data" / "PG_VERSION"
     version.rename(version.with_name("elsewhere"))
     supervisor.keep_running()
@@ -124,7 +112,7 @@ def test_a_start_that_fails_is_tried_again(server: EmbeddedPostgres, caplog: pyt
 def test_a_start_that_always_fails_ends_the_launcher(server: EmbeddedPostgres) -> None:
     clock = Seconds()
     supervisor = Supervisor(server, restarts=2, clock=clock)
-    kill(server)
+    end(server)
     (server.home / "password").rename(server.home / "elsewhere")
     with pytest.raises(ConfigurationError, match="has ended"):
         for _ in range(10):

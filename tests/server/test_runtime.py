@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agentidp.config import Settings
 from agentidp.server.runtime import prepared
-from tests.directory import open_directory
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """For a server and its files."""
-    with open_directory() as path:
-        yield path
 
 
 @pytest.mark.slow
-def test_a_command_beside_another_command_has_the_issuer_of_its_settings(data_dir: Path) -> None:
+def test_a_command_beside_another_command_has_the_issuer_of_its_settings(directory: Path) -> None:
     # As a server leaves it that was killed.
-    (data_dir / "issuer").write_text("http://localhost:3411")
-    settings = Settings(data_dir=data_dir, issuer="https://idp.example.com")
+    (directory / "issuer").write_text("http://localhost:3411")
+    settings = Settings(data_dir=directory, issuer="https://idp.example.com")
     with prepared(settings) as first, prepared(settings) as second:
         assert (first.settings.issuer, second.settings.issuer) == (settings.issuer, settings.issuer)
         assert second.postgres is None

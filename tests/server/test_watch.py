@@ -7,6 +7,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.factories import (
     Server,
     children,
     count_usage,
+    execute,
     make_agent,
     make_organization,
     wait_until,
@@ -53,20 +55,22 @@ def services(database_url: str) -> Iterator[Services]:
 
 def evaluated(url: str) -> int:
     """How many organizations have been evaluated."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        [(count,)] = connection.execute("select count(*) from finding_evaluations where evaluated_at is not null")
-        return int(count)
+    [(count,)] = execute(url, "select count(*) from finding_evaluations where evaluated_at is not null")
+    return int(count)
 
 
-def watchers(url: str) -> list[int]:
-    """The backends that hold the lock."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        rows = connection.execute(
-            "select pid from pg_locks join pg_database on pg_database.oid = database where locktype = 'advisory' "
-            "and granted and datname = current_database() and (classid::bigint << 32) + objid::bigint = %s",
-            [WATCH_LOCK],
-        )
-        return [pid for (pid,) in rows]
+@contextmanager
+def watching_in_a_thread(services: Services) -> Iterator[None]:
+    """In the block an instance watches; it ends when it is told to."""
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(services, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 def test_stores_the_sums_of_months(services: Services, database_url: str) -> None:
@@ -75,8 +79,7 @@ def test_stores_the_sums_of_months(services: Services, database_url: str) -> Non
         agent = make_agent(services, make_organization(services, name))
         count_usage(services, agent.organization_id, agent.agent_id, yesterday, tokens=3)
     watch(services, threading.Event(), once=True)
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute("select month, tokens from usage_monthly").fetchall()
+    rows = execute(database_url, "select month, tokens from usage_monthly")
     assert rows == [(yesterday.astimezone(UTC).date().replace(day=1), 3)] * 2
 
 
@@ -140,9 +143,13 @@ def test_stops_between_two_organizations_when_the_lock_is_lost(
 
     def ends_the_lock(*arguments: Any) -> None:
         evaluate(*arguments)
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            for backend in watchers(database_url):
-                connection.execute("select pg_terminate_backend(%s::integer)", [backend])
+        execute(
+            database_url,
+            "select pg_terminate_backend(pid) from pg_locks join pg_database on pg_database.oid = database "
+            "where locktype = 'advisory' and granted and datname = current_database() "
+            "and (classid::bigint << 32) + objid::bigint = %s",
+            WATCH_LOCK,
+        )
 
     monkeypatch.setattr(watching, "evaluate", ends_the_lock)
     with connect(database_url) as own:
@@ -161,31 +168,21 @@ def test_alerts_are_sent_by_watch_and_in_one_go(services: Services) -> None:
         watch(acme.services, threading.Event(), once=True)
         assert len(receiver.received) == 1
         acme.put(change(services.clock()))
-        stop = threading.Event()
-        watching = threading.Thread(target=watch, args=(acme.services, stop))
-        watching.start()
-        try:
+        with watching_in_a_thread(acme.services):
             wait_until(lambda: len(receiver.received) == 2)
-        finally:
-            stop.set()
-            watching.join()
 
 
 def test_networks_of_rejected_requests_are_forgotten(services: Services, database_url: str) -> None:
     # The day must not end before the watch has looked.
     services = replace(services, clock=Clock(services.clock()))
     today = services.clock().astimezone(UTC).date()
-    with psycopg.connect(database_url) as connection:
-        [(organization_id, *_), *_] = connection.execute("select organization_id from organizations").fetchall()
-        for whose in (organization_id, UNKNOWN_ORGANIZATION):
-            for days in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
-                connection.execute(
-                    "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', 1)",
-                    [whose, today - timedelta(days=days), uuid.uuid4()],
-                )
+    [(organization_id,), _] = execute(database_url, "select organization_id from organizations")
+    insert = "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', 1)"
+    for whose in (organization_id, UNKNOWN_ORGANIZATION):
+        for days in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
+            execute(database_url, insert, whose, today - timedelta(days=days), uuid.uuid4())
     watch(services, threading.Event(), once=True)
-    with psycopg.connect(database_url) as connection:
-        kept = connection.execute("select day from rejected_networks").fetchall()
+    kept = execute(database_url, "select day from rejected_networks")
     assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)] * 2
 
 
@@ -206,17 +203,13 @@ def test_another_instance_takes_over_when_the_lock_is_free(
     holds_lock = watching._holds_lock
     monkeypatch.setattr(watching, "STANDBY", 0.01)
     monkeypatch.setattr(watching, "_holds_lock", lambda own: tries.append(1) or holds_lock(own))
-    stop = threading.Event()
-    thread = threading.Thread(target=watch, args=(services, stop))
     with connect(database_url) as other:
         other.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
-        thread.start()
-        wait_until(lambda: len(tries) > 2)
-        assert evaluated(database_url) == 0
-    wait_until(lambda: evaluated(database_url) == 2)
-    stop.set()
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
+        with watching_in_a_thread(services):
+            wait_until(lambda: len(tries) > 2)
+            assert evaluated(database_url) == 0
+            other.close()
+            wait_until(lambda: evaluated(database_url) == 2)
 
 
 @pytest.mark.slow
