@@ -31,8 +31,11 @@ SHARED_AUDIENCES = frozenset(
     {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
 )
 """Audiences that all customers of a cloud use. They belong to no organization: the cloud tells the tokens of one from
-those of another by ``sub``. Any other audience belongs to one organization, like an identifier.
+those of another by ``sub``. Any other audience belongs to one organization, like an identifier. In no spelling is one of
+them an identifier: its organization would keep all others out.
 """
+
+_SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
 
 
 def is_audience(text: str) -> bool:
@@ -41,10 +44,11 @@ def is_audience(text: str) -> bool:
 
 
 def claim_of(audience: str) -> str | None:
-    """What an organization must hold to get tokens with an audience; ``None`` if it is shared.
+    """What an organization must hold to get tokens with an audience, or an identifier; ``None`` if it is shared.
 
     Google Cloud takes ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` for the same.
     """
-    if audience in SHARED_AUDIENCES:
+    # In the spellings that resource_key() of the database takes for the same.
+    if audience.lower().rstrip("/") in _SHARED_KEYS:
         return None
     return f"https:{audience}" if audience.startswith("//") else audience

@@ -157,9 +157,7 @@ def release(database_url: str, resource: str, at: datetime) -> str:
 
 def _checked(resource: str) -> str:
     """What stands for an identifier, or for an audience that is none."""
-    if is_resource_identifier(resource):
-        return resource
-    claimed = claim_of(resource) if is_audience(resource) else None
+    claimed = claim_of(resource) if is_resource_identifier(resource) or is_audience(resource) else None
     if claimed is None:
         raise ConfigurationError(
             "the resource must be an absolute URI without fragment, or an audience that is not shared"

@@ -216,7 +216,8 @@ def add_resource_server(
 
     :param others: what else :class:`NewResourceServerSchema` loads. Default: that of the schema.
     :returns: its row.
-    :raises ValidationError: the identifier or the audience is one of this server's own, or there is no such agent.
+    :raises ValidationError: the identifier or the audience is one of this server's own, the identifier is an audience
+        that a cloud's customers share, or there is no such agent.
     :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
     :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
     """
@@ -225,6 +226,9 @@ def add_resource_server(
         raise TypeError(f"a resource server has no {' and '.join(unknown)}")
     columns |= {"resource": resource, "name": name, "scopes": scopes, **others}
     refuse_unknown_agent(opened, columns["agent_id"])
+    if claim_of(resource) is None:
+        rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
+        raise ValidationError(details={"resource": [rule]})
     _claim(opened, settings, "resource", resource)
     audience_claim = _claim_audience(opened, settings, columns["audience"])
     try:

@@ -74,6 +74,7 @@ NOBODY = str(uuid.UUID(int=1))
 NO_TARGET, NO_AGENT = f"the organization has no alert target {NOBODY}", f"there is no agent {NOBODY}"
 OURS = "resource must not be this server's own API or dashboard"
 NO_RESOURCE = "the resource must be an absolute URI without fragment, or an audience that is not shared"
+AZURES = "api://AzureADTokenExchange"
 REFUSALS = [
     ("agent create builder {of}", "Another agent has this name. (name is taken)"),
     (
@@ -99,7 +100,7 @@ REFUSALS = [
     ("organization rename Acme ' x'", "name must not begin or end with white space"),
     (f"quota set --agent {NOBODY} {{of}} --per day --tokens 1", "there is no such agent or quota"),
     ("resource-server create http://localhost:3000/api/v1 {of} --name a", OURS),
-    ("resource-server assign sts.amazonaws.com {of}", NO_RESOURCE),
+    *((f"resource-server assign {of_all} {{of}}", NO_RESOURCE) for of_all in ("sts.amazonaws.com", AZURES)),
     ("resource-server assign http://localhost:3000/api/v1 {of}", f"the {OURS}"),
     ("resource-server assign http://localhost:3000/dashboard/sign-in {of}", f"the {OURS}"),
     ("resource-server release --yes \udcff", NO_RESOURCE),

@@ -148,7 +148,12 @@ def test_an_audience_belongs_to_one_organization(
 
 
 @pytest.mark.parametrize(
-    "audience", ["sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))]
+    "audience",
+    [
+        "sts.amazonaws.com",
+        *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China")),
+        "API://AzureADTokenExchange/",
+    ],
 )
 def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
     client: FlaskClient, cast: Cast, audience: str
@@ -164,6 +169,15 @@ def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
     for agent, others in ((cast.acme, tokens[1]), (cast.outsider, tokens[0])):
         assert introspect(client, agent, others).json == INACTIVE
     assert introspect(client, cast.acme, tokens[0]).json["active"] is True
+
+
+@pytest.mark.parametrize("resource", ["api://AzureADTokenExchange", "API://azureadtokenexchangeusgov//"])
+def test_no_organization_has_an_audience_of_a_cloud_as_identifier(
+    client: FlaskClient, cast: Cast, resource: str
+) -> None:
+    """It would keep all others out, and its agents could act for each other in the cloud, which looks at sub alone."""
+    rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
+    assert register(client, cast.acme, resource, 400)["details"] == {"resource": [rule]}
 
 
 def test_who_loses_an_audience_gets_no_token_with_it(
