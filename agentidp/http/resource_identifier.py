@@ -31,8 +31,8 @@ SHARED_AUDIENCES = frozenset(
     {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
 )
 """Audiences that all customers of a cloud use. They belong to no organization: the cloud tells the tokens of one from
-those of another by ``sub``. Any other audience belongs to one organization, like an identifier. In no spelling is one of
-them an identifier: its organization would keep all others out.
+those of another by ``sub``. Any other audience belongs to one organization, like an identifier. In no spelling is one
+of them an identifier: its organization would keep all others out.
 """
 
 _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
