@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentidp.federation.agent_name import MAX_NAME, name_from, other_name
@@ -19,6 +19,7 @@ ANYTHING = st.recursive(
 TEXT = st.text(st.characters(), max_size=300)
 
 
+@example(template="{sub}", sub="a" * 300, a=None)
 @given(template=st.sampled_from(["{sub}", "ci {sub}", "{a} {sub}", "{/a/b}-{sub}", "x"]), sub=TEXT, a=ANYTHING)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_name_is_one_that_an_agent_may_have(template: str, sub: str, a: object) -> None:

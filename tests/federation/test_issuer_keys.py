@@ -133,14 +133,6 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 class TestDiscovery:
     """OpenID Connect Discovery, or an address of the keys."""
 
-    def test_finds_the_keys_and_remembers_them(self, process: Process) -> None:
-        for _ in range(3):
-            assert process.find() == 1
-        assert process.asked == [DISCOVERY, "/keys"]
-        by_address = KeySource("https://somebody.example", f"{process.published.url}/keys")
-        assert process.find(source=by_address) == 1
-        assert process.asked == [DISCOVERY, "/keys", "/keys"]
-
     @pytest.mark.parametrize("path", ["/tenant", "/tenant/", "/"])
     def test_a_closing_slash_belongs_to_the_name_and_not_to_the_address(self, process: Process, path: str) -> None:
         process.published.publish(path=path)
@@ -280,15 +272,6 @@ class TestFreshness:
         process.published.publish()
         process.now += PAUSE_WITHOUT_KEYS
         assert process.find() == 1
-
-    def test_a_failure_is_not_tried_again_at_once(self, process: Process) -> None:
-        process.published.pages[DISCOVERY] = 503, {}, b""
-        for _ in range(3):
-            process.unavailable()
-        assert len(process.asked) == 1
-        process.now += PAUSE_WITHOUT_KEYS
-        process.unavailable()
-        assert len(process.asked) == 2
 
     def test_keys_of_two_addresses_are_never_mixed(self, process: Process) -> None:
         """A rule that names other keys for an issuer gets them for itself alone."""

@@ -69,7 +69,7 @@ class Provider:
             method, self.url + path, json=body or None, headers=self.operator.bearer(), timeout=PATIENCE
         )
         assert response.ok, response.text
-        return response.json()
+        return response.json() if response.content else None
 
     def register(self, scopes: Sequence[str] = ("agents:read",), **agent: Any) -> dict[str, str]:
         """``client_id`` and ``client_secret`` of a new agent."""

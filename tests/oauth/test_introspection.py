@@ -12,7 +12,7 @@ from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import client_assertion
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, Clock, execute
+from tests.factories import NOON, Agent, Clock
 from tests.oauth.clients import FAILED, ISSUER, NOW, KeyHolder, ask, ask_as, basic, change, refused, whole
 from tests.sharing import app, cast, client, clock, database_url
 
@@ -190,12 +190,3 @@ def test_is_in_the_metadata_with_revocation(shared_client: FlaskClient) -> None:
         assert methods == ["client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt"]
         algorithms = metadata[f"{name}_endpoint_auth_signing_alg_values_supported"]
         assert algorithms == list(client_assertion.ALGORITHMS)
-
-
-def test_sees_a_revocation_that_another_server_has_made(client: FlaskClient, cast: Cast, database_url: str) -> None:
-    token = cast.acme.token(jti="gone")
-    seen = [introspect(client, cast.acme, token).json["active"]]
-    for organization_id in (cast.outsider.organization_id, cast.acme.organization_id):
-        execute(database_url, "insert into revoked_tokens select %s, 'gone', 'infinity'", organization_id)
-        seen.append(introspect(client, cast.acme, token).json["active"])
-    assert seen == [True, True, False]
