@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.factories import ROOT, clean_environment, wait_until
@@ -165,6 +165,10 @@ class Checkout:
         command = ["docker-compose", "exec", "-T", "postgres", "psql", "-v", "ON_ERROR_STOP=1", "-qAt"]
         script = [*command, "-U", user, "-d", "agentidp"]
         return run(*script, cwd=self.directory, env=self.environment, input=statement).strip()
+
+    def inside(self, service: str, *command: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        """Run a command, which may fail, in a service's container."""
+        return run_anyway(*PODMAN, "exec", *options, self.container(service), *command)
 
     def container(self, service: str) -> str:
         """The name of a service's container."""

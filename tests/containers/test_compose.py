@@ -31,6 +31,7 @@ from tests.containers.podman import (
 from tests.deploy.deployment import FORM, fetch, make_certificate
 from tests.factories import PATIENCE, ROOT, wait_until
 
+DEFAULT_ROUTE = re.compile(r"^\w+\t00000000\t", re.MULTILINE)
 DEMO = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 
 
@@ -59,9 +60,8 @@ def client(checkout: Checkout) -> tuple[str, str, str]:
 
 def tokens_of(checkout: Checkout, organization: str) -> int:
     """How many tokens the counters hold of an organization."""
-    return int(
-        checkout.sql(f"select coalesce(sum(tokens), 0) from usage_daily where organization_id = '{organization}'")
-    )
+    counted = "select coalesce(sum(tokens), 0) from usage_daily"
+    return int(checkout.sql(f"{counted} where organization_id = '{organization}'"))
 
 
 def ask_once(checkout: Checkout, client: tuple[str, str, str]) -> int:
@@ -92,44 +92,26 @@ def test_three_commands_lead_from_nothing_to_a_counted_token(checkout: Checkout)
 
 
 def test_the_image_has_no_embedded_postgresql(checkout: Checkout) -> None:
-    listed = run_anyway(*PODMAN, "exec", checkout.container("agentidp"), "ls", "/opt/agentidp/lib").stdout.split()
-    python = next(name for name in listed if name.startswith("python3"))
-    inside = [*PODMAN, "exec", checkout.container("agentidp"), "ls", f"/opt/agentidp/lib/{python}/site-packages"]
-    packages = set(run_anyway(*inside).stdout.split())
-    assert {"agentidp", "flask", "psycopg"} <= packages
+    packages = checkout.inside("agentidp", "sh", "-c", "ls /opt/agentidp/lib/python3*/site-packages").stdout.split()
+    assert {"agentidp", "flask", "psycopg"} <= set(packages)
     assert not [name for name in packages if name.startswith(("pixeltable", "psutil", "fasteners", "platformdirs"))]
 
 
 @pytest.mark.parametrize("service", ["agentidp", "nginx", "watch"])
 def test_a_container_has_no_root_no_capability_and_writes_nowhere(checkout: Checkout, service: str) -> None:
-    inside = [*PODMAN, "exec", checkout.container(service)]
-    status = dict(
-        line.split(":\t", 1)
-        for line in run_anyway(*inside, "cat", "/proc/1/status").stdout.splitlines()
-        if ":\t" in line
-    )
+    lines = checkout.inside(service, "cat", "/proc/1/status").stdout.splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
     assert (int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"]) == (0, 0, "1")
     # As root, whom only the file system itself can refuse.
-    as_root = [*PODMAN, "exec", "--user", "0", checkout.container(service), "touch", "/opt/new"]
-    assert "Read-only file system" in run_anyway(*as_root).stderr
+    as_root = checkout.inside(service, "touch", "/opt/new", options=["--user", "0"])
+    assert "Read-only file system" in as_root.stderr
 
 
 def test_the_service_is_reached_by_its_socket_only_and_reaches_the_database_only(checkout: Checkout) -> None:
-    inside = [
-        *PODMAN,
-        "exec",
-        checkout.container("agentidp"),
-        "cat",
-        "/proc/net/tcp",
-        "/proc/net/tcp6",
-        "/proc/net/route",
-    ]
-    printed = run_anyway(*inside).stdout.splitlines()
-    listening = [line for line in printed if re.search(r" 0A ", line) and ": 0B00007F:" not in line]
-    # No line with the default route's destination.
-    default = [line for line in printed if re.match(r"\w+\t00000000\t", line)]
-    assert (listening, default) == ([], [])
+    printed = checkout.inside("agentidp", "cat", *(f"/proc/net/{name}" for name in ("tcp", "tcp6", "route"))).stdout
+    listening = [line for line in printed.splitlines() if " 0A " in line and ": 0B00007F:" not in line]
+    assert (listening, DEFAULT_ROUTE.findall(printed)) == ([], [])
 
 
 def test_the_services_login_can_do_nothing_by_itself(checkout: Checkout) -> None:
@@ -143,13 +125,12 @@ def test_watch_evaluates_the_findings_reaches_other_machines_and_ends_cleanly(ch
     # It had begun before there was an organization, and sleeps between two rounds.
     checkout.shell("docker compose start watch")
     wait_until(lambda: checkout.sql("select count(*) from finding_evaluations") != "0")
-    routes = run_anyway(*PODMAN, "exec", checkout.container("watch"), "cat", "/proc/net/route").stdout
-    assert [line for line in routes.splitlines() if re.match(r"\w+\t00000000\t", line)]
+    assert DEFAULT_ROUTE.search(checkout.inside("watch", "cat", "/proc/net/route").stdout)
 
 
 def test_health_checks_look_at_the_service(checkout: Checkout) -> None:
-    inside = [*PODMAN, "exec", checkout.container("agentidp"), "agentidp-healthcheck"]
-    assert [run_anyway(*inside, *path).returncode for path in ([], ["/readyz"], ["/nothing"])] == [0, 0, 1]
+    found = [checkout.inside("agentidp", "agentidp-healthcheck", *path) for path in ([], ["/readyz"], ["/nothing"])]
+    assert [each.returncode for each in found] == [0, 0, 1]
     elsewhere = run_anyway(*PODMAN, "run", "--rm", SERVICE, "agentidp-healthcheck")
     assert (elsewhere.returncode, elsewhere.stderr) == (1, "FileNotFoundError: [Errno 2] No such file or directory\n")
 
@@ -261,14 +242,9 @@ def test_an_upgrade_keeps_data_and_a_rollback_brings_the_backup_back(
 def test_a_release_does_not_start_on_a_schema_newer_than_itself(checkout: Checkout) -> None:
     checkout.sql("insert into schema_migrations (name) values ('9999_future')")
     checkout.shell("docker compose down")
-    result = checkout.try_shell("docker compose up --detach")
-    assert result.returncode != 0
-    assert podman("logs", checkout.container("migrate")) == ""
+    assert checkout.try_shell("docker compose up --detach").returncode != 0
     [line] = run_anyway(*PODMAN, "logs", checkout.container("migrate")).stderr.splitlines()
-    assert line == (
-        "Error: the database holds migration 9999_future, which this release of AgentIdP does not know: "
-        "install the release that applied it, or a newer one"
-    )
+    assert line.startswith("Error: the database holds migration 9999_future, which this release ")
     assert podman("inspect", "--format", "{{.State.Status}}", checkout.container("agentidp")).strip() == "created"
 
 
