@@ -48,12 +48,6 @@ def wait_for(url: str, condition: str) -> None:
     wait_until(lambda: execute(url, f"select {condition}") == [(True,)])
 
 
-def test_an_empty_database_gets_all_in_order_and_a_second_run_finds_nothing_to_do(empty_database_url: str) -> None:
-    assert migrate(empty_database_url) == RELEASED
-    assert migrate(empty_database_url) == []
-    assert applied(empty_database_url) == RELEASED
-
-
 def test_statements_end_at_semicolons_outside_of_comments_quotes_and_bodies() -> None:
     first = """-- It's one; really.
 create table "a;b" (c text default 'it''s; one') -- ;"""
@@ -73,7 +67,7 @@ def test_each_statement_of_a_step_can_be_sent_alone(database_url: str, file: Pat
             assert parsed.status == psycopg.pq.ExecStatus.COMMAND_OK, statement
 
 
-def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) -> None:
+def test_of_many_at_once_one_applies_all_in_order_and_the_others_wait(empty_database_url: str) -> None:
     barrier = threading.Barrier(4)
 
     def run(_: int) -> list[str]:
@@ -82,6 +76,7 @@ def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) 
 
     with ThreadPoolExecutor(4) as threads:
         assert sorted(threads.map(run, range(4))) == [[], [], [], RELEASED]
+    assert applied(empty_database_url) == RELEASED
 
 
 @pytest.mark.parametrize(

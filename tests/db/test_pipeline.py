@@ -34,21 +34,6 @@ def test_returns_the_rows_of_each_statement(connection: PipelinedConnection) -> 
     assert [row.notes for row in counted] == [1]
 
 
-def test_stands_or_falls_as_one(connection: PipelinedConnection) -> None:
-    for _ in range(2):
-        with pytest.raises(psycopg.errors.UniqueViolation):
-            connection.run_together([(INSERT, {"id": 1, "text": "a"}), (INSERT, {"id": 1, "text": "b"}), (COUNT, {})])
-        [[row]] = connection.run_together([(COUNT, {})])
-        assert row.notes == 0
-
-
-def test_the_first_failure_is_the_one_that_is_raised(connection: PipelinedConnection) -> None:
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        connection.run_together([("select 1 / 0 as n", {}), ("select nothing from nowhere", {}), (COUNT, {})])
-    [[row]] = connection.run_together([(COUNT, {})])
-    assert row.notes == 0
-
-
 def test_a_statement_that_did_not_prepare_is_prepared_when_it_can_be(connection: PipelinedConnection) -> None:
     late = "select count(*) as n from late"
     for _ in range(2):
@@ -67,25 +52,28 @@ def test_prepares_a_statement_once(connection: PipelinedConnection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "error"),
+    ("calls", "timeout", "error"),
     [
-        ([(COUNT, {}), (INSERT, {"id": 1, "text": "NUL \0"})], psycopg.DataError),
-        ([(INSERT, {"id": 1, "text": "x"}), ("select pg_sleep(10)", {})], psycopg.errors.QueryCanceled),
+        ([(INSERT, {"id": 1, "text": "a"}), (INSERT, {"id": 1, "text": "b"})], "0", psycopg.errors.UniqueViolation),
+        # The first failure is the one that is raised.
+        ([("select 1 / 0 as n", {}), ("select nothing from nowhere", {})], "0", psycopg.errors.DivisionByZero),
+        ([(INSERT, {"id": 1, "text": "x"}), (INSERT, {"id": 2, "text": "NUL \0"})], "0", psycopg.DataError),
+        ([(INSERT, {"id": 1, "text": "x"}), ("select pg_sleep(10)", {})], "50ms", psycopg.errors.QueryCanceled),
     ],
-    ids=["a parameter that cannot be sent", "no time"],
+    ids=["the last one", "several", "a parameter that cannot be sent", "no time"],
 )
-def test_a_statement_that_fails_leaves_the_connection_as_it_was(
-    connection: PipelinedConnection, calls: list[tuple[str, dict[str, Any]]], error: type[Exception]
+def test_a_statement_that_fails_leaves_the_connection_and_the_data_as_they_were(
+    connection: PipelinedConnection, calls: list[tuple[str, dict[str, Any]]], timeout: str, error: type[Exception]
 ) -> None:
-    connection.run_together([(COUNT, {})])
     with connection.transaction(force_rollback=True):
         connection.execute("insert into notes values (1, 'x')")
-    connection.execute("set statement_timeout = 50")
-    with pytest.raises(error):
-        connection.run_together(calls)
-    connection.execute("reset statement_timeout")
-    [[row]] = connection.run_together([(COUNT, {})])
-    assert row.notes == 0
+    for _ in range(2):
+        connection.execute(f"set statement_timeout = '{timeout}'")
+        with pytest.raises(error):
+            connection.run_together([*calls, (COUNT, {})])
+        connection.execute("reset statement_timeout")
+        [[row]] = connection.run_together([(COUNT, {})])
+        assert row.notes == 0
 
 
 def test_a_connection_that_was_ended_says_so_and_is_closed(connection: PipelinedConnection, database_url: str) -> None:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,17 +110,18 @@ def run(script: str, machine: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_commands_lead_to_a_service_that_serves(machine: Path) -> None:
+@pytest.fixture
+def made_url() -> Iterator[str]:
+    """What the first step makes, on a server of its own."""
     with temporary() as postgres:
-        follow_the_guide(machine, make_database(postgres.url, "install"))
+        yield make_database(postgres.url, "install")
 
 
-def follow_the_guide(machine: Path, database_url: str) -> None:
-    """Run the commands after the first step."""
+def test_the_commands_lead_to_a_service_that_serves(machine: Path, made_url: str) -> None:
     _, install, site, start, command, use = commands_of("deployment.md", "## Install on Debian")
     assert DOCUMENTED in install
     here = sysconfig.get_paths()["purelib"]
-    run(install.replace(DOCUMENTED, database_url), machine, PYTHONPATH=here)
+    run(install.replace(DOCUMENTED, made_url), machine, PYTHONPATH=here)
     # What pip would have installed. A path in such a file comes after the copy of AgentIdP.
     [packages] = (machine / "opt" / "lib").glob("python3*/site-packages")
     (packages / "of_the_tests.pth").write_text(here)

@@ -20,7 +20,6 @@ from agentidp.clock import utc_now
 from agentidp.counting import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql
 from agentidp.server import watch as watching
 from agentidp.server.watch import WATCH_LOCK, look, watch
@@ -83,45 +82,36 @@ def test_stores_the_sums_of_months(services: Services, database_url: str) -> Non
     assert rows == [(yesterday.astimezone(UTC).date().replace(day=1), 3)] * 2
 
 
-def test_one_that_fails_does_not_stop_the_others(
-    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    evaluate, failing = watching.evaluate, iter([True])
-
-    def first_fails(*arguments: Any) -> None:
-        if next(failing, False):
-            raise ZeroDivisionError
-        evaluate(*arguments)
-
-    monkeypatch.setattr(watching, "evaluate", first_fails)
-    watch(services, threading.Event(), once=True)
-    assert evaluated(database_url) == 1
-    assert "findings not evaluated" in caplog.messages
-
-
 @pytest.mark.parametrize(
-    ("step", "messages"),
+    ("step", "error", "message", "organizations"),
     [
-        ("expire", ["expired agents not deleted"] * 2),
-        ("suspend_dormant", ["dormant agents not suspended"] * 2),
-        ("_forget_networks", ["networks of unknown clients were not forgotten", *["findings not evaluated"] * 2]),
+        ("expire", DatabaseUnavailable, "expired agents not deleted", 2),
+        ("suspend_dormant", DatabaseUnavailable, "dormant agents not suspended", 2),
+        ("_forget_networks", DatabaseUnavailable, "networks of unknown clients were not forgotten", 2),
+        ("evaluate", ZeroDivisionError, "findings not evaluated", 1),
     ],
 )
-def test_evaluates_although_another_step_fails(
+def test_what_fails_once_stops_nothing_else(
     services: Services,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     step: str,
-    messages: list[str],
+    error: type[Exception],
+    message: str,
+    organizations: int,
 ) -> None:
-    def fails(_: OrganizationDatabase) -> None:
-        raise DatabaseUnavailable("tokens are being issued")
+    real, failing = getattr(watching, step), iter([True])
 
-    monkeypatch.setattr(watching, step, fails)
+    def first_fails(*arguments: Any) -> Any:
+        if next(failing, False):
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(watching, step, first_fails)
     watch(services, threading.Event(), once=True)
-    assert evaluated(database_url) == 2
-    assert [one for one in caplog.messages if one != "findings evaluated"] == messages
+    assert evaluated(database_url) == organizations
+    assert [one for one in caplog.messages if one != "findings evaluated"] == [message]
 
 
 def test_evaluates_nothing_while_another_instance_watches(
