@@ -163,6 +163,8 @@ class TestTheWholeWay:
         provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
         provider.userinfo = {"sub": "anna-1", "email": "mallory@elsewhere.example", "email_verified": True}
         assert sign_in(client, provider, acme, email="anna@acme.example").status_code == 403
+        del provider.userinfo["email"]
+        assert sign_in(client, provider, acme, email="anna@acme.example").status_code == 403
         provider.userinfo["email"] = "anna@acme.example"
         assert sign_in(client, provider, acme, email="anna@acme.example").status_code == 200
         assert "Anna Berg (administrator)" in Page(client.get("/dashboard")).text
