@@ -10,7 +10,10 @@ from agentidp.jose.access_token import AccessToken, verify_access_token
 from agentidp.services import services
 
 MAX_CACHED = 10_000
-"""Verified tokens that a process remembers, about 10 MB."""
+"""Verified tokens that a process remembers, about 10 MB, and 30 MB at most."""
+
+MAX_LENGTH = 2_000
+"""Characters of a token that is remembered. With the longest scopes one takes 10 KB, and by exchange 20 KB."""
 
 
 def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
@@ -27,7 +30,8 @@ def verified_token(unverified_token: str, *, audience: str | None) -> AccessToke
     token = verified.get(key)
     if token is None or token.expires_at <= at.timestamp() - LEEWAY:
         token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=at)
-        if len(verified) >= MAX_CACHED:
-            verified.clear()
-        verified[key] = token
+        if len(unverified_token) <= MAX_LENGTH:
+            if len(verified) >= MAX_CACHED:
+                verified.clear()
+            verified[key] = token
     return token

@@ -25,7 +25,8 @@ SEPARATORS = (":", "/")
 """What a pattern may end with before its ``*``."""
 
 MAX_REMEMBERED = 1_000
-"""Rules that a process remembers with their keys, which take longer to read than to try: about 10 MB."""
+"""Rules that a process remembers with their keys, which take longer to read than to try: about 10 MB, and 30 MB if
+all are as long as they may be."""
 
 _MISSING = object()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,10 @@ MAX_URL = 255
 
 MAX_VALUE = 500
 """Characters of a subject, of an audience, and of the value and the name of a claim."""
+
+MAX_RULE = 16_000
+"""Characters of a rule as JSON. Its other bounds together would let it have 200,000, and a token that anybody sends
+without ``client_id`` is compared with 200 rules."""
 
 MAX_CLAIMS = 20
 MAX_VALUES = 20
@@ -131,6 +136,9 @@ def checked(
         rule["jwksUri"] = _checked_url("jwksUri", new["jwksUri"], allows_loopback)
     elif issuer.startswith(SPIFFE):
         raise RuleRefused("jwksUri", "must be there, or jwks: a trust domain has no metadata to find its keys by")
+    if len(json.dumps(rule)) > MAX_RULE:
+        longest = max(rule, key=lambda member: len(json.dumps(rule[member])))
+        raise RuleRefused(longest, f"must be shorter: the whole rule may have {MAX_RULE} characters as JSON")
     return rule
 
 

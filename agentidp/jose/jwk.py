@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from agentidp.jose.jws import MAX_KID_LENGTH
 from agentidp.jose.rsa_weakness import weakness
 
 
@@ -71,7 +72,7 @@ def jwk_json_schema() -> dict[str, Any]:
                     "contains": {"const": "verify"},
                     "uniqueItems": True,
                 },
-                "kid": {"type": ["string", "null"], "pattern": "^[ -~]{1,200}$"},
+                "kid": {"type": ["string", "null"], "pattern": f"^[ -~]{{1,{MAX_KID_LENGTH}}}$"},
                 **({"crv": {"const": key_type.curve}} if key_type.curve else {}),
             },
             "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
@@ -100,8 +101,10 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
         raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
     _check_usage(jwk)
     kid = jwk.get("kid")
-    if kid is not None and not (isinstance(kid, str) and 1 <= len(kid) <= 200 and kid.isascii() and kid.isprintable()):
-        raise ValueError("kid must have 1 to 200 printable ASCII characters")
+    if kid is not None and not (
+        isinstance(kid, str) and 1 <= len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable()
+    ):
+        raise ValueError(f"kid must have 1 to {MAX_KID_LENGTH} printable ASCII characters")
     values = [jwk.get(member) for member in key_type.members]
     if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in values):
         raise ValueError("is not a valid key")

@@ -18,6 +18,9 @@ COMPACT_SERIALIZATION = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_
 MAX_JTI_LENGTH = 256
 """Characters of the identifier (``jti``) of a token that is accepted once."""
 
+MAX_KID_LENGTH = 200
+"""Characters of the name (``kid``) of a key that verifies tokens of others."""
+
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
 """The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""
 
@@ -52,7 +55,8 @@ class UnverifiedJwt:
     def kid(self) -> str | None:
         """The name of the key. One that no key can have, and that PostgreSQL might not take, becomes empty."""
         kid: str | None = self.header.get("kid")
-        return "" if kid is not None and not (kid.isascii() and kid.isprintable()) else kid
+        is_possible = kid is None or (len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable())
+        return kid if is_possible else ""
 
     def is_signed_by(self, key: Any) -> bool:
         """Whether a key of ``cryptography`` has made the signature. Each key is tried once: rules of trust often share

@@ -107,7 +107,8 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     accepted, refusal = accept(s, named, unverified, rules(), at)
     if accepted is not None and stored:
         # Only an authentic token adds them.
-        s.client_rules.put(key, stored, characters=sum(len(rule.text) for rule in stored))
+        characters = sum(len(rule.text) for rule in stored) + sum(map(len, of))
+        s.client_rules.put(key, stored, characters=characters)
 
     def anew() -> Client:
         s.client_rules.forget(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from agentidp.federation.rule_checks import (
     GITHUB,
     GITLAB,
     MAX_CLAIMS,
+    MAX_RULE,
     MAX_URL,
     MAX_VALUE,
     MAX_VALUES,
@@ -153,6 +155,16 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"issuer": GITLAB, "subject": "ref:main"}, "subject", None),
     ({"issuer": "https://accounts.google.com", "subject": None, "claims": {"azp": "x"}}, "subject", None),
 ]
+
+
+def test_a_rule_is_bounded_as_a_whole() -> None:
+    value = "x" * MAX_VALUE
+    shorter = len(json.dumps(check(claims={"a": [value] * MAX_VALUES, "b": [value] * 11, "c": "x"}))) - 1
+    longest = {"a": [value] * MAX_VALUES, "b": [value] * 11, "c": "x" * (MAX_RULE - shorter)}
+    assert len(json.dumps(check(claims=longest))) == MAX_RULE
+    with pytest.raises(RuleRefused, match=f"must be shorter: the whole rule may have {MAX_RULE} characters") as refused:
+        check(claims=longest, audience=f"{OWN}/")
+    assert refused.value.member == "claims"
 
 
 @pytest.mark.parametrize(("changes", "member", "message"), REFUSED, ids=lambda value: ascii(value)[:80])

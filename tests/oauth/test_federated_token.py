@@ -25,6 +25,7 @@ from agentidp.oauth.federated_token import MAX_LIFETIME, MAX_RULES, MAX_SIGNATUR
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
+from agentidp.services.remembered import EACH
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import PATIENCE, Agent, Api, Clock, database_of, execute, make_agent, make_organization, wait_until
 from tests.federation.conftest import published
@@ -267,6 +268,20 @@ def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, w
     issuer.trusted_by(worker)
     assert whole(ask(client, worker, issuer.token(US), client_assertion_type=SPIFFE_TYPE)) == FAILED
     assert ask(client, worker, issuer.token(US)).status_code == 200
+
+
+def test_what_is_remembered_is_bounded_with_the_issuer_that_a_token_names(
+    client: FlaskClient, worker: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JWT-SVID may name any."""
+    domain, identity = Issuer.with_curve("spiffe://acme.example"), "spiffe://acme.example/builder"
+    domain.trusted_by(worker, subject=identity)
+    remembered = worker.services.client_rules
+    monkeypatch.setattr(remembered, "_most", 2 * EACH)
+    for length, is_remembered in ((100, True), (2 * EACH, False)):
+        named = "https://" + "a" * length
+        assert ask(client, worker, domain.token(US, iss=named, sub=identity)).status_code == 200
+        assert bool(remembered.get((worker.agent_id, (named, domain.url)))) is is_remembered
 
 
 @pytest.fixture

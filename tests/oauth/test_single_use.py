@@ -18,6 +18,7 @@ from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.dpop import MAX_AGE
 from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jws import MAX_KID_LENGTH
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
@@ -246,6 +247,11 @@ class TestARememberedKey:
         for number in range(5):
             assert ask(client, acme.form(kid=f"name {number}")).status_code == 200
             assert len(services.client_keys) <= 3
+        services.client_keys.clear()
+        # A key without a name is tried for any, and a token has what name it likes.
+        for number in range(2):
+            assert ask(client, acme.form(kid=f"{number}" * (MAX_KID_LENGTH + 1))).status_code == 200
+        assert [kid for _, _, kid in services.client_keys] == [""]
 
 
 class TestUsedIdentifiers:
