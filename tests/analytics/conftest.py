@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import pytest
+from flask.testing import FlaskClient
 
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.factories import database_of
+from tests.factories import Api, database_of
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
 
 OWN, API = "http://localhost:3000/api/v1", "https://api.example"
+
+
+def ask(client: FlaskClient, cast: Cast, path: str, status: int = 200) -> Any:
+    """The body of what Acme's agent gets."""
+    response = Api(client, cast.acme).get(path)
+    assert response.status_code == status, response.json
+    return response.json
 
 
 @pytest.fixture

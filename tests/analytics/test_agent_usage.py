@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.analytics.oracle import USAGE
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, make_agent
+from tests.factories import NOON, Api, make_agent
 
 
 @ON_CITUS_TOO
 def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
-    organization_id = cast.acme.organization_id
-    first, second, third = sorted(
-        (make_agent(services, organization_id, name) for name in "abc"), key=lambda each: each.agent_id
-    )
+    made = {name: make_agent(services, cast.acme.organization_id, name) for name in "abc"}
+    (a, first), (b, second), (c, third) = sorted(made.items(), key=lambda item: item[1].agent_id)
     for agent, at, tokens in (
         (third, NOON, 2),
         (first, datetime(2026, 4, 1, tzinfo=UTC), 2),
@@ -39,10 +38,9 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
     cast.acme.count(NOON, requests=9)
     # Excluded: another organization's.
     cast.outsider.count(NOON, tokens=9)
-    response = client.get(USAGE, headers=cast.acme.bearer())
-    assert response.status_code == 200
-    assert response.json == {
-        "tenantId": organization_id,
+    acme = Api(client, cast.acme)
+    body: dict[str, Any] = {
+        "tenantId": cast.acme.organization_id,
         "month": "2026-04",
         "data": [
             {"agentId": second.client_id, "tokenCount": 4},
@@ -50,27 +48,12 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
             {"agentId": third.client_id, "tokenCount": 2},
         ],
     }
-
-
-def test_still_shows_an_agent_that_was_suspended_or_deleted(
-    client: FlaskClient, services: Services, cast: Cast
-) -> None:
-    organization_id = cast.acme.organization_id
-    deleted, suspended = (make_agent(services, organization_id, name) for name in ("deleted", "suspended"))
-    for agent, tokens in ((deleted, 2), (suspended, 1)):
-        agent.count(NOON, tokens=tokens)
-    bearer = cast.acme.bearer()
-    assert client.delete(f"/api/v1/agents/{deleted.client_id}", headers=bearer).status_code == 204
-    answer = client.patch(f"/api/v1/agents/{suspended.client_id}", json={"status": "suspended"}, headers=bearer)
-    assert answer.status_code == 200
-    assert client.get(f"{USAGE}?include=name", headers=bearer).json == {
-        "tenantId": organization_id,
-        "month": "2026-04",
-        "data": [
-            {"agentId": deleted.client_id, "tokenCount": 2, "agentName": "deleted"},
-            {"agentId": suspended.client_id, "tokenCount": 1, "agentName": "suspended"},
-        ],
-    }
+    assert acme.get(USAGE).json == body
+    # Also when they are deleted or suspended.
+    assert acme.delete(f"agents/{second.client_id}").status_code == 204
+    assert acme.patch(f"agents/{first.client_id}", {"status": "suspended"}).status_code == 200
+    with_names = [item | {"agentName": name} for item, name in zip(body["data"], (b, a, c), strict=True)]
+    assert acme.get(USAGE, include="name").json == body | {"data": with_names}
 
 
 def test_refuses_to_include_anything_else(shared_client: FlaskClient, shared_cast: Cast) -> None:

@@ -16,11 +16,11 @@ from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server
 from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
-from tests.analytics.conftest import API, OWN
+from tests.analytics.conftest import API, OWN, ask
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock, database_of, make_agent
 
-CREDENTIALS, RESOURCES = "/api/v1/analytics/credentials", "/api/v1/analytics/resources"
+CREDENTIALS, RESOURCES = "analytics/credentials", "analytics/resources"
 NOW = "2026-04-15T12:00:00.000000Z"
 
 
@@ -34,12 +34,6 @@ def another(agent: Agent, label: str | None = None, expires_at: datetime | None 
         row, client_secret = add_credential(opened, agent.agent_id, label=label, expires_at=expires_at)
     assert client_secret is not None
     return row.credential_id, client_secret
-
-
-def ask(client: FlaskClient, cast: Cast, path: str) -> Any:
-    response = client.get(path, headers=cast.acme.bearer())
-    assert response.status_code == 200, response.json
-    return response.json
 
 
 def credential(agent: Agent, credential_id: UUID | None, name: str = "worker", **members: Any) -> dict[str, Any]:
@@ -249,13 +243,11 @@ def test_tokens_of_the_operators_have_one_item_an_agent(client: FlaskClient, ser
     )
 
 
-@pytest.mark.parametrize("path", [CREDENTIALS, RESOURCES, "/api/v1/analytics/delegations"])
+@pytest.mark.parametrize("path", [CREDENTIALS, RESOURCES, "analytics/delegations"])
 def test_an_agent_of_another_organization_does_not_exist(client: FlaskClient, cast: Cast, path: str) -> None:
-    response = client.get(f"{path}?agent=worker", headers=cast.acme.bearer())
-    assert (response.status_code, response.json["details"]) == (400, {"agent": ["must be an agent's id"]})
+    assert ask(client, cast, f"{path}?agent=worker", 400)["details"] == {"agent": ["must be an agent's id"]}
     for agent_id in (cast.outsider.agent_id, UUID(int=1)):
-        response = client.get(f"{path}?agent={agent_id}", headers=cast.acme.bearer())
-        assert (response.status_code, response.json["code"]) == (404, "NOT_FOUND")
+        assert ask(client, cast, f"{path}?agent={agent_id}", 404)["code"] == "NOT_FOUND"
 
 
 def test_a_past_period_lists_the_credentials_that_were_in_force(

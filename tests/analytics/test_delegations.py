@@ -10,17 +10,12 @@ from flask.testing import FlaskClient
 from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry.agents import remove_agent
 from agentidp.services import Services
+from tests.analytics.conftest import ask
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, count_delegation, database_of, make_agent
 
-DELEGATIONS = "/api/v1/analytics/delegations"
+DELEGATIONS = "analytics/delegations"
 ORDERS, TICKETS, LOGIN = "https://orders.example", "https://tickets.example", "https://login.example"
-
-
-def ask(client: FlaskClient, cast: Cast, query: str = "") -> Any:
-    response = client.get(f"{DELEGATIONS}?days=3{query}", headers=cast.acme.bearer())
-    assert response.status_code == 200, response.json
-    return response.json["data"]
 
 
 @ON_CITUS_TOO
@@ -60,22 +55,26 @@ def test_says_who_acted_for_whom_on_which_day_and_for_which_resource(
     orders = item(desk, "desk", planner, "planner", ORDERS, [1, 0, 5])
     tickets = item(desk, "desk", planner, "planner", TICKETS, [0, 0, 4])
     by_itself = item(asker, "x", asker, "x", TICKETS, [0, 0, 3])
-    assert client.get(f"{DELEGATIONS}?from=2026-04-13", headers=cast.acme.bearer()).json == {
+    assert ask(client, cast, f"{DELEGATIONS}?from=2026-04-13") == {
         "tenantId": cast.acme.organization_id,
         "from": "2026-04-13",
         "to": "2026-04-15",
         "data": [by_login, by_asker, orders, tickets, by_itself],
     }
+
+    def of(agent: Agent) -> Any:
+        return ask(client, cast, f"{DELEGATIONS}?days=3&agent={agent.client_id}")["data"]
+
     # What it does, and what is done for it, once each.
-    assert ask(client, cast, f"&agent={planner.client_id}") == [by_login, by_asker, orders, tickets]
-    assert ask(client, cast, f"&agent={desk.client_id}") == [orders, tickets]
-    assert ask(client, cast, f"&agent={asker.client_id}") == [by_asker, by_itself]
-    assert ask(client, cast, f"&agent={cast.acme.client_id}") == []
+    assert of(planner) == [by_login, by_asker, orders, tickets]
+    assert of(desk) == [orders, tickets]
+    assert of(asker) == [by_asker, by_itself]
+    assert of(cast.acme) == []
     # What is counted stays when an agent ends, and its name is erased with it.
     with database_of(services, planner.organization_id).transaction() as opened:
         remove_agent(opened, planner.agent_id)
     erase_agent(database_url, planner.organization_id, planner.agent_id, at=NOON)
-    assert ask(client, cast, f"&agent={planner.client_id}") == [
+    assert of(planner) == [
         by_login | {"agentName": "erased"},
         by_asker | {"agentName": "erased"},
         orders | {"subjectAgentName": "erased"},

@@ -14,7 +14,7 @@ from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server, update_resource_server
 from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
-from tests.analytics.conftest import API, OWN
+from tests.analytics.conftest import API, OWN, ask
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Clock, count_delegation, database_of, make_agent
 
@@ -71,10 +71,8 @@ def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
     assert use.last_hour == datetime(2026, 4, 18, 23, tzinfo=UTC)
 
 
-def ask(client: FlaskClient, cast: Cast, path: str, status: int = 200) -> Any:
-    response = client.get(f"/api/v1/{path}/impact", headers=cast.acme.bearer())
-    assert response.status_code == status, response.json
-    return response.json
+def impact(client: FlaskClient, cast: Cast, path: str) -> Any:
+    return ask(client, cast, f"{path}/impact")
 
 
 @ON_CITUS_TOO
@@ -96,7 +94,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     agent.get_tokens(client, 5, client_secret=new_secret)
     clock.now = NOON
     quietest = {"dow": 0, "hour": 0, "hours": 3, "tokens": 0}
-    assert ask(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
+    assert impact(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
         "credentialId": str(old),
         "agentId": agent.client_id,
         "days": 90,
@@ -138,7 +136,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         (agent, agent, NOON, 9, API),
     ):
         count_delegation(actor, subject, at, tokens, resource)
-    found = ask(client, cast, f"agents/{agent.agent_id}")
+    found = impact(client, cast, f"agents/{agent.agent_id}")
     assert found.pop("summary")[:3] == [
         "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",
         f"These are 8 tokens for {OWN}, 7 tokens that are not attributed, 2 tokens for {API}.",
@@ -158,7 +156,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
             {"agentId": desk.client_id, "agentName": "desk", "tokens": 6, "lastTokenDay": "2026-04-14"},
         ],
     }
-    found = ask(client, cast, f"resource-servers/{api}")
+    found = impact(client, cast, f"resource-servers/{api}")
     assert found.pop("summary") == [
         "2 tokens in the last 90 days, the last one in the hour of 2026-01-16 00:00 UTC.",
         "They were issued to worker (2 tokens, the last on 2026-01-16).",
@@ -183,7 +181,7 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
     agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read"])
     database = database_of(services, agent.organization_id)
     path = f"agents/{agent.agent_id}/credentials/{agent.credential_ids()[0]}"
-    found = ask(client, cast, path)
+    found = impact(client, cast, path)
     assert found["otherCredentials"] == []
     assert found["summary"] == [
         "No token was counted in the last 90 days.",
@@ -196,17 +194,18 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
         gone, _ = add_credential(opened, agent.agent_id, label="gone", expires_at=None)
         end_credential(opened, agent.agent_id, gone.credential_id)
     assert spare_secret is not None
-    found = ask(client, cast, path)
+    found = impact(client, cast, path)
     assert {other["label"] for other in found["otherCredentials"]} == {"ends", "spare"}
     assert found["summary"][1] == "The agent has another credential, but none that was used in the last 30 days."
     agent.get_tokens(client, 1, client_secret=spare_secret)
     clock.now = NOON + timedelta(days=30) - timedelta(microseconds=1)
-    [other] = ask(client, cast, path)["otherCredentials"]
+    [other] = impact(client, cast, path)["otherCredentials"]
     assert (other["label"], other["isInUse"]) == ("spare", True)
     clock.now = NOON + timedelta(days=30)
-    [other] = ask(client, cast, path)["otherCredentials"]
+    [other] = impact(client, cast, path)["otherCredentials"]
     assert (other["label"], other["isInUse"]) == ("spare", False)
-    assert ask(client, cast, f"agents/{agent.agent_id}/credentials/{gone.credential_id}", 404)["code"] == "NOT_FOUND"
+    ended = f"agents/{agent.agent_id}/credentials/{gone.credential_id}/impact"
+    assert ask(client, cast, ended, 404)["code"] == "NOT_FOUND"
 
 
 def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
@@ -221,7 +220,7 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     def bounds() -> list[tuple[int, str | None]]:
         of_agent = f"agents/{agent.agent_id}"
         paths = f"{of_agent}/credentials/{agent.credential_ids()[0]}", of_agent, f"resource-servers/{api}"
-        found = [ask(client, cast, path)["validTokens"] for path in paths]
+        found = [impact(client, cast, path)["validTokens"] for path in paths]
         return [(one["atMost"], one["until"]) for one in found]
 
     clock.now = NOON - timedelta(days=3)
@@ -244,5 +243,5 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     # A deleted one may have said anything.
     with database_of(services, agent.organization_id).transaction() as opened:
         remove_resource_server(opened, api)
-    found = ask(client, cast, f"agents/{agent.agent_id}")["validTokens"]
+    found = impact(client, cast, f"agents/{agent.agent_id}")["validTokens"]
     assert found == {"atMost": 1, "until": "2026-04-17T12:00:00.000000Z"}
