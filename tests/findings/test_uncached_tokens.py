@@ -12,7 +12,6 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.uncached_tokens import fewest_tokens, habit_of
 from agentidp.registry.resource_servers import add_resource_server, update_resource_server
 from tests.factories import count_usage
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
@@ -104,21 +103,11 @@ def test_the_latest_habit_is_reported_to_the_end_of_its_last_day(lists: Lists) -
     assert (one.begins, one.ends) == (at(3), at(1))
 
 
-def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(lists: Lists) -> None:
-    works(
-        lists, "worker", (range(2, 60), ALWAYS, 1), ([1], range(12), 1), ([1], range(12, 24), 160), ([0], [0, 1], 160)
-    )
-    assert lists.findings("uncached_tokens", now=at(1, 23)) == []
-    assert len(lists.findings("uncached_tokens", now=at(0, 2))) == 1
-
-
 @pytest.mark.parametrize(
     ("token_ttl", "hours", "tokens", "fewest"),
     [
         # Two days each; tokens an hour, of which the factor is 10 times what is needed.
         (3600, [9, 11, 13], 11, 6),
-        (300, OFFICE, 121, 192),
-        (300, OFFICE, 120, None),
         # Five fit into an hour and a bit; a run of two hours needs eleven, not twice six.
         (700, [9, 10], 56, 22),
         # Idle at 10: within the life of a token that lasts as long.
@@ -137,29 +126,6 @@ def test_the_fewest_follow_the_lifetime_and_the_active_hours(
     works(lists, "worker", ([1, 2], hours, tokens))
     found = lists.findings("uncached_tokens", token_ttl=token_ttl)
     assert [one.expected for one in found] == ([] if fewest is None else [fewest])
-
-
-def test_the_fewest_tokens_are_one_a_lifetime_in_each_run_of_hours() -> None:
-    assert [fewest_tokens([9, 10, 11, 14], ttl) for ttl in (3600, 700, 7200)] == [4, 22, 3]
-    assert (fewest_tokens([0, 23], 86_400), fewest_tokens([], 3600)) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("declared", "token_ttl", "tokens", "is_found"),
-    [
-        (12, 3600, 120, False),  # ten times what twelve need
-        (12, 3600, 121, True),
-        (2, 3600, 21, True),  # though it is as steady as 21 instances
-        (12, 7200, 60, False),
-        (12, 7200, 61, True),
-        (None, 3600, 100, False),  # instances, as far as one can see
-        (None, 3600, 101, True),
-    ],
-)
-def test_declared_replicas_need_a_token_each(declared: int | None, token_ttl: int, tokens: int, is_found: bool) -> None:
-    hours = 2 * 24
-    habit = habit_of([tokens] * hours, [tokens] * hours, token_ttl, 0, declared)
-    assert (habit is not None) == is_found
 
 
 @pytest.mark.parametrize(("declared", "named"), [(1, "1 declared replica"), (12, "12 declared replicas")])
@@ -202,12 +168,6 @@ def test_is_news_while_it_is_new(lists: Lists, times: Any, severity: Severity, b
     works(lists, "worker", *times)
     [one] = lists.findings("uncached_tokens")
     assert (one.severity, one.begins) == (severity, at(begins))
-
-
-def test_a_habit_begins_on_the_same_day_whenever_one_asks(lists: Lists) -> None:
-    works(lists, "worker", (range(40), ALWAYS, calls(200, "e")))
-    found = [lists.findings("uncached_tokens", now=at(0, 12) - timedelta(hours=hours)) for hours in range(0, 288, 12)]
-    assert {one.begins for [one] in found} == {datetime(2026, 3, 7, tzinfo=UTC)}
 
 
 def test_twenty_agents_that_waste_the_most_are_named(lists: Lists) -> None:

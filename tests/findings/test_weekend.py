@@ -92,16 +92,6 @@ def test_an_agent_is_judged_that_works_on_two_thirds_of_its_other_days(
     assert len(lists.findings("weekend")) == is_found
 
 
-def test_agents_that_work_on_other_days_of_rest_are_none(lists: Lists) -> None:
-    work(lists, "constant", lambda at: 500)
-    work(lists, "weekly report", lambda at: 90 * (at.weekday() == 5))
-    work(lists, "weekender", lambda at: 90 * (at.weekday() > 4))
-    # A weekly job that moves to another day, and a weekday on which the agent rests and the organization does not.
-    lists.count(work(lists, "weekly", lambda at: 90 * (at.weekday() == 6 and at < SUNDAY - DAY)), SATURDAY, 90)
-    lists.count(work(lists, "not on Tuesdays", lambda at: 100 * (at.weekday() in (0, 2, 3, 4))), NOON - DAY, 500)
-    assert shown(lists, days=28) == []
-
-
 def western(at: datetime) -> int:
     """Ten an hour from Monday to Friday, 8 to 20 seven hours west of UTC: 30 on Saturday by UTC, 95 on other days."""
     local = at - timedelta(hours=7)
@@ -134,16 +124,6 @@ def test_an_hour_is_one_of_rest_if_the_agent_was_at_work_in_it_once(lists: Lists
         lists.count(agent, SATURDAY.replace(hour=12) - weeks * WEEK, 10)
     lists.count(agent, SATURDAY.replace(hour=11), 60)
     assert len(lists.findings("weekend")) == is_found
-
-
-def test_work_that_only_moves_to_other_hours_of_the_day_is_none(lists: Lists) -> None:
-    def moved(rhythm: Callable[[datetime], int]) -> Callable[[datetime], int]:
-        half = timedelta(hours=12)
-        return lambda at: rhythm(at) if at.date() != SATURDAY.date() else rhythm(at - half) if at.hour >= 12 else 0
-
-    for name, rhythm in (("western", western), ("nightly", lambda at: 100 * (at.hour == 3))):
-        lists.work(lists.agent(name), NOON - 10 * WEEK, NOON, moved(rhythm))
-    assert lists.findings("weekend") == []
 
 
 def test_adjacent_days_are_one_finding_with_those_that_did_most_first(lists: Lists) -> None:
