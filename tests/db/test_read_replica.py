@@ -135,6 +135,7 @@ class TestServes:
                 response = client.get(TREND, headers=agent.bearer())
                 assert response.json["data"][-1]["count"] == 0  # type: ignore[index]
                 assert 0 < float(response.headers[HEADER]) <= 3600
+                assert 0 < (REGISTRY.get_sample_value("agentidp_read_replica_staleness_seconds") or 0) <= 3600
             shared_pair.wait()
             assert tokens(client, agent) == (1, True)
             # Each is counted once, on the primary.

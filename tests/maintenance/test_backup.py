@@ -26,7 +26,7 @@ from agentidp.audit import INSTANCE
 from agentidp.db.migrations import migrate, steps
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.backup import back_up
-from agentidp.maintenance.postgres_programs import for_restore
+from agentidp.maintenance.postgres_programs import connection_arguments, for_restore
 from agentidp.maintenance.restore import look_at_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
@@ -308,11 +308,15 @@ class TestRefusals:
             other.close()
             assert not running.result(PATIENCE).is_empty
 
-    def test_a_password_of_a_key_would_be_seen(self, run: Command, tmp_path: Path) -> None:
+    def test_a_password_of_a_key_would_be_seen_and_no_program_gets_the_secret(
+        self, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         there = Command(f"{run.database_url}&sslpassword=hunter2")
         sentence = there.refused("backup", str(tmp_path / "file"))
         assert "has an sslpassword, which everybody on this machine could read" in sentence
         assert "hunter2" not in sentence
+        monkeypatch.setenv("AGENTIDP_SECRET_KEY", SECRET_KEY)
+        assert SECRET_KEY not in connection_arguments(run.database_url)[1].values()
 
     def test_what_is_added_after_it_has_begun_is_not_in_it(
         self, run: Command, empty_database_url: str, tmp_path: Path
