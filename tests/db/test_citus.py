@@ -17,7 +17,7 @@ from agentidp.db.citus import enter_organization
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
 from tests.catalog import tables_of_organizations
-from tests.citus import Cluster
+from tests.citus import Cluster, server_of
 from tests.conftest import ON_CITUS, Cast
 from tests.db.test_plans_without_statistics import KNOWN, OF_FINDINGS
 from tests.statements import header, run_by, values_of
@@ -63,19 +63,9 @@ def test_runs_on_the_organizations_shard_and_on_no_other(
     assert set(tasks) == {"1"}, plan
     # An agent's client goes to all nodes: that statement also has a task for a reference table, which names any node.
     if name != "agents/add_agent":
-        assert set(re.findall(r"Node: (.*)", plan)) == {node_of(url, organization_id)}
-
-
-def node_of(url: str, organization_id: str) -> str:
-    """The node of an organization's shard, as a plan names it."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "select format('host=%%s port=%%s dbname=%%s', nodename, nodeport, current_database()) from citus_shards "
-            "where shardid = get_shard_id_for_distribution_column('organizations', %s::text)",
-            [organization_id],
-        ).fetchone()
-    assert row is not None
-    return str(row[0])
+        node = psycopg.conninfo.conninfo_to_dict(server_of(url, organization_id))
+        place = "host={host} port={port} dbname={dbname}".format_map(node)
+        assert set(re.findall(r"Node: (.*)", plan)) == {place}
 
 
 def test_every_node_shows_an_organization_its_own_rows_only(cluster: Cluster, url: str, shared_cast: Cast) -> None:

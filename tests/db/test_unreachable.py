@@ -66,14 +66,6 @@ def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
         services.close()
 
 
-def assert_recovers(app: Flask, agent: Agent) -> None:
-    """A database that is back is used again within two seconds."""
-    client = app.test_client()
-    with within(2):
-        wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 200)
-    assert client.get("/readyz").status_code == 200
-
-
 @pytest.fixture
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A server of the test's own, to be stopped."""
@@ -178,7 +170,10 @@ class TestOutcome:
             assert_unavailable(answer, is_oauth=True)
             proxy.loses_answers = False
             proxy.cut()
-            assert_recovers(app, agent)
+            client = app.test_client()
+            with within(2):
+                wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 200)
+            assert client.get("/readyz").status_code == 200
             assert usage_sums(database_url, agent.organization_id)["tokens"] == before + 2
 
     def test_a_connection_lost_after_the_commit_is_an_unknown_outcome(self, proxy: Proxy, database_url: str) -> None:

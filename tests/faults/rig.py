@@ -11,7 +11,7 @@ import psycopg
 from agentidp.clock import utc_now
 from tests.factories import SECRET_KEY, Server, wait_until
 from tests.faults.bounds import CLIENTS, POOL_TIMEOUT, STATEMENT_TIMEOUT
-from tests.faults.ledger import Answer, Counts, judge, read_counts
+from tests.faults.ledger import Answer, judge, read_counts
 from tests.faults.load import ISSUER, Fleet, Load
 
 TOKENS_BEFORE = 60
@@ -80,7 +80,9 @@ def run_rows(
         if all(_works_since(end, own) for own in load.clients()):
             failed = [answer.ended for answer in answers if answer.kind == "token" and answer.status != 200]
             recovery = max(0.0, max(failed, default=end) - end)
-        counts = _counts(database_url, fleet.organization_id)
+        counts = None
+        with contextlib.suppress(psycopg.Error):
+            counts = read_counts(database_url, fleet.organization_id)
         wrong += judge(row, answers, counts, began_at=began_at, fault=(begin, end), recovery=recovery)
     assert wrong == [], wrong
     return received
@@ -88,10 +90,3 @@ def run_rows(
 
 def _works_since(instant: float, answers: list[Answer]) -> bool:
     return any(answer.status == 200 and answer.began >= instant for answer in answers)
-
-
-def _counts(database_url: str, organization_id: str) -> Counts | None:
-    try:
-        return read_counts(database_url, organization_id)
-    except psycopg.Error:
-        return None

@@ -34,16 +34,11 @@ def running() -> Iterator[citus.Cluster]:
 def fleets_on_each_worker(cluster: citus.Cluster) -> list[Fleet]:
     """An organization on each worker."""
     url = cluster.coordinator.url("faults")
-    found: dict[object, Fleet] = {}
+    found: dict[str, Fleet] = {}
     while len(found) < len(cluster.workers):
         fleet = Fleet.make(url, agents=4)
-        [(port,)] = cluster.coordinator.execute(
-            "faults",
-            "select nodeport from citus_shards where shardid = "
-            f"get_shard_id_for_distribution_column('organizations', '{fleet.organization_id}'::text)",
-        )
-        found.setdefault(port, fleet)
-    return [found[worker.port] for worker in cluster.workers]
+        found.setdefault(citus.server_of(url, fleet.organization_id), fleet)
+    return [found[worker.url("faults")] for worker in cluster.workers]
 
 
 def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[], None]) -> None:
