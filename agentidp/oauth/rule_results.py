@@ -27,6 +27,9 @@ from agentidp.services import Services
 MAX_RULES = 1_000
 """Rules that a token is compared with."""
 
+MAX_DEPTH = 100
+"""Objects and lists within each other in a token. What is nested by the hundreds can be read, but not always shown."""
+
 _CLIENT_ID = (
     "The workload must send client_id with this token: its audience does not contain the id of the organization, or "
     "several agents trust it."
@@ -79,7 +82,7 @@ def examine(
 
     :param agent_id: of one agent only.
     :param at: for when the times of the token are judged.
-    :raises ConfigurationError: it is not a token that any rule could accept.
+    :raises ConfigurationError: it is not a token that any rule could accept, or cannot be shown.
     """
     unverified = federated_token.read(token.strip())
     if unverified is None:
@@ -90,6 +93,8 @@ def examine(
         )
     if s.settings.issuer in issuers_of(unverified.claims):
         raise ConfigurationError("this is a token of this server, which is no credential")
+    if _depth(unverified.claims) > MAX_DEPTH:
+        raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
     rows = database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
     found = [
         RuleResult(
@@ -107,6 +112,16 @@ def examine(
         found += _provisioning(s, database, unverified, at)
     found += _delegation(s, database, unverified, agent_id, at)
     return sorted(found, key=lambda result: (not result.is_accepted, -result.met))
+
+
+def _depth(claims: dict[str, Any]) -> int:
+    """How many objects and lists of a token are within each other."""
+    depth = 0
+    level: list[Any] = [claims]
+    while nested := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def _provisioning(

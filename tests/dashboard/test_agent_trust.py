@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask.testing import FlaskClient
 
 from agentidp.oauth.issuance import JWT_BEARER
+from agentidp.oauth.rule_results import MAX_DEPTH
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, post
 from tests.factories import Agent
@@ -117,6 +118,12 @@ def test_says_claim_by_claim_why_a_token_is_not_accepted(
     assert (right.status_code, wrong.status_code) == (200, 200)
     assert "Not accepted by <bdi>the rule " in wrong.text
     assert "&lt;b&gt;" in wrong.text
+    # Python reads 900 lists within each other, and does not always write them.
+    for depth, status in ((MAX_DEPTH - 1, 200), (MAX_DEPTH, 400), *((depth, 400) for depth in range(900, 940, 3))):
+        groups: list[object] = []
+        for _ in range(depth - 1):
+            groups = [groups]
+        assert post(signed_in, path, token=issuer.token(us, now, ref=groups)).status_code == status
     nothing = post(signed_in, path, token="x")
     assert nothing.status_code == 400
     assert "this is not a token that any rule could accept" in nothing.text
