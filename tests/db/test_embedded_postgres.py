@@ -323,18 +323,14 @@ def test_a_second_launcher_is_refused_and_finds_the_first_ones_server(made_home)
             EmbeddedPostgres(made_home).start()
         assert str(caught.value) == f"another AgentIdP already runs on {made_home} (pid {process.pid})"
         assert execute(url, "select 1") == [(1,)]
+        # Nor is there one if it does not answer.
+        (made_home / "socket" / ".s.PGSQL.5432").unlink()
+        assert running_url(made_home) is None
         process.stdin.close()  # its way to end: at the end of its input
         process.wait(PATIENCE)
         # Its exit handler has stopped the server before it was gone itself.
         assert not (made_home / "data" / "postmaster.pid").exists()
     assert running_url(made_home) is None
-
-
-def test_running_url_is_none_when_the_server_does_not_answer(made_home):
-    with launcher(made_home) as (_, url):
-        assert url
-        (made_home / "socket" / ".s.PGSQL.5432").unlink()
-        assert running_url(made_home) is None
 
 
 def test_running_url_says_so_when_it_may_not_read(directory, made_home):

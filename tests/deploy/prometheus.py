@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import http.client
 import json
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.deployment import DEPLOY
+from tests.deploy.deployment import DEPLOY, FORM, fetch
 from tests.factories import PATIENCE, Agent, free_port, wait_until
 from tests.server.scrape import MeteredServer
 
@@ -94,11 +94,6 @@ def request_token(service: MeteredServer, agent: Agent, *, scope: str = "", secr
 
     :param secret: instead of the agent's.
     """
-    basic = base64.b64encode(f"{agent.client_id}:{secret or agent.client_secret}".encode()).decode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{service.port}/api/v1/token",
-        data=f"grant_type=client_credentials&scope={scope}".encode(),
-        headers={"Authorization": f"Basic {basic}"},
-    )
-    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=PATIENCE) as response:
-        response.read()
+    form = agent.form | {"client_secret": secret or agent.client_secret, "scope": scope}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)) as connection:
+        fetch(connection, "POST", "/api/v1/token", urllib.parse.urlencode(form).encode(), FORM)
