@@ -33,7 +33,7 @@ from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for
 from tests.factories import ROOT, Clock, Server, database_of, make_agent, make_organization, usage_sums
-from tests.routes import NOWHERE, ROUTES, Route
+from tests.routes import NOWHERE, PROTECTED, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
 OPERATIONS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -77,6 +77,13 @@ def test_every_operation_says_how_its_route_authenticates(document: dict[str, An
     for route in ROUTES:
         of_agents = [{"oauth2": [route.authentication]}, {"bearer": []}, {"dpop": []}]
         assert route.described(document)["security"] == known.get(str(route.authentication), of_agents), str(route)
+
+
+def test_every_operation_has_the_errors_that_follow_from_its_route(document: dict[str, Any]) -> None:
+    for route in PROTECTED:
+        statuses = {"400", "401", "403", "503"} | ({"404"} if route.ids else set())
+        statuses |= {"413", "415"} if route.takes_json else set()
+        assert statuses <= route.described(document)["responses"].keys(), str(route)
 
 
 def test_the_scopes_are_those_of_the_code(document: dict[str, Any]) -> None:
