@@ -27,6 +27,11 @@ from agentidp.services import Services
 MAX_RULES = 1_000
 """Rules that a token is compared with."""
 
+MAX_KEYS = 200
+"""Keys that its signature is verified with, whosever rules have them. Rules about one issuer usually share its keys; a
+thousand with ten of their own would take ten seconds.
+"""
+
 MAX_DEPTH = 100
 """Objects and lists within each other in a token. What is nested by the hundreds can be read, but not always shown."""
 
@@ -199,6 +204,8 @@ def _instant(seconds: Any) -> str:
 
 
 def _signature(s: Services, database: OrganizationDatabase, rule: Rule, unverified: UnverifiedJwt) -> str:
+    if len(unverified.tried) >= MAX_KEYS:
+        return f"not verified: other rules have {MAX_KEYS} keys already"
     try:
         keys = federated_token.keys_of(s, rule, unverified, database.organization_id)
     except KeysUnavailable as unavailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask.testing import FlaskClient
 
+from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, led_to, post
 from tests.federation.issuer import Issuer
@@ -71,7 +72,7 @@ def test_a_preset_shows_the_rule_and_proposes_a_name_of_agents(signed_in: FlaskC
     assert (row.agent_template["name"], row.agent_template["scopes"]) == ("{repository} {ref}", [])
 
 
-def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast) -> None:
+def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
     issuer = Issuer.with_curve()
     assert post(signed_in, f"{PATH}/new", **FORM, jwks=str(issuer.jwks()).replace("'", '"')).status_code == 303
     assert Page(signed_in.get(f"{PATH}/test")).text
@@ -82,6 +83,9 @@ def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast) -> 
     assert "Not accepted by the provisioning rule shop" in Page(shown).text
     assert "<script>alert" not in shown.text
     assert post(signed_in, f"{PATH}/test", token="x").status_code == 400
+    # A thousand rules take long.
+    with services.expensive_reads.running(cast.acme.organization_id):
+        assert post(signed_in, f"{PATH}/test", token=token).status_code == 429
 
 
 def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cast: Cast) -> None:

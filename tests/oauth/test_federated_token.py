@@ -601,6 +601,20 @@ class TestWithoutClientId:
         assert reasons(caplog) == ["too many rules for the token"]
         assert platform.agent(client_id=worker.client_id) == worker.client_id
 
+    def test_who_tests_a_token_has_it_verified_with_so_many_keys(
+        self, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rule_results, "MAX_KEYS", 2)
+        worker, issuer = platform.worker, Issuer.with_curve()
+        for _ in range(3):
+            Issuer.with_curve().trusted_by(worker)
+        database = database_of(worker.services, worker.organization_id)
+        found = rule_results.examine(
+            worker.services, database, issuer.token(US), agent_id=worker.agent_id, at=database.at
+        )
+        said = [one.comparisons[-1].found for one in found]
+        assert said == ["wrong signature", "wrong signature", "not verified: other rules have 2 keys already"]
+
     def test_who_tests_a_token_learns_that_it_needs_client_id(self, platform: Platform) -> None:
         worker, named = platform.worker, ours(platform.worker)
 
