@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from math import exp, log
-
 import pytest
 
-from agentidp.findings import thresholds
 from agentidp.findings.history import DAY, WEEK
-from agentidp.findings.quiet_agent import Silence, evidence, is_workday, known_weeks, silence_by_days, silence_of_agent
+from agentidp.findings.quiet_agent import Silence, is_workday, silence_by_days, silence_of_agent
 
 
 def office(hours: int) -> list[int]:
     """From 8:00 to 20:00, from Monday to Friday; hour 0 is a Monday's."""
     return [3 * (hour // DAY % 7 < 5 and 8 <= hour % DAY < 20) for hour in range(hours)]
-
-
-def test_evidence_is_the_negative_logarithm_of_a_smoothed_share_of_weeks() -> None:
-    assert evidence(0, 8) == 0
-    assert exp(-evidence(8, 8)) == pytest.approx(0.5 / 9)
-    assert evidence(4, 8) == pytest.approx(log(9 / 4.5))
-
-
-def test_at_most_eight_whole_weeks_before_a_day_are_known() -> None:
-    assert known_weeks([0] * WEEK, 7) == 0
-    assert known_weeks([0] * DAY + [1] * (3 * WEEK), 21) == 2
-    assert known_weeks([0] * DAY + [1] * (3 * WEEK), 22) == 3
-    assert known_weeks([1] * (20 * WEEK), 140) == thresholds.SILENCE_WEEKS
 
 
 @pytest.mark.parametrize(("hours", "is_silent"), [(3, False), (4, True)])
@@ -82,19 +66,6 @@ def test_an_agent_is_silent_after_more_than_twice_its_second_longest_pause(
     assert bool(silence_of_agent([*counts, *[0] * hours, 0], (), ())) is is_silent
 
 
-@pytest.mark.parametrize(("last", "is_silent"), [(10, True), (16, False)])
-def test_an_agent_that_rests_at_night_is_silent_on_the_day_on_which_it_stops(last: int, is_silent: bool) -> None:
-    # On a Wednesday; of an evening's last three hours, and of the night after them, nothing is said.
-    stopped = 9 * WEEK + 2 * DAY + last
-    counts = [*office(stopped + 1), *[0] * 24]
-    assert bool(silence_of_agent(counts[: 9 * WEEK + 2 * DAY + 21], (), ())) is is_silent
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
-    # Who has left early twice may do so again.
-    for day in (3 * 7, 5 * 7 + 3):
-        counts[day * DAY + 11 : (day + 1) * DAY] = [0] * 13
-    assert silence_of_agent(counts, (), ()) is None
-
-
 def test_a_holiday_begins_with_rest() -> None:
     # From 14:00 to 04:00, from Monday to Friday by its own clock; silent from a Thursday on, and judged on Saturday.
     def works(hour: int) -> bool:
@@ -117,10 +88,3 @@ def test_an_agent_that_hardly_worked_before_it_stopped_is_judged_by_days(request
     begins = 9 * WEEK + 2 * DAY
     counts = [*office(begins), *[0] * 8, requests - 5, *[1] * 5, *[0] * 7]
     assert bool(silence_of_agent(counts, (), ())) is is_silent
-
-
-def test_an_agent_that_stopped_just_before_its_work_began_is_judged_by_hours() -> None:
-    # It worked for an hour at 6:00, when it never does.
-    begins = 9 * WEEK + 2 * DAY
-    counts = [*office(begins), *[0] * 6, 3, *[0] * 14]
-    assert silence_of_agent(counts, (), ()) == Silence(begins + 7, 12, "hours")
