@@ -249,19 +249,6 @@ class Cluster:
             list(pool.map(do, nodes))  # type: ignore[arg-type]
 
 
-class ExistingCluster(Cluster):
-    """A cluster that runs already, in which the tests make databases of their own. Every node trusts its superuser
-    ``postgres`` without a password.
-
-    :param url: of a database on the coordinator in which the cluster's nodes are registered.
-    """
-
-    def __init__(self, url: str) -> None:
-        nodes = nodes_of(url)
-        assert nodes, f"{url} is not the coordinator of a Citus cluster"
-        self.coordinator, *self.workers = [Node(Path(), Path(), port=port, host=host) for host, port in nodes]
-
-
 def nodes_of(url: str) -> list[tuple[str, int]]:
     """Host and port of each node that is registered in the database at *url*, the coordinator first."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -304,17 +291,6 @@ def someone_waits(url: str) -> bool:
 
 RUNNING: dict[str, Cluster] = {}
 """Each running cluster by its coordinator's URL."""
-
-
-@contextlib.contextmanager
-def existing(url: str) -> Iterator[Cluster]:
-    """The running cluster whose coordinator has the database at *url*."""
-    found = ExistingCluster(url)
-    RUNNING[found.coordinator.url("postgres")] = found
-    try:
-        yield found
-    finally:
-        del RUNNING[found.coordinator.url("postgres")]
 
 
 @contextlib.contextmanager

@@ -165,16 +165,10 @@ def needs_citus() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[citus.Cluster]:
-    """The Citus cluster that AGENTIDP_TEST_DATABASE_URL names, or else one of our own."""
-    url = os.environ.get("AGENTIDP_TEST_DATABASE_URL")
-    if url and citus.nodes_of(url):
-        with citus.existing(url) as found:
-            yield found
-    else:
-        request.getfixturevalue("needs_citus")
-        with citus.cluster() as running:
-            yield running
+def cluster(needs_citus: None) -> Iterator[citus.Cluster]:
+    """A Citus cluster."""
+    with citus.cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -195,8 +189,8 @@ def start_postgres() -> Iterator[Callable[[Installation | Path], str]]:
 
 @pytest.fixture(scope="session")
 def postgres_url(start_postgres: Callable[[Installation | Path], str], request: pytest.FixtureRequest) -> str:
-    """A server that may create databases: the one that ON_EVERY_POSTGRES or ON_CITUS asks for, or else the one that
-    AGENTIDP_TEST_DATABASE_URL names, or else one of our own, with the programs in AGENTIDP_TEST_PG_BINDIR if it is set.
+    """A server that may create databases: the one that ON_EVERY_POSTGRES or ON_CITUS asks for, or else one with the
+    programs in AGENTIDP_TEST_PG_BINDIR, if it is set.
     """
     asked = getattr(request, "param", Installation.DEFAULT)
     is_default = asked is Installation.DEFAULT
@@ -205,8 +199,6 @@ def postgres_url(start_postgres: Callable[[Installation | Path], str], request: 
         return running.coordinator.url("postgres")
     if not is_default:
         return start_postgres(asked)
-    if url := os.environ.get("AGENTIDP_TEST_DATABASE_URL"):
-        return url
     bindir = os.environ.get("AGENTIDP_TEST_PG_BINDIR")
     return start_postgres(Path(bindir) if bindir else Installation.WHEEL)
 
@@ -219,10 +211,9 @@ def with_database(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def make_template(start_postgres: Callable[[Installation | Path], str]) -> Iterator[Callable[[str], str]]:
+def make_template() -> Callable[[str], str]:
     """Make a migrated database with a signing key on a server once, and return its name."""
     names: dict[str, str] = {}
-    own: list[str] = []
 
     def make(postgres_url: str) -> str:
         if postgres_url not in names:
@@ -233,15 +224,10 @@ def make_template(start_postgres: Callable[[Installation | Path], str]) -> Itera
             if running := citus.RUNNING.get(postgres_url):
                 list(distribute(url))
                 running.make_template(name)
-            else:
-                own.append(postgres_url)
             names[postgres_url] = name
         return names[postgres_url]
 
-    yield make
-    # Those on a cluster of our own are not among them: the cluster is gone by now.
-    for postgres_url in own:
-        _drop(postgres_url, names[postgres_url])
+    return make
 
 
 @pytest.fixture(scope="session")
