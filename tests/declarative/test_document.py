@@ -110,7 +110,7 @@ NO_URI = "must be an absolute URI of at most 500 characters without fragment"
         (AGENTS + "    scopes: [a, a]", "line 5: organizations[0].agents[0].scopes: must not name a scope twice"),
         (AGENTS + "    clientSecret: x", "line 5: organizations[0].agents[0].clientSecret: is not known here"),
         # The server makes every id.
-        (AGENTS + f"    agentId: {uuid.uuid4()}", "line 5: organizations[0].agents[0].agentId: is not known here"),
+        (AGENTS + f"    agentId: {uuid.UUID(int=1)}", "line 5: organizations[0].agents[0].agentId: is not known here"),
         ("organizations: [{name: yes}]", "line 1: organizations[0].name: must be a string"),
         (SERVERS.replace("https:", "x"), f"line 4: organizations[0].resourceServers[0].resource: {NO_URI}"),
         (ACME + "  name: Other", "line 3: the key 'name' is there twice"),
