@@ -89,7 +89,7 @@ MIN_ZERO_DAY_TOKENS = 20  # the median of the weekday: fewer may be missing by c
 AFTER_DEPLOYMENT = timedelta(hours=2)  # after a change of an agent, within which a finding may begin because of it
 # For a while after a deployment old instances and new ones run, and each fetches a token.
 DEPLOYMENT_TIMES = 3  # times the expected tokens, up to which a spike after a deployment is only listed
-MAX_AUDIT_EVENTS = 1000  # newest events of the organization that are searched for changes of agents
+MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are looked through
 
 # rejections
 REJECTION_DAYS = 28  # days before a day that make its baseline

@@ -1,7 +1,7 @@
--- What may explain findings: the markers of a time, and what the newest events of the audit trail say of credentials and
--- scopes. One row each, the earliest first: kind (of the marker, or credential.created, credential.revoked, or
+-- What may explain findings: the markers of a time, and what the newest events of the audit trail about agents and credentials
+-- say of credentials and scopes. One row each, the earliest first: kind (of the marker, or credential.created, credential.revoked, or
 -- agent.changed), starts_at, ends_at, agent_id (null: every agent), note.
--- Parameters: organization_id; since, until (timestamptz): of the time, both within; max_events: of the audit trail that are read.
+-- Parameters: organization_id; since, until (timestamptz): of the time, both within; max_events: of such events that are read.
 select kind, starts_at, ends_at, agent_id, note
 from markers
 where
@@ -13,7 +13,9 @@ select action, at, at, coalesce(after ->> 'agentId', before ->> 'agentId', subje
 from (
     select action, at, subject, before, after
     from audit_events
-    where organization_id = %(organization_id)s
+    where
+        organization_id = %(organization_id)s
+        and action in ('agent.changed', 'credential.created', 'credential.revoked')
     order by sequence desc
     limit %(max_events)s::integer
 ) as newest
@@ -21,8 +23,5 @@ where
     at >= %(since)s::timestamptz
     and at <= %(until)s::timestamptz
     and (before is not null or after is not null)
-    and (
-        action in ('credential.created', 'credential.revoked')
-        or (action = 'agent.changed' and before -> 'scopes' <> after -> 'scopes')
-    )
+    and (action <> 'agent.changed' or before -> 'scopes' <> after -> 'scopes')
 order by starts_at, kind

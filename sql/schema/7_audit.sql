@@ -41,6 +41,9 @@ create table audit_events (
     hash bytea not null check (octet_length(hash) = 32),
     primary key (organization_id, sequence)
 );
+-- The few events that may explain a finding, however many others there are: anybody can cause some.
+create index audit_events_organization_id_sequence_idx on audit_events (organization_id, sequence)
+where action in ('agent.changed', 'credential.created', 'credential.revoked');
 
 alter table audit_events enable row level security, force row level security;
 create policy own_organization on audit_events

@@ -202,6 +202,18 @@ def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, clock: Cloc
     ]
 
 
+def test_nobody_hides_what_the_trail_says_by_failing_to_sign_in(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "MAX_AUDIT_EVENTS", 3)
+    # With a credential.
+    agent = fleet.agent("looper")
+    for _ in range(4):
+        wrong = {"client_id": str(agent), "client_secret": "wrong"}
+        assert fleet.api.client.post("/dashboard/sign-in", data=wrong).status_code == 401
+    assert fleet.api.last_event()["action"] == "agent.sign_in_refused"
+    [rows] = fleet.database.run(call(asked()))
+    assert [(row.kind, row.agent_id) for row in rows if row.agent_id == agent] == [("credential.created", agent)]
+
+
 def test_what_was_marked_is_named_in_a_finding(fleet: Fleet) -> None:
     agent = fleet.agent("looper")
     fleet.work(agent, NOON - 30 * DAY, NOON, lambda at: 20)
