@@ -33,7 +33,18 @@ def paths(page: Page, name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("counts", "top"),
-    [([0, 0], 2), ([7], 8), ([10], 10), ([11], 12), ([18], 18), ([21], 24), ([2_028], 2_400), ([1, 13_385], 14_000)],
+    [
+        ([0, 0], 2),
+        ([7], 8),
+        ([10], 10),
+        ([11], 12),
+        ([18], 18),
+        ([21], 24),
+        ([33], 40),
+        ([61], 80),
+        ([2_028], 2_400),
+        ([1, 13_385], 14_000),
+    ],
 )
 def test_the_axis_reaches_the_highest_count_and_half_of_it_is_a_whole_number(counts: list[int], top: int) -> None:
     assert day_chart([(TODAY, count) for count in counts], {}, TODAY).top == top
