@@ -28,6 +28,7 @@ TEST_INTERVAL = timedelta(seconds=30)
 
 _CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
+_SHOWN = AlertTargetSchema()
 _RECORDED = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields])
 """What the audit trail records: no secret."""
 
@@ -131,7 +132,7 @@ def _destination(settings: Settings, type_: str, url: str) -> str:
 
 def represent(row: Any) -> dict[str, Any]:
     """An alert target's row as our JSON, without its secrets."""
-    shown: dict[str, Any] = AlertTargetSchema().dump(row)
+    shown: dict[str, Any] = _SHOWN.dump(row)
     return shown
 
 

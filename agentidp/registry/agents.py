@@ -168,7 +168,7 @@ class AgentSchema(ReturnedSchema, AgentFields):
     """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
 
 
-_CHANGEABLE = AgentChangeSchema()
+_CHANGEABLE, _SHOWN = AgentChangeSchema(), AgentSchema()
 _RECORDED = AgentSchema(only=list(_CHANGEABLE.fields))
 """What the audit trail records."""
 
@@ -337,5 +337,5 @@ def _recorded(agent: Any) -> dict[str, Any]:
 
 def represent(agent: Any) -> dict[str, Any]:
     """An agent's row as our JSON."""
-    shown: dict[str, Any] = AgentSchema().dump(agent)
+    shown: dict[str, Any] = _SHOWN.dump(agent)
     return shown

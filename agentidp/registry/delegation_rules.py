@@ -134,6 +134,7 @@ class DelegationRuleListSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(DelegationRuleSchema), required=True)
 
 
+_SHOWN = DelegationRuleSchema()
 _RECORDED = DelegationRuleSchema(only=list(NewDelegationRuleSchema().fields))
 
 
@@ -262,5 +263,5 @@ def recorded(row: Any) -> dict[str, Any]:
 
 def represent(row: Any) -> dict[str, Any]:
     """A row of a delegation rule as our JSON."""
-    shown: dict[str, Any] = DelegationRuleSchema().dump(row)
+    shown: dict[str, Any] = _SHOWN.dump(row)
     return shown | {"warnings": warnings(row.trust)}

@@ -73,6 +73,7 @@ class MarkerSchema(ReturnedSchema, MarkerFields):
     endsAt = Instant(attribute="ends_at")
 
 
+_SHOWN = MarkerSchema()
 _RECORDED = MarkerSchema(only=list(NewMarkerSchema().fields))
 """What the audit trail records."""
 
@@ -184,5 +185,5 @@ def _recorded(row: Any) -> dict[str, Any]:
 
 def represent(row: Any) -> dict[str, Any]:
     """A marker's row as our JSON."""
-    shown: dict[str, Any] = MarkerSchema().dump(row)
+    shown: dict[str, Any] = _SHOWN.dump(row)
     return shown

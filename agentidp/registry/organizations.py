@@ -94,7 +94,7 @@ class OrganizationSchema(ReturnedSchema, OrganizationFields):
     """An organization."""
 
 
-_CHANGEABLE = OrganizationChangeSchema()
+_CHANGEABLE, _SHOWN = OrganizationChangeSchema(), OrganizationSchema()
 _RECORDED = OrganizationSchema(only=["status", *_CHANGEABLE.fields])
 """What the audit trail records."""
 
@@ -193,5 +193,5 @@ def _recorded(row: Any) -> dict[str, Any]:
 
 def represent(row: Any) -> dict[str, Any]:
     """An organization's row as our JSON."""
-    shown: dict[str, Any] = OrganizationSchema().dump(row)
+    shown: dict[str, Any] = _SHOWN.dump(row)
     return shown

@@ -91,6 +91,9 @@ class QuotaSchema(ReturnedSchema, QuotaFields):
     """A quota, and what was used of it in its window until now."""
 
 
+_SHOWN = QuotaSchema()
+
+
 class QuotaListSchema(ma.Schema):
     """The quotas of the organization: at most one an hour, one a day and one a month, in this order."""
 
@@ -358,5 +361,5 @@ def represent(row: Any, at: datetime) -> dict[str, Any]:
     """A row of ``sql/quotas/quota_usage.sql`` as our JSON."""
     starts_at, ends_at = bounds(row.quota_window, at)
     computed = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
-    shown: dict[str, Any] = QuotaSchema().dump(row._asdict() | computed)
+    shown: dict[str, Any] = _SHOWN.dump(row._asdict() | computed)
     return shown

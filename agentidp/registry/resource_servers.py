@@ -140,7 +140,7 @@ class ResourceServerSchema(ReturnedSchema, ResourceServerFields):
     """A resource server."""
 
 
-_CHANGEABLE = ResourceServerChangeSchema()
+_CHANGEABLE, _SHOWN = ResourceServerChangeSchema(), ResourceServerSchema()
 _RECORDED = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields])
 """What the audit trail records."""
 
@@ -305,5 +305,5 @@ def _recorded(row: Any) -> dict[str, Any]:
 
 def represent(row: Any) -> dict[str, Any]:
     """A resource server's row as our JSON."""
-    shown: dict[str, Any] = ResourceServerSchema().dump(row)
+    shown: dict[str, Any] = _SHOWN.dump(row)
     return shown
