@@ -44,7 +44,7 @@ again. So no two agents of the instance have the same ``sub``, and a beginning u
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_DELEGATED = frozenset(("act", "sub_id", "exchanged_from", "delegation_rule_id"))
+_DELEGATED = frozenset(("act", "sub_id", "exchanged_from", "exchanged_resources", "delegation_rule_id"))
 _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organization_id"]
 
 
@@ -79,11 +79,16 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A token of ours that was exchanged for another one. ``scope`` is space-separated."""
+    """A token of ours that was exchanged for another one.
+
+    :param scope: space-separated.
+    :param resource: the identifier of the resource server that the token was for, if the token has the claim.
+    """
 
     jti: str
     audience: str
     scope: str
+    resource: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +119,20 @@ class Delegation:
         return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
     def claims(self) -> dict[str, Any]:
-        """What the token has beside the claims of any other (RFC 8693 section 4.1)."""
+        """Return the claims that only a token by exchange has (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
         for actor in reversed(self.actors):
             act = {"sub": str(actor)} | ({"act": act} if act else {})
-        found: dict[str, Any] = {"act": act}
+        claims: dict[str, Any] = {"act": act}
         if self.subject_id is not None:
             issuer, subject = self.subject_id
-            found["sub_id"] = {"format": "iss_sub", "iss": issuer, "sub": subject}
-            found["delegation_rule_id"] = str(self.rule_id)
-        found["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
-        return found
+            claims["sub_id"] = {"format": "iss_sub", "iss": issuer, "sub": subject}
+            claims["delegation_rule_id"] = str(self.rule_id)
+        claims["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
+        # Not in exchanged_from: release 1.0.0 refuses a token with a further member there, and ignores another claim.
+        if any(ancestor.resource is not None for ancestor in self.ancestors):
+            claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
+        return claims
 
     @property
     def agent_ids(self) -> list[UUID]:
@@ -133,8 +141,13 @@ class Delegation:
 
     @property
     def jtis(self) -> list[str]:
-        """The tokens that it came from, of which none must be revoked."""
-        return [one.jti for one in self.ancestors]
+        """Return the ids of the tokens that were exchanged. None of them may be revoked."""
+        return [ancestor.jti for ancestor in self.ancestors]
+
+    @property
+    def audiences(self) -> list[str]:
+        """Return each ``aud`` of the tokens that were exchanged. The organization must hold all of them."""
+        return list({ancestor.audience for ancestor in self.ancestors})
 
     @property
     def is_too_long(self) -> bool:
@@ -144,9 +157,14 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a token of ours. ``agent_id`` is its ``client_id``, ``subject`` its ``sub``. ``issued_at`` and
-    ``expires_at`` are seconds since the epoch, ``jkt`` is the thumbprint of the key that it is bound to, if it is (RFC
-    9449 section 6.1). ``delegation`` is there if it is one by exchange.
+    """The claims of a token of ours.
+
+    :param agent_id: the claim ``client_id``.
+    :param subject: the claim ``sub``.
+    :param issued_at: seconds since the epoch, as is ``expires_at``.
+    :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1), or ``None``.
+    :param delegation: ``None`` unless the token was issued by exchange.
+    :param resource: the identifier of the resource server, if ``aud`` is another name of it.
     """
 
     organization_id: str
@@ -159,6 +177,7 @@ class AccessToken:
     expires_at: int
     jkt: str | None = None
     delegation: Delegation | None = None
+    resource: str | None = None
 
     @property
     def refused_from(self) -> datetime:
@@ -184,6 +203,7 @@ def issue_access_token(
     jkt: str | None = None,
     subject: str = AGENT,
     delegation: Delegation | None = None,
+    resource: str | None = None,
 ) -> str:
     """Sign an access token (RFC 9068 section 2).
 
@@ -193,6 +213,7 @@ def issue_access_token(
     :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
     :param subject: one of ``SUBJECTS``; of no importance with a delegation.
     :param delegation: for whom the agent acts, and by which tokens.
+    :param resource: the identifier of the resource server, if *audience* is another name of it.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
@@ -207,6 +228,8 @@ def issue_access_token(
     }
     if scope:
         claims["scope"] = scope
+    if resource is not None:
+        claims["resource"] = resource
     if jkt is not None:
         claims["cnf"] = {"jkt": jkt}
     if delegation is not None:
@@ -300,7 +323,7 @@ def verify_access_token(
 def _access_token(claims: dict[str, Any]) -> AccessToken:
     organization_id, client_id, subject = claims["organization_id"], claims["client_id"], claims["sub"]
     scope = claims.get("scope", "")
-    texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"])
+    texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", ""))
     if not all(isinstance(text, str) for text in texts):
         raise TokenRefused("a claim is not a string")
     try:
@@ -327,33 +350,40 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
         expires_at=_instant(claims["exp"]),
         jkt=_thumbprint(claims),
         delegation=delegation,
+        resource=claims.get("resource"),
     )
 
 
 def _delegation(claims: dict[str, Any]) -> Delegation:
-    """The claims of :meth:`Delegation.claims`, exactly as we write them."""
-    said = {name: claims[name] for name in _DELEGATED if name in claims}
+    """Read the claims of :meth:`Delegation.claims`, and refuse any that this server does not write."""
+    delegated = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []
-    act = said.get("act")
+    act = delegated.get("act")
     try:
         while act is not None and len(actors) <= MAX_ACTORS:
             actors.append(UUID(act["sub"]))
             act = act.get("act")
-        ancestors = tuple(Ancestor(one["jti"], one["aud"], one["scope"]) for one in said["exchanged_from"])
-        texts = [text for one in ancestors for text in (one.jti, one.audience, one.scope)]
-        if "sub_id" in said:
-            subject_id = said["sub_id"]["iss"], said["sub_id"]["sub"]
+        exchanged = delegated["exchanged_from"]
+        # Release 1.0.0 does not write the resources.
+        resources = delegated.get("exchanged_resources", [None] * len(exchanged))
+        ancestors = tuple(
+            Ancestor(token["jti"], token["aud"], token["scope"], resource)
+            for token, resource in zip(exchanged, resources, strict=True)
+        )
+        texts = [text for token in ancestors for text in (token.jti, token.audience, token.scope, token.resource or "")]
+        if "sub_id" in delegated:
+            subject_id = delegated["sub_id"]["iss"], delegated["sub_id"]["sub"]
             texts += subject_id
-            found = Delegation(tuple(actors), ancestors, None, subject_id, UUID(said["delegation_rule_id"]))
+            delegation = Delegation(tuple(actors), ancestors, None, subject_id, UUID(delegated["delegation_rule_id"]))
         else:
-            found = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Each actor has exchanged a token of ours, but for the first one that acts for another issuer's subject.
-        is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (found.agent_id is None)
+            delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
+        # Each actor has exchanged a token of ours, except the first actor for another issuer's subject.
+        is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
-    if not is_whole or found.claims() != said or not all(isinstance(text, str) for text in texts):
+    if not is_whole or delegation.claims() != delegated or not all(isinstance(text, str) for text in texts):
         raise TokenRefused("not a delegation of ours")
-    return found
+    return delegation
 
 
 def _thumbprint(claims: dict[str, Any]) -> str | None:

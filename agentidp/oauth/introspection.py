@@ -73,6 +73,7 @@ class IntrospectionSchema(ma.Schema):
     iss = ma.fields.String()
     jti = ma.fields.String()
     organization_id = ma.fields.String()
+    resource = ma.fields.String(metadata={"description": "The resource server's identifier, if `aud` is another name"})
     cnf = ma.fields.Nested(ConfirmationSchema)
     act = ma.fields.Nested(ActSchema, metadata={"description": "Who acts for the subject, of a token by exchange"})
     sub_id = ma.fields.Nested(SubjectIdSchema, metadata={"description": "The subject, if it is another issuer's"})
@@ -80,6 +81,9 @@ class IntrospectionSchema(ma.Schema):
     exchanged_from = ma.fields.List(
         ma.fields.Nested(AncestorSchema),
         metadata={"description": "The tokens of this server that it came from, the newest first"},
+    )
+    exchanged_resources = ma.fields.List(
+        ma.fields.String(allow_none=True), metadata={"description": "The claim `resource` of each of these tokens"}
     )
 
 
@@ -113,6 +117,8 @@ def describe(token: AccessToken) -> dict[str, Any]:
     }
     if not token.scope:
         del body["scope"]
+    if token.resource is not None:
+        body["resource"] = token.resource
     if token.delegation is not None:
         body |= token.delegation.claims()
     if token.jkt:

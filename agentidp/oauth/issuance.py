@@ -235,6 +235,7 @@ def token_response(
     scope: str,
     *,
     resource: str | None,
+    audience: str | None = None,
     at: datetime,
     jkt: str | None = None,
     ttl: int | None = None,
@@ -245,7 +246,8 @@ def token_response(
     """The response of RFC 6749 section 5.1, with a signed token that was counted at *at*.
 
     :param scope: space-separated.
-    :param resource: the token's audience; our own API when ``None``.
+    :param resource: the identifier of the resource server; our own API if ``None``.
+    :param audience: the ``aud`` of the token, if it is not the identifier.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param ttl: seconds until it expires; the setting's when ``None``.
     :param ends_at: when it expires at the latest, in seconds since the epoch, which is later than *at*.
@@ -259,7 +261,8 @@ def token_response(
         "access_token": issue_access_token(
             signing_key,
             issuer=s.settings.issuer,
-            audience=resource or s.settings.resource,
+            audience=audience or resource or s.settings.resource,
+            resource=resource if audience is not None else None,
             organization_id=client.organization_id,
             agent_id=client.agent_id,
             scope=scope,

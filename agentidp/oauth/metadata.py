@@ -28,7 +28,7 @@ the same, and validators refuse an empty list. This is the value of issuers that
 Kubernetes, and the one that clouds look for.
 """
 
-CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "cnf")
+CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf")
 """What tokens contain, of which OpenID Connect Discovery recommends a list."""
 
 _BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")

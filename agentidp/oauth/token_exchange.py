@@ -49,6 +49,7 @@ MAX_SUBJECT = 255
     NO_SUBJECT,
     WRONG_ACTOR_TOKEN,
     OTHER_AUDIENCE,
+    AUDIENCE_ENDED,
     SUBJECT_ENDED,
     REVOKED,
     NO_RULE,
@@ -64,12 +65,13 @@ MAX_SUBJECT = 255
     "subject token without subject",
     "wrong actor token",
     "subject token for another",
+    "audience ended",
     "subject or actor ended",
     "subject token revoked",
     "no delegation rule",
     "delegation rule deleted",
 )
-"""Why a token is not acceptable, in the words of the log. The last five are the database's."""
+"""Why a token is not acceptable, in the words of the log. The database returns the last six."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,9 @@ def _exchanging(issuing: Call, subject: Subject | None) -> Call:
         "rule_id": delegation.rule_id,
         "agent_ids": delegation.agent_ids or None,
         "jtis": [*delegation.jtis, *(subject.actor_jtis if subject else ())],
-        "ancestors": json.dumps(delegation.claims()["exchanged_from"]),
+        "ancestors": json.dumps(
+            [{"aud": a.audience, "scope": a.scope, "resource": a.resource} for a in delegation.ancestors]
+        ),
         "is_bound": subject is not None and subject.is_bound,
     }
     return Call("oauth/exchange_token", issuing.parameters | about)
@@ -226,7 +230,7 @@ def _of_an_agent(text: str, client: Client) -> Subject:
     if token.organization_id != client.organization_id:
         raise NotAcceptable(OTHER_ORGANIZATION)
     before = token.delegation or Delegation((), (), token.agent_id)
-    exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)))
+    exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
     ancestors = (exchanged, *before.ancestors)
     actors = (client.agent_id, *before.actors)
     delegation = Delegation(actors, ancestors, before.agent_id, before.subject_id, before.rule_id)

@@ -68,6 +68,7 @@ def inspect_token(at: datetime) -> TokenInspection:
                 "own_resource": s.settings.resource,
                 "delegation_agent_ids": delegation and delegation.agent_ids,
                 "delegation_jtis": delegation and delegation.jtis,
+                "delegation_audiences": delegation and delegation.audiences,
                 "delegation_rule_id": delegation and delegation.rule_id,
             },
         )

@@ -31,8 +31,10 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    refusal := case when p_agent_ids is null then 'not read' else delegation_refusal(
-        p_organization_id, p_agent_ids, p_jtis, p_rule_id
+    refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
+        p_organization_id, p_agent_ids, p_jtis,
+        -- Without the newest one, whose resource server the agent must run: that is checked below.
+        array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
     if refusal is null and p_ancestors <> '[]' then
         -- For whom the token is that is exchanged: for a resource server of the agent's, which the organization holds. No agent
@@ -92,8 +94,12 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- As claim_of() in Python: the organization holds //host as https://host.
-                    resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
+                    -- By the identifier also after the resource server got another audience. As claim_of() in Python:
+                    -- the organization holds //host as https://host.
+                    (
+                        resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
+                        or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
+                    )
                     and held.scope <> all (string_to_array(ancestor.value ->> 'scope', ' '))
             )
         );

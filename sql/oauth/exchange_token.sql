@@ -9,7 +9,8 @@
 -- subject_agent_id: for whom; or null, and then issuer and rule_id: whose subject it is, and the rule that has accepted its token;
 -- agent_ids (uuid[]): the client, who acted before, and for whom, each once; null if the subject's token is refused already;
 -- jtis (text[]): of the token that is exchanged, of those that it came from, and of the actor's; ancestors (jsonb): the first two as
--- a list of objects with jti, aud and scope, the newest first; empty for a token of another issuer;
+-- a list of objects with aud, scope and resource (the identifier if aud is another name, or null), the newest first; empty for a token
+-- of another issuer;
 -- is_bound: whether the subject's token is bound to a key.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key

@@ -7,13 +7,14 @@
 -- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
 -- authentic, and a second use is a unique violation, which undoes everything;
 -- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API;
--- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_rule_id: of a token by exchange, as in oauth/exchange_token,
--- all null for any other: it is active as long as its subject, all who act, the tokens that it came from and its rule are;
+-- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by exchange, or
+-- null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that was exchanged.
+-- The token is active as long as its subject, its actors, the exchanged tokens with their audiences and its rule are;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select scopes, is_active
-from introspect_token(
+from inspect_token(
     -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
     %(organization_id)s::text collate "C",
     %(agent_id)s::uuid,
@@ -28,6 +29,7 @@ from introspect_token(
     %(own_resource)s::text,
     %(delegation_agent_ids)s::uuid[],
     %(delegation_jtis)s::text[],
+    %(delegation_audiences)s::text[],
     %(delegation_rule_id)s::uuid,
     %(durable)s::boolean
 )

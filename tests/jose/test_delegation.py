@@ -20,7 +20,7 @@ from tests.oauth.clients import ISSUER
 
 FIRST, SECOND = uuid.UUID(int=1), uuid.UUID(int=2)
 API = "https://api.example"
-ANCESTORS = tuple(Ancestor(f"jti {n}", f"{API}/{n}", "a b") for n in range(MAX_ACTORS))
+ANCESTORS = tuple(Ancestor(f"jti {n}", f"{API}/{n}", "a b", API if n else None) for n in range(MAX_ACTORS))
 
 
 def read(cast: Cast, token: str, audience: str | None = API) -> AccessToken:
@@ -72,6 +72,9 @@ AGENT = {
     "an ancestor with more": put("exchanged_from", 0, "exp", value=1),
     "an ancestor with a number": put("exchanged_from", 0, "jti", value=1),
     "an ancestor with a list": put("exchanged_from", 0, "aud", value=["b"]),
+    "a resource too few": put("exchanged_resources", value=[API]),
+    "a resource with a number": put("exchanged_resources", 0, value=1),
+    "resources {}": put("exchanged_resources", value={}),
     "sub of no agent": put("sub", value="them"),
     "sub_id beside an agent": put("sub_id", value={"format": "iss_sub", "iss": "a", "sub": "b"}),
     "a rule beside an agent": put("delegation_rule_id", value=str(FIRST)),

@@ -28,7 +28,7 @@ def test_openid_configuration_is_the_same_and_what_openid_connect_requires_besid
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256", "RS256"],
         "claims_supported": [
-            *("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "cnf"),
+            *("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf"),
         ],
     }
 

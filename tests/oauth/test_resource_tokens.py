@@ -61,6 +61,7 @@ def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast,
         "iat": NOW,
         "jti": claims["jti"],
         "organization_id": cast.acme.organization_id,
+        "resource": resource,
     }
     assert claims == expected
     token = response.json["access_token"]

@@ -520,7 +520,7 @@ class TestPrivateKeyJwt:
     "call",
     [
         "issue_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true, true)",
-        "introspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', null, null, null, true)",
+        "inspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', null, null, null, null, true)",
     ],
 )
 def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(

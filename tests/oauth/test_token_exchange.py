@@ -79,6 +79,13 @@ class Company:
         assert response.status_code == 201, response.text
         return response.json
 
+    def patch(self, resource: str, body: dict[str, Any]) -> None:
+        """Change a resource server by the API."""
+        data = self.client.get("/api/v1/resource-servers", headers=self.admin.bearer()).json["data"]
+        [server_id] = [server["resourceServerId"] for server in data if server["resource"] == resource]
+        path = f"/api/v1/resource-servers/{server_id}"
+        assert self.client.patch(path, json=body, headers=self.admin.bearer()).status_code == 200
+
     def change(self, what: str, *values: Any) -> None:
         """Update a row of the organization."""
         execute(self.admin.database_url, f"update {what}", *values)
@@ -438,6 +445,23 @@ def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> Non
     assert back.json["scope"] == "read"
     assert whole(acme.exchange(second, there, again, scope="read write")) == NOT_IN_COMMON
     assert [one["scope"] for one in claims_of(back)["exchanged_from"]] == ["read write", "read"]
+
+
+def test_another_audience_of_a_server_widens_no_token(acme: Company, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = acme.agent("read", "write"), acme.agent("read", "write")
+    old, new = (f"https://{uuid.uuid4()}.example" for _ in range(2))
+    billing = acme.server("read", "write", run_by=first, audience=old)
+    other = acme.server("read", "write", run_by=second)
+    there = acme.exchanged(first, acme.token(acme.agent("read"), billing, scope="read"), other)
+    acme.patch(billing, {"audience": new})
+    assert whole(acme.exchange(second, there, billing)) == NOT_ACCEPTABLE
+    assert reasons(caplog) == ["audience ended"]
+    assert introspect(acme.client, acme.admin, there).json == INACTIVE
+    # The organization holds the audience again, as that of another resource server.
+    acme.server("read", "write", audience=old)
+    assert introspect(acme.client, acme.admin, there).json["active"]
+    assert whole(acme.exchange(second, there, billing, scope="write")) == NOT_IN_COMMON
+    assert acme.exchange(second, there, billing).json["scope"] == "read"
 
 
 MAY_ACT = [{"sub": "them"}, {}, {"sub": "them", "client_id": "ACTOR"}, {"sub": "ACTOR", "iss": "https://i.example"}]

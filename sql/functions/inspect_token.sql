@@ -1,6 +1,6 @@
 -- Authenticates a client and returns whether a verified token of its organization is active. It enters the organization by
 -- itself. The statement oauth/introspect_token says what it returns, and what its parameters are.
-create or replace function introspect_token(
+create or replace function inspect_token(
     p_organization_id text,
     p_agent_id uuid,
     p_at timestamptz,
@@ -8,7 +8,8 @@ create or replace function introspect_token(
     p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
     p_token_agent_id uuid, p_jti text, p_audience text,
     p_own_resource text,
-    p_delegation_agent_ids uuid[], p_delegation_jtis text[], p_delegation_rule_id uuid,
+    p_delegation_agent_ids uuid[], p_delegation_jtis text[], p_delegation_audiences text[],
+    p_delegation_rule_id uuid,
     p_durable boolean
 ) returns table (scopes text[], is_active boolean)
 language plpgsql as $$
@@ -73,8 +74,8 @@ begin
         is_active := not found;
     end if;
     if is_active and p_delegation_agent_ids is not null then
-        is_active := delegation_refusal(
-            p_organization_id, p_delegation_agent_ids, p_delegation_jtis, p_delegation_rule_id
+        is_active := chain_refusal(
+            p_organization_id, p_delegation_agent_ids, p_delegation_jtis, p_delegation_audiences, p_delegation_rule_id
         ) is null;
     end if;
     return next;

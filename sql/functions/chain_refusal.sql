@@ -1,15 +1,19 @@
--- Why nobody may act by a delegation any more, in the words of the log, or null. Runs in the transaction's view of the organization.
--- Parameters: p_organization_id; p_agent_ids: who acts and for whom, each once; p_jtis: of the tokens that it is about and
--- came from; p_rule_id: the rule that has accepted another issuer's token, or null.
-create or replace function delegation_refusal(
+-- Returns the reason why nobody may act by a token by exchange any more, in the words of the log, or null. Runs in the transaction's
+-- view of the organization.
+-- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_jtis: of the token and of all
+-- that were exchanged for it; p_audiences: each aud of those that were exchanged; p_rule_id: the delegation rule that accepted the
+-- other issuer's token, or null.
+create or replace function chain_refusal(
     p_organization_id text,
     p_agent_ids uuid[],
     p_jtis text[],
+    p_audiences text[],
     p_rule_id uuid
 ) returns text
 language plpgsql as $$
 declare
     v_agent_id uuid;
+    v_audience text;
 begin
     -- One after the other: without statistics, PostgreSQL 15 reads all agents for "any".
     foreach v_agent_id in array p_agent_ids loop
@@ -29,6 +33,12 @@ begin
     if found then
         return 'subject token revoked';
     end if;
+    -- What a token was for can be compared only while the organization holds its audience: the audience of a resource server changes.
+    foreach v_audience in array p_audiences loop
+        if held_resource_scopes(p_organization_id, v_audience) is null then
+            return 'audience ended';
+        end if;
+    end loop;
     if p_rule_id is not null then
         perform
         from delegation_rules
