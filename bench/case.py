@@ -1,4 +1,4 @@
-"""A case to measure, beside the floor or a peer, and its row of the table."""
+"""A case that is measured on the service and on another server, and its row of the table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bench.requests import AGENT_USAGE, GRANT, HEATMAP, INTROSPECT, TOKEN, TREND
 from bench.servers import cpu_seconds
 
 WARM_UP = 0.5
-"""Of a round's seconds; the warm-up's responses are counted as tokens, and not in the figures."""
+"""Share of a round's seconds for the warm-up, whose responses count as tokens but not in the figures."""
 
 Load = Callable[[int, Iterator[bytes], float], Round]
-"""Loads a port with the upcoming requests for some seconds."""
+"""A function that loads a port with the upcoming requests for some seconds."""
 
 
 @dataclass
@@ -26,32 +26,27 @@ class Rounds:
     rounds: list[Round] = field(default_factory=list)
     cpu: float = 0.0
     postgres_cpu: float = 0.0
-    workers_cpu: float = 0.0
-    """What Citus's workers have of it."""
 
     def figures(self) -> dict[str, float]:
-        """Medians of the rounds; processor times over all of them."""
-        responses = sum(one.responses for one in self.rounds)
+        """Return medians over the rounds, and processor times per request over all of them."""
+        responses = sum(result.responses for result in self.rounds)
         return {
-            "rate": statistics.median(one.rate for one in self.rounds),
-            "p50_ms": statistics.median(one.percentiles[50] for one in self.rounds) * 1000,
-            "p99_ms": statistics.median(one.percentiles[99] for one in self.rounds) * 1000,
+            "rate": statistics.median(result.rate for result in self.rounds),
+            "p50_ms": statistics.median(result.percentiles[50] for result in self.rounds) * 1000,
+            "p99_ms": statistics.median(result.percentiles[99] for result in self.rounds) * 1000,
             "cpu_us": self.cpu / responses * 1e6,
             "postgres_us": self.postgres_cpu / responses * 1e6,
-            "workers_us": self.workers_cpu / responses * 1e6,
-            "load_cpu": sum(one.own_cpu for one in self.rounds) / sum(one.elapsed for one in self.rounds),
+            "load_cpu": sum(result.own_cpu for result in self.rounds) / sum(result.elapsed for result in self.rounds),
         }
 
 
 @dataclass
 class Case:
-    """Something to measure: the requests, and the rounds of the service and of what it is compared with.
+    """Requests, which are sent in turn and then again, and the rounds of the service and of the other server.
 
-    The requests are sent in turn and then again.
-
-    :param is_refused: a quota refuses each of the service's requests. Otherwise each must succeed.
-    :param once: each of the service's requests can be sent only once, so there must be enough.
-    :param other_requests: what the other one gets, if not the same.
+    :param is_refused: whether a quota refuses each of the service's requests. Otherwise each must succeed.
+    :param once: whether each of the service's requests can be sent only once, so that there must be enough.
+    :param other_requests: the other server's requests, if they differ.
     """
 
     name: str
@@ -62,9 +57,8 @@ class Case:
     other_requests: list[bytes] = field(default_factory=list)
     service: Rounds = field(default_factory=Rounds)
     other: Rounds = field(default_factory=Rounds)
-
     under_way: list[int] = field(default_factory=lambda: [0, 0])
-    """At most so many responses of the service and of the other one are not among those that were measured."""
+    """Maximum numbers of responses of the service and of the other server that were not measured."""
 
     def __post_init__(self) -> None:
         self.upcoming = (
@@ -72,24 +66,21 @@ class Case:
             itertools.cycle(self.other_requests or self.requests),
         )
 
-    def measure(
-        self, load: Load, ports: tuple[int, int], processes: tuple[int, int, list[int]], options: Any
-    ) -> list[int]:
-        """Run the rounds, the service and the other one in turn; returns how many responses each of the two sent.
+    def measure(self, load: Load, ports: tuple[int, int], processes: tuple[int, int, int], options: Any) -> list[int]:
+        """Run the rounds on the service and the other server in turn, and return the number of responses of each.
 
-        :param processes: the process ids of the service, of the other one, and of PostgreSQL's servers: Citus's
-            coordinator comes first.
+        :param processes: the process ids of the service, of the other server, and of PostgreSQL.
         :raises LoadFailed: a request was refused that must succeed, or the reverse.
         """
         (*own, postgres), responses = processes, [0, 0]
         for number in range(options.rounds + 1):
-            # Which goes first alternates as well, so that neither always runs on what the other leaves behind.
+            # The order alternates, so that neither server always runs on the caches that the other leaves behind.
             for which in (0, 1) if number % 2 else (1, 0):
-                watched = ([own[which]], postgres, postgres[1:])
-                begin = [sum(map(cpu_seconds, group)) for group in watched]
+                measured = (own[which], postgres)
+                begin = list(map(cpu_seconds, measured))
                 seconds = options.seconds if number else options.seconds * WARM_UP
                 result = load(ports[which], self.upcoming[which], seconds)
-                cpu = [sum(map(cpu_seconds, group)) - before for group, before in zip(watched, begin, strict=True)]
+                cpu = [cpu_seconds(process) - earlier for process, earlier in zip(measured, begin, strict=True)]
                 if result.refused != (result.responses if self.is_refused and which == 0 else 0):
                     raise LoadFailed(f"{self.name}: {result.refused} of {result.responses} responses are no success")
                 responses[which] += result.responses
@@ -99,11 +90,10 @@ class Case:
                     rounds.rounds.append(result)
                     rounds.cpu += cpu[0]
                     rounds.postgres_cpu += cpu[1]
-                    rounds.workers_cpu += cpu[2]
         return responses
 
     def figures(self) -> dict[str, Any]:
-        """What goes into the JSON."""
+        """Return the figures for the JSON."""
         pairs = zip(self.service.rounds, self.other.rounds, strict=True)
         ratios = [service.rate / other.rate for service, other in pairs]
         return {
@@ -116,10 +106,10 @@ class Case:
 
 
 def usual_cases(clients: list[tuple[str, str]], bearer: str) -> list[Case]:
-    """What is measured on any database.
+    """Return the cases that are measured on any database.
 
-    :param clients: of one organization.
-    :param bearer: a token of the first.
+    :param clients: the clients of one organization.
+    :param bearer: a token of the first client.
     """
     return [
         Case("trend, 30 days", [get(f"{TREND}?days=30", bearer)]),
@@ -132,9 +122,9 @@ def usual_cases(clients: list[tuple[str, str]], bearer: str) -> list[Case]:
 
 
 def header(other: str) -> str:
-    """The table's head.
+    """Return the head of the table.
 
-    :param other: what the service is compared with.
+    :param other: the name of the other server.
     """
     return (
         f"{'':<26}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{other + '/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
@@ -143,7 +133,7 @@ def header(other: str) -> str:
 
 
 def line(name: str, figures: dict[str, Any]) -> str:
-    """A case's row of the table."""
+    """Return a case's row of the table."""
     service, other = figures["service"], figures["other"]
     return (
         f"{name:<26}{service['rate']:>11,.0f}{service['p50_ms']:>9.2f}{service['p99_ms']:>9.2f}"

@@ -1,4 +1,4 @@
-"""The benchmark's database: what is in it, what was counted, and what the machine is."""
+"""Fills the benchmark's database, reads its counters, and describes the machine."""
 
 from __future__ import annotations
 
@@ -26,20 +26,19 @@ from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry import quotas
 from agentidp.usage_history.monthly_sums import store_sums
-from bench.python_speed import DICTIONARIES, loop_time
 
 AGENTS = 100
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How much is in a database.
+    """The size of a database.
 
-    :param agents: of the large organization.
-    :param others: small organizations beside it.
-    :param agents_each: of each small organization.
-    :param days: of usage, up to today.
-    :param times: by which all tokens are multiplied.
+    :param agents: the number of agents of the large organization.
+    :param others: the number of small organizations.
+    :param agents_each: the number of agents per small organization.
+    :param days: the number of days with usage, up to today.
+    :param times: the factor by which all tokens are multiplied.
     """
 
     agents: int = AGENTS
@@ -49,17 +48,14 @@ class Shape:
     times: int = 1
 
 
-USUAL = Shape()
-"""Of `make bench`."""
-
 FEDERATED_RULE = {"issuer": "https://issuer.example", "subject": "bench", "audience": "bench"}
-"""Which tokens of another issuer are the first agent's."""
+"""The rule by which the first agent accepts tokens of another issuer."""
 
 
-def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> list[tuple[str, str]]:
-    """Fill the database; returns client_id and client_secret of the large organization's agents.
+def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape) -> list[tuple[str, str]]:
+    """Fill the database and return client_id and client_secret of the large organization's agents.
 
-    :param key: of the first of them.
+    :param key: the first agent's key.
     """
     jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     jwks = [public_jwk(jwk | {"kid": "bench"})]
@@ -78,7 +74,7 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> lis
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(statement, parameters).fetchall()
     with connect(url) as operator:
-        # As `agentidp watch` does every few minutes.
+        # `agentidp watch` does this every few minutes.
         store_sums(operator, str(parameters["large"]), utc_now())
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("vacuum analyze")
@@ -87,7 +83,7 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> lis
 
 
 def set_quotas(url: str, far: tuple[str, str], used: tuple[str, str]) -> None:
-    """Give the client *far* three quotas that are far from their end, and the client *used* one that is used up."""
+    """Give the client *far* three quotas that it cannot reach, and the client *used* a quota that is used up."""
     with connect(url) as connection:
         [row] = connection.execute("select organization_id from clients where client_id = %s", [far[0]]).fetchall()
         with operator_transaction(connection, row.organization_id, utc_now()) as opened:
@@ -115,8 +111,9 @@ _ACT = (
 
 
 def let_act(url: str, subject: tuple[str, str], actor: tuple[str, str]) -> None:
-    """Let the client *actor*, which also gets the first one's key, exchange tokens of *subject* for :data:`TOOLS` for
-    tokens for :data:`TARGET`.
+    """Let *actor* exchange tokens of *subject* for :data:`TOOLS` for tokens for :data:`TARGET`.
+
+    *actor* also gets the first agent's key.
     """
     with connect(url) as connection:
         [row] = connection.execute("select organization_id from clients where client_id = %s", [actor[0]]).fetchall()
@@ -128,9 +125,7 @@ def let_act(url: str, subject: tuple[str, str], actor: tuple[str, str]) -> None:
 
 
 def are_delegations_counted(url: str) -> tuple[bool, str]:
-    """Whether all tokens for :data:`TARGET`, which are by exchange, are counted by whom they are for; and a sentence
-    about it.
-    """
+    """Return whether all tokens for :data:`TARGET`, which are exchanged, are counted by subject, and a sentence."""
     with psycopg.connect(url) as connection:
         tokens, delegations = (
             (connection.execute(f"{_SUM_OF} {table} where resource = %s".encode(), [TARGET]).fetchone() or (0,))[0]
@@ -142,22 +137,20 @@ def are_delegations_counted(url: str) -> tuple[bool, str]:
 _SUM_OF = "select coalesce(sum(tokens), 0)::bigint from"
 
 COUNTERS = {"organization": "usage_daily", "agent": "agent_usage_daily", "credential": "credential_usage_daily"}
-"""What tokens are counted by -> the table."""
+"""Grain of a counter -> its table."""
 
 
 def counted(url: str) -> list[int]:
-    """The tokens that each of :data:`COUNTERS` holds."""
+    """Return the sum of tokens in each of :data:`COUNTERS`."""
     with psycopg.connect(url) as connection:
-        # Each by itself: Citus refuses one as a part of the other.
         rows = [connection.execute(f"{_SUM_OF} {table}".encode()).fetchone() for table in COUNTERS.values()]
     return [row[0] for row in rows if row]
 
 
 def counted_since(url: str, before: list[int], issued: int, under_way: int) -> tuple[bool, str]:
-    """Whether each of :data:`COUNTERS` counted each token that was answered exactly once, and how much they have
-    grown as a sentence.
+    """Return whether each of :data:`COUNTERS` counted each answered token exactly once, and a sentence about it.
 
-    :param under_way: at most so many more may be counted.
+    :param under_way: the maximum number of further tokens that may be counted.
     """
     grown = [after - earlier for after, earlier in zip(counted(url), before, strict=True)]
     by = ", ".join(f"{number:,} by {name}" for name, number in zip(COUNTERS, grown, strict=True))
@@ -166,7 +159,7 @@ def counted_since(url: str, before: list[int], issued: int, under_way: int) -> t
 
 
 def sync_time(directory: Path) -> float:
-    """Seconds that one write of 8 kB takes to be on the disk below *directory*: what a commit waits for."""
+    """Return the median seconds until 8 kB are on the disk of *directory*, for which a commit waits."""
     times = []
     with (directory / "sync").open("wb", buffering=0) as file:
         for _ in range(100):
@@ -178,7 +171,7 @@ def sync_time(directory: Path) -> float:
 
 
 def facts(url: str, home: Path) -> str:
-    """What the figures depend on."""
+    """Return a description of the machine and the programs, on which the figures depend."""
     with psycopg.connect(url) as connection:
         postgresql = connection.info.parameter_status("server_version")
     models = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
@@ -187,7 +180,6 @@ def facts(url: str, home: Path) -> str:
     return (
         f"{time.strftime('%F %R', time.gmtime())} UTC, {len(os.sched_getaffinity(0))} cores ({cpu}), "
         f"load {os.getloadavg()[0]:.1f}\n"
-        f"Python {platform.python_version()} ({DICTIONARIES:,} dictionaries in {loop_time() * 1000:.1f} ms), "
-        f"PostgreSQL {postgresql} with fsync "
+        f"Python {platform.python_version()}, PostgreSQL {postgresql} with fsync "
         f"(8 kB on the disk in {sync_time(home) * 1000:.2f} ms), {packages}"
     )

@@ -1,4 +1,4 @@
-"""The floor: bare Flask routes that return bytes made in advance, by gunicorn's own threaded worker.
+"""The floor: bare Flask routes that return prepared bytes, served by gunicorn's own threaded worker.
 
 ``BENCH_ANSWERS`` names a JSON file: path -> [method, content type, body].
 """

@@ -1,27 +1,36 @@
 """``python -m bench --growth``: does a request cost more with more organizations, agents or tokens?
 
-Two databases of one PostgreSQL, a service on each, loaded in turn: a small one, and one in which one thing is more.
+It loads two databases of one PostgreSQL in turn, with a service on each: a small database and a grown database.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import secrets
 import tempfile
 from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
+from cryptography.hazmat.primitives.asymmetric import ec
+from psycopg import sql
 
 from agentidp.db.embedded_postgres import temporary
+from agentidp.db.migrations import migrate
 from agentidp.registry.cursor import encode_cursor
 from bench.case import Case, Load, usual_cases
-from bench.database import Shape, facts
-from bench.requests import GRANT, TOKEN, get, post
-from bench.two_databases import Served, both, database_beside, served
+from bench.database import Shape, counted, counted_since, facts, seed
+from bench.requests import GRANT, TOKEN, basic, get, post, response
+from bench.servers import free_ports, server, service_settings
 
-SECONDS = 0.5
-"""Of a round: many short ones in turn, so that other load on the machine affects both."""
+MAX_SECONDS = 0.5
+"""Maximum seconds per round. In many short rounds, other load on the machine affects both databases."""
 
 SMALL = Shape(agents=10, others=0, agents_each=1, days=14)
 """One organization with about 10 thousand tokens."""
@@ -31,14 +40,48 @@ GROWN = {
     "10,000 agents": Shape(agents=10_000, others=0, days=14),
     "1 billion tokens": Shape(agents=10, others=0, days=14, times=100_000),
 }
-"""What is more -> all that is in the database."""
+"""Name -> the content of a grown database."""
 
 PAGE = 5
-"""Agents of a page."""
+"""Agents per page."""
+
+BUSY_AGENT = "token, 100 agents beside one"
+
+
+@dataclass
+class Served:
+    """The service on one database.
+
+    :param tokens_before: the tokens that were counted before the first request.
+    """
+
+    url: str
+    port: int
+    process: int
+    clients: list[tuple[str, str]]
+    bearer: str
+    tokens_before: list[int]
+    issued: int = 1
+    under_way: int = 0
+
+    def add_responses(self, case: Case, which: int, responses: list[int]) -> None:
+        """Add the tokens that a case has issued here.
+
+        :param which: 0 if this was the case's service, and 1 if it was the other server.
+        """
+        if case.issues_tokens:
+            self.issued += responses[which]
+            self.under_way += case.under_way[which]
+
+    def is_exact(self, name: str) -> bool:
+        """Print and return whether every token was counted exactly once."""
+        is_exact, sentence = counted_since(self.url, self.tokens_before, self.issued, self.under_way)
+        print(f"{name}: {sentence}")
+        return is_exact
 
 
 def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]]:
-    """Print and return the processor time of each request, in the small database and in each of the grown ones.
+    """Print and return the processor time per request in the small database and in each of the grown databases.
 
     :returns: whether every token was counted exactly once, and the figures.
     """
@@ -49,48 +92,67 @@ def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]
         postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         figures: dict[str, Any] = {"facts": facts(postgres.url, directory)}
         print(f"{figures['facts']}\nprocessor time of a request in µs, Python and PostgreSQL\n{HEADER}")
-        small_url = stack.enter_context(database_beside(postgres.url))
-        small = stack.enter_context(served(small_url, directory / "small.log", is_distributed=False, shape=SMALL))
+        small = stack.enter_context(served(postgres.url, directory / "small.log", SMALL))
         exact = True
         for name, shape in GROWN.items():
-            with (
-                database_beside(postgres.url) as url,
-                served(url, directory / "grown.log", is_distributed=False, shape=shape) as grown,
-            ):
-                compared = both(cases_of(small), cases_of(grown), options)
-                if shape.agents > SMALL.agents:
-                    compared += [
-                        case for case in hot_agent(grown) if any(word in case.name for word in options.only or [""])
-                    ]
+            with served(postgres.url, directory / "grown.log", shape) as grown:
+                cases = cases_of(small, grown) + (busy_agent(grown) if shape.agents > SMALL.agents else [])
                 figures[name] = {}
-                for case in compared:
-                    first = grown if case.name == HOT else small
-                    one = case.measure(
+                for case in cases:
+                    if not any(word in case.name for word in options.only or [""]):
+                        continue
+                    first = grown if case.name == BUSY_AGENT else small
+                    responses = case.measure(
                         load,
                         (first.port, grown.port),
-                        (first.process, grown.process, [postmaster]),
-                        Namespace(rounds=options.rounds, seconds=min(options.seconds, SECONDS)),
+                        (first.process, grown.process, postmaster),
+                        Namespace(rounds=options.rounds, seconds=min(options.seconds, MAX_SECONDS)),
                     )
-                    first.note(case, 0, one)
-                    grown.note(case, 1, one)
+                    first.add_responses(case, 0, responses)
+                    grown.add_responses(case, 1, responses)
                     figures[name][case.name] = case.figures()
                     print(line(name, case.name, figures[name][case.name]), flush=True)
                 exact &= grown.is_exact(name)
         return exact & small.is_exact("small"), figures
 
 
-HOT = "token, 100 agents beside one"
+@contextlib.contextmanager
+def served(server_url: str, log: Path, shape: Shape) -> Iterator[Served]:
+    """Fill a throw-away database of a PostgreSQL server and run the service on it."""
+    name = f"agentidp_bench_{secrets.token_hex(4)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    migrate(url)
+    clients = seed(url, ec.generate_private_key(ec.SECP256R1()), shape)
+    tokens_before = counted(url)
+    [port] = free_ports(1)
+    with server(["agentidp", "serve"], port=port, environment=service_settings(url), log=log) as process:
+        _, body = response(port, "POST", TOKEN, basic(clients[0]), GRANT)
+        yield Served(url, port, process, clients, json.loads(body)["access_token"], tokens_before)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def hot_agent(database: Served) -> list[Case]:
-    """One agent that gets all tokens, beside a hundred."""
-    one, *_ = database.clients
-    hundred = [post(TOKEN, GRANT, client) for client in database.clients[:100]]
-    return [Case(HOT, [post(TOKEN, GRANT, one)], issues_tokens=True, other_requests=hundred)]
+def busy_agent(database: Served) -> list[Case]:
+    """Return the case that compares one agent that gets all tokens with a hundred agents."""
+    requests = [post(TOKEN, GRANT, client) for client in database.clients[:100]]
+    return [Case(BUSY_AGENT, requests[:1], issues_tokens=True, other_requests=requests)]
 
 
-def cases_of(database: Served) -> list[Case]:
-    """What is compared. "agents" lists each agent that has tokens, so its response grows with them."""
+def cases_of(small: Served, grown: Served) -> list[Case]:
+    """Return the cases with the requests of each database's own agents.
+
+    The response of "agents" lists every agent that has tokens, so it grows with them.
+    """
+    return [
+        Case(case.name, case.requests, issues_tokens=case.issues_tokens, other_requests=other.requests)
+        for case, other in zip(cases_of_database(small), cases_of_database(grown), strict=True)
+    ]
+
+
+def cases_of_database(database: Served) -> list[Case]:
+    """Return the usual cases of one agent, and the first and the last page of agents."""
     cases = usual_cases(database.clients[: SMALL.agents], database.bearer)
     with psycopg.connect(database.url) as connection:
         [(created_at, agent_id)] = connection.execute(
@@ -109,7 +171,7 @@ HEADER = f"{'grown to':<22}{'request':<30}{'small':>8}{'grown':>8}{'ratio':>7}"
 
 
 def line(name: str, case: str, figures: dict[str, Any]) -> str:
-    """A row of the table: what a request takes in both, and how many times the small one's that is."""
+    """Return a row of the table: the processor time per request in both databases, and the ratio."""
     small, grown = (figures[which]["cpu_us"] + figures[which]["postgres_us"] for which in ("service", "other"))
     # The kernel counts processor time in hundredths of a second: a round of few requests may have none.
     ratio = f"{grown / small:.2f}" if small else "-"

@@ -1,4 +1,4 @@
-"""The requests that the benchmark sends."""
+"""Builds the requests that the benchmark sends."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GRANT = "grant_type=client_credentials"
 
 
 def get(path: str, bearer: str) -> bytes:
-    """The bytes of a GET request."""
+    """Return the bytes of a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode()
 
 
 def post(path: str, body: str, client: tuple[str, str] | None = None) -> bytes:
-    """The bytes of a POST of a form, with ``client_secret_basic`` if there is a *client*."""
+    """Return the bytes of a POST of a form, with ``client_secret_basic`` if there is a *client*."""
     authorization = f"Authorization: {basic(client)}\r\n" if client else ""
     return (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}"
@@ -35,12 +35,12 @@ def post(path: str, body: str, client: tuple[str, str] | None = None) -> bytes:
 
 
 def basic(client: tuple[str, str]) -> str:
-    """The Authorization header of a client_id and its client_secret."""
+    """Return the Authorization header of a client_id and its client_secret."""
     return "Basic " + base64.b64encode(":".join(client).encode()).decode()
 
 
 def exchange_of(subject_token: str, resource: str) -> str:
-    """The form that exchanges a token of an agent."""
+    """Return the form that exchanges a token of an agent."""
     type_ = "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token"
     grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange"
     return f"{grant}&subject_token={subject_token}&subject_token_type={type_}&resource={resource}"
@@ -49,7 +49,7 @@ def exchange_of(subject_token: str, resource: str) -> str:
 def post_assertions(
     client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int, grant: str = GRANT
 ) -> list[bytes]:
-    """Token requests with ``private_key_jwt``, each with a ``jti`` of its own.
+    """Return token requests with ``private_key_jwt``, each with its own ``jti``.
 
     :param grant: the rest of the form.
     """
@@ -63,7 +63,7 @@ def post_assertions(
 
 
 def post_federated(client_id: str, key: ec.EllipticCurvePrivateKey, rule: Mapping[str, str]) -> bytes:
-    """A token request with a token of another issuer, which may be sent again and again."""
+    """Return a token request with a token of another issuer, which may be sent repeatedly."""
     now = int(time.time())
     claims = {"iss": rule["issuer"], "sub": rule["subject"], "aud": rule["audience"], "iat": now, "exp": now + 3000}
     type_ = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
@@ -72,7 +72,7 @@ def post_federated(client_id: str, key: ec.EllipticCurvePrivateKey, rule: Mappin
 
 
 def response(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:
-    """Content type and body of one response, which must be a 200."""
+    """Send a request and return content type and body of the response, which must be a 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         headers = {"Authorization": authorization, "Content-Type": "application/x-www-form-urlencoded"}

@@ -1,4 +1,4 @@
-"""The servers, as processes of their own, and what /proc says of them."""
+"""Runs servers as processes and reads their processor time from /proc."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30
-"""Seconds for a server to answer."""
+"""Maximum seconds until a server answers."""
 
 STOP_TIMEOUT = 40
-"""Seconds for a server to end after SIGTERM; longer than the launcher gives gunicorn."""
+"""Maximum seconds until a server ends after SIGTERM, longer than the launcher gives gunicorn."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -30,7 +30,7 @@ class ServerFailed(Exception):
 
 
 def free_ports(number: int) -> list[int]:
-    """As many different TCP ports of the loopback that nothing listens on now."""
+    """Return different TCP ports of the loopback that are not in use now."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(number)]
         for probe in probes:
@@ -39,13 +39,13 @@ def free_ports(number: int) -> list[int]:
 
 
 def service_settings(url: str) -> dict[str, str]:
-    """The settings of a service on the database at *url* that is to be measured."""
+    """Return the settings of a service on the database at *url* that is to be measured."""
     return {
         "AGENTIDP_DATABASE_URL": url,
         "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48),
-        # Its looks at all organizations would be charged to the requests, most of them to those of the first case.
+        # Its evaluations would be charged to the requests of the first case.
         "AGENTIDP_WATCH": "off",
-        # One agent asks for more than it may elsewhere.
+        # One agent requests more tokens than the default rate allows.
         "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": "0",
     }
 
@@ -54,11 +54,11 @@ def service_settings(url: str) -> dict[str, str]:
 def server(arguments: list[str], *, port: int, environment: dict[str, str], log: Path) -> Iterator[int]:
     """Run a server until the block ends.
 
-    :param arguments: of ``python -m``, or a command that begins with ``node``.
-    :param environment: the settings; those of the caller's own AgentIdP are left out.
-    :param log: gets all that it prints.
-    :returns: its process id.
-    :raises ServerFailed: it ends, or answers nothing.
+    :param arguments: arguments of ``python -m``, or a command that begins with ``node``.
+    :param environment: the settings. Settings of AgentIdP in this process's environment do not apply.
+    :param log: the file for the server's output.
+    :returns: the process id.
+    :raises ServerFailed: the server ends or does not answer.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", "WEB_", "GUNICORN_"))}
     launcher, libc = os.getpid(), ctypes.CDLL(None)
@@ -69,7 +69,7 @@ def server(arguments: list[str], *, port: int, environment: dict[str, str], log:
             os._exit(1)
 
     with log.open("wb") as output:
-        # A session of its own: Ctrl-C reaches this process alone, which stops the parts in their order.
+        # In its own session, because Ctrl-C must reach this process alone, which stops the servers in order.
         process = subprocess.Popen(
             arguments if arguments[0] == "node" else [sys.executable, "-m", *arguments],
             cwd=ROOT,
@@ -108,27 +108,20 @@ def _await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> Non
 
 
 def descendants(root: int) -> list[int]:
-    """The process ids of *root* and of all that descend from it."""
+    """Return the process ids of *root* and its descendants."""
     parents: dict[int, int] = {}
     for directory in Path("/proc").iterdir():
         if directory.name.isdecimal():
             with contextlib.suppress(OSError):
                 parents[int(directory.name)] = int(_stat(int(directory.name))[1])
-    found = [root]
-    for process in found:
-        found.extend(child for child, parent in parents.items() if parent == process)
-    return found
-
-
-def workers(root: int) -> list[int]:
-    """Of *root*'s descendants those that have no children: gunicorn's workers."""
-    family = descendants(root)
-    parents = {int(_stat(process)[1]) for process in family}
-    return [process for process in family if process not in parents]
+    family = [root]
+    for process in family:
+        family.extend(child for child, parent in parents.items() if parent == process)
+    return family
 
 
 def cpu_seconds(root: int) -> float:
-    """The processor time that *root* and its descendants, ended ones included, have used so far."""
+    """Return the processor time that *root* and its descendants, ended ones included, have used so far."""
     ticks = 0
     for process in descendants(root):
         with contextlib.suppress(OSError):
@@ -136,16 +129,6 @@ def cpu_seconds(root: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def memory(process: int) -> tuple[float, float]:
-    """RSS and PSS of a process in MB (10^6 bytes). PSS counts a page that n processes share as an n-th."""
-    figures = {}
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in ("Rss", "Pss"):
-            figures[name] = int(value.split()[0]) * 1024 / 1e6
-    return figures["Rss"], figures["Pss"]
-
-
 def _stat(process: int) -> list[str]:
-    """The fields of /proc/<process>/stat after the command's name: state, ppid, …"""
+    """Return the fields of /proc/<process>/stat after the command's name: state, ppid, …"""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""The load by wrk, a generator in C: it takes less of the machine that it shares with what it measures."""
+"""Loads a server with wrk, a generator in C that uses less processor time than ours."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from bench.load import LoadFailed, Round
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 MAX_REQUESTS = 10_000
-"""Of a round: so many are taken from the upcoming ones, even if fewer are sent. After them wrk begins again."""
+"""Maximum requests taken from the upcoming requests per round. After them wrk begins again."""
 
 
 def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: float) -> Round:
-    """Closed loop, as :func:`bench.load.run`.
+    """Load a port like :func:`bench.load.run`.
 
-    :raises LoadFailed: a request failed, or none was answered, or no request is left.
+    :raises LoadFailed: a request failed, no request was answered, or no request is left.
     """
     requests = list(itertools.islice(upcoming, MAX_REQUESTS))
     if not requests:
         raise LoadFailed("no request is left for wrk")
     with tempfile.NamedTemporaryFile(suffix=".requests") as file:
-        # Each request begins with its length, so that it may hold any byte.
+        # Each request begins with its length, because it may contain any byte.
         for request in requests:
             file.write(b"%d\n%s" % (len(request), request))
         file.flush()
@@ -42,20 +42,18 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
 
 
 def parsed(summary: str, own_cpu: float, connections: int) -> Round:
-    """The round in the JSON that wrk.lua prints.
+    """Return the round in the JSON that wrk.lua prints.
 
-    wrk does not say which status a response has, so each that is no success counts as refused by a quota. Nor does it
-    say what is under way at its end.
+    wrk does not report a response's status, so each response that is not a success counts as refused by a quota. It
+    does not report the requests under way at its end either, of which there is at most one per connection.
 
-    :param connections: that it had.
-
-    :raises LoadFailed: there is none, or it says that something failed.
+    :raises LoadFailed: there is no JSON, or it reports failures.
     """
     try:
-        found = json.loads(summary)
+        figures = json.loads(summary)
     except ValueError:
         raise LoadFailed(f"wrk printed no summary: {summary[:500]!r}") from None
-    if found["failed"] or not found["responses"]:
-        raise LoadFailed(f"wrk: {found['failed']} requests failed, {found['responses']} were answered")
-    percentiles = {float(per_cent): value / 1e6 for per_cent, value in found["percentiles"].items()}
-    return Round(found["responses"], found["elapsed"] / 1e6, own_cpu, percentiles, found["refused"], connections)
+    if figures["failed"] or not figures["responses"]:
+        raise LoadFailed(f"wrk: {figures['failed']} requests failed, {figures['responses']} were answered")
+    percentiles = {float(per_cent): value / 1e6 for per_cent, value in figures["percentiles"].items()}
+    return Round(figures["responses"], figures["elapsed"] / 1e6, own_cpu, percentiles, figures["refused"], connections)

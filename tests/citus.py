@@ -1,9 +1,6 @@
 """A real Citus cluster on loopback: a coordinator and workers, each a PostgreSQL server of its own, without fsync.
 
 Citus comes from any PostgreSQL installation that has the extension: :func:`installation` says where it is looked for.
-
-``python -m tests.citus COMMAND…`` makes a cluster with fsync on the disk, runs the command with the URL of an empty
-database as its last argument, and removes the cluster: ``python -m tests.citus python -m bench --database``.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,9 +39,6 @@ wal_level = logical
 shared_buffers = 64MB
 citus.enable_statistics_collection = off
 citus.node_conninfo = 'sslmode=disable'
-"""
-
-_NOT_DURABLE = """
 fsync = off
 full_page_writes = off
 """
@@ -96,7 +89,6 @@ class Node:
 
     bindir: Path
     data: Path
-    is_durable: bool = False
     port: int = field(default_factory=free_port)
     host: str = "127.0.0.1"
 
@@ -107,8 +99,7 @@ class Node:
             f"--pgdata={self.data}",
         )  # fmt: skip
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
-            durability = "" if self.is_durable else _NOT_DURABLE
-            configuration.write(f"port = {self.port}\n{_CONFIGURATION}{durability}")
+            configuration.write(f"port = {self.port}\n{_CONFIGURATION}")
         self.start()
 
     def start(self) -> None:
@@ -179,11 +170,10 @@ class Cluster:
 
     :param directory: for the servers' data.
     :param bindir: where the programs are.
-    :param is_durable: with fsync.
     """
 
-    def __init__(self, directory: Path, bindir: Path, workers: int = 2, *, is_durable: bool = False) -> None:
-        self._directory, self._bindir, self._is_durable = directory, bindir, is_durable
+    def __init__(self, directory: Path, bindir: Path, workers: int = 2) -> None:
+        self._directory, self._bindir = directory, bindir
         self.coordinator = self._node("coordinator")
         self.workers = [self._node(f"worker{number}") for number in range(workers)]
 
@@ -241,7 +231,7 @@ class Cluster:
         self._on_all(lambda node: node.drop(database))
 
     def _node(self, name: str) -> Node:
-        return Node(self._bindir, self._directory / name, self._is_durable)
+        return Node(self._bindir, self._directory / name)
 
     def _on_all(self, do: object) -> None:
         nodes = [self.coordinator, *self.workers]
@@ -294,18 +284,15 @@ RUNNING: dict[str, Cluster] = {}
 
 
 @contextlib.contextmanager
-def cluster(workers: int = 2, *, is_durable: bool = False) -> Iterator[Cluster]:
-    """A running throw-away cluster; afterwards all its data is removed.
-
-    :param is_durable: with fsync, and on the disk instead of in memory.
-    """
+def cluster(workers: int = 2) -> Iterator[Cluster]:
+    """Run a throw-away cluster until the block ends."""
     bindir = installation()
     assert bindir is not None, "no PostgreSQL with Citus is installed (CONTRIBUTING.md)"
-    in_memory = not is_durable and os.access(MEMORY, os.W_OK)
+    in_memory = os.access(MEMORY, os.W_OK)
     directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if in_memory else None))
     if os.getuid() == 0:
         os.chown(directory, service_account().pw_uid, service_account().pw_gid)
-    made = Cluster(directory, bindir, workers, is_durable=is_durable)
+    made = Cluster(directory, bindir, workers)
     try:
         made.start()
         RUNNING[made.coordinator.url("postgres")] = made
@@ -314,16 +301,3 @@ def cluster(workers: int = 2, *, is_durable: bool = False) -> Iterator[Cluster]:
         RUNNING.pop(made.coordinator.url("postgres"), None)
         made.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def main(command: list[str]) -> int:
-    """Run a command with the URL of an empty database on a durable cluster; returns its exit code."""
-    if not command:
-        raise SystemExit("usage: python -m tests.citus COMMAND...")
-    with cluster(is_durable=True) as made:
-        made.create("bench")
-        return subprocess.run([*command, made.coordinator.url("bench")], check=False).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,9 @@
-"""The benchmark's own arithmetic, and the bounds of what it counts."""
+"""The benchmark's arithmetic, its check of the counters, and each of its modes."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
-import re
 import socket
 import subprocess
 import sys
@@ -23,13 +21,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-from bench import best_python, growth, latency, load, two_databases, wrk
-from bench.__main__ import loader_of
+from bench import growth, load, wrk
 from bench.case import Case, line
 from bench.database import COUNTERS, counted
-from bench.servers import ServerFailed
-from bench.two_databases import compare_databases
-from tests.citus import WITHOUT_CITUS, Cluster
 from tests.factories import NOON, count_usage, make_agent, make_organization
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -72,7 +66,7 @@ def serving(*, seconds: float, response: bytes = RESPONSE, received: list[bytes]
 
 
 class TestLoad:
-    @pytest.mark.parametrize(("per_cent", "value"), [(0, 1), (50, 50), (50.1, 51), (99.9, 100)])
+    @pytest.mark.parametrize(("per_cent", "value"), [(0, 1), (50, 50), (50.1, 51), (99, 99)])
     def test_a_percentile_is_the_nearest_rank(self, per_cent: float, value: int) -> None:
         assert load.percentile([float(number) for number in range(1, 101)], per_cent) == value
 
@@ -83,47 +77,25 @@ class TestLoad:
         assert 1 <= result.responses <= 6
         assert result.percentiles[50] >= 0.02
 
-    def test_latency_at_a_constant_rate_counts_from_the_instant_at_which_a_request_was_due(self) -> None:
-        """Ten requests are due within 50 ms, and served one after the other in 20 ms each: the last waits 150 ms."""
-        with serving(seconds=0.02) as port:
-            result = load.run_at_rate(port, itertools.repeat(REQUEST), rate=200, connections=1, seconds=0.05)
-        assert result.responses == 10
-        assert result.percentiles[100] >= 10 * 0.02 - 9 / 200
-        assert result.elapsed >= 10 * 0.02
-
     def test_a_response_that_is_not_a_200_ends_the_run(self) -> None:
         with (
             serving(seconds=0, response=b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n") as port,
             pytest.raises(load.LoadFailed, match="503"),
         ):
-            load.run_at_rate(port, itertools.repeat(REQUEST), rate=10, connections=1, seconds=0.1)
-
-
-class TestBesideSlowRequests:
-    """Latencies beside requests that wait for a locked counter."""
-
-    def test_requests_that_do_not_wait_end_the_run(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(latency, "SLOW_SECONDS", 0.5)
-        agent = make_agent(services, make_organization(services))
-        clients = [("fast", ""), (agent.client_id, "")]
-        with (
-            serving(seconds=0) as port,
-            pytest.raises(load.LoadFailed, match="did not wait"),
-        ):
-            latency.beside_slow_requests(port, str(services.settings.database_url), clients, 1, 0.1)
+            load.run(port, itertools.repeat(REQUEST), connections=1, seconds=0.1)
 
 
 class TestWrk:
     @pytest.mark.program
     def test_sends_the_requests_in_turn(self) -> None:
-        requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("one", "another")]
+        requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("first", "second")]
         received: list[bytes] = []
         with serving(seconds=0.005, received=received) as port:
-            found = wrk.run(port, iter(requests), connections=1, seconds=1)
-        assert len(received) >= found.responses > 0
+            result = wrk.run(port, iter(requests), connections=1, seconds=1)
+        assert len(received) >= result.responses > 0
         # wrk calls for one request before it begins.
         assert received[:4] == requests[::-1] * 2
-        assert 0.005 <= found.percentiles[50] <= found.percentiles[100]
+        assert 0.005 <= result.percentiles[50] <= result.percentiles[99]
 
     def test_its_summary_is_a_round(self) -> None:
         percentiles = {"50": 1000, "99": 2000, "99.9": 3000, "100": 4000}
@@ -150,8 +122,7 @@ class TestCase:
             return load.Round(responses, 1.0, 0.25, {50: responses / 1000, 99: responses / 100})
 
         case = Case("token", [REQUEST])
-        processes = (1, 1, [1])
-        assert case.measure(loaded, (1, 2), processes, Namespace(rounds=3, seconds=2)) == [61, 221]
+        assert case.measure(loaded, (1, 2), (1, 1, 1), Namespace(rounds=3, seconds=2)) == [61, 221]
         assert order[:4] == [(2, 1.0), (1, 1.0), (1, 2), (2, 2)]
         found = case.figures()
         assert (found["ratio"], found["min_ratio"], found["max_ratio"]) == (0.3, 0.2, 0.5)
@@ -166,18 +137,16 @@ class TestCase:
 
         with pytest.raises(load.LoadFailed, match=f"{refused} of 5"):
             Case("token", [REQUEST], is_refused=is_refused).measure(
-                loaded, (1, 2), (1, 1, [1]), Namespace(rounds=1, seconds=1)
+                loaded, (1, 2), (1, 1, 1), Namespace(rounds=1, seconds=1)
             )
 
 
-class TestTwoDatabases:
-    """``--database``: the service on a given database, beside local tables."""
-
+class TestGrowth:
     @pytest.mark.parametrize("table", COUNTERS.values())
     def test_a_token_that_one_counter_lacks_is_noticed(self, services: Services, database_url: str, table: str) -> None:
         agent = make_agent(services, make_organization(services))
         before = counted(database_url)
-        served = two_databases.Served(database_url, 0, 0, [], "", before, issued=3)
+        served = growth.Served(database_url, 0, 0, [], "", before, issued=3)
         count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=3)
         assert served.is_exact("here")
         # Only a token that was under way may have been counted and not answered.
@@ -187,40 +156,6 @@ class TestTwoDatabases:
             connection.execute(f"update {table} set tokens = tokens - 1".encode())
         assert not served.is_exact("here")
 
-    def test_a_database_that_is_in_use_is_left_alone(self, database_url: str) -> None:
-        with pytest.raises(ServerFailed, match="must name an empty database: this one has tables of AgentIdP"):
-            compare_databases(Namespace(database=database_url), lambda *_: pytest.fail("it was loaded"))
-
-    @pytest.mark.slow
-    @pytest.mark.citus
-    def test_tables_distributed_by_citus_beside_those_of_the_same_server(
-        self, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        cluster.create("bench")
-        options = Namespace(
-            database=cluster.coordinator.url("bench"),
-            only=["one agent"],
-            rounds=1,
-            seconds=0.5,
-            connections=2,
-            wrk=False,
-        )
-        exact, figures = compare_databases(options, loader_of(options))
-        assert exact
-        printed = capsys.readouterr().out
-        assert "service: the database distributed by Citus; local: local tables of the same server" in printed
-        measured = figures["local"]["token, one agent"]
-        # All three servers are on this machine, so their processor time is known.
-        assert 0 < measured["other"]["postgres_us"] < measured["service"]["postgres_us"]
-        parts = re.search(r"PostgreSQL (\d+) µs \(coordinator (\d+), workers (\d+)\), local", printed)
-        assert parts
-        whole, coordinator, workers = map(int, parts.groups())
-        assert 0 < coordinator < whole
-        assert coordinator + workers == pytest.approx(whole, abs=1)
-        cluster.drop("bench")
-
-
-class TestGrowth:
     # A round may be too short for any processor time.
     @pytest.mark.parametrize(("own", "shown"), [(1000.0, ["1000", "1500", "1.50"]), (0.0, ["0", "1500", "-"])])
     def test_a_row_shows_microseconds_and_their_multiple(self, own: float, shown: list[str]) -> None:
@@ -234,26 +169,11 @@ class TestGrowth:
         organization_id = make_organization(services)
         agents = [make_agent(services, organization_id, f"agent {number}") for number in range(8)]
         url = str(services.settings.database_url)
-        served = two_databases.Served(url, 0, 0, [(agents[0].client_id, "")] * 2, "bearer", (0, 0))
-        [last] = [case.requests[0] for case in growth.cases_of(served) if case.name == "last page of agents"]
+        served = growth.Served(url, 0, 0, [(agents[0].client_id, "")] * 2, "bearer", [])
+        [last] = [case.requests[0] for case in growth.cases_of_database(served) if case.name == "last page of agents"]
         path = last.decode().split()[1]
         answer = client.get(path, headers=agents[0].bearer())
         assert (len(answer.json["data"]), answer.json["nextCursor"]) == (growth.PAGE, None)  # type: ignore[index]
-
-
-class TestBestPython:
-    @pytest.mark.parametrize(
-        ("newer", "best"),
-        [(0.0013, "/opt/python3.14"), (0.0014, "/usr/bin/python3.12"), (math.inf, "/usr/bin/python3.12")],
-    )
-    def test_is_the_newest_of_the_fast(self, monkeypatch: pytest.MonkeyPatch, newer: float, best: str) -> None:
-        times = {"/usr/bin/python3.12": 0.001, "/opt/python3.14": newer}
-        monkeypatch.setattr(best_python, "loop_time_of", times.__getitem__)
-        paths = {"python3.12": "/usr/bin/python3.12", "python3.14": "/opt/python3.14"}
-        monkeypatch.setattr("shutil.which", lambda name, path: paths.get(name))
-        assert best_python.best_python() == best
-        paths.clear()
-        assert best_python.best_python() is None
 
 
 GROW_LESS = """
@@ -273,25 +193,18 @@ class TestRun:
         self, written: Path, *options: str, program: tuple[str, ...] = ("-m", "bench")
     ) -> tuple[dict[str, Any], str]:
         """The figures, and what was printed."""
-        times = ["--rounds", "1", "--seconds", "0.5", "--latency-seconds", "1", "--json", str(written)]
+        times = ["--rounds", "1", "--seconds", "0.5", "--json", str(written)]
         command = [sys.executable, *program, *times, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         return json.loads(written.read_text()), done.stdout
 
-    def test_measures_each_case_and_its_latency(self, tmp_path: Path) -> None:
+    def test_measures_each_case(self, tmp_path: Path) -> None:
         figures, _ = self.run(tmp_path / "figures.json")
         tokens = ["token, 100 agents", "token, one agent", "token, three quotas", "token, refused by a quota"]
         reads = ["trend, 30 days", "heatmap, 90 days", "agents", "introspection"]
         assert set(figures["floor"]) == {*reads, *tokens, "private_key_jwt", "token by exchange", "federated token"}
         assert set(figures["stock"]) == {"trend, 30 days", "token, 100 agents"}
-        assert [row["case"] for row in figures["latency"]] == [
-            "trend, 50%",
-            "trend, 80%",
-            "token, 50%",
-            "token, 80%",
-            "token beside 4 of 1 s",
-        ]
 
     @pytest.mark.program
     def test_loads_with_wrk(self, tmp_path: Path) -> None:
@@ -304,32 +217,7 @@ class TestRun:
         figures, _ = self.run(tmp_path / "figures.json", "--peer", "--only", "introspection")
         assert (list(figures["floor"]), list(figures["peer"])) == (["introspection"], ["token, 100 agents"])
 
-    @WITHOUT_CITUS
-    @pytest.mark.program
-    def test_compares_a_given_database_by_wrk(self, tmp_path: Path, empty_database_url: str) -> None:
-        options = ("--database", empty_database_url, "--wrk", "--only", "one agent")
-        figures, printed = self.run(tmp_path / "figures.json", *options)
-        assert list(figures["local"]) == ["token, one agent"]
-        assert "service: the database the given one; local: local tables of the benchmark's own" in printed
-
     def test_compares_with_a_grown_one(self, tmp_path: Path) -> None:
         figures, printed = self.run(tmp_path / "figures.json", "--growth", program=("-c", GROW_LESS))
-        assert list(figures["200 agents"])[-3:] == ["first page of agents", "last page of agents", growth.HOT]
+        assert list(figures["200 agents"])[-3:] == ["first page of agents", "last page of agents", growth.BUSY_AGENT]
         assert "200 agents: " in printed
-
-
-class TestPages:
-    """``python -m bench.pages``: how long the dashboard's pages take."""
-
-    @pytest.mark.very_slow
-    def test_measures_each_page(self) -> None:
-        command = [sys.executable, "-m", "bench.pages", "--agents", "3", "--requests", "2"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        *_, header, overview, agents, agent, day = done.stdout.splitlines()
-        assert header.startswith("milliseconds")
-        assert [each.split()[0] for each in (overview, agents, agent, day)] == ["overview", "agents", "agent", "day"]
-        for each in (overview, agents, agent, day):
-            size, first, median, p95 = map(float, each.split()[1:5])
-            assert size > 1
-            assert 0 < first <= median <= p95

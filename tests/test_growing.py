@@ -1,4 +1,4 @@
-"""docs/growing.md: its table follows from its figures, and its bytes are those that the database writes."""
+"""docs/growing.md: its table follows from its figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from bench.storage import measure
 from tests.factories import ROOT
 
 PAGE = (ROOT / "docs" / "growing.md").read_text(encoding="utf-8")
@@ -44,10 +43,3 @@ def test_a_processor_time_is_that_of_the_last_quiet_run(name: str, column: int) 
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     [row] = re.findall(r"^token, 100 agents .* ([\d,]+) +([\d,]+) +[\d,]+ +\d+% \d+%$", page.split("µs stock")[0], re.M)
     assert FIGURES[name] == pytest.approx(number(row[column]) / 1000, rel=0.1)
-
-
-@pytest.mark.slow
-def test_the_bytes_are_those_that_the_database_writes() -> None:
-    found = dict(zip(("agent", "day", "first", "log", "use"), measure(days=3).values(), strict=True))
-    # A day costs about a third more in a table of three days than in one of thirty, which the page has.
-    assert {name: FIGURES[name] for name in found} == pytest.approx(found, rel=0.5)

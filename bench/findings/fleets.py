@@ -1,4 +1,4 @@
-"""Made-up fleets, hour by hour, and the faults in them. The same seed makes the same fleet."""
+"""Generates fleets hour by hour, with faults in them. The same seed makes the same fleet."""
 
 from __future__ import annotations
 
@@ -118,11 +118,13 @@ class Agent:
 
 @dataclass(eq=False)
 class Event:
-    """Something that goes wrong, or that is unusual without being a fault.
+    """A fault of some agents.
 
-    ``begins`` and ``ends`` are hours from the start of the fleet's history. An outage has no agents: it has all of
-    them. ``size`` is an amount an hour: of tokens, or of rejected requests; ``share`` the part of the agent's instances
-    that it concerns. ``countable`` says whether it can be distinguished from chance: see the package's docstring.
+    :param agents: empty for an outage, which concerns all agents.
+    :param begins, ends: hours from the start of the fleet's history.
+    :param size: tokens or rejected requests per hour.
+    :param share: the part of the agent's instances that the fault concerns.
+    :param countable: whether the fault can be distinguished from chance. The package's docstring says how.
     """
 
     kind: str
@@ -174,14 +176,13 @@ class Event:
 
 @dataclass
 class Fleet:
-    """An organization, its agents, its faults, and what is **benign**: a finding about it is not false but useless."""
+    """An organization with its agents and their faults."""
 
     seed: str
     organization_id: str
     start: datetime
     agents: list[Agent]
     faults: list[Event]
-    benign: list[Event] = field(default_factory=list)
 
     def at(self, hour: float) -> datetime:
         """The instant so many hours after the start of its history."""

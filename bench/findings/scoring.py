@@ -1,4 +1,4 @@
-"""Which findings are true, which faults were detected, and when. The package's docstring says how it is judged."""
+"""Scores the findings of a fleet against its faults. The package's docstring defines the terms."""
 
 from __future__ import annotations
 
@@ -21,33 +21,31 @@ MEANT = {
     "uncached client": {"uncached_tokens"},
     "always uncached": {"uncached_tokens"},
     "rotated secret": {"rejections"},
-    # In situations only.
-    "repeated loop": {"spike"},
-    "second loop": {"spike"},
-    "newcomer's loop": {"spike"},
 }
-"""Fault -> the kinds of findings that are meant to report it."""
-
-LOOPS = ("retry loop", "repeated loop", "second loop", "newcomer's loop")
+"""Fault -> the kinds of findings that are meant to detect it."""
 
 ALSO_TRUE = {
-    **{fault: {"uncached_tokens", "weekend"} for fault in (*LOOPS, "leak")},
+    "retry loop": {"uncached_tokens", "weekend"},
+    "leak": {"uncached_tokens", "weekend"},
     "weekend run": {"spike"},
     "uncached client": {"spike", "weekend"},
     "rotated secret": {"silence"},
 }
-"""Fault -> further kinds of which a finding is not false."""
+"""Fault -> further kinds of findings that are true during it."""
 
-OF_THE_MONTH = {"dominance", "budget", "peak", "quota"}
-"""Kinds that are not judged: they describe the month or the week, or read what fleets do not have."""
+NOT_JUDGED = {"dominance", "budget", "peak", "quota"}
+"""Kinds that describe the month or the week, or read what fleets do not have."""
 
 GRACE = timedelta(days=2)
-"""After its end a fault can still be detected, for so long."""
+"""Maximum time after a fault's end in which it can still be detected."""
 
 
 @dataclass
 class ReportedFinding:
-    """A finding as seen in one look after another; its window is all of theirs. It stands for ``also`` as well."""
+    """A finding across the evaluations that reported it. Its window covers the windows of all of them.
+
+    :param also: further kinds that the finding stands for.
+    """
 
     kind: str
     agent_id: UUID | None
@@ -58,134 +56,128 @@ class ReportedFinding:
     seen_at: datetime
     also: frozenset[str] = frozenset()
 
-    def is_again(self, other: ReportedFinding) -> bool:
-        """Whether two sightings are of the same."""
+    def is_same_as(self, other: ReportedFinding) -> bool:
+        """Return whether two reports are of one finding: their kind and agent are equal, and their windows touch."""
         is_same = (self.kind, self.agent_id) == (other.kind, other.agent_id)
         return is_same and self.begins <= other.ends and other.begins <= self.ends
 
     def reports(self, fault: Event, fleet: Fleet, kinds: set[str]) -> bool:
-        """Whether it is of one of the kinds, overlaps the fault, and names one of its agents.
+        """Return whether the finding is of one of the kinds, overlaps the fault, and names one of its agents.
 
-        A spike of the organization names none, and is one of whatever agent it was.
+        A spike of the organization names no agent and counts for the spikes of all agents.
         """
         overlaps = self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends
         if not overlaps or not kinds & {self.kind, *self.also}:
             return False
-        names_it = self.agent_ids & {agent.agent_id for agent in fault.agents}
-        return bool(names_it) or (self.agent_id is None and (not fault.agents or self.kind == "spike"))
+        names_agent = self.agent_ids & {agent.agent_id for agent in fault.agents}
+        return bool(names_agent) or (self.agent_id is None and (not fault.agents or self.kind == "spike"))
 
 
 @dataclass
 class Score:
-    """What was reported of a fleet, by the product or by a rule to compare it with."""
+    """The findings that evaluations reported for a fleet, and the faults that these detected."""
 
     fleet: Fleet
-    reported: list[ReportedFinding] = field(default_factory=list)
-    reported_at: dict[Event, datetime] = field(default_factory=dict)
+    findings: list[ReportedFinding] = field(default_factory=list)
+    detected_at: dict[Event, datetime] = field(default_factory=dict)
 
-    def see(self, findings: Iterable[ReportedFinding]) -> None:
-        """Take in what one look has found."""
-        for one in findings:
-            known = next((earlier for earlier in reversed(self.reported) if earlier.is_again(one)), None)
-            if known is None:
-                self.reported.append(known := replace(one))
-            known.begins, known.ends = min(known.begins, one.begins), max(known.ends, one.ends)
-            known.agent_ids, known.also = known.agent_ids | one.agent_ids, known.also | one.also
+    def add(self, findings: Iterable[ReportedFinding]) -> None:
+        """Add the findings of one evaluation."""
+        for finding in findings:
+            earlier = next((earlier for earlier in reversed(self.findings) if earlier.is_same_as(finding)), None)
+            if earlier is None:
+                self.findings.append(earlier := replace(finding))
+            earlier.begins, earlier.ends = min(earlier.begins, finding.begins), max(earlier.ends, finding.ends)
+            earlier.agent_ids, earlier.also = earlier.agent_ids | finding.agent_ids, earlier.also | finding.also
             for fault in self.fleet.faults:
-                is_late = one.seen_at > self.fleet.at(fault.ends) + GRACE
-                names_it = bool(one.agent_ids or not fault.agents)
-                if names_it and not is_late and one.reports(fault, self.fleet, MEANT[fault.kind]):
-                    self.reported_at.setdefault(fault, one.seen_at)
+                is_late = finding.seen_at > self.fleet.at(fault.ends) + GRACE
+                names_agents = bool(finding.agent_ids or not fault.agents)
+                if names_agents and not is_late and finding.reports(fault, self.fleet, MEANT[fault.kind]):
+                    self.detected_at.setdefault(fault, finding.seen_at)
 
-    def judged(self) -> list[tuple[ReportedFinding, str]]:
-        """The findings that are judged, and the verdict; not those about the time before the evaluated span."""
+    def judged(self) -> list[tuple[ReportedFinding, bool]]:
+        """Return the findings whose window reaches into the evaluated span, each with whether it is true."""
         begins = self.fleet.at(EVALUATED)
-        judged = [one for one in self.reported if one.kind not in OF_THE_MONTH and one.ends > begins]
-        return [(one, self.verdict(one)) for one in judged]
+        judged = [finding for finding in self.findings if finding.kind not in NOT_JUDGED and finding.ends > begins]
+        return [(finding, self.is_true(finding)) for finding in judged]
 
-    def verdict(self, one: ReportedFinding) -> str:
-        """``true`` if a fault is behind it, ``benign`` if something unusual is that is no fault, or else ``false``."""
-        fleet = self.fleet
-        keeping = {agent.agent_id for agent in fleet.agents if agent.style == "keeps"}
-        if one.kind == "uncached_tokens" and not one.agent_ids & keeping:
-            return "true"
-        for fault in fleet.faults:
-            if one.reports(fault, fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set())):
-                return "true"
-        for benign in fleet.benign:
-            is_at_its_time = one.begins < fleet.at(benign.ends) + GRACE / 2 and fleet.at(benign.begins) < one.ends
-            if is_at_its_time and one.agent_ids & {agent.agent_id for agent in benign.agents}:
-                return "benign"
-        return "false"
+    def is_true(self, finding: ReportedFinding) -> bool:
+        """Return whether a fault explains the finding, or an agent that was generated to request a token per call."""
+        caching_ids = {agent.agent_id for agent in self.fleet.agents if agent.style == "keeps"}
+        if finding.kind == "uncached_tokens" and not finding.agent_ids & caching_ids:
+            return True
+        return any(
+            finding.reports(fault, self.fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set()))
+            for fault in self.fleet.faults
+        )
 
 
-def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Severity.warning) -> list[ReportedFinding]:
-    """What is kept of the findings that are severe enough to be judged."""
+def reported(
+    findings: Iterable[Finding], at: datetime, min_severity: Severity = Severity.warning
+) -> list[ReportedFinding]:
+    """Return the findings of an evaluation at *at* that have at least a severity."""
     return [
         ReportedFinding(
-            one.kind,
-            one.agent_id,
-            one.begins,
-            one.ends,
-            {agent.agent_id for agent in one.agents} | ({one.agent_id} if one.agent_id else set()),
-            one.summary,
+            finding.kind,
+            finding.agent_id,
+            finding.begins,
+            finding.ends,
+            {agent.agent_id for agent in finding.agents} | ({finding.agent_id} if finding.agent_id else set()),
+            finding.summary,
             at,
-            frozenset(one.also_seen_as),
+            frozenset(finding.also_seen_as),
         )
-        for one in findings
-        if one.severity >= least
+        for finding in findings
+        if finding.severity >= min_severity
     ]
 
 
 def countable(scores: list[Score], kinds: Iterable[str]) -> list[tuple[Score, Event]]:
-    """The countable faults of some kinds, each with the score of its fleet."""
+    """Return the countable faults of some kinds, each with the score of its fleet."""
     faults = ((score, fault) for score in scores for fault in score.fleet.faults)
     return [(score, fault) for score, fault in faults if fault.kind in kinds and fault.countable]
 
 
-def table_of_faults(scores: list[Score], listed: list[Score]) -> str:
-    """A row for each kind of fault, and for all: how many a warning detected and how soon, and how many were at least
-    listed.
+def table_of_faults(warnings: list[Score], listed: list[Score]) -> str:
+    """Return a table with a row per kind of fault: faults that warnings detected, how soon, and listed faults.
 
     :param listed: the same fleets, scored with findings of any severity.
     """
     row = "{:<17}{:<18}{:>6}{:>7}{:>11}{:>8}{:>9}{:>8}{:>11}".format
     lines = [row("fault", "kind", "faults", "hidden", "warned of", "recall", "median h", "worst h", "listed")]
     for name, kinds in [*((fault, [fault]) for fault in MEANT), ("all", [*MEANT])]:
-        there = sum(fault.kind in kinds for score in scores for fault in score.fleet.faults)
-        if not there:
+        fault_count = sum(fault.kind in kinds for score in warnings for fault in score.fleet.faults)
+        if not fault_count:
             continue
-        faults = countable(scores, kinds)
+        faults = countable(warnings, kinds)
         hours = [
-            (score.reported_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
+            (score.detected_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
             for score, fault in faults
-            if fault in score.reported_at
+            if fault in score.detected_at
         ]
-        found = sum(fault in score.reported_at for score, fault in countable(listed, kinds))
+        listed_count = sum(fault in score.detected_at for score, fault in countable(listed, kinds))
         median, worst = (f"{pick(hours):.1f}" if hours else "-" for pick in (statistics.median, max))
         recall = f"{len(hours) / len(faults):.3f}" if faults else "-"
-        meant = ", ".join(sorted(MEANT.get(name, ())))
-        lines.append(row(name, meant, len(faults), there - len(faults), len(hours), recall, median, worst, found))
+        meant, hidden = ", ".join(sorted(MEANT.get(name, ()))), fault_count - len(faults)
+        lines.append(row(name, meant, len(faults), hidden, len(hours), recall, median, worst, listed_count))
     return "\n".join(lines)
 
 
-def table_of_findings(scores: list[Score], listed: list[Score]) -> str:
-    """A row for each kind of finding, and for all together: how many warnings were true, false, or about something
-    unusual that is no fault, and how many of these an organization has in a week; then also with those that are listed.
+def table_of_findings(warnings: list[Score], listed: list[Score]) -> str:
+    """Return a table with a row per kind of finding: true and false warnings, and false findings per week.
 
     :param listed: the same fleets, scored with findings of any severity.
     """
-    row = "{:<16}{:>6}{:>7}{:>8}{:>11}{:>12}{:>13}{:>19}{:>13}".format
-    a_week = ("false/week", "benign/week", "or listed: false", "benign/week")
-    lines = [row("finding", "true", "false", "benign", "precision", *a_week)]
-    kinds = sorted(set().union(*MEANT.values()))
-    for name, of_row in [*((kind, [kind]) for kind in kinds), ("all", kinds)]:
-        warned, found = (
-            Counter(verdict for score in each for one, verdict in score.judged() if one.kind in of_row)
-            for each in (scores, listed)
+    row = "{:<16}{:>6}{:>7}{:>11}{:>12}{:>19}".format
+    lines = [row("finding", "true", "false", "precision", "false/week", "or listed: false")]
+    all_kinds = sorted(set().union(*MEANT.values()))
+    weeks = len(warnings) * EVALUATED_DAYS / 7
+    for name, kinds in [*((kind, [kind]) for kind in all_kinds), ("all", all_kinds)]:
+        counts, listed_counts = (
+            Counter(is_true for score in scores for finding, is_true in score.judged() if finding.kind in kinds)
+            for scores in (warnings, listed)
         )
-        weeks = len(scores) * EVALUATED_DAYS / 7
-        rates = (f"{each[verdict] / weeks:.3f}" for each in (warned, found) for verdict in ("false", "benign"))
-        precision = f"{warned['true'] / warned.total():.3f}" if warned else "-"
-        lines.append(row(name, warned["true"], warned["false"], warned["benign"], precision, *rates))
+        precision = f"{counts[True] / counts.total():.3f}" if counts else "-"
+        rates = (f"{verdicts[False] / weeks:.3f}" for verdicts in (counts, listed_counts))
+        lines.append(row(name, counts[True], counts[False], precision, *rates))
     return "\n".join(lines)

@@ -33,9 +33,9 @@ create table peer_tokens (token_hash bytea primary key, client_id uuid not null,
 
 @contextlib.contextmanager
 def peer(url: str, port: int, clients: list[tuple[str, str]], directory: Path) -> Iterator[int]:
-    """Run the peer in a database of its own beside AgentIdP's, with the same clients; yields its process id.
+    """Run the peer with the same clients in its own database of AgentIdP's PostgreSQL, and yield its process id.
 
-    :raises ServerFailed: npm cannot install it, or it does not start.
+    :raises ServerFailed: npm cannot install the peer, or the peer does not start.
     """
     home = directory / "peer"
     shutil.copytree(SOURCE, home, ignore=shutil.ignore_patterns("__*__*"))
@@ -64,7 +64,7 @@ def peer(url: str, port: int, clients: list[tuple[str, str]], directory: Path) -
 
 
 def libpq_environment(conninfo: str) -> dict[str, str]:
-    """A connection string as the environment variables that libpq and node-postgres read."""
+    """Return a connection string as the environment variables that libpq and node-postgres read."""
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
-    given = conninfo_to_dict(conninfo)
-    return {variable: str(given[name]) for name, variable in names.items() if given.get(name)}
+    values = conninfo_to_dict(conninfo)
+    return {variable: str(values[name]) for name, variable in names.items() if values.get(name)}

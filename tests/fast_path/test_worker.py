@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
+import psycopg
 import pytest
 from gunicorn.config import Config
 from gunicorn.workers import gthread
@@ -21,7 +22,6 @@ from gunicorn.workers import gthread
 from agentidp import utc_now
 from agentidp.fast_path.worker import keep_settings
 from agentidp.services import Services
-from bench.latency import locked_counters
 from bench.servers import cpu_seconds
 from tests.citus import someone_waits
 from tests.conftest import settings_for
@@ -332,13 +332,45 @@ def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(datab
     with Server(environment) as server, ThreadPoolExecutor(4) as pool:
         # Warm, so that only the lock can be what takes long.
         assert token(server, other) == 200
-        with locked_counters(database_url, blocked.client_id):
+        with locked_counters(database_url, blocked):
             waiting = [pool.submit(token, server, blocked) for _ in range(4)]
             wait_until(lambda: someone_waits(database_url))
             for _ in range(20):
                 assert token(server, other) == 200
             assert not any(answer.done() for answer in waiting)
         assert [answer.result() for answer in waiting] == [200] * 4
+
+
+_ADD_COUNTERS = """
+insert into agent_usage_daily
+    (
+        organization_id, day, agent_id, slot, tokens, requests, rejected,
+        tokens_by_hour, requests_by_hour, rejected_by_hour
+    )
+select organization_id, (now() at time zone 'UTC')::date + days, agent_id, slot, 0, 0, 0,
+    count_nothing(), count_nothing(), count_nothing()
+from agents
+cross join generate_series(0, 1) as days
+cross join generate_series(0, 15) as slot
+where organization_id = %(organization)s and agent_id = %(agent)s
+on conflict do nothing
+"""
+_LOCK_COUNTERS = """
+select from agent_usage_daily
+where organization_id = %(organization)s and agent_id = %(agent)s and day >= (now() at time zone 'UTC')::date
+for update
+"""
+
+
+@contextlib.contextmanager
+def locked_counters(url: str, agent: Agent) -> Iterator[None]:
+    """Lock an agent's counters of today and tomorrow, because midnight may be near, until the block ends."""
+    parameters = {"organization": agent.organization_id, "agent": agent.agent_id}
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_ADD_COUNTERS, parameters)
+        with connection.transaction():
+            connection.execute(_LOCK_COUNTERS, parameters)
+            yield
 
 
 class TestWhatARequestCosts:
