@@ -68,7 +68,6 @@ def settings_for(url: str, **changes: object) -> Settings:
         "database_url": url,
         "data_dir": Path("/nonexistent"),
         "secret_key": SECRET_KEY.encode(),
-        "pool_min_size": 0,
         "pool_max_size": 4,
         "fast_path": os.environ.get("AGENTIDP_FAST_PATH") or "on",
     }

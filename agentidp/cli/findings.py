@@ -75,15 +75,8 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
     show_default=True,
     help="How many days back, today included.",
 )
-@click.option(
-    "--dominance-percent",
-    type=WholeNumber(1, 99),
-    default=findings.DEFAULT_DOMINANCE_PERCENT,
-    show_default=True,
-    help="The share of the month above which an agent dominates.",
-)
 @as_json_option
-def compute(organization: str, days: int, dominance_percent: int, as_json: bool) -> None:
+def compute(organization: str, days: int, as_json: bool) -> None:
     """Compute an organization's findings now, and store nothing.
 
     Prints: severity, kind, agent, window, summary, possible causes, what to check.
@@ -91,7 +84,7 @@ def compute(organization: str, days: int, dominance_percent: int, as_json: bool)
     at = utc_now()
     with opened() as services:
         run = services.database.of(organization_named(services, organization).organization_id, at).run
-        query = findings.findings_query(at, services.settings, days=days, dominance_percent=dominance_percent)
+        query = findings.findings_query(at, services.settings, days=days)
         with saying("Computing the findings"):
             result = findings.findings(run, query)
     _say_what_is_missing(result.not_computed)

@@ -16,7 +16,6 @@ from agentidp.config.values import LOOPBACK_HOSTS, ConfigurationError, is_issuer
 __all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings"]
 
 SIGNING_ALGORITHMS = ("ES256", "RS256")
-ASSERTION_AUDIENCES = ("issuer", "issuer-or-token-endpoint")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "text")
 """``auto`` is text on a terminal and JSON elsewhere."""
@@ -66,7 +65,6 @@ class Settings:
 
     database_url: str | None = None
     read_database_url: str | None = None
-    read_max_staleness: float = 10.0
     pg_bindir: Path | None = None
     data_dir: Path
     secret_key: bytes | None = None
@@ -76,12 +74,9 @@ class Settings:
     token_ttl: int = 3600
     tokens_per_agent_and_minute: int = 6000
     signing_alg: str = "ES256"
-    assertion_audience: str = "issuer"
     max_agents: int = 20_000
-    pool_min_size: int = 1
     pool_max_size: int = 8
     pool_timeout: float = 5.0
-    pool_max_waiting: int = 64
     statement_timeout: float = 3.0
     log_level: str = "INFO"
     log_format: str = "auto"
@@ -89,7 +84,6 @@ class Settings:
     web_concurrency: int = 2
     trusted_proxies: int = 0
     metrics_address: str | None = None
-    metrics_organizations: int = 20
     traces: str = "off"
     audit_days: int = 0
     watch: str = "on"
@@ -160,7 +154,6 @@ class Settings:
         settings = cls(
             database_url=_postgres_url(env, "AGENTIDP_DATABASE_URL"),
             read_database_url=_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
-            read_max_staleness=_seconds(env, "AGENTIDP_READ_MAX_STALENESS", cls.read_max_staleness, 1, 3600),
             pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
             data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
             secret_key=_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),
@@ -172,12 +165,9 @@ class Settings:
                 env, "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE", cls.tokens_per_agent_and_minute, 0, 1_000_000
             ),
             signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", cls.signing_alg, SIGNING_ALGORITHMS),
-            assertion_audience=_choice(env, "AGENTIDP_ASSERTION_AUDIENCE", cls.assertion_audience, ASSERTION_AUDIENCES),
             max_agents=_number(env, "AGENTIDP_MAX_AGENTS", cls.max_agents, 1, 1_000_000),
-            pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", cls.pool_min_size, 0, 1000),
             pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", cls.pool_max_size, 1, 1000),
             pool_timeout=_seconds(env, "AGENTIDP_POOL_TIMEOUT", cls.pool_timeout, 3, 25),
-            pool_max_waiting=_number(env, "AGENTIDP_POOL_MAX_WAITING", cls.pool_max_waiting, 1, 100_000),
             statement_timeout=_seconds(env, "AGENTIDP_STATEMENT_TIMEOUT", cls.statement_timeout, 1, 23),
             log_level=_choice(env, "AGENTIDP_LOG_LEVEL", cls.log_level, LOG_LEVELS),
             log_format=_choice(env, "AGENTIDP_LOG_FORMAT", cls.log_format, LOG_FORMATS),
@@ -185,7 +175,6 @@ class Settings:
             web_concurrency=_number(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
             trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", cls.trusted_proxies, 0, 10),
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
-            metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", cls.metrics_organizations, 0, 1000),
             traces=_choice(env, "AGENTIDP_TRACES", cls.traces, ("on", "off")),
             audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", cls.audit_days, 0, MAX_AUDIT_DAYS),
             watch=_choice(env, "AGENTIDP_WATCH", cls.watch, ("on", "off")),
@@ -200,8 +189,6 @@ class Settings:
 
     def _check(self) -> None:
         """:raises ConfigurationError: settings contradict each other."""
-        if self.pool_min_size > self.pool_max_size:
-            raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
         if self.statement_timeout + EXCHANGE_MARGIN >= self.pool_timeout:
             raise ConfigurationError(
                 "AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT, "

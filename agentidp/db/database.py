@@ -29,7 +29,10 @@ logger = logging.getLogger("agentidp")
 SERVICE_ROLE = "agentidp_service"
 
 CONNECT_TIMEOUT = 5
-"""Seconds that the operator's own connection may take."""
+"""Maximum seconds until the operator's own connection is open."""
+
+MAX_WAITING = 64
+"""Maximum number of requests per worker that wait for a connection. Further requests get 503 at once."""
 
 # Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
 # that is a standby, and conflicts that go away when the client tries again; a sick server (system errors, internal
@@ -80,10 +83,9 @@ class Database:
             connecting,
             self._configure,
             name="read replica" if is_replica else "primary",
-            min_size=settings.pool_min_size,
             max_size=settings.pool_max_size,
             timeout=settings.pool_timeout,
-            max_waiting=settings.pool_max_waiting,
+            max_waiting=MAX_WAITING,
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:

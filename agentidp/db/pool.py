@@ -50,10 +50,9 @@ class Pool:
     :param arguments: of :meth:`psycopg.Connection.connect` for each connection.
     :param configure: makes a new connection ready for statements, or raises.
     :param name: of the database, for the log.
-    :param min_size: how many connections to keep open.
-    :param max_size: how many to open at most.
+    :param max_size: the maximum number of connections. Connections are opened when requests need them.
     :param timeout: seconds to wait for a connection if all are in use.
-    :param max_waiting: how many requests may wait; further ones are refused.
+    :param max_waiting: the maximum number of waiting requests. Further requests are refused.
     """
 
     def __init__(
@@ -63,14 +62,13 @@ class Pool:
         configure: Configure,
         *,
         name: str,
-        min_size: int,
         max_size: int,
         timeout: float,
         max_waiting: int,
     ) -> None:
         self._url, self._arguments, self._configure = url, arguments, configure
         self.name, self._timeout = name, timeout
-        self._sizes: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "max_waiting": max_waiting}
+        self._sizes: dict[str, Any] = {"min_size": 0, "max_size": max_size, "max_waiting": max_waiting}
         self._lock = threading.Lock()
         self._opened: ConnectionPool[PipelinedConnection] | None = None
         self._reason = ""

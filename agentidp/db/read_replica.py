@@ -28,8 +28,11 @@ from agentidp.metrics import REPLICA_READS, REPLICA_STALENESS
 
 logger = logging.getLogger("agentidp")
 
+MAX_STALENESS = 10.0
+"""Maximum seconds that the replica may be behind the primary. Beyond that the primary serves the reads."""
+
 PAUSE = 1.0
-"""Seconds for which a process does not try a replica that was found behind."""
+"""Seconds for which a process does not use a replica that was behind."""
 
 LAST_CHANGE = Call("audit/get_head", {})
 POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
@@ -47,12 +50,11 @@ class ReadReplica:
     """A hot standby for reads, as one process sees it.
 
     :param url: of the standby.
-    :param settings: as for the primary, and how far it may be behind.
+    :param settings: the settings of the primary's pool.
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.database = Database(url, settings, is_replica=True)
-        self._bound = settings.read_max_staleness
         self._paused_until = float("-inf")
         self._lag: Lag | None = None
         self._lock = threading.Lock()
@@ -79,7 +81,7 @@ class ReadReplica:
         :param replica: the row of ``database/replica_position``, asked for later.
         """
         seconds = self._compare(primary, replica)
-        if seconds is not None and seconds > self._bound:
+        if seconds is not None and seconds > MAX_STALENESS:
             self._paused_until = time.monotonic() + PAUSE
             REPLICA_READS.labels("behind").inc()
             return None
@@ -116,9 +118,9 @@ class ReadReplica:
             self._lag = Lag(primary, time.monotonic())
         if self._lag is not None and not self._is_reported:
             seconds = time.monotonic() - self._lag.noticed_at
-            if seconds > self._bound:
+            if seconds > MAX_STALENESS:
                 self._is_reported = True
-                fields = {"fields": {"seconds": round(seconds, 1), "allowed": self._bound}}
+                fields = {"fields": {"seconds": round(seconds, 1), "allowed": MAX_STALENESS}}
                 logger.error("read replica is behind: the primary serves its reads", extra=fields)
 
 

@@ -70,8 +70,6 @@ DEFAULT_DAYS = 7
 goes further back computes its findings itself.
 """
 
-DEFAULT_DOMINANCE_PERCENT = 80
-
 MAX_SECONDS = 5.0
 """For the kinds one by one, once they failed together: a kind that has not begun by then is not computed."""
 
@@ -84,17 +82,9 @@ class Found:
     not_computed: tuple[str, ...] = ()
 
 
-def findings_query(
-    at: datetime,
-    settings: Settings,
-    *,
-    days: int = DEFAULT_DAYS,
-    dominance_percent: int = DEFAULT_DOMINANCE_PERCENT,
-) -> FindingsQuery:
-    """What is asked for, with the service's lifetime of a token. By default, what ``agentidp watch`` evaluates."""
-    return FindingsQuery(
-        at=at, days=days, token_ttl=settings.token_ttl, dominance_percent=dominance_percent, of_registered=True
-    )
+def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS) -> FindingsQuery:
+    """Return a query with the service's token lifetime, by default the one that ``agentidp watch`` evaluates."""
+    return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, of_registered=True)
 
 
 def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:

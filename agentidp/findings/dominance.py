@@ -33,8 +33,8 @@ def first_day(today: date) -> date:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """At most one."""
-    since, percent = first_day(query.today), query.dominance_percent
+    """Return at most one finding."""
+    since, percent = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
     return [
         Finding(
             kind="dominance",
@@ -46,9 +46,9 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
             expected=percent,
-            # As many fewer would end it.
+            # The finding ends if the agent gets this many tokens less.
             excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
-            baseline="the share that one agent may have, a parameter",
+            baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
             + ("of this month" if since.day == 1 else f"since {day_in_words(since)}")
             + f" ({100 * row.token_count / row.all_tokens:.0f} %).",

@@ -28,18 +28,19 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsQuery:
-    """What findings are asked for.
+    """A query for the findings of an organization.
 
-    ``at`` is now, aware, in UTC; ``days`` is how many UTC days back a finding may lie, today included; ``token_ttl``
-    is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates;
-    ``holidays`` are half-open times that people marked as such. ``of_registered`` is whether what is registered is
-    judged too (credentials, quotas, agents that ask for nothing): a history that is replayed has no registry.
+    :param at: now, aware, in UTC.
+    :param days: the number of UTC days back in which a finding may lie, today included.
+    :param token_ttl: the lifetime of a token in seconds.
+    :param holidays: half-open times that people marked as holidays.
+    :param of_registered: whether to judge registered credentials, quotas and idle agents as well. A replayed history
+        has none.
     """
 
     at: datetime
     days: int
     token_ttl: int
-    dominance_percent: int
     holidays: tuple[tuple[datetime, datetime], ...] = ()
     of_registered: bool = False
 

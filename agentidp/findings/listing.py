@@ -10,7 +10,7 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.caller import Caller, bearer
-from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, KINDS
 from agentidp.findings.finding import STATES, Finding, KnownFinding, Severity
 from agentidp.findings.identity import Happening
 from agentidp.findings.incidents import incidents
@@ -41,7 +41,6 @@ class FindingsArguments(ma.Schema):
     """The query's parameters."""
 
     days = WholeNumber(1, MAX_DAYS, load_default=DEFAULT_DAYS)
-    dominance_percent = WholeNumber(1, 99, load_default=DEFAULT_DOMINANCE_PERCENT, data_key="dominancePercent")
     state = ma.fields.String(validate=_one_of(STATES), load_default=None)
     kind = ma.fields.String(validate=_one_of(KINDS), load_default=None)
     agent = ma.fields.UUID(
@@ -109,7 +108,7 @@ class FindingSchema(ma.Schema):
     findingId = ma.fields.UUID(
         required=True,
         allow_none=True,
-        metadata={"description": "Stays the same while the finding goes on; null if dominancePercent was given"},
+        metadata={"description": "Stays the same while the finding goes on"},
     )
     state = ma.fields.String(required=True, allow_none=True, validate=ma.validate.OneOf(["ongoing", "ended"]))
     firstSeenAt = ma.fields.AwareDateTime(required=True, allow_none=True)
@@ -175,30 +174,23 @@ class FindingWithHistorySchema(FindingSchema):
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """What the organization's usage says that an operator should know; what is ongoing and most urgent first."""
-    days, percent = arguments.pop("days"), arguments.pop("dominance_percent")
-    if percent == DEFAULT_DOMINANCE_PERCENT:
-        listing = callers_listing(caller, days=days)
-        evaluated_at, not_computed = listing.evaluated_at, listing.not_computed
-        part_of = {part.finding_id: each.head.finding_id for each in incidents(listing.findings) for part in each.parts}
-        data = [
-            one.represent() | {"partOf": str(whole) if (whole := part_of.get(one.finding_id)) else None}
-            for one in filtered(listing.findings, **arguments)
-        ]
-    else:
-        # With a share of the caller's own they are computed and not stored, so they have no state.
-        query = findings_query(caller.at, caller.settings, days=days, dominance_percent=percent)
-        with caller.expensive_read():
-            found = findings(caller.read_together, query)
-        evaluated_at, not_computed = caller.at, found.not_computed
-        stateless = dict.fromkeys(ListedFindingSchema().fields)
-        data = [stateless | one.represent() for one in filtered(found.findings, **arguments)]
+    days = arguments.pop("days")
+    listing = callers_listing(caller, days=days)
+    incident_ids = {
+        part.finding_id: incident.head.finding_id for incident in incidents(listing.findings) for part in incident.parts
+    }
+    data = [
+        finding.represent()
+        | {"partOf": str(incident_id) if (incident_id := incident_ids.get(finding.finding_id)) else None}
+        for finding in filtered(listing.findings, **arguments)
+    ]
     return data_response(
         {
             "tenantId": caller.organization_id,
             "days": days,
             "data": data,
-            "notComputed": list(not_computed),
-            "evaluatedAt": timestamp(evaluated_at),
+            "notComputed": list(listing.not_computed),
+            "evaluatedAt": timestamp(listing.evaluated_at),
         },
         ListedFindingSchema,
     )

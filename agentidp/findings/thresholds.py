@@ -132,6 +132,7 @@ MIN_WEEKEND_WARNING_TOKENS = 50  # more than usual, of all agents together: fewe
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # dominance
+MAX_DOMINANCE_PERCENT = 80  # of the month's tokens that one agent may have
 MIN_DOMINANCE_TOKENS = 100  # of all agents together: below that a share says little
 DOMINANCE_DAYS = 7  # of a month: up to this day the week before counts too
 

@@ -16,11 +16,10 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from agentidp.config import LEEWAY, Settings
+from agentidp.config import LEEWAY
 from agentidp.jose.jwk import ALGORITHMS, MIN_RSA_BITS, key_algorithm
 from agentidp.jose.jws import MAX_JTI_LENGTH, NUMERIC_DATE_LIMIT, UnverifiedJwt, read_unverified
 from agentidp.oauth.issuance import Client
-from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import Services
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -129,17 +128,11 @@ def _refusal(s: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> 
     if not unverified.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")
-    if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) not in _audiences(s.settings):
+    if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != s.settings.issuer:
         return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
         return "wrong jti"
     return wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)
-
-
-def _audiences(settings: Settings) -> list[str]:
-    """The audiences that an assertion may have."""
-    token_endpoint = [f"{settings.issuer}{TOKEN_ENDPOINT}"] if settings.assertion_audience != "issuer" else []
-    return [settings.issuer, *token_endpoint]
 
 
 def wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:

@@ -36,8 +36,11 @@ MAX_SHARE = 0.05
 UNKNOWN = "unknown"
 """The label of what is counted for clients that nobody registered."""
 
+MAX_ORGANIZATIONS = 20
+"""Maximum number of organizations with their own label, which bounds the number of time series."""
+
 OTHER = "other"
-"""The label of all organizations but the first."""
+"""The label of the sum of all further organizations."""
 
 _USAGE_CALL = Call("metrics/usage", {})
 
@@ -86,7 +89,7 @@ class InstanceMetrics:
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._settings, self._clock = settings, clock
         url, _ = settings.database_and_secret()
-        self._database = Database(url, replace(settings, pool_min_size=0, pool_max_size=1))
+        self._database = Database(url, replace(settings, pool_max_size=1))
         self._reading = Reading()
 
     def read(self) -> None:
@@ -143,7 +146,7 @@ class InstanceMetrics:
         return Usage(organization_id, **usage[0]._asdict()) if usage else Usage(organization_id)
 
     def _usage(self, usage: tuple[Usage, ...]) -> Iterator[Metric]:
-        shown = largest(usage, self._settings.metrics_organizations)
+        shown = largest(usage, MAX_ORGANIZATIONS)
         for name, text in _USAGE.items():
             family = GaugeMetricFamily(f"agentidp_organization_{name}", f"{text} (UTC)", labels=["organization"])
             for each in shown:
@@ -156,16 +159,16 @@ class InstanceMetrics:
         yield names
 
 
-def largest(usage: tuple[Usage, ...], most: int) -> list[Usage]:
-    """The *most* organizations with the most tokens this month, the sum of the others as one, and unknown clients."""
-    known = sorted(
-        (each for each in usage if each.organization != UNKNOWN),
-        key=lambda each: (-each.tokens_this_month, each.organization),
+def largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
+    """Return the organizations with the most tokens this month, the sum of all further ones, and unknown clients."""
+    registered = sorted(
+        (row for row in usage if row.organization != UNKNOWN),
+        key=lambda row: (-row.tokens_this_month, row.organization),
     )
-    unknown = [each for each in usage if each.organization == UNKNOWN]
-    others = known[most:]
-    rest = Usage(OTHER, **{name: sum(getattr(each, name) for each in others) for name in _USAGE})
-    return [*known[:most], *([rest] if others else []), *unknown]
+    unknown = [row for row in usage if row.organization == UNKNOWN]
+    further = registered[max_organizations:]
+    rest = Usage(OTHER, **{name: sum(getattr(row, name) for row in further) for name in _USAGE})
+    return [*registered[:max_organizations], *([rest] if further else []), *unknown]
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

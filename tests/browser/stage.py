@@ -134,7 +134,6 @@ def staged(
             data_dir=Path("/nonexistent"),
             secret_key=SECRET_KEY.encode(),
             issuer=url,
-            pool_min_size=0,
             pool_max_size=4,
         )
         with contextlib.closing(Services.of(settings, clock)) as services:

@@ -46,7 +46,6 @@ MISUSES = [
     ("credential test --token - --agent a --organization o", "Name either --agent or --organization."),
     (MUTE, "give --until or --days"),
     (f"{MUTE} --until 2026-01-01 --days 1", "give --until or --days"),
-    ("findings compute --organization o --dominance-percent 100", "must be a whole number from 1 to 99, not '100'"),
     ("keys rotate --alg none", "No such option '--alg'."),
     ("organization budget o 0", "must be a whole number from 1 to 1000000000000, not '0'"),
     ("organization budget o 5 --none", "give TOKENS or --none, not both"),

@@ -29,7 +29,6 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         ["mysql://x", "host=x dbname=y", "db.example", "http://x", "postgresql://[::1/x", "\ud800"],
     ),
     "AGENTIDP_READ_DATABASE_URL": (None, {}, ["mysql://x", "x", "postgresql://[::1/x"]),
-    "AGENTIDP_READ_MAX_STALENESS": (10.0, {"1": 1.0, "3600": 3600.0}, ["0", "3601"]),
     "AGENTIDP_PG_BINDIR": (None, {"/usr/bin": Path("/usr/bin")}, ["/nonexistent", "/etc/passwd"]),
     "AGENTIDP_DATA_DIR": (default_data_dir(), {"/srv/x": Path("/srv/x"), "relative": Path.cwd() / "relative"}, []),
     "AGENTIDP_SECRET_KEY": (
@@ -49,18 +48,11 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         ],
     ),
     "AGENTIDP_TOKEN_TTL": (3600, {"60": 60, "86400": 86400}, ["59", "86401"]),
-    "AGENTIDP_ASSERTION_AUDIENCE": (
-        "issuer",
-        same("issuer", "issuer-or-token-endpoint"),
-        ["token-endpoint", "any", "Issuer"],
-    ),
     "AGENTIDP_MAX_AGENTS": (20_000, {"1": 1, "1000000": 1_000_000}, ["0", "1000001"]),
     "AGENTIDP_SIGNING_ALG": ("ES256", same("ES256", "RS256"), ["none", "HS256", "es256"]),
-    "AGENTIDP_POOL_MIN_SIZE": (1, {"0": 0, "8": 8}, ["1001"]),
     "AGENTIDP_POOL_MAX_SIZE": (8, {"1": 1, "1000": 1000}, ["0", "1001"]),
     "AGENTIDP_POOL_TIMEOUT": (5.0, {"5": 5.0, "25": 25.0}, ["2", "26"]),
     "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": (6000, {"0": 0, "1000000": 1_000_000}, ["1000001"]),
-    "AGENTIDP_POOL_MAX_WAITING": (64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
     "AGENTIDP_STATEMENT_TIMEOUT": (3.0, {"1": 1.0, "3": 3.0}, ["0", "24"]),
     "AGENTIDP_LOG_LEVEL": ("INFO", same("DEBUG", "ERROR"), ["debug", "5", "TRACE"]),
     "AGENTIDP_LOG_FORMAT": ("auto", same("json", "text"), ["JSON", "logfmt"]),
@@ -71,7 +63,6 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         same("127.0.0.1:9464", "[::1]:9464", ":9464", "metrics.internal:65535"),
         ["9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "unix:/x", "http://x:1", "x:1/", "x:1\n"],
     ),
-    "AGENTIDP_METRICS_ORGANIZATIONS": (20, {"0": 0, "1000": 1000}, ["1001"]),
     "AGENTIDP_TRACES": ("off", same("on", "off"), ["yes", "ON", "1"]),
     "AGENTIDP_FAST_PATH": ("on", same("on", "off"), ["yes", "OFF", "0"]),
     "AGENTIDP_AUDIT_DAYS": (0, {"0": 0, "36500": 36_500}, ["36501"]),
@@ -178,13 +169,6 @@ def test_a_read_replica_needs_a_primary() -> None:
         Settings.from_environment({"AGENTIDP_READ_DATABASE_URL": URL})
     both = {"AGENTIDP_READ_DATABASE_URL": URL, "AGENTIDP_DATABASE_URL": URL}
     assert Settings.from_environment(both).read_database_url == URL
-
-
-def test_the_pools_sizes_fit_each_other() -> None:
-    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_POOL_MIN_SIZE must not be greater than"):
-        Settings.from_environment({"AGENTIDP_POOL_MIN_SIZE": "9"})
-    sizes = {"AGENTIDP_POOL_MIN_SIZE": "9", "AGENTIDP_POOL_MAX_SIZE": "9"}
-    assert Settings.from_environment(sizes).pool_min_size == 9
 
 
 def test_a_statement_ends_before_those_that_wait_for_its_connection_give_up() -> None:

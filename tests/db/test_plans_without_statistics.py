@@ -165,7 +165,7 @@ KNOWN: dict[str, Any] = {
 }
 """Ids of what there is, bounds of the service, and null where it stands for all, by the parameter's name."""
 
-QUERY = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
+QUERY = FindingsQuery(at=NOON, days=7, token_ttl=3600)
 
 OF_FINDINGS = {call.name: call.parameters for kind in (*KINDS.values(), markers) for call in [kind.call(QUERY)]}
 """The parameters of the findings' statements, by statement."""

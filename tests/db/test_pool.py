@@ -32,7 +32,7 @@ def make_pool(database_url: str, opened: Opened) -> Iterator[MakePool]:
     with ExitStack() as stack:
 
         def make(url: str = database_url, **changes: float) -> Pool:
-            sizes = {"min_size": 0, "max_size": 2, "timeout": PATIENCE, "max_waiting": 4} | changes
+            sizes = {"max_size": 2, "timeout": PATIENCE, "max_waiting": 4} | changes
             arguments = {"autocommit": True, "connect_timeout": 30}
             pool = Pool(url, arguments, opened.append, name="test", **sizes)  # type: ignore[arg-type]
             stack.callback(pool.close)

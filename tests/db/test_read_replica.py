@@ -53,18 +53,23 @@ def pair() -> Iterator[Pair]:
 
 
 @contextmanager
-def application(pair: Pair, **settings: Any) -> Iterator[tuple[FlaskClient, Agent]]:
-    """A client of the application on both servers, and an agent that both know."""
+def application(
+    pair: Pair, max_staleness: float = read_replica.MAX_STALENESS, **settings: Any
+) -> Iterator[tuple[FlaskClient, Agent]]:
+    """Yield a client of the application on both servers, and an agent that both servers have."""
     values = {"statement_timeout": STATEMENT_TIMEOUT, "read_database_url": pair.standby.url} | settings
     url = str(values.pop("url", pair.primary.url))
     app = create_app(settings_for(url, **values), clock=Clock())
     services: Services = app.extensions["agentidp"]
+    patch = pytest.MonkeyPatch()
+    patch.setattr(read_replica, "MAX_STALENESS", max_staleness)
     try:
         organization_id = add_organization(pair.primary.url, name="Acme", at=services.clock())
         agent = make_agent(services, organization_id)
         pair.wait()
         yield app.test_client(), agent
     finally:
+        patch.undo()
         services.close()
 
 
@@ -128,7 +133,7 @@ class TestServes:
     """Reads come from the standby, as it is."""
 
     def test_figures_are_those_of_the_standby(self, shared_pair: Pair) -> None:
-        with application(shared_pair, read_max_staleness=3600) as (client, agent):
+        with application(shared_pair, max_staleness=3600) as (client, agent):
             assert tokens(client, agent) == (0, True)
             with paused(shared_pair):
                 issue(client, agent)
@@ -200,8 +205,8 @@ class TestStaleness:
 
     def test_a_change_is_found_at_once(self, shared_pair: Pair) -> None:
         with (
-            application(shared_pair, read_max_staleness=3600) as (client, agent),
-            application(shared_pair, read_max_staleness=3600) as (others, other),
+            application(shared_pair, max_staleness=3600) as (client, agent),
+            application(shared_pair, max_staleness=3600) as (others, other),
         ):
             with paused(shared_pair):
                 made = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
@@ -214,7 +219,7 @@ class TestStaleness:
             assert HEADER in client.get(made.headers["Location"], headers=agent.bearer()).headers
 
     def test_a_finding_that_the_standby_does_not_have_is_looked_for_on_the_primary(self, shared_pair: Pair) -> None:
-        with application(shared_pair, read_max_staleness=3600) as (client, agent), paused(shared_pair):
+        with application(shared_pair, max_staleness=3600) as (client, agent), paused(shared_pair):
             finding_id = make_finding(agent.services, agent.organization_id)
             with_session(client, agent)
             before = reads("served")
@@ -253,7 +258,7 @@ class TestStaleness:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(read_replica, "PAUSE", 0.05)
-        with application(shared_pair, read_max_staleness=0.5) as (client, agent):
+        with application(shared_pair, max_staleness=0.5) as (client, agent):
             with cause(shared_pair):
                 # Nothing is missing, however long ago the primary wrote.
                 time.sleep(0.6)
@@ -272,7 +277,7 @@ class TestStaleness:
         self, shared_pair: Pair, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(read_replica, "PAUSE", PATIENCE)
-        with application(shared_pair, read_max_staleness=0.1) as (client, agent), paused(shared_pair):
+        with application(shared_pair, max_staleness=0.1) as (client, agent), paused(shared_pair):
             issue(client, agent)
             time.sleep(0.2)
             assert tokens(client, agent) == (1, False)
@@ -285,7 +290,7 @@ class TestStaleness:
         self, shared_pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(read_replica, "PAUSE", 0.0)
-        with application(shared_pair, read_max_staleness=0.3) as (client, agent):
+        with application(shared_pair, max_staleness=0.3) as (client, agent):
             for _ in range(3):
                 time.sleep(0.4)
                 with paused(shared_pair):

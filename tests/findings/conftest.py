@@ -249,9 +249,9 @@ class Fleet(Usage):
         return response.json
 
 
-def asked(at: datetime = NOON, *, days: int = DEFAULT_DAYS, token_ttl: int = 3600, percent: int = 80) -> FindingsQuery:
+def asked(at: datetime = NOON, *, days: int = DEFAULT_DAYS, token_ttl: int = 3600) -> FindingsQuery:
     """What is asked for, also of what is registered."""
-    return FindingsQuery(at=at, days=days, token_ttl=token_ttl, dominance_percent=percent, of_registered=True)
+    return FindingsQuery(at=at, days=days, token_ttl=token_ttl, of_registered=True)
 
 
 @dataclass

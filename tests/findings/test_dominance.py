@@ -14,26 +14,24 @@ from tests.factories import NOON
 from tests.findings.conftest import Fleet, amounts, asked, body, window
 
 
-def judged(greedy: int, modest: int, percent: int = 80, at: datetime = NOON) -> Any:
-    """What is found of two agents."""
+def judged(greedy: int, modest: int, at: datetime = NOON) -> Any:
+    """Return the findings for two agents with these tokens."""
     row = {"agent_id": str(UUID(int=1)), "agent_name": "greedy", "token_count": greedy, "all_tokens": greedy + modest}
-    query = asked(at, percent=percent)
-    return findings([SimpleNamespace(**row)], query)
+    return findings([SimpleNamespace(**row)], asked(at))
 
 
 @pytest.mark.parametrize(
-    ("greedy", "modest", "percent", "is_found"),
+    ("greedy", "modest", "is_reported"),
     [
-        (801, 199, 80, True),
-        (800, 200, 80, False),  # not above it
-        (501, 499, 50, True),
-        (81, 18, 80, False),  # too few to tell
-        (81, 19, 80, True),
-        (5000, 0, 80, False),  # the only one that works
+        (801, 199, True),
+        (800, 200, False),  # the maximum share
+        (81, 18, False),  # too few tokens
+        (81, 19, True),
+        (5000, 0, False),  # the only agent with tokens
     ],
 )
-def test_is_found_above_the_share_only(greedy: int, modest: int, percent: int, is_found: bool) -> None:
-    assert len(judged(greedy, modest, percent)) == is_found
+def test_reports_an_agent_above_the_maximum_share_only(greedy: int, modest: int, is_reported: bool) -> None:
+    assert len(judged(greedy, modest)) == is_reported
 
 
 def test_so_many_fewer_tokens_would_end_it() -> None:
@@ -74,7 +72,7 @@ def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) ->
             "warning",
             (greedy, "greedy"),
             window=window("2026-04-01T00:00", "2026-04-15T12:00"),
-            **amounts(90, 80, "percent of the month's tokens", "the share that one agent may have, a parameter"),
+            **amounts(90, 80, "percent of the month's tokens", "the maximum share of one agent"),
             summary="greedy was issued 900 of the 1,000 tokens of this month (90 %).",
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",

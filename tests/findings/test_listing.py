@@ -15,7 +15,6 @@ from agentidp.db.sql import Call
 from agentidp.findings import DEFAULT_DAYS, KINDS, Found, findings_query, store
 from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
-from agentidp.findings.listing import FindingsSchema, ListedFindingSchema
 from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast
@@ -182,20 +181,6 @@ def test_lists_by_state_kind_and_agent(fleet: Fleet) -> None:
     ):
         refused = fleet.api.get(FINDINGS, **query)
         assert (refused.status_code, refused.json["details"]) == (400, {name: [reason] for name in query})
-
-
-def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
-    for name, tokens in (("busy", 120), ("other", 80)):
-        fleet.count(fleet.agent(name), NOON, tokens)
-    fleet.store()
-    live = fleet.findings("dominance", dominance_percent=50)
-    assert [one["agentName"] for one in live] == ["busy"]
-    listed = fleet.listed(dominancePercent=50)
-    assert listed["data"] == [dict.fromkeys(ListedFindingSchema().fields) | one for one in live]
-    assert FindingsSchema().validate(listed) == {}
-    for other in ({"kind": "spike"}, {"state": "ongoing"}):
-        assert fleet.listed(dominancePercent=50, **other)["data"] == []
-    assert fleet.database.fetch("finding_state/last_evaluation") == []
 
 
 def test_lists_old_ones_while_they_cannot_be_computed(fleet: Fleet, clock: Clock) -> None:

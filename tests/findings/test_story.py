@@ -20,7 +20,7 @@ from agentidp.analytics.period import Period
 from agentidp.db.database import SERVICE_ROLE, Database
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import Call, load_sql
-from agentidp.findings import KINDS, findings
+from agentidp.findings import KINDS, findings, thresholds
 from agentidp.findings.finding import Finding
 from agentidp.services import Services
 from tests.analytics.test_time import ZONES, session_time_zone, with_options
@@ -53,13 +53,16 @@ class Story:
     def found(self, fleet: Fleet, days: int = 90) -> list[Finding]:
         """The findings of an organization."""
         run = database_of(self.services, fleet.organization_id).run
-        found = findings(run, asked(STORY_AT, days=days, percent=50))
-        assert not found.not_computed
-        return found.findings
+        with pytest.MonkeyPatch.context() as patch:
+            # No agent of the story has more.
+            patch.setattr(thresholds, "MAX_DOMINANCE_PERCENT", 50)
+            result = findings(run, asked(STORY_AT, days=days))
+        assert not result.not_computed
+        return result.findings
 
     def rows(self, database: Database, at: datetime, days: int) -> dict[str, Any]:
         """The rows of every statement behind the findings and the dashboard of the first organization."""
-        calls = {name: kind.call(asked(at, days=days, percent=50)) for name, kind in KINDS.items()}
+        calls = {name: kind.call(asked(at, days=days)) for name, kind in KINDS.items()}
         month = Period(at.date().replace(day=1), at.date()).bounds
         calls |= {
             "agent": Call("analytics/agent_activity", {"agent_id": self.silent, **Period.of(30, at).bounds}),
@@ -102,7 +105,7 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
             if setting is not None:
                 connection.execute("select set_config('agentidp.organization_id', %s, false)", [setting])
             for name, kind in KINDS.items():
-                call = kind.call(asked(STORY_AT, days=90, percent=50))
+                call = kind.call(asked(STORY_AT, days=90))
                 values = common_parameters(organization_id, STORY_AT) | call.parameters
                 statement, unguarded = load_sql(call.name), CONDITION.sub("true", load_sql(call.name))
                 assert unguarded != statement

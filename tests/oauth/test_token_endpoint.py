@@ -429,14 +429,6 @@ class TestPrivateKeyJwt:
             "revoked or expired key",
         ]
 
-    def test_a_setting_allows_the_token_endpoint_as_audience(self, holder: KeyHolder) -> None:
-        url, clock, endpoint = holder.agent.database_url, holder.agent.services.clock, f"{ISSUER}{PATH}"
-        with process(url, clock, assertion_audience="issuer-or-token-endpoint") as client:
-            for audience in (endpoint, [endpoint], ISSUER):
-                assert ask(client, holder.form(aud=audience)).status_code == 200, audience
-            for audience in (f"{endpoint}/", [ISSUER, endpoint], f"https://elsewhere.example{PATH}"):
-                assert whole(ask(client, holder.form(aud=audience))) == told("wrong audience"), audience
-
     def test_refuses_other_signatures(self, shared_client: FlaskClient, shared_cast: Cast, holder: KeyHolder) -> None:
         claims, outsider = holder.claims(), KeyHolder.make(shared_cast.outsider)
         colleague = holder.agent.colleague(f"agent {next(numbers)}")
