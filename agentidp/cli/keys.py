@@ -89,10 +89,13 @@ def reencrypt() -> None:
 def list_(as_json: bool) -> None:
     """List the keys, newest first.
 
-    Prints: kid, alg, creation time, time of the first signature, status.
+    Prints: kid, alg, creation time, time of the first signature, status. The exit code is 1 if the instance secret does
+    not decrypt the key that signs.
     """
     with opened(checks_keys=False) as services:
-        _show_keys(key_rotation.describe(services.settings, at=utc_now()), as_json)
+        at = utc_now()
+        _show_keys(key_rotation.describe(services.settings, at=at), as_json)
+        key_rotation.ensure_signing_key(services.settings, at=at)
 
 
 def _consequences(services: Services, kid: str) -> str:

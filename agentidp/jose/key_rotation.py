@@ -52,8 +52,8 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
         KeySealer(settings).open(signing.kid, bytes(signing.private_key_encrypted))
     except UnreadableKey:
         raise ConfigurationError(
-            "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
-            "set the secret that the instance was started with"
+            f"AGENTIDP_SECRET_KEY does not decrypt {signing.kid}, the key that signs tokens: set the secret that the "
+            f"instance was started with, or if it is lost, run agentidp keys revoke {signing.kid}"
         ) from None
 
 

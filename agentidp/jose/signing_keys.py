@@ -102,7 +102,7 @@ class SigningKeys:
     def current(self) -> Keys:
         """The keys in force now.
 
-        :raises DatabaseUnavailable: this process has never been able to read them.
+        :raises DatabaseUnavailable: this process has never read a key that it can use.
         """
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
@@ -114,7 +114,7 @@ class SigningKeys:
     def find(self, kid: str) -> VerificationKey | None:
         """The published key *kid*, even if another process has just created it.
 
-        :raises DatabaseUnavailable: this process has never been able to read the keys.
+        :raises DatabaseUnavailable: this process has never read a key that it can use.
         """
         key = self.current().published.get(kid)
         if key is None:
@@ -137,7 +137,7 @@ class SigningKeys:
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
                 reading.wait(PATIENCE_SECONDS)
         if self._keys is None:
-            raise DatabaseUnavailable
+            raise DatabaseUnavailable("this process has not read a signing key that it can use")
         return self._keys
 
     def _begin_reading(self) -> _Reading:
@@ -191,8 +191,9 @@ class SigningKeys:
         self._ignored = ignored
         if not opened:
             # The known keys stay in use. A command that revokes the last key creates another one.
-            logger.error("no signing key can be used: run agentidp keys list with this server's settings")
-            raise DatabaseUnavailable
+            reason = "no signing key can be used"
+            logger.error(f"{reason}: run agentidp check with this server's settings")
+            raise DatabaseUnavailable(reason)
         with self._lock:
             self._opened = opened
             self._rows = [row for row in rows if row.kid not in ignored]

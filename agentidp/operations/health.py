@@ -1,4 +1,4 @@
-"""For the operator: is the process up, and can it serve?"""
+"""Health checks for the operator: whether the process responds, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import psycopg
 from flask import Response
 
 from agentidp.caller import public
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.migrations import NewerSchema, pending_steps
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.openapi import Blueprint
@@ -20,6 +21,14 @@ class SchemaMissing(ServiceUnavailable):
     """503: the database has no schema, or an older one."""
 
     message = "The database's schema is missing or out of date: run agentidp db migrate."
+
+
+class NoSigningKey(ServiceUnavailable):
+    """503: this process has no signing key, because it could not decrypt one or has never read one."""
+
+    message = (
+        "No token can be issued, because no signing key is usable. Run agentidp check with this server's settings."
+    )
 
 
 class StatusSchema(ma.Schema):
@@ -41,7 +50,7 @@ def healthz() -> Response:
 @blueprint.response(200, StatusSchema)
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> Response:
-    """The database responds and has its schema. Otherwise 503."""
+    """The database responds and has its schema, and this process has a signing key. Otherwise 503."""
     try:
         rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
@@ -54,4 +63,9 @@ def readyz() -> Response:
         pending = []
     if pending:
         raise SchemaMissing
+    try:
+        # From memory, except that a process without a key reads the keys again every two seconds.
+        services().keys.current()
+    except DatabaseUnavailable:
+        raise NoSigningKey from None
     return json_response({"status": "ok"})

@@ -23,6 +23,7 @@ from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
+from agentidp.jose.signing_keys import SigningKeys
 from agentidp.operations.watch_metrics import CALLS, WatchFigures
 
 logger = logging.getLogger("agentidp")
@@ -70,11 +71,13 @@ class Reading:
     """What was read last.
 
     :param is_database_up: the last attempt succeeded. Otherwise the rest is from an earlier one.
+    :param has_signing_key: this server's instance secret decrypts a signing key.
     :param read_at: seconds since 1970; not a number before the first reading.
     :param watch: findings and alerts.
     """
 
     is_database_up: bool = False
+    has_signing_key: bool = False
     read_at: float = math.nan
     usage: tuple[Usage, ...] = ()
     watch: WatchFigures = field(default_factory=WatchFigures)
@@ -90,6 +93,7 @@ class InstanceMetrics:
         self._settings, self._clock = settings, clock
         url, _ = settings.database_and_secret()
         self._database = Database(url, replace(settings, pool_max_size=1))
+        self._keys = SigningKeys(self._database, settings)
         self._reading = Reading()
 
     def read(self) -> None:
@@ -104,7 +108,7 @@ class InstanceMetrics:
             self._reading = replace(self._reading, is_database_up=False)
         else:
             found.append(Usage(UNKNOWN, **unknown[0]._asdict()) if unknown else Usage(UNKNOWN))
-            self._reading = Reading(True, at.timestamp(), tuple(found), watch)
+            self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(found), watch)
 
     def keep_reading(self) -> None:
         """Read for ever."""
@@ -135,10 +139,22 @@ class InstanceMetrics:
         if ahead is not None:
             yield _gauge("agentidp_clock_ahead_seconds", "The clock of this machine minus the database's", ahead)
         if not math.isnan(reading.read_at):
+            yield _gauge(
+                "agentidp_signing_key_usable",
+                "Whether the instance secret decrypts a signing key",
+                float(reading.has_signing_key),
+            )
             yield _gauge("agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at)
             yield _gauge("agentidp_organizations", "Organizations that have agents", len(reading.usage) - 1)
             yield from self._usage(reading.usage)
             yield from reading.watch.collect()
+
+    def _has_signing_key(self) -> bool:
+        try:
+            self._keys.current()
+        except DatabaseUnavailable:
+            return False
+        return True
 
     def _read_of(self, organization_id: str, at: datetime, watch: WatchFigures) -> Usage:
         usage, *rest = self._database.of(organization_id, at).run(_USAGE_CALL, *CALLS)

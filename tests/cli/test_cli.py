@@ -150,13 +150,14 @@ class TestRefusalsOfTheDatabase:
             ),
             (
                 {"AGENTIDP_SECRET_KEY": "another secret that nobody knows of"},
-                "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
-                "set the secret that the instance was started with",
+                "AGENTIDP_SECRET_KEY does not decrypt {kid}, the key that signs tokens: set the secret that the "
+                "instance was started with, or if it is lost, run agentidp keys revoke {kid}",
             ),
         ],
     )
     def test_of_a_bad_setting(self, shared_run: Command, environment: dict[str, str], sentence: str) -> None:
-        assert shared_run.refused("organization", "list", **environment) == sentence
+        kid = shared_run.cells("keys", "list")[0][0]
+        assert shared_run.refused("organization", "list", **environment) == sentence.format(kid=kid)
 
     def test_of_a_role_that_may_not(self, shared_run: Command) -> None:
         name = f"weak_{uuid.uuid4().hex}"

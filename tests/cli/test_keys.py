@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.cli.command import TIME, Command
+from tests.factories import SECRET_KEY
 
 
 def test_rotates_lists_revokes_and_encrypts_again(run: Command) -> None:
@@ -31,6 +32,17 @@ def test_rotates_lists_revokes_and_encrypts_again(run: Command) -> None:
         first[0],
         True,
     )
+
+
+def test_the_list_fails_without_the_secret_of_the_key_that_signs(run: Command) -> None:
+    """Deployments run this command before they start the service, and an operator who has lost the secret reads it."""
+    [[kid, *_]] = run.cells("keys", "list")
+    wrong = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase()}
+    result = run.invoke("keys", "list", **wrong)
+    assert (result.exit_code, result.stdout.split("\t")[::4]) == (1, [kid, "unreadable\n"])
+    assert result.stderr.startswith(f"Error: AGENTIDP_SECRET_KEY does not decrypt {kid}, the key that signs tokens: ")
+    assert run.invoke("keys", "revoke", "--yes", kid, **wrong).exit_code == 0
+    assert run.invoke("keys", "list", **wrong).exit_code == 0
 
 
 def test_a_kid_may_begin_with_a_hyphen(shared_run: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -13,7 +14,7 @@ from agentidp.db.embedded_postgres import temporary
 from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, largest
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, Clock, count_usage, database_of
+from tests.factories import NOON, SECRET_KEY, Clock, count_usage, database_of
 
 
 def values(metrics: InstanceMetrics, name: str) -> dict[str, float]:
@@ -89,6 +90,19 @@ def test_before_the_first_reading_the_rest_of_the_page_is_there(metrics: Instanc
     names = {metric.name for metric in metrics.collect()}
     assert names == {"agentidp_build_info", "agentidp_workers_configured", "agentidp_database_up"}
     assert values(metrics, "agentidp_database_up") == {"": 0}
+
+
+def test_whether_the_instance_secret_decrypts_a_signing_key(
+    services: Services, cast: Cast, metrics: InstanceMetrics, clock: Clock
+) -> None:
+    metrics.read()
+    assert values(metrics, "agentidp_signing_key_usable") == {"": 1}
+    other = InstanceMetrics(replace(services.settings, secret_key=SECRET_KEY.swapcase().encode()), clock)
+    other.read()
+    other.close()
+    assert values(other, "agentidp_signing_key_usable") == {"": 0}
+    # Everything else is read as before.
+    assert values(other, "agentidp_organization_tokens_today") == values(metrics, "agentidp_organization_tokens_today")
 
 
 def test_a_scrape_asks_the_database_nothing(services: Services, metrics: InstanceMetrics) -> None:
