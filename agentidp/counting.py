@@ -84,7 +84,7 @@ class Rejection:
         if has_request_context():
             # For the line of the request itself.
             g.organization_id, g.agent_id = organization_id, agent_id
-            fields |= {"address": request.remote_addr or None, "request_id": g.get("request_id")}
+            fields["address"] = request.remote_addr or None
         logger.warning("authentication rejected", extra={"fields": fields})
 
 

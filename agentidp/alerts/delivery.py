@@ -179,7 +179,7 @@ class Dispatcher:
         except psycopg.Error as error:
             if self._connection is not None:
                 self._connection.close()
-            raise DatabaseUnavailable from error
+            raise DatabaseUnavailable(" ".join(str(error).split())) from error
         return [row.organization_id for row in rows]
 
     def _turn(self, organization_id: str, target: Any) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from agentidp.audit import INSTANCE
 from agentidp.config.oidc import OidcSettings
@@ -177,7 +177,7 @@ class Provider:
 
 
 def _log_refusal(reason: str) -> None:
-    fields = {"reason": reason, "address": request.remote_addr, "request_id": g.request_id}
+    fields = {"reason": reason, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
 
 

@@ -128,7 +128,7 @@ def _record_refusal(
 ) -> None:
     """Record that a person was refused, unless that happens all the time."""
     s, identity = services(), identity_of(issuer, subject)
-    fields = {"reason": reason, "person": identity, "address": request.remote_addr, "request_id": g.request_id}
+    fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
     cell = throttle.cell_of(s.settings.secret_key or b"", f"record of {identity}", None)
     if throttle.admits(s.database, cell, at):

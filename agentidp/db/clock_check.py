@@ -70,7 +70,7 @@ class ClockCheck:
         if now >= self._due or abs(time.time() - now - self._since_boot) > 1:
             self.measure(connection)
         if self._is_refused:
-            raise ClockDiffers
+            raise ClockDiffers("the clock differs from the database's")
 
     def measure(self, connection: psycopg.Connection[Any]) -> None:
         """Measure, and log if the clock has become wrong or right.

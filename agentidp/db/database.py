@@ -98,7 +98,7 @@ class Database:
         In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
         transaction only, and the statements stand or fall together. A statement that sets it by itself saves one.
         """
-        with self._connection() as connection:
+        with self._connection(organization_id) as connection:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
@@ -110,7 +110,7 @@ class Database:
     def connection_in(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
         """A connection with an open, durable transaction of an organization, for :class:`OrganizationDatabase`."""
         is_committing = False
-        with self._connection() as connection:
+        with self._connection(organization_id) as connection:
             try:
                 with connection.transaction():
                     enter_organization(connection, organization_id, durable=True)
@@ -136,40 +136,48 @@ class Database:
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 
-    def _connection(self) -> _Connection:
-        return _Connection(self)
+    def _connection(self, organization_id: str | None = None) -> _Connection:
+        return _Connection(self, organization_id)
 
     def _check_clock(self, connection: PipelinedConnection) -> None:
         if self._clock is not None:
             self._clock.check(connection)
 
-    def _raise_unavailable(self, error: BaseException | None) -> None:
-        """Raise what a failure of a connection means for its user; nothing if *error* is not such a failure."""
+    def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
+        """Raise what a failure of a connection means for its user; nothing if *error* is not such a failure.
+
+        :param organization_id: whose statements failed, for the log.
+        """
         match error:
             case NoConnection():
                 if not error.is_known:
-                    logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
+                    fields = {"reason": str(error), "organization": organization_id}
+                    logger.warning("no database connection", extra={"fields": fields})
                 self._count_error("no connection")
-                raise DatabaseUnavailable from error
+                raise DatabaseUnavailable(str(error)) from error
             case ClockDiffers():
                 self._count_error("clock")
-                raise DatabaseUnavailable from error
+                raise DatabaseUnavailable(str(error)) from error
             case OutcomeLost():
                 if self._is_replica:
                     # A read has no outcome.
                     self._count_error("connection lost")
-                    raise DatabaseUnavailable from error
-                logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
+                    raise DatabaseUnavailable(one_line(error)) from error
+                fields = {"reason": one_line(error), "organization": organization_id}
+                logger.warning("outcome of a transaction unknown", extra={"fields": fields})
                 self._count_error("outcome unknown")
-                raise OutcomeUnknown from error
+                raise OutcomeUnknown(one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
+                # Without the server's details, which can contain values of the statement.
+                reason = error.diag.message_primary or one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                     # Another server is the primary now, to which new connections may lead.
                     self.pool.breaker.open(READ_ONLY)
                 elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
-                    logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
+                    fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}
+                    logger.warning("database unavailable", extra={"fields": fields})
                 self._count_error("refused or too slow" if error.sqlstate else "connection lost")
-                raise DatabaseUnavailable from error
+                raise DatabaseUnavailable(reason) from error
 
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
@@ -207,8 +215,8 @@ class _Connection:
     takes twice as long.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, organization_id: str | None) -> None:
+        self._database, self._organization_id = database, organization_id
         self._borrowed = database.pool.connection()
 
     def __enter__(self) -> PipelinedConnection:
@@ -220,14 +228,14 @@ class _Connection:
                 self._borrowed.__exit__()
                 raise
         except Exception as error:
-            self._database._raise_unavailable(error)
+            self._database._raise_unavailable(error, self._organization_id)
             raise
         return connection
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._borrowed.__exit__()
         if error is not None:
-            self._database._raise_unavailable(error)
+            self._database._raise_unavailable(error, self._organization_id)
 
 
 def connect(url: str) -> psycopg.Connection[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DatabaseUnavailable(Exception):
-    """The database is unreachable, exhausted or too slow, or this server's clock is wrong.
+    """The database is unreachable, exhausted or too slow, or this server's clock is wrong. The text is the reason.
 
     What was asked of it was certainly not done: there was no connection, or the database itself reported an error and
     rolled the transaction back.

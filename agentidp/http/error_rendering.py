@@ -104,7 +104,6 @@ def log_unexpected(error: Exception) -> None:
                 "error": type(error).__name__,
                 "sqlstate": getattr(error, "sqlstate", None),
                 "at": frames[-8:],
-                "request_id": flask.g.get("request_id"),
             }
         },
     )

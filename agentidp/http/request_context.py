@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, g, has_request_context, request
 
 from agentidp.actor import Actor
 
@@ -53,8 +53,19 @@ def request_actor(type_: str, name: str, display_name: str | None = None) -> Act
     return Actor(type_, name, current_request().remote_addr, current_context().request_id, display_name)
 
 
+def _add_request_id(record: logging.LogRecord) -> bool:
+    fields = getattr(record, "fields", {})
+    if "request_id" not in fields and has_request_context():
+        record.fields = fields | {"request_id": current_context().get("request_id")}
+    return True
+
+
 def init_app(app: Flask) -> None:
-    """Give each request its id and its instant, and log it when the response is sent."""
+    """Give each request its id and its instant, and log it when the response is sent.
+
+    Each line that is logged while a request is handled gets the id of the request.
+    """
+    logger.addFilter(_add_request_id)
 
     @app.before_request
     def begin() -> None:

@@ -233,7 +233,7 @@ def _keys_missing(named: Client, rule: Rule, missing: KeysUnavailable) -> OAuthE
     # For the line of the request.
     context.organization_id, context.agent_id = named.organization_id, agent_id
     fields = {"organization": named.organization_id, "agent": agent_id, "issuer": rule.issuer, "reason": str(missing)}
-    logger.warning("token not judged", extra={"fields": fields | {"request_id": context.request_id}})
+    logger.warning("token not judged", extra={"fields": fields})
     return OAuthError(
         "temporarily_unavailable",
         "the keys of the issuer of the token are not known now; try again",

@@ -222,13 +222,23 @@ class TestUnavailable:
         assert_unavailable(dead_client.get("/.well-known/jwks.json"), is_oauth=True)
         assert dead_client.get("/healthz").status_code == 200
 
-    def test_a_statement_takes_too_long(self, client: FlaskClient, cast: Cast, database_url: str) -> None:
+    def test_a_statement_takes_too_long(
+        self, client: FlaskClient, cast: Cast, database_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         acme = cast.acme
         agents = client.get(AGENTS, headers=acme.bearer()).json["data"]
         with application(database_url, statement_timeout=0.2) as app, psycopg.connect(database_url) as connection:
             hurried = app.test_client()
             connection.execute("lock table usage_daily in access exclusive mode")
-            assert_unavailable(hurried.get(AGENTS, headers=acme.bearer()))
+            response = hurried.get(AGENTS, headers=acme.bearer())
+            assert_unavailable(response)
+            [record] = [record for record in caplog.records if record.getMessage() == "database unavailable"]
+            assert record.fields == {  # type: ignore[attr-defined]
+                "reason": "canceling statement due to statement timeout",
+                "sqlstate": "57014",
+                "organization": acme.organization_id,
+                "request_id": response.headers["X-Request-Id"],
+            }
             assert_unavailable(hurried.post(AGENTS, json={"name": "late"}, headers=acme.bearer()))
             assert_unavailable(hurried.post("/api/v1/token", data=acme.form), is_oauth=True)
             # Others go on, because a lock is no outage. On a slow machine one of them may take too long as well.

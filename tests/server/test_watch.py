@@ -114,6 +114,14 @@ def test_what_fails_once_stops_nothing_else(
     assert [one for one in caplog.messages if one != "findings evaluated"] == [message]
 
 
+def test_says_why_no_alerts_were_sent(services: Services, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    execute(database_url, "alter table alert_deliveries rename to unreachable")
+    with watching_in_a_thread(services):
+        wait_until(lambda: "no alerts were sent" in caplog.messages)
+    [reason, *_] = [record.fields["reason"] for record in caplog.records if record.message == "no alerts were sent"]  # type: ignore[attr-defined]
+    assert 'relation "alert_deliveries" does not exist' in reason
+
+
 def test_evaluates_nothing_while_another_instance_watches(
     services: Services, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
