@@ -183,7 +183,7 @@ def run(
 ) -> tuple[list[Any], dict[str, Any]]:
     """Run a statement as the service with the organization *setting*.
 
-    :returns: its rows, and then everything that either organization has; nothing of it stays.
+    :returns: its rows, sorted, and then everything that either organization has; nothing of it stays.
     """
     names = set(re.findall(r"%\((\w+)\)s", statement))
     with connection.transaction(force_rollback=True):
@@ -191,7 +191,7 @@ def run(
         if setting is not None:
             enter_organization(connection, setting, durable=True)
         cursor = connection.execute(statement, {name: values[name] for name in names})
-        rows = cursor.fetchall() if cursor.description else []
+        rows = sorted(cursor.fetchall(), key=repr) if cursor.description else []
         connection.execute("reset role")
         stored = {
             table: connection.execute(f"select organization_id, t::text as row from {table} t order by 1, 2").fetchall()
