@@ -37,14 +37,14 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
                     "the database has no Citus: install it on the coordinator and on every worker, and there let a "
                     'superuser run "create extension citus"'
                 )
-            [role] = connection.execute(load_sql("distribution/readiness")).fetchall()
-            if not role.may_copy:
+            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
+            [readiness] = connection.execute(load_sql("distribution/readiness")).fetchall()
+            if not readiness.may_copy:
                 raise ConfigurationError(
                     "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into "
                     "tables under forced row-level security"
                 )
-            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            if pending_steps(applied_steps(connection)):
+            if not readiness.has_schema or pending_steps(applied_steps(connection)):
                 raise ConfigurationError("the schema is not up to date: run agentidp db migrate first, as the owner")
             yield from _distribute(connection)
     except psycopg.Error as error:

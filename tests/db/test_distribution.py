@@ -305,6 +305,16 @@ class TestDistribute:
         assert str(refused.value) == "the schema is not up to date: run agentidp db migrate first, as the owner"
         assert classes(url) == []
 
+    def test_an_empty_database_is_refused(self, cluster: Cluster) -> None:
+        name = f"empty_{uuid.uuid4().hex[:8]}"
+        cluster.create(name)
+        try:
+            with pytest.raises(ConfigurationError) as refused:
+                list(distribute(cluster.coordinator.url(name)))
+        finally:
+            cluster.drop(name)
+        assert str(refused.value) == "the schema is not up to date: run agentidp db migrate first, as the owner"
+
     def test_waits_for_a_migration_that_is_under_way(self, url: str) -> None:
         done: list[tuple[str, str]] = []
         thread = threading.Thread(target=lambda: done.extend(distribute(url)))
