@@ -14,6 +14,7 @@ from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, pending_steps
 from agentidp.db.sql import load_sql
 
 _ROLE = (
+    "distribution/forbid_temporary_tables",
     "distribution/let_service_log_in",
     "distribution/plan_without_jit",
     "distribution/plan_by_index",

@@ -103,6 +103,9 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply(connection, step)
+            # No step, because it is about the database, which a backup does not contain.
+            for row in connection.execute(load_sql("database/temporary_tables")).fetchall():
+                connection.execute(row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None

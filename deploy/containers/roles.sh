@@ -9,6 +9,6 @@ create role agentidp login createrole password :'owner_password';
 grant agentidp_service to agentidp;
 create role agentidp_login login noinherit password :'service_password' in role agentidp_service;
 create database agentidp owner agentidp;
-revoke connect, temporary on database agentidp from public;
+revoke connect on database agentidp from public;
 grant connect on database agentidp to agentidp_login;
 END

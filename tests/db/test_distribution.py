@@ -315,6 +315,11 @@ class TestDistribute:
             cluster.drop(name)
         assert str(refused.value) == "the schema is not up to date: run agentidp db migrate first, as the owner"
 
+    def test_a_service_cannot_create_temporary_tables_on_any_node(self, url: str) -> None:
+        list(distribute(url))
+        may = "select has_database_privilege(''agentidp_service'', current_database(), ''temporary'')"
+        assert execute(url, f"select distinct result from run_command_on_all_nodes('{may}')") == [("f",)]
+
     def test_waits_for_a_migration_that_is_under_way(self, url: str) -> None:
         done: list[tuple[str, str]] = []
         thread = threading.Thread(target=lambda: done.extend(distribute(url)))

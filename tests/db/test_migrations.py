@@ -237,6 +237,8 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
             assert [day["count"] for day in get(agent, "/api/v1/analytics/tokens?days=1")["data"]] == [2]
         with services.database.pool.connection() as pooled:
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="create temporary tables"):
+                pooled.execute("create temporary table scratch (n int)")
     # Row-level security holds for the owner of the tables as well.
     with connect(managed_url) as owner:
         owner.row_factory = tuple_row
@@ -304,7 +306,7 @@ class TestASecondInstallation:
         first_as_second = second_url.replace("/second?", "/managed?")
         seen = "set role agentidp_service; select count(*) from clients"
         assert execute(first_as_second, "set role agentidp_service") == []
-        execute(server_url, "revoke connect, temporary on database managed from public")
+        execute(server_url, "revoke connect on database managed from public")
         with pytest.raises(psycopg.OperationalError, match='permission denied for database "managed"'):
             execute(first_as_second, seen)
         assert migrate(managed_url) == []

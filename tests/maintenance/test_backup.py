@@ -148,7 +148,7 @@ def test_the_documented_role_backs_up_a_database_to_which_not_everybody_may_conn
     [documented] = re.findall(r"```sql\n( *create role backup .*?)```", text, re.DOTALL)
     documented = documented.replace("'…'", "'secret'").replace("agentidp", database).replace("backup", role)
     with psycopg.connect(run.database_url, autocommit=True) as connection:
-        connection.execute(f"revoke connect, temporary on database {database} from public".encode())
+        connection.execute(f"revoke connect on database {database} from public".encode())
         try:
             connection.execute(documented.encode())
             there = Command(re.sub("//[^@]*@", f"//{role}:secret@", run.database_url))

@@ -1,0 +1,6 @@
+-- The statement that lets only the owner of this database create temporary tables. PostgreSQL lets every role create them, also
+-- agentidp_service, and they could fill the disk. One row; none if the statement was run before. Parameters: none.
+--
+-- for: operator
+select format('revoke temporary on database %I from public', current_database()) as statement
+where has_database_privilege('agentidp_service', current_database(), 'temporary')
