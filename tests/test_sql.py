@@ -13,7 +13,7 @@ from flask import Flask
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql, sql_directory
-from tests.catalog import INSTANCE_WIDE
+from tests.catalog import INSTANCE_WIDE, references
 from tests.factories import execute
 from tests.statements import NAMES, header, numbered, parameters_of
 
@@ -170,3 +170,16 @@ def test_no_policy_holds_a_sub_select(database_url: str) -> None:
     }
     assert {condition for _, name, condition, _ in policies if name == "own_organization"} == {own}
     assert [(table, name) for table, name, _, has_sub_select in policies if has_sub_select] == []
+
+
+def test_the_owner_sees_every_row_that_a_row_it_sees_references(database_url: str) -> None:
+    """Citus compares them as the owner when it moves a shard, because it adds the foreign keys to the shard again."""
+    visible = {
+        table
+        for (table,) in execute(
+            database_url, "select polrelid::regclass::text from pg_policy where polname = 'operator'"
+        )
+    }
+    with psycopg.connect(database_url) as connection:
+        hidden = {pair for pair in references(connection) if pair[0] in visible and pair[1] not in visible}
+    assert hidden == set(), "give the referenced table the policy operator in a migration"

@@ -76,8 +76,8 @@ def cast(shared_app: Flask, shared_cast: Cast, connection: psycopg.Connection[An
 
 
 SOMETHING = (
-    "insert into resource_servers "
-    "select %(organization_id)s, %(agent_id)s, 'https://api.example', 'api', '{a,b}', now()",
+    "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at, agent_id) "
+    "select %(organization_id)s, %(agent_id)s, 'https://api.example', 'api', '{a,b}', now(), %(agent_id)s",
     "insert into resource_identifiers "
     "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
@@ -102,8 +102,8 @@ SOMETHING = (
     "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
     "enabled, created_at, updated_at, failing_since) select %(organization_id)s, %(agent_id)s, 'on-call', 'webhook', "
     "'https://x', '', 'info', true, '2026-01-01', '2026-01-01', '2026-01-01'",
-    "insert into markers select %(organization_id)s, %(agent_id)s, 'deployment', '2026-04-15', '2026-04-15', null, "
-    "null, '2026-04-15'",
+    "insert into markers select %(organization_id)s, %(agent_id)s, 'deployment', '2026-04-15', '2026-04-15', "
+    "%(agent_id)s, null, '2026-04-15'",
     "insert into quotas select %(organization_id)s, %(agent_id)s, 'month', 1000, true, '2026-04-15', 3, '2026-04-15', "
     "'2026-04-15'",
     "insert into quotas select %(organization_id)s, '00000000-0000-0000-0000-000000000000', 'day', 1000, true, null, "

@@ -243,7 +243,7 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
     with connect(managed_url) as owner:
         owner.row_factory = tuple_row
         counts = (
-            "select (select count(*) from agents), (select count(*) from usage_daily), "
+            "select (select count(*) from credentials), (select count(*) from usage_daily), "
             "(select count(*) from organizations)"
         )
         assert owner.execute(counts).fetchone() == (0, 0, 2)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
 from agentidp.db.distribution import distribute
-from tests import citus
+from tests import catalog, citus
 from tests.conftest import install
+from tests.db.test_database import SOMETHING
 from tests.factories import Server
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, run_rows
@@ -22,11 +24,13 @@ CLIENTS = 3
 
 @pytest.fixture
 def running() -> Iterator[citus.Cluster]:
-    """A cluster of the test's own with a distributed database."""
+    """A cluster of the test's own with a distributed database, whose owner is no superuser."""
     with citus.cluster() as made:
         made.create("faults")
+        made.coordinator.execute("faults", "create role owner login createrole")
+        made.coordinator.execute("faults", "alter database faults owner to owner")
         url = made.coordinator.url("faults")
-        install(url)
+        install(url.replace("postgres:@", "owner:@"))
         list(distribute(url))
         yield made
 
@@ -41,10 +45,22 @@ def fleets_on_each_worker(cluster: citus.Cluster) -> list[Fleet]:
     return [found[worker.url("faults")] for worker in cluster.workers]
 
 
+def add_references(cluster: citus.Cluster, fleet: Fleet) -> None:
+    """Add rows to each table that has a foreign key, but none that refuses or counts tokens."""
+    with psycopg.connect(cluster.coordinator.url("faults"), autocommit=True) as connection:
+        tables = {table for table, _ in catalog.references(connection)} - {"quotas", "usage_monthly"}
+        for statement in SOMETHING:
+            if any(statement.startswith(f"insert into {table} ") for table in tables):
+                values = {"organization_id": fleet.organization_id, "agent_id": fleet.clients[0].agent_id}
+                connection.execute(statement.encode(), values)
+
+
 def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[], None]) -> None:
     """Bring a load of each worker's organization on a server, cause the fault, and judge each by its row."""
     url = cluster.coordinator.url("faults")
     fleets = fleets_on_each_worker(cluster)
+    for fleet in fleets:
+        add_references(cluster, fleet)
     with Server(environment(url)) as server:
         run_rows(list(zip(rows, fleets, strict=True)), url, [server], fault, CLIENTS)
 
