@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from agentidp.db.pipeline import OutcomeLost, is_lost
 from agentidp.db.sql import Call, Rows, enters_organization, load_sql
@@ -14,6 +15,8 @@ from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
 """The errors of a connection that could not be opened, so that a worker has received nothing."""
 
+_UNCERTAIN = ("57014", "XX000")
+"""The SQLSTATEs of a cancelled statement, for example after its timeout, and of Citus's internal errors."""
 
 DEADLOCKS = 20
 """After so many in a row a transaction is given up. The first hundred milliseconds after one, Citus finds the next."""
@@ -67,8 +70,9 @@ def run_on_citus(
                 connection.rollback()
         return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
-        # psycopg does not say whether the commit had been sent.
-        if is_lost(error) or is_worker_lost(error):
+        # A transaction that is still open after the error never got to its commit.
+        is_open = connection.info.transaction_status == TransactionStatus.INERROR
+        if not is_open and (is_lost(error) or may_have_committed(error)):
             raise OutcomeLost(str(error)) from error
         raise
 
@@ -91,10 +95,15 @@ def _run(connection: psycopg.Connection[Any], organization_id: str, calls: list[
     return _run_in_transaction(connection, organization_id, calls, durable=durable)
 
 
-def is_worker_lost(error: psycopg.Error) -> bool:
-    """Whether the coordinator lost a worker that may have committed. It reports this as an ordinary error."""
-    is_connection = (error.sqlstate or "").startswith("08") or "connection marked as essential" in str(error)
-    return is_connection and not _NOT_CONNECTED.search(str(error))
+def may_have_committed(error: psycopg.Error) -> bool:
+    """Return whether a worker may have committed, or may still commit, what the coordinator reports as failed.
+
+    The coordinator sends a single function call without a transaction. If it then cancels the call, ends, or loses the
+    connection, the call may run to its end on the worker.
+    """
+    sqlstate = error.sqlstate or ""
+    is_connection = sqlstate.startswith("08")
+    return sqlstate in _UNCERTAIN or (is_connection and not _NOT_CONNECTED.search(str(error)))
 
 
 def _run_in_transaction(

@@ -15,7 +15,7 @@ from psycopg.rows import namedtuple_row
 
 from agentidp.actor import SYSTEM, Actor
 from agentidp.config import EXCHANGE_MARGIN, LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
-from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost, look_for_citus, rows_of, run_on_citus
+from agentidp.db.citus import enter_organization, is_on_citus, look_for_citus, may_have_committed, rows_of, run_on_citus
 from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.organization import OrganizationDatabase
@@ -117,7 +117,7 @@ class Database:
                     yield connection
                     is_committing = True
             except psycopg.Error as error:
-                if is_committing and (is_lost(error) or (is_on_citus(connection) and is_worker_lost(error))):
+                if is_committing and (is_lost(error) or (is_on_citus(connection) and may_have_committed(error))):
                     raise OutcomeLost(str(error)) from error
                 if isinstance(error, OutcomeLost):
                     # A statement before the commit.

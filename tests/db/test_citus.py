@@ -1,10 +1,12 @@
-"""On a real Citus cluster: a statement of the service runs on the one shard of its organization, and each node holds
-row-level security.
+"""On a real Citus cluster: a statement of the service runs on the one shard of its organization, each node holds
+row-level security, and a response says if a token may have been counted.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +22,9 @@ from tests.catalog import tables_of_organizations
 from tests.citus import Cluster, server_of
 from tests.conftest import ON_CITUS, Cast
 from tests.db.test_plans_without_statistics import KNOWN, OF_FINDINGS
+from tests.db.test_unreachable import UNKNOWN, application
+from tests.factories import execute, usage_sums, wait_until
+from tests.http.test_errors import assert_unavailable
 from tests.statements import header, run_by, values_of
 
 pytestmark = ON_CITUS
@@ -91,6 +96,26 @@ def test_every_node_shows_an_organization_its_own_rows_only(cluster: Cluster, ur
                     seen |= {table for _ in found if setting}
                     assert {organization_id for (organization_id,) in found} <= {setting}, (node, table)
     assert seen >= {"agents", "credentials", "organizations"}
+
+
+@pytest.mark.slow
+def test_a_token_that_times_out_may_be_counted_and_the_response_says_so(database_url: str) -> None:
+    with application(database_url) as (app, agent):
+        before = usage_sums(database_url, agent.organization_id)["tokens"]
+        sessions = execute(
+            server_of(database_url, agent.organization_id),
+            f"select pid from pg_stat_activity where datname = current_database() and usename = '{SERVICE_ROLE}'",
+        )
+        # A stopped session ignores the coordinator's request to cancel, and then carries out what it has received.
+        for (pid,) in sessions:
+            os.kill(int(str(pid)), signal.SIGSTOP)
+        try:
+            response = app.test_client().post("/api/v1/token", data=agent.form)
+        finally:
+            for (pid,) in sessions:
+                os.kill(int(str(pid)), signal.SIGCONT)
+        assert_unavailable(response, UNKNOWN, is_oauth=True)
+        wait_until(lambda: usage_sums(database_url, agent.organization_id)["tokens"] == before + 1)
 
 
 def test_a_worker_plans_for_the_service_without_jit_and_by_index(service: psycopg.Connection[Any], url: str) -> None:

@@ -20,9 +20,9 @@ from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 
 from agentidp.counting import request_made
-from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost
+from agentidp.db.citus import enter_organization, is_on_citus, may_have_committed
 from agentidp.db.database import SERVICE_ROLE, connect
-from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.sql import Call, load_sql
 from agentidp.http.schemas import changed
 from agentidp.registry.agents import AgentChangeSchema
@@ -433,8 +433,10 @@ class TestOnCitus:
             pooled.execute("set statement_timeout to '1s'")
         with psycopg.connect(database_url) as other:
             other.execute("lock table schema_migrations")
-            with pytest.raises(DatabaseUnavailable):
+            with pytest.raises(DatabaseUnavailable) as refused:
                 database_of(services, "org-a").run(PING, PING)
+        # Nothing was done, because the commit was not reached.
+        assert not isinstance(refused.value, OutcomeUnknown)
         assert len(database_of(services, "org-a").run(PING, PING)) == 2
         assert services.database.pool.statistics()["pool_size"] == 1
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
@@ -491,15 +493,16 @@ def test_a_process_that_leaves_its_pool_open_ends_at_once(database_url: str, is_
 
 
 @pytest.mark.parametrize(
-    ("error", "is_lost"),
+    ("error", "is_unknown"),
     [
         (psycopg.errors.ConnectionFailure("… failed with the following error: Connection refused"), False),
         (psycopg.errors.ConnectionFailure("… error: FATAL:  the database system is starting up"), False),
         (psycopg.errors.ConnectionFailure("… error: server closed the connection unexpectedly"), True),
         (psycopg.errors.InternalError_("failure on connection marked as essential: 10.0.0.2:5432"), True),
-        (psycopg.errors.InternalError_("triggers are not supported on distributed tables"), False),
-        (psycopg.errors.QueryCanceled("canceling statement due to statement timeout"), False),
+        (psycopg.errors.InternalError_("postmaster was shut down, exiting"), True),
+        (psycopg.errors.QueryCanceled("canceling statement due to statement timeout"), True),
+        (psycopg.errors.DeadlockDetected("canceling the transaction since it was involved in a distributed …"), False),
     ],
 )
-def test_the_outcome_is_unknown_only_if_a_worker_had_received_something(error: psycopg.Error, is_lost: bool) -> None:
-    assert is_worker_lost(error) is is_lost
+def test_the_outcome_is_unknown_if_a_worker_may_have_received_something(error: psycopg.Error, is_unknown: bool) -> None:
+    assert may_have_committed(error) is is_unknown
