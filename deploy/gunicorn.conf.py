@@ -7,6 +7,7 @@ application that the worker has loaded.
 """
 
 import atexit
+import fcntl
 import logging
 import os
 import shutil
@@ -25,16 +26,27 @@ def _remove(directory: str, process: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-# Where the workers count. prometheus-client looks for it when it is imported. After SIGHUP this file runs again, and
-# the directory stays.
+def _make_metrics_directory() -> str:
+    """Make the directory in which the workers count, and lock it until this process and its children have ended."""
+    while True:
+        path = tempfile.mkdtemp(prefix="agentidp-metrics-locked-", dir=worker_tmp_dir)
+        # The descriptor stays open. The kernel releases the lock, also if the processes are killed.
+        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_SH)
+        # Another service that starts may have removed the directory before it was locked.
+        if os.path.isdir(path):  # noqa: PTH112
+            return path
+
+
+# prometheus-client looks for the variable when it is imported. After SIGHUP this file runs again, and the directory
+# stays.
 if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="agentidp-metrics-", dir=worker_tmp_dir)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 from agentidp.config import ConfigurationError, Settings  # noqa: E402
 from agentidp.http.logs import logging_config  # noqa: E402
 from agentidp.server.listening import AddressFilter, limit_sending, refuse_busy_address, refuse_exposed_address  # noqa: E402
-from agentidp.server.metrics_server import MetricsServer  # noqa: E402
+from agentidp.server.metrics_server import MetricsServer, remove_leftovers  # noqa: E402
 from agentidp.server.wiring import parts  # noqa: E402
 from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
 
@@ -90,8 +102,10 @@ def on_starting(server: Any) -> None:
         fields = {"reason": reason_for_stock_parts}
         logging.getLogger("agentidp").warning("the service runs on stock parts", extra={"fields": fields})
     if settings.metrics_address:
+        directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        remove_leftovers(directory.parent)
         # Here, where this process has neither a signal handler nor a listening socket that a fork would inherit.
-        server.metrics = MetricsServer(settings, Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        server.metrics = MetricsServer(settings, directory)
         server.metrics.start()
 
 

@@ -7,6 +7,7 @@ does. It takes no signal of the terminal, has no thread of the service, and neve
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -35,6 +36,23 @@ GLANCE = 0.5
 """Seconds between two looks for workers that have ended and for the end of gunicorn's main process."""
 
 _ENDED = ".ended"
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove the directories in *parent* in which workers counted whose service was killed with all its processes.
+
+    Only directories of this account are removed, and none that a process has locked (``deploy/gunicorn.conf.py``).
+    """
+    for directory in parent.glob("agentidp-metrics-locked-*"):
+        # Not through a link, which another account could have put into a directory that everybody may write to.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(directory)
+            finally:
+                os.close(descriptor)
 
 
 class MetricsServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -107,6 +108,35 @@ def test_the_files_go_when_the_service_ends_or_its_main_process_is_killed(databa
     assert not directory.exists()
     wait_until(lambda: not Path(f"/proc/{process}").exists())
     assert "metrics are not served" not in metered.logs()
+
+
+def test_a_start_removes_the_files_of_a_service_whose_processes_were_all_killed(
+    metered: MeteredServer, database_url: str
+) -> None:
+    metered.get("/")
+    in_use = metered.metrics_directory()
+    with MeteredServer(database_url) as killed:
+        killed.get("/")
+        leftover = killed.metrics_directory()
+        # Stopped first, so that none of them removes the directory because another one has ended.
+        processes = [killed.metrics_process(), killed.main_process(), *killed.workers()]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in processes:
+                os.kill(process, number)
+        wait_until(lambda: not any(is_alive(process) for process in processes))
+    assert leftover.exists()
+    with MeteredServer(database_url) as started:
+        started.get("/")
+        assert not leftover.exists()
+        assert started.metrics_directory().exists()
+    assert in_use.exists()
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and that its parent has not asked about does not."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def test_an_address_that_is_in_use_is_refused_and_ctrl_c_left_to_the_main_process(
