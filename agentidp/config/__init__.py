@@ -44,14 +44,18 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
 
 def default_data_dir() -> Path:
-    """Where the embedded database lives unless ``AGENTIDP_DATA_DIR`` says otherwise.
+    """Return the directory of the embedded database for an environment without ``AGENTIDP_DATA_DIR``.
 
     PostgreSQL refuses to run as root and the account it drops to cannot enter root's home, hence /var/lib.
     """
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "agentidp"
+    try:
+        return Path(base).expanduser() / "agentidp"
+    except RuntimeError:
+        # The user has no home directory, which matters only to the embedded database: nobody can write to this one.
+        return Path("/nonexistent/agentidp")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -234,3 +235,16 @@ def test_the_environment_is_read_where_no_settings_are_given(monkeypatch: pytest
     monkeypatch.setenv("AGENTIDP_TOKEN_TTL", "soon")
     with pytest.raises(ConfigurationError, match=r"^AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400"):
         create_app()
+
+
+def test_a_user_without_a_home_directory_needs_a_data_directory_only_for_the_embedded_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    for function in ("getuid", "geteuid"):
+        monkeypatch.setattr(os, function, lambda: 2_000_000_000)
+    settings = Settings.from_environment({"AGENTIDP_DATABASE_URL": URL, "AGENTIDP_SECRET_KEY": SECRET})
+    assert settings.database_url == URL
+    # agentidp serve cannot write to it, and says that AGENTIDP_DATA_DIR must name another one.
+    assert Settings.from_environment({}).data_dir == Path("/nonexistent/agentidp")
