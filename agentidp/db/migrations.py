@@ -108,6 +108,8 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
                 connection.execute(row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or " ".join(str(error).split())
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            reason += ". Set AGENTIDP_DATABASE_URL to the URL of the role that owns the database"
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [step.name for step in pending]
 

@@ -166,11 +166,14 @@ class TestRefusalsOfTheDatabase:
             connection.execute(f"grant select on schema_migrations to {name}")
             try:
                 url = re.sub(r"//[^@]*@", f"//{name}:x@", shared_run.database_url)
-                sentence = shared_run.refused("organization", "create", "x", AGENTIDP_DATABASE_URL=url)
+                sentence = shared_run.refused("watch", "--once", AGENTIDP_DATABASE_URL=url)
             finally:
                 connection.execute(f"drop owned by {name}")
                 connection.execute(f"drop role {name}")
-        assert sentence == "the database's schema cannot be brought up to date: permission denied for schema public"
+        assert sentence == (
+            "the database's schema cannot be brought up to date: permission denied for schema public. "
+            "Set AGENTIDP_DATABASE_URL to the URL of the role that owns the database"
+        )
 
 
 @pytest.mark.slow

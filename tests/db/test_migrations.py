@@ -282,7 +282,8 @@ def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> Non
     with pytest.raises(ConfigurationError) as refused:
         migrate(weak)
     assert str(refused.value) == (
-        "the database's schema cannot be brought up to date: permission denied for schema public"
+        "the database's schema cannot be brought up to date: permission denied for schema public. "
+        "Set AGENTIDP_DATABASE_URL to the URL of the role that owns the database"
     )
     assert execute(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
 
