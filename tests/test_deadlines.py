@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 
 from agentidp.config import EXCHANGE_MARGIN, Settings
+from agentidp.db.database import CONNECT_TIMEOUT
 from tests.factories import ROOT
 
 EXCHANGE = Settings.statement_timeout + EXCHANGE_MARGIN
@@ -44,3 +45,8 @@ def test_the_deadlines_of_a_health_check() -> None:
         ("deploy/kubernetes/agentidp.yaml", r"^ +timeoutSeconds: (\d+)$"),
     ):
         assert program < min(seconds(file, pattern)), file
+
+
+def test_the_deadline_of_a_check() -> None:
+    guide = " ".join((ROOT / "docs" / "operating.md").read_text(encoding="utf-8").split())
+    assert f"the command waits {CONNECT_TIMEOUT} seconds for each of its addresses" in guide
