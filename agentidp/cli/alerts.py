@@ -20,7 +20,7 @@ from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, database_named, one_of
 from agentidp.cli.options import WholeNumber, as_json_option, given, member_options, organization_option, printed
-from agentidp.cli.output import show
+from agentidp.cli.output import say, show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
@@ -161,7 +161,7 @@ def test(target: str, organization: str) -> None:
             raise ConfigurationError("the instance secret does not decrypt the target's address") from None
         except SendFailed as failed:
             raise ConfigurationError(f"the target {row.name} did not accept the test: {failed}") from None
-    click.echo(f"The target {row.name} accepted the test.")
+    say(f"The target {row.name} accepted the test.")
 
 
 @commands.command("deliveries")

@@ -10,7 +10,7 @@ import click
 
 from agentidp.cli.confirmation import asks_first, confirm
 from agentidp.cli.context import opened, refusals
-from agentidp.cli.output import show
+from agentidp.cli.output import say, show
 from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply
@@ -82,10 +82,10 @@ def _print(changes: list[Change], as_json: bool) -> None:
         show([{name: getattr(change, name) for name in names} for change in changes], as_json)
         return
     for change in changes:
-        click.echo(f"{SIGNS[change.action]} {change}")
+        say(f"{SIGNS[change.action]} {change}")
         for name, value in (change.after if change.action != "delete" else {}).items():
             was = f"{as_text(change.before[name])} → " if name in change.before else ""
-            click.echo(f"    {name}: {was}{as_text(value)}")
+            say(f"    {name}: {was}{as_text(value)}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
     found = ", ".join(f"{count} to {action}" for action, count in counts.items())
     click.echo(f"{found}." if changes else "Nothing differs.")
@@ -97,4 +97,4 @@ def _print_new_agents(applied: Applied) -> None:
         click.echo("The new agents have no credential yet. These commands make them:", err=True)
     for organization, name, agent_id in applied.new_agents:
         comment = f"# {as_text(name)} of {as_text(organization)}"
-        click.echo(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)
+        say(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)

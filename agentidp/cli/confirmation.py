@@ -18,6 +18,7 @@ from uuid import UUID
 import click
 
 from agentidp.analytics.period import Period
+from agentidp.cli.output import say
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
@@ -60,12 +61,12 @@ def confirm(
     :raises click.Abort: the answer is no.
     """
     if is_dry_run:
-        click.echo(consequences())
+        say(consequences())
         raise click.exceptions.Exit
     if click.get_current_context().meta[YES]:
         return
     if text := consequences():
-        click.echo(text, err=True)
+        say(text, err=True)
     if not _is_terminal():
         raise click.ClickException("nothing was changed: there is no terminal to ask on, so give --yes")
     if name is None:

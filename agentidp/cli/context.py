@@ -18,6 +18,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError
 from agentidp.http.logs import logging_config
+from agentidp.http.text import printable
 from agentidp.server.runtime import prepared, refuse_without_data
 from agentidp.services import Services
 
@@ -28,16 +29,21 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
+        raise _exception(str(error)) from None
     except DatabaseUnavailable:
         raise click.ClickException(ServiceUnavailable.message) from None
     except (ApiError, OAuthError) as error:
-        raise click.ClickException(_sentence(error)) from None
+        raise _exception(_sentence(error)) from None
     except ma.ValidationError as error:
         details: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise click.ClickException(_rules(details)) from None
+        raise _exception(_rules(details)) from None
     except psycopg.Error as error:
-        raise click.ClickException(f"the database refuses: {error.diag.message_primary or error}") from None
+        raise _exception(f"the database refuses: {error.diag.message_primary or error}") from None
+
+
+def _exception(message: str) -> click.ClickException:
+    # A message can contain a name, and the database's message a value.
+    return click.ClickException(printable(message, is_multiline=True))
 
 
 def _sentence(error: ApiError | OAuthError) -> str:

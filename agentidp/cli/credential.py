@@ -13,7 +13,7 @@ from agentidp.cli.confirmation import asks_first, confirm, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
 from agentidp.cli.options import WholeNumber, agent_option, as_json_option, moment
-from agentidp.cli.output import is_terminal, show
+from agentidp.cli.output import is_terminal, say, show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
 from agentidp.oauth import rule_results
@@ -83,7 +83,7 @@ def trust(agent: str, label: str | None, as_json: bool, **options: Any) -> None:
             row, _ = credentials.add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
     made = credentials.represent(row)
     for warning in made["warnings"]:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     if not as_json:
         claims_shown = json.dumps(made.get("claims", {}), ensure_ascii=False)
         made = {name: made.get(name) for name in ("credentialId", "issuer", "subject", "claims", "audience")}
@@ -118,15 +118,15 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
         found = rule_results.examine(services, database, token.read(), agent_id=agent_id, at=at or database.at)
     is_accepted = bool(found) and found[0].is_accepted
     if (is_terminal() and not as_json) or not is_accepted or found[0].note:
-        click.echo(_verdict(found), err=as_json or not is_terminal())
+        say(_verdict(found), err=as_json or not is_terminal())
     if as_json:
         show([rule_results.shown(one) for one in found], as_json)
     elif is_terminal():
         for one in found:
-            click.echo(f"{one.rule[:1].upper()}{one.rule[1:]}:")
+            say(f"{one.rule[:1].upper()}{one.rule[1:]}:")
             for line in _lines(one):
                 comparison = "" if line["result"] == "met" else f", found {line['found'] or 'nothing'}"
-                click.echo(f"  {line['result']:<8} {line['compared']}: {line['expected']}{comparison}")
+                say(f"  {line['result']:<8} {line['compared']}: {line['expected']}{comparison}")
     else:
         show([line for one in found for line in _lines(one)], as_json)
     if not is_accepted:

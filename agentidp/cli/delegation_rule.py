@@ -10,7 +10,7 @@ from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, database_named, one_of
 from agentidp.cli.options import as_json_option, given, member_options, organization_option
-from agentidp.cli.output import show
+from agentidp.cli.output import say, show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.registry import delegation_rules
 
@@ -58,7 +58,7 @@ def create(name: str, organization: str, resources: tuple[str, ...], as_json: bo
         with database.transaction() as transaction:
             row = delegation_rules.add_rule(transaction, services.settings, new)
     for warning in delegation_rules.represent(row)["warnings"]:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     _show([row], as_json, one=True)
 
 

@@ -1,8 +1,11 @@
-"""How commands print what they found: :func:`show` is all that a command needs.
+"""How commands print rows (:func:`show`) and sentences with text of an organization or a token (:func:`say`).
 
 - On a terminal a list is a table with headings and short times, and a single object has a labelled line for each value.
 - Elsewhere it is bare lines of tab-separated values, in the order of the members.
 - With ``--json`` it is JSON.
+
+Both escape characters that could forge what a terminal shows, because names and tokens can be of anybody and older than
+:mod:`agentidp.http.text`.
 
 A command makes dicts whose names are those of our JSON (``agentId``, ``createdAt``), from which headings and labels are
 made. What only a program needs in a list is left out of ``columns``.
@@ -18,6 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from agentidp.http.text import printable
 
 MAX_WORDS = 40
 """Characters of a text with spaces in a column that another one follows. Ids and identifiers are never cut."""
@@ -40,7 +45,7 @@ def show(
     :param only_now: members that no command can show again, which a terminal says.
     """
     if as_json:
-        click.echo(json.dumps(rows[0] if one else rows, ensure_ascii=False))
+        click.echo(printable(json.dumps(rows[0] if one else rows, ensure_ascii=False)))
     elif not is_terminal() or (one and len(rows[0]) == 1):
         for row in rows:
             click.echo("\t".join(cell(value) for value in row.values()))
@@ -52,13 +57,23 @@ def show(
         click.echo("There are none.", err=True)
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines of text, any part of which can be a name or a claim.
+
+    :param err: print to standard error.
+    """
+    click.echo(printable(text, is_multiline=True), err=err)
+
+
 def cell(value: object) -> str:
-    """A value as text; ``-`` if there is none."""
+    """Return a value as text in one line, ``-`` for ``None``."""
     if isinstance(value, list):
-        return " ".join(value)
-    if isinstance(value, dict | bool):
-        return json.dumps(value, ensure_ascii=False)
-    return "-" if value is None else str(value)
+        text = " ".join(value)
+    elif isinstance(value, dict | bool):
+        text = json.dumps(value, ensure_ascii=False)
+    else:
+        text = "-" if value is None else str(value)
+    return printable(text)
 
 
 def is_terminal() -> bool:
@@ -96,7 +111,7 @@ def _short(value: object) -> str:
     """A value for a person: a time to the minute, in one line."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = cell(value).replace("\n", " ")
+    text = cell(value.replace("\n", " ") if isinstance(value, str) else value)
     return "/".join(_TIME.sub(r"\1 \2Z", part) for part in text.split("/")) if _is_time(text) else text
 
 

@@ -10,7 +10,7 @@ from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, database_named, one_of
 from agentidp.cli.options import as_json_option, given, member_options, organization_option
-from agentidp.cli.output import show
+from agentidp.cli.output import say, show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry import provisioning
@@ -69,7 +69,7 @@ def create(name: str, organization: str, agent_name: str | None, quotas: Any, as
         with database.transaction() as transaction:
             row = provisioning.add_rule(transaction, services.settings, new)
     for warning in provisioning.represent(row)["warnings"]:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     _show([row], as_json, one=True)
 
 

@@ -20,6 +20,7 @@ from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.cli.progress import progress, progress_over
 from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError
 from agentidp.http.schemas import timestamp
 from agentidp.registry import organizations
 from agentidp.usage_history.exporting import export_usage
@@ -80,7 +81,7 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
             )
         except ImportRefused as refused:
             lines = [f"line {line}: {rule}" for line, rule in refused.problems]
-            raise click.ClickException("\n".join([*lines, "nothing was imported"])) from None
+            raise ConfigurationError("\n".join([*lines, "nothing was imported"])) from None
     _report(imported, is_dry_run, as_json)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from agentidp.config.oidc import ANYONE, ORGANIZATION_ID, OidcSettings
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
 from agentidp.http.schemas import MAX_NAME
+from agentidp.http.text import in_one_line
 
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 
@@ -46,13 +47,11 @@ def subject_of(claims: Mapping[str, Any]) -> str:
 
 
 def name_of(claims: Mapping[str, Any]) -> str | None:
-    """What people call the person."""
+    """Return the name of the person, without characters that a name must not contain."""
     for claim in ("name", "preferred_username", "email"):
         value = claims.get(claim)
-        if isinstance(value, str):
-            name = "".join(character for character in value if character.isprintable()).strip()[:MAX_NAME]
-            if name:
-                return name
+        if isinstance(value, str) and (name := in_one_line(value)[:MAX_NAME].rstrip()):
+            return name
     return None
 
 

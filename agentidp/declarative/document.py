@@ -11,6 +11,7 @@ import yaml
 
 from agentidp.config import ConfigurationError
 from agentidp.declarative.schemas import KINDS, DocumentSchema
+from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
 """More mistakes than these are only counted."""
@@ -200,9 +201,15 @@ class _Place:
 
 
 def write_document(organizations: list[dict[str, Any]]) -> str:
-    """The file that describes organizations.
+    """Return the file that describes organizations.
 
-    :param organizations: the content of each, as :func:`read_document` returns it.
+    :param organizations: the content of each organization, as :func:`read_document` returns it.
     """
-    text: str = yaml.safe_dump({"organizations": organizations}, sort_keys=False, allow_unicode=True, width=120)
-    return text
+
+    def dumped(*, is_unicode: bool) -> str:
+        document = {"organizations": organizations}
+        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=is_unicode, width=120))
+
+    text = dumped(is_unicode=True)
+    # A name that is older than the rules for text can forge what a terminal shows, unless YAML escapes it.
+    return text if text_refusal(text, is_multiline=True) is None else dumped(is_unicode=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
 
 from agentidp.federation.rule import member_of, selector_of
+from agentidp.http.text import in_one_line
 
 MAX_NAME_TEMPLATE = 200
 """Characters of what names are made from."""
@@ -18,19 +18,18 @@ _CLAIM = re.compile(r"\{([^{}]+)\}")
 
 
 def name_from(template: str, claims: dict[str, Any]) -> str | None:
-    """The template with each ``{claim}`` replaced by the claim, which is named as in a rule.
+    """Replace each ``{claim}`` of the template by the claim, which is named as in a rule.
 
-    A claim can be anything, and the name is shown to people: control and formatting characters, such as those that
-    reverse the direction of text, become blanks, blanks in a row become one, and what is too long is cut.
+    A claim can be any text, and people read the name. So characters that a name must not contain
+    (:mod:`agentidp.http.text`) become blanks, and a name that is too long is cut.
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if nothing is left.
     """
     values = {name: member_of(claims, name) for name in _CLAIM.findall(template)}
     if any(type(value) not in (str, int) for value in values.values()):
         return None
-    text = _CLAIM.sub(lambda found: str(values[found[1]]), template)
-    shown = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
-    return " ".join(shown.split())[:MAX_NAME].rstrip() or None
+    text = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)
+    return in_one_line(text)[:MAX_NAME].rstrip() or None
 
 
 def other_name(name: str, issuer: str, subject: str) -> str:

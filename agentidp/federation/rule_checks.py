@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS
 from agentidp.federation.rule import SEPARATORS, SPIFFE, is_pattern
+from agentidp.http.text import text_refusal
 from agentidp.jose.jwk import public_jwks
 
 MAX_URL = 255
@@ -86,7 +87,6 @@ _SUBJECT_BEGINS: Mapping[str, tuple[str, ...]] = {
 
 _IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -301,8 +301,8 @@ def _checked_text(member: str, text: object, most: int = MAX_VALUE) -> str:
         raise RuleRefused(member, "must be a string")
     if not 1 <= len(text) <= most:
         raise RuleRefused(member, f"must have 1 to {most} characters")
-    if _CONTROL.search(text):
-        raise RuleRefused(member, "must not hold control characters or lone surrogates")
+    if refusal := text_refusal(text):
+        raise RuleRefused(member, refusal)
     return text
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import marshmallow as ma
 
+from agentidp.http.text import CONTROL, CONTROL_BUT_BREAKS, INVISIBLE, text_refusal
+
 MAX_DAYS = 90
 """The most days, today included, that a question about usage may cover."""
 
@@ -27,10 +29,8 @@ MAX_OWNER = 200
 MAX_NAME = 100
 """Characters of the name of an organization, an agent, a resource server, an alert target or a person."""
 
-# In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
-_CONTROL = r"\u0000-\u001f\u007f-\u009f"
-_CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
-_WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# The characters that str.strip() removes and that text may contain elsewhere. ECMA-262 and Python both read it.
+_WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -202,27 +202,26 @@ class Instant(ma.fields.AwareDateTime):
 
 
 class Text(Member, ma.fields.String):
-    """Text for people, from *least* to *most* characters; without control characters and lone surrogates, which
-    PostgreSQL or UTF-8 cannot hold. ``multiline`` admits line breaks and tabs.
+    """Text for people, from *least* to *most* characters that :mod:`agentidp.http.text` allows. ``multiline`` allows
+    line breaks and tabs.
     """
 
     def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self.most = most
         self.kind = "lines" if multiline else "text"
-        control = _CONTROL_BUT_BREAKS if multiline else _CONTROL
-        self._forbidden = re.compile(rf"[{control}\ud800-\udfff]")
+        forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
         # The rules of _deserialize in one; surrogates are no characters where regular expressions know Unicode.
-        end = f"[^{_CONTROL}{_WHITE_SPACE}]"
-        pattern = f"{end}(?:[^{control}]*{end})?"
+        end = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
+        pattern = f"{end}(?:[^{forbidden}]*{end})?"
         metadata = {"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}
         super().__init__(validate=length, metadata=metadata, **kwargs)
         self.error_messages["invalid"] = "must be a string"
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if self._forbidden.search(text):
-            raise ma.ValidationError("must not hold control characters or lone surrogates")
+        if refusal := text_refusal(text, is_multiline=self.kind == "lines"):
+            raise ma.ValidationError(refusal)
         if text != text.strip():
             raise ma.ValidationError("must not begin or end with white space")
         return text

@@ -15,6 +15,7 @@ import pytest
 from agentidp.cli import progress
 from agentidp.cli.credential import MAX_LIFETIME_DAYS
 from agentidp.config import MAX_AUDIT_DAYS
+from agentidp.http.text import text_refusal
 from agentidp.registry.quotas import MAX_TOKENS
 from tests.cli.command import ORGANIZATION, Command
 from tests.factories import PATIENCE, ROOT, clean_environment, wait_until
@@ -78,7 +79,7 @@ REFUSALS = [
     ("agent create builder {of}", "Another agent has this name. (name is taken)"),
     (
         "agent create '' {of} --description \udcff",
-        "name must have 1 to 100 characters; description must not hold control characters or lone surrogates",
+        f"name must have 1 to 100 characters; description {text_refusal(chr(0xDCFF))}",
     ),
     ("agent create x --organization org-1", "there is no organization 'org-1'"),
     ("agent list --organization \udcff", "there is no organization '\\udcff'"),

@@ -133,6 +133,10 @@ class TestTrust:
             f"The rule {second} of the agent builder:",
         ]
         assert "  not met  subject: job:7, found job:8" in said
+        with monkeypatch.context() as patch:
+            patch.setattr("agentidp.cli.credential.is_terminal", lambda: True)
+            file.write_text(issuer.token(us, NOW, sub="job:\x1b[2J\u202e"))
+            assert r"subject: job:7, found job:\u001b[2J\u202e" in run.invoke(*test, "--agent", "builder", *at).stdout
         # Now it has expired, and somebody else's signature is none.
         assert [one["name"] for one in failed(issuer.token(us, NOW, sub="job:8"))] == ["times"]
         [forged] = failed(Issuer.with_curve().token(us, NOW, sub="job:8"), *at)

@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from agentidp.clock import utc_now
+from agentidp.http.text import text_refusal
 from agentidp.services import Services
 from tests.cli.command import Command
 from tests.conftest import settings_for
@@ -40,8 +41,6 @@ def test_lists_acknowledges_mutes_and_shows(run: Command, agent: str, acme: str)
     for action in ("show", "acknowledge", "unmute"):
         for id_, whose in ((unknown, of), (finding_id, other)):
             assert run.refused("findings", action, id_, *whose) == f"the organization has no finding {id_}"
-    assert run.refused("findings", "acknowledge", *named, "--note", "a\x00") == (
-        "note must not hold control characters or lone surrogates"
-    )
+    assert run.refused("findings", "acknowledge", *named, "--note", "a\x00") == f"note {text_refusal(chr(0))}"
     past = run.refused("findings", "mute", *named, "--until", "2020-01-01")
     assert past == "until must be in the future, by at most 366 days"

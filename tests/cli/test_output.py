@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import yaml
 
 from agentidp.cli.output import MAX_WORDS, show
 from tests.citus import WITHOUT_CITUS
@@ -84,6 +87,24 @@ class TestTerminal:
             window: "2026-03-08 09:00Z/2026-03-08 10:00Z",
         }.items():
             assert printed(capsys, [{"value": value}])[1] == short
+
+
+def test_a_stored_name_cannot_forge_what_is_shown(run: Command, agent: str) -> None:
+    """The name is older than the rule that refuses it."""
+    name, shown = "a\u202e\u2028\u009b2Jb", r"a\u202e\u2028\u009b2Jb"
+    with psycopg.connect(run.database_url) as connection:
+        connection.execute("update agents set name = %s where agent_id = %s", (name, agent))
+    of = ("--organization", "Acme")
+    assert run.cells("agent", "list", *of)[0][1] == shown
+    printed = run("agent", "list", *of, "--json")
+    assert (json.loads(printed)[0]["name"], shown in printed) == (name, True)
+    assert f"This deletes the agent {shown}" in run.asked("agent", "delete", agent)
+    exported = run("organization", "export")
+    assert yaml.safe_load(exported)["organizations"][0]["agents"][0]["name"] == name
+    assert exported.isascii()
+    # In a refusal.
+    run("agent", "create", "b", *of)
+    assert run.invoke("agent", "show", name[:2]).output.isascii()
 
 
 @pytest.mark.very_slow

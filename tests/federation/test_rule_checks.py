@@ -24,6 +24,7 @@ from agentidp.federation.rule_checks import (
     possible_subjects,
     warnings,
 )
+from agentidp.http.text import text_refusal
 
 OWN = "https://idp.example"
 ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000001"
@@ -106,7 +107,8 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     *wrong("subject", "must be there, or claims: otherwise every token of the issuer would be trusted", None),
     ({"subject": None, "claims": {}}, "subject", None),
     *wrong("subject", LENGTH, "", "x" * (MAX_VALUE + 1)),
-    *wrong("subject", "must not hold control characters or lone surrogates", "a\x00", "a\ud800"),
+    *wrong("subject", text_refusal("\x00"), "a\x00"),
+    *wrong("subject", text_refusal("\ud800"), "a\ud800"),
     *wrong("subject", NOT_A_PATTERN, "*", "repo:acme*", "repo:*/app:x", "a:b:**"),
     *wrong("subject", NOBODY_NAMED, "repo:*", "a::/*"),
     *wrong(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import marshmallow as ma
 import pytest
 
 from agentidp.http.schemas import ChangeSchema, Number, ReturnedSchema, Text, read_only, write_only
+from agentidp.http.text import text_refusal
 
-CONTROL = "must not hold control characters or lone surrogates"
+
+def forbidden(code_point: str) -> str:
+    """Return the rule that text with this first forbidden character breaks."""
+    return (
+        f"must not contain U+{code_point}: no control characters, no lone surrogates, and no characters that are "
+        "invisible or change the direction of text"
+    )
 
 
 @pytest.mark.parametrize(
@@ -17,11 +26,14 @@ CONTROL = "must not hold control characters or lone surrogates"
         ("x" * 6, "must have 1 to 5 characters"),
         (" x", "must not begin or end with white space"),
         ("x\u3000", "must not begin or end with white space"),
-        ("a\tb", CONTROL),
-        ("a\nb", CONTROL),
-        ("a\x00", CONTROL),
-        ("a\x85b", CONTROL),
-        ("\udcff", CONTROL),
+        ("a\tb", forbidden("0009")),
+        ("a\nb", forbidden("000A")),
+        ("a\x00", forbidden("0000")),
+        ("a\x85b", forbidden("0085")),
+        ("\udcff", forbidden("DCFF")),
+        ("a\u202eb\u2066", forbidden("202E")),
+        ("x\u2029", forbidden("2029")),
+        ("a\U000e0041", forbidden("E0041")),
         (7, "must be a string"),
         ("Größe", None),
         ("a b", None),
@@ -36,9 +48,19 @@ def test_a_text(text: object, rule: str | None) -> None:
 
 def test_a_text_of_several_lines() -> None:
     text = Text(0, 5, multiline=True)
-    assert [text.deserialize(one) for one in ("", "a\n\tb")] == ["", "a\n\tb"]
-    with pytest.raises(ma.ValidationError, match=CONTROL):
-        text.deserialize("a\x0b")
+    assert [text.deserialize(lines) for lines in ("", "a\n\tb")] == ["", "a\n\tb"]
+    for lines, code_point in (("a\x0b", "000B"), ("a\n\u2067b", "2067")):
+        with pytest.raises(ma.ValidationError, match=re.escape(forbidden(code_point))):
+            text.deserialize(lines)
+
+
+@pytest.mark.parametrize("multiline", [False, True])
+def test_the_pattern_of_a_text_accepts_what_the_field_accepts(multiline: bool) -> None:
+    text = Text(1, 5, multiline=multiline)
+    pattern = re.compile(text.metadata["pattern"])
+    for character in map(chr, [*range(0xD800), *range(0xE000, 0x10000)]):
+        is_accepted = text_refusal(character, is_multiline=multiline) is None
+        assert (pattern.search(f"a{character}b") is not None) == is_accepted, hex(ord(character))
 
 
 class Fields(ma.Schema):

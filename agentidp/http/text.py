@@ -1,0 +1,53 @@
+"""The characters that text for people may contain. Other characters can forge lines and names on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+CONTROL = r"\u0000-\u001f\u007f-\u009f"
+CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+INVISIBLE = r"\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+"""Characters that change the direction of text (Unicode's Bidi_Control), separate lines or paragraphs, or show nothing.
+
+U+180E, U+200C and U+200D are allowed, because Mongolian, Persian, the scripts of India and emoji need them.
+"""
+
+# Regular expressions of ECMA-262 without the flag u, as in many clients of the API, cannot express the tag characters
+# (the second range), so no schema has them.
+_IN_NO_SCHEMA = "\ud800-\udfff\U000e0000-\U000e007f"
+_FORBIDDEN = re.compile(f"[{CONTROL}{INVISIBLE}{_IN_NO_SCHEMA}]")
+_FORBIDDEN_IN_LINES = re.compile(f"[{CONTROL_BUT_BREAKS}{INVISIBLE}{_IN_NO_SCHEMA}]")
+
+
+def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
+    """Return the rule that *text* breaks, with the first forbidden character, or ``None``.
+
+    :param is_multiline: allow line breaks and tabs.
+    """
+    forbidden = (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).search(text)
+    if forbidden is None:
+        return None
+    return (
+        f"must not contain U+{ord(forbidden[0]):04X}: no control characters, no lone surrogates, and no characters "
+        "that are invisible or change the direction of text"
+    )
+
+
+def in_one_line(text: str) -> str:
+    """Replace forbidden characters by blanks, and blanks in a row by a single one."""
+    return " ".join(_FORBIDDEN.sub(" ", text).split())
+
+
+def printable(text: str, *, is_multiline: bool = False) -> str:
+    r"""Replace forbidden characters by JSON's escapes such as ``\u202e``, so text from anywhere can be printed.
+
+    JSON stays the same JSON.
+
+    :param is_multiline: keep line breaks and tabs.
+    """
+    return (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).sub(lambda forbidden: _escaped(forbidden[0]), text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))
