@@ -72,7 +72,7 @@ keepalive = 75
 timeout = 30
 # For the requests of a worker that stops. What stops gunicorn waits longer: CONTRIBUTING.md, "A deadline", lists it.
 graceful_timeout = 30
-# More than nginx lets through (its large_client_header_buffers, 8 KB), because gunicorn's own refusals are HTML.
+# More than nginx forwards (its large_client_header_buffers, 8 KB): gunicorn's refusal is in one form for all endpoints.
 limit_request_line = 8190
 limit_request_field_size = 16_380
 limit_request_fields = 10_000

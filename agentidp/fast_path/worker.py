@@ -34,9 +34,10 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.config import Config
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
 from agentidp.fast_path.environments import create
+from agentidp.http.worker import Worker
 
 
 class Connection(TConn):
@@ -57,8 +58,8 @@ class Connection(TConn):
         return bool(poll.poll(0))
 
 
-class PollingWorker(ThreadWorker):
-    """gunicorn's threaded worker without the hand-overs. ``--threads`` is the number of threads that serve."""
+class PollingWorker(Worker):
+    """The threaded worker without the hand-overs. ``--threads`` is the number of threads that serve."""
 
     alive: bool
     keepalived_conns: dict[int, Connection]

@@ -19,9 +19,9 @@ logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 _encode = json.JSONEncoder(default=str).encode
 # Shown as it is; anything else, a control character for example, is shown as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# Two of gunicorn's messages end with what the client sent, a query or a line that is no header, which can contain a
-# secret. Only what precedes it is logged; the address of the client precedes it in the first one.
-_QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error handling request )([^?]*).*", re.DOTALL)
+# Two of gunicorn's messages quote the client: a query, or at level DEBUG the beginning of a request. Either can contain
+# a secret, so a message ends before the quotation.
+_QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """
     message = record.getMessage()
     if record.name == "gunicorn.error":
-        message = _QUOTED.sub(lambda found: found[1] or found[2], message)
+        message = _QUOTED.sub(r"\1", message)
     line: dict[str, Any] = {
         "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,

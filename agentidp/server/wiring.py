@@ -24,7 +24,7 @@ def parts(settings: Settings) -> Parts:
     """What the service runs on with these settings and the installed versions."""
     reason = _reason_for_stock_parts(settings)
     if reason:
-        return Parts(Application, "gthread", reason)
+        return Parts(Application, "agentidp.http.worker.Worker", reason)
     from agentidp.fast_path.application import FastApplication
 
     return Parts(FastApplication, "agentidp.fast_path.worker.PollingWorker")

@@ -15,7 +15,7 @@ from tests.conftest import settings_for
 from tests.factories import SECRET_KEY, Server
 
 ON = settings_for("postgresql:///none", fast_path="on")
-STOCK = (Application, "gthread")
+STOCK = (Application, "agentidp.http.worker.Worker")
 
 
 def test_the_fast_path_is_on_unless_a_setting_says_otherwise() -> None:

@@ -1,0 +1,56 @@
+"""gunicorn's threaded worker, which answers a request that it cannot read without quoting the request.
+
+gunicorn itself quotes such a request in its log and in an HTML page, and a query or header can contain a secret.
+``worker_class`` is a documented setting. ``handle_error`` and the exceptions are not, and there is no public way to
+change the log line and the page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import socket
+from typing import Any
+
+from gunicorn.http import errors
+from gunicorn.workers.gthread import ThreadWorker
+
+from agentidp.http.errors import ValidationError
+
+logger = logging.getLogger("agentidp")
+
+STATUSES = {
+    "LimitRequestLine": "414 URI Too Long",
+    "LimitRequestHeaders": "431 Request Header Fields Too Large",
+    "ExpectationFailed": "417 Expectation Failed",
+    "UnsupportedTransferCoding": "501 Not Implemented",
+}
+"""Statuses by gunicorn's exception. Other unreadable requests get 400."""
+
+_WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Worker(ThreadWorker):
+    """gunicorn's threaded worker."""
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Log and answer a request that gunicorn cannot read, by the kind of its error alone."""
+        is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
+        if is_ours or not isinstance(exc, errors.ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        name = type(exc).__name__
+        kind = _WORD_BEGINS.sub(" ", name).lower()
+        # The peer of a UNIX socket has no address.
+        fields = {"error": kind, "address": addr[0] if isinstance(addr, tuple) else None}
+        logger.warning("unreadable request", extra={"fields": fields})
+        body = json.dumps(ValidationError(f"The request cannot be read: {kind}.").body())
+        head = (
+            f"HTTP/1.1 {STATUSES.get(name, '400 Bad Request')}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            # No client holds the thread: a response that finds no room in the socket is dropped.
+            client.send((head + body).encode(), socket.MSG_DONTWAIT)
