@@ -19,7 +19,7 @@ cat > /tmp/nginx.conf <<END
 daemon off;
 pid /tmp/nginx.pid;
 error_log /dev/stderr;
-events {}
+events { worker_connections 8192; }
 http {
     access_log off;
     server_tokens off;

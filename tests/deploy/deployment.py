@@ -91,7 +91,7 @@ class UnixConnection(http.client.HTTPConnection):
 class Nginx:
     """nginx with the shipped site, adapted only where it must be: paths, ports, a certificate of our own."""
 
-    def __init__(self, directory: Path, upstream: Path) -> None:
+    def __init__(self, directory: Path, upstream: Path, *, connections: int = 2048) -> None:
         self.directory = directory
         self.port, self.tls_port = free_port(), free_port()
         make_certificate(directory)
@@ -113,7 +113,8 @@ class Nginx:
         user = "user root;\n" if os.geteuid() == 0 else ""
         (directory / "nginx.conf").write_text(
             f"{user}daemon off;\nworker_processes 1;\npid {directory}/nginx.pid;\nerror_log {directory}/main.log;\n"
-            f"events {{}}\nhttp {{\naccess_log off;\n{temporary}include {directory}/site.conf;\n}}\n"
+            f"events {{\nworker_connections {connections};\n}}\n"
+            f"http {{\naccess_log off;\n{temporary}include {directory}/site.conf;\n}}\n"
         )
 
     def __enter__(self) -> Nginx:

@@ -64,6 +64,7 @@ def moved(script: str, directory: Path) -> str:
         "/opt/agentidp": "opt",
         "/etc/agentidp": "etc",
         "/etc/nginx/conf.d": "conf.d",
+        "/etc/nginx/nginx.conf": "nginx.conf",
         "/etc/systemd/system": "units",
         "/usr/local/sbin/agentidp": "sbin/agentidp",
     }
@@ -83,7 +84,8 @@ def machine(tmp_path: Path) -> Path:
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
     make_certificate(tmp_path / "etc")
     (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/nginx.pid;\nevents {{}}\nhttp {{\ninclude {tmp_path}/conf.d/*.conf;\n}}\n"
+        f"pid {tmp_path}/nginx.pid;\nevents {{\n\tworker_connections 768;\n}}\n"
+        f"http {{\ninclude {tmp_path}/conf.d/*.conf;\n}}\n"
     )
     return tmp_path
 
@@ -132,6 +134,10 @@ def test_the_commands_lead_to_a_service_that_serves(machine: Path, made_url: str
     assert [(machine / "etc" / name).stat().st_mode & 0o777 for name in ("secret_key", "environment")] == [0o600] * 2
 
     run(site + start, machine)
+    run(site, machine)
+    # Repeated commands change nothing further.
+    nginx = (machine / "nginx.conf").read_text()
+    assert [nginx.count(line) for line in ("worker_rlimit_nofile 20000;", "worker_connections 8192;")] == [1, 1]
     shipped = packages / "agentidp" / "deploy"
     assert (machine / "etc" / "gunicorn.conf.py").resolve() == shipped / "gunicorn.conf.py"
     for unit in ("agentidp.service", "agentidp.socket", "agentidp-watch.service"):
