@@ -79,7 +79,12 @@ def _send(message: dict[str, Any]) -> str | None:
     if sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(connections.audit)
-    if sender.notify(title=message["title"], body=message["body"], notify_type=message["type"]):
+    # apprise escapes text for services that take HTML. For Markdown apprise would escape our link too, which is then no
+    # link; the rest of the message contains no markup (agentidp.alerts.messages.disarmed).
+    markdown, text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
+    body_format = markdown if sender.resolve_format(text) == markdown else text
+    services = apprise.Apprise([sender])
+    if services.notify(message["body"], message["title"], message["type"], body_format=body_format):
         return None
     status = f"the status of the response was {statuses.status}" if statuses.status else None
     return connections.refusal or status or "apprise could not deliver it: no connection, or the service refused it"

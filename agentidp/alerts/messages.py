@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
+from agentidp.http.text import printable
 
 ONGOING = timedelta(days=30)
 """How long Alertmanager is to take an alert for ongoing unless it is resolved before. By default it forgets an alert
@@ -17,6 +19,18 @@ after five minutes without a repetition.
 
 RESOLVED_TEST = timedelta(minutes=1)
 """How long the alert of a test is ongoing in Alertmanager."""
+
+_ACTIVE = re.compile(
+    r"[@#<>\[\]*~`|\\]"
+    # The beginning of an address, and its top-level domain.
+    r"|:(?=//)|\.(?=[^\W\d_])"
+    # An entity of HTML, and emphasis.
+    r"|&(?=#?\w+;)|_(?![^\W_])|(?<![^\W_])_"
+)
+"""The characters by which chats recognize mentions, links and markup, where they recognize them."""
+
+_FULL_WIDTH = 0xFEE0
+"""The distance from a printable character of ASCII to its full-width form."""
 
 _SYMBOLS = {"resolved": "resolved", TEST: "test"}
 
@@ -78,13 +92,13 @@ def _alert(
         "labels": labels,
         # No labels, because they may change while the finding goes on.
         "annotations": {
-            "summary": change.title,
-            "description": change.description,
+            "summary": disarmed(change.title),
+            "description": disarmed(change.description),
             "kind": change.kind,
-            "subject": change.subject,
-            "organization": organization.name,
+            "subject": disarmed(change.subject),
+            "organization": disarmed(organization.name),
             # Alertmanager drops an annotation without a text.
-            "owner": owner or "",
+            "owner": disarmed(owner or ""),
             # Few notifications show generatorURL.
             "url": page_of(change, dashboard),
         },
@@ -94,15 +108,25 @@ def _alert(
     }
 
 
+def disarmed(text: str) -> str:
+    """Return text of an organization in which no chat finds a mention, a link or markup.
+
+    A workload chooses the name of the agent that is created for it. So the characters that could notify a channel, or
+    lead a reader to another address, become their full-width forms, which look alike and mean nothing.
+    """
+    return _ACTIVE.sub(lambda active: chr(ord(active[0]) + _FULL_WIDTH), printable(text, is_multiline=True))
+
+
 def title(change: StateChange, organization: Organization) -> str:
-    """One line for people, who may get alerts of several organizations."""
-    return f"[{_SYMBOLS.get(change.change, change.severity)}] {organization.name}: {change.title}"
+    """Return a line for people, who may get alerts of several organizations."""
+    name = disarmed(organization.name)
+    return f"[{_SYMBOLS.get(change.change, change.severity)}] {name}: {disarmed(change.title)}"
 
 
 def text(change: StateChange, owner: str | None, dashboard: str) -> str:
-    """The message below the title."""
-    whose = f"Owner of {change.subject}: {owner}" if owner else None
-    return "\n\n".join(filter(None, (change.description, whose, page_of(change, dashboard))))
+    """Return the message below the title."""
+    texts = [change.description, *([f"Owner of {change.subject}: {owner}"] if owner else [])]
+    return "\n\n".join([*map(disarmed, texts), page_of(change, dashboard)])
 
 
 def page_of(change: StateChange, dashboard: str) -> str:

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
-from agentidp.alerts import channels
+from agentidp.alerts import channels, messages
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Acme, change
 from tests.factories import PATIENCE, free_port, wait_until
@@ -124,6 +125,56 @@ def test_apprise_sends_to_a_chat(acme: Acme) -> None:
     acme.deliver()
     reason = "apprise could not deliver it: no connection, or the service refused it"
     assert acme.target(target_id).last_error == reason
+
+
+CHATS = (
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+    f"discord://1234567890123/{'a' * 40}",
+    "gchat://workspace/key/token",
+    "workflows://host.example:443/workflow/signature",
+    f"wxteams://{'a' * 80}",
+    "tgram://123456789%3Aabcdefg_hijklmnop/12315544",
+    "tgram://123456789%3Aabcdefg_hijklmnop/12315544?format=markdown",
+    f"zulip://bot@acme/{'a' * 32}/stream",
+    f"mmosts://host.example/{'a' * 26}",
+    f"rockets://{'a' * 17}/{'b' * 43}@host.example/channel",
+    "ntfys://host.example/topic",
+)
+TO_THE_RECEIVER = """
+from requests.adapters import HTTPAdapter
+
+send = HTTPAdapter.send
+
+def send_to_receiver(self, request, **options):
+    request.url = "{url}"
+    return send(self, request, **options)
+
+HTTPAdapter.send = send_to_receiver
+"""
+
+
+@pytest.mark.very_slow
+def test_a_name_is_no_mention_link_or_markup_in_any_chat(
+    acme: Acme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python imports it in the process of apprise. Most services have fixed hosts.
+    (tmp_path / "sitecustomize.py").write_text(TO_THE_RECEIVER.format(url=acme.receiver.url))
+    monkeypatch.syspath_prepend(tmp_path)
+    for address in CHATS:
+        acme.add_target(address, "apprise")
+    name = "shop: @channel <!here> [sign in again](https://evil.example) www.evil.example *b* &lt;i&gt;"
+    opened = change(subject=name, title=f"spike: {name}", description=f"{name} takes more tokens.")
+    acme.put(opened)
+    acme.deliver()
+    texts = [unquote_plus(request.body.decode()) for request in acme.receiver.received]
+    texts = [text.encode().decode("unicode_escape") if "\\u" in text else text for text in texts]
+    texts = [text for text in texts if "more tokens" in text]
+    assert len(texts) == len(CHATS)
+    for text in texts:
+        assert f"{messages.disarmed(name)} takes more tokens." in text
+        assert f"http://localhost:3000/dashboard/findings/{opened.finding_id}" in text
+        parts = ("@channel", "<!here>", "](", "://evil", "evil.example", "*b*", "&lt;i", "<i>")
+        assert [part for part in parts if part in text] == []
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """What receivers get of a state change. The body of a webhook is in ``test_delivery.py``, with its signature."""
 
+# ruff: noqa: RUF001 - full-width forms are what is tested.
 from __future__ import annotations
 
 import json
 from datetime import timedelta
+
+import pytest
 
 from agentidp.alerts import messages
 from agentidp.alerts.state_change import change_for_test
@@ -28,6 +31,38 @@ def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard()
         assert json.loads(messages.webhook_body(sent, ACME, "Ada", DASHBOARD))["data"]["url"] == page
         assert messages.text(sent, None, DASHBOARD) == f"{sent.description}\n\n{page}"
         assert f"\n\nOwner of {sent.subject}: Ada\n\n" in messages.text(sent, "Ada", DASHBOARD)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("shop: @channel [sign in](https://evil.example)", "shop: ＠channel ［sign in］(https：//evil．example)"),
+        ("<!here> <@U1> <at>x</at>", "＜!here＞ ＜＠U1＞ ＜at＞x＜/at＞"),
+        ("www.evil.example #general", "www．evil．example ＃general"),
+        ("**b** _c_ a__b `d` ~e~ ||f|| \\[g]", "＊＊b＊＊ ＿c＿ a＿＿b ｀d｀ ～e～ ｜｜f｜｜ ＼［g］"),
+        ("&lt;b&gt; &#64;all", "＆lt;b＆gt; ＆＃64;all"),
+        ("[[a](//b.c)](d://e)", "［［a］(//b．c)］(d：//e)"),
+        ("a\u202eb", "a＼u202eb"),
+        # Figures, sentences and usual names stay.
+        ("nightly_report-2: 1,200.5 tokens at 12:00. R&D", "nightly_report-2: 1,200.5 tokens at 12:00. R&D"),
+    ],
+)
+def test_text_of_an_organization_is_no_mention_link_or_markup(text: str, shown: str) -> None:
+    assert messages.disarmed(text) == shown
+    attack = change(subject=text, title=text, description=text)
+    organization = messages.Organization("org-1", text)
+    assert messages.title(attack, organization) == f"[critical] {shown}: {shown}"
+    page = messages.page_of(attack, DASHBOARD)
+    assert messages.text(attack, text, DASHBOARD) == f"{shown}\n\nOwner of {shown}: {shown}\n\n{page}"
+    [alert] = json.loads(messages.alertmanager_body(attack, organization, text, DASHBOARD))
+    assert alert["annotations"] == {
+        **dict.fromkeys(("summary", "description", "subject", "organization", "owner"), shown),
+        "kind": "spike",
+        "url": page,
+    }
+    # Programs compare the names in a webhook.
+    data = json.loads(messages.webhook_body(attack, organization, text, DASHBOARD))["data"]
+    assert {data[name] for name in ("organizationName", "subject", "owner", "title", "description")} == {text}
 
 
 def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
