@@ -28,8 +28,10 @@ TEST_INTERVAL = timedelta(seconds=30)
 
 _CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
-_SHOWN = AlertTargetSchema()
-_RECORDED = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields])
+represent = AlertTargetSchema().as_json
+"""Return an alert target's row as our JSON, without its secrets."""
+
+_recorded = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).as_json
 """What the audit trail records: no secret."""
 
 
@@ -128,14 +130,3 @@ def _destination(settings: Settings, type_: str, url: str) -> str:
         return check_address(type_, url, AllowedNetworks(settings.alert_networks))
     except BadAddress as bad:
         raise ValidationError(details={"url": [str(bad)]}) from None
-
-
-def represent(row: Any) -> dict[str, Any]:
-    """An alert target's row as our JSON, without its secrets."""
-    shown: dict[str, Any] = _SHOWN.dump(row)
-    return shown
-
-
-def _recorded(row: Any) -> dict[str, Any]:
-    recorded: dict[str, Any] = _RECORDED.dump(row)
-    return recorded

@@ -12,9 +12,8 @@ from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
-from agentidp.cli.options import WholeNumber, agent_option, as_json_option, moment
-from agentidp.cli.output import is_terminal, say, show
-from agentidp.cli.rule_options import rule_body, rule_options
+from agentidp.cli.options import WholeNumber, agent_option, as_json_option, given, member_options, moment
+from agentidp.cli.output import is_terminal, say, show, warn
 from agentidp.clock import utc_now
 from agentidp.oauth import rule_results
 from agentidp.registry import credentials
@@ -25,6 +24,8 @@ MAX_LIFETIME_DAYS = 36_500
 SHOWN = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
 """What a list shows of a credential, unless it is JSON."""
 
+_LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
+
 
 @click.group("credential")
 def commands() -> None:
@@ -33,7 +34,7 @@ def commands() -> None:
 
 @commands.command("create")
 @agent_option
-@click.option("--label", help="For people: where the credential is used, for example.")
+@member_options(_LABEL)
 @click.option(
     "--expires-in",
     type=WholeNumber(1, MAX_LIFETIME_DAYS),
@@ -41,7 +42,7 @@ def commands() -> None:
     help="Days until it expires. Default: never.",
 )
 @as_json_option
-def create(agent: str, label: str | None, expires_in: int | None, as_json: bool) -> None:
+def create(agent: str, expires_in: int | None, as_json: bool, **options: Any) -> None:
     """Create a credential. Its secret is printed now and never again.
 
     Prints: credential id, client_id, client_secret.
@@ -49,7 +50,7 @@ def create(agent: str, label: str | None, expires_in: int | None, as_json: bool)
     at = utc_now()
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
-        new = credentials.NewCredentialSchema().load({} if label is None else {"label": label})
+        new = credentials.NewCredentialSchema().load(given(_LABEL, options))
         with services.database.of(organization_id, at).transaction() as transaction:
             row, client_secret = credentials.add_credential(
                 transaction,
@@ -64,17 +65,17 @@ def create(agent: str, label: str | None, expires_in: int | None, as_json: bool)
 
 @commands.command("trust")
 @agent_option
-@rule_options(default_audience="the issuer of this server")
-@click.option("--label", help="For people: where the credential is used, for example.")
+@member_options(_RULE)
+@member_options(_LABEL)
 @as_json_option
-def trust(agent: str, label: str | None, as_json: bool, **options: Any) -> None:
+def trust(agent: str, as_json: bool, **options: Any) -> None:
     """Let an agent authenticate by tokens of another issuer.
 
     It then needs no secret.
 
     Prints: credential id, issuer, subject, claims, audience. What the rule trusts beside one workload is a warning.
     """
-    body = {"type": "federated"} | rule_body(options) | ({} if label is None else {"label": label})
+    body = {"type": "federated"} | given(_RULE, options) | given(_LABEL, options)
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
         new = credentials.NewCredentialSchema().load(body)
@@ -82,8 +83,7 @@ def trust(agent: str, label: str | None, as_json: bool, **options: Any) -> None:
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row, _ = credentials.add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
     made = credentials.represent(row)
-    for warning in made["warnings"]:
-        say(f"Warning: {warning}", err=True)
+    warn(made["warnings"])
     if not as_json:
         claims_shown = json.dumps(made.get("claims", {}), ensure_ascii=False)
         made = {name: made.get(name) for name in ("credentialId", "issuer", "subject", "claims", "audience")}

@@ -8,13 +8,12 @@ import click
 
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, agent_named, database_named, one_of
-from agentidp.cli.options import as_json_option, given, member_options, organization_option
-from agentidp.cli.output import say, show
-from agentidp.cli.rule_options import rule_body, rule_options
+from agentidp.cli.named import Candidate, database_named, one_of, with_agent_ids
+from agentidp.cli.options import as_json_option, given, listed, member_options, organization_option
+from agentidp.cli.output import show, warn
 from agentidp.registry import delegation_rules
 
-_RULE = delegation_rules.NewDelegationRuleSchema(only=["agentIds"])
+_RULE = delegation_rules.NewDelegationRuleSchema(exclude=["name"])
 
 
 @click.group("delegation-rule")
@@ -30,35 +29,18 @@ def commands() -> None:
 @commands.command("create")
 @click.argument("name")
 @organization_option
-@rule_options(default_audience="the client_id of the agent that acts")
 @member_options(_RULE)
-@click.option(
-    "--resource",
-    "resources",
-    multiple=True,
-    required=True,
-    metavar="'RESOURCE SCOPE …'",
-    help="A resource server, and its scopes that tokens may have at most. May be given several times.",
-)
 @as_json_option
-def create(name: str, organization: str, resources: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Create the rule NAME and print it. Whom it means beside one subject is a warning."""
-    body = {
-        "name": name,
-        "trust": rule_body(options),
-        "resources": delegation_rules.resources_of(resources),
-        **given(_RULE, options),
-    }
+def create(name: str, organization: str, as_json: bool, **options: Any) -> None:
+    """Create the rule NAME and print it. Warns which subjects it matches beside a single one."""
+    body = given(_RULE, options) | {"name": name}
     with opened() as services:
         database = database_named(services, organization)
-        organization_id = database.organization_id
-        named = (agent_named(services, one, organization_id=organization_id) for one in body.get("agentIds", []))
-        body["agentIds"] = [str(agent.agent_id) for agent in named]
+        body = with_agent_ids(services, database.organization_id, _RULE, body)
         new = delegation_rules.NewDelegationRuleSchema().load(body)
         with database.transaction() as transaction:
             row = delegation_rules.add_rule(transaction, services.settings, new)
-    for warning in delegation_rules.represent(row)["warnings"]:
-        say(f"Warning: {warning}", err=True)
+    warn(delegation_rules.represent(row)["warnings"])
     _show([row], as_json, one=True)
 
 
@@ -81,30 +63,31 @@ def delete(rule: str, organization: str) -> None:
     with opened() as services:
         database = database_named(services, organization)
         rows = database.fetch("delegation/list_rules")
-        known = [Candidate(str(row.delegation_rule_id), [row.name], row) for row in rows]
-        found = one_of(rule, known, kind="delegation rule")
+        candidates = [Candidate(str(row.delegation_rule_id), [row.name], row) for row in rows]
+        row = one_of(rule, candidates, kind="delegation rule")
         confirm(
             lambda: (
-                f"This deletes the delegation rule {found.name}, by which {count(len(found.agents), 'agent')} can act. "
+                f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')} can act. "
                 "Introspection then reports the tokens that were issued by it as inactive."
             )
         )
         with database.transaction() as transaction:
-            delegation_rules.remove_rule(transaction, found.delegation_rule_id)
+            delegation_rules.remove_rule(transaction, row.delegation_rule_id)
 
 
 def _show(rows: Any, as_json: bool, *, one: bool = False) -> None:
-    found = [delegation_rules.represent(row) for row in rows]
+    rules = [delegation_rules.represent(row) for row in rows]
     if not as_json:
-        found = [
+        rules = [
             {
                 "delegationRuleId": rule["delegationRuleId"],
                 "name": rule["name"],
                 "issuer": rule["trust"]["issuer"],
                 "agents": ", ".join(row.agents),
-                "resources": [one["resource"] for one in rule["resources"]],
+                "resources": [entry["resource"] for entry in rule["resources"]],
+                **{name: rule[name] for name in listed(delegation_rules.DelegationRuleSchema)},
                 "createdAt": rule["createdAt"],
             }
-            for rule, row in zip(found, rows, strict=True)
+            for rule, row in zip(rules, rows, strict=True)
         ]
-    show(found, as_json, one=one)
+    show(rules, as_json, one=one)

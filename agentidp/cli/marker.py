@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import click
 
 from agentidp.cli.confirmation import asks_first, confirm
 from agentidp.cli.context import opened
-from agentidp.cli.named import agent_named, organization_named
-from agentidp.cli.options import as_json_option, moment, organization_option
+from agentidp.cli.named import organization_named, with_agent_ids
+from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
@@ -19,45 +19,32 @@ from agentidp.http.errors import NotFound
 from agentidp.http.schemas import timestamp
 from agentidp.registry import markers
 
+_MARKER = markers.NewMarkerSchema(exclude=["kind"], partial=["startsAt"])
 
-@click.group("marker")
+
+@click.group(
+    "marker",
+    help=f"""Markers: deployments and holidays that findings take into account.
+
+    Markers are printed as: {printed(markers.MarkerSchema)}.
+    """,
+)
 def commands() -> None:
-    """Markers: deployments and holidays that findings know of.
-
-    Markers are printed as: id, kind, start, end, agent, note, time of creation.
-    """
+    """All commands about markers."""
 
 
 @commands.command("create")
 @click.argument("kind", type=click.Choice(markers.KINDS))
 @organization_option
-@click.option("--from", "starts_at", metavar="TIME", help="Its start: a UTC day, or a date and time. Default: now.")
-@click.option("--to", "ends_at", metavar="TIME", help="Its end. Default: the same, and of a holiday 24 hours later.")
-@click.option("--agent", metavar="ID|NAME", help="The agent that is deployed. Default: all.")
-@click.option("--note", help="What the findings say of it, for example a version.")
+@member_options(_MARKER)
 @as_json_option
-def create(
-    kind: str,
-    organization: str,
-    starts_at: str | None,
-    ends_at: str | None,
-    agent: str | None,
-    note: str | None,
-    as_json: bool,
-) -> None:
-    """Mark a deployment or a holiday, and print the marker's id."""
+def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
+    """Mark a deployment or a holiday, and print the marker's id. It starts now, unless --from says when."""
     now = utc_now()
-    given = {
-        "kind": kind,
-        "startsAt": _instant(starts_at) or timestamp(now),
-        "endsAt": _instant(ends_at),
-        "note": note,
-    }
+    body = {"startsAt": timestamp(now)} | given(_MARKER, options) | {"kind": kind}
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
-        if agent is not None:
-            given["agentId"] = str(agent_named(services, agent, organization_id=organization_id).agent_id)
-        new = markers.NewMarkerSchema().load(given)
+        new = markers.NewMarkerSchema().load(with_agent_ids(services, organization_id, _MARKER, body))
         with services.database.of(organization_id, now).transaction() as transaction:
             row = markers.add_marker(transaction, **new)
     body = markers.represent(row)
@@ -94,17 +81,11 @@ def delete(marker_id: UUID, organization: str) -> None:
 
 
 def _consequences(rows: Rows, marker_id: UUID) -> str:
-    found = [row for row in rows if row.marker_id == marker_id]
-    if not found:
+    row = next((row for row in rows if row.marker_id == marker_id), None)
+    if row is None:
         return f"This deletes the marker {marker_id}."
-    [row] = found
     note = f" ({row.note})" if row.note else ""
     return (
         f"This deletes the marker of a {row.kind}{note} from {timestamp(row.starts_at)} to {timestamp(row.ends_at)}. "
         "Findings of that time no longer take it into account."
     )
-
-
-def _instant(text: str | None) -> str | None:
-    at: datetime | None = None if text is None else moment(text)
-    return timestamp(at)

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import marshmallow as ma
+
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, operator_id
+from agentidp.http.schemas import AgentId, Items
 from agentidp.registry import organizations
 from agentidp.services import Services
 
@@ -114,6 +117,21 @@ def agent_named(
     kind = "deleted agent" if is_deleted else "agent"
     agent: AgentOf = one_of(text, found, kind=kind, owner="the organization" if organization_id else "")
     return agent
+
+
+def with_agent_ids(services: Services, organization_id: str, schema: ma.Schema, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body of :func:`agentidp.cli.options.given` with the ids of the agents that it names.
+
+    :raises ConfigurationError: the organization has no such agent.
+    """
+    ids: dict[str, Any] = {}
+    for name, field in schema.fields.items():
+        if isinstance(field, AgentId) and body.get(name):
+            ids[name] = str(agent_named(services, body[name], organization_id=organization_id).agent_id)
+        elif isinstance(field, Items) and isinstance(field.item, AgentId) and name in body:
+            agents = [agent_named(services, text, organization_id=organization_id) for text in body[name]]
+            ids[name] = [str(agent.agent_id) for agent in agents]
+    return body | ids
 
 
 def organization_of(services: Services, agent_id: UUID) -> str:

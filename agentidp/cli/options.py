@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 import marshmallow as ma
 
-from agentidp.http.schemas import AgentId, ChangeSchema, Choice, Flag, Items, Member, Number
+from agentidp.http.schemas import (
+    AgentId,
+    ChangeSchema,
+    Choice,
+    Flag,
+    Group,
+    Items,
+    Member,
+    Number,
+    instant,
+    number,
+    words_of,
+)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def moment(text: str) -> datetime:
-    """An option's instant: a day, which is taken for its beginning in UTC, or a date and time with a time zone."""
-    with contextlib.suppress(ValueError, OverflowError):
-        if len(text) == len("2026-04-15"):
-            return datetime.combine(date.fromisoformat(text), time(), UTC)
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    raise click.BadParameter("must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)")
+    """Return an option's instant: a day, which begins at 00:00 UTC, or a date and time with a time zone."""
+    try:
+        return instant(text)
+    except ma.ValidationError as error:
+        raise click.BadParameter(str(error.messages[0])) from None
 
 
 class WholeNumber(click.IntRange):
@@ -46,14 +53,17 @@ class WholeNumber(click.IntRange):
 NONE = "none"
 """The value of an option that removes a number."""
 
+LISTS = ("items", "choices")
+"""Kinds of members that commands take as an option that may be repeated."""
+
 
 def member_options(body: ma.Schema) -> Decorator:
-    """Options for what a body may have. The command gets them by the names of the members, for :func:`given`.
+    """Return options for the members of a body. The command passes their values to :func:`given`.
 
-    :param body: without the members that the command asks for in another way, or not at all.
+    :param body: without the members that the command asks for in another way, or not at all. An option of a member that
+        is ``partial`` may be omitted although the body needs the member.
     """
-    is_new = not isinstance(body, ChangeSchema)
-    options = [option for member, field in _members(body) for option in _options_of(member, field, is_new=is_new)]
+    options = _options(body)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -63,70 +73,101 @@ def member_options(body: ma.Schema) -> Decorator:
     return decorate
 
 
-def given(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
-    """What the options of :func:`member_options` say, as the JSON of our API. What is left out is not in it.
+def _options(body: ma.Schema) -> list[Decorator]:
+    is_new = not isinstance(body, ChangeSchema)
+    optional = () if isinstance(body.partial, bool) else body.partial or ()
+    options: list[Decorator] = []
+    for name, field in _members(body):
+        if isinstance(field, Group):
+            options += _options(field.schema)
+        else:
+            is_required = is_new and field.required and name not in optional
+            options += _options_of(field, is_new=is_new, is_required=is_required)
+    return options
 
-    :raises click.UsageError: one option contradicts another, or nothing is to change.
+
+def given(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the options of :func:`member_options` say, as the JSON of our API, without omitted members.
+
+    :raises click.UsageError: a value cannot be read, one option contradicts another, or nothing is to change.
     """
     members: dict[str, Any] = {}
-    for member, field in _members(body):
-        value = options.get(member)
-        if isinstance(field, Items):
-            is_emptied = options.get(_emptied(member))
+    for name, field in _members(body):
+        value = options.get(field.typed_name)
+        if isinstance(field, Group):
+            inner = given(field.schema, options)
+            members |= {name: inner} if inner or not isinstance(body, ChangeSchema) else {}
+        elif field.kind in LISTS:
+            is_emptied = options.get(_emptied(field))
             if is_emptied and value:
                 raise click.UsageError(f"give {option_name(field)} or {_emptying_option(field)}, not both")
             if is_emptied or value:
-                members[member] = list(value) if value else None if field.allow_none else []
+                members[name] = _read(field, list(value or ()))
         elif value is not None:
-            members[member] = None if field.allow_none and value in ("", NONE) else value
+            members[name] = _read(field, "" if field.allow_none and value == NONE else value)
     if isinstance(body, ChangeSchema) and not members:
         raise click.UsageError("name something to change")
     return members
 
 
+def _read(field: Member, typed: Any) -> Any:
+    try:
+        return field.from_typed(typed)
+    except ma.ValidationError as error:
+        raise click.BadParameter(str(error.messages[0]), param_hint=option_name(field)) from None
+
+
 def printed(returned: type[ma.Schema]) -> str:
-    """What a command prints of a thing, for its help."""
-    names = [field.words if isinstance(field, Member) else _words(name) for name, field in returned().fields.items()]
+    """Return the members of a thing that a command prints, for its help."""
+    names = [field.words if isinstance(field, Member) else words_of(name) for name, field in returned().fields.items()]
     return ", ".join(names)
 
 
 def listed(returned: type[ma.Schema]) -> list[str]:
-    """The members that say that a list shows them."""
+    """Return the members that lists show."""
     return [member for member, field in _members(returned()) if field.is_listed]
-
-
-def _words(name: str) -> str:
-    return re.sub("[A-Z]", lambda found: f" {found[0].lower()}", name)
 
 
 def _members(body: ma.Schema) -> list[tuple[str, Member]]:
     return [(name, field) for name, field in body.fields.items() if isinstance(field, Member)]
 
 
-def _options_of(member: str, field: Member, *, is_new: bool) -> list[Decorator]:
-    option, about, is_required = option_name(field), _help(field, is_new=is_new), is_new and field.required
+def _options_of(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
+    option, argument, about = option_name(field), field.typed_name, _help(field, is_new=is_new)
+    metavar, choice = field.metavar, None
     if field.load_only:
         place = "The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
         file = "-" if is_required else None
         help_ = f"{about} {place}"
-        return [click.option(f"{option}-file", member, type=click.File(), default=file, callback=_line, help=help_)]
+        return [click.option(f"{option}-file", argument, type=click.File(), default=file, callback=_line, help=help_)]
+    if field.kind == "document":
+        return [click.option(option, argument, type=click.File(), metavar=metavar, callback=_text, help=about)]
     if isinstance(field, Flag):
         names = option if "/" in option else f"{option}/--no-{option.removeprefix('--')}"
-        return [click.option(names, member, default=None, help=about)]
+        return [click.option(names, argument, default=None, help=about)]
     if isinstance(field, Number):
-        shape = f"N|{NONE}" if field.allow_none else "N"
-        checked = _number(field)
-        return [click.option(option, member, metavar=shape, required=is_required, callback=checked, help=about)]
-    if isinstance(field, Items):
-        choice = click.Choice(field.item.values) if isinstance(field.item, Choice) else None
-        metavar = None if choice else "ID|NAME" if isinstance(field.item, AgentId) else field.word.upper()
-        items = click.option(option, member, multiple=True, type=choice, metavar=metavar, help=about)
-        nothing = _sentences(field.nothing or NONE)
-        emptying = click.option(_emptying_option(field), _emptied(member), is_flag=True, help=nothing)
-        return [items, emptying] if not is_new or _default(field) else [items]
-    choice = click.Choice(field.values) if isinstance(field, Choice) else None
-    metavar = "ID|NAME" if isinstance(field, AgentId) else None
-    return [click.option(option, member, type=choice, metavar=metavar, required=is_required, help=about)]
+        metavar = f"N|{NONE}" if field.allow_none else "N"
+        callback = _number(field)
+        return [click.option(option, argument, metavar=metavar, required=is_required, callback=callback, help=about)]
+    if isinstance(field, Choice):
+        choice = click.Choice(field.values)
+    elif isinstance(field, Items) and isinstance(field.item, Choice):
+        choice = click.Choice(field.item.values)
+    elif field.kind == "agent" or (isinstance(field, Items) and isinstance(field.item, AgentId)):
+        metavar = "ID|NAME"
+    elif field.kind == "instant":
+        metavar = "TIME"
+    if field.kind not in LISTS:
+        return [click.option(option, argument, type=choice, metavar=metavar, required=is_required, help=about)]
+    if isinstance(field, Items) and choice is None:
+        metavar = metavar or field.word.upper()
+    items = click.option(
+        option, argument, multiple=True, type=choice, metavar=metavar, required=is_required, help=about
+    )
+    if is_new and not field.default:
+        return [items]
+    nothing = _sentences(field.nothing or NONE)
+    return [items, click.option(_emptying_option(field), _emptied(field), is_flag=True, help=nothing)]
 
 
 def option_name(field: Member) -> str:
@@ -134,29 +175,25 @@ def option_name(field: Member) -> str:
     return field.option or f"--{words.replace(' ', '-')}"
 
 
-def _emptying_option(field: Items) -> str:
-    """What empties a list. If it may be ``null``, that stands for everything."""
+def _emptying_option(field: Member) -> str:
+    """Return the option that empties a list. If the list may be ``null``, that stands for everything."""
     return f"--{'every' if field.allow_none else 'no'}-{option_name(field).removeprefix('--')}"
 
 
-def _emptied(member: str) -> str:
-    return f"no_{member}"
+def _emptied(field: Member) -> str:
+    return f"no_{field.typed_name}"
 
 
 def _help(field: Member, *, is_new: bool) -> str:
-    sentences = [field.description or f"the {field.words}"]
-    if isinstance(field, Items):
+    sentences = [field.typed_as or field.description or f"the {field.words}"]
+    if field.kind in LISTS:
         sentences.append("may be given several times")
     elif field.nothing:
         sentences.append(f"{NONE if isinstance(field, Number) else 'empty'}: {field.nothing}")
-    default = _default(field)
+    default = field.default
     if is_new and default and not isinstance(default, bool):
         sentences.append(f"default: {', '.join(default) if isinstance(default, list) else default}")
     return _sentences(*sentences)
-
-
-def _default(field: Member) -> Any:
-    return field.load_default() if callable(field.load_default) else field.load_default
 
 
 def _sentences(*texts: str) -> str:
@@ -164,22 +201,26 @@ def _sentences(*texts: str) -> str:
 
 
 def _line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    """The first line of a file: in an argument, a secret would be seen in the list of processes."""
+    """Return the first line of a file: in an argument, a secret would be seen in the list of processes."""
     return None if file is None else file.readline().strip()
 
 
-def _number(field: Number) -> Callable[[click.Context, click.Parameter, str | None], int | str | None]:
-    """The callback of an option that is a number, or :data:`NONE` if the member may be ``null``."""
+def _text(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
+    return None if file is None else file.read()
+
+
+def _number(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return the callback of an option that is a number, or :data:`NONE` if the member may be ``null``."""
     rule = f"must be a whole number from {field.least} to {field.most}" + (f", or {NONE}" if field.allow_none else "")
 
-    def parsed(_context: click.Context, _option: click.Parameter, text: str | None) -> int | str | None:
-        if text is None or (field.allow_none and text == NONE):
-            return text
-        if not (text.isascii() and text.isdecimal() and len(text) < 16 and field.least <= int(text) <= field.most):
-            raise click.BadParameter(rule)
-        return int(text)
+    def check(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+        if text is not None and not (field.allow_none and text == NONE):
+            value = number(text)
+            if isinstance(value, str) or not field.least <= value <= field.most:
+                raise click.BadParameter(rule)
+        return text
 
-    return parsed
+    return check
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

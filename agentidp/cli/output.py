@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 
+from agentidp.http.schemas import words_of
 from agentidp.http.text import printable
 
 MAX_WORDS = 40
@@ -65,6 +66,12 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(printable(text, is_multiline=True), err=err)
 
 
+def warn(warnings: Sequence[str]) -> None:
+    """Print warnings about what a command has made, where they disturb no program that reads the rest."""
+    for warning in warnings:
+        say(f"Warning: {warning}", err=True)
+
+
 def cell(value: object) -> str:
     """Return a value as text in one line, ``-`` for ``None``."""
     if isinstance(value, list):
@@ -104,7 +111,7 @@ def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
 
 def _words(name: str) -> str:
     """A member of our JSON in words: ``agent id`` of ``agentId``."""
-    return re.sub(r"[A-Z]", lambda found: f" {found[0].lower()}", name).replace("dpop", "DPoP")
+    return words_of(name).replace("dpop", "DPoP")
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,7 @@ import click
 from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import agent_named, organization_named
-from agentidp.cli.options import WholeNumber, as_json_option
+from agentidp.cli.options import as_json_option, given, listed, member_options
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
@@ -25,6 +25,9 @@ from agentidp.services import Services
 
 PAGE_SIZE = 500
 """Quotas that are read by one statement."""
+
+_QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
+"""The command that sets a quota only counts, unless it is told to enforce the quota."""
 
 
 class _Holder(NamedTuple):
@@ -85,33 +88,22 @@ def commands() -> None:
 @asks_first
 @_holder_options
 @_window_option
-@click.option(
-    "--tokens",
-    type=WholeNumber(quotas.MIN_TOKENS, quotas.MAX_TOKENS),
-    required=True,
-    metavar="N",
-    help="How many may be issued.",
-)
-@click.option(
-    "--enforce/--observe",
-    "is_enforced",
-    default=False,
-    help="Refuse tokens beyond it, or only count them. Default: only count.",
-)
-def set_(agent: str | None, organization: str | None, window: str, tokens: int, is_enforced: bool) -> None:
+@member_options(_QUOTA)
+def set_(agent: str | None, organization: str | None, window: str, **options: Any) -> None:
     """Set a quota, or change it. It is in force as soon as the command ends.
 
     Asks if it would refuse all tokens from now on.
     """
+    new = _QUOTA.load({"enforce": False} | given(_QUOTA, options))
     with opened() as services:
         holder = _holder_named(services, agent, organization)
         at = utc_now()
-        if is_enforced:
+        if new["is_enforced"]:
             used = _used(services, holder, window, at)
-            if used >= tokens:
-                confirm(lambda: _refusing(window, tokens, used, at))
+            if used >= new["tokens"]:
+                confirm(lambda: _refusing(window, new["tokens"], used, at))
         with _changing(services, holder) as transaction:
-            quotas.set_quota(transaction, holder.agent_id, window, tokens=tokens, is_enforced=is_enforced)
+            quotas.set_quota(transaction, holder.agent_id, window, **new)
 
 
 def _used(services: Services, holder: _Holder, window: str, at: datetime) -> int:
@@ -148,7 +140,7 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
             rows = list(_pages(database))
         else:
             [rows] = database.run(quotas.usage_of(agent_id))
-    listed = [
+    usage = [
         {
             "agentId": None if row.agent_id is None else str(row.agent_id),
             "agentName": row.agent_name,
@@ -156,8 +148,8 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
         }
         for row in rows
     ]
-    columns = ("agentId", "agentName", "window", "tokens", "enforce", "used", "left", "refused", "observed", "endsAt")
-    show(listed, as_json, columns=columns)
+    columns = ("agentId", "agentName", "window", *listed(quotas.QuotaSchema))
+    show(usage, as_json, columns=columns)
 
 
 def _pages(database: OrganizationDatabase) -> Iterator[Any]:
@@ -180,14 +172,14 @@ def remove(agent: str | None, organization: str | None, window: str) -> None:
     with opened() as services:
         holder = _holder_named(services, agent, organization)
         database = services.database.of(holder.organization_id, utc_now())
-        [listed] = database.run(quotas.usage_of(holder.agent_id))
-        found = next((row for row in listed if row.quota_window == window), None)
-        if found is None:
+        [rows] = database.run(quotas.usage_of(holder.agent_id))
+        quota = next((row for row in rows if row.quota_window == window), None)
+        if quota is None:
             raise ConfigurationError("there is no such agent or quota")
-        whose = f"of {found.agent_name}" if found.agent_name else "of the organization"
+        whose = f"of {quota.agent_name}" if quota.agent_name else "of the organization"
         confirm(
             lambda: (
-                f"This removes the quota {whose} of {found.tokens:,} tokens per {window}, of which {found.used:,} are "
+                f"This removes the quota {whose} of {quota.tokens:,} tokens per {window}, of which {quota.used:,} are "
                 "used. Tokens beyond it are issued then."
             )
         )

@@ -9,7 +9,7 @@ import click
 from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, agent_named, database_named, one_of, organization_named
+from agentidp.cli.named import Candidate, database_named, one_of, organization_named, with_agent_ids
 from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
 from agentidp.cli.output import show
 from agentidp.cli.progress import saying
@@ -44,7 +44,8 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
     with opened() as services:
         database = database_named(services, organization)
         schema = resource_servers.NewResourceServerSchema()
-        new = schema.load(_with_agent(services, database, given(schema, options)))
+        body = with_agent_ids(services, database.organization_id, schema, given(schema, options))
+        new = schema.load(body)
         with database.transaction() as transaction:
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
     body = resource_servers.represent(row)
@@ -74,7 +75,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
     with opened() as services:
         database = database_named(services, organization)
         found = _server(database, server)
-        loaded = schema.load(_with_agent(services, database, change))
+        loaded = schema.load(with_agent_ids(services, database.organization_id, schema, change))
         with database.transaction() as transaction:
             row = resource_servers.update_resource_server(
                 transaction, services.settings, found.resource_server_id, loaded
@@ -115,14 +116,6 @@ def _broken(services: Services, database: OrganizationDatabase, server: Any) -> 
     lifetimes = impact.Lifetimes([server], services.settings.token_ttl, database.at)
     of_it = impact.resource_impact(used, names, server.resource, database.at, lifetimes)
     return "\n".join(impact.sentences(of_it, services.settings.resource))
-
-
-def _with_agent(services: Services, database: OrganizationDatabase, body: dict[str, Any]) -> dict[str, Any]:
-    """What the options say, with the id of the agent that they name."""
-    if body.get("agentId") is None:
-        return body
-    agent = agent_named(services, body["agentId"], organization_id=database.organization_id)
-    return body | {"agentId": str(agent.agent_id)}
 
 
 def _server(database: OrganizationDatabase, server: str) -> Any:

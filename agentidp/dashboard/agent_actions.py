@@ -7,7 +7,6 @@ site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +20,6 @@ from agentidp.dashboard.forms import Form
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import (
-    MAX_LABEL,
     NewCredentialSchema,
     add_credential,
     end_credential,
@@ -31,8 +29,8 @@ from agentidp.registry.credentials import (
 
 SCOPE = "agents:write"
 
-CREDENTIAL_FIELDS = {"label": "The label", "expiresAt": "The day on which it expires"}
-"""What an error calls the fields of the form of a credential."""
+MEMBERS = forms.members(NewCredentialSchema(only=["label", "expiresAt"]))
+"""The fields of the form of a credential with a secret."""
 
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 
@@ -81,21 +79,19 @@ def delete(caller: Caller, agent_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def new_credential(caller: Caller, agent_id: UUID) -> Response:
     """The form of another credential."""
-    return _credential_form(caller, agent_id, Form({}, form_key=new_form_key(caller.at)))
+    return _credential_form(caller, agent_id, Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
 @session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
     """Create another credential, and show its secret this once."""
-    key, label = sent_form_key(), forms.text("label")["label"]
+    key, typed = sent_form_key(), forms.sent(MEMBERS)
     try:
-        new = forms.loaded(
-            NewCredentialSchema(), {"label": label or None, "expiresAt": forms.start_of_day("expiresAt")}
-        )
-        refuse_past_expiry(new["expiresAt"], caller.at)
+        new = forms.loaded(NewCredentialSchema(), forms.body(MEMBERS, typed))
+        refuse_past_expiry(new["expires_at"], caller.at)
         with creating(caller, SCOPE, key) as opened:
-            credential, secret = add_credential(opened, agent_id, label=new["label"], expires_at=new["expiresAt"])
+            credential, secret = add_credential(opened, agent_id, **new)
             remember(opened, key, credential.credential_id)
             [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
     except SentBefore as before:
@@ -106,7 +102,7 @@ def rotate(caller: Caller, agent_id: UUID) -> Response:
             label="The page of the agent",
         )
     except (ValidationError, Conflict) as refused:
-        form = Form(forms.text("label", "expiresAt"), forms.errors(refused, CREDENTIAL_FIELDS), key.text)
+        form = Form(typed, forms.errors(refused, forms.labels(MEMBERS)), key.text)
         return _credential_form(caller, agent_id, form, refused.status)
     return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
 
@@ -122,10 +118,7 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
 
 def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
-    tomorrow = caller.at.astimezone(UTC).date() + timedelta(days=1)
-    return pages.page(
-        "credential_form.html", status, here="agents", form=form, agent=agent, max_label=MAX_LABEL, tomorrow=tomorrow
-    )
+    return pages.page("credential_form.html", status, here="agents", form=form, agent=agent, members=MEMBERS)
 
 
 def _sentences(caller: Caller, found: impact.Impact) -> list[str]:

@@ -19,19 +19,17 @@ from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import checked_for_delegation
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.registry.agents import ids_of
-from agentidp.registry.delegation_rules import (
-    MAX_AGENTS,
-    NewDelegationRuleSchema,
-    add_rule,
-    remove_rule,
-    resources_of,
-    rule_with,
-)
+from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, remove_rule, rule_with
 
 SCOPE, READING = "agents:write", "agents:read"
 
-MEMBERS = forms.members(NewDelegationRuleSchema(only=["name", "agentIds"]))
+RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
+
+MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
 """The fields beside those of the rule of trust, and the scopes by their resource server."""
+
+LISTED = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "resources"]))
+"""The members that have no column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
 """What an error calls the fields."""
@@ -43,7 +41,9 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 @session.required_to(READING, SCOPE)
 def delegation_rules(caller: Caller) -> Response:
     """All of them, oldest first."""
-    return pages.page("delegation_rules.html", here="delegation", rules=caller.read("delegation/list_rules"))
+    return pages.page(
+        "delegation_rules.html", here="delegation", rules=caller.read("delegation/list_rules"), members=LISTED
+    )
 
 
 @blueprint.get("/dashboard/delegation-rules/new")
@@ -90,15 +90,12 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 
 
 def _body(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    """What was sent beside the rule of trust, as the API has it: a box for each scope of a resource server."""
-    scopes_of: dict[str, list[str]] = {}
-    for one in resources_of(given["resources"]):
-        scopes_of.setdefault(one["resource"], []).extend(one["scopes"])
-    body = forms.body(MEMBERS, given)
+    """Return what was sent beside the rule of trust, as the API takes it: a box for each scope of a resource server."""
+    body = forms.body([*MEMBERS, *RESOURCES], given | {"resources": "\n".join(given["resources"])})
     # The schema refuses more.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = ids_of("agentIds", body["agentIds"], caller.read_together)
-    return body | {"resources": [{"resource": resource, "scopes": scopes} for resource, scopes in scopes_of.items()]}
+    return body
 
 
 def _form(caller: Caller, form: Form | None, form_key: str, status: int | None = None) -> Response:
@@ -118,5 +115,6 @@ def _form(caller: Caller, form: Form | None, form_key: str, status: int | None =
         way=way,
         form=form,
         trust=rule_form.MEMBERS,
+        members=MEMBERS,
         servers=[server for server in caller.read("oauth/list_resource_servers") if server.scopes],
     )

@@ -22,7 +22,7 @@ from agentidp.findings.listing import callers_finding
 from agentidp.http.errors import ValidationError
 
 ACTIONS = {"acknowledge": Happening.acknowledged, "mute": Happening.muted, "unmute": Happening.unmuted}
-FIELDS = {"note": "The note", "until": "The day until which it is muted"}
+LABELS = forms.labels(forms.members(actions.MuteSchema()))
 """What an error calls the fields of the form."""
 
 _BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,500}")
@@ -48,7 +48,7 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
         with session.changing(caller, SCOPE) as opened:
             actions.act(opened, finding_id, ACTIONS[action], **given)
     except ValidationError as refused:
-        message = " ".join(forms.errors(refused, FIELDS).values())
+        message = " ".join(forms.errors(refused, LABELS).values())
         return _page(caller, finding_id, refused.status, message=message, given=request.form)
     back = request.form.get("back", "")
     return pages.see_other(f"{back}#finding-{finding_id}" if _BACK.fullmatch(back) else f"/findings/{finding_id}")
@@ -59,13 +59,9 @@ def _given(action: str) -> dict[str, Any]:
 
     :raises ValidationError: as at the API.
     """
-    values: dict[str, Any] = {"note": forms.text("note")["note"] or None}
-    if action != "mute":
-        return forms.loaded(actions.NoteSchema(), values)
-    until = forms.start_of_day("until")
-    if until is None:
-        raise ValidationError(details={"until": ["must be a date"]})
-    return forms.loaded(actions.MuteSchema(), values | {"until": until, "wholeOrganization": "every" in request.form})
+    schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
+    fields = forms.members(schema)
+    return forms.loaded(schema, forms.body(fields, forms.sent(fields)))
 
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:

@@ -1,5 +1,5 @@
-"""What the forms of the dashboard have in common: they are loaded like a body of the API, and shown again with what was
-typed and with the rule that each field breaks. Their macros are in ``forms.html``.
+"""What the forms of the dashboard share: a form is loaded as a body of the API is, and shown again with the typed texts
+and with the rule that each field breaks. The macros are in ``forms.html``.
 
 The fields of a thing's form, and the lines of its page, are the members of its body (:mod:`agentidp.http.schemas`).
 """
@@ -13,9 +13,8 @@ from typing import Any
 import marshmallow as ma
 from flask import request
 
-from agentidp.analytics.period import parsed_date
 from agentidp.http.errors import ApiError, ValidationError
-from agentidp.http.schemas import Member
+from agentidp.http.schemas import Group, Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,74 +32,65 @@ class Form:
 
 
 def members(schema: ma.Schema) -> list[Member]:
-    """The members of a thing that a form asks for, or a page shows.
+    """Return the members of a thing that a form asks for, or a page shows.
 
-    :param schema: without the members that have their own place.
+    :param schema: without the members that have a place of their own. A :class:`Group` has its own fields.
     """
-    return [field for field in schema.fields.values() if isinstance(field, Member)]
+    return [field for field in schema.fields.values() if isinstance(field, Member) and not isinstance(field, Group)]
 
 
 def sent(fields: Iterable[Member]) -> dict[str, Any]:
-    """What was typed into the fields: text, a list of texts, or whether a box is checked."""
-    return {name: _sent(field) for field in fields if (name := field.name)}
+    """Return the typed text of each field, the checked values of ``choices``, or whether a box is checked."""
+    return {field.typed_name: _sent(field.kind, field.typed_name) for field in fields}
 
 
-def _sent(field: Member) -> Any:
-    name = field.name or ""
-    if field.kind == "flag":
+def _sent(kind: str, name: str) -> Any:
+    if kind == "flag":
         return name in request.form
-    return request.form.getlist(name) if field.kind == "choices" else text(name)[name]
+    return request.form.getlist(name) if kind == "choices" else text(name)[name]
 
 
 def body(fields: Iterable[Member], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """What was typed, as the JSON of our API. A number that is none stays text, which a schema refuses."""
-    return {name: _value(field, typed[name]) for field in fields if (name := field.name)}
+    """Return the body of our API for what was typed. A required field that is empty stays in it, so that it is refused.
+
+    :raises ValidationError: a text cannot be read.
+    """
+    members, details = {}, {}
+    for member in fields:
+        try:
+            members[member.name or ""] = member.from_typed(_lines(member, typed[member.typed_name]))
+        except ma.ValidationError as error:
+            details[member.typed_name] = error.messages
+    if details:
+        raise ValidationError(details=details)
+    return members
 
 
-def _value(field: Member, typed: Any) -> Any:
-    if field.kind == "items":
-        typed = [line.strip() for line in typed.splitlines() if line.strip()]
-    elif field.kind == "number" and typed:
-        return number(typed)
-    return None if field.allow_none and not typed else typed
-
-
-def number(text: str) -> int | str:
-    """What was typed as a number, or as text if it is none, which a schema refuses."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
+def _lines(field: Member, typed: Any) -> Any:
+    """Return the lines of a text of ``items``, and anything else as it is."""
+    return list(filter(None, map(str.strip, typed.splitlines()))) if field.kind == "items" else typed
 
 
 def typed(fields: Iterable[Member], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """What a form has of a thing that exists.
+    """Return what the form of an existing thing contains.
 
     :param shown: the thing, as the API returns it.
     """
-    return {name: _typed(field, shown.get(name)) for field in fields if (name := field.name)}
-
-
-def _typed(field: Member, value: Any) -> Any:
-    if field.kind == "items":
-        return "\n".join(value or [])
-    return "" if value is None else value
+    return {field.typed_name: field.to_typed(shown.get(field.name or "")) for field in fields}
 
 
 def proposed(fields: Iterable[Member]) -> dict[str, Any]:
-    """What the form of a new thing has: the defaults."""
-    return {name: _typed(field, _default(field)) for field in fields if (name := field.name)}
-
-
-def _default(field: Member) -> Any:
-    default = field.load_default() if callable(field.load_default) else field.load_default
-    return None if default is ma.missing else default
+    """Return what the form of a new thing contains: the defaults."""
+    return {field.typed_name: field.to_typed(field.default) for field in fields}
 
 
 def labels(fields: Iterable[Member]) -> dict[str, str]:
-    """What an error calls the fields."""
-    return {field.name or "": f"The {field.words}" for field in fields}
+    """Return what an error calls each field."""
+    return {field.typed_name: f"The {field.words}" for field in fields}
 
 
 def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sent, as the API loads a body.
+    """Return what the API loads from a body.
 
     :raises ValidationError: as at the API.
     """
@@ -112,7 +102,7 @@ def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def errors(refused: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
-    """What :class:`Form` shows of an error.
+    """Return the sentences of :class:`Form` for an error, by the names of the fields.
 
     :param labels: name of a field -> what a sentence calls it.
     """
@@ -126,18 +116,6 @@ def errors(refused: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
 def text(*names: str) -> dict[str, str]:
     """The texts that were sent, by their names. Browsers end lines with CRLF."""
     return {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names}
-
-
-def start_of_day(name: str) -> str | None:
-    """The beginning of the UTC day that was sent, as the API takes an instant; ``None`` if the field is empty.
-
-    :raises ValidationError: it is no date.
-    """
-    sent = request.form.get(name, "").strip()
-    day = parsed_date(sent)
-    if sent and day is None:
-        raise ValidationError(details={name: ["must be a date"]})
-    return f"{day}T00:00:00Z" if day else None
 
 
 def _rule(rules: Any) -> str:

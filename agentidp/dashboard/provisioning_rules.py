@@ -17,10 +17,10 @@ from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.federation.agent_name import MAX_NAME_TEMPLATE
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import checked_for_provisioning
 from agentidp.http.errors import Conflict, ValidationError
+from agentidp.http.schemas import number
 from agentidp.oauth import rule_results
 from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.oauth.quota_windows import WINDOWS
@@ -40,19 +40,16 @@ from agentidp.services import services
 
 SCOPE, READING = "agents:write", "agents:read"
 
-RULE = forms.members(NewProvisioningRuleSchema(only=["name"]))
-LIMIT = forms.members(NewProvisioningRuleSchema(only=["maxAgents"]))
-AGENT = forms.members(AgentTemplateSchema(only=["owner"]))
-EXPIRY = forms.members(AgentTemplateSchema(only=["expiresAfterDays"]))
-MEMBERS = [*RULE, *LIMIT, *AGENT, *EXPIRY]
-"""The fields beside those of the rule of trust, the quotas, the scopes by their API, and the name of an agent, which is
-not that of the rule.
-"""
+NAME = forms.members(NewProvisioningRuleSchema(only=["name"]))
+LIMITS = forms.members(NewProvisioningRuleSchema(exclude=["name"]))
+AGENT = forms.members(AgentTemplateSchema(only=["name", "owner"]))
+AGENT_LIMITS = forms.members(AgentTemplateSchema(exclude=["name", "owner", "scopes", "quotas"]))
+MEMBERS = [*NAME, *LIMITS, *AGENT, *AGENT_LIMITS]
+"""The fields beside those of the rule of trust, the quotas, and the scopes by their API."""
 
 OWN_SCOPES = {scope: about for scope, about in SCOPES.items() if scope not in FORBIDDEN}
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
-    "agentName": "The name of an agent",
     "scopes": "The scopes",
     "agentTemplate": "What agents get",
     **{window: f"The tokens per {window}" for window in WINDOWS},
@@ -92,7 +89,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def create_provisioning_rule(caller: Caller) -> Response:
     """Create a rule, and show all."""
-    given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]) | forms.text("agentName", *WINDOWS), sent_form_key()
+    given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]) | forms.text(*WINDOWS), sent_form_key()
     given["scopes"] = request.form.getlist("scopes")
     try:
         trust = rule_form.sent_rule(caller, checked_for_provisioning, given)
@@ -143,11 +140,12 @@ def test_token(caller: Caller) -> Response:
 
 
 def _body(given: dict[str, Any]) -> dict[str, Any]:
-    """What was sent beside the rule of trust, as the API has it."""
-    quotas = {window: {"tokens": forms.number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
-    template = forms.body([*AGENT, *EXPIRY], given) | {"quotas": quotas, "scopes": given["scopes"]}
-    template |= {"name": given["agentName"]} if given["agentName"] else {}
-    return forms.body([*RULE, *LIMIT], given) | {"agentTemplate": template}
+    """Return what was sent beside the rule of trust, as the API takes it."""
+    quotas = {window: {"tokens": number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
+    template = forms.body([*AGENT, *AGENT_LIMITS], given) | {"quotas": quotas, "scopes": given["scopes"]}
+    if not template["name"]:
+        del template["name"]
+    return forms.body([*NAME, *LIMITS], given) | {"agentTemplate": template}
 
 
 def _by_field(details: dict[str, Any]) -> dict[str, Any]:
@@ -177,12 +175,10 @@ def _form(caller: Caller, form: Form | None, form_key: str, status: int | None =
         way=way,
         form=form,
         windows=WINDOWS,
-        max_template=MAX_NAME_TEMPLATE,
         trust=rule_form.MEMBERS,
-        rule=RULE,
-        limit=LIMIT,
+        rule=NAME,
         agent=AGENT,
-        expiry=EXPIRY,
+        limits=[*AGENT_LIMITS, *LIMITS],
         own_scopes=OWN_SCOPES,
         servers=[server for server in servers if server.scopes],
         max_tokens=MAX_TOKENS,

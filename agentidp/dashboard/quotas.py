@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,13 +20,10 @@ from agentidp.dashboard.agents import requested_page
 from agentidp.dashboard.forms import Form
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
-from agentidp.findings.finding import Severity
 from agentidp.findings.quota import severity_of
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.oauth.quota_windows import WINDOWS, bounds, exhausted_at
 from agentidp.registry.quotas import (
-    MAX_TOKENS,
-    MIN_TOKENS,
     NewQuotaSchema,
     lock,
     remove_quota,
@@ -49,62 +45,32 @@ OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas/<window>", "/dashboard/agents/<uu
 blueprint = pages.new_blueprint("dashboard-quotas", __name__)
 
 
-@dataclass(frozen=True, slots=True)
-class UsedQuota:
-    """A quota, and what is used of it in its window until now.
+def used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
+    """Return the rows of ``sql/quotas/quota_usage.sql`` as pages show them, those first of which most is used.
 
-    :param agent_id: whose it is, with ``agent_name``; ``None`` for the organization's own.
-    :param percent: of the quota's tokens that are used, rounded down.
-    :param ends: the first instant of the next window.
-    :param exhausted: when nothing is left at this pace; ``None`` if the window ends first.
-    :param severity: that of the finding ``quota``, if there is one about it.
+    A quota without ``agent_id`` is the organization's own. Beside the columns it has ``percent``, the used share of its
+    tokens, rounded down; ``left``; ``ends``, the first instant of the next window; ``exhausted``, when nothing is left
+    at this pace, or ``None`` if the window ends first; and ``severity``, that of the finding about it, if there is one.
     """
-
-    agent_id: UUID | None
-    agent_name: str | None
-    window: str
-    tokens: int
-    is_enforced: bool
-    used: int
-    refused: int
-    observed: int
-    percent: int
-    ends: datetime
-    exhausted: datetime | None
-    severity: Severity | None
-
-    @property
-    def left(self) -> int:
-        """How many more tokens can be issued."""
-        return max(self.tokens - self.used, 0)
+    return sorted((_used(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
 
 
-def used_quotas(rows: Iterable[Any], at: datetime) -> list[UsedQuota]:
-    """The rows of ``sql/quotas/quota_usage.sql``, those first of which the greatest share is used."""
-    return sorted((_used(row, at) for row in rows), key=lambda quota: -quota.used / quota.tokens)
-
-
-def _used(row: Any, at: datetime) -> UsedQuota:
+def _used(row: Any, at: datetime) -> dict[str, Any]:
     begins, ends = bounds(row.quota_window, at)
-    return UsedQuota(
-        row.agent_id,
-        row.agent_name,
-        row.quota_window,
-        row.tokens,
-        row.is_enforced,
-        row.used,
-        row.refused,
-        row.observed,
-        percent=100 * row.used // row.tokens,
-        ends=ends,
-        exhausted=exhausted_at(row.used, row.tokens, begins, ends, at),
-        severity=severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
-    )
+    columns: dict[str, Any] = row._asdict()
+    return columns | {
+        "window": row.quota_window,
+        "percent": 100 * row.used // row.tokens,
+        "left": max(row.tokens - row.used, 0),
+        "ends": ends,
+        "exhausted": exhausted_at(row.used, row.tokens, begins, ends, at),
+        "severity": severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
+    }
 
 
-def windows_without(quotas: Iterable[UsedQuota], agent_id: UUID | None) -> list[str]:
-    """The windows of which an agent, or the organization itself if ``None``, has no quota."""
-    taken = {quota.window for quota in quotas if quota.agent_id == agent_id}
+def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
+    """Return the windows for which an agent, or the organization itself if ``None``, has no quota."""
+    taken = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
     return [window for window in WINDOWS if window not in taken]
 
 
@@ -238,11 +204,12 @@ def _page(
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
     agent = existing(agents[0]) if agents else None
     quotas = used_quotas(rows, caller.at)
-    quota = next((quota for quota in quotas if quota.window == window), None)
+    quota = next((quota for quota in quotas if quota["window"] == window), None)
     if quota is None and template == "confirm_quota.html":
         raise NotFound
     if form is None:
-        form = Form({"tokens": quota.tokens, "enforce": quota.is_enforced} if quota else {"enforce": False})
+        now = {"tokens": quota["tokens"], "enforce": quota["is_enforced"]} if quota else {}
+        form = Form(forms.proposed(MEMBERS) | now)
     return pages.page(
         template,
         status,
@@ -253,6 +220,5 @@ def _page(
         window=window,
         unset=windows_without(quotas, agent_id),
         path=_path(agent_id),
-        min_tokens=MIN_TOKENS,
-        max_tokens=MAX_TOKENS,
+        members=MEMBERS,
     )

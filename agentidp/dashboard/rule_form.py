@@ -19,7 +19,6 @@ from agentidp.dashboard import forms
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import AnswersRefused, Preset, preset_named, rule_of
 from agentidp.federation.rule_checks import RuleRefused, warnings
-from agentidp.federation.rule_text import claims_of, jwk_set_of, pairs_of
 from agentidp.http.errors import ValidationError
 from agentidp.registry.credentials import RuleSchema
 
@@ -69,7 +68,7 @@ class Way:
     def proposed(self, caller: Caller) -> dict[str, Any]:
         """What is in the fields of the rule."""
         rule = self.rule or {"audience": own_audience(caller)}
-        return forms.typed(MEMBERS, rule | {"claims": pairs_of(rule.get("claims", {}))})
+        return forms.typed(MEMBERS, rule)
 
 
 def own_audience(caller: Caller) -> str:
@@ -94,7 +93,7 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
     if sent is not None:
         try:
             rule = _checked(caller, check, _body(sent))
-        except RuleRefused:
+        except (RuleRefused, ValidationError):
             rule = {}
     elif preset.questions and SHOW in request.args:
         try:
@@ -106,13 +105,13 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
 
 
 def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The rule that was sent, as the API has it. What is missing in it has its default.
+    """Return the typed rule, as the API takes it. Members that it lacks get their defaults there.
 
     :param sent: the fields of :data:`MEMBERS` as they were typed.
     :raises ValidationError: naming the field that is wrong.
     """
+    rule = _body(sent)
     try:
-        rule = _body(sent)
         _checked(caller, check, rule)
     except RuleRefused as refused:
         raise ValidationError(details={refused.member: [str(refused)]}) from None
@@ -120,13 +119,11 @@ def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str
 
 
 def _body(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, without a check of the rule.
+    """Return the members of the rule that were typed, which nothing has checked.
 
-    :raises RuleRefused: the claims or the keys are not written as they must be.
+    :raises ValidationError: the claims or the keys cannot be read.
     """
-    rule = {name: value for name, value in forms.body(MEMBERS, sent).items() if value}
-    rule |= {"claims": claims_of(rule["claims"])} if "claims" in rule else {}
-    return rule | ({"jwks": jwk_set_of(rule["jwks"])} if "jwks" in rule else {})
+    return {name: value for name, value in forms.body(MEMBERS, sent).items() if value}
 
 
 def _checked(caller: Caller, check: Check, new: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -19,7 +20,7 @@ from agentidp.db.citus import enter_organization
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
-from agentidp.declarative.document import Declared
+from agentidp.declarative.document import Declared, Path
 from agentidp.declarative.plan import ORGANIZATION, Change, Plan, changed_meanwhile, differences, resolve
 from agentidp.declarative.schemas import (
     AGENT,
@@ -29,6 +30,7 @@ from agentidp.declarative.schemas import (
     PROVISIONING_RULE,
     RESOURCE_SERVER,
 )
+from agentidp.federation.rule_checks import checked, checked_for_delegation, checked_for_provisioning
 from agentidp.http.errors import ApiError, NotFound, ValidationError
 from agentidp.registry import (
     agents,
@@ -183,47 +185,40 @@ def current_content(opened: Transaction) -> dict[str, Any]:
     }
 
 
-def _with_checked_rules(one: Declared, settings: Settings, organization_id: str) -> dict[str, Any]:
-    """What a file says, with the rules of trust as they are stored: with the audience that they have by default.
+def _with_checked_rules(declared: Declared, settings: Settings, organization_id: str) -> dict[str, Any]:
+    """Return the content of a file with the rules of trust as they are stored: with their default audience.
 
     :raises ConfigurationError: a rule must not be made.
     """
-    content = dict(one.content)
-    for section, trust_of in (
-        ("provisioningRules", provisioning.trusted),
-        ("delegationRules", delegation_rules.trust_of),
+
+    def checked_rule(rule: dict[str, Any], check: Callable[..., dict[str, Any]], *path: str | int) -> dict[str, Any]:
+        try:
+            return credentials.trusted(rule, settings, organization_id, check=check)
+        except ValidationError as refused:
+            raise ConfigurationError(_problems(declared, path, refused)) from None
+
+    content = copy.deepcopy(declared.content)
+    for section, check in (
+        ("provisioningRules", checked_for_provisioning),
+        ("delegationRules", checked_for_delegation),
     ):
-        if section not in content:
-            continue
-        content[section] = [dict(rule) for rule in content[section]]
-        for index, rule in enumerate(content[section]):
-            try:
-                rule["trust"] = trust_of(rule["trust"], settings, organization_id)
-            except ValidationError as refused:
-                place = one.place(section, index, "trust")
-                raise ConfigurationError(f"{place}: {', '.join(refused.details['trust'])}") from None
+        for index, rule in enumerate(content.get(section, [])):
+            rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
             if "agentTemplate" in rule:
-                # With what it leaves out, as it is stored.
+                # With the members that it lacks, as it is stored.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
-    if "agents" in content:
-        content["agents"] = [dict(agent) for agent in content["agents"]]
-        for index, agent in enumerate(content["agents"]):
-            if "trust" not in agent:
-                continue
-            checked: list[dict[str, Any]] = []
-            for nth, rule in enumerate(agent["trust"]):
-                try:
-                    checked.append(credentials.trusted(rule, settings, organization_id))
-                except ValidationError as refused:
-                    raise ConfigurationError(
-                        "\n".join(
-                            f"{one.place('agents', index, 'trust', nth, name)}: {', '.join(rules)}"
-                            for name, rules in refused.details.items()
-                        )
-                    ) from None
-            agent["trust"] = checked
+    for index, agent in enumerate(content.get("agents", [])):
+        if "trust" in agent:
+            rules = enumerate(agent["trust"])
+            agent["trust"] = [checked_rule(rule, checked, "agents", index, "trust", nth) for nth, rule in rules]
     return content
+
+
+def _problems(declared: Declared, path: Path, refused: ApiError) -> str:
+    """Return a line for each rule that an object of the file breaks."""
+    lines = [f"{declared.place(*path, name)}: {', '.join(rules)}" for name, rules in refused.details.items()]
+    return "\n".join(lines) or f"{declared.place(*path)}: {refused.message}"
 
 
 def _make(
@@ -251,8 +246,7 @@ def _make(
     except NotFound:
         raise ConfigurationError(f"{one.place(*change.path)}: {change} no longer exists\n{_AGAIN}") from None
     except ApiError as error:
-        rules = [f"{one.place(*change.path, name)}: {', '.join(rules)}" for name, rules in error.details.items()]
-        raise ConfigurationError("\n".join(rules) or f"{one.place(*change.path)}: {error.message}") from None
+        raise ConfigurationError(_problems(one, change.path, error)) from None
 
 
 def _organization(opened: Transaction, change: Change) -> None:

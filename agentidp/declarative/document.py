@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from agentidp.config import ConfigurationError
-from agentidp.declarative.schemas import KINDS, DocumentSchema
+from agentidp.declarative.schemas import KINDS, DocumentSchema, with_instants
 from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
@@ -25,7 +25,14 @@ _NOT_IN_JSON = {f"{_YAML_TAG}{name}" for name in ("binary", "omap", "pairs", "se
 Path = tuple[str | int, ...]
 """The way to a value: names of members, and indexes in lists."""
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads an instant as text, as JSON has it."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_YAML_TAG}timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ def read_document(text: bytes, source: str) -> list[Declared]:
         mistakes: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
         problems += [f"{place.of(path)}: {rule}" for path, rule in _mistakes(mistakes, ())]
         if not mistakes:
-            for index, content in enumerate(document["organizations"]):
+            for index, content in enumerate(with_instants(DocumentSchema().fields, document)["organizations"]):
                 found.append(Declared(content, place.below("organizations", index)))
     problems = problems or _repetitions(found)
     if problems:

@@ -5,11 +5,12 @@ The schemas only check a file. What it leaves out stays as it is, because nothin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import marshmallow as ma
 
-from agentidp.http.schemas import MAX_NAME, Items, Text
+from agentidp.http.schemas import MAX_NAME, Instant, Items, Member, Text, timestamp, words_of
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.delegation_rules import NewDelegationRuleSchema
@@ -80,6 +81,18 @@ class DocumentSchema(ma.Schema):
     organizations.required = True
 
 
+def with_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a checked file with each instant as the API writes it, so that two can be compared."""
+    result = dict(content)
+    for name, value in content.items():
+        match fields[name]:
+            case Instant() as field if value is not None:
+                result[name] = timestamp(field.deserialize(value))
+            case ma.fields.List(inner=ma.fields.Nested(schema=schema)):
+                result[name] = [with_instants(schema.fields, item) for item in value]
+    return result
+
+
 class Kind(NamedTuple):
     """What an organization has several of."""
 
@@ -102,40 +115,22 @@ class Kind(NamedTuple):
     """What a file says of one, beside its key."""
 
 
-def _kind(type_: str, section: str, key: str, id_name: str, new: type[ma.Schema], all_: type[ma.Schema]) -> Kind:
-    defaults = {
-        name: field.load_default() if callable(field.load_default) else field.load_default
-        for name, field in new().fields.items()
-        if field.load_default is not ma.missing
-    }
-    return Kind(type_, section, key, id_name, defaults, tuple(name for name in all_().fields if name != key))
+def _kind(section: str, key: str, id_name: str, schema: type[ma.Schema], new: type[ma.Schema] | None = None) -> Kind:
+    """Return a kind whose words are those of its section.
+
+    :param new: the body of a new object. Default: *schema*.
+    """
+    fields = (new or schema)().fields
+    defaults = {name: field.default for name, field in fields.items() if isinstance(field, Member)}
+    defaults = {name: default for name, default in defaults.items() if default is not ma.missing}
+    members = tuple(name for name in schema().fields if name != key)
+    return Kind(words_of(section).removesuffix("s"), section, key, id_name, defaults, members)
 
 
-AGENT = _kind("agent", "agents", "name", "agentId", NewAgentSchema, _AgentSchema)
-RESOURCE_SERVER = _kind(
-    "resource server",
-    "resourceServers",
-    "resource",
-    "resourceServerId",
-    _ResourceServerSchema,
-    _ResourceServerSchema,
-)
-PROVISIONING_RULE = _kind(
-    "provisioning rule",
-    "provisioningRules",
-    "name",
-    "provisioningRuleId",
-    NewProvisioningRuleSchema,
-    NewProvisioningRuleSchema,
-)
-DELEGATION_RULE = _kind(
-    "delegation rule",
-    "delegationRules",
-    "name",
-    "delegationRuleId",
-    _DelegationRuleSchema,
-    _DelegationRuleSchema,
-)
+AGENT = _kind("agents", "name", "agentId", _AgentSchema, NewAgentSchema)
+RESOURCE_SERVER = _kind("resourceServers", "resource", "resourceServerId", _ResourceServerSchema)
+PROVISIONING_RULE = _kind("provisioningRules", "name", "provisioningRuleId", NewProvisioningRuleSchema)
+DELEGATION_RULE = _kind("delegationRules", "name", "delegationRuleId", _DelegationRuleSchema)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
 """Resource servers come first: the others may have scopes of one that the same file registers. Delegation rules come
 last, because they name agents.

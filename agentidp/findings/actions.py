@@ -41,8 +41,8 @@ class NoteSchema(ma.Schema):
 class MuteSchema(NoteSchema):
     """Until when findings of this kind are muted: about its agent, or about every agent."""
 
-    until = Instant(required=True)
-    wholeOrganization = Flag(attribute="whole_organization", load_default=False)
+    until = Instant(required=True, words="day until which it is muted")
+    wholeOrganization = Flag(attribute="whole_organization", typed_name="every", load_default=False)
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/acknowledge", methods=["POST"])

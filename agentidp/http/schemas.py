@@ -11,6 +11,7 @@ Also what they share: the format of timestamps, the greatest numbers of days, an
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -42,6 +43,11 @@ def timestamp(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def words_of(name: str) -> str:
+    """Return the words of a name in camelCase."""
+    return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", name)
+
+
 def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
     """The members of a thing that no body sets: ``exclude`` of the bodies that create and change it."""
     return tuple(name for name, field in fields().fields.items() if field.dump_only)
@@ -63,11 +69,19 @@ def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, A
 
 
 class ReturnedSchema(ma.Schema):
-    """What is returned of a thing: every member."""
+    """The members of a thing that are returned, each of them always, unless :attr:`optional` names it."""
+
+    optional: tuple[str, ...] = ()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """What :class:`ma.Schema` calls for each field, which may also belong to the body of a POST."""
-        field_obj.required, field_obj.load_default, field_obj.dump_only = True, ma.missing, False
+        """Change the copy of a field that :class:`ma.Schema` passes, which may also belong to the body of a POST."""
+        field_obj.required = field_name not in self.optional
+        field_obj.load_default, field_obj.dump_only = ma.missing, False
+
+    def as_json(self, row: Any) -> dict[str, Any]:
+        """Return a row as our JSON."""
+        shown: dict[str, Any] = self.dump(row)
+        return shown
 
 
 class ChangeSchema(ma.Schema):
@@ -106,21 +120,24 @@ class WholeNumber(ma.fields.Integer):
 
 
 class Member(ma.fields.Field[Any]):
-    """What a thing has. The field knows what all places need that show it or let it be set.
+    """A member of a stored thing, described once for the API, commands, forms, pages, files and documentation.
 
-    :param description: what it is, for people.
-    :param nothing: what ``null`` stands for, or an empty text.
-    :param words: what people call it. Default: the words of its column.
-    :param option: that of the commands. Default: its words.
-    :param is_listed: whether a list on a terminal shows it.
+    :param description: what the member means, for people.
+    :param nothing: the meaning of ``null`` or of an empty text.
+    :param words: the member's name for people. Default: the words of its column.
+    :param option: the option of commands. Default: the words.
+    :param metavar: the value of the option in the help of commands.
+    :param typed_name: the name in forms and of the commands' arguments. Default: the name in the API.
+    :param is_listed: whether lists show the member.
     """
 
     kind = "text"
-    """How it is typed: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``agent`` by name or id, ``choices``, or
-    ``items`` one a line."""
+    """The control that people type the member into: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``,
+    ``agent`` by name or id, ``choices``, ``items`` one per line, or ``document``, which commands read from a file.
+    """
 
     typed_as = ""
-    """The description for people, if they type it otherwise than a program writes it."""
+    """The description for people, if they type the member otherwise than a program writes it."""
 
     def __init__(
         self,
@@ -129,35 +146,58 @@ class Member(ma.fields.Field[Any]):
         nothing: str | None = None,
         words: str | None = None,
         option: str | None = None,
+        metavar: str | None = None,
+        typed_name: str | None = None,
         is_listed: bool = False,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Only the documentation of the API is Markdown.
-        self.description = description and description.replace("`", "")
-        self.nothing, self.option = nothing, option
-        self._words, self.is_listed = words, is_listed
-        known = dict(metadata or {})
+        # Only the documentation is Markdown.
+        self.markdown, self.description = description, description and description.replace("`", "")
+        self.nothing, self.option, self.metavar = nothing, option, metavar
+        self._words, self._typed_name, self.is_listed = words, typed_name, is_listed
+        all_metadata = dict(metadata or {})
         if description is not None:
-            # As marshmallow decides.
+            # marshmallow decides so too.
             is_nullable = kwargs.get("allow_none", kwargs.get("load_default", ma.missing) is None)
-            known["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
-        super().__init__(metadata=known, **kwargs)
+            all_metadata["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
+        super().__init__(metadata=all_metadata, **kwargs)
 
     @property
     def column(self) -> str:
-        """Where it is stored."""
+        """The name in the database."""
         return self.attribute or self.name or ""
 
     @property
+    def typed_name(self) -> str:
+        """The name in forms and of the commands' arguments."""
+        return self._typed_name or self.name or ""
+
+    @property
     def words(self) -> str:
-        """What people call it."""
+        """The name for people."""
         return self._words or self.column.replace("_", " ")
 
     @property
     def label(self) -> str:
-        """The same, at the beginning of a line."""
+        """The name for people, at the beginning of a line."""
         return self.words[:1].upper() + self.words[1:]
+
+    @property
+    def default(self) -> Any:
+        """The value of a new thing whose body lacks the member; :data:`marshmallow.missing` if there is none."""
+        return self.load_default() if callable(self.load_default) else self.load_default
+
+    def from_typed(self, typed: Any) -> Any:
+        """Return the JSON value of the API for typed text, or for the typed texts of ``choices`` and ``items``.
+
+        :raises marshmallow.ValidationError: the text cannot be read.
+        """
+        return None if self.allow_none and not typed else typed
+
+    def to_typed(self, value: Any) -> Any:
+        """Return what people would type for a JSON value of the API. A list of ``items`` has one line per item."""
+        return "" if value is None or value is ma.missing else value
 
 
 class Number(Member, ma.fields.Integer):
@@ -179,11 +219,24 @@ class Number(Member, ma.fields.Integer):
             raise self.make_error("invalid", input=value)
         return value
 
+    def from_typed(self, typed: Any) -> Any:
+        """Return the number. Any other text is returned as it is, and refused by the schema."""
+        return number(typed) if typed else super().from_typed(typed)
 
-class Instant(ma.fields.AwareDateTime):
-    """A date and time after RFC 3339 section 5.6. marshmallow would let other text of ISO 8601 through, a NUL behind
-    it, and the last hours of the year 9999 in time zones that are behind UTC.
+
+def number(text: str) -> int | str:
+    """Return the number that a text is, or else the text, which a schema refuses."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
+
+
+class Instant(Member, ma.fields.AwareDateTime):
+    """A date and time after RFC 3339 section 5.6.
+
+    marshmallow would accept other text of ISO 8601, a NUL behind it, and the last hours of the year 9999 in time zones
+    that are behind UTC. People type a day, which begins at 00:00 UTC; commands also take a date and time.
     """
+
+    kind = "instant"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -199,6 +252,25 @@ class Instant(ma.fields.AwareDateTime):
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return timestamp(value)
+
+    def from_typed(self, typed: Any) -> Any:
+        """Return the instant that :func:`instant` reads."""
+        return timestamp(instant(typed)) if typed or self.required else super().from_typed(typed)
+
+
+def instant(text: str) -> datetime:
+    """Return the beginning of a UTC day, or a date and time that has a time zone.
+
+    :raises marshmallow.ValidationError: the text is neither.
+    """
+    with contextlib.suppress(ValueError, OverflowError):
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+        if len(text) == len("2026-04-15"):
+            return at.replace(tzinfo=UTC)
+    rule = "must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)"
+    raise ma.ValidationError(rule)
 
 
 class Text(Member, ma.fields.String):
@@ -295,8 +367,24 @@ class Items(Member, ma.fields.List[Any]):
 
     @property
     def word(self) -> str:
-        """What people call one of them."""
+        """The name of one item for people."""
         return self.words.removesuffix("s")
+
+    def to_typed(self, value: Any) -> Any:
+        """Return the items, one per line; the values of ``choices`` as they are."""
+        return super().to_typed(value) if self.kind == "choices" else "\n".join(value or [])
+
+
+class Group(Member, ma.fields.Nested):
+    """An object that is stored as JSON in the terms of the API. People type its members beside those of the thing."""
+
+    kind = "group"
+
+    def __init__(self, nested: type[ma.Schema], **kwargs: Any) -> None:
+        super().__init__(nested=nested, **kwargs)
+
+    def _serialize(self, *args: Any, **kwargs: Any) -> Any:
+        return args[0]
 
 
 class ScopeList(Items):

@@ -168,9 +168,11 @@ class AgentSchema(ReturnedSchema, AgentFields):
     """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
 
 
-_CHANGEABLE, _SHOWN = AgentChangeSchema(), AgentSchema()
-_RECORDED = AgentSchema(only=list(_CHANGEABLE.fields))
-"""What the audit trail records."""
+_CHANGEABLE = AgentChangeSchema()
+
+represent = AgentSchema().as_json
+_recorded = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
+"""Return what the audit trail records."""
 
 
 class ListArguments(ma.Schema):
@@ -328,14 +330,3 @@ def remove_agent(opened: Transaction, agent_id: UUID, *, reason: dict[str, Any] 
 
 def _name_taken() -> Conflict:
     return Conflict("Another agent has this name.", details={"name": ["is taken"]})
-
-
-def _recorded(agent: Any) -> dict[str, Any]:
-    recorded: dict[str, Any] = _RECORDED.dump(agent)
-    return recorded
-
-
-def represent(agent: Any) -> dict[str, Any]:
-    """An agent's row as our JSON."""
-    shown: dict[str, Any] = _SHOWN.dump(agent)
-    return shown

@@ -22,11 +22,11 @@ from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
 from agentidp.federation.rule import found_by
 from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
-from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS
+from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS, claims_of, jwk_set_of, pairs_of
 from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Instant, Member, Text, timestamp
+from agentidp.http.schemas import Choice, Group, Instant, Member, ReturnedSchema, Text, read_only, write_only
 from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -68,24 +68,47 @@ class RuleObject(Member, ma.fields.Dict):
     """An object of a rule of trust, which people type as :mod:`agentidp.federation.rule_text` reads it.
 
     :param kind: of :class:`Member`.
+    :param read: returns the object for what was typed.
+    :param write: returns the typed lines, or the text, for an object.
     """
 
     most = None
 
-    def __init__(self, kind: str, typed_as: str, **kwargs: Any) -> None:
-        self.kind, self.typed_as = kind, typed_as
+    def __init__(
+        self, kind: str, typed_as: str, read: Callable[[Any], Any], write: Callable[[Any], str], **kwargs: Any
+    ) -> None:
+        self.kind, self.typed_as, self._read, self._write = kind, typed_as, read, write
         super().__init__(**kwargs)
+
+    def from_typed(self, typed: Any) -> Any:
+        """Return the object; an empty one if nothing was typed."""
+        try:
+            return self._read(typed) if typed else {}
+        except RuleRefused as refused:
+            raise ma.ValidationError(str(refused)) from None
+
+    def to_typed(self, value: Any) -> str:
+        """Return the lines or the text."""
+        return self._write(value) if value else ""
 
 
 class RuleSchema(ma.Schema):
     """The members of a rule of trust. :func:`trusted` has its rules, which need to know whose it is."""
 
-    issuer = RuleText(MAX_URL, description="What `iss` must be: an https URL, or `spiffe://` and a trust domain")
+    issuer = RuleText(
+        MAX_URL,
+        required=True,
+        description="What `iss` must be: an https URL, or `spiffe://` and a trust domain",
+        metavar="URL",
+    )
     subject = RuleText(MAX_VALUE, description="What `sub` must be. It may end in `*` behind a `:` or `/`")
     claims = RuleObject(
         "items",
         CLAIMS_TYPED_AS,
+        claims_of,
+        lambda claims: "\n".join(pairs_of(claims)),
         option="--claim",
+        metavar="NAME=VALUE",
         description="What other claims must be, by name or JSON Pointer: a value, or a list of those that are accepted",
         metadata={
             "maxProperties": MAX_CLAIMS,
@@ -103,13 +126,17 @@ class RuleSchema(ma.Schema):
         MAX_URL,
         words="address of the keys",
         option="--jwks-uri",
+        metavar="URL",
         description="Where the issuer's keys are. Default: where its metadata says",
     )
-    jwks = RuleObject(
-        "lines",
+    jwks: Member = RuleObject(
+        "document",
         JWKS_TYPED_AS,
+        jwk_set_of,
+        json.dumps,
         words="keys of the issuer",
         option="--jwks",
+        metavar="FILE",
         description="A JWK Set (RFC 7517 section 5) of such keys; of an issuer, if they cannot be fetched",
         metadata={
             "required": ["keys"],
@@ -118,13 +145,52 @@ class RuleSchema(ma.Schema):
     )
 
 
-class NewCredentialSchema(RuleSchema):
+class CredentialFields(RuleSchema):
+    """A credential. Only the type ``federated`` has the members of a rule of trust."""
+
+    credentialId = ma.fields.UUID(attribute="credential_id", dump_only=True)
+    type = Choice(TYPES, description="Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`")
+    label = Text(
+        1,
+        MAX_LABEL,
+        load_default=None,
+        allow_none=True,
+        description="For people: where the credential is used, for example",
+    )
+    jwk = ma.fields.Dict(
+        load_only=True,
+        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"},
+    )
+    createdAt = Instant(attribute="created_at", dump_only=True)
+    expiresAt = Instant(
+        attribute="expires_at",
+        load_default=None,
+        allow_none=True,
+        words="day on which it expires",
+        description="A time in the future, from which on it gets no tokens",
+        nothing="never",
+    )
+    lastUsedAt = Instant(attribute="last_used_at", dump_only=True, allow_none=True)
+    warnings = ma.fields.List(
+        ma.fields.String(),
+        dump_only=True,
+        metadata={"description": "Whom the rule trusts beside one workload, and by what names"},
+    )
+
+    def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
+        """Let other types lack the members of a rule of trust."""
+        if field_name in _RULE:
+            field_obj.required = False
+
+
+class NewCredentialSchema(CredentialFields):
     """The optional body that creates a credential. With ``jwk`` or ``jwks`` the client authenticates by
     ``private_key_jwt``, and no secret is created. With the type ``federated`` it authenticates by tokens of another
     issuer, and ``jwks`` has the issuer's keys.
     """
 
     class Meta:
+        exclude = read_only(CredentialFields)
         json_schema = {
             "not": {"required": ["jwk", "jwks"]},
             "allOf": [
@@ -133,22 +199,6 @@ class NewCredentialSchema(RuleSchema):
                 _if_type("secret", {"not": {"anyOf": _KEYS}}, {}),
             ],
         }
-
-    type = ma.fields.String(
-        validate=ma.validate.OneOf(TYPES, error="must be one of " + ", ".join(TYPES)),
-        metadata={"description": "Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`"},
-    )
-    label = Text(
-        1,
-        MAX_LABEL,
-        load_default=None,
-        allow_none=True,
-        description="For people: where the credential is used, for example",
-    )
-    expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "A time in the future"})
-    jwk = ma.fields.Dict(
-        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"}
-    )
 
     @ma.post_load
     def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -176,40 +226,33 @@ class NewCredentialSchema(RuleSchema):
         return data
 
 
-class CredentialSchema(ma.Schema):
-    """A credential, without its secret. ``lastUsedAt`` is exact to the minute. Only the type ``federated`` has the last
-    members, and of those only what its rule says.
+class CredentialSchema(ReturnedSchema, CredentialFields):
+    """A credential, without its secret. ``lastUsedAt`` is exact to the minute. Only the type ``federated`` has
+    ``warnings`` and the members of a rule of trust, and of those only the ones that its rule has.
     """
 
-    credentialId = ma.fields.UUID(required=True)
-    type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
-    label = ma.fields.String(required=True, allow_none=True)
-    jwks = ma.fields.Nested(
-        JwksSchema,
-        required=True,
-        allow_none=True,
-        metadata={"description": "Null for a secret, and if an issuer publishes them"},
-    )
-    createdAt = ma.fields.AwareDateTime(required=True)
-    expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    issuer = ma.fields.String()
-    subject = ma.fields.String()
-    claims = ma.fields.Dict()
-    audience = ma.fields.String()
-    jwksUri = ma.fields.String()
-    warnings = ma.fields.List(
-        ma.fields.String(), metadata={"description": "Whom the rule trusts beside one workload, and by what names"}
-    )
+    class Meta:
+        exclude = write_only(CredentialFields)
+
+    optional: tuple[str, ...] = (*_RULE, "warnings")
+
+    jwks = Group(JwksSchema, allow_none=True, description="Null for a secret, and if an issuer publishes them")
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
     """A new credential: the only response that contains the secret."""
 
-    clientId = ma.fields.UUID(required=True)
+    optional = (*CredentialSchema.optional, "clientSecret")
+
+    clientId = ma.fields.UUID()
     clientSecret = ma.fields.String(
         metadata={"description": "Absent unless the credential is a secret", "pattern": f"^{PATTERN}$"}
     )
+
+
+_returned = CredentialSchema().as_json
+_recorded_members = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
+"""What the audit trail records: public keys or the rule of trust, and nothing of a secret."""
 
 
 class CredentialListSchema(ma.Schema):
@@ -225,12 +268,10 @@ class CredentialListSchema(ma.Schema):
 @blueprint.alt_response(409, "CONFLICT")
 def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Response:
     """Create a credential. Its secret is shown only in this response."""
-    refuse_past_expiry(new["expiresAt"], caller.at)
+    refuse_past_expiry(new["expires_at"], caller.at)
     rule = new["rule"] and trusted(new["rule"], caller.settings, caller.organization_id)
     with caller.transaction() as opened:
-        credential, client_secret = add_credential(
-            opened, agent_id, label=new["label"], jwks=new["jwks"], rule=rule, expires_at=new["expiresAt"]
-        )
+        credential, client_secret = add_credential(opened, agent_id, **new | {"rule": rule})
     body = represent(credential) | {"clientId": str(agent_id)}
     if client_secret is not None:
         body["clientSecret"] = client_secret
@@ -368,22 +409,18 @@ def add_credential(
 
 
 def _recorded(agent_id: UUID, credential: Any) -> dict[str, Any]:
-    """What the audit trail records of a credential: public keys or the rule of trust, and nothing of a secret."""
-    body = represent(credential)
-    recorded = ("type", "label", "jwks", "expiresAt", *_RULE)
-    return {"agentId": str(agent_id), **{name: body[name] for name in recorded if name in body}}
+    return {"agentId": str(agent_id), **_recorded_members(_with_type(credential))}
 
 
 def represent(credential: Any) -> dict[str, Any]:
-    """A credential's row as our JSON."""
+    """Return a credential's row as our JSON."""
+    return _returned(_with_type(credential))
+
+
+def _with_type(credential: Any) -> dict[str, Any]:
+    """Return the row with what follows from it: the type, and the members of the rule of trust with their warnings."""
     type_ = "federated" if credential.trust else "key" if credential.jwks else "secret"
-    body: dict[str, Any] = {
-        "credentialId": str(credential.credential_id),
-        "type": type_,
-        "label": credential.label,
-        "jwks": None if credential.jwks is None else {"keys": credential.jwks},
-        "createdAt": timestamp(credential.created_at),
-        "expiresAt": timestamp(credential.expires_at),
-        "lastUsedAt": timestamp(credential.last_used_at),
-    }
-    return body | credential.trust | {"warnings": warnings(credential.trust)} if credential.trust else body
+    jwks = None if credential.jwks is None else {"keys": credential.jwks}
+    rule = credential.trust | {"warnings": warnings(credential.trust)} if credential.trust else {}
+    columns: dict[str, Any] = credential._asdict()
+    return columns | {"type": type_, "jwks": jwks} | rule

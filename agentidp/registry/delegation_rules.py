@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -30,8 +29,10 @@ from agentidp.http.schemas import (
     MAX_NAME,
     AgentId,
     Exact,
+    Group,
     Instant,
     Items,
+    Member,
     ReturnedSchema,
     ScopeList,
     Text,
@@ -53,7 +54,7 @@ MAX_RESOURCES = 100
 
 
 class DelegatedResourceSchema(ma.Schema):
-    """What agents may reach at a resource server for somebody."""
+    """The scopes of a resource server that agents may get for somebody."""
 
     resource = Exact(
         MAX_RESOURCE_LENGTH,
@@ -67,28 +68,46 @@ class DelegatedResourceSchema(ma.Schema):
 
     @ma.validates("scopes")
     def must_name_some(self, scopes: list[str], data_key: str) -> None:
-        """No token without a scope is issued for somebody."""
+        """Refuse an empty list, because no token without a scope is issued for somebody."""
         if not scopes:
             raise ma.ValidationError("must name at least one scope")
 
 
+class Resources(Member, ma.fields.List[Any]):
+    """The resource servers of a rule. People type lines: an identifier and scopes of it, with blanks between."""
+
+    kind = "items"
+    typed_as = "A resource server, and the scopes of it that tokens may have at most"
+
+    def __init__(self, **kwargs: Any) -> None:
+        count = ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers")
+        item = ma.fields.Nested(DelegatedResourceSchema)
+        super().__init__(cls_or_instance=item, validate=[count, _must_name_each_once], **kwargs)
+        self.error_messages["invalid"] = "must be a list"
+
+    def from_typed(self, typed: Any) -> Any:
+        """Return an entry per resource server. Lines of the same one are joined."""
+        scopes_of: dict[str, list[str]] = {}
+        for resource, *scopes in filter(None, map(str.split, typed)):
+            scopes_of.setdefault(resource, []).extend(scopes)
+        return [{"resource": resource, "scopes": scopes} for resource, scopes in scopes_of.items()]
+
+
 def _must_name_each_once(resources: list[dict[str, Any]]) -> None:
     # Two entries of one resource server would leave open which one counts.
-    unique("a resource server")([one["resource"] for one in resources])
+    unique("a resource server")([entry["resource"] for entry in resources])
 
 
 class DelegationRuleFields(ma.Schema):
     """A delegation rule."""
 
     delegationRuleId = ma.fields.UUID(attribute="delegation_rule_id", dump_only=True)
-    name = Text(1, MAX_NAME, required=True)
-    trust = ma.fields.Nested(
+    name = Text(1, MAX_NAME, required=True, description="The rule's name, unique in the organization")
+    trust = Group(
         RuleSchema,
         required=True,
-        metadata={
-            "description": "Whose tokens. The audience contains the id of the organization; without one it must be the "
-            "`client_id` of the agent that acts. Without subject and claims everybody of the issuer is meant"
-        },
+        description="Whose tokens. The audience contains the id of the organization; without one it must be the "
+        "`client_id` of the agent that acts. Without subject and claims everybody of the issuer is meant",
     )
     agentIds = Items(
         AgentId(),
@@ -101,15 +120,11 @@ class DelegationRuleFields(ma.Schema):
         words="agents",
         description="The agents that may act by it. Those that are deleted later stay, and cannot act",
     )
-    resources = ma.fields.List(
-        ma.fields.Nested(DelegatedResourceSchema),
+    resources = Resources(
         required=True,
-        validate=[
-            ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers"),
-            _must_name_each_once,
-        ],
-        error_messages={"invalid": "must be a list"},
-        metadata={"description": "What they may reach at most"},
+        option="--resource",
+        metavar="'RESOURCE SCOPE …'",
+        description="What they may reach at most: resource servers, and scopes of each",
     )
     createdAt = Instant(attribute="created_at", dump_only=True)
     warnings = ma.fields.List(
@@ -134,8 +149,10 @@ class DelegationRuleListSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(DelegationRuleSchema), required=True)
 
 
-_SHOWN = DelegationRuleSchema()
-_RECORDED = DelegationRuleSchema(only=list(NewDelegationRuleSchema().fields))
+recorded = DelegationRuleSchema(only=list(NewDelegationRuleSchema().fields)).as_json
+"""Return what the audit trail records of a rule, and what a file says of it."""
+
+_returned = DelegationRuleSchema(exclude=["warnings"]).as_json
 
 
 @blueprint.route("/api/v1/delegation-rules", methods=["POST"])
@@ -178,19 +195,6 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
     return Response(status=204)
 
 
-def trust_of(trust: dict[str, Any], settings: Settings, organization_id: str) -> dict[str, Any]:
-    """The rule of trust of a delegation rule as it is stored.
-
-    :raises ValidationError: naming the member of ``trust`` that is wrong.
-    """
-    return trusted(trust, settings, organization_id, check=checked_for_delegation, within="trust")
-
-
-def resources_of(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """What people type as ``resources``: a line for each, the identifier and then its scopes, with blanks between."""
-    return [{"resource": resource, "scopes": scopes} for resource, *scopes in filter(None, map(str.split, lines))]
-
-
 def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:
     """Create a delegation rule.
 
@@ -199,9 +203,9 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     :raises ValidationError: it must not be made.
     :raises Conflict: another rule has the name, or the organization has as many as it may.
     """
-    trust = trust_of(new["trust"], settings, opened.organization_id)
-    found = {row.agent_id for row in opened.fetch("agents/agents_with_ids", agent_ids=new["agent_ids"])}
-    if unknown := [str(agent_id) for agent_id in new["agent_ids"] if agent_id not in found]:
+    trust = trusted(new["trust"], settings, opened.organization_id, check=checked_for_delegation, within="trust")
+    agent_ids = {row.agent_id for row in opened.fetch("agents/agents_with_ids", agent_ids=new["agent_ids"])}
+    if unknown := [str(agent_id) for agent_id in new["agent_ids"] if agent_id not in agent_ids]:
         rule = f"must be agents of the organization, not {', '.join(unknown)}"
         raise ValidationError(details={"agentIds": [rule]})
     _refuse_unknown_resources(opened, new["resources"])
@@ -210,11 +214,8 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
         rows = opened.fetch(
             "delegation/add_rule",
             delegation_rule_id=uuid.uuid4(),
-            name=new["name"],
-            trust=json.dumps(trust),
-            agent_ids=new["agent_ids"],
-            resources=json.dumps(new["resources"]),
             most=MAX_RULES,
+            **new | {"trust": json.dumps(trust), "resources": json.dumps(new["resources"])},
         )
     except psycopg.errors.UniqueViolation:
         raise Conflict("Another delegation rule has this name.", details={"name": ["is taken"]}) from None
@@ -227,12 +228,12 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
 
 def _refuse_unknown_resources(opened: Transaction, resources: list[dict[str, Any]]) -> None:
     scopes_of = {row.resource: row.scopes for row in opened.fetch("oauth/list_resource_servers")}
-    for one in resources:
-        resource = one["resource"]
+    for entry in resources:
+        resource = entry["resource"]
         if resource not in scopes_of:
             rule = f"must be resource servers of the organization, not {resource}"
             raise ValidationError(details={"resources": [rule]})
-        if unknown := sorted({*one["scopes"]} - {*scopes_of[resource]}):
+        if unknown := sorted({*entry["scopes"]} - {*scopes_of[resource]}):
             rule = f"must have scopes of the resource server {resource}, not {', '.join(unknown)}"
             raise ValidationError(details={"resources": [rule]})
 
@@ -255,13 +256,6 @@ def remove_rule(opened: Transaction, delegation_rule_id: UUID) -> None:
     audit.record(opened, "delegation_rule.deleted", delegation_rule_id, before=recorded(row))
 
 
-def recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of a delegation rule."""
-    found: dict[str, Any] = _RECORDED.dump(row)
-    return found
-
-
 def represent(row: Any) -> dict[str, Any]:
-    """A row of a delegation rule as our JSON."""
-    shown: dict[str, Any] = _SHOWN.dump(row)
-    return shown | {"warnings": warnings(row.trust)}
+    """Return the row of a delegation rule as our JSON."""
+    return _returned(row) | {"warnings": warnings(row.trust)}

@@ -48,15 +48,31 @@ class MarkerFields(ma.Schema):
 
     markerId = ma.fields.UUID(attribute="marker_id", dump_only=True)
     kind = Choice(KINDS, required=True)
-    startsAt = Instant(required=True, attribute="starts_at")
-    endsAt = Instant(attribute="ends_at", allow_none=True, load_default=None)
+    startsAt = Instant(required=True, attribute="starts_at", option="--from", description="Its start")
+    endsAt = Instant(
+        attribute="ends_at",
+        allow_none=True,
+        load_default=None,
+        option="--to",
+        description="Its end",
+        nothing="the start, and of a holiday 24 hours later",
+    )
     agentId = AgentId(
         attribute="agent_id",
         allow_none=True,
         load_default=None,
-        description="The agent that was deployed; null for every agent. A holiday is of every agent",
+        words="agent",
+        description="The agent that was deployed. A holiday is of every agent",
+        nothing="every agent",
     )
-    note = Text(1, MAX_NOTE, allow_none=True, load_default=None)
+    note = Text(
+        1,
+        MAX_NOTE,
+        allow_none=True,
+        load_default=None,
+        description="What the findings say of it, for example a version",
+        nothing="no note",
+    )
     createdAt = Instant(attribute="created_at", dump_only=True)
 
 
@@ -73,9 +89,9 @@ class MarkerSchema(ReturnedSchema, MarkerFields):
     endsAt = Instant(attribute="ends_at")
 
 
-_SHOWN = MarkerSchema()
-_RECORDED = MarkerSchema(only=list(NewMarkerSchema().fields))
-"""What the audit trail records."""
+represent = MarkerSchema().as_json
+_recorded = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
+"""Return what the audit trail records."""
 
 
 class MarkerListSchema(ma.Schema):
@@ -176,14 +192,3 @@ def remove_marker(opened: Transaction, marker_id: UUID) -> None:
     """
     row = existing(opened.fetch("markers/delete_marker", marker_id=marker_id))
     audit.record(opened, "marker.deleted", marker_id, before=_recorded(row))
-
-
-def _recorded(row: Any) -> dict[str, Any]:
-    recorded: dict[str, Any] = _RECORDED.dump(row)
-    return recorded
-
-
-def represent(row: Any) -> dict[str, Any]:
-    """A marker's row as our JSON."""
-    shown: dict[str, Any] = _SHOWN.dump(row)
-    return shown

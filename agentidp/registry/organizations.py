@@ -94,9 +94,11 @@ class OrganizationSchema(ReturnedSchema, OrganizationFields):
     """An organization."""
 
 
-_CHANGEABLE, _SHOWN = OrganizationChangeSchema(), OrganizationSchema()
-_RECORDED = OrganizationSchema(only=["status", *_CHANGEABLE.fields])
-"""What the audit trail records."""
+_CHANGEABLE = OrganizationChangeSchema()
+
+represent = OrganizationSchema().as_json
+_recorded = OrganizationSchema(only=["status", *_CHANGEABLE.fields]).as_json
+"""Return what the audit trail records."""
 
 
 @blueprint.route("/api/v1/organization")
@@ -184,14 +186,3 @@ def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
         [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
     audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
     return row
-
-
-def _recorded(row: Any) -> dict[str, Any]:
-    recorded: dict[str, Any] = _RECORDED.dump(row)
-    return recorded
-
-
-def represent(row: Any) -> dict[str, Any]:
-    """An organization's row as our JSON."""
-    shown: dict[str, Any] = _SHOWN.dump(row)
-    return shown

@@ -29,12 +29,25 @@ from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, MAX_OWNER, Number, ScopeList, Text, timestamp
+from agentidp.http.schemas import (
+    MAX_NAME,
+    MAX_OWNER,
+    Group,
+    Instant,
+    Member,
+    Number,
+    ReturnedSchema,
+    ScopeList,
+    Text,
+    number,
+    read_only,
+)
 from agentidp.metrics import AGENTS_PROVISIONED
 from agentidp.oauth import first_sight
-from agentidp.registry import credentials, quotas
+from agentidp.oauth.quota_windows import WINDOWS
+from agentidp.registry import quotas
 from agentidp.registry.agents import OWNER, add_agent, refuse_unknown_scopes, remove_agent
-from agentidp.registry.credentials import RuleSchema, add_credential
+from agentidp.registry.credentials import RuleSchema, add_credential, trusted
 from agentidp.scopes import SCOPES
 
 blueprint = Blueprint("provisioning-rules", __name__, description="Rules that create agents at first sight")
@@ -59,6 +72,26 @@ FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
 logger = logging.getLogger("agentidp")
 
 
+class Quotas(Member, ma.fields.Nested):
+    """The quotas of a new agent. Commands take a line per window; the form has a field per window."""
+
+    kind = "items"
+    typed_as = "The quota of each agent in an hour, a day or a month, such as day=1000"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(nested=quotas.QuotasSchema, **kwargs)
+
+    def from_typed(self, typed: Any) -> Any:
+        """Return the quotas by their windows."""
+        quota_of = {}
+        for text in typed:
+            window, _, tokens = text.partition("=")
+            if window not in WINDOWS or isinstance(number(tokens), str):
+                raise ma.ValidationError(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")
+            quota_of[window] = {"tokens": number(tokens), "enforce": True}
+        return quota_of
+
+
 class AgentTemplateSchema(ma.Schema):
     """What an agent that a rule creates is given."""
 
@@ -66,11 +99,20 @@ class AgentTemplateSchema(ma.Schema):
         1,
         MAX_NAME_TEMPLATE,
         load_default=_SUBJECT,
+        words="name of an agent",
+        option="--agent-name",
+        typed_name="agentName",
+        metavar="TEMPLATE",
         description="Its name, in which `{claim}` stands for a claim of the token. Default: the subject",
     )
     owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
     scopes = ScopeList(load_default=list, description="What its tokens may do: nothing that changes anything here")
-    quotas = ma.fields.Nested(quotas.QuotasSchema, load_default=dict)
+    quotas = Quotas(
+        load_default=dict,
+        option="--quota",
+        metavar="WINDOW=TOKENS",
+        description="Its quotas by window, as the API sets them",
+    )
     expiresAfterDays = Number(
         MIN_EXPIRY,
         MAX_EXPIRY,
@@ -84,47 +126,58 @@ class AgentTemplateSchema(ma.Schema):
 
     @ma.validates("scopes")
     def must_change_nothing(self, scopes: list[str], data_key: str) -> None:
-        """Who can start a workload must not be able to make itself an administrator."""
+        """Refuse scopes that change something: whoever can start a workload must not become an administrator by it."""
         if not FORBIDDEN.isdisjoint(scopes):
             raise ma.ValidationError(f"must not contain {', '.join(sorted(FORBIDDEN))}: give it to the agent itself")
 
 
-class _RuleFields(ma.Schema):
-    name = Text(1, MAX_NAME, required=True)
-    trust = ma.fields.Nested(
-        RuleSchema,
-        required=True,
-        metadata={"description": "Whose tokens. The audience contains the id of the organization"},
+class ProvisioningRuleFields(ma.Schema):
+    """A provisioning rule."""
+
+    provisioningRuleId = ma.fields.UUID(attribute="provisioning_rule_id", dump_only=True)
+    name = Text(1, MAX_NAME, required=True, description="The rule's name. The rule counts its agents by this name")
+    trust = Group(
+        RuleSchema, required=True, description="Whose tokens. The audience contains the id of the organization"
     )
-
-
-class NewProvisioningRuleSchema(_RuleFields):
-    """The body that creates a provisioning rule."""
-
-    agentTemplate = ma.fields.Nested(AgentTemplateSchema, load_default=lambda: AgentTemplateSchema().load({}))
+    agentTemplate = Group(
+        AgentTemplateSchema,
+        attribute="agent_template",
+        load_default=lambda: AgentTemplateSchema().load({}),
+        description="What an agent that the rule creates is given",
+    )
     maxAgents = Number(
         MIN_AGENTS,
         MAX_AGENTS,
+        attribute="max_agents",
         load_default=DEFAULT_AGENTS,
         words="maximum of agents",
         option="--max-agents",
         description="How many agents of the rule there may be at a time",
     )
-
-
-class ProvisioningRuleSchema(_RuleFields):
-    """A provisioning rule."""
-
-    provisioningRuleId = ma.fields.UUID(required=True)
-    agentTemplate = ma.fields.Nested(AgentTemplateSchema, required=True)
-    maxAgents = ma.fields.Integer(required=True, validate=ma.validate.Range(MIN_AGENTS, MAX_AGENTS))
-    createdAt = ma.fields.AwareDateTime(required=True)
     agents = ma.fields.Integer(
-        required=True,
+        dump_only=True,
         validate=ma.validate.Range(0),
         metadata={"description": "How many there are that it, or one of its name before it, has created"},
     )
-    warnings = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "By what names it is met"})
+    createdAt = Instant(attribute="created_at", dump_only=True)
+    warnings = ma.fields.List(ma.fields.String(), dump_only=True, metadata={"description": "By what names it is met"})
+
+
+class NewProvisioningRuleSchema(ProvisioningRuleFields):
+    """The body that creates a provisioning rule."""
+
+    class Meta:
+        exclude = read_only(ProvisioningRuleFields)
+
+
+class ProvisioningRuleSchema(ReturnedSchema, ProvisioningRuleFields):
+    """A provisioning rule. It never changes."""
+
+
+recorded = ProvisioningRuleSchema(only=list(NewProvisioningRuleSchema().fields)).as_json
+"""Return what the audit trail records of a rule, and what a file says of it."""
+
+_returned = ProvisioningRuleSchema(exclude=["warnings"]).as_json
 
 
 class ProvisioningRuleListSchema(ma.Schema):
@@ -177,14 +230,6 @@ def init_app(app: Flask) -> None:
     app.extensions[first_sight.PROVISION] = provision
 
 
-def trusted(trust: dict[str, Any], settings: Settings, organization_id: str) -> dict[str, Any]:
-    """The rule of trust of a provisioning rule as it is stored.
-
-    :raises ValidationError: naming the member of ``trust`` that is wrong.
-    """
-    return credentials.trusted(trust, settings, organization_id, check=checked_for_provisioning, within="trust")
-
-
 def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:
     """Create a provisioning rule.
 
@@ -193,7 +238,8 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     :raises ValidationError: it must not be made.
     :raises Conflict: another rule has the name, or the organization has as many as it may.
     """
-    trust, template = trusted(new["trust"], settings, opened.organization_id), new["agentTemplate"]
+    trust = trusted(new["trust"], settings, opened.organization_id, check=checked_for_provisioning, within="trust")
+    template = new["agent_template"]
     try:
         refuse_unknown_scopes(opened, template["scopes"])
     except ValidationError as refused:
@@ -205,11 +251,8 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
         rows = opened.fetch(
             "provisioning/add_rule",
             provisioning_rule_id=uuid.uuid4(),
-            name=new["name"],
-            trust=json.dumps(trust),
-            agent_template=json.dumps(AgentTemplateSchema().dump(template)),
-            max_agents=new["maxAgents"],
             most=MAX_RULES,
+            **new | {"trust": json.dumps(trust), "agent_template": json.dumps(AgentTemplateSchema().dump(template))},
         )
     except psycopg.errors.UniqueViolation:
         raise Conflict("Another provisioning rule has this name.", details={"name": ["is taken"]}) from None
@@ -322,22 +365,6 @@ def expire(database: OrganizationDatabase) -> list[UUID]:
     return [row.agent_id for row in rows]
 
 
-def recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of a provisioning rule, and what a file says of it."""
-    return {
-        "name": row.name,
-        "trust": row.trust,
-        "agentTemplate": row.agent_template,
-        "maxAgents": row.max_agents,
-    }
-
-
 def represent(row: Any) -> dict[str, Any]:
-    """A row of ``provisioning/list_rules`` as our JSON."""
-    return {
-        "provisioningRuleId": str(row.provisioning_rule_id),
-        **recorded(row),
-        "agents": row.agents,
-        "createdAt": timestamp(row.created_at),
-        "warnings": warnings(row.trust),
-    }
+    """Return a row of ``provisioning/list_rules`` as our JSON."""
+    return _returned(row) | {"warnings": warnings(row.trust)}

@@ -22,7 +22,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Flag, Instant, Number, ReturnedSchema, WholeNumber, read_only
+from agentidp.http.schemas import Flag, Instant, Member, Number, ReturnedSchema, WholeNumber, read_only
 from agentidp.oauth.quota_windows import WINDOWS, bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
@@ -45,32 +45,40 @@ _WINDOW = {
 }
 
 
+class Count(Member, ma.fields.Integer):
+    """A number of tokens, which is returned only."""
+
+    def __init__(self, description: str, **kwargs: Any) -> None:
+        super().__init__(description=description, dump_only=True, validate=ma.validate.Range(0), **kwargs)
+
+
 class QuotaFields(ma.Schema):
     """A quota, and what was used of it in its window until now."""
 
     window = ma.fields.String(attribute="quota_window", dump_only=True, validate=ma.validate.OneOf(WINDOWS))
-    tokens = Number(MIN_TOKENS, MAX_TOKENS, required=True, words="number of tokens")
+    tokens = Number(
+        MIN_TOKENS,
+        MAX_TOKENS,
+        required=True,
+        words="number of tokens",
+        option="--tokens",
+        is_listed=True,
+        description="The tokens that may be issued in the window",
+    )
     enforce = Flag(
         attribute="is_enforced",
         required=True,
-        metadata={"description": "false: refuse nothing, and count what would have been refused"},
+        words="enforce the quota: refuse tokens beyond it",
+        option="--enforce/--observe",
+        is_listed=True,
+        description="Whether tokens beyond it are refused. Otherwise it only counts what it would have refused",
     )
-    used = ma.fields.Integer(
-        dump_only=True,
-        validate=ma.validate.Range(0),
-        metadata={"description": "Tokens issued in the window. Those issued before the quota was set count too"},
-    )
-    left = ma.fields.Integer(dump_only=True, validate=ma.validate.Range(0))
-    refused = ma.fields.Integer(
-        dump_only=True, validate=ma.validate.Range(0), metadata={"description": "Tokens refused in the window"}
-    )
-    observed = ma.fields.Integer(
-        dump_only=True,
-        validate=ma.validate.Range(0),
-        metadata={"description": "Tokens issued in the window that would have been refused if it had been enforced"},
-    )
-    startsAt = Instant(attribute="starts_at", dump_only=True, metadata={"description": "When the window began"})
-    endsAt = Instant(attribute="ends_at", dump_only=True, metadata={"description": "When the next window begins"})
+    used = Count("Tokens issued in the window. Those issued before the quota was set count too", is_listed=True)
+    left = Count("Tokens that can still be issued in the window", is_listed=True)
+    refused = Count("Tokens refused in the window", is_listed=True)
+    observed = Count("Tokens issued in the window that would have been refused if it had been enforced", is_listed=True)
+    startsAt = Instant(attribute="starts_at", dump_only=True, description="When the window began")
+    endsAt = Instant(attribute="ends_at", dump_only=True, description="When the next window begins", is_listed=True)
 
 
 class NewQuotaSchema(QuotaFields):
@@ -91,7 +99,10 @@ class QuotaSchema(ReturnedSchema, QuotaFields):
     """A quota, and what was used of it in its window until now."""
 
 
-_SHOWN = QuotaSchema()
+recorded = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
+"""Return a quota as it is set."""
+
+_returned = QuotaSchema().as_json
 
 
 class QuotaListSchema(ma.Schema):
@@ -351,15 +362,8 @@ def _recorded(row: Any) -> dict[str, Any]:
     return {row.quota_window: recorded(row)}
 
 
-def recorded(row: Any) -> dict[str, Any]:
-    """A quota as it is set."""
-    set_: dict[str, Any] = NewQuotaSchema().dump(row)
-    return set_
-
-
 def represent(row: Any, at: datetime) -> dict[str, Any]:
     """A row of ``sql/quotas/quota_usage.sql`` as our JSON."""
     starts_at, ends_at = bounds(row.quota_window, at)
     computed = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
-    shown: dict[str, Any] = _SHOWN.dump(row._asdict() | computed)
-    return shown
+    return _returned(row._asdict() | computed)

@@ -140,9 +140,11 @@ class ResourceServerSchema(ReturnedSchema, ResourceServerFields):
     """A resource server."""
 
 
-_CHANGEABLE, _SHOWN = ResourceServerChangeSchema(), ResourceServerSchema()
-_RECORDED = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields])
-"""What the audit trail records."""
+_CHANGEABLE = ResourceServerChangeSchema()
+
+represent = ResourceServerSchema().as_json
+_recorded = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
+"""Return what the audit trail records."""
 
 
 class ResourceServerListSchema(ma.Schema):
@@ -296,14 +298,3 @@ def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> Non
     """
     row = existing(opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
     audit.record(opened, "resource_server.deleted", resource_server_id, before=_recorded(row))
-
-
-def _recorded(row: Any) -> dict[str, Any]:
-    recorded: dict[str, Any] = _RECORDED.dump(row)
-    return recorded
-
-
-def represent(row: Any) -> dict[str, Any]:
-    """A resource server's row as our JSON."""
-    shown: dict[str, Any] = _SHOWN.dump(row)
-    return shown

@@ -24,7 +24,7 @@ ZEROS = "0" * 64
 SINCE = "must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)"
 KNOWN = "--known must be a sequence, a colon and a hash of 64 hexadecimal digits"
 AFTER = "give --after with --organization and without --state"
-QUOTA = "Invalid value for '--quota': must be WINDOW=TOKENS, and the window one of hour, day, month"
+QUOTA = "Invalid value for --quota: must be WINDOW=TOKENS, and the window one of hour, day, month"
 MONTHS = "Invalid value for '--keep': must be a number of months from 4, for example 25months"
 MUTE = f"findings mute {uuid.uuid4()} --organization o"
 MISUSES = [
@@ -88,7 +88,7 @@ REFUSALS = [
     (f"alerts target update {NOBODY} {{of}} --disable", NO_TARGET),
     ("audit prune --yes", "say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS"),
     (f"credential create --agent {NOBODY}", NO_AGENT),
-    ("credential create --agent builder --label ''", "label must have 1 to 100 characters"),
+    ("credential create --agent builder --label ' x'", "label must not begin or end with white space"),
     (
         "credential trust --agent builder --issuer https://i.example",
         "subject must be there, or claims: otherwise every token of the issuer would be trusted",

@@ -10,7 +10,7 @@ RULE = ("delegation-rule", "create", "staff", *OF, "--issuer", "https://login.ex
 
 
 def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
-    assert run.refused(*RULE, "--resource", f"{API} read") == "agentIds must name 1 to 100 agents"
+    assert run.misused(*RULE, "--resource", f"{API} read") == "Missing option '--agent'."
     agents = {name: run("agent", "create", name, *OF) for name in ("desk", "chat")}
     run("resource-server", "create", API, *OF, "--name", "tickets", "--scope", "read", "--scope", "write")
     create = (*RULE, "--agent", "desk", "--agent", agents["chat"], "--resource", f"{API} read write")

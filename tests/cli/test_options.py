@@ -10,7 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from agentidp.cli.options import given, member_options, printed
-from agentidp.http.schemas import ChangeSchema, Choice, Flag, Items, Number, Text
+from agentidp.http.schemas import ChangeSchema, Choice, Flag, Group, Instant, Items, Number, Text
+
+
+class Inner(ma.Schema):
+    """An object that is part of a thing."""
+
+    name = Text(1, 9, typed_name="innerName", option="--inner-name")
 
 
 class New(ma.Schema):
@@ -25,6 +31,8 @@ class New(ma.Schema):
     isBound = Flag(attribute="is_bound", load_default=False, option="--bound", description="A boolean")
     things = Items(Choice(["a", "b"]), allow_none=True, load_default=None, nothing="every thing")
     scopes = Items(Text(1, 9), load_default=lambda: ["x"])
+    endsAt = Instant(attribute="ends_at", allow_none=True, load_default=None, nothing="never")
+    inner = Group(Inner)
 
 
 class Change(ChangeSchema, New):
@@ -60,12 +68,18 @@ def run(body: type[ma.Schema], *arguments: str) -> Any:
         ("--every-thing", {"things": None}),
         ("--scope x", {"scopes": ["x"]}),
         ("--no-scope", {"scopes": []}),
+        ("--ends-at 2026-05-01", {"endsAt": "2026-05-01T00:00:00.000000Z"}),
+        ("--ends-at 2026-05-01T02:00:00+02:00", {"endsAt": "2026-05-01T00:00:00.000000Z"}),
+        ("--ends-at none", {"endsAt": None}),
+        ("--inner-name x", {"inner": {"name": "x"}}),
         ("", "name something to change"),
         ("--thing a --every-thing", "give --thing or --every-thing, not both"),
         ("--copies 10", "must be a whole number from 0 to 9, or none"),
         ("--copies 1_0", "must be a whole number from 0 to 9, or none"),
         ("--most none", "must be a whole number from 1 to 9"),
         ("--most 0", "must be a whole number from 1 to 9"),
+        ("--ends-at 2026-05-01T00:00:00", "or a date and time with a time zone (2026-04-15T12:00:00Z)"),
+        ("--ends-at tomorrow", "or a date and time with a time zone (2026-04-15T12:00:00Z)"),
         ("--thing c", "'c' is not one of 'a', 'b'"),
     ],
 )
@@ -75,7 +89,7 @@ def test_a_change_has_what_its_options_say(options: str, expected: object) -> No
 
 
 def test_a_new_thing_needs_what_is_required_and_reads_a_secret_from_standard_input() -> None:
-    assert run(New, "--name", "x") == {"name": "x", "secret": "s3cret"}
+    assert run(New, "--name", "x") == {"name": "x", "secret": "s3cret", "inner": {}}
     assert run(New).endswith("Missing option '--name'.")
 
 
@@ -88,6 +102,7 @@ def test_help_says_what_each_option_stands_for() -> None:
         "--most N The most. Default: 7.",
         "--bound / --no-bound A boolean. --thing [a|b] The things. May be given several times. --scope SCOPE",
         "--scope SCOPE The scopes. May be given several times. Default: x. --no-scope None.",
+        "--ends-at TIME The ends at. Empty: never. --inner-name TEXT The name.",
     ):
         assert line in shown
-    assert printed(New) == "name, would be, secret, copies, most, colour, is bound, things, scopes"
+    assert printed(New) == "name, would be, secret, copies, most, colour, is bound, things, scopes, ends at, inner"

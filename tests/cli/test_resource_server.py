@@ -58,7 +58,14 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
     # It is named by its id, its identifier or its name.
     server_id, update = made["resourceServerId"], ("resource-server", "update", *of)
     [cells] = run.cells(*update, "billing", "--scope", "invoices:read")
-    assert cells == [server_id, API, "billing", "invoices:read", made["createdAt"], "false", "-", "-", "agent", "-"]
+    assert cells[:10] == [
+        server_id,
+        API,
+        "billing",
+        "invoices:read",
+        made["createdAt"],
+        *["false", "-", "-", "agent", "-"],
+    ]
     shown = made | {"scopes": ["invoices:read"]}
     for name in (server_id, API, "billing"):
         assert run.json("resource-server", "show", name, *of) == shown

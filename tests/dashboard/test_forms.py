@@ -15,7 +15,7 @@ from agentidp.audit.reading import MAX_ID
 from agentidp.dashboard import forms
 from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, MAX_RESOURCE_LENGTH
-from agentidp.http.schemas import MAX_NAME, MAX_OWNER, Choice, Flag, Items, Number, Text
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER, Choice, Flag, Instant, Items, Number, Text
 from agentidp.registry.agents import MAX_DESCRIPTION
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.registry.organizations import MAX_DORMANCY, MIN_DORMANCY
@@ -41,7 +41,10 @@ NO_LIFETIME = (400, {"tokenTtl": "1e3"}, "The lifetime in seconds must be a whol
 QUOTA = {"tokens": "5", "enforce": ["1"]}
 NO_TOKENS = f"The number of tokens must be a whole number from {MIN_TOKENS} to {MAX_TOKENS}."
 NO_DORMANCY = f"The number of days must be a whole number from {MIN_DORMANCY} to {MAX_DORMANCY}."
-NO_DAY, NO_FUTURE = "The day until which it is muted must be a date.", "must be in the future, by at most 366 days."
+NO_DAY, NO_FUTURE = (
+    "The day until which it is muted must be a day (2026-04-15), or",
+    "must be in the future, by at most 366 days.",
+)
 
 Refused = tuple[int, dict[str, Any], str]
 
@@ -60,7 +63,7 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
         [
             (400, {"label": "x" * (MAX_LABEL + 1)}, f"The label must have 1 to {MAX_LABEL} characters."),
             (400, {"expiresAt": "2026-04-15"}, "The day on which it expires must be in the future."),
-            (400, {"expiresAt": "tomorrow"}, "The day on which it expires must be a date."),
+            (400, {"expiresAt": "tomorrow"}, "The day on which it expires must be a day (2026-04-15), or "),
         ],
     ),
     "/agents/{agent_id}/trust": (
@@ -235,12 +238,15 @@ class Things(ma.Schema):
     isBound = Flag(load_default=False)
     kinds = Items(Choice(["a", "b"]), allow_none=True, load_default=None)
     scopes = Items(Text(1, 9), load_default=list)
+    endsAt = Instant(allow_none=True, load_default=None)
 
 
 @pytest.mark.parametrize(
     ("sent", "members"),
     [
         ({}, {"name": "", "audience": None, "copies": None, "isBound": False, "kinds": None, "scopes": []}),
+        ({}, {"endsAt": None}),
+        ({"endsAt": "2026-05-01"}, {"endsAt": "2026-05-01T00:00:00.000000Z"}),
         ({"name": " x ", "audience": "y"}, {"name": "x", "audience": "y"}),
         ({"copies": "0"}, {"copies": 0}),
         # A schema refuses what is no number.
@@ -260,6 +266,14 @@ def test_what_was_typed_is_the_body_of_the_api(app: Flask, sent: dict[str, Any],
 def test_a_form_has_what_the_thing_is_or_its_defaults() -> None:
     fields = forms.members(Things(exclude=["name"]))
     given = {"audience": None, "copies": 0, "colour": "red", "isBound": True, "kinds": ["a"], "scopes": ["x", "y"]}
-    assert forms.typed(fields, given) == given | {"audience": "", "scopes": "x\ny"}
-    proposed = {"audience": "", "copies": 3, "colour": "blue", "isBound": False, "kinds": "", "scopes": ""}
+    assert forms.typed(fields, given) == given | {"audience": "", "scopes": "x\ny", "endsAt": ""}
+    proposed = {
+        "audience": "",
+        "copies": 3,
+        "colour": "blue",
+        "isBound": False,
+        "kinds": "",
+        "scopes": "",
+        "endsAt": "",
+    }
     assert forms.proposed(fields) == proposed

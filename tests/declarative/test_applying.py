@@ -28,6 +28,12 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
 PLAN, REFUSAL = [text for language, text in BLOCKS if not language]
 
 
+def is_plan(printed: str) -> bool:
+    """Whether it is the plan of the guide, in which … stands for the members of a new object that the file lacks."""
+    pattern = "(?:    .*\n)+".join(map(re.escape, PLAN.split("    …\n")))
+    return re.fullmatch(pattern, printed) is not None
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """The example of the guide."""
@@ -70,11 +76,11 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
     run("agent", "create", "fleet-monitor", "--organization", acme, "--scope", "audit:read")
     before = events_of(run.database_url, acme)
     planned = run.invoke("apply", "-f", str(file), "--plan")
-    assert (planned.exit_code, planned.stdout, planned.stderr) == (2, PLAN, "")
+    assert (planned.exit_code, is_plan(planned.stdout), planned.stderr) == (2, True, "")
     assert events_of(run.database_url, acme) == before
 
     applied = run.invoke("apply", "-f", str(file), "--yes")
-    assert (applied.exit_code, applied.stdout) == (0, PLAN)
+    assert (applied.exit_code, is_plan(applied.stdout)) == (0, True)
     _, bookkeeper = run.json("agent", "list", "--organization", acme)
     assert bookkeeper["scopes"] == ["invoices:read", "invoices:write"]
     command = f'    agentidp credential create --agent {bookkeeper["agentId"]}  # "bookkeeper" of "Acme"'
@@ -206,7 +212,7 @@ def test_what_others_change_after_the_plan_is_named_and_nothing_is_applied(
 
     monkeypatch.setattr("agentidp.cli.apply.confirm", change)
     stopped = run.invoke("apply", "-f", "-", input=EXAMPLE)
-    assert (stopped.exit_code, stopped.stdout, stopped.stderr) == (1, PLAN, REFUSAL)
+    assert (stopped.exit_code, is_plan(stopped.stdout), stopped.stderr) == (1, True, REFUSAL)
     assert left == [export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)]
 
 
@@ -395,10 +401,10 @@ FILES = {
         ("quotas", "tokens: 1", "tokens: 0", "quotas.day.tokens: must be a whole number from 1 to 1000000000000"),
         ("quotas", ", enforce: true", "", "quotas.day.enforce: is missing"),
         ("trust", ", subject: x", "", f"agents[0].trust[0].{TRUST.replace(' ', ': ', 1)}"),
-        ("provisioning", "shop:*", "*:*", "line 7: provisioningRules[0].trust: subject may have a * at its end only"),
+        ("provisioning", "shop:*", "*:*", "line 7: provisioningRules[0].trust.subject: may have a * at its end only"),
         ("delegation", "[desk, tickets]", "[des]", f"line 12: delegationRules[0].agents: {UNKNOWN} 'des'"),
         ("delegation", "agent: tickets", "agent: ticket", f"line 5: resourceServers[0].agent: {UNKNOWN} 'ticket'"),
-        ("delegation", "//login.example", "//slack.com", "line 11: delegationRules[0].trust: subject must be there"),
+        ("delegation", "//login.example", "//slack.com", "line 11: delegationRules[0].trust.subject: must be there"),
     ],
 )
 def test_what_is_wrong_is_named(shared_run: Command, name: str, right: str, wrong: str, problem: str) -> None:

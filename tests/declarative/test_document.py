@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import uuid
 
+import marshmallow as ma
 import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import MAX_PROBLEMS, MAX_REPEATED, read_document, write_document
+from agentidp.declarative.schemas import with_instants
+from agentidp.http.schemas import Instant
 from tests.machine import within
 
 
@@ -134,7 +137,7 @@ NO_URI = "must be an absolute URI of at most 500 characters without fragment"
         ("organizations: [{name: !!binary YQ==}]", "line 1: !!binary is not known here"),
         (ACME + "  organizationId: ''", "line 3: organizations[0].organizationId: must not be empty"),
         ("organizations: *none", "line 1: found undefined alias"),
-        ("a: 2026-13-45", "agents.yaml: is no YAML: month must be in 1..12"),
+        ("a: !!timestamp 2026-13-45", "agents.yaml: is no YAML: month must be in 1..12"),
         (b"a: \xff", "agents.yaml: is no YAML: "),
         ("[" * 900 + "]" * 900, "agents.yaml: is nested too deeply"),
         ("organizations: &a [*a]", "line 1: the value contains itself"),
@@ -175,3 +178,20 @@ def test_lists_every_mistake_up_to_a_number() -> None:
 def test_text_that_looks_like_something_else_is_written_so_that_it_stays_text(text: str) -> None:
     content = {"name": "Acme", "agents": [{"name": "a", "description": text, "scopes": []}]}
     assert read(write_document([content])) == [content]
+
+
+class _Thing(ma.Schema):
+    endsAt = Instant(allow_none=True)
+
+
+class _Things(ma.Schema):
+    name = ma.fields.String()
+    things = ma.fields.List(ma.fields.Nested(_Thing))
+
+
+def test_an_instant_is_written_without_quotes_and_compared_as_the_api_writes_it() -> None:
+    [declared] = read_document(b"organizations: [{name: 2026-05-01T00:00:00Z}]", "f")
+    assert declared.content["name"] == "2026-05-01T00:00:00Z"
+    content = {"name": "2026-05-01", "things": [{"endsAt": "2026-05-01T02:00:00+02:00"}, {"endsAt": None}, {}]}
+    ends_at = {"endsAt": "2026-05-01T00:00:00.000000Z"}
+    assert with_instants(_Things().fields, content) == content | {"things": [ends_at, {"endsAt": None}, {}]}

@@ -9,19 +9,15 @@ import pytest
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, Plan, changed_meanwhile, differences, resolve
+from agentidp.declarative.schemas import RESOURCE_SERVER
 from tests.factories import NEW_AGENT
 
 AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"], "quotas": {}, "trust": []}
-SERVER = {
+SERVER = RESOURCE_SERVER.defaults | {
     "resourceServerId": "2",
     "resource": "https://api.example",
     "name": "API",
     "scopes": ["a"],
-    "tokenPerCall": False,
-    "audience": None,
-    "tokenTtl": None,
-    "subject": "agent",
-    "agent": None,
 }
 ACME: dict[str, Any] = {
     "organizationId": "org-1",

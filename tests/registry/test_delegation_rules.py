@@ -13,7 +13,7 @@ from agentidp.registry.delegation_rules import (
     MAX_AGENTS,
     MAX_RESOURCES,
     NewDelegationRuleSchema,
-    resources_of,
+    Resources,
 )
 from tests.conftest import ON_CITUS_TOO
 from tests.factories import Api, make_agent, make_organization
@@ -57,9 +57,9 @@ def test_refuses(member: str, value: object, rule: str) -> None:
 
 
 def test_a_line_has_an_identifier_and_its_scopes() -> None:
-    lines = [" https://a.example  read write ", "", "https://b.example"]
-    assert resources_of(lines) == [
-        {"resource": "https://a.example", "scopes": ["read", "write"]},
+    lines = [" https://a.example  read write ", "", "https://b.example", "https://a.example list"]
+    assert Resources().from_typed(lines) == [
+        {"resource": "https://a.example", "scopes": ["read", "write", "list"]},
         {"resource": "https://b.example", "scopes": []},
     ]
 
