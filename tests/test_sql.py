@@ -84,8 +84,20 @@ def test_begins_with_a_comment_that_says_what_it_returns_and_names_its_parameter
     assert colon, "its parameters"
     used = set(parameters_of(name))
     assert {name for name in used if not re.search(rf"\b{name}\b", told)} == set()
+    assert documented(told) - used == set(), "parameters that the statement does not use"
     if not used:
         assert told.startswith("none") or "not used" in told
+
+
+def documented(told: str) -> set[str]:
+    """Return the parameters that a header names where a parameter is described: at the beginning of a description."""
+    names: set[str] = set()
+    for description in re.split(r"[;.]", re.sub(r"\([^()]*\)", "", told)):
+        head = description.partition(":")[0]
+        listed = re.match(r"\s*([a-z_]+(?:(?:,? and |, |,? or )[a-z_]+\b)*)\s*(?=,|$)", head)
+        if listed and "not used" not in description:
+            names |= set(re.split(r",? and |, |,? or ", listed[1]))
+    return names - {"none"}
 
 
 @pytest.mark.parametrize("file", [*SCHEMA, *MIGRATIONS], ids=lambda file: file.stem)
