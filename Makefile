@@ -23,7 +23,7 @@ OTHER_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/d
 # What a browser, containers, nginx, Node or a broken disk need has databases of its own.
 ON_CITUS := not (browser or containers or deploy or faults or node)
 
-.PHONY: help run token test test-beyond test-all test-citus lint bench picture demo clean
+.PHONY: help run token test test-beyond test-all test-citus lint bench members picture demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -59,6 +59,9 @@ lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 
 bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about six minutes
 	$(BIN)/python -m bench
+
+members: $(TESTABLE)  ## Write the tables of members in docs/ from the fields that describe them
+	$(BIN)/python -m tests.members
 
 picture: $(TESTABLE)  ## Make the pictures in docs/ again, with Chromium and Prometheus
 	$(BIN)/python -m tests.browser.picture

@@ -25,9 +25,8 @@ from agentidp.oauth import client_assertion, client_authentication, federated_to
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
 from agentidp.registry import markers
-from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
-from tests import catalog
+from tests import catalog, members
 from tests.factories import ROOT
 
 
@@ -64,8 +63,21 @@ def test_the_page_of_commands_has_each_command_with_its_options_and_each_has_hel
             if isinstance(option, click.Option):
                 assert option.help, f"{name} {option.opts} has no help"
                 named = {each for each in (*option.opts, *option.secondary_opts) if each not in EVERYWHERE}
-                missing = {each for each in named if not re.search(rf"{each}(?![\w-])", row)}
+                missing = {each for each in named if not re.search(rf"{each}(?![\w-])", row + _tables_behind(row))}
                 assert not missing, f"docs/commands.md: {name} has the options {missing}"
+
+
+def _tables_behind(row: str) -> str:
+    """Return the tables of members on the pages that a row links to."""
+    pages = {page for page in re.findall(r"\]\((\w+\.md)#", row) if "members" in row}
+    return "".join(table for page in sorted(pages) for _, _, table, _ in members.TABLE.findall(read(f"docs/{page}")))
+
+
+def test_the_tables_of_members_are_current_and_each_thing_has_one() -> None:
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+    assert [name for name, text in pages.items() if members.with_tables(text) != text] == [], "run: make members"
+    things = [thing for text in pages.values() for _, thing, _, _ in members.TABLE.findall(text)]
+    assert sorted(things) == sorted(members.THINGS)
 
 
 def test_the_docs_name_no_command_that_does_not_exist() -> None:
@@ -123,16 +135,6 @@ def test_the_guide_lists_every_scope() -> None:
     assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == set(SCOPES)
 
 
-def test_the_guide_gives_the_members_of_an_agent() -> None:
-    guide = read("docs/oauth.md")
-    for request, schema in (
-        ("POST /api/v1/agents", NewAgentSchema()),
-        ("PATCH /api/v1/agents/{agentId}", AgentChangeSchema()),
-    ):
-        [row] = re.findall(rf"^\| `{re.escape(request)}` \|.*", guide, re.MULTILINE)
-        assert [name for name in schema.fields if f"`{name}`" not in row] == []
-
-
 def test_the_guides_name_every_kind_of_marker_and_every_type_of_alert_target() -> None:
     for document, names in (("analytics", markers.KINDS), ("dashboard", markers.KINDS), ("alerts", addresses.TYPES)):
         guide = read(f"docs/{document}.md").lower()
@@ -162,15 +164,19 @@ def test_the_guide_to_files_names_what_a_file_can_say() -> None:
     guide = read("docs/declarative.md")
     [organizations] = DocumentSchema().fields.values()
     organization = organizations.inner.schema.fields
-    for name, fields_ in (
-        ("an organization", organization),
-        ("an agent", organization["agents"].inner.schema.fields),
-        ("a resource server", organization["resourceServers"].inner.schema.fields),
-        ("a provisioning rule", organization["provisioningRules"].inner.schema.fields),
-        ("a delegation rule", organization["delegationRules"].inner.schema.fields),
+    for thing, section in (
+        ("organization", None),
+        ("agent", "agents"),
+        ("resource server", "resourceServers"),
+        ("provisioning rule", "provisioningRules"),
+        ("delegation rule", "delegationRules"),
     ):
-        [members] = re.findall(rf"^\| {name} \|([^|]+)\|", guide, re.MULTILINE)
-        assert set(re.findall(r"`([a-zA-Z]+)`", members)) - {"null"} == set(fields_), name
+        [cell] = re.findall(rf"^\| an? {thing} \|([^|]+)\|", guide, re.MULTILINE)
+        in_file = organization[section].inner.schema.fields if section else organization
+        returned = members.THINGS[thing][0].fields
+        names = {name for name, field in returned.items() if not field.dump_only} if "API" in cell else set()
+        names = {re.sub("Ids?$", lambda end: "s" if end[0] == "Ids" else "", name) for name in names}
+        assert names | set(re.findall(r"`([a-zA-Z]+)`", cell)) == set(in_file), thing
 
 
 def test_every_error_code_is_in_the_table_of_errors() -> None:
