@@ -70,7 +70,7 @@ reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
 keepalive = 75
 # Ends a worker whose main thread hangs. It does not end a request: other threads serve, and the main thread goes on.
 timeout = 30
-# For the requests of a worker that stops. What stops gunicorn waits longer: CONTRIBUTING.md, "A deadline", lists it.
+# For the requests of a worker that stops. Whatever stops gunicorn waits longer: docs/deployment.md, "Timeouts".
 graceful_timeout = 30
 # More than nginx forwards (its large_client_header_buffers, 8 KB): gunicorn's refusal is in one form for all endpoints.
 limit_request_line = 8190

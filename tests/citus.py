@@ -80,7 +80,7 @@ def installation() -> Path | None:
 
 def missing() -> str | None:
     """What this machine lacks to run a cluster, as a sentence; ``None`` if it lacks nothing."""
-    return "No PostgreSQL with Citus is installed (CONTRIBUTING.md)." if installation() is None else None
+    return "No PostgreSQL with Citus is installed (docs/contributing/citus.md)." if installation() is None else None
 
 
 @dataclass
@@ -287,7 +287,7 @@ RUNNING: dict[str, Cluster] = {}
 def cluster(workers: int = 2) -> Iterator[Cluster]:
     """Run a throw-away cluster until the block ends."""
     bindir = installation()
-    assert bindir is not None, "no PostgreSQL with Citus is installed (CONTRIBUTING.md)"
+    assert bindir is not None, "no PostgreSQL with Citus is installed (docs/contributing/citus.md)"
     in_memory = os.access(MEMORY, os.W_OK)
     directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if in_memory else None))
     if os.getuid() == 0:

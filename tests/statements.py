@@ -1,5 +1,5 @@
 """What the opening comment of each statement in ``sql/`` says to the tests: lines ``-- key: value`` in a paragraph of
-their own after the parameters. CONTRIBUTING.md says what the keys mean.
+their own after the parameters. docs/contributing/statement.md says what the keys mean.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def header(name: str) -> Header:
                 pairs = [pair.partition("=") for pair in value.split("; ")]
                 found.examples = [*(found.examples or []), {parameter: given for parameter, _, given in pairs}]
             case _:
-                raise ValueError(f'sql/{name}.sql: "{line}" is no line of a header: see CONTRIBUTING.md')
+                raise ValueError(f'sql/{name}.sql: "{line}" is no line of a header: see docs/contributing/statement.md')
     return found
 
 
