@@ -141,11 +141,10 @@ def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) 
 
 
 def _broken(services: Services, found: AgentOf) -> str:
-    """Who would notice that the agent gets no token: a line a sentence."""
+    """Return what breaks if the agent gets no token, one line per sentence."""
     database = services.database.of(found.organization_id, utc_now())
-    rows = database.run(*impact.about_agent(database.at, found.agent_id))
-    of_it = impact.agent_impact(found.agent_id, database.at, services.settings.token_ttl, *rows)
-    return "\n".join(impact.sentences(of_it, services.settings.resource))
+    broken = impact.of_agent(database.run, found.agent_id, database.at, services.settings.token_ttl)
+    return "\n".join(impact.sentences(broken))
 
 
 @commands.command("delete")

@@ -193,11 +193,10 @@ def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
 
         def consequences() -> str:
             name = f"{found.credential_id} ({found.label})" if found.label else found.credential_id
-            used, servers = database.run(impact.use_of_agent(database.at, agent_id), impact.RESOURCE_SERVERS)
-            lifetimes = impact.Lifetimes(servers, services.settings.token_ttl, database.at)
-            of_it = impact.credential_impact(used, rows, found.credential_id, database.at, lifetimes)
-            broken = impact.sentences(of_it, services.settings.resource)
-            return "\n".join([f"This revokes the credential {name}. This cannot be undone.", *broken])
+            ttl = services.settings.token_ttl
+            broken = impact.of_credential(database.run, agent_id, found.credential_id, database.at, ttl)
+            lines = [f"This revokes the credential {name}. This cannot be undone.", *impact.sentences(broken)]
+            return "\n".join(lines)
 
         confirm(consequences, is_dry_run=is_dry_run)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:

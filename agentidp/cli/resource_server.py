@@ -109,13 +109,9 @@ def delete(server: str, organization: str, is_dry_run: bool) -> None:
 
 
 def _broken(services: Services, database: OrganizationDatabase, server: Any) -> str:
-    """Who would notice that there are no further tokens for a resource server: a line a sentence."""
-    [used] = database.run(impact.use_of_resource(database.at, server.resource))
-    agent_ids = [row.agent_id for row in used if row.agent_id is not None]
-    names = database.fetch("audit/agent_names", agent_ids=agent_ids)
-    lifetimes = impact.Lifetimes([server], services.settings.token_ttl, database.at)
-    of_it = impact.resource_impact(used, names, server.resource, database.at, lifetimes)
-    return "\n".join(impact.sentences(of_it, services.settings.resource))
+    """Return what breaks without further tokens for a resource server, one line per sentence."""
+    broken = impact.of_resource_server(database.run, server, database.at, services.settings.token_ttl)
+    return "\n".join(impact.sentences(broken))
 
 
 def _server(database: OrganizationDatabase, server: str) -> Any:

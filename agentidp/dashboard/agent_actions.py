@@ -42,7 +42,10 @@ blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Say what the action does, and ask for confirmation."""
     credentials = present(caller.read("agents/list_credentials", agent_id=agent_id))
-    sentences = [] if action == "resume" else _sentences(caller, impact.read_agent_impact(caller, agent_id))
+    sentences = []
+    if action != "resume":
+        broken = impact.of_agent(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
+        sentences = impact.sentences(broken)
     return _confirmation(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
@@ -53,8 +56,11 @@ def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
     rows = caller.read("agents/list_credentials", agent_id=agent_id)
     credential = existing([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
-    sentences = _sentences(caller, impact.read_credential_impact(caller, agent_id, credential_id))
-    return _confirmation(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
+    ttl = caller.settings.token_ttl
+    broken = impact.of_credential(caller.read_together, agent_id, credential_id, caller.at, ttl)
+    return _confirmation(
+        caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=impact.sentences(broken)
+    )
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume):action>")
@@ -119,10 +125,6 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
 def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
     return pages.page("credential_form.html", status, here="agents", form=form, agent=agent, members=MEMBERS)
-
-
-def _sentences(caller: Caller, found: impact.Impact) -> list[str]:
-    return impact.sentences(found, caller.settings.resource)
 
 
 def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:

@@ -100,14 +100,14 @@ def create_resource_server(caller: Caller) -> Response:
 @session.required_to(READING, SCOPE)
 def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """One resource server, the agents that got tokens for it, and those that have its scopes."""
-    _, found = impact.read_resource_impact(caller, resource_server_id)
+    _, broken = impact.read_resource_impact(caller, resource_server_id)
     return _page(
         "resource_server.html",
         **_with_holders(caller, resource_server_id),
         members=SHOWN,
-        takers=(found.agents or [])[:MAX_HOLDERS],
-        taker_count=len(found.agents or []),
-        tokens=found.use.tokens,
+        takers=broken.takers[:MAX_HOLDERS],
+        taker_count=len(broken.takers),
+        tokens=broken.tokens,
         impact_days=impact.DAYS,
     )
 
@@ -140,8 +140,8 @@ def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 @session.required_to(SCOPE)
 def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
     """Say what deleting it ends, and ask for confirmation."""
-    _, found = impact.read_resource_impact(caller, resource_server_id)
-    sentences = impact.sentences(found, caller.settings.resource)
+    _, broken = impact.read_resource_impact(caller, resource_server_id)
+    sentences = impact.sentences(broken)
     return _page("confirm_resource_server.html", **_with_holders(caller, resource_server_id), sentences=sentences)
 
 
