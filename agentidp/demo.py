@@ -1,18 +1,15 @@
-"""The demo organization: 24 agents, their credentials, resource servers and quotas, and 90 days of generated traffic
-that looks like a real fleet's.
+"""The demo organization: 24 agents, their credentials, resource servers and quotas, and 90 days of generated traffic.
 
-The rows depend only on a fixed seed and on the instant at which they are created, but for their ids, which are random
-like all others.
+Ids and secrets are random. All other values depend only on a fixed seed and on the instant of creation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -29,28 +26,29 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
-"""The one in the guide's examples. It is fixed, because it says whether there is a demo. No other id is."""
+"""The id in the guide's examples. It is fixed, because it identifies the demo."""
 
 NAME = "Demo organization"
-
 DAYS = 90
-"""Days of traffic, today included."""
+"""Number of days of traffic, today included."""
 
 SEED = "agentidp demo"
 GROWTH = 0.45
-"""By which share the first day's traffic is lower than today's."""
+"""Share by which the first day's traffic is lower than today's."""
 
 MONTHLY_TOKEN_BUDGET = 120_000
-"""What a month exceeds in its last days."""
+"""A budget that a month exceeds in its last days."""
 
 
 class Rhythm(NamedTuple):
-    """When an agent works: a digit for each UTC hour, from 0 (not at all) to 9 (its peak)."""
+    """The activity of an agent: one digit per UTC hour, from 0 (none) to 9 (its peak).
+
+    ``grows`` says whether the activity grows over the days of traffic.
+    """
 
     weekday: str
     weekend: str
     grows: bool = True
-    """Whether its use grows over the 90 days. Scheduled work of machines does not."""
 
 
 NEVER = "000000000000000000000000"
@@ -61,14 +59,26 @@ CONSTANT = Rhythm("999999999999999999999999", "999999999999999999999999", grows=
 NIGHTLY = Rhythm("099900000000000000000000", "099900000000000000000000", grows=False)
 WEEKENDS = Rhythm(NEVER, "000000999900000000000000", grows=False)
 
+SERVERS = {
+    "https://orders.demo.example": ("Orders", ["orders:read"]),
+    "https://tickets.demo.example": ("Tickets", ["tickets:read", "tickets:write"]),
+    "https://payments.demo.example": ("Payments", ["payments:hold"]),
+    "https://order-tracker.demo.example": ("Order tracker", ["orders:read"]),
+}
+"""Identifier of a resource server -> its name and scopes."""
+
+ORDERS, TICKETS, PAYMENTS, TRACKER = SERVERS
+
 
 @dataclass(frozen=True)
 class DemoAgent:
     """An agent of the demo.
 
-    ``tokens`` is how many it gets in an hour at its peak, ``calls`` how many further requests it makes with
-    each, ``joined`` how many days ago it was registered if that is within the demo's days, ``last`` how
-    many days ago it last worked.
+    :param tokens: tokens per hour at its peak.
+    :param calls: further requests per token.
+    :param joined: how many days ago it was registered, if that is within the days of traffic.
+    :param last: how many days ago it last worked.
+    :param resources: the resource servers that its tokens are for, in equal parts. Default: our own API.
     """
 
     name: str
@@ -79,51 +89,39 @@ class DemoAgent:
     calls: int
     joined: int = 0
     last: int = 0
-
-
-class DemoCredential(NamedTuple):
-    """A credential of an agent of the demo."""
-
-    agent: DemoAgent
-    which: str = "current"
+    resources: tuple[str, ...] = ("",)
 
 
 OPERATOR = DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", "Platform", EUROPE, 1, 12)
-# Asks for a token before every call instead of keeping it, and so dominates the month.
+# Requests a token before every call, and so dominates the month.
 UNCACHED = DemoAgent("price-watcher", "Compares prices for each page viewed.", "Shop", CUSTOMERS, 330, 0)
 RETRYING = DemoAgent("invoice-reader", "Reads amounts and due dates from supplier invoices.", "Finance", EUROPE, 6, 11)
 SILENT = DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15)
 ROTATED = DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", "Sales", CONSTANT, 1, 20)
 SUSPENDED = DemoAgent("social-poster", "Drafts and schedules social media posts.", "Marketing", AMERICAS, 3, 6, last=26)
-# Some of its instances still have the old secret.
-HALF_ROTATED = DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16)
-# Its credential ends soon.
 EXPIRING = DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7)
-TWO_RESOURCES = DemoAgent("order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18)
-# Its API wants a token for each call.
-PER_CALL = DemoAgent("fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45)
-# Ask the order tracker, which acts for them.
-TRIAGE = DemoAgent("support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14)
-RESEARCHER = DemoAgent(
-    "sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10
-)
 UNUSED = DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15)
+TWO_RESOURCES = DemoAgent(
+    "order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18, resources=(ORDERS, TICKETS)
+)
+PER_CALL = DemoAgent(
+    "fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45, resources=(PAYMENTS,)
+)
+TRIAGE = DemoAgent(
+    "support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14, resources=(TRACKER,)
+)
+RESEARCHER = DemoAgent(
+    *("sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10),
+    resources=(TRACKER,),
+)
 
 AGENTS = (
-    OPERATOR,
-    UNCACHED,
-    RETRYING,
-    TRIAGE,
-    TWO_RESOURCES,
-    PER_CALL,
+    *(OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL),
     DemoAgent("uptime-watcher", "Checks the public services every minute.", "Platform", CONSTANT, 1, 60),
     DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", "Platform", CONSTANT, 1, 8),
-    UNUSED,
-    ROTATED,
-    RESEARCHER,
-    HALF_ROTATED,
-    EXPIRING,
-    SILENT,
+    *(UNUSED, ROTATED, RESEARCHER),
+    DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16),
+    *(EXPIRING, SILENT),
     DemoAgent("translation-desk", "Translates product texts into nine languages.", "Marketing", EUROPE, 5, 13),
     DemoAgent("hiring-screener", "Answers applicants and books interviews.", "People", AMERICAS, 2, 9),
     SUSPENDED,
@@ -136,87 +134,27 @@ AGENTS = (
     DemoAgent("meeting-notes", "Writes the minutes of meetings.", "People", EUROPE, 3, 8, joined=9),
 )
 
-SUSPENDED_AGO = SUSPENDED.last - 1
 RETRY_HOURS = range(9, 14)
 RETRY_TOKENS = 1800
-"""Tokens an hour in the retry loop: one every two seconds."""
+"""Tokens per hour in the retry loop: one every two seconds."""
 
 ROTATED_AGO = 3
+"""Days since the first credential of :data:`ROTATED` was revoked."""
+
 ROTATED_HOURS = range(8, 12)
-REVOKED = DemoCredential(ROTATED, "revoked")
 ROTATED_REJECTED = 75
-"""Failed authentications an hour with the secret that was revoked."""
+"""Failed authentications per hour with the revoked secret."""
 
 REJECTED_BY_CHANCE = 1 / 150
-
-NEW_SECRET_AGO = 20
-"""Days since HALF_ROTATED has its new secret."""
-
-OLD = DemoCredential(HALF_ROTATED, "old")
-OLD_PERCENT = 40
-"""Of its tokens since then, that are issued to the old one."""
-
-EXPIRES_IN = timedelta(days=6)
-
-NEVER_USED = DemoCredential(UNUSED, "never used")
-NO_LONGER_USED = DemoCredential(UNUSED, "no longer used")
-SPARE_AGO = 150
-"""Days since UNUSED has these two."""
-
-NO_LONGER_USED_AGO = 97
-"""Days since the second one was used last, before the days of traffic."""
-
-
-class DemoServer(NamedTuple):
-    """A resource server of the demo."""
-
-    resource: str
-    name: str
-    scopes: tuple[str, ...]
-    token_per_call: bool = False
-    agent: DemoAgent | None = None
-    """The one that runs it."""
-
-
-ORDERS = DemoServer("https://orders.demo.example", "Orders", ("orders:read",))
-TICKETS = DemoServer("https://tickets.demo.example", "Tickets", ("tickets:read", "tickets:write"))
-PAYMENTS = DemoServer("https://payments.demo.example", "Payments", ("payments:hold",), token_per_call=True)
-TRACKER = DemoServer("https://order-tracker.demo.example", "Order tracker", ORDERS.scopes, agent=TWO_RESOURCES)
-SERVERS = (ORDERS, TICKETS, PAYMENTS, TRACKER)
-SERVERS_AGO = 200
-"""Days since they were registered: before the agents."""
-
-TRACKER_AGO = 170
-"""Days since that one was registered: after its agent."""
-
-RESOURCES = {
-    TWO_RESOURCES: (ORDERS, TICKETS),
-    PER_CALL: (PAYMENTS,),
-    TRIAGE: (TRACKER,),
-    RESEARCHER: (TRACKER,),
-}
-"""Agent -> what its tokens are for, in equal parts. Those of all others are for our own API."""
-
 ACTS_FOR = {TRIAGE: 2, RESEARCHER: 4}
-"""For whom the order tracker gets tokens for the orders: each agent -> one of so many."""
+"""Agent -> the divisor of the order tracker's tokens for orders that it gets on the agent's behalf."""
 
-QUOTAS = (
-    (None, "month", 150_000, False),
-    (UNCACHED, "day", 12_000, True),
-    (RETRYING, "hour", 120, True),
-)
-"""The holder (the organization itself, if ``None``), the window, the tokens, and whether it is enforced."""
-
-QUOTAS_AGO = 12
-"""Days since they were set: after the loop, which a quota of an hour would have ended."""
-
-
-Ids = dict[DemoAgent | DemoCredential, UUID]
-"""Of what was created."""
+QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
+"""Holder (``None``: the organization), window, tokens, and whether the quota is enforced."""
 
 
 class Usage(NamedTuple):
-    """What is counted of an agent in an hour. A token is a request too; a rejected request is neither."""
+    """The counts of an agent in an hour. A token is a request too; a rejected request is neither."""
 
     tokens: int
     requests: int
@@ -226,32 +164,8 @@ class Usage(NamedTuple):
 NOTHING = Usage(0, 0, 0)
 
 
-class Calendar(NamedTuple):
-    """The days on which something happened."""
-
-    today: date
-    retries: date
-    outage: date
-
-    @classmethod
-    def of(cls, today: date) -> Calendar:
-        """On working days, so that they stand out; the retries before the current month, which another agent
-        dominates.
-        """
-        return cls(
-            today,
-            retries=_working_day(today - timedelta(days=38)),
-            outage=_working_day(today - timedelta(days=19)),
-        )
-
-
-def _working_day(day: date) -> date:
-    """*day*, or the Friday before it."""
-    return day - timedelta(days=max(0, day.weekday() - 4))
-
-
 class AgentHour(NamedTuple):
-    """Usage with its place: an agent, a UTC day and an hour of it."""
+    """The usage of an agent in an hour of a UTC day."""
 
     agent: DemoAgent
     day: date
@@ -259,11 +173,25 @@ class AgentHour(NamedTuple):
     usage: Usage
 
 
+class Calendar(NamedTuple):
+    """The days of the retry loop and of the outage."""
+
+    today: date
+    retries: date
+    outage: date
+
+    @classmethod
+    def of(cls, today: date) -> Calendar:
+        """Return working days. The retries are before the current month, which another agent dominates."""
+        days = (today - timedelta(days=38), today - timedelta(days=19))
+        return cls(today, *(day - timedelta(days=max(0, day.weekday() - 4)) for day in days))
+
+
 def create_demo(url: str, database: Database, at: datetime) -> bool:
     """Create the demo organization in one transaction, unless it exists.
 
     :param url: the database as the operator, who alone can create organizations.
-    :param database: the service's, to check whether it exists.
+    :param database: the service's database.
     :param at: now, aware; nothing is counted after it.
     :returns: whether it was created now.
     """
@@ -271,177 +199,132 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
         return False
     at = at.astimezone(UTC)
     with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at) as transaction:
-        founding = transaction.as_of(_instant(at, len(AGENTS) * 5 + DAYS, 8))
+        founding = transaction.as_of(_instant(at, 220, 8))
         if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
             return False
         values = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
         audit.record(founding, "organization.created", ORGANIZATION_ID, after=values)
-        # In the order of time, in which the audit trail has them.
-        ids: Ids = {}
-        for when, change in sorted(_changes(at, ids), key=lambda each: each[0]):
-            change(transaction.as_of(when))
-        _add_usage(transaction, ids, at)
+        _Demo(transaction, at).create()
     return True
 
 
 def operator_id(database: Database, at: datetime) -> UUID | None:
-    """The id of the demo's operator, by its name; ``None`` if there is no such agent."""
+    """Return the id of the demo's operator, found by name; ``None`` if there is no such agent."""
     rows = database.of(ORGANIZATION_ID, at).fetch("agents/agents_named", name=OPERATOR.name, is_deleted=False)
     return rows[0].agent_id if rows else None
 
 
-def _changes(at: datetime, ids: Ids) -> Iterator[tuple[datetime, Callable[[Transaction], object]]]:
-    """What happened to the agents, and when.
+class _Demo:
+    """The agents of the demo and their current credentials, while they are created."""
 
-    :param ids: gets those of what is created.
-    """
-    for index, agent in enumerate(AGENTS):
-        ago = agent.joined or (len(AGENTS) - index) * 5 + DAYS - 1
-        expires_at = at + EXPIRES_IN if agent is EXPIRING else None
-        yield _instant(at, ago, 9, index), partial(_register, ids, agent, expires_at=expires_at)
-    for server in SERVERS:
-        yield _instant(at, TRACKER_AGO if server.agent else SERVERS_AGO, 8, 30), partial(_register_server, ids, server)
-    yield (
-        _instant(at, NEW_SECRET_AGO, 9),
-        partial(_add_credential, ids, DemoCredential(HALF_ROTATED), label="production, rotated"),
-    )
-    for credential, label in ((NEVER_USED, "test environment"), (NO_LONGER_USED, "laptop of Ines")):
-        yield _instant(at, SPARE_AGO, 11), partial(_add_credential, ids, credential, label=label)
-    for quota in QUOTAS:
-        yield _instant(at, QUOTAS_AGO, 10), partial(_set_quota, ids, *quota)
-    rotated = _instant(at, ROTATED_AGO, ROTATED_HOURS.start)
-    yield rotated - timedelta(minutes=5), partial(_add_credential, ids, DemoCredential(ROTATED))
-    yield rotated, lambda opened: end_credential(opened, ids[ROTATED], ids[REVOKED])
-    yield (
-        _instant(at, SUSPENDED_AGO, 7),
-        lambda opened: update_agent(opened, ids[SUSPENDED], {"status": "suspended"}),
-    )
+    def __init__(self, transaction: Transaction, at: datetime) -> None:
+        self._transaction, self._at = transaction, at
+        self._agent_ids: dict[DemoAgent, UUID] = {}
+        self._credential_ids: dict[DemoAgent, UUID] = {}
 
+    def create(self) -> None:
+        """Create everything in the order of time, which is the order of the audit trail, and then the usage."""
+        for resource in (ORDERS, TICKETS, PAYMENTS):
+            self._add_server(resource, 215)
+        for index, agent in enumerate(AGENTS[:-2]):
+            self._add_agent(agent, 210 - 5 * index)
+        self._add_server(TRACKER, 100, agent_id=self._agent_ids[TWO_RESOURCES])
+        self._add_credential(UNUSED, self._on(95), "test environment")
+        update_agent(self._on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
+        self._add_agent(AGENTS[-2], AGENTS[-2].joined)
+        # After the retry loop, which a quota per hour would have ended.
+        for holder, window, tokens, is_enforced in QUOTAS:
+            holder_id = self._agent_ids[holder] if holder else None
+            set_quota(self._on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
+        self._add_agent(AGENTS[-1], AGENTS[-1].joined)
+        revoked_at, revoked_id = self._on(ROTATED_AGO, ROTATED_HOURS.start), self._credential_ids[ROTATED]
+        self._credential_ids[ROTATED] = self._add_credential(ROTATED, self._on(ROTATED_AGO, 7), "production, rotated")
+        end_credential(revoked_at, self._agent_ids[ROTATED], revoked_id)
+        self._add_usage(revoked_id, revoked_at.at)
 
-def _register(ids: Ids, agent: DemoAgent, opened: Transaction, *, expires_at: datetime | None) -> None:
-    ids[agent] = add_agent(
-        opened,
-        name=agent.name,
-        description=agent.description,
-        owner=agent.owner,
-        scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)
-        + [scope for server in RESOURCES.get(agent, ()) for scope in server.scopes],
-        most=Settings.max_agents,
-    ).agent_id
-    _add_credential(ids, first_credential(agent), opened, expires_at=expires_at)
+    def _on(self, days_ago: int, hour: int = 9) -> Transaction:
+        return self._transaction.as_of(_instant(self._at, days_ago, hour))
 
+    def _add_server(self, resource: str, days_ago: int, agent_id: UUID | None = None) -> None:
+        name, scopes = SERVERS[resource]
+        values: dict[str, Any] = {"resource": resource, "name": name, "scopes": scopes, "agent_id": agent_id}
+        settings = Settings.from_environment({})
+        add_resource_server(self._on(days_ago), settings, token_per_call=resource == PAYMENTS, **values)
 
-def first_credential(agent: DemoAgent) -> DemoCredential:
-    """The credential that the agent was registered with."""
-    return {ROTATED: REVOKED, HALF_ROTATED: OLD}.get(agent, DemoCredential(agent))
+    def _add_agent(self, agent: DemoAgent, days_ago: int) -> None:
+        scopes = [scope for resource in agent.resources if resource for scope in SERVERS[resource][1]]
+        values: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
+        values["scopes"] = [*(SCOPES if agent is OPERATOR else DEFAULT_SCOPES), *scopes]
+        opened = self._on(days_ago)
+        self._agent_ids[agent] = add_agent(opened, most=Settings.max_agents, **values).agent_id
+        self._credential_ids[agent] = self._add_credential(agent, opened)
 
+    def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> UUID:
+        # Nobody gets its secret, which is random.
+        expires_at = self._at + timedelta(days=6) if agent is EXPIRING else opened.at + timedelta(days=365)
+        row, _ = add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label)
+        credential_id: UUID = row.credential_id
+        return credential_id
 
-def _add_credential(
-    ids: Ids,
-    credential: DemoCredential,
-    opened: Transaction,
-    *,
-    label: str = "production",
-    expires_at: datetime | None = None,
-) -> None:
-    # Nobody gets its secret, which is random.
-    expires_at = expires_at or opened.at + timedelta(days=365)
-    row, _ = add_credential(opened, ids[credential.agent], expires_at=expires_at, label=label)
-    ids[credential] = row.credential_id
-
-
-def _register_server(ids: Ids, server: DemoServer, opened: Transaction) -> None:
-    add_resource_server(
-        opened,
-        Settings.from_environment({}),
-        resource=server.resource,
-        name=server.name,
-        scopes=list(server.scopes),
-        token_per_call=server.token_per_call,
-        agent_id=ids[server.agent] if server.agent else None,
-    )
-
-
-def _set_quota(
-    ids: Ids, holder: DemoAgent | None, window: str, tokens: int, is_enforced: bool, opened: Transaction
-) -> None:
-    # Not under the lock of quotas: nobody else knows the organization yet.
-    set_quota(opened, ids[holder] if holder else None, window, tokens=tokens, is_enforced=is_enforced)
-
-
-def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:
-    return datetime.combine(at.date() - timedelta(days=days_ago), time(hour, minute), UTC)
-
-
-def _add_usage(transaction: Transaction, ids: Ids, at: datetime) -> None:
-    sums: dict[UUID, Hours] = {ids[agent]: {} for agent in AGENTS}
-    by_use: dict[tuple[date, UUID, UUID, str], list[int]] = {}
-    used = {ids[NO_LONGER_USED]: _instant(at, NO_LONGER_USED_AGO, 16)}
-    for agent, day, hour, usage in traffic(at):
-        sums[ids[agent]][hour_number(day, hour)] = [usage.tokens, usage.requests, usage.rejected]
-        for credential, resource, tokens in uses(agent, day, hour, usage.tokens, at):
-            by_use.setdefault((day, ids[agent], ids[credential], resource), [0] * 24)[hour] = tokens
-            used[ids[credential]] = datetime.combine(day, time(hour), UTC)
-    add_usage(transaction, sums)
-    names = ("day", "agent_id", "credential_id", "resource")
-    counts = [
-        dict(zip(names, map(str, use), strict=True)) | {"tokens_by_hour": tokens} for use, tokens in by_use.items()
-    ]
-    transaction.fetch("demo/attribute_usage", counts=Jsonb(counts))
-    delegated = [
-        {"day": str(day), "agent_id": str(agent_id), "subject_agent_id": str(ids[subject]), "resource": resource}
-        | {"tokens": sum(tokens) // one_of}
-        for (day, agent_id, _, resource), tokens in by_use.items()
-        if (agent_id, resource) == (ids[TWO_RESOURCES], ORDERS.resource)
-        for subject, one_of in ACTS_FOR.items()
-        # Which has a token to exchange.
-        if sum(tokens) >= one_of and (day, ids[subject], ids[DemoCredential(subject)], TRACKER.resource) in by_use
-    ]
-    transaction.fetch("demo/count_delegations", counts=Jsonb(delegated))
-    transaction.fetch("demo/use_credentials", credential_ids=list(used), used_at=list(used.values()))
+    def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:
+        sums: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
+        attributed: dict[tuple[str, UUID, UUID, str], list[int]] = {}
+        used_at: dict[UUID, datetime] = {}
+        for agent, day, hour, usage in traffic(self._at):
+            agent_id, instant = self._agent_ids[agent], datetime.combine(day, time(hour), UTC)
+            sums[agent_id][hour_number(day, hour)] = [*usage]
+            is_before_rotation = agent is ROTATED and instant < revoked_at
+            credential_id = revoked_id if is_before_rotation else self._credential_ids[agent]
+            if usage.tokens:
+                used_at[credential_id] = instant
+            for place, resource in enumerate(agent.resources):
+                if tokens := (usage.tokens + place) // len(agent.resources):
+                    attributed.setdefault((str(day), agent_id, credential_id, resource), [0] * 24)[hour] = tokens
+        add_usage(self._transaction, sums)
+        counts = [
+            {"day": day, "agent_id": str(agent_id), "credential_id": str(credential_id), "resource": resource}
+            | {"tokens_by_hour": tokens}
+            for (day, agent_id, credential_id, resource), tokens in attributed.items()
+        ]
+        delegations = [
+            {"day": day, "agent_id": str(agent_id), "subject_agent_id": str(self._agent_ids[subject])}
+            | {"resource": resource, "tokens": sum(tokens) // divisor}
+            for (day, agent_id, _, resource), tokens in attributed.items()
+            for subject, divisor in ACTS_FOR.items()
+            # The subject has a token to exchange on that day.
+            if resource == ORDERS and sum(tokens) >= divisor
+            if (day, self._agent_ids[subject], self._credential_ids[subject], TRACKER) in attributed
+        ]
+        self._transaction.fetch("demo/attribute_usage", counts=Jsonb(counts))
+        self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
+        self._transaction.fetch("demo/use_credentials", credential_ids=[*used_at], used_at=[*used_at.values()])
 
 
-def uses(
-    agent: DemoAgent, day: date, hour: int, tokens: int, at: datetime
-) -> Iterator[tuple[DemoCredential, str, int]]:
-    """Which credentials got an agent's tokens of an hour, for which resources, and how many each: *tokens* in all."""
-    ago = (at.date() - day).days
-    current = DemoCredential(agent)
-    by_credential = {current: tokens}
-    if agent is HALF_ROTATED and ago < NEW_SECRET_AGO:
-        old = tokens * OLD_PERCENT // 100
-        by_credential = {OLD: old, current: tokens - old}
-    elif agent is HALF_ROTATED or (agent is ROTATED and (-ago, hour) < (-ROTATED_AGO, ROTATED_HOURS.start)):
-        by_credential = {first_credential(agent): tokens}
-    first, *others = [server.resource for server in RESOURCES.get(agent, ())] or [""]
-    for credential, of_credential in by_credential.items():
-        part = of_credential // (1 + len(others))
-        by_resource = {first: of_credential - part * len(others)} | dict.fromkeys(others, part)
-        yield from ((credential, resource, count) for resource, count in by_resource.items() if count)
+def _instant(at: datetime, days_ago: int, hour: int) -> datetime:
+    return datetime.combine(at.date() - timedelta(days=days_ago), time(hour), UTC)
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:
-    """The hours of the last 90 days up to *at* in which something is counted, by agent, day and hour.
+    """Yield the hours of the last 90 days up to *at* in which something is counted, by agent, day and hour.
 
     :param at: aware, in UTC. Its own hour is counted in part, up to that minute.
     """
     calendar = Calendar.of(at.date())
-    gone = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
+    share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
-        # A generator for each agent, used in the order of time: a later instant of the day only adds.
+        # One generator per agent, used in the order of time, so that a later instant of the day only adds.
         random = Random(f"{SEED} {agent.name}")  # noqa: S311 - not a secret
         for ago in reversed(range(DAYS)):
             day = calendar.today - timedelta(days=ago)
             for hour in range(24 if ago else at.hour + 1):
-                usage = usage_in_hour(agent, calendar, day, hour, random)
+                usage = _usage_in_hour(agent, calendar, day, hour, random)
                 if ago == 0 and hour == at.hour:
-                    usage = Usage(*(int(count * gone) for count in usage))
+                    usage = Usage(*(int(count * share_of_hour) for count in usage))
                 if usage != NOTHING:
                     yield AgentHour(agent, day, hour, usage)
 
 
-def usage_in_hour(agent: DemoAgent, calendar: Calendar, day: date, hour: int, random: Random) -> Usage:
-    """What is counted of *agent* in a whole hour."""
+def _usage_in_hour(agent: DemoAgent, calendar: Calendar, day: date, hour: int, random: Random) -> Usage:
     ago = (calendar.today - day).days
     if day == calendar.outage or ago < agent.last or (agent.joined and ago >= agent.joined):
         return NOTHING
@@ -456,11 +339,11 @@ def usage_in_hour(agent: DemoAgent, calendar: Calendar, day: date, hour: int, ra
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
     tokens = _about(agent.tokens * level, random)
-    # A token that is kept serves the next hour too, so the calls do not follow from this hour's tokens.
+    # A kept token serves the next hour too, so the calls do not follow from this hour's tokens.
     calls = _about(agent.tokens * agent.calls * level, random)
     return Usage(tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE))
 
 
 def _about(mean: float, random: Random) -> int:
-    """A count that is *mean* on average: within a third of it, then rounded up or down by chance."""
+    """Return a count that is *mean* on average: within a third of it, then rounded up or down by chance."""
     return int(mean * random.uniform(2 / 3, 4 / 3) + random.random())
