@@ -14,11 +14,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import create_app
-from agentidp.db.sql import Call
-from agentidp.services import Services
 from tests.citus import server_of, servers_of, someone_waits
 from tests.conftest import ON_CITUS_TOO, Cast, make_cast, settings_for
-from tests.factories import NOON, PATIENCE, Clock, execute, usage_sums, wait_until
+from tests.factories import NOON, PATIENCE, Clock, usage_sums, wait_until
 
 pytestmark = ON_CITUS_TOO
 
@@ -125,21 +123,3 @@ def test_tokens_requests_and_rejections_take_their_slots_on_one_server(database_
     sums = usage_sums(database_url, organization_id)
     # A token is a request too.
     assert sums == {name: 2 if "requests" in name else 1 for name in sums}
-
-
-@pytest.mark.parametrize("hour", [-1, 24])
-def test_an_hour_that_no_day_has_is_refused(services: Services, cast: Cast, database_url: str, hour: int) -> None:
-    """The tables do not check the length of their arrays."""
-    acme = cast.acme
-    for good in (0, 23):
-        services.database.of(acme.organization_id, NOON).run(
-            Call("usage/record_rejection", {"agent_id": acme.agent_id, "hour": good})
-        )
-    before = usage_sums(database_url, acme.organization_id)
-    with pytest.raises(psycopg.errors.DatetimeFieldOverflow, match=f"hour {hour} is not one of a day"):
-        services.database.of(acme.organization_id, NOON).run(
-            Call("usage/record_rejection", {"agent_id": acme.agent_id, "hour": hour})
-        )
-    assert usage_sums(database_url, acme.organization_id) == before
-    lengths = execute(database_url, "select distinct cardinality(rejected_by_hour) from agent_usage_daily")
-    assert lengths == [(24,)]

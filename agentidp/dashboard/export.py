@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, date
+from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -182,7 +182,8 @@ def _days(caller: Caller, period: Period) -> list[counts.DayUsage]:
 
 
 def _hours(name: str, rows: Rows, day: date) -> Response:
-    table = [[f"{day}T{hour.hour:02}:00:00Z", *_usage(hour)] for hour in counts.hours_of(rows, day)]
+    hours_of_day = counts.hours_of(rows, day)
+    table = [[timestamp(datetime.combine(day, time(hour.hour), UTC)), *_usage(hour)] for hour in hours_of_day]
     return _csv(name, ("hour", *USAGE), table)
 
 

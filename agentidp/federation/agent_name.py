@@ -6,13 +6,11 @@ import re
 from typing import Any
 
 from agentidp.federation.rule import member_of, selector_of
+from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
 MAX_NAME_TEMPLATE = 200
-"""Characters of what names are made from."""
-
-MAX_NAME = 100
-"""Characters of a name, as of any agent (:data:`agentidp.http.schemas.MAX_NAME`)."""
+"""Maximum characters of a template for names."""
 
 _CLAIM = re.compile(r"\{([^{}]+)\}")
 

@@ -278,8 +278,6 @@ def add_agent(
     if found.count >= most:
         raise Conflict(f"The organization has {most} agents, which is the maximum; delete one first.")
     columns: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
-    if unknown := others.keys() - columns.keys():
-        raise TypeError(f"an agent has no {' and '.join(unknown)}")
     columns |= {"agent_id": uuid.uuid4(), "name": name, "scopes": scopes, **others}
     columns |= {
         "provisioned": None if provisioned is None else json.dumps(provisioned),

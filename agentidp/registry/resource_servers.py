@@ -45,7 +45,6 @@ from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.agents import refuse_unknown_agent
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
-from agentidp.services import services
 
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
 
@@ -163,7 +162,7 @@ def create_resource_server(caller: Caller, new: dict[str, Any]) -> Response:
     organization: no other can register it, not even once the resource server is deleted.
     """
     with caller.transaction() as opened:
-        row = add_resource_server(opened, services().settings, **new)
+        row = add_resource_server(opened, caller.settings, **new)
     body = represent(row)
     return json_response(body, 201, {"Location": f"/api/v1/resource-servers/{body['resourceServerId']}"})
 
@@ -195,7 +194,7 @@ def change_resource_server(caller: Caller, change: dict[str, Any], resource_serv
     replaced as inactive.
     """
     with caller.transaction() as opened:
-        row = update_resource_server(opened, services().settings, resource_server_id, change)
+        row = update_resource_server(opened, caller.settings, resource_server_id, change)
     return json_response(represent(row))
 
 
@@ -224,8 +223,6 @@ def add_resource_server(
     :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
     """
     columns: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
-    if unknown := others.keys() - columns.keys():
-        raise TypeError(f"a resource server has no {' and '.join(unknown)}")
     columns |= {"resource": resource, "name": name, "scopes": scopes, **others}
     refuse_unknown_agent(opened, columns["agent_id"])
     if claim_of(resource) is None:

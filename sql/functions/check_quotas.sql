@@ -13,7 +13,8 @@
 -- kept sum is read under the lock, as the counters are: a transaction that has read it and then waits for the lock would not
 -- know what was issued on another day meanwhile.
 --
--- The caller holds the organization's lock of quotas, so that no quota changes meanwhile.
+-- The caller holds the organization's lock of quotas, so that no quota changes meanwhile. database/configure_connection sets the
+-- isolation level read committed.
 --
 -- Returns a text with seven words for each holder that has quotas: "agent" or "organization"; its quotas an hour, a day and a
 -- month; and how many tokens were left of each before this one. A word is "-" if there is no such quota. If nothing was left of a
@@ -51,9 +52,6 @@ declare
     v_words text;
     v_exhausted text[];
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'quotas need the isolation level read committed' using errcode = 'invalid_transaction_state';
-    end if;
     -- The agent's lock is always taken before the organization's, for which more tokens wait.
     for v_lock in 17..18 loop
         v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;

@@ -22,10 +22,6 @@ declare
     -- Adding nothing to the other counts would be a tenth of a read's admission.
     v_is_request boolean := p_rejected = 0;
 begin
-    -- Or the arrays would grow. A check of the tables would be parsed at every update.
-    if p_hour not between 0 and 23 then
-        raise exception 'hour % is not one of a day', p_hour using errcode = 'datetime_field_overflow';
-    end if;
     while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
         v_slot := v_slot + 1;
         if v_slot = 16 then
