@@ -56,7 +56,7 @@ class TestWithACredential:
             "client_id": acme.client_id,
             "aud": "http://localhost:3000/dashboard",
             "iat": now,
-            "exp": now + LIFETIME,
+            "exp": now + 12 * 3600,
             "jti": claims["jti"],
             "organization_id": acme.organization_id,
             "scope": "analytics:read",

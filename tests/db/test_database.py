@@ -56,6 +56,10 @@ FILTERED = [
 ]
 
 
+OTHER_SPELLING = re.compile(
+    r"%\(organization_id\)s(::text)?( collate \S+)?\s*(=|<|in\b)|(=|>|\bin \(|any \()\s*%\(organization_id\)s"
+)
+
 CONDITION_IN_FUNCTION = re.compile(r"(\w+\.)?organization_id = p_organization_id")
 CALLERS = [name for name in NAMES if any(f"{file.stem}(" in load_sql(name) for file in OF_AN_ORGANIZATION)]
 """Statements that call our functions."""
@@ -78,7 +82,7 @@ def cast(shared_app: Flask, shared_cast: Cast, connection: psycopg.Connection[An
 SOMETHING = (
     "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at, agent_id) "
     "select %(organization_id)s, %(agent_id)s, 'https://api.example', 'api', '{a,b}', now(), %(agent_id)s",
-    "insert into resource_identifiers "
+    "insert into resource_identifiers (resource, organization_id, claimed_at) "
     "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
@@ -88,43 +92,66 @@ SOMETHING = (
     "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at, revoked_at) "
     "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), '00000000-0000-0000-0000-000000000007', "
     '\'{"issuer": "https://issuer.example", "subject": "gone"}\', \'2000-01-01\', \'2000-01-01\'',
-    "insert into used_identifiers select %(organization_id)s, '\\x01', '2000-01-01'",
-    "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
-    "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
-    "insert into findings select %(organization_id)s, %(agent_id)s, 'spike', 'organization', 'info', 'info', now(), "
+    "insert into used_identifiers (organization_id, digest, expires_at) "
+    "select %(organization_id)s, '\\x01', '2000-01-01'",
+    "insert into revoked_tokens (organization_id, jti, expires_at) select %(organization_id)s, 'revoked', '2000-01-01'",
+    "insert into throttles (organization_id, cell, admits_at) select %(organization_id)s, 3, '2000-01-01'",
+    "insert into findings (organization_id, finding_id, kind, subject, severity, highest_severity, begins_at, "
+    "ends_at, first_seen_at, last_seen_at, ended_at, misses, acknowledged_at, acknowledged_by, note, report) "
+    "select %(organization_id)s, %(agent_id)s, 'spike', 'organization', 'info', 'info', now(), "
     "now(), now(), now(), 'infinity', 0, now(), 'builder', 'seen', '{}'",
-    "insert into finding_changes select %(organization_id)s, %(agent_id)s, %(agent_id)s, now(), 'opened', 'info'",
-    "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', '2999-01-01', now(), 'x'",
-    "insert into finding_evaluations select %(organization_id)s, '2026-01-01', '2026-01-01', '{}'",
-    "insert into usage_monthly "
+    "insert into finding_changes (organization_id, finding_id, change_id, changed_at, change, severity) "
+    "select %(organization_id)s, %(agent_id)s, %(agent_id)s, now(), 'opened', 'info'",
+    "insert into finding_mutes (organization_id, kind, subject, until, muted_at, muted_by) "
+    "select %(organization_id)s, 'spike', 'organization', '2999-01-01', now(), 'x'",
+    "insert into finding_evaluations (organization_id, evaluated_at, first_day, not_computed) "
+    "select %(organization_id)s, '2026-01-01', '2026-01-01', '{}'",
+    "insert into usage_monthly (organization_id, month, summed_until, tokens, agent_ids, agent_tokens) "
     "select %(organization_id)s, '2026-04-01', '2026-04-10', 3, array[%(agent_id)s::uuid], '{3}'",
-    "insert into rejected_networks select %(organization_id)s, '2026-04-15', %(agent_id)s, '192.0.2.0/24', 'x', 3",
+    "insert into rejected_networks (organization_id, day, agent_id, network, reason, rejections) "
+    "select %(organization_id)s, '2026-04-15', %(agent_id)s, '192.0.2.0/24', 'x', 3",
     "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
     "enabled, created_at, updated_at, failing_since) select %(organization_id)s, %(agent_id)s, 'on-call', 'webhook', "
     "'https://x', '', 'info', true, '2026-01-01', '2026-01-01', '2026-01-01'",
-    "insert into markers select %(organization_id)s, %(agent_id)s, 'deployment', '2026-04-15', '2026-04-15', "
+    "insert into markers (organization_id, marker_id, kind, starts_at, ends_at, agent_id, note, created_at) "
+    "select %(organization_id)s, %(agent_id)s, 'deployment', '2026-04-15', '2026-04-15', "
     "%(agent_id)s, null, '2026-04-15'",
-    "insert into quotas select %(organization_id)s, %(agent_id)s, 'month', 1000, true, '2026-04-15', 3, '2026-04-15', "
+    "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, other_days_of, other_days, "
+    "created_at, updated_at) "
+    "select %(organization_id)s, %(agent_id)s, 'month', 1000, true, '2026-04-15', 3, '2026-04-15', "
     "'2026-04-15'",
-    "insert into quotas select %(organization_id)s, '00000000-0000-0000-0000-000000000000', 'day', 1000, true, null, "
+    "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, other_days_of, other_days, "
+    "created_at, updated_at) "
+    "select %(organization_id)s, '00000000-0000-0000-0000-000000000000', 'day', 1000, true, null, "
     "null, '2026-04-15', '2026-04-15'",
     "update agents set quotas = '{null,null,999}' where organization_id = %(organization_id)s",
     "update organizations set quotas = '{null,1000,null}' where organization_id = %(organization_id)s",
-    "insert into quota_refusals_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, 'agent', 'day', 0, "
+    "insert into quota_refusals_daily (organization_id, day, agent_id, holder, quota_window, slot, refused_by_hour, "
+    "observed_by_hour) "
+    "select %(organization_id)s, '2026-04-15', %(agent_id)s, 'agent', 'day', 0, "
     "count_nothing(), count_nothing()",
-    "insert into credential_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, %(agent_id)s, "
+    "insert into credential_usage_daily (organization_id, day, agent_id, credential_id, resource, slot, tokens, "
+    "tokens_by_hour) "
+    "select %(organization_id)s, '2026-04-15', %(agent_id)s, %(agent_id)s, "
     "'https://api.example', 0, 0, count_nothing()",
-    "insert into provisioning_rules select %(organization_id)s, %(agent_id)s, 'shop', "
+    "insert into provisioning_rules (organization_id, provisioning_rule_id, name, trust, agent_template, "
+    "max_agents, created_at) "
+    "select %(organization_id)s, %(agent_id)s, 'shop', "
     "'{\"issuer\": \"https://issuer.example\"}', '{}', 5, now()",
-    "insert into delegation_rules select %(organization_id)s, %(agent_id)s, 'staff', "
+    "insert into delegation_rules (organization_id, delegation_rule_id, name, trust, agent_ids, resources, "
+    "created_at) "
+    "select %(organization_id)s, %(agent_id)s, 'staff', "
     '\'{"issuer": "https://issuer.example"}\', array[%(agent_id)s::uuid], '
     '\'[{"resource": "https://api.example", "scopes": ["a"]}]\', now()',
-    "insert into delegation_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, "
+    "insert into delegation_usage_daily (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, "
+    "tokens) "
+    "select %(organization_id)s, '2026-04-15', %(agent_id)s, "
     "'00000000-0000-0000-0000-000000000000', 'https://issuer.example', 'https://api.example', 0, 3",
     'update agents set provisioned = \'{"rule": "new", "subject": "old", "expiresAfterDays": 1}\', '
     "updated_at = '2026-01-01', "
     "provisioned_selector = '\\x00' where organization_id = %(organization_id)s and agent_id = %(agent_id)s",
-    "insert into announced_suspensions select %(organization_id)s, %(agent_id)s, '2026-04-15'",
+    "insert into announced_suspensions (organization_id, agent_id, suspends_at) "
+    "select %(organization_id)s, %(agent_id)s, '2026-04-15'",
     "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
     "next_attempt_at) select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'opened', '{}', "
     "'2026-01-01', '2026-01-01'",
@@ -148,6 +175,12 @@ FINDING = {
     "misses": 0,
     "report": {},
 }
+
+
+@pytest.mark.parametrize("name", run_by("service"))
+def test_a_condition_on_the_organization_has_the_spelling_that_tests_look_for(name: str) -> None:
+    """Otherwise no test would try the statement without its condition."""
+    assert not OTHER_SPELLING.search(CONDITION.sub("", load_sql(name)))
 
 
 def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name: str) -> dict[str, Any]:

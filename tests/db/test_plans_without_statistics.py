@@ -46,19 +46,22 @@ STATEMENTS = run_by("service")
 """What requests run."""
 
 FILL = (
-    "insert into organizations values (%(organization_id)s, 'Full', %(at)s)",
-    "insert into agents select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'agent ' || n, '', %(scopes)s, "
+    "insert into organizations (organization_id, name, created_at) values (%(organization_id)s, 'Full', %(at)s)",
+    "insert into agents (organization_id, agent_id, name, description, scopes, status, created_at, updated_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'agent ' || n, '', %(scopes)s, "
     "'active', %(at)s::timestamptz - interval '1 second' * n, %(at)s from generate_series(1, %(agents)s) as n",
     "update agents set provisioned = jsonb_build_object('rule', 'rule 1', 'expiresAfterDays', 1), "
     "provisioned_selector = sha256(agent_id::text::bytea) where name like 'agent 77__'",
-    "insert into clients select agent_id, organization_id from agents",
+    "insert into clients (client_id, organization_id) select agent_id, organization_id from agents",
     "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) "
     "select organization_id, agent_id, agent_id, sha256(agent_id::text::bytea), created_at from agents",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select organization_id, agent_id, gen_random_uuid(), \'[{"alg": "ES256"}]\', created_at from agents',
-    "insert into resource_servers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
+    "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
     "'https://api' || n || '.example', 'api', %(scopes)s, %(at)s from generate_series(1, 100) as n",
-    "insert into resource_identifiers select resource, organization_id, %(at)s from resource_servers",
+    "insert into resource_identifiers (resource, organization_id, claimed_at) "
+    "select resource, organization_id, %(at)s from resource_servers",
     "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
     "enabled, created_at, updated_at) select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'on-call', "
     "'webhook', 'https://x', '', 'info', true, %(at)s, %(at)s from generate_series(1, 50) as n",
@@ -67,67 +70,98 @@ FILL = (
     "lpad(to_hex(n %% 50 + 1), 32, '0')::uuid, lpad(to_hex(n / 3), 32, '0')::uuid, 'opened', '{}', "
     "%(at)s::timestamptz - interval '1 second' * n, %(at)s::timestamptz - interval '1 second' * n, "
     "case when n %% 100 <> 0 then %(at)s::timestamptz end from generate_series(1, %(rows)s) as n",
-    "insert into markers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'deployment', "
+    "insert into markers (organization_id, marker_id, kind, starts_at, ends_at, agent_id, note, created_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'deployment', "
     "%(at)s::timestamptz - interval '1 hour' * n, %(at)s::timestamptz - interval '1 hour' * n, null, null, %(at)s "
     "from generate_series(1, 2000) as n",
-    "insert into used_identifiers select %(organization_id)s, sha256(n::text::bytea), "
+    "insert into used_identifiers (organization_id, digest, expires_at) "
+    "select %(organization_id)s, sha256(n::text::bytea), "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
-    "insert into rejected_networks select %(organization_id)s, %(at)s::date - n, lpad(to_hex(m), 32, '0')::uuid, "
+    "insert into rejected_networks (organization_id, day, agent_id, network, reason, rejections) "
+    "select %(organization_id)s, %(at)s::date - n, lpad(to_hex(m), 32, '0')::uuid, "
     "'192.0.2.0/24', 'wrong secret', 1 from generate_series(0, 29) as n, generate_series(1, 200) as m",
-    "insert into revoked_tokens select %(organization_id)s, 'token ' || n, "
+    "insert into revoked_tokens (organization_id, jti, expires_at) "
+    "select %(organization_id)s, 'token ' || n, "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
-    "insert into throttles select %(organization_id)s, %(spread)s * n, "
+    "insert into throttles (organization_id, cell, admits_at) "
+    "select %(organization_id)s, %(spread)s * n, "
     "%(at)s::timestamptz - case when n %% 1000 = 0 then interval '1 hour' else interval '0' end "
     "from generate_series(1, %(rows)s) as n",
-    "insert into quotas select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, quota_window, 1000000, true, null, "
+    "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, other_days_of, other_days, "
+    "created_at, updated_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, quota_window, 1000000, true, null, "
     "null, %(at)s, %(at)s from generate_series(0, 1000) as n, unnest(array['hour', 'day', 'month']) as quota_window",
-    "insert into quota_refusals_daily select %(organization_id)s, %(at)s::date - ago, lpad(to_hex(n), 32, '0')::uuid, "
+    "insert into quota_refusals_daily (organization_id, day, agent_id, holder, quota_window, slot, refused_by_hour, "
+    "observed_by_hour) "
+    "select %(organization_id)s, %(at)s::date - ago, lpad(to_hex(n), 32, '0')::uuid, "
     "'agent', 'day', 0, count_nothing(), count_nothing() from generate_series(0, 29) as ago, "
     "generate_series(1, 100) as n",
-    "insert into provisioning_rules select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
+    "insert into provisioning_rules (organization_id, provisioning_rule_id, name, trust, agent_template, "
+    "max_agents, created_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
     "'{\"issuer\": \"https://issuer.example\"}', '{}', 1000, %(at)s from generate_series(1, 20) as n",
-    "insert into delegation_rules select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
+    "insert into delegation_rules (organization_id, delegation_rule_id, name, trust, agent_ids, resources, "
+    "created_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
     "'{\"issuer\": \"https://issuer.example\"}', array[lpad(to_hex(100), 32, '0')::uuid], "
     '\'[{"resource": "https://api50.example", "scopes": ["analytics:read"]}]\', %(at)s '
     "from generate_series(1, 20) as n",
-    "insert into announced_suspensions select %(organization_id)s, agent_id, %(at)s from agents "
+    "insert into announced_suspensions (organization_id, agent_id, suspends_at) "
+    "select %(organization_id)s, agent_id, %(at)s from agents "
     "order by agent_id offset 200 limit 100",
-    "insert into usage_daily select %(organization_id)s, %(at)s::date - ago, slot, 240000, "
+    "insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, "
+    "rejected_by_hour) "
+    "select %(organization_id)s, %(at)s::date - ago, slot, 240000, "
     "array_fill(10000, array[24]), array_fill(10000, array[24]), array_fill(10, array[24]) "
     "from generate_series(0, %(days)s) as ago, generate_series(0, 3) as slot",
-    "insert into agent_usage_daily select %(organization_id)s, %(at)s::date - ago, agent_id, 0, 24, 24, 0, "
+    "insert into agent_usage_daily (organization_id, day, agent_id, slot, tokens, requests, rejected, "
+    "tokens_by_hour, requests_by_hour, rejected_by_hour) "
+    "select %(organization_id)s, %(at)s::date - ago, agent_id, 0, 24, 24, 0, "
     "array_fill(1, array[24]), array_fill(1, array[24]), count_nothing() "
     "from generate_series(0, %(days)s) as ago, agents "
     "where ago < %(days_of_all)s or ('x' || right(agent_id::text, 8))::bit(32)::integer %% 100 = 0",
-    "insert into credential_usage_daily select organization_id, day, agent_id, agent_id, resource, 0, 12, "
+    "insert into credential_usage_daily (organization_id, day, agent_id, credential_id, resource, slot, tokens, "
+    "tokens_by_hour) "
+    "select organization_id, day, agent_id, agent_id, resource, 0, 12, "
     "array_fill(1, array[24]) from agent_usage_daily, unnest(array['', 'https://api50.example']) as resource",
-    "insert into delegation_usage_daily "
+    "insert into delegation_usage_daily (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, "
+    "tokens) "
     "select organization_id, day, agent_id, agent_id, '', 'https://api50.example', 0, 12 "
     "from agent_usage_daily where day > %(at)s::date - 2",
-    "insert into usage_monthly select %(organization_id)s, date_trunc('month', %(at)s), %(at)s::date, "
+    "insert into usage_monthly (organization_id, month, summed_until, tokens, agent_ids, agent_tokens) "
+    "select %(organization_id)s, date_trunc('month', %(at)s), %(at)s::date, "
     "(select sum(tokens) from usage_daily where day >= date_trunc('month', %(at)s) and day < %(at)s::date), "
     "array_agg(agent_id), array_agg(24) from agents",
-    "insert into audit_events select %(organization_id)s, n, gen_random_uuid(), %(at)s, 'agent', 'a', "
+    "insert into audit_events (organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, "
+    "subject, before, after, salt, content_hash, client_address, request_id, previous_hash, hash) "
+    "select %(organization_id)s, n, gen_random_uuid(), %(at)s, 'agent', 'a', "
     "'agent.changed', 'agent', 'a', null, null, null, sha256(''), null, null, sha256(''), sha256('') "
     "from generate_series(1, %(rows)s) as n",
-    "insert into audit_heads select %(organization_id)s, %(rows)s, sha256('')",
-    "insert into findings select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'spike', 'organization', 'info', "
+    "insert into audit_heads (organization_id, sequence, hash) select %(organization_id)s, %(rows)s, sha256('')",
+    "insert into findings (organization_id, finding_id, kind, subject, severity, highest_severity, begins_at, "
+    "ends_at, first_seen_at, last_seen_at, ended_at, misses, acknowledged_at, acknowledged_by, note, report) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'spike', 'organization', 'info', "
     "'info', %(at)s, %(at)s, %(at)s, %(at)s, "
     "case when n > 100 then %(at)s::timestamptz - interval '1 hour' * n else 'infinity' end, 0, "
     "%(at)s, 'builder', 'seen', '{}' from generate_series(1, %(agents)s) as n",
-    "insert into finding_changes select organization_id, finding_id, finding_id, first_seen_at, 'opened', severity "
+    "insert into finding_changes (organization_id, finding_id, change_id, changed_at, change, severity) "
+    "select organization_id, finding_id, finding_id, first_seen_at, 'opened', severity "
     "from findings",
-    "insert into finding_mutes select organization_id, 'spike', agent_id::text, %(at)s, %(at)s, 'x' "
+    "insert into finding_mutes (organization_id, kind, subject, until, muted_at, muted_by) "
+    "select organization_id, 'spike', agent_id::text, %(at)s, %(at)s, 'x' "
     "from agents limit 1000",
-    "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', %(at)s, %(at)s, 'x'",
-    "insert into finding_evaluations select %(organization_id)s, %(at)s, %(at)s::date, '{}'",
+    "insert into finding_mutes (organization_id, kind, subject, until, muted_at, muted_by) "
+    "select %(organization_id)s, 'spike', 'organization', %(at)s, %(at)s, 'x'",
+    "insert into finding_evaluations (organization_id, evaluated_at, first_day, not_computed) "
+    "select %(organization_id)s, %(at)s, %(at)s::date, '{}'",
     "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
     "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
     # Rules of the organization, and those of another one for the same issuer and subject.
     "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at) "
     "select organization_id, agent_id, gen_random_uuid(), agent_id, '{}', created_at from agents limit 1000",
-    "insert into organizations select 'org-' || gen_random_uuid(), 'Other', %(at)s",
-    "insert into agents select organization_id, gen_random_uuid(), 'agent', '', %(scopes)s, 'active', %(at)s, %(at)s "
+    "insert into organizations (organization_id, name, created_at) select 'org-' || gen_random_uuid(), 'Other', %(at)s",
+    "insert into agents (organization_id, agent_id, name, description, scopes, status, created_at, updated_at) "
+    "select organization_id, gen_random_uuid(), 'agent', '', %(scopes)s, 'active', %(at)s, %(at)s "
     "from organizations where name = 'Other'",
     "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at) "
     "select organization_id, agent_id, gen_random_uuid(), '00000000-0000-0000-0000-000000000007', '{}', created_at "
