@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
-import jwt
 import pytest
-import requests
-from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
-from oauthlib.oauth2 import BackendApplicationClient
-from requests.auth import HTTPBasicAuth
-from requests_oauthlib import OAuth2Session
 
 from agentidp.config import Settings
 from tests.cli.command import Command
-from tests.factories import PATIENCE, SECRET_KEY, Server
+from tests.factories import SECRET_KEY, Server
+from tests.helpers.client_libraries import (
+    by_authlib_basic,
+    by_authlib_post,
+    by_requests_oauthlib_basic,
+    by_requests_oauthlib_post,
+    read,
+    verified_by_discovery_only,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -27,53 +28,6 @@ def register(run: Command, organization: str, agent: str) -> dict[str, str]:
     made = run.json("credential", "create", "--agent", agent_id)
     assert made["clientId"] == agent_id
     return {"organization_id": organization_id, "client_id": agent_id, "client_secret": made["clientSecret"]}
-
-
-def by_authlib_basic(url: str, who: dict[str, str]) -> dict[str, Any]:
-    with AuthlibSession(who["client_id"], who["client_secret"]) as session:
-        return dict(session.fetch_token(f"{url}/api/v1/token", grant_type="client_credentials"))
-
-
-def by_authlib_post(url: str, who: dict[str, str]) -> dict[str, Any]:
-    with AuthlibSession(
-        who["client_id"], who["client_secret"], token_endpoint_auth_method="client_secret_post"
-    ) as session:
-        return dict(session.fetch_token(f"{url}/api/v1/token", grant_type="client_credentials"))
-
-
-def by_requests_oauthlib_basic(url: str, who: dict[str, str]) -> dict[str, Any]:
-    with OAuth2Session(client=BackendApplicationClient(client_id=who["client_id"])) as session:
-        auth = HTTPBasicAuth(who["client_id"], who["client_secret"])
-        return dict(session.fetch_token(f"{url}/api/v1/token", auth=auth))
-
-
-def by_requests_oauthlib_post(url: str, who: dict[str, str]) -> dict[str, Any]:
-    with OAuth2Session(client=BackendApplicationClient(client_id=who["client_id"])) as session:
-        return dict(
-            session.fetch_token(f"{url}/api/v1/token", client_secret=who["client_secret"], include_client_id=True)
-        )
-
-
-def read(url: str, path: str, token: str) -> Any:
-    response = requests.get(url + path, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-
-def verified_by_discovery_only(url: str, token: str) -> dict[str, Any]:
-    """What a resource server does that knows the issuer and nothing else (RFC 8414, RFC 7517, RFC 9068)."""
-    metadata = requests.get(f"{url}/.well-known/oauth-authorization-server", timeout=PATIENCE).json()
-    assert metadata["issuer"] == url
-    key = jwt.PyJWKClient(metadata["jwks_uri"]).get_signing_key_from_jwt(token)
-    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
-    return jwt.decode(
-        token,
-        key.key,
-        algorithms=["ES256"],
-        audience=f"{url}/api/v1",
-        issuer=metadata["issuer"],
-        options={"require": ["exp", "iat", "jti", "sub", "client_id"]},
-    )
 
 
 @pytest.mark.usefixtures("midnight_is_far", "quiet")

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-from tests import catalog
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import IDS, Agent, make_one_of_each
+from tests.helpers.rows import everything_of
 from tests.routes import JSON_ROUTES, PROTECTED, Route
 from tests.sharing import app, database_url
 
@@ -26,17 +25,6 @@ COLLECTIONS = [route for route in PROTECTED if "<" not in route.rule]
 READS = [route for route in PROTECTED if route.method == "GET"]
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
-
-
-def everything_of(url: str, organization_id: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of an organization, by table, read past row-level security."""
-    with psycopg.connect(url) as connection:
-        return {
-            table: connection.execute(
-                f"select t::text from {table} t where organization_id = %s order by 1", [organization_id]
-            ).fetchall()
-            for table in catalog.tables_of_organizations(connection)
-        }
 
 
 @pytest.fixture

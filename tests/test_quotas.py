@@ -47,26 +47,20 @@ from tests.factories import (
     usage_sums,
     wait_until,
 )
-from tests.test_exactness import THREADS, Load, assert_counted
-from tests.test_usage import SLOTS
+from tests.helpers.load import THREADS, Load, assert_counted
+from tests.helpers.quota_sessions import ENTER, MARK, SET, set_quota
+from tests.helpers.slots import SLOTS
 
 ISSUE = (
     'select scope, exhausted from issue_token(%(organization_id)s::text collate "C", %(agent_id)s::uuid, '
     "%(at)s::timestamptz, %(day)s::date, %(hour)s::integer, %(secret)s::bytea, null, null, null, array['agents:read'], "
     "array['agents:read'], %(resource)s::text, false, true, true)"
 )
-ENTER = "select set_config('agentidp.organization_id', %(organization_id)s, true)"
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"
-SET = (
-    "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, created_at, updated_at) "
-    "values (%(organization_id)s, %(agent_id)s, %(window)s, %(tokens)s, %(is_enforced)s, now(), now()) "
-    "on conflict (organization_id, agent_id, quota_window) do update set tokens = excluded.tokens"
-)
 
 TOMORROW = NOON + timedelta(days=1)
 """A day of the same month."""
 
-MARK = load_sql("quotas/mark_quotas")
 
 FORGET = tuple(map(load_sql, importing.FORGET_SUMS))
 """What an import of past usage ends with."""
@@ -188,17 +182,6 @@ def with_margin(url: str, margin: int) -> None:
     assert text.count(known) == 1
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(text.replace(known, f"        {margin};\n").encode())
-
-
-def set_quota(
-    url: str, organization_id: str, holder: UUID, window: str, tokens: int, *, is_enforced: bool = True
-) -> None:
-    """Set a quota, and commit."""
-    with psycopg.connect(url) as connection:
-        values = {"organization_id": organization_id, "agent_id": holder, "window": window, "tokens": tokens}
-        values |= {"is_enforced": is_enforced}
-        for statement in (ENTER, SET, MARK):
-            connection.execute(statement.encode(), values)
 
 
 @contextlib.contextmanager

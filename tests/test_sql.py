@@ -15,14 +15,12 @@ from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql, sql_directory
 from tests.catalog import INSTANCE_WIDE, references
 from tests.factories import execute
+from tests.helpers.functions import FUNCTIONS, OF_AN_ORGANIZATION
 from tests.statements import NAMES, header, numbered, parameters_of
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
 SCHEMA = sorted((sql_directory() / "schema").glob("*.sql"))
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
-FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
-OF_AN_ORGANIZATION = [file for file in FUNCTIONS if "language plpgsql" in file.read_text(encoding="utf-8")]
-"""Functions with statements, which run beside the organization's rows. The others only calculate."""
 
 
 def strings() -> Iterator[tuple[Path, str]]:

@@ -17,10 +17,9 @@ from agentidp import create_app
 from tests.citus import server_of, servers_of, someone_waits
 from tests.conftest import ON_CITUS_TOO, Cast, make_cast, settings_for
 from tests.factories import NOON, PATIENCE, Clock, usage_sums, wait_until
+from tests.helpers.slots import SLOTS
 
 pytestmark = ON_CITUS_TOO
-
-SLOTS = 16
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from agentidp.outbound.networks import AllowedNetworks
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import SECRET_KEY, Clock, execute, make_alert_target
-from tests.test_isolation import everything_of
+from tests.helpers.rows import everything_of
 
 NEW = {"name": "on-call", "type": "webhook", "url": "https://user:pass-word@hooks.example/services/to-ken?key=se-cret"}
 PATH = "/api/v1/alert-targets"

@@ -13,14 +13,13 @@ import pytest
 from flask import Flask
 
 from agentidp import create_app
-from agentidp.services import Services
 from tests.analytics.oracle import Comparison
 from tests.conftest import settings_for
 from tests.factories import Clock, make_agent, make_organization
+from tests.helpers.time_zones import ZONES, session_time_zone, with_options
 
 pytestmark = pytest.mark.slow
 
-ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati")
 
 MIDNIGHTS = (
     datetime(2024, 2, 29, tzinfo=UTC),
@@ -38,17 +37,6 @@ MIDNIGHTS = (
 CLOCK_CHANGES = (datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC))
 MICROSECOND = timedelta(microseconds=1)
 SIDES = tuple(at - before for at in (*MIDNIGHTS, *CLOCK_CHANGES) for before in (MICROSECOND, timedelta(0)))
-
-
-def session_time_zone(services: Services) -> str:
-    with services.database.pool.connection() as connection:
-        [(zone,)] = connection.execute("show timezone").fetchall()
-    return str(zone)
-
-
-def with_options(url: str, **options: str) -> str:
-    chosen = "%20".join(f"-c%20{name}%3D{value.replace(' ', '')}" for name, value in options.items())
-    return f"{url}{'' if url.endswith('?') else '&'}options={chosen}"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from agentidp.demo import RETRYING, SUSPENDED
 from tests.browser.conftest import DESKTOP, PHONE, Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import Agent, make_agent, make_organization
+from tests.helpers.accessibility import looked_at
 
 ANSWERS = "preset=github&repository=acme/*&show=rule"
 """To what the form of a rule of trust asks first."""
@@ -55,17 +56,6 @@ PAGES = {
 
 COLOR_RULES = ["color-contrast", "link-in-text-block"]
 
-LOOK = """async rules => {
-    const { violations, incomplete } = await axe.run(document,
-        { resultTypes: ["violations", "incomplete"], ...(rules && { runOnly: { type: "rule", values: rules } }) })
-    // A mark that is no text needs no contrast of text.
-    const isText = node => node.any[0].data.messageKey !== "nonBmp"
-    const unclear = incomplete.filter(({ id }) => id === "color-contrast")
-        .map(one => ({ ...one, nodes: one.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
-    return [...violations, ...unclear].map(({ id, impact, nodes }) =>
-        [id, impact, ...nodes.map(({ html, failureSummary }) => `${html}: ${failureSummary}`)])
-}"""
-
 
 CUT = """() => [...document.querySelectorAll("table")].filter(table => {
     const box = table.closest(".scroll") ?? table.parentElement
@@ -73,17 +63,6 @@ CUT = """() => [...document.querySelectorAll("table")].filter(table => {
     return box.scrollWidth > box.clientWidth && !words.includes("Scroll sideways")
 }).map(table => table.caption.textContent)"""
 """The tables that are cut at the edge of the window without saying that there is more beside it."""
-
-
-def looked_at(page: Page, axe: str, rules: list[str] | None = None) -> list[list[str]]:
-    """What axe-core objects to, however little it minds, with the elements; and what of contrast it cannot tell.
-
-    :param rules: axe's names of rules; all that it applies by itself when left out.
-    """
-    page.evaluate(axe)
-    page.evaluate("scrollTo(0, 0)")
-    found: list[list[str]] = page.evaluate(LOOK, rules)
-    return found
 
 
 @pytest.fixture

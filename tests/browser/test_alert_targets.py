@@ -6,8 +6,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import PHONE, WITH_AND_WITHOUT_JAVASCRIPT, Open
 from tests.browser.stage import Stage
-from tests.browser.test_accessibility import looked_at
 from tests.factories import make_agent, make_organization
+from tests.helpers.accessibility import looked_at
 
 
 @WITH_AND_WITHOUT_JAVASCRIPT

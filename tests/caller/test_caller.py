@@ -15,8 +15,8 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import RESOURCE_METADATA
-from tests.jose.test_access_token import CHALLENGE
-from tests.oauth.test_revocation import revoke
+from tests.helpers.access_token import CHALLENGE
+from tests.helpers.revocation import revoke
 from tests.routes import INVALID_TOKEN, PROTECTED, Route
 
 MISSING = {"code": "UNAUTHORIZED", "message": "A valid bearer token is required.", "details": {}}

@@ -25,14 +25,11 @@ from agentidp.db.organization import operator_transaction
 from agentidp.maintenance.erasure import delete_organization
 from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
-from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import ENDED, Page, Wire, counted, led_to, post, refused, with_cookie
 from tests.factories import NOON, Agent, Api, Clock, make_finding
-
-UNKNOWN = "org-11111111-1111-1111-1111-111111111111"
-ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
+from tests.helpers.oidc import UNKNOWN, begin, events, sign_in
 
 
 @pytest.fixture(scope="module")
@@ -44,34 +41,10 @@ def shared_app(postgres_url: str, template: str, running_provider: Company) -> I
         app.extensions["agentidp"].close()
 
 
-def begin(client: FlaskClient, **query: str) -> str:
-    """Follow the link on the sign-in page: the address at the provider."""
-    response = client.get(PATH, query_string=query)
-    assert response.status_code == 302, response.text
-    return response.headers["Location"]
-
-
-def sign_in(client: FlaskClient, provider: Company, agent: Agent, role: str = VIEWER, **claims: Any) -> TestResponse:
-    """Sign in as Anna, who belongs to the agent's organization."""
-    provider.claims |= {"organization": agent.organization_id, "roles": ROLE_OF[role]} | claims
-    return client.get(provider.authorize(begin(client)))
-
-
 def person_in(client: FlaskClient, provider: Company, agent: Agent, role: str = VIEWER) -> FlaskClient:
     """The client, with a session of Anna."""
     assert sign_in(client, provider, agent, role).status_code == 200
     return client
-
-
-def events(agent: Agent) -> list[tuple[str, str, str, Any]]:
-    """What is recorded about people in the agent's organization."""
-    url = agent.database_url
-    assert verified(url, agent.organization_id).broken_at is None
-    return [
-        (event["action"], event["actorType"], event["actor"], event["after"])
-        for event in events_of(url, agent.organization_id)
-        if event["actorType"] == "person"
-    ]
 
 
 def cookies(response: TestResponse) -> dict[str, Any]:

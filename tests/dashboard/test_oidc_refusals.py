@@ -38,8 +38,8 @@ from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import Wire, counted, led_to, post, refused, with_cookie
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
-from tests.dashboard.test_oidc import UNKNOWN, begin, events, sign_in
 from tests.factories import NOON, PATIENCE, Agent, Clock, free_port, wait_until
+from tests.helpers.oidc import UNKNOWN, begin, events, sign_in
 
 REFUSED = "Your company did not sign you in. Try again. The log of the service says why."
 EXPIRED = "This sign-in has expired or was completed before. Sign in again."

@@ -24,7 +24,7 @@ from tests.conftest import ON_CITUS, Cast
 from tests.db.test_plans_without_statistics import KNOWN, OF_FINDINGS
 from tests.db.test_unreachable import UNKNOWN, application
 from tests.factories import execute, usage_sums, wait_until
-from tests.http.test_errors import assert_unavailable
+from tests.helpers.error_responses import assert_unavailable
 from tests.statements import header, run_by, values_of
 
 pytestmark = ON_CITUS

@@ -18,30 +18,10 @@ from agentidp.config import ConfigurationError
 from agentidp.db.clock_check import LEEWAY, MAX_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
 from agentidp.db.database import connect
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, clean_environment
+from tests.helpers.fake_clock import FakeClock
 
-[LIBFAKETIME] = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")) or ["install the Debian package faketime"]
 HOUR = 3600
 WRONG = "this machine's clock is {} the database's; at most 10 seconds are allowed"
-
-
-class FakeClock:
-    """The clock of a process and its children, which the test sets while they run."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set(0)
-        self.environment = {
-            "LD_PRELOAD": str(LIBFAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-
-    def set(self, seconds_ahead: int) -> None:
-        """Set the clock; at once for whoever reads it next."""
-        draft = self._file.with_suffix(".draft")
-        draft.write_text(f"{seconds_ahead:+d}s\n")
-        draft.replace(self._file)
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ from tests.factories import (
     make_organization,
     usage_sums,
 )
+from tests.helpers.functions import OF_AN_ORGANIZATION
+from tests.helpers.rows import everything_of
 from tests.machine import within
 from tests.statements import NAMES, run_by, values_of
-from tests.test_isolation import everything_of
-from tests.test_sql import OF_AN_ORGANIZATION
 from tests.wire import overheard
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")

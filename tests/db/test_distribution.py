@@ -34,8 +34,8 @@ from tests.catalog import INSTANCE_WIDE
 from tests.citus import SHARDS, WITHOUT_CITUS, Cluster
 from tests.cli.command import Command
 from tests.conftest import ON_EVERY_POSTGRES, settings_for
-from tests.db.test_migrations import RELEASED, wait_for
 from tests.factories import PATIENCE, Clock, execute, make_agent, make_organization, usage_sums
+from tests.helpers.migrations import RELEASED, wait_for
 from tests.statements import run_by
 
 WHOLE = {"clients", "resource_identifiers"}

@@ -31,21 +31,14 @@ from tests.factories import (
     execute,
     make_agent,
     make_organization,
-    wait_until,
 )
+from tests.helpers.migrations import RELEASED, wait_for
 from tests.next_release import MIGRATION, NextRelease
-
-RELEASED = [step.name for step in steps()]
 
 
 def applied(url: str) -> list[object]:
     """The names of the steps that a database has, in the order in which it got them."""
     return [name for (name,) in execute(url, "select name from schema_migrations order by applied_at, name")]
-
-
-def wait_for(url: str, condition: str) -> None:
-    """Until *condition* holds in a database."""
-    wait_until(lambda: execute(url, f"select {condition}") == [(True,)])
 
 
 def test_statements_end_at_semicolons_outside_of_comments_quotes_and_bodies() -> None:

@@ -24,10 +24,10 @@ from agentidp.registry.organizations import add_organization
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.dashboard.conftest import with_session
-from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_finding, usage_sums, wait_until
 from tests.frozen import frozen
-from tests.http.test_errors import assert_unavailable
+from tests.helpers.deadlines import DEADLINE, STATEMENT_TIMEOUT
+from tests.helpers.error_responses import assert_unavailable
 from tests.machine import within
 from tests.routes import PAGES, PROTECTED
 from tests.standby import Pair, execute, replicated

@@ -18,7 +18,6 @@ import pytest
 from flask import Flask
 
 from agentidp import create_app
-from agentidp.config import EXCHANGE_MARGIN
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.sql import Call
@@ -40,7 +39,8 @@ from tests.factories import (
     wait_until,
 )
 from tests.frozen import frozen
-from tests.http.test_errors import assert_unavailable
+from tests.helpers.deadlines import DEADLINE, STATEMENT_TIMEOUT
+from tests.helpers.error_responses import assert_unavailable
 from tests.machine import within
 
 pytestmark = pytest.mark.very_slow
@@ -49,8 +49,6 @@ UNKNOWN = (
     "It is unknown whether the request was carried out: the database did not answer. A token request may be repeated; "
     "it then gets a further token, and if the first one was issued, both are counted."
 )
-STATEMENT_TIMEOUT = 1.0
-DEADLINE = STATEMENT_TIMEOUT + EXCHANGE_MARGIN
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import pytest
 from agentidp.db.embedded_postgres import temporary
 from tests.deploy.deployment import DEPLOY, Unit, make_certificate
 from tests.factories import PATIENCE, ROOT, clean_environment
-from tests.maintenance.test_guide import DOCUMENTED, commands_of, make_database
+from tests.helpers.guide import DOCUMENTED, commands_of, make_database
 
 STAND_INS = {
     "systemctl": 'echo "$@" >> "$HERE/systemctl.log"',

@@ -9,10 +9,10 @@ import jwt
 import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres
-from tests.db.test_clock_check import FakeClock
 from tests.factories import Server, wait_until
 from tests.faults.load import Connection, Fleet
 from tests.faults.rig import environment, run
+from tests.helpers.fake_clock import FakeClock
 
 CLOCK_CACHE = 1
 """Seconds within which each process of the second server notices that its clock was set."""

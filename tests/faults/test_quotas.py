@@ -17,12 +17,12 @@ import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres, programs, temporary
 from tests.conftest import install, new_agent
-from tests.db.test_clock_check import FakeClock
 from tests.factories import PATIENCE, Server, usage_sums, wait_until
 from tests.faults.rig import environment
 from tests.frozen import kill
-from tests.test_exactness import FORM, Load, assert_counted, token_request
-from tests.test_quotas import set_quota
+from tests.helpers.fake_clock import FakeClock
+from tests.helpers.load import FORM, Load, assert_counted, token_request
+from tests.helpers.quota_sessions import set_quota
 
 PAUSE = 0.02
 """Seconds between two requests of a client."""

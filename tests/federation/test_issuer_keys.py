@@ -45,7 +45,7 @@ from agentidp.outbound.networks import LOOPBACK, OF_THE_OPERATOR, AllowedNetwork
 from tests.factories import PATIENCE, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import Issuer
-from tests.outbound.test_client import responding, server
+from tests.helpers.outbound_server import responding, server
 
 ACME, OTHER = "org-acme", "org-other"
 TOO_LARGE = f"the response has more than {MAX_BODY} bytes"

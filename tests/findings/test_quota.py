@@ -16,7 +16,7 @@ from agentidp.oauth.quota_windows import exhausted_at
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet, amounts, asked, body, window
-from tests.oauth.test_quotas import ask
+from tests.helpers.quotas import ask
 
 MIDNIGHT = NOON.replace(hour=0)
 

@@ -17,7 +17,7 @@ from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import end_credential
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet, amounts, asked, body, window
-from tests.oauth.test_quotas import ask
+from tests.helpers.quotas import ask
 
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
 LONG_AGO = NOON - 200 * DAY

@@ -23,12 +23,12 @@ from agentidp.db.sql import Call, load_sql
 from agentidp.findings import KINDS, findings, thresholds
 from agentidp.findings.finding import Finding
 from agentidp.services import Services
-from tests.analytics.test_time import ZONES, session_time_zone, with_options
 from tests.citus import REFUSED_BY_CITUS
 from tests.conftest import Cast, settings_for
 from tests.db.test_database import CONDITION
 from tests.factories import Clock, database_of, make_agent, make_organization
 from tests.findings.conftest import STORY_AT, Fleet, asked, make_a_story
+from tests.helpers.time_zones import ZONES, session_time_zone, with_options
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from agentidp.jose.access_token import MAX_ACTORS, MAX_LENGTH, AccessToken, Ance
 from agentidp.jose.access_token import verify_access_token as verify
 from tests.conftest import Cast
 from tests.factories import NOON
-from tests.jose.test_access_token import Forge
+from tests.helpers.access_token import Forge
 from tests.oauth.clients import ISSUER
 
 FIRST, SECOND = uuid.UUID(int=1), uuid.UUID(int=2)

@@ -25,9 +25,9 @@ from agentidp.jose.key_rotation import describe, ensure_signing_key, reencrypt, 
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import SECRET_KEY, Clock, execute, wait_until
+from tests.helpers.introspection import INACTIVE, introspect
 from tests.jose.test_signing_keys import keys_of
 from tests.oauth.clients import application, process
-from tests.oauth.test_introspection import INACTIVE, introspect
 
 NEW_SECRET = SECRET_KEY.swapcase()
 

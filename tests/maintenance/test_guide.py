@@ -6,37 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from agentidp import create_app
-from tests.conftest import DEBIANS, Installation, name_of_installation, settings_for, with_database
-from tests.factories import PATIENCE, ROOT, clean_environment, execute
-
-
-def commands_of(document: str, heading: str) -> list[str]:
-    """The blocks of commands below a heading, up to the next one."""
-    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
-    section = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
-    assert section, heading
-    return [textwrap.dedent(block) for block in re.findall(r"^ *```sh\n(.*?)^ *```", section, re.M | re.S)]
-
-
-DOCUMENTED = "postgresql://agentidp:$OWNER_PASSWORD@localhost/agentidp"
-"""The database of the guide's commands."""
-
-
-def make_database(server_url: str, name: str) -> str:
-    """Make the database of the first step of *Install on Debian* and its owner, by the statements there but for the
-    names, which the server of the tests has already; the database's URL as its owner.
-    """
-    [statements] = re.findall(r"<<END\n(.*?)END\n", commands_of("deployment.md", "## Install on Debian")[0], re.S)
-    for statement in statements.replace("$OWNER_PASSWORD", "of-the-owner").strip().split(";\n"):
-        execute(server_url, re.sub(r"\b(role|database|owner) agentidp\b", rf"\1 {name}", statement.removesuffix(";")))
-    return f"postgresql://{name}:of-the-owner@{with_database(server_url, name).rpartition('@')[2]}"
+from tests.conftest import DEBIANS, Installation, name_of_installation, settings_for
+from tests.factories import PATIENCE, clean_environment
+from tests.helpers.guide import DOCUMENTED, commands_of, make_database
 
 
 def shell(script: str, directory: Path, **environment: str) -> str:

@@ -19,9 +19,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 from agentidp import create_app
 from tests.factories import PATIENCE, make_one_of_each
+from tests.helpers.mcp_client import Tokens
 from tests.oauth import conftest
 from tests.oauth.conftest import KEYS, Provider
-from tests.oauth.test_mcp_client import Tokens
 
 pytestmark = pytest.mark.slow
 provider = conftest.provider

@@ -19,8 +19,7 @@ from agentidp.config import Settings
 from agentidp.oauth import client_assertion
 from agentidp.oauth.issuance import JWT_BEARER, TOKEN_EXCHANGE
 from tests.federation.issuer import SUBJECT, Issuer
-from tests.oauth.conftest import KEYS, Provider, acting
-from tests.test_end_to_end import (
+from tests.helpers.client_libraries import (
     by_authlib_basic,
     by_authlib_post,
     by_requests_oauthlib_basic,
@@ -28,6 +27,7 @@ from tests.test_end_to_end import (
     read,
     verified_by_discovery_only,
 )
+from tests.oauth.conftest import KEYS, Provider, acting
 
 CLIENTS = [by_authlib_basic, by_authlib_post, by_requests_oauthlib_basic, by_requests_oauthlib_post]
 

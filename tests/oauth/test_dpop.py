@@ -2,81 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import uuid
 from typing import Any
 
 import jwt
 import pytest
 from flask.testing import FlaskClient
-from joserfc.jwk import JWKRegistry
-from werkzeug.test import TestResponse
 
 from agentidp.config import Settings
 from agentidp.jose.dpop import MAX_AGE, MAX_LENGTH, ProofRefused, verify_proof
 from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, Clock
-from tests.jose.test_access_token import CHALLENGE
+from tests.factories import NOON, Clock
+from tests.helpers.access_token import CHALLENGE
+from tests.helpers.dpop import TOKEN_URL, TREND, Holder, ask, bound_token, call, holder
 from tests.oauth.clients import ISSUER, KEYS, NOW, change, jwk_of, process, refused, whole
 from tests.oauth.roca import roca_key
 from tests.sharing import app, cast, client, clock, database_url
 
-__all__ = ["app", "cast", "client", "clock", "database_url"]
+__all__ = ["app", "cast", "client", "clock", "database_url", "holder"]
 
-TOKEN_URL = f"{ISSUER}/api/v1/token"
-TREND = "/api/v1/analytics/tokens"
 ALGS = "ES256 ES384 RS256 PS256 EdDSA Ed25519"
 NOT_SIGNED = "the DPoP proof is not signed by the public key that it names"
 WRONG_HEADER = f"the DPoP proof must have typ dpop+jwt and alg {', '.join(ALGS.split())}"
 WRONG_JTI = f"jti of the DPoP proof must have 1 to {MAX_JTI_LENGTH} characters"
 WRONG_URL = "htu of the DPoP proof is not the address of the request"
-
-
-class Holder:
-    """Someone who holds a key and makes proofs with it."""
-
-    def __init__(self, clock: Clock, alg: str = "ES256", key: Any = None) -> None:
-        self.clock, self.alg = clock, alg
-        self.key = key or KEYS[alg]()
-        self.jwk = jwk_of(self.key, alg)
-        self.jwk.pop("key_ops", None)
-        self.jkt = JWKRegistry.import_key(self.jwk).thumbprint()
-
-    def proof(self, method: str, url: str, token: str | None = None, **changes: Any) -> str:
-        """A proof; *changes* replace claims, or the header's ``typ``, ``jwk`` and ``crit``; None takes one away."""
-        claims = {"jti": uuid.uuid4().hex, "htm": method, "htu": url, "iat": int(self.clock().timestamp())}
-        if token is not None:
-            claims["ath"] = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
-        header = {"typ": "dpop+jwt", "jwk": self.jwk, "crit": None}
-        header |= {name: changes.pop(name) for name in list(changes) if name in header}
-        return jwt.encode(
-            {name: value for name, value in (claims | changes).items() if value is not None},
-            self.key,
-            self.alg,
-            headers={name: value for name, value in header.items() if value is not None},
-        )
-
-
-def ask(client: FlaskClient, agent: Agent, *proofs: str) -> TestResponse:
-    return client.post(
-        "/api/v1/token",
-        data={"grant_type": "client_credentials"},
-        auth=(agent.client_id, agent.client_secret),
-        headers=[("DPoP", proof) for proof in proofs],
-    )
-
-
-def bound_token(client: FlaskClient, agent: Agent, holder: Holder) -> str:
-    response = ask(client, agent, holder.proof("POST", TOKEN_URL))
-    assert response.status_code == 200, response.json
-    return str(response.json["access_token"])
-
-
-def call(client: FlaskClient, token: str, *proofs: str, scheme: str = "DPoP", path: str = TREND) -> TestResponse:
-    return client.get(path, headers=[("Authorization", f"{scheme} {token}"), *(("DPoP", proof) for proof in proofs)])
 
 
 def rule(proof: str) -> str | None:
@@ -86,11 +36,6 @@ def rule(proof: str) -> str | None:
     except ProofRefused as error:
         return str(error)
     return None
-
-
-@pytest.fixture
-def holder(clock: Clock) -> Holder:
-    return Holder(clock)
 
 
 @pytest.mark.parametrize("alg", KEYS)

@@ -32,8 +32,8 @@ from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NEW_AGENT, NOON, Agent, Clock, database_of, execute
 from tests.federation.issuer import NOW, Issuer
+from tests.helpers.quotas import put
 from tests.oauth.clients import FAILED, GRANT, ISSUER, claims_of, process, reasons, whole
-from tests.oauth.test_quotas import put
 
 pytestmark = ON_CITUS_TOO
 

@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 from agentidp.jose.access_token import LEEWAY
 from tests.conftest import Cast
 from tests.factories import NOON
-from tests.jose.test_access_token import CHALLENGE, Forge, encoded
-from tests.oauth.test_introspection import INACTIVE, introspect
-from tests.oauth.test_revocation import revoke
+from tests.helpers.access_token import CHALLENGE, Forge, encoded
+from tests.helpers.introspection import INACTIVE, introspect
+from tests.helpers.revocation import revoke
 from tests.routes import INVALID_TOKEN, PROTECTED
 
 P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

@@ -6,26 +6,19 @@ from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import client_assertion
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock
-from tests.oauth.clients import FAILED, ISSUER, NOW, KeyHolder, ask, ask_as, basic, change, refused, whole
+from tests.helpers.introspection import INACTIVE, PATH, introspect
+from tests.oauth.clients import FAILED, ISSUER, NOW, KeyHolder, ask, basic, change, refused, whole
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
 
-PATH = "/api/v1/token/introspect"
-INACTIVE = {"active": False}
 RESOURCE = "https://billing.example/v2"
-
-
-def introspect(client: FlaskClient, agent: Agent, token: str, **form: str) -> TestResponse:
-    """Ask as *agent* about a token."""
-    return ask_as(client, agent, PATH, token=token, **form)
 
 
 def register(client: FlaskClient, operator: Agent, resource: str = RESOURCE) -> str:

@@ -28,6 +28,7 @@ from mcp.server.mcpserver import MCPServer
 
 from tests.factories import PATIENCE, free_port, wait_until
 from tests.federation.issuer import SUBJECT, Issuer
+from tests.helpers.mcp_client import Tokens
 from tests.oauth.conftest import KEYS, Provider
 
 pytestmark = pytest.mark.slow
@@ -54,25 +55,6 @@ class JwksVerifier:
             subject=claims["sub"],
             claims=claims,
         )
-
-
-class Tokens:
-    """The SDK's storage, in memory."""
-
-    def __init__(self) -> None:
-        self.tokens: Any = None
-
-    async def get_tokens(self) -> Any:
-        return self.tokens
-
-    async def set_tokens(self, tokens: Any) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> None:
-        return None
-
-    async def set_client_info(self, client_info: Any) -> None:
-        raise AssertionError("nothing is registered dynamically")
 
 
 @dataclass

@@ -16,23 +16,11 @@ from agentidp.usage_history.importing import import_usage
 from agentidp.usage_history.records import Source
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Api, Clock
+from tests.helpers.quotas import ask, put
 from tests.oauth.clients import COMMON, FAILED, process, whole
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
-
-
-def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce: bool = True, own: bool = True) -> Any:
-    """Set a quota of the agent, or of its organization."""
-    whose = f"agents/{agent.client_id}/" if own else ""
-    response = Api(client, agent).put(f"{whose}quotas/{window}", {"tokens": tokens, "enforce": enforce})
-    assert response.status_code == 200, response.json
-    return response.json
-
-
-def ask(client: FlaskClient, agent: Agent, **form: str) -> TestResponse:
-    """Ask for a token."""
-    return client.post("/api/v1/token", data=agent.form | form)
 
 
 def statuses(client: FlaskClient, *agents: Agent) -> list[int]:

@@ -13,9 +13,9 @@ from agentidp.registry import operator_token, resource_identifiers
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Api, Clock
-from tests.jose.test_access_token import Forge
+from tests.helpers.access_token import Forge
+from tests.helpers.introspection import INACTIVE, introspect
 from tests.oauth.clients import ISSUER, NOW, ask_as, claims_of
-from tests.oauth.test_introspection import INACTIVE, introspect
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]

@@ -14,17 +14,12 @@ from agentidp.jose.access_token import LEEWAY
 from tests.citus import ADDS_A_TRIGGER, REFUSED_BY_CITUS
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock, execute
-from tests.oauth.clients import FAILED, ask, ask_as, basic, change, commits_to, process, refused, whole
-from tests.oauth.test_introspection import INACTIVE, introspect
+from tests.helpers.introspection import INACTIVE, introspect
+from tests.helpers.revocation import PATH, revoke
+from tests.oauth.clients import FAILED, ask, basic, change, commits_to, process, refused, whole
 from tests.routes import INVALID_TOKEN
 
-PATH = "/api/v1/token/revoke"
 NOT_ITS_OWN = refused("unauthorized_client", "the token was issued to another agent")
-
-
-def revoke(client: FlaskClient, agent: Agent, token: str, **form: str) -> TestResponse:
-    """Revoke a token as *agent*."""
-    return ask_as(client, agent, PATH, token=token, **form)
 
 
 def use(client: FlaskClient, token: str) -> TestResponse:

@@ -25,10 +25,22 @@ from agentidp.services import Services
 from tests.citus import ADDS_A_TRIGGER, COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Clock, execute, make_agent, make_organization
+from tests.helpers.dpop import TOKEN_URL, TREND, Holder, bound_token, call, holder
+from tests.helpers.quotas import put
 from tests.oauth import clients
-from tests.oauth.clients import FAILED, KEYS, KeyHolder, change, commits_to, jwk_of, process, refused, register, whole
-from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call, holder
-from tests.oauth.test_quotas import put
+from tests.oauth.clients import (
+    FAILED,
+    ISSUER,
+    KEYS,
+    KeyHolder,
+    change,
+    commits_to,
+    jwk_of,
+    process,
+    refused,
+    register,
+    whole,
+)
 from tests.routes import CLIENT_PATHS
 from tests.wire import overheard
 

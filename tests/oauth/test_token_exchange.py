@@ -27,7 +27,9 @@ from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Api, Clock, execute
 from tests.federation.issuer import Issuer
-from tests.jose.test_access_token import Forge
+from tests.helpers.access_token import Forge
+from tests.helpers.dpop import Holder
+from tests.helpers.introspection import INACTIVE, introspect
 from tests.oauth.clients import (
     FAILED,
     ISSUER,
@@ -43,8 +45,6 @@ from tests.oauth.clients import (
     rejections,
     whole,
 )
-from tests.oauth.test_dpop import Holder
-from tests.oauth.test_introspection import INACTIVE, introspect
 from tests.sharing import app, cast, client, clock, database_url
 from tests.wire import overheard
 

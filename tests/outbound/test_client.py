@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,27 +17,10 @@ from agentidp.outbound.client import RequestFailed, Response, request
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.deploy.deployment import make_certificate
 from tests.factories import PATIENCE
+from tests.helpers.outbound_server import responding, server
 from tests.machine import within
 
 HERE = AllowedNetworks(LOOPBACK)
-
-
-@contextlib.contextmanager
-def server(speak: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """The port of a server that speaks once."""
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            accepted, _ = listener.accept()
-            with accepted, context.wrap_socket(accepted, server_side=True) if context else accepted as connection:
-                speak(connection)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(PATIENCE)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join(PATIENCE)
 
 
 def ask(url: str, **arguments: Any) -> Response:
@@ -52,20 +34,6 @@ def failure(url: str, **arguments: Any) -> str:
     with pytest.raises(RequestFailed) as failed:
         ask(url, **arguments)
     return str(failed.value)
-
-
-def responding(response: bytes, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
-    """What reads the head of a request and responds."""
-
-    def speak(connection: socket.socket) -> None:
-        received = b""
-        while b"\r\n\r\n" not in received and (data := connection.recv(65_536)):
-            received += data
-        if heard is not None:
-            heard.append(received)
-        connection.sendall(response)
-
-    return speak
 
 
 def test_a_request_and_its_response() -> None:

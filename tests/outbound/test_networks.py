@@ -17,7 +17,7 @@ from agentidp.outbound.networks import INTERNAL, OF_THE_OPERATOR, AddressRefused
 from tests.alerts.receiver import Receiver
 from tests.deploy.deployment import make_certificate
 from tests.factories import PATIENCE
-from tests.outbound.test_client import server
+from tests.helpers.outbound_server import server
 
 HERE = AllowedNetworks((ip_network("127.0.0.0/8"),))
 

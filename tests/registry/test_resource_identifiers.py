@@ -16,7 +16,7 @@ from agentidp.services import Services
 from tests.citus import someone_waits
 from tests.conftest import Cast
 from tests.factories import NOON, PATIENCE, Api, execute, usage_sums, wait_until
-from tests.oauth.test_introspection import INACTIVE, introspect
+from tests.helpers.introspection import INACTIVE, introspect
 
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"resource": ["is taken"]}}
 INVALID_TARGET = {

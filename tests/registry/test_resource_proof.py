@@ -13,7 +13,7 @@ from agentidp.config import ConfigurationError
 from agentidp.outbound.client import Response
 from agentidp.registry import resource_proof
 from agentidp.registry.resource_proof import MAX_BYTES, metadata_path, verify_ownership
-from tests.outbound.test_client import responding, server
+from tests.helpers.outbound_server import responding, server
 
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 ISSUER = "https://idp.example"

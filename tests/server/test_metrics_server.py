@@ -15,8 +15,8 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from agentidp.server.metrics_server import WorkerMetrics
 from tests.conftest import new_agent
 from tests.factories import PATIENCE, children, usage_sums, wait_until
+from tests.helpers.load import THREADS, Load
 from tests.server.scrape import MeteredServer
-from tests.test_exactness import THREADS, Load
 
 pytestmark = pytest.mark.very_slow
 

@@ -1,0 +1,27 @@
+"""Looks at a page with axe."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page
+
+LOOK = """async rules => {
+    const { violations, incomplete } = await axe.run(document,
+        { resultTypes: ["violations", "incomplete"], ...(rules && { runOnly: { type: "rule", values: rules } }) })
+    // A mark that is no text needs no contrast of text.
+    const isText = node => node.any[0].data.messageKey !== "nonBmp"
+    const unclear = incomplete.filter(({ id }) => id === "color-contrast")
+        .map(one => ({ ...one, nodes: one.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
+    return [...violations, ...unclear].map(({ id, impact, nodes }) =>
+        [id, impact, ...nodes.map(({ html, failureSummary }) => `${html}: ${failureSummary}`)])
+}"""
+
+
+def looked_at(page: Page, axe: str, rules: list[str] | None = None) -> list[list[str]]:
+    """What axe-core objects to, however little it minds, with the elements; and what of contrast it cannot tell.
+
+    :param rules: axe's names of rules; all that it applies by itself when left out.
+    """
+    page.evaluate(axe)
+    page.evaluate("scrollTo(0, 0)")
+    found: list[list[str]] = page.evaluate(LOOK, rules)
+    return found
