@@ -276,7 +276,7 @@ def test_the_picture_of_the_rooms_has_the_layers_that_import_linter_checks() -> 
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     layers = setup["importlinter:contract:layers"]["layers"].replace("agentidp.", "").split("\n")
-    [picture] = re.findall(r"^```\n(.*?)^```", read("docs/architecture.md"), re.M | re.S)
+    [picture, *_] = re.findall(r"^```\n(.*?)^```", read("docs/architecture.md"), re.M | re.S)
     # A line that begins with | continues the layer above it.
     drawn = re.sub(r"\n\|", " |", re.sub(r"  +.*", "", picture)).splitlines()
     assert drawn == [layer for layer in layers if layer]
