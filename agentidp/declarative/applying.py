@@ -1,4 +1,4 @@
-"""Brings the database to what a file says, in one transaction of the operator; and reads what a file would say."""
+"""Applies a file to the database, in one transaction of the operator, and exports organizations as a file."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ from agentidp.registry import (
 )
 
 LOCK = 0x_A9E7_DEC1
-"""The advisory lock under which a file is applied: two at a time would create an organization twice."""
+"""The advisory lock of a command that applies a file. Two at a time would create an organization twice."""
 
 _AGAIN = "Run the command again: it prints the new plan first."
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done.
+    """The changes that were made.
 
-    :param plans: what differed in each organization of the file.
-    :param new_agents: organization's name, agent's name and id of those that were created; they have no credential.
+    :param plans: the plan of each organization of the file.
+    :param new_agents: the organization's name, the agent's name and its id, for each new agent without a credential.
     """
 
     plans: list[Plan] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Applied:
 
     @property
     def changes(self) -> list[Change]:
-        """All differences, in the order in which they were made."""
+        """All changes, in the order in which they were made."""
         return [change for plan in self.plans for change in plan.changes]
 
 
@@ -74,52 +74,53 @@ def apply(
     is_dry_run: bool = False,
     agreed: list[Plan] | None = None,
 ) -> Applied:
-    """Make everything that differs from a file as the file says, or nothing.
+    """Apply a file as a whole or, if anything in it is refused, not at all.
 
-    :param settings: with a database URL, as the operator.
-    :param is_pruning: also delete what a list in the file does not name.
-    :param is_dry_run: undo all of it at the end, so that every rule of the database has been applied.
-    :param agreed: the plans of the same file that somebody has agreed to.
-    :raises ConfigurationError: the file cannot be applied, or others have changed what the plans are about. Nothing was
-        done.
+    :param settings: the settings of the operator, with a database URL.
+    :param is_pruning: also delete objects that a list of the file does not name.
+    :param is_dry_run: roll back at the end, after every rule of the database has been applied.
+    :param agreed: the plans of the same file that a person has agreed to.
+    :raises ConfigurationError: the file cannot be applied, or others have changed an object of the agreed plans.
+        Nothing was changed.
     """
     applied, opened_all = Applied(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         ids = resolve(declared, [organizations.represent(row) for row in rows])
-        before: list[Plan | None] = [*agreed] if agreed is not None else [None] * len(declared)
-        for one, found, then in zip(declared, ids, before, strict=True):
+        agreed_plans: list[Plan | None] = [*agreed] if agreed is not None else [None] * len(declared)
+        for organization, existing_id, plan in zip(declared, ids, agreed_plans, strict=True):
             # A new organization gets the id that its plan shows, for example in the audience of a rule.
-            organization_id = found or (then.organization_id if then and then.is_new else organizations.new_id())
+            organization_id = existing_id or (plan.organization_id if plan and plan.is_new else organizations.new_id())
             opened = Transaction(connection, organization_id, at, operator())
             enter_organization(connection, organization_id, durable=True)
-            current = current_content(opened) if found else None
-            content = _with_checked_rules(one, settings, organization_id)
+            current = current_content(opened) if existing_id else None
+            content = _with_checked_rules(organization, settings, organization_id)
             changes = differences(content, current, is_pruning=is_pruning)
-            applied.plans.append(Plan(one.content["name"], organization_id, not found, changes))
+            applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes))
             opened_all.append(opened)
         if agreed is not None and applied.plans != agreed:
             lines = "".join(f"  {line}\n" for line in changed_meanwhile(agreed, applied.plans))
             raise ConfigurationError(
                 f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_AGAIN}"
             )
-        # Everything has been read: from here on, tokens of organizations whose quotas change wait.
-        for one, opened, plan in zip(declared, opened_all, applied.plans, strict=True):
+        # Everything has been read. From here on, tokens of organizations whose quotas change wait.
+        for organization, opened, plan in zip(declared, opened_all, applied.plans, strict=True):
             enter_organization(connection, opened.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # Before a row is locked.
+                # This lock must come before that of any row.
                 quotas.lock(opened)
             for change in plan.changes:
-                _make(opened, settings, one, change, applied)
-            # The same file may register the agents that run its resource servers, and these need its scopes.
+                _make(opened, settings, organization, change, applied)
+            # Agents need the scopes of resource servers, and resource servers the agents that run them. The same file
+            # may register both, so resource servers get their agents at the end.
             for change in plan.changes:
-                is_said = "agent" in change.after and (change.action == "change" or change.after["agent"])
-                if change.type == RESOURCE_SERVER.type and is_said:
-                    _make(opened, settings, one, change, applied, is_naming_agents=True)
+                has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
+                if change.type == RESOURCE_SERVER.type and has_agent:
+                    _make(opened, settings, organization, change, applied, is_naming_agents=True)
         if is_dry_run:
             raise psycopg.Rollback
-        # Events come last of all, because everybody else's changes of an organization wait for the last of its trail.
+        # Events come last, because other changes of an organization wait for the end of its audit trail.
         for opened in opened_all:
             enter_organization(connection, opened.organization_id, durable=True)
             opened.complete()
@@ -127,13 +128,14 @@ def apply(
 
 
 def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
-    """What a file would say of organizations that exist, each with its id only if another one has its name.
+    """Return the content of a file for existing organizations.
 
-    Everything is in the order of its names, so that two exports can be compared.
+    An organization has its id only if its name is not unique. Everything is sorted by name, so that two exports can be
+    compared.
 
-    :param database_url: as the operator.
+    :param database_url: the URL of the operator.
     """
-    found = []
+    contents = []
     with connect(database_url) as connection:
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         names = [row.name for row in rows]
@@ -145,43 +147,47 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
                 members = (kind.key, *kind.members)
-                # An agent of a provisioning rule is made anew by its next token. By a delegation rule whose agents are
-                # all deleted nobody can act.
-                listed = (
-                    one for one in current[kind.section] if not one.get("provisioned") and one.get("agents") != []
-                )
-                of_kind = sorted(listed, key=itemgetter(kind.key))
-                content[kind.section] = [{name: one[name] for name in members} for one in of_kind]
-            found.append(content)
-    return sorted(found, key=lambda content: (content["name"], content.get("organizationId", "")))
+                # The next token of a provisioned agent creates it again. Nobody can act by a delegation rule whose
+                # agents are all deleted.
+                things = [
+                    {name: thing[name] for name in members}
+                    for thing in current[kind.section]
+                    if not thing.get("provisioned") and thing.get("agents") != []
+                ]
+                content[kind.section] = sorted(things, key=itemgetter(kind.key))
+            contents.append(content)
+    return sorted(contents, key=lambda content: (content["name"], content.get("organizationId", "")))
 
 
 def current_content(opened: Transaction) -> dict[str, Any]:
-    """The organization of a transaction with its lists, as the JSON of our API."""
+    """Return the organization of a transaction with its lists, as the JSON of our API."""
     [row] = opened.fetch("organizations/get_organization")
     all_agents = opened.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
-    names = {one.agent_id: one.name for one in all_agents}
+    names = {agent.agent_id: agent.name for agent in all_agents}
     servers = opened.fetch("oauth/list_resource_servers")
-    of_holder: dict[UUID | None, dict[str, Any]] = {}
+    quotas_of: dict[UUID | None, dict[str, Any]] = {}
     for quota in opened.fetch("quotas/list_quotas"):
-        of_holder.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.recorded(quota)
-    rules: dict[UUID, list[dict[str, Any]]] = {}
+        quotas_of.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.recorded(quota)
+    rules_of: dict[UUID, list[dict[str, Any]]] = {}
     for rule in opened.fetch("oauth/list_rules", agent_id=None):
-        rules.setdefault(rule.agent_id, []).append(rule.trust)
-    for of_agent in rules.values():
-        of_agent.sort(key=partial(json.dumps, sort_keys=True))
+        rules_of.setdefault(rule.agent_id, []).append(rule.trust)
+    for rules in rules_of.values():
+        rules.sort(key=partial(json.dumps, sort_keys=True))
     return organizations.represent(row) | {
-        "quotas": of_holder.get(None, {}),
+        "quotas": quotas_of.get(None, {}),
         "agents": [
-            agents.represent(one) | {"quotas": of_holder.get(one.agent_id, {}), "trust": rules.get(one.agent_id, [])}
-            for one in all_agents
+            agents.represent(agent)
+            | {"quotas": quotas_of.get(agent.agent_id, {}), "trust": rules_of.get(agent.agent_id, [])}
+            for agent in all_agents
         ],
-        "provisioningRules": [provisioning.represent(one) for one in opened.fetch("provisioning/list_rules")],
-        # A file names agents, and so none that is deleted.
+        "provisioningRules": [provisioning.represent(rule) for rule in opened.fetch("provisioning/list_rules")],
+        # The row has the names of the agents, without deleted ones.
         "delegationRules": [
-            delegation_rules.represent(one) | {"agents": one.agents} for one in opened.fetch("delegation/list_rules")
+            delegation_rules.represent(rule) | {"agents": rule.agents} for rule in opened.fetch("delegation/list_rules")
         ],
-        "resourceServers": [resource_servers.represent(one) | {"agent": names.get(one.agent_id)} for one in servers],
+        "resourceServers": [
+            resource_servers.represent(server) | {"agent": names.get(server.agent_id)} for server in servers
+        ],
     }
 
 
@@ -224,7 +230,7 @@ def _problems(declared: Declared, path: Path, refused: ApiError) -> str:
 def _make(
     opened: Transaction,
     settings: Settings,
-    one: Declared,
+    declared: Declared,
     change: Change,
     applied: Applied,
     *,
@@ -232,24 +238,24 @@ def _make(
 ) -> None:
     try:
         if is_naming_agents:
-            _runner(opened, settings, change)
+            _set_agent_of_server(opened, settings, change)
         elif change.type == ORGANIZATION:
-            _organization(opened, change)
+            _make_organization(opened, change)
         elif change.type == AGENT.type:
-            _agent(opened, settings, change, applied)
+            _make_agent(opened, settings, change, applied)
         elif change.type == PROVISIONING_RULE.type:
-            _provisioning_rule(opened, settings, change)
+            _make_provisioning_rule(opened, settings, change)
         elif change.type == DELEGATION_RULE.type:
-            _delegation_rule(opened, settings, change)
+            _make_delegation_rule(opened, settings, change)
         else:
-            _resource_server(opened, settings, change)
+            _make_resource_server(opened, settings, change)
     except NotFound:
-        raise ConfigurationError(f"{one.place(*change.path)}: {change} no longer exists\n{_AGAIN}") from None
+        raise ConfigurationError(f"{declared.place(*change.path)}: {change} no longer exists\n{_AGAIN}") from None
     except ApiError as error:
-        raise ConfigurationError(_problems(one, change.path, error)) from None
+        raise ConfigurationError(_problems(declared, change.path, error)) from None
 
 
-def _organization(opened: Transaction, change: Change) -> None:
+def _make_organization(opened: Transaction, change: Change) -> None:
     if change.action == "create":
         organizations.found(opened, name=change.name)
     after = dict(change.after)
@@ -263,33 +269,33 @@ def _organization(opened: Transaction, change: Change) -> None:
         organizations.update_organization(opened, values)
 
 
-def _agent(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _make_agent(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "delete":
         agents.remove_agent(opened, UUID(change.id))
         return
-    later = dict(change.after)
-    of_agent, rules = later.pop("quotas", None), later.pop("trust", None)
+    members = dict(change.after)
+    new_quotas, rules = members.pop("quotas", None), members.pop("trust", None)
     agent_id = UUID(change.id) if change.id else None
     if agent_id is None:
         schema = agents.NewAgentSchema()
-        new = {name: value for name, value in later.items() if name in schema.fields}
+        new = {name: value for name, value in members.items() if name in schema.fields}
         agent_id = agents.add_agent(
             opened, **schema.load({"name": change.name} | new), most=settings.max_agents
         ).agent_id
         if not rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
-        # What a new agent cannot be given, such as its status, follows as a change.
-        later = {name: value for name, value in later.items() if name not in new}
-    if later:
-        agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(later))
-    if of_agent is not None:
-        quotas.replace_quotas(opened, agent_id, of_agent)
+        # A new agent has no status yet: such members follow as a change.
+        members = {name: value for name, value in members.items() if name not in new}
+    if members:
+        agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(members))
+    if new_quotas is not None:
+        quotas.replace_quotas(opened, agent_id, new_quotas)
     if rules is not None:
         credentials.replace_rules(opened, agent_id, rules)
 
 
-def _provisioning_rule(opened: Transaction, settings: Settings, change: Change) -> None:
-    """A rule never changes: one that differs is deleted, and made anew."""
+def _make_provisioning_rule(opened: Transaction, settings: Settings, change: Change) -> None:
+    """Delete the rule and create it again if it differs, because a rule never changes."""
     new = {"name": change.name} | change.after
     if change.id is not None:
         row = provisioning.rule_with(opened.fetch("provisioning/list_rules"), UUID(change.id))
@@ -299,8 +305,8 @@ def _provisioning_rule(opened: Transaction, settings: Settings, change: Change) 
         provisioning.add_rule(opened, settings, provisioning.NewProvisioningRuleSchema().load(new))
 
 
-def _delegation_rule(opened: Transaction, settings: Settings, change: Change) -> None:
-    """A rule never changes: one that differs is deleted, and made anew."""
+def _make_delegation_rule(opened: Transaction, settings: Settings, change: Change) -> None:
+    """Delete the rule and create it again if it differs, because a rule never changes."""
     new = {"name": change.name} | change.after
     if change.id is not None:
         row = delegation_rules.rule_with(opened.fetch("delegation/list_rules"), UUID(change.id))
@@ -312,7 +318,7 @@ def _delegation_rule(opened: Transaction, settings: Settings, change: Change) ->
         delegation_rules.add_rule(opened, settings, loaded)
 
 
-def _resource_server(opened: Transaction, settings: Settings, change: Change) -> None:
+def _make_resource_server(opened: Transaction, settings: Settings, change: Change) -> None:
     after = {name: value for name, value in change.after.items() if name != "agent"}
     if change.action == "create":
         new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | after)
@@ -325,16 +331,17 @@ def _resource_server(opened: Transaction, settings: Settings, change: Change) ->
         resource_servers.remove_resource_server(opened, UUID(change.id))
 
 
-def _runner(opened: Transaction, settings: Settings, change: Change) -> None:
-    """Which agent runs a resource server, which exists by now."""
+def _set_agent_of_server(opened: Transaction, settings: Settings, change: Change) -> None:
+    """Set the agent that runs a resource server, which the first changes have registered."""
     name = change.after["agent"]
     agent_id = None if name is None else UUID(_agent_id(opened, "agent", name))
-    [server] = [one for one in opened.fetch("oauth/list_resource_servers") if one.resource == change.name]
+    servers = opened.fetch("oauth/list_resource_servers")
+    [server] = [server for server in servers if server.resource == change.name]
     resource_servers.update_resource_server(opened, settings, server.resource_server_id, {"agent_id": agent_id})
 
 
 def _agent_id(opened: Transaction, member: str, name: str) -> str:
-    found = opened.fetch("agents/agents_named", name=name, is_deleted=False)
-    if not found:
+    rows = opened.fetch("agents/agents_named", name=name, is_deleted=False)
+    if not rows:
         raise ValidationError(details={member: [f"the organization has no agent {name!r}"]})
-    return str(found[0].agent_id)
+    return str(rows[0].agent_id)

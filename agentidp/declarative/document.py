@@ -1,4 +1,4 @@
-"""The file that describes a fleet: reads it, checks it, says where a mistake is, and writes it."""
+"""Reads, checks and writes the file that describes a fleet, and reports the place of each mistake."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from agentidp.declarative.schemas import KINDS, DocumentSchema, with_instants
 from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
-"""More mistakes than these are only counted."""
+"""Maximum number of mistakes that are printed. Further ones are counted."""
 
 MAX_REPEATED = 50_000
-"""Values that aliases may repeat in a document. A few bytes of nested aliases stand for more than memory can hold."""
+"""Maximum number of values that aliases may repeat in a document. A few bytes of nested aliases can exceed memory."""
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _NOT_IN_JSON = {f"{_YAML_TAG}{name}" for name in ("binary", "omap", "pairs", "set")}
 
 Path = tuple[str | int, ...]
-"""The way to a value: names of members, and indexes in lists."""
+"""The path to a value: names of members, and indexes in lists."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -39,8 +39,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 class Declared:
     """An organization as a file describes it.
 
-    :param content: as the JSON of our API.
-    :param place: where the value at a path below it is, for errors.
+    :param content: the organization, as the JSON of our API.
+    :param place: returns the place of the value at a path below the organization, for errors.
     """
 
     content: dict[str, Any]
@@ -48,12 +48,12 @@ class Declared:
 
 
 def read_document(text: bytes, source: str) -> list[Declared]:
-    """The organizations in a file of one or several YAML documents.
+    """Return the organizations of a file that has one or several YAML documents.
 
     :param source: the file's name, for errors.
-    :raises ConfigurationError: a line for each mistake: file, line, path and rule.
+    :raises ConfigurationError: the message has a line per mistake: file, line, path and rule.
     """
-    found: list[Declared] = []
+    organizations: list[Declared] = []
     problems: list[str] = []
     for root, document in _documents(text, source):
         if document is None:
@@ -63,14 +63,14 @@ def read_document(text: bytes, source: str) -> list[Declared]:
         problems += [f"{place.of(path)}: {rule}" for path, rule in _mistakes(mistakes, ())]
         if not mistakes:
             for index, content in enumerate(with_instants(DocumentSchema().fields, document)["organizations"]):
-                found.append(Declared(content, place.below("organizations", index)))
-    problems = problems or _repetitions(found)
+                organizations.append(Declared(content, place.below("organizations", index)))
+    problems = problems or _repetitions(organizations)
     if problems:
         more = len(problems) - MAX_PROBLEMS
         raise ConfigurationError("\n".join([*problems[:MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]))
-    if not found:
+    if not organizations:
         raise ConfigurationError(f"{source}: names no organization")
-    return found
+    return organizations
 
 
 def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
@@ -83,8 +83,8 @@ def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
             if mistake is None and sizes[id(node)] > len(sizes) + MAX_REPEATED:
                 mistake = node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once"
             if mistake:
-                wrong, rule = mistake
-                raise ConfigurationError(f"{source}, line {wrong.start_mark.line + 1}: {rule}")
+                mistaken, rule = mistake
+                raise ConfigurationError(f"{source}, line {mistaken.start_mark.line + 1}: {rule}")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -96,8 +96,9 @@ def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
 
 
 def _mistaken_node(node: yaml.Node, seen: set[int]) -> tuple[yaml.Node, str] | None:
-    """The first node that JSON has not, or whose key is the second of two equal ones, of which YAML's readers would
-    silently take the last; and the rule that it breaks.
+    """Return the first node that breaks a rule, with the rule: JSON has no such node, or a mapping has a key twice.
+
+    YAML's readers would silently take the last of two equal keys.
     """
     if node.tag in _NOT_IN_JSON:
         return node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here"
@@ -113,15 +114,15 @@ def _mistaken_node(node: yaml.Node, seen: set[int]) -> tuple[yaml.Node, str] | N
                 return key, f"the key {key.value!r} is there twice"
             keys.add((key.tag, key.value))
         below.append(value)
-    return next((found for value in below if (found := _mistaken_node(value, seen))), None)
+    return next((mistake for value in below if (mistake := _mistaken_node(value, seen))), None)
 
 
 def _contained(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] | None:
-    """Count the values that a node contains, with what aliases repeat; or say which node contains itself.
+    """Count the values that a node contains, repeated aliases included, or return a node that contains itself.
 
-    :param sizes: gets the number of each node, by its identity.
+    :param sizes: gets the count of each node, by its identity.
     """
-    # No node has this size: it is not complete yet.
+    # Zero stands for a node that is not complete yet, because no node has this count.
     sizes[id(node)] = 0
     size = 1
     inner = [] if isinstance(node, yaml.ScalarNode) else node.value
@@ -135,13 +136,13 @@ def _contained(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] 
     return None
 
 
-def _mistakes(found: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """The messages of marshmallow with the path of each."""
-    if isinstance(found, dict):
-        for name, inner in found.items():
+def _mistakes(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Return the messages of marshmallow, each with its path."""
+    if isinstance(messages, dict):
+        for name, inner in messages.items():
             yield from _mistakes(inner, path if name == "_schema" else (*path, name))
     else:
-        for rule in dict.fromkeys(found):
+        for rule in dict.fromkeys(messages):
             yield path, _PLAIN.get(rule, rule)
 
 
@@ -150,52 +151,53 @@ _PLAIN = {
     "Missing data for required field.": "is missing",
     "Invalid input type.": "must be a mapping",
 }
-"""Messages that marshmallow has for programmers."""
+"""Message of marshmallow for programmers -> rule for people."""
 
 
-def _repetitions(found: list[Declared]) -> list[str]:
-    """Objects that are named twice."""
+def _repetitions(organizations: list[Declared]) -> list[str]:
+    """Return a problem for each object that the file has twice."""
     problems = []
     ids: set[str] = set()
     names: dict[str, bool] = {}
-    for one in found:
-        organization_id, name = one.content.get("organizationId"), one.content["name"]
+    for organization in organizations:
+        organization_id, name = organization.content.get("organizationId"), organization.content["name"]
         if organization_id in ids:
-            problems.append(f"{one.place('organizationId')}: another organization in the file has this id")
+            place = organization.place("organizationId")
+            problems.append(f"{place}: another organization in the file has this id")
         # Two organizations may have the same name if both are named by their ids.
         elif name in names and not (organization_id and names[name]):
-            problems.append(f"{one.place('name')}: another organization in the file has this name")
+            problems.append(f"{organization.place('name')}: another organization in the file has this name")
         ids |= {organization_id} if organization_id else set()
         names[name] = bool(organization_id)
         for kind in KINDS:
             keys: set[str] = set()
-            for index, inner in enumerate(one.content.get(kind.section, [])):
+            for index, inner in enumerate(organization.content.get(kind.section, [])):
                 if (key := inner[kind.key]) in keys:
-                    place = one.place(kind.section, index, kind.key)
+                    place = organization.place(kind.section, index, kind.key)
                     problems.append(f"{place}: another {kind.type} of the organization has this {kind.key}")
                 keys.add(key)
     return problems
 
 
 class _Place:
-    """Where something is in a document."""
+    """The places of the values of a document."""
 
     def __init__(self, source: str, root: yaml.Node) -> None:
         self._source, self._root = source, root
 
     def below(self, *prefix: str | int) -> Callable[..., str]:
-        """Where the value at a path below another is."""
+        """Return a function that returns the place of a value at a path below another path."""
         return lambda *path: self.of((*prefix, *path))
 
     def of(self, path: Path) -> str:
-        """The file, the line, and the path as text."""
+        """Return the file, the line and the path as text."""
         node, line = self._root, self._root.start_mark.line
         for step in path:
             if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
                 line = node.start_mark.line
             elif isinstance(node, yaml.MappingNode):
-                # What was merged stands first, and what overrides it last.
+                # Merged pairs stand before the pairs that override them.
                 pairs = [(key, value) for key, value in node.value if key.value == str(step)]
                 if not pairs:
                     break

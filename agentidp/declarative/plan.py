@@ -1,4 +1,4 @@
-"""What differs between a file and the database. Functions on plain data: nothing here reads or writes."""
+"""Compares a file with the database. All functions work on plain data and neither read nor write anything."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ORGANIZATION = "organization"
 
 @dataclass(frozen=True)
 class Change:
-    """One object that differs.
+    """An object that differs.
 
     :param action: ``create``, ``change`` or ``delete``.
-    :param type: ``organization``, ``resource server`` or ``agent``.
-    :param organization: the name of its organization.
-    :param name: its own name; of a resource server the identifier.
-    :param before: the members that differ, as they are.
-    :param after: the members that differ, as the file says; of a new object all of them.
-    :param id: of an object that exists.
-    :param path: where in the file it is, below its organization.
+    :param type: ``organization``, or the type of a :class:`Kind`.
+    :param organization: the name of the organization.
+    :param name: the name of the object; the identifier of a resource server.
+    :param before: the present values of the members that differ.
+    :param after: their values in the file; all members of a new object.
+    :param id: the id of an object that exists.
+    :param path: the place of the object in the file, below its organization.
     """
 
     action: str
@@ -45,12 +45,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs in one organization of a file.
+    """The differences of an organization of a file.
 
-    :param name: of the organization, as the file says.
-    :param organization_id: its id; of a new one, that which it gets.
-    :param is_new: there is none yet.
-    :param changes: in the order in which they can be made.
+    :param name: the name in the file.
+    :param organization_id: the id, which a new organization gets.
+    :param is_new: whether the organization must be created.
+    :param changes: the differences, in an order in which they can be made.
     """
 
     name: str
@@ -60,40 +60,42 @@ class Plan:
 
 
 def as_text(value: Any) -> str:
-    """A value as JSON: a line break in a description does not break the line."""
+    """Return a value as JSON, so that a line break in a description does not break the line."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def resolve(declared: list[Declared], existing: list[dict[str, Any]]) -> list[str | None]:
-    """The id of the organization that each one in the file describes, or ``None`` if it is to be created.
+    """Return the id of each organization of a file, or ``None`` for an organization that must be created.
 
     :param existing: ``organizationId`` and ``name`` of every organization.
-    :raises ConfigurationError: an id that does not exist; a name that several have; two that mean the same.
+    :raises ConfigurationError: an id does not exist, several organizations have a name, or the file describes an
+        organization twice.
     """
-    found: list[str | None] = []
-    for one in declared:
-        wanted = one.content.get("organizationId")
-        member, value = ("organizationId", wanted) if wanted else ("name", one.content["name"])
+    resolved: list[str | None] = []
+    for organization in declared:
+        declared_id = organization.content.get("organizationId")
+        member, value = ("organizationId", declared_id) if declared_id else ("name", organization.content["name"])
         ids = [row["organizationId"] for row in existing if row[member] == value]
-        if wanted and not ids:
-            raise ConfigurationError(f"{one.place('organizationId')}: there is no organization {wanted!r}")
+        if declared_id and not ids:
+            place = organization.place("organizationId")
+            raise ConfigurationError(f"{place}: there is no organization {declared_id!r}")
         if len(ids) > 1:
-            several = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
-            raise ConfigurationError(f"{one.place('name')}: {several}")
-        if ids and ids[0] in found:
-            raise ConfigurationError(f"{one.place(member)}: this organization is in the file twice")
-        found.append(ids[0] if ids else None)
-    return found
+            rule = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
+            raise ConfigurationError(f"{organization.place('name')}: {rule}")
+        if ids and ids[0] in resolved:
+            raise ConfigurationError(f"{organization.place(member)}: this organization is in the file twice")
+        resolved.append(ids[0] if ids else None)
+    return resolved
 
 
 def differences(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
-    """What to do so that an organization is as the file says, in the order in which it can be done.
+    """Return the changes that make an organization as the file says, in an order in which they can be made.
 
-    What the file leaves out stays as it is: a member of an object, and a whole list.
+    Members and lists that the file leaves out stay as they are.
 
-    :param content: of the file, as the JSON of our API.
-    :param current: the organization, with its lists, or ``None`` if there is none.
-    :param is_pruning: also delete what a list in the file does not name.
+    :param content: the organization of the file, as the JSON of our API.
+    :param current: the existing organization with its lists, or ``None`` if it must be created.
+    :param is_pruning: also delete objects that a list of the file does not name.
     """
     own = {name: content[name] for name in ORGANIZATION_MEMBERS if name in content}
     name = content["name"]
@@ -103,84 +105,89 @@ def differences(content: dict[str, Any], current: dict[str, Any] | None, *, is_p
     else:
         first = _changed(ORGANIZATION, name, name, own, current, current["organizationId"], ())
     deletions: list[Change] = []
-    others: list[Change] = []
+    creations_and_changes: list[Change] = []
     for kind in KINDS:
         if kind.section in content:
-            others += _of_kind(kind, name, content[kind.section], current)
-            # First, so that what is created may take the place of what is deleted.
+            creations_and_changes += _of_kind(kind, name, content[kind.section], current)
+            # Deletions come first, so that a new object may have the name of a deleted one.
             deletions += _surplus(kind, name, content[kind.section], current) if is_pruning else []
-    return [*first, *deletions, *others]
+    return [*first, *deletions, *creations_and_changes]
 
 
-def _of_kind(kind: Kind, organization: str, wanted: list[dict[str, Any]], current: dict[str, Any]) -> Iterator[Change]:
-    present = {one[kind.key]: one for one in current.get(kind.section, [])}
-    for index, one in enumerate(wanted):
-        key, path = one[kind.key], (kind.section, index)
-        if (there := present.get(key)) is None:
-            new = kind.defaults | one
+def _of_kind(kind: Kind, organization: str, in_file: list[dict[str, Any]], current: dict[str, Any]) -> Iterator[Change]:
+    existing = {thing[kind.key]: thing for thing in current.get(kind.section, [])}
+    for index, thing in enumerate(in_file):
+        key, path = thing[kind.key], (kind.section, index)
+        if (present := existing.get(key)) is None:
+            new = kind.defaults | thing
             after = {name: new[name] for name in kind.members if name in new}
             yield Change("create", kind.type, organization, key, after=after, path=path)
         else:
-            members = {name: one[name] for name in kind.members if name in one}
-            yield from _changed(kind.type, organization, key, members, there, there[kind.id_name], path)
+            members = {name: thing[name] for name in kind.members if name in thing}
+            yield from _changed(kind.type, organization, key, members, present, present[kind.id_name], path)
 
 
 def _changed(
-    type_: str, organization: str, name: str, wanted: dict[str, Any], there: dict[str, Any], id_: str, path: Path
+    type_: str, organization: str, name: str, in_file: dict[str, Any], present: dict[str, Any], id_: str, path: Path
 ) -> list[Change]:
-    names = [member for member, value in wanted.items() if not _is_same(value, there[member])]
+    names = [member for member, value in in_file.items() if not _is_same(value, present[member])]
     if not names:
         return []
-    before, after = ({member: side[member] for member in names} for side in (there, wanted))
+    before, after = ({member: values[member] for member in names} for values in (present, in_file))
     return [Change("change", type_, organization, name, before, after, id_, path)]
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    """Lists are sets: the order of scopes, or of rules of trust, means nothing."""
-    if isinstance(one, list) and isinstance(other, list):
-        in_order = partial(json.dumps, sort_keys=True)
-        return sorted(one, key=in_order) == sorted(other, key=in_order)
-    return bool(one == other)
+def _is_same(value: Any, other: Any) -> bool:
+    """Compare two values. Lists are sets, because the order of scopes and of rules of trust has no meaning."""
+    if isinstance(value, list) and isinstance(other, list):
+        as_json = partial(json.dumps, sort_keys=True)
+        return sorted(value, key=as_json) == sorted(other, key=as_json)
+    return bool(value == other)
 
 
-def _surplus(kind: Kind, organization: str, wanted: list[dict[str, Any]], current: dict[str, Any]) -> list[Change]:
-    named = {one[kind.key] for one in wanted}
+def _surplus(kind: Kind, organization: str, in_file: list[dict[str, Any]], current: dict[str, Any]) -> list[Change]:
+    keys = {thing[kind.key] for thing in in_file}
     return [
-        Change("delete", kind.type, organization, one[kind.key], {name: one[name] for name in kind.members}, {}, id_)
-        for one in current.get(kind.section, [])
+        Change(
+            "delete", kind.type, organization, thing[kind.key], {name: thing[name] for name in kind.members}, {}, id_
+        )
+        for thing in current.get(kind.section, [])
         # Agents of provisioning rules are in no file.
-        if one[kind.key] not in named and not one.get("provisioned") and (id_ := one[kind.id_name])
+        if thing[kind.key] not in keys and not thing.get("provisioned") and (id_ := thing[kind.id_name])
     ]
 
 
 def changed_meanwhile(agreed: list[Plan], now: list[Plan]) -> list[str]:
-    """What others have changed between two plans of a file: a line for each object, or for each of its members."""
-    return [line for then, since in zip(agreed, now, strict=True) for line in _changed_in(then, since)]
+    """Return a line for each object or member that others have changed between two plans of a file."""
+    return [line for agreed_plan, plan in zip(agreed, now, strict=True) for line in _changed_in(agreed_plan, plan)]
 
 
 def _changed_in(agreed: Plan, now: Plan) -> Iterator[str]:
     if agreed.organization_id != now.organization_id:
         yield f"{ORGANIZATION} {as_text(agreed.name)} {_presence(not agreed.is_new, not now.is_new)}"
         return
-    planned, found = ({(one.type, one.name): one for one in plan.changes} for plan in (agreed, now))
-    for key in planned | found:
-        then, since = planned.get(key), found.get(key)
-        if then == since:
+    agreed_changes, changes = (
+        {(change.type, change.name): change for change in plan.changes} for plan in (agreed, now)
+    )
+    for key in agreed_changes | changes:
+        earlier, later = agreed_changes.get(key), changes.get(key)
+        if earlier == later:
             continue
-        was, is_ = _is_there(then, since), _is_there(since, then)
-        if was != is_ or (then and since and then.id != since.id):
-            yield f"{then or since} {_presence(was, is_)}"
+        was, is_ = _is_there(earlier, later), _is_there(later, earlier)
+        if was != is_ or (earlier and later and earlier.id != later.id):
+            yield f"{earlier or later} {_presence(was, is_)}"
             continue
-        before, after = (one.before if one else {} for one in (then, since))
+        before, after = (change.before if change else {} for change in (earlier, later))
         for member in before | after:
-            texts = [as_text(side[member]) if member in side else "as in the file" for side in (before, after)]
+            texts = [as_text(values[member]) if member in values else "as in the file" for values in (before, after)]
             if texts[0] != texts[1]:
-                yield f"{then or since}: {member} was {texts[0]}, is now {texts[1]}"
+                yield f"{earlier or later}: {member} was {texts[0]}, is now {texts[1]}"
 
 
 def _is_there(change: Change | None, other: Change | None) -> bool:
-    """Whether an object existed when one of two plans was made. One that the plan does not mention was as in the file:
-    there, unless the other plan deletes it.
+    """Whether an object existed when one of two plans was made.
+
+    An object that this plan does not change was as in the file, so it existed unless the other plan deletes it.
     """
     return change.action != "create" if change else other is not None and other.action != "delete"
 

@@ -1,6 +1,6 @@
-"""What a file may say of an organization: the API's own rules, for what the API can set.
+"""The schemas of a file: the members that the API can set, with the rules of the API.
 
-The schemas only check a file. What it leaves out stays as it is, because nothing loads their defaults into it.
+The schemas only check a file and load no defaults into it, so members that the file leaves out stay as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentidp.registry.resource_servers import NewResourceServerSchema
 
 
 class _NamedSchema(ma.Schema):
-    """What a file names: it has a name, whatever else it leaves out."""
+    """An object of a file, of which only the name is required."""
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         super().on_bind_field(field_name, field_obj)
@@ -29,14 +29,14 @@ class _NamedSchema(ma.Schema):
 
 
 class _AgentSchema(_NamedSchema, AgentChangeSchema):
-    """An agent, as the PATCH of the API has it, because a file can set the status too."""
+    """An agent with the members of the API's PATCH, because a file can also set the status."""
 
     quotas = ma.fields.Nested(QuotasSchema)
     trust = ma.fields.List(ma.fields.Nested(RuleSchema), error_messages={"invalid": "must be a list"})
 
 
 class _ResourceServerSchema(NewResourceServerSchema):
-    """A resource server, which names the agent that runs it."""
+    """A resource server, which has the name of its agent in place of the id."""
 
     class Meta:
         exclude = ("agentId", *NewResourceServerSchema.Meta.exclude)
@@ -45,7 +45,7 @@ class _ResourceServerSchema(NewResourceServerSchema):
 
 
 class _DelegationRuleSchema(NewDelegationRuleSchema):
-    """A delegation rule, which names its agents."""
+    """A delegation rule, which has the names of its agents in place of their ids."""
 
     class Meta:
         exclude = ("agentIds", *NewDelegationRuleSchema.Meta.exclude)
@@ -58,7 +58,7 @@ def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
 
 
 class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
-    """An organization and what belongs to it. A list that is left out is not looked at."""
+    """An organization and its objects. A list that the file leaves out is neither compared nor changed."""
 
     class Meta(OrganizationChangeSchema.Meta):
         exclude = ("createdAt",)
@@ -94,25 +94,25 @@ def with_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str,
 
 
 class Kind(NamedTuple):
-    """What an organization has several of."""
+    """A kind of object of which an organization has several."""
 
     type: str
-    """As people call it."""
+    """The words for such an object."""
 
     section: str
-    """The list of them."""
+    """The name of the list in the file."""
 
     key: str
-    """The member that identifies one within its organization."""
+    """The member that identifies an object within its organization."""
 
     id_name: str
-    """The member that is its id, which no file names."""
+    """The member that is the id, which no file has."""
 
     defaults: dict[str, Any]
-    """What a new one has that the file does not say."""
+    """The values that a new object gets for members that the file leaves out."""
 
     members: tuple[str, ...]
-    """What a file says of one, beside its key."""
+    """The members in a file, except the key."""
 
 
 def _kind(section: str, key: str, id_name: str, schema: type[ma.Schema], new: type[ma.Schema] | None = None) -> Kind:
@@ -132,8 +132,8 @@ RESOURCE_SERVER = _kind("resourceServers", "resource", "resourceServerId", _Reso
 PROVISIONING_RULE = _kind("provisioningRules", "name", "provisioningRuleId", NewProvisioningRuleSchema)
 DELEGATION_RULE = _kind("delegationRules", "name", "delegationRuleId", _DelegationRuleSchema)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
-"""Resource servers come first: the others may have scopes of one that the same file registers. Delegation rules come
-last, because they name agents.
+"""All kinds, in the order of creation: agents and rules may have scopes of a resource server that the same file
+registers, and delegation rules name agents.
 """
 
 ORGANIZATION_MEMBERS = tuple(
@@ -141,4 +141,4 @@ ORGANIZATION_MEMBERS = tuple(
     for name, field in _OrganizationSchema().fields.items()
     if name != "organizationId" and not isinstance(field, ma.fields.List)
 )
-"""What a file says of an organization itself."""
+"""The members of the organization itself."""
