@@ -41,50 +41,53 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
 
 STATUSES = ("active", "suspended")
-"""That can be set. A deleted agent is no longer in the registry."""
+"""Statuses that can be set. A deleted agent has none, because it is not in the registry."""
 
 OWNER = "Whom to ask about it: a person, a team or an address"
 
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
-"""Instances of an agent that can be declared."""
+"""Minimum and maximum number of instances that can be declared for an agent."""
 
 MAX_DESCRIPTION = 1000
-"""Characters."""
+"""Maximum number of characters of an agent's description."""
 
 
 def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
-    """An agent can have our own scopes and those of its organization's resource servers.
+    """Refuse scopes that are neither ours nor those of a resource server of the organization.
 
     :raises ValidationError: naming ``scopes``.
     """
     foreign = [scope for scope in scopes if scope not in SCOPES]
     if foreign:
         rows = opened.fetch("oauth/resource_server_scopes")
-        known = [*SCOPES, *(row.scope for row in rows)]
-        if not set(foreign) <= set(known):
-            rule = f"must be among {', '.join(known)}: register other scopes with their resource server first"
+        registered = [*SCOPES, *(row.scope for row in rows)]
+        if not set(foreign) <= set(registered):
+            rule = f"must be among {', '.join(registered)}: register other scopes with their resource server first"
             raise ValidationError(details={"scopes": [rule]})
 
 
 def refuse_unknown_agent(opened: Transaction, agent_id: UUID | None) -> None:
-    """:raises ValidationError: naming ``agentId``: there is one, and it is no agent of the organization."""
+    """Refuse an id that belongs to no agent of the organization; ``None`` is accepted.
+
+    :raises ValidationError: naming ``agentId``.
+    """
     if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
 def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """The ids of agents that people have typed by name or id. An id is not checked, and is no other agent's name.
+    """Return the ids of agents that people have typed by name or id. Typed ids are not checked.
 
-    :param member: what an error names.
+    :param member: the member that an error names.
     :param read_together: runs reading statements of the organization.
-    :raises ValidationError: a text is neither.
+    :raises ValidationError: a text is neither an id nor the name of an agent.
     """
     names = [text for text in texts if not IS_ID.fullmatch(text)]
-    # No name has what these replace.
-    sought = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
-    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in sought]
-    found = read_together(*calls) if calls else []
-    ids = {name: str(rows[0].agent_id) for name, rows in zip(names, found, strict=True) if rows}
+    # Names contain neither lone surrogates nor NUL, which PostgreSQL would refuse.
+    searched = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
+    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in searched]
+    results = read_together(*calls) if calls else []
+    ids = {name: str(rows[0].agent_id) for name, rows in zip(names, results, strict=True) if rows}
     unknown = [name for name in names if name not in ids]
     if unknown:
         raise ValidationError(details={member: [f"must be of the organization, by name or ID: {unknown[0]!r} is not"]})
@@ -92,7 +95,7 @@ def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows
 
 
 class ProvisionedSchema(ma.Schema):
-    """For whom a provisioning rule has created an agent."""
+    """The subject for which a provisioning rule has created an agent."""
 
     rule = ma.fields.String(required=True, metadata={"description": "The name of the provisioning rule"})
     issuer = ma.fields.String(required=True)
@@ -135,7 +138,7 @@ class AgentFields(ma.Schema):
     suspendsAt = Instant(
         attribute="suspends_at",
         dump_only=True,
-        # Nothing is announced of one that has just been created or changed.
+        # An agent that was just created or changed has no announced suspension.
         dump_default=None,
         allow_none=True,
         metadata={
@@ -260,25 +263,25 @@ def add_agent(
     most: int,
     provisioned: dict[str, Any] | None = None,
     provisioned_selector: bytes | None = None,
-    **others: Any,
+    **members: Any,
 ) -> Any:
     """Register an agent and its client.
 
-    :param most: agents that the organization may have, deleted ones not counted.
-    :param provisioned: for whom a provisioning rule creates it, in the terms of the API.
-    :param provisioned_selector: of the same subject: no two agents of the organization, deleted or not, have the same.
-    :param others: what else :class:`NewAgentSchema` loads. Default: that of the schema.
+    :param most: the maximum number of agents in the organization. Deleted agents do not count.
+    :param provisioned: the subject for which a provisioning rule creates the agent, in the terms of the API.
+    :param provisioned_selector: the digest of that subject. No other agent of the organization has it, deleted or not.
+    :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
     :returns: the agent's row.
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name, or it has as many as it may.
     """
     opened.fetch("organizations/lock_organization")
     refuse_unknown_scopes(opened, scopes)
-    [found] = opened.fetch("agents/count_agents")
-    if found.count >= most:
+    [agents] = opened.fetch("agents/count_agents")
+    if agents.count >= most:
         raise Conflict(f"The organization has {most} agents, which is the maximum; delete one first.")
     columns: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
-    columns |= {"agent_id": uuid.uuid4(), "name": name, "scopes": scopes, **others}
+    columns |= {"agent_id": uuid.uuid4(), "name": name, "scopes": scopes, **members}
     columns |= {
         "provisioned": None if provisioned is None else json.dumps(provisioned),
         "provisioned_selector": provisioned_selector,
@@ -296,8 +299,8 @@ def update_agent(
 ) -> Any:
     """Change an agent.
 
-    :param change: what :class:`AgentChangeSchema` loads; what is left out stays.
-    :param reason: what the audit trail records beside it.
+    :param change: what :class:`AgentChangeSchema` loads; missing members stay as they are.
+    :param reason: members that the audit trail records in addition.
     :returns: the agent's row.
     :raises NotFound: no such agent.
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
@@ -309,7 +312,7 @@ def update_agent(
         [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **changed(_CHANGEABLE, before, change))
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
-    # It has its whole time again.
+    # A changed agent is dormant only after the whole time from now on.
     opened.fetch("agents/withdraw_suspension", agent_id=agent_id)
     after = _recorded(agent) | (reason or {})
     audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=after)
@@ -319,7 +322,7 @@ def update_agent(
 def remove_agent(opened: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
     """Delete an agent and revoke its credentials.
 
-    :param reason: what the audit trail records beside what the agent was.
+    :param reason: members that the audit trail records in addition to the agent.
     :raises NotFound: no such agent.
     """
     agent = existing(opened.fetch("agents/delete_agent", agent_id=agent_id))

@@ -1,6 +1,6 @@
 """``/api/v1/agents/{agentId}/credentials``: the secrets, keys and rules of trust with which an agent gets tokens.
 
-An agent may have several at a time, so that one is replaced without a moment in which none works.
+An agent may have several credentials at a time, so that a credential can be replaced without an interruption.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from agentidp.oauth.metadata import JwksSchema
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
 MAX_CREDENTIALS = 20
-"""Of one agent at a time."""
+"""Maximum number of credentials that an agent has at a time."""
 
 MAX_LABEL = 100
-"""Characters. The database checks it too."""
+"""Maximum number of characters of a label. The database checks it too."""
 
 
 TYPES = ("secret", "key", "federated")
-"""What an agent authenticates with: a secret, keys of its own, or tokens of another issuer."""
+"""The types: a secret, keys of the agent, or tokens of another issuer."""
 
 _VALUE = {"type": ["string", "integer", "boolean"]}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
@@ -93,7 +93,7 @@ class RuleObject(Member, ma.fields.Dict):
 
 
 class RuleSchema(ma.Schema):
-    """The members of a rule of trust. :func:`trusted` has its rules, which need to know whose it is."""
+    """The members of a rule of trust. :func:`trusted` checks them, because the checks depend on the organization."""
 
     issuer = RuleText(
         MAX_URL,
@@ -202,8 +202,9 @@ class NewCredentialSchema(CredentialFields):
 
     @ma.post_load
     def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """``jwk`` and ``jwks`` become one list of checked keys, or ``None`` for a secret. What makes a rule of trust
-        becomes ``rule``, or ``None``; :func:`trusted` checks it, which needs to know whose it is.
+        """Replace ``jwk`` and ``jwks`` by a list of checked keys, or ``None`` for a secret.
+
+        The members of a rule of trust become ``rule``, or ``None``. :func:`trusted` must check the rule.
         """
         type_ = data.pop("type", None)
         rule = {name: data.pop(name) for name in _RULE if name in data}
@@ -298,7 +299,7 @@ def revoke_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Re
 
 
 def present(rows: Rows) -> Rows:
-    """The credentials among the rows of ``agents/list_credentials``.
+    """Return the credentials among the rows of ``agents/list_credentials``.
 
     :raises NotFound: there is no such agent.
     """
@@ -308,7 +309,10 @@ def present(rows: Rows) -> Rows:
 
 
 def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
-    """:raises ValidationError: naming ``expiresAt``: it is not after *at*."""
+    """Refuse an expiry that is not after *at*.
+
+    :raises ValidationError: naming ``expiresAt``.
+    """
     if expires_at is not None and expires_at <= at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
@@ -321,12 +325,12 @@ def trusted(
     check: Callable[..., dict[str, Any]] = checked,
     within: str | None = None,
 ) -> dict[str, Any]:
-    """A rule of trust as it is stored.
+    """Return a rule of trust as it is stored.
 
-    :param rule: its members, as the API has them.
-    :param check: what the rule must be, of :mod:`agentidp.federation.rule_checks`.
-    :param within: the member that has the rule. Default: its members stand among others.
-    :raises ValidationError: naming the member that is wrong, or *within*.
+    :param rule: the members of the rule, as the API has them.
+    :param check: the function of :mod:`agentidp.federation.rule_checks` that checks the rule.
+    :param within: the member of the body that contains the rule. Default: the body itself has the rule's members.
+    :raises ValidationError: naming *within*, or else the member that is wrong.
     """
     try:
         return check(
@@ -340,25 +344,25 @@ def trusted(
         raise ValidationError(details=details) from None
 
 
-def replace_rules(opened: Transaction, agent_id: UUID, wanted: list[dict[str, Any]]) -> None:
-    """Make the rules of trust of an agent as a file says: others are revoked.
+def replace_rules(opened: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
+    """Replace the rules of trust of an agent. Rules that stay keep their credentials; missing rules are revoked.
 
-    :param wanted: what :func:`trusted` has checked.
+    :param rules: the new rules, which :func:`trusted` has checked.
     """
     rows = opened.fetch("oauth/list_rules", agent_id=agent_id)
     for row in rows:
-        if row.trust not in wanted:
+        if row.trust not in rules:
             end_credential(opened, agent_id, row.credential_id)
-    present = [row.trust for row in rows]
-    for rule in wanted:
-        if rule not in present:
+    stored_rules = [row.trust for row in rows]
+    for rule in rules:
+        if rule not in stored_rules:
             add_credential(opened, agent_id, expires_at=None, rule=rule)
 
 
 def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> None:
     """Revoke a credential.
 
-    :raises NotFound: the agent has no such credential, or it was revoked before.
+    :raises NotFound: the agent has no such credential, or it is revoked already.
     """
     row = existing(opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
     audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, row))
@@ -375,14 +379,14 @@ def add_credential(
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
-    :param label: for people, of at most :data:`MAX_LABEL` characters.
+    :param label: a text for people, of at most :data:`MAX_LABEL` characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked.
-    :param rule: of trust, which :func:`trusted` has checked. Default: a secret.
-    :returns: its row and its secret, which is not stored; ``None`` if it has keys or a rule.
+    :param rule: a rule of trust that :func:`trusted` has checked. Without keys and rule, a secret is created.
+    :returns: the row, and the secret, which is not stored, or ``None`` if the credential has keys or a rule.
     :raises NotFound: no such agent.
-    :raises Conflict: the agent has as many as it may.
+    :raises Conflict: the agent has the maximum number of credentials.
     """
-    # A separate statement locks the agent, so that the next one sees what another transaction has added.
+    # A separate statement locks the agent, so that the next statement sees the credentials of other transactions.
     if not opened.fetch("agents/lock_agent", agent_id=agent_id):
         raise NotFound
     credential_id = uuid.uuid4()

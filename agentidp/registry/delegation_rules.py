@@ -1,4 +1,4 @@
-"""``/api/v1/delegation-rules``: for whose subjects agents may act, by tokens of other issuers (RFC 8693).
+"""``/api/v1/delegation-rules``: rules by which agents act for subjects of other issuers (RFC 8693).
 
 A delegation rule is a rule of trust of the organization, with the agents that may act by it, and with what they may
 reach at most. :mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
@@ -44,13 +44,13 @@ from agentidp.registry.credentials import RuleSchema, trusted
 blueprint = Blueprint("delegation-rules", __name__, description="For whom agents may act")
 
 MAX_RULES = 20
-"""Delegation rules of an organization."""
+"""Maximum number of delegation rules of an organization."""
 
 MAX_AGENTS = 100
-"""Of one rule."""
+"""Maximum number of agents of a rule."""
 
 MAX_RESOURCES = 100
-"""Of one rule."""
+"""Maximum number of resource servers of a rule."""
 
 
 class DelegatedResourceSchema(ma.Schema):
@@ -94,7 +94,7 @@ class Resources(Member, ma.fields.List[Any]):
 
 
 def _must_name_each_once(resources: list[dict[str, Any]]) -> None:
-    # Two entries of one resource server would leave open which one counts.
+    # With two entries for a resource server, it would be undefined which entry applies.
     unique("a resource server")([entry["resource"] for entry in resources])
 
 
@@ -199,9 +199,9 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     """Create a delegation rule.
 
     :param new: what :class:`NewDelegationRuleSchema` loads.
-    :returns: its row.
-    :raises ValidationError: it must not be made.
-    :raises Conflict: another rule has the name, or the organization has as many as it may.
+    :returns: the row of the rule.
+    :raises ValidationError: the rule is refused.
+    :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
     trust = trusted(new["trust"], settings, opened.organization_id, check=checked_for_delegation, within="trust")
     agent_ids = {row.agent_id for row in opened.fetch("agents/agents_with_ids", agent_ids=new["agent_ids"])}
@@ -239,10 +239,10 @@ def _refuse_unknown_resources(opened: Transaction, resources: list[dict[str, Any
 
 
 def rule_with(rows: Rows, delegation_rule_id: UUID) -> Any:
-    """The rule with an id.
+    """Return the rule with an id.
 
-    :param rows: of ``delegation/list_rules``.
-    :raises NotFound: there is none.
+    :param rows: the rows of ``delegation/list_rules``.
+    :raises NotFound: no row has the id.
     """
     return existing([row for row in rows if row.delegation_rule_id == delegation_rule_id])
 

@@ -26,21 +26,21 @@ KINDS = ("deployment", "holiday")
 DAY = timedelta(days=1)
 
 MAX_MARKERS = 10_000
-"""Of one organization."""
+"""Maximum number of markers of an organization."""
 
 MAX_LENGTH = timedelta(days=366)
-"""Of one marker."""
+"""Maximum time from the start of a marker to its end."""
 
 KEPT_FOR = timedelta(days=400)
-"""After its end a marker explains nothing that is still listed, so adding another one deletes it."""
+"""Age after the end at which a marker is deleted when another is added: no finding that is listed is as old."""
 
 FURTHEST = 2 * KEPT_FOR
-"""From now to the start of a new marker."""
+"""Maximum time between now and the start of a new marker."""
 
 MAX_LISTED = 500
 
 MAX_NOTE = 200
-"""Characters."""
+"""Maximum number of characters of a note."""
 
 
 class MarkerFields(ma.Schema):
@@ -142,10 +142,10 @@ def add_marker(
 ) -> Any:
     """Mark a time.
 
-    :returns: its row.
+    :returns: the row of the marker.
     :raises ValidationError: it starts too far from now, ends before it starts, or is too long; the organization has no
         such agent; or a holiday names an agent.
-    :raises Conflict: the organization has as many markers as it may.
+    :raises Conflict: the organization has the maximum number of markers.
     """
     ends_at = _checked_end(opened.at, kind, starts_at, ends_at)
     _check_agent(opened, kind, agent_id)
@@ -169,7 +169,7 @@ def add_marker(
 
 
 def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
-    """When the marker ends, if it may start and end then."""
+    """Return the end of the marker, after a check of its start and end."""
     if abs(starts_at - at) > FURTHEST:
         raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
     if ends_at is None:

@@ -180,7 +180,7 @@ def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
     [before] = opened.fetch("organizations/lock_organization")
     [row] = opened.fetch("organizations/change_organization", **changed(_CHANGEABLE, before, change))
     if row.suspend_dormant_after_days != before.suspend_dormant_after_days:
-        # What was announced was by what was set before.
+        # Announced suspensions followed the previous number of days.
         opened.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])

@@ -53,16 +53,16 @@ from agentidp.scopes import SCOPES
 blueprint = Blueprint("provisioning-rules", __name__, description="Rules that create agents at first sight")
 
 MAX_RULES = 20
-"""Provisioning rules of an organization."""
+"""Maximum number of provisioning rules of an organization."""
 
 MIN_AGENTS, MAX_AGENTS, DEFAULT_AGENTS = 1, 10_000, 100
-"""Agents of a rule at a time."""
+"""Minimum, maximum and default of the number of agents that a rule may have at a time."""
 
 MIN_EXPIRY, MAX_EXPIRY = 1, 3650
-"""Days without a token request after which an agent expires."""
+"""Minimum and maximum number of days without a token request after which an agent expires."""
 
 MAX_EXPIRED = 100
-"""Agents that expire at a time. No token of the organization is issued meanwhile."""
+"""Maximum number of agents that one transaction deletes. The organization gets no token until the transaction ends."""
 
 _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
@@ -234,9 +234,9 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     """Create a provisioning rule.
 
     :param new: what :class:`NewProvisioningRuleSchema` loads.
-    :returns: its row.
-    :raises ValidationError: it must not be made.
-    :raises Conflict: another rule has the name, or the organization has as many as it may.
+    :returns: the row of the rule.
+    :raises ValidationError: the rule is refused.
+    :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
     trust = trusted(new["trust"], settings, opened.organization_id, check=checked_for_provisioning, within="trust")
     template = new["agent_template"]
@@ -264,10 +264,10 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
 
 
 def rule_with(rows: Rows, provisioning_rule_id: UUID) -> Any:
-    """The rule with an id.
+    """Return the rule with an id.
 
-    :param rows: of ``provisioning/list_rules``.
-    :raises NotFound: there is none.
+    :param rows: the rows of ``provisioning/list_rules``.
+    :raises NotFound: no row has the id.
     """
     return existing([row for row in rows if row.provisioning_rule_id == provisioning_rule_id])
 
@@ -282,12 +282,12 @@ def remove_rule(opened: Transaction, provisioning_rule_id: UUID) -> None:
 
 
 def provision(database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]) -> UUID:
-    """Create the agent of a subject, in the request whose token a rule has accepted.
+    """Create the agent of a subject whose token a rule has accepted.
 
-    :param database: the rule's organization, now.
-    :param rule: its row.
-    :param claims: of the token, whose signature and times are right.
-    :returns: the agent's id; that of the agent which another request has created meanwhile, if one has.
+    :param database: the organization of the rule, at the instant of the request.
+    :param rule: the row of the rule.
+    :param claims: the claims of the token, whose signature and times are verified.
+    :returns: the id of the agent, which another request may have created meanwhile.
     :raises first_sight.Refused: no agent is created.
     """
     issuer, subject = rule.trust["issuer"], claims["sub"]
@@ -299,9 +299,9 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
     except RuleRefused:
         raise first_sight.Refused(first_sight.NOT_CREATED) from None
     # The second name is for a subject whose name another agent has.
-    for one in (name, other_name(name, issuer, subject)):
+    for possible_name in (name, other_name(name, issuer, subject)):
         try:
-            return _provision(database, rule, trust, name=one, max_agents=settings.max_agents)
+            return _provision(database, rule, trust, name=possible_name, max_agents=settings.max_agents)
         except (Conflict, ValidationError):
             continue
     raise first_sight.Refused(first_sight.NOT_CREATED)
@@ -310,13 +310,13 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
 def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
     selector = selector_of(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as opened:
-        # One first token of the organization at a time: a subject gets one agent, and no maximum is exceeded.
+        # The organization creates one agent at a time, so a subject gets one agent and no maximum is exceeded.
         opened.fetch("organizations/lock_organization")
         rows = opened.fetch("oauth/provisioning_rules", issuers=[trust["issuer"]], selectors=[selector])
         now = next((row for row in rows if row.provisioning_rule_id == rule.provisioning_rule_id), None)
         if now is not None and now.agent_id is not None:
-            known: UUID = now.agent_id
-            return known
+            existing_id: UUID = now.agent_id
+            return existing_id
         if now is None or not now.is_on:
             raise first_sight.Refused(first_sight.SWITCHED_OFF)
         if opened.fetch("provisioning/count_agents", name=rule.name)[0].count >= rule.max_agents:
@@ -335,7 +335,7 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
             provisioned_selector=selector,
         )
         add_credential(opened, agent.agent_id, expires_at=None, label="first sight", rule=trust)
-        # Nobody else sees the agent yet, so this needs no lock of quotas.
+        # No other transaction sees the agent yet, so the quotas need no lock.
         quotas.replace_quotas(opened, agent.agent_id, template["quotas"])
     AGENTS_PROVISIONED.inc()
     fields = {"organization": database.organization_id, "agent": str(agent.agent_id), "rule": rule.name}
@@ -345,17 +345,17 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
 
 
 def expire(database: OrganizationDatabase) -> list[UUID]:
-    """Delete the agents of an organization that have asked for no token for as many days as their rule says.
+    """Delete the agents of an organization that have requested no token for the number of days that their rule says.
 
-    Their subjects get new ones at their next token.
+    Their subjects get new agents at their next token.
 
-    :param database: the organization, now.
-    :returns: the agents that were deleted.
+    :param database: the organization, at the present instant.
+    :returns: the ids of the deleted agents.
     """
     if not database.fetch("provisioning/expired_agents", most=1):
         return []
     with database.transaction() as opened:
-        # No token of the organization is issued until this ends, so none that is getting one is deleted.
+        # The organization gets no token until the transaction ends, so no agent is deleted while it gets a token.
         quotas.lock(opened)
         rows = opened.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
         for row in rows:

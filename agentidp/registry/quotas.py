@@ -1,4 +1,4 @@
-"""``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: how many tokens may be issued an hour, a day or a month.
+"""``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: the number of tokens per hour, day or month.
 
 ``sql/functions/check_quotas.sql`` decides about each token. A change waits until no token of the organization is being
 issued, so it is in force for every token that is issued after its response.
@@ -31,10 +31,10 @@ ORGANIZATION = UUID(int=0)
 """Stands for the organization in the column ``agent_id`` of ``quotas``."""
 
 MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
-"""In one window."""
+"""Minimum and maximum number of tokens of a quota."""
 
 LOCK_TIMEOUT = "2s"
-"""How long a change waits for the tokens that are being issued. Tokens that are asked for meanwhile wait behind it."""
+"""Maximum time that a change waits for tokens that are being issued. New token requests wait behind the change."""
 
 _WINDOW = {
     "in": "path",
@@ -53,7 +53,7 @@ class Count(Member, ma.fields.Integer):
 
 
 class QuotaFields(ma.Schema):
-    """A quota, and what was used of it in its window until now."""
+    """A quota with its use in the present window."""
 
     window = ma.fields.String(attribute="quota_window", dump_only=True, validate=ma.validate.OneOf(WINDOWS))
     tokens = Number(
@@ -96,7 +96,7 @@ class QuotasSchema(ma.Schema):
 
 
 class QuotaSchema(ReturnedSchema, QuotaFields):
-    """A quota, and what was used of it in its window until now."""
+    """A quota with its use in the present window."""
 
 
 recorded = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
@@ -158,7 +158,7 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
 
 
 def _decoded(cursor: str) -> tuple[UUID, int]:
-    """The agent and the place of the window that a cursor names.
+    """Return the agent that a cursor names, and the place of the window in :data:`WINDOWS`, from 1.
 
     :raises ValidationError: naming ``cursor``.
     """
@@ -244,13 +244,13 @@ def _delete(caller: Caller, agent_id: UUID | None, window: str) -> None:
 
 @contextlib.contextmanager
 def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
-    """A transaction under the lock of quotas.
+    """Open a transaction under the lock of quotas.
 
-    :raises NotFound: there is no such window.
+    :raises NotFound: the window does not exist.
     """
     if window not in WINDOWS:
         raise NotFound
-    # In a transaction of its own: the lock of quotas must come before those of the counters.
+    # The caller is admitted in another transaction, because the lock of quotas must come before those of the counters.
     caller.admit()
     with caller.transaction() as opened:
         lock(opened)
@@ -258,10 +258,10 @@ def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def lock(opened: Transaction) -> None:
-    """Let no token of the organization be issued until the transaction ends, because its quotas change.
+    """Take the lock under which quotas change: the organization gets no token until the transaction ends.
 
-    It waits for the tokens that are being issued, and those may wait for a row. So it comes before the transaction
-    locks its first row.
+    The lock waits for tokens that are being issued, which may wait for a row. Take it before the transaction locks its
+    first row.
     """
     opened.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
@@ -269,7 +269,7 @@ def lock(opened: Transaction) -> None:
 def share(opened: Transaction) -> None:
     """Let no quota of the organization change until the transaction ends.
 
-    For a transaction that locks a row and then issues a token, before it locks the row: see :func:`lock`.
+    A transaction that locks a row and then issues a token must call this before it locks the row: see :func:`lock`.
     """
     opened.fetch("quotas/share_quotas")
 
@@ -277,7 +277,7 @@ def share(opened: Transaction) -> None:
 def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
     """Set a quota, under the :func:`lock`.
 
-    :param agent_id: whose it is; the organization's own if ``None``.
+    :param agent_id: the agent of the quota; ``None`` for the organization's own.
     :param window: one of :data:`WINDOWS`.
     :raises NotFound: no such agent.
     """
@@ -301,44 +301,47 @@ def remove_quota(opened: Transaction, agent_id: UUID | None, window: str) -> Non
     audit.record(opened, "quota.deleted", agent_id or opened.organization_id, before=_recorded(row))
 
 
-def replace_quotas(opened: Transaction, agent_id: UUID | None, wanted: dict[str, dict[str, Any]]) -> None:
-    """Make the quotas of an agent, or the organization's own, as a file says, under the :func:`lock`.
+def replace_quotas(opened: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
+    """Replace the quotas of an agent, or the organization's own, under the :func:`lock`.
 
-    :param wanted: window -> what :class:`NewQuotaSchema` loads. The others are removed.
+    :param quotas: window -> a body of :class:`NewQuotaSchema`. Quotas of missing windows are removed.
     """
-    present = {row.quota_window for row in used(opened, agent_id)}
+    existing_windows = {row.quota_window for row in used(opened, agent_id)}
     for window in WINDOWS:
-        if window in wanted:
-            set_quota(opened, agent_id, window, **NewQuotaSchema().load(wanted[window]))
-        elif window in present:
+        if window in quotas:
+            set_quota(opened, agent_id, window, **NewQuotaSchema().load(quotas[window]))
+        elif window in existing_windows:
             remove_quota(opened, agent_id, window)
 
 
 def used(opened: Transaction, agent_id: UUID | None) -> Rows:
-    """The rows of :func:`usage_of`."""
+    """Return the rows of :func:`usage_of`."""
     return opened.run(usage_of(agent_id))
 
 
 def usage_of(agent_id: UUID | None) -> Call:
-    """The quotas of an agent, or of the organization itself if ``None``, with what is used."""
+    """Return the call that reads the quotas of an agent, or of the organization if ``None``, with their use."""
     return _usage(agent_id=agent_id or ORGANIZATION)
 
 
 def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
-    """The quotas of the organization and of all its agents by id, with what is used.
+    """Return the call that reads a page of the quotas of the organization and of all its agents, by the agent's id.
 
-    :param after: whose quota the last one of the page before is, and the place of its window, from 1.
+    :param after: the agent of the previous page's last quota, and the place of its window, from 1.
     """
     return _usage(after_id=after[0], after_place=after[1], limit=limit)
 
 
 def usage_by_share(limit: int, offset: int) -> Call:
-    """The same, those first of which the greatest share is used: all are summed. A row has the ``count`` of all."""
+    """Return the call that reads these quotas by their used share, greatest first. A row has the ``count`` of all.
+
+    To sort the quotas, the database sums the use of each.
+    """
     return _usage(by_share=True, limit=limit, offset=offset)
 
 
 def _usage(**parameters: Any) -> Call:
-    all_of_them = {
+    defaults = {
         "agent_id": None,
         "by_share": False,
         "limit": None,
@@ -346,7 +349,7 @@ def _usage(**parameters: Any) -> Call:
         "after_id": None,
         "after_place": None,
     }
-    return Call("quotas/quota_usage", all_of_them | parameters)
+    return Call("quotas/quota_usage", defaults | parameters)
 
 
 def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:
@@ -358,12 +361,12 @@ def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:
 
 
 def _recorded(row: Any) -> dict[str, Any]:
-    """What the audit trail records of a quota: in both of a change, the window, which stays, would be left out."""
+    """Return what the audit trail records of a quota. It omits members that stay, so the window is a name."""
     return {row.quota_window: recorded(row)}
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
-    """A row of ``sql/quotas/quota_usage.sql`` as our JSON."""
+    """Return a row of ``sql/quotas/quota_usage.sql`` as our JSON."""
     starts_at, ends_at = bounds(row.quota_window, at)
     computed = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
     return _returned(row._asdict() | computed)

@@ -57,10 +57,10 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
     :raises Conflict: the organization holds :data:`MAX_CLAIMS` identifiers.
     """
     transaction.fetch("organizations/lock_organization")
-    [held] = transaction.fetch("oauth/resource_claims", resource=resource)
-    if held.is_held:
+    [claims] = transaction.fetch("oauth/resource_claims", resource=resource)
+    if claims.is_held:
         return
-    if held.count >= MAX_CLAIMS:
+    if claims.count >= MAX_CLAIMS:
         raise Conflict(
             f"The organization holds {MAX_CLAIMS} resource identifiers; only an operator can release one.",
             details={member: [f"at most {MAX_CLAIMS} for an organization"]},
@@ -84,11 +84,11 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
     for row in registrations:
         if row.organization_id not in registered[row.resource]:
             registered[row.resource].append(row.organization_id)
-    found = [
+    identifiers = [
         ResourceIdentifier(resource, holders.get(resource), tuple(registered[resource]))
         for resource in sorted(holders.keys() | registered.keys())
     ]
-    return [one for one in found if not conflicts or one.organization_id is None]
+    return [identifier for identifier in identifiers if not conflicts or identifier.organization_id is None]
 
 
 def holder(database_url: str, resource: str, at: datetime) -> str | None:
@@ -99,8 +99,8 @@ def holder(database_url: str, resource: str, at: datetime) -> str | None:
     """
     resource = _checked(resource)
     with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as opened:
-        held = opened.fetch("oauth/resource_holder", resource=resource)
-    return held[0].organization_id if held else None
+        holders = opened.fetch("oauth/resource_holder", resource=resource)
+    return holders[0].organization_id if holders else None
 
 
 def assign(
@@ -122,12 +122,12 @@ def assign(
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
         own = {"resource": resource, "own": list(settings.own_audiences)}
-        [found] = connection.execute(load_sql("oauth/own_resource"), own).fetchall()
-        if found.is_own:
+        [row] = connection.execute(load_sql("oauth/own_resource"), own).fetchall()
+        if row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as opened:
-            held = opened.fetch("oauth/resource_holder", resource=resource)
-            previous: str | None = held[0].organization_id if held else None
+            holders = opened.fetch("oauth/resource_holder", resource=resource)
+            previous: str | None = holders[0].organization_id if holders else None
             opened.fetch("oauth/assign_resource", resource=resource)
             if previous != organization_id:
                 audit.record(opened, "resource.assigned", resource, after={"organizationId": organization_id})

@@ -49,7 +49,7 @@ from agentidp.scopes import SCOPES
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
 
 MAX_RESOURCE_SERVERS = 100
-"""Of one organization."""
+"""Maximum number of resource servers of an organization."""
 
 _CHARACTERS = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without blank, quote and backslash"
 
@@ -129,7 +129,7 @@ class NewResourceServerSchema(ResourceServerFields):
 
 
 class ResourceServerChangeSchema(ChangeSchema, ResourceServerFields):
-    """The body that changes a resource server: what is left out stays. Its identifier cannot be changed."""
+    """The body that changes a resource server: missing members stay as they are. Its identifier cannot be changed."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("resource", *read_only(ResourceServerFields))
@@ -211,19 +211,19 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 
 
 def add_resource_server(
-    opened: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str], **others: Any
+    opened: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str], **members: Any
 ) -> Any:
     """Register a resource server and claim its identifier and its audience.
 
-    :param others: what else :class:`NewResourceServerSchema` loads. Default: that of the schema.
-    :returns: its row.
+    :param members: other members that :class:`NewResourceServerSchema` loads. Default: the defaults of the schema.
+    :returns: the row of the resource server.
     :raises ValidationError: the identifier or the audience is one of this server's own, the identifier is an audience
         that a cloud's customers share, or there is no such agent.
     :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
-    :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
+    :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
     columns: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
-    columns |= {"resource": resource, "name": name, "scopes": scopes, **others}
+    columns |= {"resource": resource, "name": name, "scopes": scopes, **members}
     refuse_unknown_agent(opened, columns["agent_id"])
     if claim_of(resource) is None:
         rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
@@ -251,14 +251,17 @@ def add_resource_server(
 
 
 def _claim(opened: Transaction, settings: Settings, member: str, resource: str) -> None:
-    [found] = opened.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
-    if found.is_own:
+    [row] = opened.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
+    if row.is_own:
         raise ValidationError(details={member: ["must not be this server's own API or dashboard"]})
     claim(opened, resource, member=member)
 
 
 def _claim_audience(opened: Transaction, settings: Settings, audience: str | None) -> str | None:
-    """:returns: what the organization must hold to get tokens with it, if that is not the identifier."""
+    """Claim an audience for the organization.
+
+    :returns: the claim that the organization must hold to get tokens with the audience; ``None`` without one.
+    """
     claimed = claim_of(audience) if audience else None
     if claimed is not None:
         _claim(opened, settings, "audience", claimed)
@@ -270,8 +273,8 @@ def update_resource_server(
 ) -> Any:
     """Change a resource server.
 
-    :param change: what :class:`ResourceServerChangeSchema` loads; what is left out stays.
-    :returns: its row.
+    :param change: what :class:`ResourceServerChangeSchema` loads; missing members stay as they are.
+    :returns: the row of the resource server.
     :raises NotFound: the organization has no such resource server.
     :raises ValidationError: the audience is one of this server's own, or there is no such agent.
     :raises ResourceTaken: another organization holds the audience.
