@@ -28,7 +28,7 @@ KINDS = (
     "weekend",
     "zero_day",
 )
-"""The kinds of findings. A test compares them with those of ``agentidp.findings``, which is above this room."""
+"""The names of the kinds of findings. The modules ``agentidp/findings/<name>.py`` have their rules."""
 
 CHANGES = ("opened", "escalated", "resolved")
 """What can happen to a finding."""

@@ -13,6 +13,7 @@ from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import KnownFinding
+from agentidp.findings.kinds import kind_of
 from agentidp.findings.markers import NOTICED
 
 DAYS_BEFORE = 14
@@ -24,9 +25,6 @@ MAX_DAYS_OF_HOURS = 2
 """A finding about more UTC days is drawn by day."""
 
 MAX_CHANGES = 20
-
-COUNTED = {"rejections": "rejected", "silence": "requests", "peak": "requests"}
-"""Kind of a finding -> what its chart counts, if not tokens."""
 
 CHANGED = NOTICED | {"agent.changed": "The scopes of an agent were changed", "holiday": "A holiday was marked"}
 CHANGED |= {"credential.created": "A credential was created", "credential.revoked": "A credential was revoked"}
@@ -63,7 +61,7 @@ def calls(known: KnownFinding, at: datetime) -> list[Call]:
 
 def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) -> Evidence:
     """What the rows of :func:`calls` come to."""
-    name = COUNTED.get(known.kind, "tokens")
+    name = kind_of(known).counted
     first, last = _days(known, at)
     drawn: list[tuple[date | None, charts.Chart]]
     if _is_by_hour(known, at):

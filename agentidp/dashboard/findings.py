@@ -14,9 +14,9 @@ from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.page_findings import listing
 from agentidp.db.sql import Call
-from agentidp.findings import KINDS
 from agentidp.findings.finding import STATES, KnownFinding
 from agentidp.findings.incidents import incidents
+from agentidp.findings.kinds import KINDS
 from agentidp.findings.listing import filtered
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME

@@ -19,48 +19,11 @@ from datetime import datetime
 from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import (
-    budget,
-    dominance,
-    dormant_agent,
-    expiring_credential,
-    markers,
-    peak,
-    quota,
-    rejections,
-    silence,
-    spike,
-    uncached_tokens,
-    unused_credential,
-    weekend,
-    zero_day,
-)
+from agentidp.findings import markers
 from agentidp.findings.causes import one_per_cause, urgency
 from agentidp.findings.contributors import with_contributors
-from agentidp.findings.finding import Finding, FindingsQuery, Kind
-
-KINDS: dict[str, Kind] = {
-    kind.__name__.rpartition(".")[2]: kind
-    for kind in (
-        budget,
-        dominance,
-        dormant_agent,
-        expiring_credential,
-        peak,
-        quota,
-        rejections,
-        silence,
-        spike,
-        uncached_tokens,
-        unused_credential,
-        weekend,
-        zero_day,
-    )
-}
-"""Name -> module."""
-
-OF_REGISTERED = frozenset(("dormant_agent", "expiring_credential", "quota", "unused_credential"))
-"""The kinds that judge what is registered."""
+from agentidp.findings.finding import Finding, FindingsQuery
+from agentidp.findings.kinds import KINDS
 
 MARKERS = "markers"
 """What is read beside the kinds."""
@@ -94,7 +57,7 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
         rows of each. There is a second one if a budget or a quota of the organization is reported.
     :raises DatabaseUnavailable: no kind could be computed.
     """
-    kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or name not in OF_REGISTERED}
+    kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or not kind.reads_registry}
     rows = _rows(run, {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()})
     noticed = rows.pop(MARKERS, [])
     query = markers.with_holidays(query, noticed)

@@ -7,7 +7,7 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, number_of
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
 
 
@@ -63,3 +63,6 @@ def _finding(row: Any) -> Finding:
         causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
         next_step="See which agents were issued the most this month, and whether other findings name them.",
     )
+
+
+KIND = Kind(call=call, findings=findings, is_about_tokens=True, names_contributors=True)

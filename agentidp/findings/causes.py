@@ -9,24 +9,10 @@ from typing import Any
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Contributor, Finding, Severity
+from agentidp.findings.kinds import KINDS
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-ABSORBED_BY = {
-    "spike": ("dominance",),
-    "uncached_tokens": ("spike", "weekend"),
-    "weekend": ("spike",),
-    "rejections": ("silence",),
-    "dormant_agent": ("unused_credential",),
-    # Both are about the organization: an outage that covers part of each of some days shows as days without a token.
-    "silence": ("zero_day",),
-}
-"""Kind -> the kinds that it explains if they are of the same agent and time, in this order. An uncached client's habit
-shows as a spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence. A
-spike explains dominance of the month while it goes on. A habit does not: it says why, and dominance who pays.
-"""
-
 
 COMMON_HABITS = ("uncached_tokens", "weekend")
 """What a spike of several agents explains of them."""
@@ -35,10 +21,11 @@ COMMON_HABITS = ("uncached_tokens", "weekend")
 def one_per_cause(found: list[Finding]) -> list[Finding]:
     """The findings with those of one cause merged."""
     merged = _merge_common_spikes(found)
-    for kind, absorbed_kinds in ABSORBED_BY.items():
-        for one in [one for one in merged if one.kind == kind and (one.agent_id or kind == "silence")]:
+    # In this order, so that what a spike explains is also explained by the habit that explains the spike.
+    for name, kind in KINDS.items():
+        for one in [one for one in merged if one.kind == name and (one.agent_id or name == "silence")]:
             absorbed: list[Finding] = [
-                other for other in merged if other.kind in absorbed_kinds and _explains(one, other)
+                other for other in merged if other.kind in kind.absorbs and _explains(one, other)
             ]
             if absorbed:
                 merged = [other for other in merged if other is not one and other not in absorbed]

@@ -20,12 +20,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import in_words, number_of
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery
-
-OF_ORGANIZATION = ("budget", "quota", "spike")
-"""Kinds that are about the tokens of the whole organization, unless they are about an agent."""
-
-REASONS = ("uncached_tokens", "spike", "weekend")
-"""The kinds that say why an agent was issued many tokens, that which says it best first."""
+from agentidp.findings.kinds import kind_of
 
 
 def with_contributors(run: Callable[..., list[Rows]], found: list[Finding], query: FindingsQuery) -> list[Finding]:
@@ -45,7 +40,7 @@ def with_contributors(run: Callable[..., list[Rows]], found: list[Finding], quer
 
 def is_of_organization(one: Finding) -> bool:
     """Whether it is about the tokens of the whole organization."""
-    return one.agent_id is None and one.kind in OF_ORGANIZATION
+    return one.agent_id is None and kind_of(one).names_contributors
 
 
 def _call(one: Finding, query: FindingsQuery) -> Call:
@@ -86,10 +81,9 @@ def _explained(one: Finding, found: list[Finding]) -> Finding:
     """The finding with the causes that another one knows of those who caused it."""
     if not is_of_organization(one):
         return one
-    for kind in REASONS:
-        for other in found:
-            is_large = 100 * other.excess >= thresholds.MIN_CONTRIBUTOR_PERCENT * one.observed
-            is_then = other.begins < one.ends and one.begins < other.ends
-            if other.kind == kind and other.agent_id and other.agent_id in one.agent_ids and is_large and is_then:
-                return replace(one, causes=f"{other.summary} {other.causes}", next_step=other.next_step)
+    for other in sorted(found, key=lambda each: kind_of(each).cause_rank):
+        is_large = 100 * other.excess >= thresholds.MIN_CONTRIBUTOR_PERCENT * one.observed
+        is_then = other.begins < one.ends and one.begins < other.ends
+        if kind_of(other).cause_rank and other.agent_id and other.agent_id in one.agent_ids and is_large and is_then:
+            return replace(one, causes=f"{other.summary} {other.causes}", next_step=other.next_step)
     return one

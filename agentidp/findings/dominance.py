@@ -13,7 +13,7 @@ from agentidp.analytics.period import Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
 
 
@@ -59,3 +59,6 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if thresholds.MIN_DOMINANCE_TOKENS <= row.all_tokens != row.token_count
         and row.token_count * 100 > percent * row.all_tokens
     ]
+
+
+KIND = Kind(call=call, findings=findings, is_about_tokens=True)

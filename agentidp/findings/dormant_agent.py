@@ -14,7 +14,7 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def call(query: FindingsQuery | None = None) -> Call:
@@ -62,3 +62,6 @@ def _finding(row: Any, at: datetime) -> Finding:
         causes="What it did is done by another agent, or by nobody any more.",
         next_step=next_step,
     )
+
+
+KIND = Kind(call=call, findings=findings, absorbs=("unused_credential",), reads_registry=True)

@@ -16,7 +16,7 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.unused_credential import called, last_use
 
 FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
@@ -92,3 +92,6 @@ def _finding(row: Any, reminder: int, at: datetime) -> Finding:
         causes=causes,
         next_step=next_step,
     )
+
+
+KIND = Kind(call=call, findings=findings, reads_registry=True)

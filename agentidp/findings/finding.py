@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
@@ -64,16 +65,35 @@ class FindingsQuery:
         return self.today + timedelta(days=1)
 
 
-class Kind(Protocol):
-    """A module of this package: a kind of finding. Its name is the kind's, and its statement's file's."""
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of finding: its rule, and what the rest of the service must know of it.
 
-    __name__: str
+    ``call`` returns the statement that reads what ``findings`` judges; the statement also gets ``organization_id`` and
+    ``at``. The module of a kind has its ``KIND``. :mod:`agentidp.findings.kinds` collects them.
 
-    def call(self, query: FindingsQuery) -> Call:
-        """The statement that finds it; it gets ``organization_id`` and ``at`` beside these parameters."""
+    - ``absorbs``: the kinds that it explains, if they are about the same agent and time.
+    - ``ends_after``: how long after the end of its window a finding ends, unless it is seen again.
+    - ``max_gap``: the longest time between two windows of the same finding.
+    - ``reads_registry``: whether the rule judges what is registered, and not only what was counted.
+    - ``has_marked_cause``: whether a marked change of the agent can be its cause.
+    - ``is_about_tokens``: whether it says that many tokens were issued, and so may be part of an incident.
+    - ``names_contributors``: whether a finding about the whole organization names the agents with the most tokens.
+    - ``cause_rank``: of the kinds that say why an agent was issued many tokens, 1 is the best reason. 0: not a reason.
+    - ``counted``: the counter that a chart of the finding shows.
+    """
 
-    def findings(self, rows: Rows, query: FindingsQuery) -> list[Finding]:
-        """What the statement's rows come to."""
+    call: Callable[[FindingsQuery], Call]
+    findings: Callable[[Rows, FindingsQuery], list[Finding]]
+    absorbs: tuple[str, ...] = ()
+    ends_after: timedelta = timedelta(hours=3)
+    max_gap: timedelta = timedelta(hours=1)
+    reads_registry: bool = False
+    has_marked_cause: bool = False
+    is_about_tokens: bool = False
+    names_contributors: bool = False
+    cause_rank: int = 0
+    counted: str = "tokens"
 
 
 @dataclass(frozen=True, kw_only=True)

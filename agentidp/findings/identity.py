@@ -15,21 +15,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from agentidp.findings.finding import Finding, KnownFinding, as_row
+from agentidp.findings.kinds import kind_of
 
 MAX_MISSES = 3
 """Evaluations in a row that an ongoing finding may be missing from before it has ended: one that flickers keeps on."""
-
-QUIET = timedelta(hours=3)
-"""After its window a finding has ended. A loop with pauses of an hour is one finding that does not end in each."""
-
-QUIET_OF = {"peak": timedelta(hours=36), "uncached_tokens": timedelta(days=3)}
-"""Of kinds that are about whole days: such a finding is seen again only after the next day, or the next working day."""
-
-SLACK = timedelta(hours=1)
-"""Between two windows that touch."""
-
-SLACK_OF = {"spike": timedelta(days=1)}
-"""Of kinds whose own windows bridge pauses: the first hour of a spike may no longer be unusual when others follow."""
 
 
 class Happening(StrEnum):
@@ -127,7 +116,7 @@ def _touch(one: Finding, other: Finding) -> bool:
     if one.kind == other.kind == "budget":
         # The next month's begins where this month's ends.
         return one.begins == other.begins
-    slack = max(SLACK_OF.get(one.kind, SLACK), SLACK_OF.get(other.kind, SLACK))
+    slack = max(kind_of(one).max_gap, kind_of(other).max_gap)
     return one.begins <= other.ends + slack and other.begins <= one.ends + slack
 
 
@@ -140,7 +129,7 @@ def _may_be_same_subject(one: Finding, other: Finding) -> bool:
 
 
 def _goes_on(finding: Finding, at: datetime) -> bool:
-    return finding.ends > at - QUIET_OF.get(finding.kind, QUIET)
+    return finding.ends > at - kind_of(finding).ends_after
 
 
 def _seen_first(finding: Finding, at: datetime, finding_id: UUID) -> KnownFinding:

@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentidp.findings.contributors import OF_ORGANIZATION, REASONS, is_of_organization
+from agentidp.findings.contributors import is_of_organization
 from agentidp.findings.finding import KnownFinding, Severity
-
-OF_TOKENS = {*OF_ORGANIZATION, *REASONS, "dominance"}
-"""The kinds that say that many tokens were issued."""
+from agentidp.findings.kinds import kind_of
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def incidents(listed: Sequence[KnownFinding]) -> list[Incident]:
 def _is_part(part: KnownFinding, whole: KnownFinding) -> bool:
     """Whether a finding is part of one about the whole."""
     return (
-        part.kind in OF_TOKENS
+        kind_of(part).is_about_tokens
         and not {*part.agent_ids[:1]}.isdisjoint(whole.agent_ids)
         and part.begins < whole.ends
         and whole.begins < part.ends

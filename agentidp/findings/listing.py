@@ -10,10 +10,11 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.caller import Caller, bearer
-from agentidp.findings import DEFAULT_DAYS, KINDS
+from agentidp.findings import DEFAULT_DAYS
 from agentidp.findings.finding import STATES, Finding, KnownFinding, Severity
 from agentidp.findings.identity import Happening
 from agentidp.findings.incidents import incidents
+from agentidp.findings.kinds import KINDS
 from agentidp.findings.store import Fetch, Listing, listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint

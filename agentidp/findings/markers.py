@@ -17,6 +17,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.kinds import kind_of
 
 HOUR = timedelta(hours=1)
 
@@ -27,9 +28,6 @@ NOTICED = {
     "agent.changed": "Its scopes were changed",
 }
 """Kind of marker -> what happened."""
-
-EXPLAINED = ("spike", "silence", "rejections", "uncached_tokens")
-"""Kinds of findings that a change of an agent may explain."""
 
 
 def call(query: FindingsQuery) -> Call:
@@ -53,7 +51,7 @@ def explained(one: Finding, markers: Rows) -> Finding:
     candidates = [
         marker
         for marker in markers
-        if one.kind in EXPLAINED
+        if kind_of(one).has_marked_cause
         and marker.kind in NOTICED
         and marker.agent_id in (None, one.agent_id)
         # The hour in which a finding begins is known, not the minute.

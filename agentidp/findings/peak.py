@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from calendar import day_name
+from datetime import timedelta
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, in_words
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
 
 
@@ -45,3 +46,6 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 def _hour(hour: int) -> str:
     return f"{hour:02}:00-{hour + 1:02}:00 UTC"
+
+
+KIND = Kind(call=call, findings=findings, ends_after=timedelta(hours=36), counted="requests")

@@ -14,7 +14,7 @@ from uuid import UUID
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
 from agentidp.oauth.quota_windows import bounds, exhausted_at
 
@@ -73,3 +73,6 @@ def _finding(row: Any, severity: Severity, at: datetime) -> Finding:
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
         "once.",
     )
+
+
+KIND = Kind(call=call, findings=findings, reads_registry=True, is_about_tokens=True, names_contributors=True)

@@ -17,7 +17,7 @@ from agentidp.counting import KEEP_NETWORKS
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import number_of
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, WEEK, daily, hourly, hours_until, instant, median, runs
 
 
@@ -166,3 +166,6 @@ def _most_frequent(counts: Counter[str]) -> str:
     shown = [f"{name} ({count:,})" for name, count in named[: thresholds.MAX_SOURCES]]
     more = len(named) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+KIND = Kind(call=call, findings=findings, absorbs=("silence",), has_marked_cause=True, counted="rejected")

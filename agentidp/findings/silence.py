@@ -25,7 +25,7 @@ from uuid import UUID
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words
-from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, WEEK, hourly, hours_until, instant
 from agentidp.findings.quiet_agent import Silence, silence_of_agent
 from agentidp.findings.quiet_organization import (
@@ -209,3 +209,6 @@ def successor_of(stopped: int, agents: list[Agent]) -> str | None:
         if stopped - 2 <= first <= stopped + thresholds.SUCCESSOR_HOURS:
             return agent.name
     return None
+
+
+KIND = Kind(call=call, findings=findings, absorbs=("zero_day",), has_marked_cause=True, counted="requests")

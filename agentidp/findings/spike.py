@@ -21,7 +21,7 @@ from uuid import UUID
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, instant_in_words
-from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
 from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, newcomers_hours, unusual_hours
 
@@ -198,3 +198,15 @@ def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
     if spike.hours[-1].hour - spike.begins > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
         more += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return tokens, expected, when, more
+
+
+KIND = Kind(
+    call=call,
+    findings=findings,
+    absorbs=("dominance",),
+    max_gap=timedelta(days=1),
+    has_marked_cause=True,
+    is_about_tokens=True,
+    names_contributors=True,
+    cause_rank=2,
+)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, hourly, hours_until, instant, median, runs
 
 
@@ -176,3 +176,14 @@ def _finding(days: list[CostlyDay], is_old: bool, row: Any, query: FindingsQuery
         f"{tokens - fewest:,} tokens. If its instances are short-lived, let them share one. If many instances run, "
         "declare how many: agentidp agent update --expected-replicas.",
     )
+
+
+KIND = Kind(
+    call=call,
+    findings=findings,
+    absorbs=("spike", "weekend"),
+    ends_after=timedelta(days=3),
+    has_marked_cause=True,
+    is_about_tokens=True,
+    cause_rank=1,
+)

@@ -12,7 +12,7 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def call(query: FindingsQuery) -> Call:
@@ -57,3 +57,6 @@ def last_use(row: Any) -> str:
     if row.last_used_at is None:
         return f"has never been used since it was created, at {instant_in_words(row.created_at)}"
     return f"was last used at {instant_in_words(row.last_used_at)}"
+
+
+KIND = Kind(call=call, findings=findings, reads_registry=True)

@@ -25,7 +25,7 @@ from uuid import UUID
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import days_in_words
-from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
 
 HISTORY = 7 * thresholds.WEEKEND_WEEKS
@@ -142,3 +142,6 @@ def _finding(days: list[int], works: list[tuple[Any, int, int]], query: Findings
         " credentials.",
         next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
     )
+
+
+KIND = Kind(call=call, findings=findings, absorbs=("spike",), is_about_tokens=True, cause_rank=3)

@@ -20,7 +20,7 @@ from statistics import median_low
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import days_in_words
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 DAY = timedelta(days=1)
 
@@ -72,3 +72,6 @@ def _finding(usual: dict[date, int]) -> Finding:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
+
+
+KIND = Kind(call=call, findings=findings)

@@ -13,8 +13,9 @@ import psycopg
 import pytest
 
 from agentidp.analytics.period import Period
-from agentidp.findings import KINDS, markers
+from agentidp.findings import markers
 from agentidp.findings.finding import FindingsQuery
+from agentidp.findings.kinds import KINDS
 from tests.conftest import ON_EVERY_POSTGRES, database_url
 from tests.factories import NOON
 from tests.plans import explain, pages, prepare, service_connection

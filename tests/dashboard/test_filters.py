@@ -11,9 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.filters import dated, hour_label, in_numbers, named, next_page, since, window
-from agentidp.findings import KINDS
 from agentidp.findings.finding import Contributor
 from agentidp.findings.incidents import Incident
+from agentidp.findings.kinds import KINDS
 from tests.factories import NOON, Agent, a_finding, known_finding
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

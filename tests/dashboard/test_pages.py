@@ -25,8 +25,9 @@ from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import load_sql
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, RETRYING, create_demo
-from agentidp.findings import KINDS, markers
+from agentidp.findings import markers
 from agentidp.findings.finding import Contributor, FindingsQuery, Severity
+from agentidp.findings.kinds import KINDS
 from agentidp.findings.store import Listing
 from agentidp.http.schemas import MAX_OWNER
 from agentidp.services import Services

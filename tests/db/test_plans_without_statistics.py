@@ -19,8 +19,9 @@ from psycopg.types.json import Jsonb
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
-from agentidp.findings import KINDS, markers
+from agentidp.findings import markers
 from agentidp.findings.finding import FindingsQuery
+from agentidp.findings.kinds import KINDS
 from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
 from tests import catalog

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severity
-from agentidp.findings.identity import MAX_MISSES, QUIET, QUIET_OF
+from agentidp.findings.identity import MAX_MISSES
+from agentidp.findings.kinds import KINDS
 from tests.factories import NOON, a_finding
 from tests.findings.conftest import GONE, History
 
@@ -76,7 +77,7 @@ def test_each_further_reminder_is_an_escalation_once(history: History) -> None:
 def test_ends_so_long_after_its_window(history: History, kind: str) -> None:
     finding = spike(NOON, kind=kind)
     history.look(finding)
-    quiet = QUIET_OF.get(kind, QUIET)
+    quiet = KINDS[kind].ends_after
     history.look(finding, after=quiet - timedelta(minutes=5, seconds=1))
     assert history.happenings == ["opened"]
     history.look(finding, after=timedelta(seconds=1))
@@ -90,7 +91,7 @@ def test_ends_so_long_after_its_window(history: History, kind: str) -> None:
 
 def test_goes_on_again_under_its_id_where_its_window_does(history: History) -> None:
     history.look(spike(NOON))
-    history.look(spike(NOON), after=QUIET)
+    history.look(spike(NOON), after=KINDS["spike"].ends_after)
     later = history.at + HOUR
     history.look(spike(later, begins=NOON - HOUR), after=HOUR)
     assert history.happenings == ["opened", "resolved", "reopened"]

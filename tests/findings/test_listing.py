@@ -12,9 +12,10 @@ from flask import Flask
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, KINDS, Found, findings_query, store
+from agentidp.findings import DEFAULT_DAYS, Found, findings_query, store
 from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
+from agentidp.findings.kinds import KINDS
 from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast

@@ -12,7 +12,8 @@ import pytest
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import KINDS, OF_REGISTERED, findings, findings_query
+from agentidp.findings import findings, findings_query
+from agentidp.findings.kinds import KINDS
 from agentidp.services import Services
 from tests.factories import NOON, PATIENCE
 from tests.findings.conftest import Fleet
@@ -77,5 +78,6 @@ def asked(services: Services, *, of_registered: bool) -> set[str]:
 
 def test_a_replayed_history_needs_no_registry(services: Services) -> None:
     assert findings_query(NOON, services.settings).of_registered
-    assert asked(services, of_registered=True) - asked(services, of_registered=False) == OF_REGISTERED
-    assert KINDS.keys() > OF_REGISTERED
+    assert asked(services, of_registered=True) - asked(services, of_registered=False) == {
+        name for name, kind in KINDS.items() if kind.reads_registry
+    }

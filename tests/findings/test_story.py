@@ -20,8 +20,9 @@ from agentidp.analytics.period import Period
 from agentidp.db.database import SERVICE_ROLE, Database
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import Call, load_sql
-from agentidp.findings import KINDS, findings, thresholds
+from agentidp.findings import findings, thresholds
 from agentidp.findings.finding import Finding
+from agentidp.findings.kinds import KINDS
 from agentidp.services import Services
 from tests.citus import REFUSED_BY_CITUS
 from tests.conftest import Cast, settings_for
