@@ -18,7 +18,6 @@ KINDS = (
     "dominance",
     "dormant_agent",
     "expiring_credential",
-    "peak",
     "quota",
     "rejections",
     "silence",
@@ -29,6 +28,9 @@ KINDS = (
     "zero_day",
 )
 """The names of the kinds of findings. The modules ``agentidp/findings/<name>.py`` have their rules."""
+
+FORMER_KINDS = ("peak",)
+"""The kinds of earlier releases. No evaluation opens such a finding any more, but stored ones are read and end."""
 
 CHANGES = ("opened", "escalated", "resolved")
 """What can happen to a finding."""

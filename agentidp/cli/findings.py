@@ -20,8 +20,7 @@ from agentidp.config import ConfigurationError
 from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, act
 from agentidp.findings.finding import STATES, Finding
 from agentidp.findings.identity import Happening
-from agentidp.findings.kinds import KINDS
-from agentidp.findings.listing import filtered, with_history
+from agentidp.findings.listing import STORED_KINDS, filtered, with_history
 from agentidp.findings.store import listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
@@ -52,7 +51,7 @@ def commands() -> None:
     help="How many days back a finding may have ended, today included.",
 )
 @click.option("--state", type=click.Choice(STATES), help="Only these.")
-@click.option("--kind", type=click.Choice([*KINDS]), help="Only this kind.")
+@click.option("--kind", type=click.Choice(STORED_KINDS), help="Only this kind.")
 @click.option("--agent", metavar="ID|NAME", help="Only those that name this agent.")
 @as_json_option
 def list_(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:

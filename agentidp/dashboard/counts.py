@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
@@ -75,3 +75,15 @@ def heatmap_cells(days: list[DayUsage]) -> list[dict[str, int]]:
         for hour, count in enumerate(hours)
         if count
     ]
+
+
+def busiest_hour(days: list[DayUsage]) -> tuple[datetime, int] | None:
+    """Return when the hour with the most requests begins, and its number of requests. ``None`` without a request.
+
+    Of several such hours, the latest one is returned.
+    """
+    requests, day, hour = max(
+        ((requests, day.day, hour) for day in days for hour, requests in enumerate(day.requests_by_hour)),
+        default=(0, date.min, 0),
+    )
+    return (datetime.combine(day, time(hour), UTC), requests) if requests else None

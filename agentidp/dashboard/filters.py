@@ -139,13 +139,11 @@ def since(known: KnownFinding, at: datetime) -> str:
 def next_page(finding: Finding) -> tuple[str, str]:
     """Where the next step of a finding begins: what the address has after the dashboard's own, and what is there."""
     agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
-    first, last = finding.begins.astimezone(UTC).date(), charts.last_day(finding.ends.astimezone(UTC))
+    first = finding.begins.astimezone(UTC).date()
     if is_of_organization(finding) and finding.kind != "spike" and finding.agents:
         return f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}"
     if finding.kind == "budget":
         return f"/agents?month={first:%Y-%m}", f"Agents of {first:%B}"
-    if finding.kind == "peak":
-        return f"?from={first}&to={last}#activity", "Requests by weekday and hour"
     if finding.credential_id:
         return f"{agent}#credentials", f"Credentials of {finding.agent_name}"
     if finding.kind == "quota" and not agent:

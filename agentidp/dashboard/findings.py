@@ -17,7 +17,7 @@ from agentidp.db.sql import Call
 from agentidp.findings.finding import STATES, KnownFinding
 from agentidp.findings.incidents import incidents
 from agentidp.findings.kinds import KINDS
-from agentidp.findings.listing import filtered
+from agentidp.findings.listing import STORED_KINDS, filtered
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 
@@ -74,7 +74,7 @@ def _listed(caller: Caller, chosen: Chosen, number: int) -> dict[str, Any]:
 
 def _requested() -> Chosen:
     chosen = Chosen(**{name: request.args.get(name, "").strip() for name in Chosen.__slots__})
-    if chosen.state not in ("", *STATES) or chosen.kind not in ("", *KINDS):
+    if chosen.state not in ("", *STATES) or chosen.kind not in ("", *STORED_KINDS):
         raise ValidationError("The findings cannot be filtered by this.")
     if any(len(text) > MAX_NAME or "\0" in text for text in (chosen.agent, chosen.owner)):
         raise ValidationError(f"The name of an agent or an owner has at most {MAX_NAME} characters.")

@@ -70,6 +70,7 @@ def overview(caller: Caller) -> Response:
             "budget_used": budget.used(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
             "week": charts.heatmap(counts.heatmap_cells(days)),
+            "busiest_hour": counts.busiest_hour(days),
             **_charts(earlier, days, found, period, first_used),
         }
 

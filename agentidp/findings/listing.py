@@ -9,6 +9,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
+from agentidp.alerts.state_change import FORMER_KINDS
 from agentidp.caller import Caller, bearer
 from agentidp.findings import DEFAULT_DAYS
 from agentidp.findings.finding import STATES, Finding, KnownFinding, Severity
@@ -22,6 +23,9 @@ from agentidp.http.responses import data_response, json_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
 
 F = TypeVar("F", bound=Finding)
+
+STORED_KINDS = (*KINDS, *FORMER_KINDS)
+"""The kinds that a stored finding can be of."""
 
 WHO = (
     "the name of the agent; the name of the person who is signed in to the dashboard, or the person's ID at the "
@@ -43,7 +47,7 @@ class FindingsArguments(ma.Schema):
 
     days = WholeNumber(1, MAX_DAYS, load_default=DEFAULT_DAYS)
     state = ma.fields.String(validate=_one_of(STATES), load_default=None)
-    kind = ma.fields.String(validate=_one_of(KINDS), load_default=None)
+    kind = ma.fields.String(validate=_one_of(STORED_KINDS), load_default=None)
     agent = ma.fields.UUID(
         load_default=None,
         error_messages={"invalid_uuid": "must be an agent's id"},
@@ -82,7 +86,7 @@ class ContributorSchema(ma.Schema):
 class FindingSchema(ma.Schema):
     """Something that an operator should know."""
 
-    kind = ma.fields.String(required=True, validate=ma.validate.OneOf([*KINDS]))
+    kind = ma.fields.String(required=True, validate=ma.validate.OneOf(STORED_KINDS))
     severity = ma.fields.String(required=True, validate=ma.validate.OneOf([severity.name for severity in Severity]))
     agentId = ma.fields.UUID(required=True, allow_none=True)
     agentName = ma.fields.String(required=True, allow_none=True)
@@ -97,7 +101,7 @@ class FindingSchema(ma.Schema):
     expected = ma.fields.Nested(BaselineSchema, required=True)
     agents = ma.fields.List(ma.fields.Nested(ContributorSchema), required=True)
     agentCount = ma.fields.Integer(required=True)
-    alsoSeenAs = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
+    alsoSeenAs = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(STORED_KINDS)), required=True)
     summary = ma.fields.String(required=True)
     causes = ma.fields.String(required=True)
     next = ma.fields.String(required=True)
@@ -143,7 +147,7 @@ class FindingsSchema(ma.Schema):
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     data = ma.fields.List(ma.fields.Nested(ListedFindingSchema), required=True)
-    notComputed = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
+    notComputed = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(STORED_KINDS)), required=True)
     evaluatedAt = ma.fields.AwareDateTime(required=True)
 
 

@@ -157,8 +157,3 @@ SUSPENSION_NOTICE_DAYS = 14  # days before a dormant agent is suspended at which
 BUDGET_NEAR_PERCENT = 80  # of the budget that are used, from which on it is near
 BUDGET_WEEKS = 4  # weeks back of which the median of a weekday is what is usual on it
 MIN_BUDGET_DAYS = 7  # days since the organization's first usage, below which a forecast alone is no warning
-
-# peak
-PEAK_WEEKS = 4  # weeks back that are read, if the organization has as many; today is not
-MIN_PEAK_REQUESTS = 60  # in the busiest hour that was seen: one a minute. Below that no rate limit is near
-MAX_PEAK_HOURS = 3  # hours of the week that are named

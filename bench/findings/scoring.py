@@ -33,7 +33,7 @@ ALSO_TRUE = {
 }
 """Fault -> further kinds of findings that are true during it."""
 
-NOT_JUDGED = {"dominance", "budget", "peak", "quota"}
+NOT_JUDGED = {"dominance", "budget", "quota"}
 """Kinds that describe the month or the week, or read what fleets do not have."""
 
 GRACE = timedelta(days=2)

@@ -124,7 +124,6 @@ def test_incidents_in_numbers() -> None:
     ("kind", "about", "address", "place"),
     [
         ("budget", {}, "/agents?month=2026-04", "Agents of April"),
-        ("peak", {}, "?from=2026-04-15&to=2026-04-15#activity", "Requests by weekday and hour"),
         ("spike", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("spike", AGENT, f"/agents/{UUID(int=1)}/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("zero_day", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from agentidp.dashboard.counts import DayUsage, HourUsage, heatmap_cells, split
+from agentidp.dashboard.counts import DayUsage, HourUsage, busiest_hour, heatmap_cells, split
 from agentidp.dashboard.headline import budget_figure, change, headline, rejected_severity
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
@@ -166,6 +166,15 @@ def test_many_more_rejected_requests_have_the_severity_of_a_finding(
 def test_the_heatmap_begins_on_sunday() -> None:
     days = [DayUsage(date(2026, 4, 12), 0, 0, [1] + [0] * 23), DayUsage(date(2026, 4, 18), 0, 0, [0] * 23 + [2])]
     assert heatmap_cells(days) == [{"dow": 0, "hour": 0, "count": 1}, {"dow": 6, "hour": 23, "count": 2}]
+
+
+def test_the_busiest_hour_is_the_latest_of_those_with_the_most_requests() -> None:
+    assert busiest_hour([DayUsage(date(2026, 4, 12), 0, 0, [0] * 24)]) is None
+    days = [
+        DayUsage(date(2026, 4, 12), 0, 0, [0, 7] + [0] * 22),
+        DayUsage(date(2026, 4, 18), 0, 0, [0, 0, 7] + [6] * 21),
+    ]
+    assert busiest_hour(days) == (datetime(2026, 4, 18, 2, tzinfo=UTC), 7)
 
 
 def test_the_page_compares_today_with_the_same_time_last_week(read: Read, acme: Agent) -> None:

@@ -137,6 +137,12 @@ def test_what_is_not_zero_has_a_shade_and_the_most_has_the_strongest(count: int,
     assert [len(hours) for hours in week] == [24] * 7
 
 
+def test_the_caption_of_the_heatmap_names_the_busiest_hour(read: Read, acme: Agent) -> None:
+    acme.count(NOON, tokens=1200)
+    acme.count(NOON - timedelta(days=7), tokens=1199)
+    assert "The most in one hour were 1,200, 20.0 per minute, on Wed 15 Apr, 12:00-13:00." in read().words
+
+
 def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(
     client: FlaskClient, acme: Agent, clock: Clock
 ) -> None:
@@ -251,7 +257,7 @@ def test_an_agents_page_has_the_findings_that_it_is_behind_and_their_words_are_t
         services,
         acme.organization_id,
         a_finding(NOON, kind="weekend", summary=sentence, agents=behind),
-        a_finding(NOON, kind="peak", summary="Of the other.", agents=behind[:1]),
+        a_finding(NOON, kind="quota", summary="Of the other.", agents=behind[:1]),
         a_finding(NOON, summary="Its own.", agent_id=acme.agent_id, agent_name="builder"),
         a_finding(NOON, kind="zero_day", summary="Nobody's."),
     )

@@ -73,7 +73,7 @@ def test_each_further_reminder_is_an_escalation_once(history: History) -> None:
     assert [one.change for one in history.alerts] == history.happenings
 
 
-@pytest.mark.parametrize("kind", ["spike", "peak", "uncached_tokens"])
+@pytest.mark.parametrize("kind", ["spike", "uncached_tokens"])
 def test_ends_so_long_after_its_window(history: History, kind: str) -> None:
     finding = spike(NOON, kind=kind)
     history.look(finding)

@@ -18,7 +18,7 @@ from agentidp.services import Services
 from tests.factories import NOON, PATIENCE
 from tests.findings.conftest import Fleet
 
-OF_THE_ORGANIZATION = {"budget", "peak", "zero_day"}
+OF_THE_ORGANIZATION = {"budget", "zero_day"}
 """The kinds whose statements read no agent."""
 
 

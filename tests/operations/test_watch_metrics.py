@@ -33,9 +33,9 @@ def test_findings_that_go_on_are_counted_by_kind_and_severity_and_those_that_end
     make_finding(services, cast.acme.organization_id)
     make_finding(services, cast.outsider.organization_id)
     third = make_agent(services, make_organization(services, "Third"))
-    make_finding(services, third.organization_id, a_finding(NOON, severity=Severity.critical, kind="peak"))
-    assert values(metrics, "findings_open") == {("spike", "warning"): 2, ("peak", "critical"): 1}
-    execute(database_url, "update findings set ended_at = now() where kind = 'peak'")
+    make_finding(services, third.organization_id, a_finding(NOON, severity=Severity.critical, kind="quota"))
+    assert values(metrics, "findings_open") == {("spike", "warning"): 2, ("quota", "critical"): 1}
+    execute(database_url, "update findings set ended_at = now() where kind = 'quota'")
     assert values(metrics, "findings_open") == {("spike", "warning"): 2}
 
 
@@ -51,7 +51,7 @@ def test_the_evaluation_that_is_longest_ago_decides_how_old_findings_are(
     assert values(metrics, "findings_evaluated_timestamp_seconds") == {(): (NOON + timedelta(minutes=3)).timestamp()}
     [[took]] = execute(database_url, "select sum(seconds) from finding_evaluations")
     assert 0 < took < 60
-    execute(database_url, "update finding_evaluations set not_computed = '{spike,peak}'")
+    execute(database_url, "update finding_evaluations set not_computed = '{spike,quota}'")
     [seconds] = values(metrics, "findings_evaluation_seconds").values()
     assert abs(seconds - took) < 1e-6
     assert values(metrics, "findings_not_computed") == {(): 4}
