@@ -25,11 +25,10 @@ KINDS = (
     "uncached_tokens",
     "unused_credential",
     "weekend",
-    "zero_day",
 )
 """The names of the kinds of findings. The modules ``agentidp/findings/<name>.py`` have their rules."""
 
-FORMER_KINDS = ("peak",)
+FORMER_KINDS = ("peak", "zero_day")
 """The kinds of earlier releases. No evaluation opens such a finding any more, but stored ones are read and end."""
 
 CHANGES = ("opened", "escalated", "resolved")

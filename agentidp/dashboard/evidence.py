@@ -108,8 +108,6 @@ def _count(row: Any, name: str) -> int:
 
 def _expected_in(known: KnownFinding, step: timedelta) -> int | None:
     """What was expected in each hour or day of a finding, spread evenly; ``None`` if it is no such count."""
-    if known.unit == "tokens a day":
-        return round(known.expected) if step == timedelta(days=1) else None
     if known.unit == "tokens" or known.unit.startswith("tokens in the "):
         return round(known.expected * step / max(known.ends - known.begins, step))
     return None

@@ -24,6 +24,7 @@ from agentidp.findings.causes import one_per_cause, urgency
 from agentidp.findings.contributors import with_contributors
 from agentidp.findings.finding import Finding, FindingsQuery
 from agentidp.findings.kinds import KINDS
+from agentidp.findings.uncached_tokens import as_one_finding
 
 MARKERS = "markers"
 """What is read beside the kinds."""
@@ -62,7 +63,7 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     noticed = rows.pop(MARKERS, [])
     query = markers.with_holidays(query, noticed)
     found = [finding for name in rows for finding in kinds[name].findings(rows[name], query)]
-    found = with_contributors(run, one_per_cause(found), query)
+    found = as_one_finding(with_contributors(run, one_per_cause(found), query))
     found = [markers.explained(one, noticed) for one in found]
     found.sort(key=lambda one: urgency(one, query.at))
     return Found(found, tuple(name for name in kinds if name not in rows))

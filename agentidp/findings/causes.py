@@ -1,4 +1,10 @@
-"""One cause is one finding: what several kinds or agents report of the same cause is merged; the most urgent first."""
+"""Merge the findings that have the same cause, and sort findings by urgency.
+
+1. Spikes of ``COMMON_CAUSE_AGENTS`` agents that begin in the same hour are one finding.
+2. A finding about an agent absorbs findings about the same agent and time of the kinds that its kind explains
+   (``Kind.absorbs``).
+3. A spike that begins with a habit of uncached tokens has the cause of this habit.
+"""
 
 from __future__ import annotations
 
@@ -8,138 +14,120 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Contributor, Finding, Severity
+from agentidp.findings.finding import Finding, Severity, about_several
 from agentidp.findings.kinds import KINDS
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
-COMMON_HABITS = ("uncached_tokens", "weekend")
-"""What a spike of several agents explains of them."""
 
-
-def one_per_cause(found: list[Finding]) -> list[Finding]:
-    """The findings with those of one cause merged."""
-    merged = _merge_common_spikes(found)
-    # In this order, so that what a spike explains is also explained by the habit that explains the spike.
+def one_per_cause(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with those of the same cause merged."""
+    merged = _merge_common_spikes(findings)
     for name, kind in KINDS.items():
-        for one in [one for one in merged if one.kind == name and (one.agent_id or name == "silence")]:
-            absorbed: list[Finding] = [
-                other for other in merged if other.kind in kind.absorbs and _explains(one, other)
-            ]
+        for finding in [finding for finding in merged if finding.kind == name and finding.agent_id]:
+            absorbed = [other for other in merged if other.kind in kind.absorbs and _explains(finding, other)]
             if absorbed:
-                merged = [other for other in merged if other is not one and other not in absorbed]
-                merged.append(_absorb(one, absorbed))
-    return merged
+                merged = [other for other in merged if other is not finding and other not in absorbed]
+                merged.append(_absorb(finding, absorbed))
+    habits = {finding.agent_id: finding for finding in merged if finding.kind == "uncached_tokens"}
+    return [_with_cause(finding, habits.get(finding.agent_id)) for finding in merged]
 
 
-def _explains(one: Finding, other: Finding) -> bool:
-    """Whether *other*, of the same agent, is because of *one*."""
-    if other.agent_id != one.agent_id or not _overlap(one, other):
+def _explains(finding: Finding, other: Finding) -> bool:
+    """Return whether *finding* is the cause of *other*, which is of a kind that it can absorb."""
+    if other.agent_id != finding.agent_id or not _overlap(finding, other):
         return False
-    if other.kind == "zero_day":
-        return not one.is_of_part and one.begins < other.begins + DAY and other.ends - DAY < one.ends
     if other.kind == "dominance":
-        # What has ended, or is only listed, explains no warning about the month so far.
-        goes_on = one.ends > other.ends - DAY
-        return one.excess >= other.excess and goes_on and one.severity >= other.severity
-    if one.kind == "uncached_tokens":
-        # A loop amid a new habit, and any spike in the middle of an old one, have another cause.
-        is_of_new_habit = one.severity is Severity.warning and other.severity is not Severity.critical
-        return one.begins - DAY <= other.begins and (is_of_new_habit or other.begins <= one.begins + DAY)
-    # A loop at the weekend is more than a run at the weekend.
-    return not (one.kind == "weekend" and other.severity is Severity.critical)
+        # A spike that has ended, or is only listed, is not the cause of a warning about the month so far.
+        is_ongoing = finding.ends > other.ends - DAY
+        return finding.excess >= other.excess and is_ongoing and finding.severity >= other.severity
+    # A retry loop on a weekend is more than a weekend run.
+    return not (finding.kind == "weekend" and other.severity is Severity.critical)
 
 
-def _overlap(one: Finding, other: Finding) -> bool:
-    return one.begins <= other.ends and other.begins <= one.ends
+def _overlap(finding: Finding, other: Finding) -> bool:
+    return finding.begins <= other.ends and other.begins <= finding.ends
 
 
-def _absorb(one: Finding, absorbed: Iterable[Finding]) -> Finding:
-    kinds = {*one.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in absorbed))
+def _absorb(finding: Finding, absorbed: Iterable[Finding]) -> Finding:
+    kinds = {*finding.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in absorbed))
     return replace(
-        one,
-        severity=max((one.severity, *(other.severity for other in absorbed))),
-        excess=max(one.excess, *(other.excess for other in absorbed if other.kind != "dominance"), 0.0),
-        also_seen_as=tuple(sorted(kinds - {one.kind})),
+        finding,
+        severity=max((finding.severity, *(other.severity for other in absorbed))),
+        excess=max(finding.excess, *(other.excess for other in absorbed if other.kind != "dominance"), 0.0),
+        also_seen_as=tuple(sorted(kinds - {finding.kind})),
     )
 
 
-def _merge_common_spikes(found: list[Finding]) -> list[Finding]:
-    """Spikes of many agents from the same hour on are one of the organization."""
-    spikes = sorted(
-        (one for one in found if one.kind == "spike" and one.agent_id and one.severity >= Severity.warning),
-        key=lambda one: one.begins,
+def _with_cause(finding: Finding, habit: Finding | None) -> Finding:
+    """Return a spike with the cause of the agent's habit of uncached tokens, if both begin within a day.
+
+    A retry loop, and a spike in the middle of a habit, have another cause.
+    """
+    is_new_habit = (
+        habit is not None
+        and finding.kind == "spike"
+        and finding.severity is not Severity.critical
+        and abs(finding.begins - habit.begins) <= DAY
     )
+    return replace(finding, causes=habit.causes, next_step=habit.next_step) if habit and is_new_habit else finding
+
+
+def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with the spikes of many agents that begin in the same hour as one.
+
+    Weekend runs of these agents that begin within a day of the spikes are part of it.
+    """
+    spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     groups: list[list[Finding]] = []
-    for one in spikes:
-        if groups and one.begins - groups[-1][0].begins <= HOUR:
-            groups[-1].append(one)
+    for spike in sorted(spikes, key=lambda spike: spike.begins):
+        if groups and spike.begins - groups[-1][0].begins <= HOUR:
+            groups[-1].append(spike)
         else:
-            groups.append([one])
-    common = [_of_several(group, found) for group in groups if len(group) >= thresholds.COMMON_CAUSE_AGENTS]
-    gone = {id(one) for _, explained in common for one in explained}
-    kept = [
-        one
-        for one in found
-        if id(one) not in gone
-        and not (one.kind == "spike" and one.agent_id is None and any(_overlap(one, several) for several, _ in common))
-    ]
-    return kept + [several for several, _ in common]
+            groups.append([spike])
+    for group in groups:
+        if len(group) >= thresholds.COMMON_CAUSE_AGENTS:
+            agents, begins = {spike.agent_id for spike in group}, group[0].begins
+            runs = [
+                finding
+                for finding in findings
+                if finding.kind == "weekend" and finding.agent_id in agents and abs(finding.begins - begins) <= DAY
+            ]
+            merged = {id(finding) for finding in (*group, *runs)}
+            findings = [finding for finding in findings if id(finding) not in merged]
+            findings.append(_absorb(_of_several(group), runs))
+    return findings
 
 
-def _of_several(group: list[Finding], found: list[Finding]) -> tuple[Finding, list[Finding]]:
-    """The finding about several agents, and those that it explains: their spikes, and habits that begin with these."""
-    agents, begins = {one.agent_id for one in group}, min(one.begins for one in group)
-    habits = [
-        one
-        for one in found
-        if one.kind in COMMON_HABITS and one.agent_id in agents and begins - DAY <= one.begins <= begins + DAY
-    ]
-    return _absorb(_sum(group), habits), [*group, *habits]
-
-
-def _sum(group: list[Finding]) -> Finding:
-    group = sorted(group, key=lambda one: (-one.observed, str(one.agent_id)))
-    observed, expected = sum(one.observed for one in group), sum(one.expected for one in group)
+def _of_several(spikes: list[Finding]) -> Finding:
+    spike = about_several(spikes, thresholds.MAX_CONTRIBUTORS)
     return replace(
-        group[0],
-        agent_id=None,
-        agent_name=None,
-        severity=max(one.severity for one in group),
-        begins=min(one.begins for one in group),
-        ends=max(one.ends for one in group),
-        observed=observed,
-        expected=expected,
-        excess=sum(one.excess for one in group),
-        agent_count=len(group),
-        agents=tuple(
-            Contributor(agent_id=one.agent_id, agent_name=one.agent_name or "", count=round(one.observed))
-            for one in group[: thresholds.MAX_CONTRIBUTORS]
-            if one.agent_id
-        ),
-        summary=f"{len(group):,} agents were issued {observed:,.0f} tokens from the same hour on; typically it is "
-        f"{expected:,.0f}.",
+        spike,
+        summary=f"{len(spikes):,} agents were issued {spike.observed:,.0f} tokens from the same hour on; typically it "
+        f"is {spike.expected:,.0f}.",
         causes="They have a common cause: what they all call fails, or they were changed or restarted together.",
         next_step="Check what they have in common: a service that they call, a deployment, a library.",
     )
 
 
-def urgency(one: Finding, at: datetime) -> tuple[Any, ...]:
-    """Sorts findings: what goes on first, then what ended within a day, then by severity, then the newest."""
+def urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
+    """Return a key that sorts findings: ongoing ones first, then those that ended within a day, then by severity, then
+    the newest first. Findings that are only listed are last.
+    """
     return (
-        one.severity is Severity.info,
-        _age(one, at),
-        -one.severity,
-        -one.ends.timestamp(),
-        -one.begins.timestamp(),
-        one.kind,
-        str(one.agent_id),
+        finding.severity is Severity.info,
+        _age(finding, at),
+        -finding.severity,
+        -finding.ends.timestamp(),
+        -finding.begins.timestamp(),
+        finding.kind,
+        str(finding.agent_id),
     )
 
 
-def _age(one: Finding, at: datetime) -> int:
-    """0 while it goes on, 1 for a day after its end, then 2."""
-    if one.ends > at - HOUR:
+def _age(finding: Finding, at: datetime) -> int:
+    """Return 0 while a finding is ongoing, 1 for a day after its end, then 2."""
+    if finding.ends > at - HOUR:
         return 0
-    return 1 if one.ends > at - DAY else 2
+    return 1 if finding.ends > at - DAY else 2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -107,18 +107,20 @@ class Contributor:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that an operator should know.
+    """A fact about an organization's usage that an operator should know.
 
-    ``begins`` and ``ends`` are the window, half-open. ``observed`` and ``expected`` are amounts of ``unit``, and
-    ``baseline`` says how the expected one was made. ``agent_id`` and ``agent_name`` are those of the one agent that it
-    concerns, if it does; ``agents`` are the first few behind one that concerns several, or who caused one about the
-    organization, and ``agent_count`` says how many there are, if that is known. ``since`` is from when on it is so, if
-    that is not the beginning of its window: of a budget or a quota of a month, the day on which it was passed.
-    ``credential_id`` is that of the one credential that it concerns, if it does. ``also_seen_as`` are other kinds that
-    would report the same cause. ``excess`` is how many tokens it explains; of ``dominance``, how many fewer would end
-    it. ``is_of_part`` says that a part of the organization is quiet and the rest is not. ``step`` counts the reminders
-    that are due so far. For people, a sentence or two each: ``summary`` says what was seen, ``causes`` what likely lies
-    behind it, ``next_step`` what to check.
+    - ``begins``, ``ends``: the window, half-open. ``since`` is when the finding became true, if that is not ``begins``:
+      for a monthly budget or quota, the day on which it was passed.
+    - ``observed``, ``expected``: amounts of ``unit``. ``baseline`` says how the expected amount was calculated.
+    - ``agent_id``, ``agent_name``: the only agent that the finding is about. Without them, ``agents`` are the first few
+      agents that take part, or that caused a finding about the organization. ``agent_count`` is the number of all that
+      take part, if it is known.
+    - ``credential_id``: the only credential that the finding is about.
+    - ``also_seen_as``: other kinds that would report the same cause.
+    - ``excess``: the number of tokens that the finding explains. For ``dominance``, how many fewer tokens would end it.
+    - ``step``: the number of reminders that are due so far.
+    - ``summary``, ``causes``, ``next_step``: one or two sentences for people each: what happened, what the likely
+      causes are, and what to check.
     """
 
     kind: str
@@ -139,7 +141,6 @@ class Finding:
     agent_count: int | None = None
     also_seen_as: tuple[str, ...] = ()
     excess: float = 0.0
-    is_of_part: bool = False
     step: int = 0
     since: datetime | None = None
 
@@ -179,6 +180,31 @@ class Finding:
             "next": self.next_step,
             "credentialId": str(self.credential_id) if self.credential_id else None,
         }
+
+
+def about_several(findings: Iterable[Finding], max_named: int) -> Finding:
+    """Return one finding about several agents: the sum of one finding about each. Its texts are those of the first one.
+
+    :param max_named: the maximum number of agents that it names; those with the largest amounts.
+    """
+    findings = sorted(findings, key=lambda finding: (-finding.observed, str(finding.agent_id)))
+    return replace(
+        findings[0],
+        agent_id=None,
+        agent_name=None,
+        severity=max(finding.severity for finding in findings),
+        begins=min(finding.begins for finding in findings),
+        ends=max(finding.ends for finding in findings),
+        observed=sum(finding.observed for finding in findings),
+        expected=sum(finding.expected for finding in findings),
+        excess=sum(finding.excess for finding in findings),
+        agents=tuple(
+            Contributor(agent_id=finding.agent_id, agent_name=finding.agent_name or "", count=round(finding.observed))
+            for finding in findings[:max_named]
+            if finding.agent_id
+        ),
+        agent_count=len(findings),
+    )
 
 
 def _number(value: float) -> float:

@@ -1,7 +1,7 @@
 """What people marked, and what the audit trail knows, taken into account by findings.
 
-1. Within a holiday nothing that is missing or quiet is reported (``silence``, ``zero_day``), and no work on it
-   (``weekend``). Its hours count for no agent's silence. Baselines are medians of weeks, which it does not move.
+1. Within a holiday nothing that is missing or quiet is reported (``silence``), and no work on it (``weekend``). Its
+   hours count for no agent's silence. Baselines are medians of weeks, which it does not move.
 2. A finding about an agent that begins within two hours after a deployment of it, or of all agents, says so.
 3. Such a ``spike`` is only listed (``info``) up to three times what is expected: new instances beside the old ones.
 4. A credential that was created or revoked, and changed scopes, change no severity. They are mentioned if no deployment

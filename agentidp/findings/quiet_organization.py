@@ -6,7 +6,9 @@ the week in 8 weeks. Half of it says how many times less likely the number is th
 1. A busy hour is one in which two or more agents are usually active. It is quiet if fewer than half of them are.
 2. The organization is quiet in a run of quiet hours whose half deviances add up to 8, which chance does not explain.
    The run must begin or end in the middle of work: a holiday that nobody marked has a night's rest before and after it.
-3. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in the middle of
+3. An organization in which usually only one agent is active at a time has no busy hours. It is quiet on a whole day
+   without a request, if the median of the same weekday is 20 requests or more.
+4. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in the middle of
    their work.
 
 Example: 8 agents are usually active at this hour. If none is, half the deviance is 8, and one such hour is enough. If 3
@@ -16,13 +18,13 @@ are, it is 8 - 3 + 3 ln(3/8) = 2.06, and it takes four such hours.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from math import log
 from statistics import median_low
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
-from agentidp.findings.history import DAY, WEEK, runs
+from agentidp.findings.history import DAY, WEEK, daily, first_active_day, runs
 from agentidp.findings.quiet_agent import known_weeks, weeks_active
 
 
@@ -31,6 +33,7 @@ class QuietTime(NamedTuple):
 
     If it lasts, it includes the hour that runs. ``expected`` and ``observed`` are active agents in all its hours
     together; ``stopped`` are the places in the sample of those that stopped, if it is part of the organization.
+    ``may_be_holiday`` says that only whole days were compared, and a public holiday looks the same.
     """
 
     begins: int
@@ -38,6 +41,7 @@ class QuietTime(NamedTuple):
     expected: int
     observed: int
     stopped: tuple[int, ...] = ()
+    may_be_holiday: bool = False
 
 
 def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
@@ -83,6 +87,48 @@ def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collectio
             expected, observed = (sum(numbers[hour] for hour in counted) for numbers in (busy, active))
             found.append(QuietTime(counted[0], ends, expected, observed))
     return found
+
+
+def quiet_days(
+    requests: Sequence[int], busy: Collection[int], since: int, holidays: Collection[int]
+) -> list[QuietTime]:
+    """Return the whole days without a request on which the hours say nothing, because none of them is busy.
+
+    Such days are one quiet time if no request was made between them. It lasts if none was made after them.
+
+    :param requests: the requests by the hour of the whole sample; the last hour still runs.
+    :param busy: the busy hours, as :func:`busy_hours` returns them.
+    :param since: the first day that is judged.
+    :param holidays: the hours of marked holidays.
+    """
+    days, first = daily(requests), first_active_day(requests)
+    if first is None:
+        return []
+    quiet = []
+    for day in range(since, len(days) - 1):
+        same_weekday = [days[past] for past in range(day - 7, first // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]]
+        hours = range(day * DAY, (day + 1) * DAY)
+        if (
+            not days[day]
+            and len(same_weekday) >= thresholds.MIN_SILENCE_WEEKS
+            and median_low(same_weekday) >= thresholds.MIN_QUIET_DAY_REQUESTS
+            and not any(hour in busy or hour in holidays for hour in hours)
+        ):
+            quiet.append(day)
+    # Quiet days without a request between them have the same number of days with requests before them.
+    groups = groupby(quiet, key=lambda day: sum(1 for count in days[:day] if count))
+    runs_of_days = [[*group] for _, group in groups]
+    last_request = max(hour for hour, count in enumerate(requests) if count)
+    return [
+        QuietTime(
+            run[0] * DAY,
+            len(requests) if last_request < run[0] * DAY else (run[-1] + 1) * DAY,
+            expected=len(run),
+            observed=0,
+            may_be_holiday=True,
+        )
+        for run in runs_of_days
+    ]
 
 
 def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:

@@ -6,9 +6,8 @@ the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).
 1. What the organization's quiet hours and marked holidays do not show is unknown, not zero. Such hours count for no
    agent that is judged by hours. Nor does a day for any other on which there was a holiday or a reported quiet time.
 2. Agents that stopped together, with part of the organization, are not reported one by one.
-3. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
-4. In a marked holiday nothing is silent, but what does not come back after it is.
-5. An agent's silence is news for two weeks, and only listed after them. If another agent was first active when one
+3. In a marked holiday nothing is silent, but what does not come back after it is.
+4. An agent's silence is a warning for a week, and only listed after it. If another agent was first active when one
    stopped, it has probably taken over: that is only listed, too.
 
 Example: at 10:00 all 12 agents stop, and at 16:00 eleven are back. That is one finding of the organization, from 10:00
@@ -17,7 +16,6 @@ to 16:00. The twelfth is a finding of its own once it has missed enough from 16:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -32,6 +30,7 @@ from agentidp.findings.quiet_organization import (
     QuietTime,
     busy_hours,
     partial_silences,
+    quiet_days,
     quiet_times,
     runs_of_quiet_hours,
 )
@@ -100,22 +99,17 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     for agent in agents:
         found = silence_of_agent(agent.counts, unknown_hours, unknown_days)
         if found and not any(abs(found.since - part.begins) <= 1 for part in parts):
-            before = agent.counts[: -thresholds.SILENCE_NEWS_DAYS * DAY]
-            earlier = silence_of_agent(before, unknown_hours, unknown_days)
-            is_news = earlier is None or earlier.since != found.since
+            is_news = length - 1 - found.since <= thresholds.SILENCE_NEWS_DAYS * DAY
             successor = successor_of(found.since, agents)
             silent.append(_of_agent(agent, found, is_news, successor, first_day, query))
-    return [
-        *(_of_quiet_time(one, sample, first_day, query) for one in whole if not _is_zero_day(one, active, holidays)),
-        *(_of_quiet_time(one, sample, first_day, query) for one in parts),
-        *silent,
+    # While an agent is silent, its own finding says so.
+    requests = [sum(agent.counts[hour] for agent in sample) for hour in range(length)]
+    days = [
+        day
+        for day in quiet_days(requests, busy, HISTORY // DAY, holidays)
+        if day.ends > looked_at and not (silent and day.ends == length)
     ]
-
-
-def _is_zero_day(one: QuietTime, active: Sequence[int], holidays: Collection[int]) -> bool:
-    """Whether it has ended and contains a whole day, no holiday, on which no agent of the sample was active."""
-    days = (range(day * DAY, (day + 1) * DAY) for day in range(-(-one.begins // DAY), one.ends // DAY))
-    return one.ends < len(active) and any(not any(active[hour] or hour in holidays for hour in day) for day in days)
+    return [*(_of_quiet_time(one, sample, first_day, query) for one in (*whole, *parts, *days)), *silent]
 
 
 def _of_quiet_time(one: QuietTime, sample: list[Agent], first_day: date, query: FindingsQuery) -> Finding:
@@ -137,11 +131,14 @@ def _of_quiet_time(one: QuietTime, sample: list[Agent], first_day: date, query: 
             "next_step": "Check what these agents have in common, and what was changed when they stopped.",
         }
     else:
-        stopped = _absent(one, sample) if one.observed else []
+        stopped = _absent(one, sample) if one.observed or one.may_be_holiday else []
+        was = "has been" if lasts else "was"
         words = {
-            "baseline": f"the median of the same hours of the week in up to {thresholds.SILENCE_WEEKS} weeks before",
-            "summary": f"Hardly any agent {'has been' if lasts else 'was'} active {when}: {percent:.0f} % of those"
-            " that usually are.",
+            "baseline": f"the median of the same {'weekday' if one.may_be_holiday else 'hours of the week'} in up to "
+            f"{thresholds.SILENCE_WEEKS} weeks before",
+            "summary": f"Hardly any agent {was} active {when}: {percent:.0f} % of those that usually are."
+            if one.observed
+            else f"No agent {was} active {when}.",
             "causes": "Either the service or everything that uses it was down, or the way between them. That nothing"
             " was counted does not say which: unknown is not zero.",
             "next_step": "Check whether the service and its database responded, then what the agents have in common:"
@@ -149,7 +146,7 @@ def _of_quiet_time(one: QuietTime, sample: list[Agent], first_day: date, query: 
         }
     return Finding(
         kind="silence",
-        severity=Severity.critical,
+        severity=Severity.warning if one.may_be_holiday else Severity.critical,
         begins=begins,
         ends=min(ends, query.at),
         unit="percent of the agents that are usually active",
@@ -160,7 +157,6 @@ def _of_quiet_time(one: QuietTime, sample: list[Agent], first_day: date, query: 
             for agent in stopped[: thresholds.MAX_CONTRIBUTORS]
         ),
         agent_count=len(stopped),
-        is_of_part=bool(one.stopped),
         **words,
     )
 
@@ -211,4 +207,4 @@ def successor_of(stopped: int, agents: list[Agent]) -> str | None:
     return None
 
 
-KIND = Kind(call=call, findings=findings, absorbs=("zero_day",), has_marked_cause=True, counted="requests")
+KIND = Kind(call=call, findings=findings, has_marked_cause=True, counted="requests")

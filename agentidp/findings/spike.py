@@ -1,74 +1,48 @@
-"""``spike``: an agent, or the organization, is issued far more tokens than usual.
+"""``spike``: an agent is issued far more tokens than usual.
 
-Statistic: the surprise of an hour, of eight hours or of three nights, compared with the agent's earlier days. Read
-:mod:`agentidp.findings.surprise` first.
+:mod:`agentidp.findings.surprise` finds the unusual hours of each agent, and this module makes findings of them:
 
-1. Unusual hours of an agent, with at most a day from one to the next, are one spike. Its text names the hours that
-   decided.
-2. An agent in its first two weeks has fixed limits instead.
-3. The organization is judged by its hours alone: a night in which several agents do a little more is not unusual.
-4. It has a spike only in hours of which its agents' own spikes, and its new agents, do not explain half of the excess.
+1. Unusual hours of an agent are one spike if at most a day lies between one and the next.
+2. The severity of a spike is that of its most urgent hour.
+3. The text names the hours that decided this severity.
+
+Spikes of several agents that begin in the same hour become one finding in :mod:`agentidp.findings.causes`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from uuid import UUID
+from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, instant_in_words
-from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
+from agentidp.findings.history import DAY, first_active_day, hourly, hours_until, instant, runs
 from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, newcomers_hours, unusual_hours
 
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE
-"""Before the days looked at."""
+"""Days of history that are read before the days that are asked for."""
 
 BASELINE = (
     f"the median of the same hour of the week, and of the hours beside it, in the {thresholds.SEASON_WEEKS} weeks "
     "before; for a newer agent, its busiest hour before"
 )
 
-
-# By whose spike it is, and whether it is critical: its causes, and what to do.
-OF_ORGANIZATION = (
-    "Several agents together ask for more tokens than usual, or new ones do.",
-    "Check whether these agents were changed or restarted together, and whether they keep their tokens.",
-)
-CRITICAL = (
-    "It is probably in a retry loop: it asks for a token again and again without a pause.",
-    "Check its log for what fails after it has a token. If the requests are not its own, revoke its credential.",
-)
-OF_AGENT = (
+CAUSES_AND_NEXT_STEP = (
     "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential.",
     "Check whether its own work explains the tokens; if not, rotate its secret.",
 )
-
-
-@dataclass(frozen=True)
-class Spike:
-    """Unusual hours of one agent, or of the organization (``None``), with at most a day from one to the next."""
-
-    agent_id: UUID | None
-    hours: list[UnusualHour]
-
-    @property
-    def severity(self) -> Severity:
-        """That of its most urgent hour."""
-        return max(one.severity for one in self.hours)
-
-    @property
-    def begins(self) -> int:
-        """Its first hour."""
-        return self.hours[0].hour
+OF_A_LOOP = (
+    "It is probably in a retry loop: it asks for a token again and again without a pause.",
+    "Check its log for what fails after it has a token. If the requests are not its own, revoke its credential.",
+)
+"""The causes and the next step of a critical spike."""
 
 
 def call(query: FindingsQuery) -> Call:
-    """The histories of the organization and of the agents that grew the most."""
+    """Return the statement that reads the histories of the agents whose tokens grew the most."""
     return Call(
         "findings/spike",
         {
@@ -82,122 +56,108 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each spike that has an hour in the days asked for."""
+    """Return a finding for each spike with an hour in the days that are asked for."""
     first_day = _first_day(query)
-    length = hours_until(query.at, first_day)
-    since = (query.since - first_day).days * DAY
-    names = {row.agent_id: row.agent_name for row in rows}
-    histories = {row.agent_id: hourly(row.history, length) for row in rows}
-    if None not in histories:
-        return []
-    of_organization = histories.pop(None)
-    found = spikes_of_all(histories, of_organization, since)
-    return [_finding(one, names, histories, first_day, query) for one in found if one.hours[-1].hour >= since]
+    length, since = hours_until(query.at, first_day), (query.since - first_day).days * DAY
+    return [
+        _finding(spike, row, first_day, query)
+        for row in rows
+        for spike in spikes_of(hourly(row.history, length), since, len(rows))
+        if spike.hours[-1].hour >= since
+    ]
 
 
-def spikes_of_all(histories: Mapping[UUID, list[int]], of_organization: list[int], since: int) -> list[Spike]:
-    """The spikes of the agents, and those of the organization that they do not explain: also some that ended before
-    *since*, so that a running one keeps its beginning.
+@dataclass(frozen=True)
+class Spike:
+    """Unusual hours of one agent, in their order."""
 
-    :param histories: the tokens by the hour of the agents that grew the most.
+    hours: list[UnusualHour]
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of the most urgent hour."""
+        return max(hour.severity for hour in self.hours)
+
+    @property
+    def deciding_hour(self) -> UnusualHour:
+        """The first hour with the severity of the spike; if possible one that is unusual by itself, and not as the
+        end of a night.
+        """
+        most_urgent = [hour for hour in self.hours if hour.severity is self.severity]
+        return min(most_urgent, key=lambda hour: hour.reason.hours if hour.reason else 1)
+
+
+def spikes_of(counts: list[int], since: int, agent_count: int) -> list[Spike]:
+    """Return the spikes of an agent, also spikes that ended within a few days before *since*.
+
+    :param counts: its tokens by the hour.
+    :param since: the midnight of the first day that is asked for.
+    :param agent_count: the number of agents that are judged.
     """
-    found: list[Spike] = []
-    explained: Counter[int] = Counter()
-    for agent_id, counts in histories.items():
-        first = first_active_day(counts)
-        if first is not None:
-            hours = newcomers_hours(counts, first) + unusual_hours(counts, first, since)
-            found += _spikes(agent_id, hours)
-            # What a new agent does, unusual or not, is no spike of the organization.
-            settled = first + thresholds.SETTLED_DAYS * DAY
-            explained.update(dict(enumerate(counts[first:settled], first)))
-            explained.update({one.hour: int(one.count - one.expected) for one in hours if one.hour >= settled})
-    first = first_active_day(of_organization) or 0
-    hours = unusual_hours(of_organization, first, since, by_night=False)
-    share = thresholds.EXPLAINED_SHARE
-    return found + _spikes(None, [one for one in hours if explained[one.hour] < share * (one.count - one.expected)])
-
-
-def _spikes(agent_id: UUID | None, hours: list[UnusualHour]) -> list[Spike]:
-    by_hour = {one.hour: one for one in hours}
-    groups = runs(sorted(by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
-    return [Spike(agent_id, [by_hour[hour] for hour in group]) for group in groups]
-
-
-def contributors(
-    spike: Spike, names: Mapping[UUID | None, str], histories: Mapping[UUID, list[int]]
-) -> tuple[Contributor, ...]:
-    """The agents whose tokens in the organization's hours grew the most against the week before."""
-    grown = []
-    for agent_id, counts in histories.items():
-        now = sum(counts[one.hour] for one in spike.hours)
-        more = now - sum(counts[one.hour - WEEK] for one in spike.hours if one.hour >= WEEK)
-        if more > 0:
-            grown.append((-more, str(agent_id), Contributor(agent_id=agent_id, agent_name=names[agent_id], count=now)))
-    return tuple(one for *_, one in sorted(grown, key=lambda each: each[:2])[: thresholds.MAX_CONTRIBUTORS])
+    first = first_active_day(counts)
+    if first is None:
+        return []
+    hours = {hour.hour: hour for hour in newcomers_hours(counts, first)}
+    hours |= {hour.hour: hour for hour in unusual_hours(counts, first, since, agent_count)}
+    return [Spike([hours[hour] for hour in run]) for run in runs(sorted(hours), thresholds.MAX_SPIKE_GAP_HOURS)]
 
 
 def _first_day(query: FindingsQuery) -> date:
     return query.since - timedelta(days=HISTORY_DAYS)
 
 
-def _finding(
-    spike: Spike,
-    names: Mapping[UUID | None, str],
-    histories: Mapping[UUID, list[int]],
-    first_day: date,
-    query: FindingsQuery,
-) -> Finding:
-    tokens, expected, when, more = _decided(spike, first_day)
-    name = names[spike.agent_id] if spike.agent_id else "The organization"
-    if spike.agent_id is None:
-        causes, next_step = OF_ORGANIZATION
-    else:
-        causes, next_step = CRITICAL if spike.severity is Severity.critical else OF_AGENT
+def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
+    tokens, expected, period = _amounts(spike, first_day)
+    causes, next_step = OF_A_LOOP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
     return Finding(
         kind="spike",
         severity=spike.severity,
-        agent_id=spike.agent_id,
-        agent_name=names[spike.agent_id] if spike.agent_id else None,
-        begins=instant(first_day, spike.begins),
+        agent_id=row.agent_id,
+        agent_name=row.agent_name,
+        begins=instant(first_day, spike.hours[0].hour),
         ends=min(instant(first_day, spike.hours[-1].hour + 1), query.at),
         unit="tokens",
         observed=tokens,
         expected=expected,
-        excess=sum(one.count - one.expected for one in spike.hours),
+        excess=sum(hour.count - hour.expected for hour in spike.hours),
         baseline=BASELINE,
-        agents=() if spike.agent_id else contributors(spike, names, histories),
-        summary=f"{name} was issued {tokens:,} tokens in {when}; typically it is {expected:,.0f}.{more}",
+        summary=f"{row.agent_name} was issued {tokens:,} tokens in {period}; typically it is {expected:,.0f}."
+        + _further_sentences(spike, first_day),
         causes=causes,
         next_step=next_step,
     )
 
 
-def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
-    """The tokens and the expected ones of what decided, when that was, and what more is to be said.
+def _amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
+    """Return the tokens that the summary names, the expected tokens, and the period of both in words.
 
-    Of the hours that are as urgent as the spike it is the first that was unusual by itself; then all hours count. If
-    none was, it is the sum that made the first one unusual.
+    They are those of the night or the nights that decided, or else of all unusual hours together.
     """
-    as_urgent = [one for one in spike.hours if one.severity is spike.severity]
-    decided = min(as_urgent, key=lambda one: one.reason.hours if one.reason else 1)
-    tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
-    when, more = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour", ""
-    if decided.reason:
-        hours, of_reason, expected_of_reason, days, before = decided.reason
-        if hours > 1:
-            tokens, expected = of_reason, expected_of_reason
-            when = f"the {hours} hours up to {instant_in_words(instant(first_day, decided.hour + 1))}"
-            when += f" and the same hours of the {days - 1} days before" if days > 1 else ""
-        elif len(spike.hours) > 1:
-            begins = instant_in_words(instant(first_day, decided.hour))
-            more = f" In the hour from {begins} it was issued {of_reason:,}; typically it is {expected_of_reason:,}."
-        if before is not None:
-            day = day_in_words(instant(first_day, before).date())
-            more += f" It is only listed, because {day} was as unusual."
-    if spike.hours[-1].hour - spike.begins > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
-        more += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
-    return tokens, expected, when, more
+    decided = spike.deciding_hour
+    if decided.reason and decided.reason.hours > 1:
+        hours, tokens, expected, days, _ = decided.reason
+        period = f"the {hours} hours up to {instant_in_words(instant(first_day, decided.hour + 1))}"
+        if days > 1:
+            period += f" and the same hours of the {days - 1} days before"
+        return tokens, expected, period
+    period = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
+    return sum(hour.count for hour in spike.hours), sum(hour.expected for hour in spike.hours), period
+
+
+def _further_sentences(spike: Spike, first_day: date) -> str:
+    """Return what else the summary says: the hour that decided, the earlier day that was similar, the new level."""
+    decided, text = spike.deciding_hour, ""
+    if decided.reason and decided.reason.hours == 1 and len(spike.hours) > 1:
+        text += (
+            f" In the hour from {instant_in_words(instant(first_day, decided.hour))} it was issued "
+            f"{decided.reason.tokens:,}; typically it is {decided.reason.expected:,}."
+        )
+    if decided.reason and decided.reason.similar_day is not None:
+        day = day_in_words(instant(first_day, decided.reason.similar_day).date())
+        text += f" It is only listed, because {day} was as unusual."
+    if spike.hours[-1].hour - spike.hours[0].hour > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
+        text += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
+    return text
 
 
 KIND = Kind(

@@ -24,21 +24,27 @@ NEW_LEVEL_DAYS = 5  # days before a day that do not belong to these: what lasts 
 
 # spike
 class SpikeRule(NamedTuple):
-    """When the sum of the last so many ``hours`` is unusual, on so many ``days`` in a row."""
+    """When the sum of the last ``hours`` hours, on ``days`` days in a row, is unusual.
+
+    :param factor: of an organization with one agent. Above this factor times the highest usual surprise the sum is a
+        warning, and above this factor times the second-highest it is listed.
+    :param min_surprise: the least surprise in standard deviations, whatever is usual.
+    """
 
     hours: int
     days: int
-    times: float  # times the highest daily maximum, above which it is a warning; times the second-highest it is listed
-    min_surprise: float  # in standard deviations, which it must exceed in any case
+    factor: float
+    min_surprise: float
 
 
 NIGHT_HOURS = 8
-# An hour, eight hours, and three nights in a row. The first one alone is of the organization too.
 SPIKE_RULES: tuple[SpikeRule, ...] = (
-    SpikeRule(1, 1, 1.75, 9.0),
-    SpikeRule(NIGHT_HOURS, 1, 2.0, 8.0),
-    SpikeRule(NIGHT_HOURS, 3, 1.75, 5.0),
+    SpikeRule(1, 1, 1.45, 9.0),
+    SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
+    SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
+# Each agent can be above its limit by chance, so the factors are multiplied by the number of agents to this power.
+AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # of the hours of a night that must be raised, and so must its last one
 RAISED_SURPRISE = 1.0  # standard deviations more than expected, with which an hour is raised
 REST_SHARE = 1 / 3  # of what is expected of a day, up to which eight hours are a night: no more than on average
@@ -53,12 +59,11 @@ NEW_TIMES = 8  # times its busiest hour up to the day before, which the hour of 
 MAX_SPIKE_SUSPECTS = 200  # agents of which the hours are read: those whose days grew the most
 MAX_SPIKE_AGENTS = 100  # of these, agents of which the history is read: those whose hours grew the most
 MAX_SPIKE_GAP_HOURS = 24  # hours from one unusual hour of an agent to the next within one spike
-EXPLAINED_SHARE = 0.5  # share of an hour's excess of the organization that makes it its agents' own spikes
 
 # silence
 SILENCE_WEEKS = 8  # weeks before a silence that make its baseline
 MIN_SILENCE_WEEKS = 3  # of these weeks, in which the agent or the organization must have been at work already
-MAX_SILENCE_WEEKS = 4  # weeks after which an agent that has stopped has no recent habit to break
+MAX_SILENCE_WEEKS = 5  # weeks after which an agent that has stopped is dormant, and no longer silent
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
 MIN_QUIET_DAYS = 2  # quiet days after which the history of any other agent is read
 MIN_ACTIVE_HOURS = 6  # active hours on its last two days, with which an agent may be missed within a day, and is read
@@ -70,20 +75,16 @@ MIN_EVIDENCE_DAYS = 7.5  # evidence by whole days: three weekdays on which it wa
 MIN_EVIDENCE_WORKDAYS = 10.0  # four working days, because public holidays last for up to three
 WORK_HOURS = 8  # the last hours of an agent, in which it was in the middle of its work if it is judged by hours
 SUCCESSOR_HOURS = 24  # hours after an agent has stopped within which another one that begins may have taken over
-SILENCE_NEWS_DAYS = 14  # days for which an agent's silence is news, after which it is only listed
+SILENCE_NEWS_DAYS = 7  # days for which an agent's silence is a warning, after which it is only listed
 MIN_USUAL_AGENTS = 2  # agents that are usually active in an hour in which the organization is judged
 MIN_EVIDENCE_ORGANIZATION = 8.0  # that it is quiet, by Poisson's distribution of the agents active in an hour
+MIN_QUIET_DAY_REQUESTS = 20  # the median of the weekday of a day without requests: fewer may be missing by chance
 MIN_STOPPED_AGENTS = 4  # agents of the sample that stop in the same hour, so that part of the organization is silent
 MIN_STOPPED_SHARE = 0.25  # of the agents active in the hour before, that must also have stopped
 MIN_STOPPED_HOURS = 3  # hours that an agent must stay quiet to have stopped
 STEADY_SHARE = 0.75  # of the weeks, in which an agent was active in an hour in which it counts as missing
 MAX_SAMPLED_AGENTS = 32  # agents by which an organization of any size is judged: those with the lowest ids
 MAX_SILENT_AGENTS = 100  # agents whose silence is looked into
-
-# zero_day
-ZERO_DAY_WEEKS = 8  # weeks before a day whose same weekday says what is usual
-MIN_ZERO_DAY_WEEKS = 3  # of these weeks, in which the organization must have been at work already
-MIN_ZERO_DAY_TOKENS = 20  # the median of the weekday: fewer may be missing by chance
 
 # markers
 AFTER_DEPLOYMENT = timedelta(hours=2)  # after a change of an agent, within which a finding may begin because of it
@@ -101,14 +102,11 @@ MAX_SOURCES = 3  # networks, and reasons, that a finding names: those with the m
 # uncached_tokens
 # An agent may have several scopes or resource servers, and several instances if it declares none.
 UNCACHED_FACTOR = 10  # times the tokens that it needs, up to which that may be so
-UNCACHED_WARNING_FACTOR = 25  # times the tokens that it needs, up to which it is only listed
-NEW_HABIT_DAYS = 14  # days for which a habit is news; after them it is only listed
-NEW_HABIT_TIMES = 3  # times the waste of the days before, that make the days after it a new habit
-MIN_OLD_HABIT_DAYS = 7  # days with the habit before it began again: it is no news if they are half of the active ones,
-MIN_OLD_HABITS = 3  # or if they were on so many occasions, such as weekends
 MIN_UNCACHED_TOKENS = 30  # of an agent on a day: below, waste costs nothing. A job that starts each hour stays below
 MIN_UNCACHED_DAYS = 2  # days in a row, among those on which the agent was active: fewer are an incident and no habit
-MIN_UNCACHED_WARNING_DAYS = 3  # of a habit: two are also a month's end, at which each job gets its token
+MAX_NEW_HABIT_DAYS = 14  # days at the end of a habit that may be a new habit,
+NEW_HABIT_TIMES = 3  # if each wastes more than so many times the median of the days before,
+MIN_OLD_HABIT_DAYS = 7  # of which there are so many
 MIN_UNCACHED_DAYS_READ = 7  # days that are read for candidates if fewer are asked for
 MAX_UNCACHED_DAYS_READ = 14  # days that are read for candidates if more are asked for
 # Dispersion is the median of (a - b)^2 / (a + b) over hours that follow one another. It is 0.45 of a Poisson count, and
@@ -117,7 +115,7 @@ MAX_REPLICA_DISPERSION = 0.15  # up to which the tokens are those of such instan
 MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one: fewer say nothing of instances
 MAX_REPLICAS = 100  # instances at most that are estimated so; with more, steady counts mean a schedule
 MAX_UNCACHED_SUSPECTS = 50  # agents whose hours are read: those with the most tokens on their days of waste
-MAX_UNCACHED_AGENTS = 20  # agents that are named: those that waste the most
+MAX_UNCACHED_AGENTS = 20  # agents that a finding about several names: those with the most tokens
 
 # weekend
 WEEKEND_WEEKS = 8  # weeks before a day that say what is usual
@@ -128,7 +126,7 @@ MAX_REST_DAYS = 2  # weekdays on which the organization rests, and that are look
 QUIET_PERCENT = 25  # of an agent's average on other weekdays: a weekday with no more is quiet, so much more is activity
 PART_PERCENT = 50  # of it: a weekday with no more is quiet for the most part, and judged by the hours that usually are
 MIN_WEEKEND_TOKENS = 10  # more than usual: fewer are a handful
-MIN_WEEKEND_WARNING_TOKENS = 50  # more than usual, of all agents together: fewer are only listed
+MIN_WEEKEND_WARNING_TOKENS = 30  # more than usual, of all agents together, as of a spike: fewer are only listed
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # dominance
@@ -149,7 +147,7 @@ UNUSED_DAYS = 90  # days without use after which a credential in force is report
 MAX_UNUSED_CREDENTIALS = 100  # credentials that are named: those that have been unused for longest
 
 # dormant_agent
-DORMANT_DAYS = 90  # days without a token after which an active agent is reported
+DORMANT_DAYS = 7 * MAX_SILENCE_WEEKS  # days without a token after which an active agent is reported
 MAX_DORMANT_AGENTS = 100  # agents that are named: those that have been dormant for longest
 SUSPENSION_NOTICE_DAYS = 14  # days before a dormant agent is suspended at which that is announced
 

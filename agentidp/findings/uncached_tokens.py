@@ -1,41 +1,45 @@
-"""``uncached_tokens``: an agent asks for many times the tokens that it needs, day after day.
+"""``uncached_tokens``: agents request many times the tokens that they need, day after day.
 
-Statistic: the tokens issued against the tokens needed, one a lifetime in each run of active hours for each replica that
-is declared; and if none are, the index of dispersion of the hours, which distinguishes instances that keep their tokens
-from calls that each ask for one.
+Statistic: the tokens issued against the tokens needed. An agent needs one token per lifetime in each run of active
+hours, for each declared replica. If no replicas are declared, the index of dispersion of the hours distinguishes
+instances that keep their tokens from calls that each request one.
 
-1. A day is costly with more than ten times the tokens needed, in half of its active hours. Two costly days in a row,
-   among those on which the agent was active, are a habit; a loop of a few hours is none.
-2. It is a warning above 25 times while it is news: from its third day on, for two weeks, or after its waste has become
-   three times what it was. What an agent has done for longer, also with breaks, or each weekend, is probably by design,
-   and is listed with what could be saved.
+1. A day is costly if the agent was issued more than ten times the tokens that it needed, in half of its active hours.
+2. Two costly days in a row, among the days on which the agent was active, are a habit. A loop of a few hours is not.
+3. A habit wastes tokens but endangers nothing, so it is information, and the habits of several agents are one finding.
+   It is a warning only if a budget or quota is nearly used, and the wasted tokens are a tenth of it or more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from math import ceil
 from typing import Any, NamedTuple
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity, about_several
 from agentidp.findings.history import DAY, hourly, hours_until, instant, median, runs
 
 
 class CostlyDay(NamedTuple):
-    """A day with far more tokens than needed; the hours of the first and the last that cost too much."""
+    """A day with far more tokens than needed.
+
+    :param first_hour: the first hour that was costly.
+    :param last_hour: the last hour that was costly.
+    """
 
     day: int
     tokens: int
-    fewest: int
+    needed: int
     first_hour: int
     last_hour: int
 
 
 def call(query: FindingsQuery) -> Call:
-    """The histories of the agents that may have the habit."""
+    """Return the statement that reads the histories of the agents that may have the habit."""
     days = {"first_day": _first_day(query), "since": _candidates_since(query), "until": query.until}
     waste = {"token_ttl": query.token_ttl, "factor": thresholds.UNCACHED_FACTOR}
     limits = {
@@ -47,95 +51,123 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One an agent, those that waste the most."""
+    """Return one finding per agent with the habit. :func:`as_one_finding` merges them, after other kinds have used
+    them as causes.
+    """
     first_day = _first_day(query)
     length, since = hours_until(query.at, first_day), (query.since - first_day).days
-    found = []
+    agents = []
     for row in rows:
         tokens, requests = (hourly(row.history, length, unit) for unit in (1, 2))
-        if habit := habit_of(tokens, requests, query.token_ttl, since, row.expected_replicas):
-            found.append(_finding(*habit, row, query))
-    found.sort(key=lambda one: (-one.excess, str(one.agent_id)))
-    return found[: thresholds.MAX_UNCACHED_AGENTS]
+        if days := habit_of(tokens, requests, query.token_ttl, since, row.expected_replicas):
+            agents.append(_of_agent(days, row, query))
+    return agents
 
 
 def habit_of(
     tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, declared: int | None = None
-) -> tuple[list[CostlyDay], bool] | None:
-    """The days of the latest habit that reaches into those from *since* on, and whether it is an old one.
+) -> list[CostlyDay] | None:
+    """Return the days of an agent's latest habit, if it reaches into the days from *since* on.
 
-    There is none if replicas that keep their tokens explain it.
-
-    :param token_ttl: a token's lifetime in seconds.
-    :param declared: how many replicas are; otherwise they are estimated.
+    :param token_ttl: the lifetime of a token in seconds.
+    :param declared: the number of declared replicas. Without it, instances that keep their tokens are recognized, and
+        are not a habit.
     """
-    groups: list[list[CostlyDay]] = [[]]
-    active: list[int] = []
+    habits: list[list[CostlyDay]] = [[]]
     for begins in range(0, len(requests), DAY):
-        hours = [hour for hour in range(begins, min(begins + DAY, len(requests))) if requests[hour]]
-        if not hours:
-            continue
-        active.append(begins // DAY)
-        if costly := costly_day(tokens, hours, token_ttl, declared or 1):
-            groups[-1].append(costly)
-        elif groups[-1]:
-            groups.append([])
-    while groups:
-        group = groups.pop()
-        days = min(newest_part([day for earlier in groups for day in earlier] + group), group, key=len)
-        if (
-            len(days) >= thresholds.MIN_UNCACHED_DAYS
-            and days[-1].day >= since
-            and (declared or not are_replicas(tokens, days, token_ttl))
-        ):
-            habits = [len(group) for group in groups if len(group) >= thresholds.MIN_UNCACHED_DAYS]
-            before, active_before = sum(habits), sum(1 for day in active if day < days[0].day)
-            is_often = 2 * before >= active_before or len(habits) >= thresholds.MIN_OLD_HABITS
-            return days, days == group and before >= thresholds.MIN_OLD_HABIT_DAYS and is_often
+        active = [hour for hour in range(begins, min(begins + DAY, len(requests))) if requests[hour]]
+        if costly := costly_day(tokens, active, token_ttl, declared or 1):
+            habits[-1].append(costly)
+        elif active and habits[-1]:
+            habits.append([])
+    for days in map(newest_part, reversed(habits)):
+        is_habit = len(days) >= thresholds.MIN_UNCACHED_DAYS and days[-1].day >= since
+        if is_habit and (declared or not are_replicas(tokens, days, token_ttl)):
+            return days
     return None
 
 
 def newest_part(days: list[CostlyDay]) -> list[CostlyDay]:
-    """The last days of a habit if the waste of each is a multiple of what it was before; otherwise all of them."""
-    waste = [day.tokens / day.fewest for day in days]
-    begins = max(len(days) - thresholds.NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
-    for place in range(begins, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
+    """Return the last days of a habit if the waste of each is a multiple of the waste before; otherwise all days.
+
+    Many instances that stop keeping their tokens would otherwise look like instances that keep them, for weeks.
+    """
+    waste = [day.tokens / day.needed for day in days]
+    first = max(len(days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
+    for place in range(first, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
         if min(waste[place:]) > thresholds.NEW_HABIT_TIMES * median(waste[:place]):
             return days[place:]
     return days
 
 
-def costly_day(tokens: Sequence[int], hours: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
-    """The day, if it has far more tokens than needed, and not in a few of its hours only.
+def costly_day(tokens: Sequence[int], active: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
+    """Return the day if it has far more tokens than needed, in half of its active hours or more.
 
-    :param hours: those of the day in which the agent was active.
+    :param active: the hours of the day in which the agent was active.
     """
-    costly = [hour for hour in hours if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
-    issued, fewest = sum(tokens[hour] for hour in hours), fewest_tokens(hours, token_ttl) * replicas
-    is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * fewest
-    if not is_costly or not costly or 2 * len(costly) < len(hours):
+    costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
+    issued, needed = sum(tokens[hour] for hour in active), needed_tokens(active, token_ttl) * replicas
+    is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * needed
+    if not is_costly or not costly or 2 * len(costly) < len(active):
         return None
-    return CostlyDay(hours[0] // DAY, issued, fewest, costly[0], costly[-1])
+    return CostlyDay(active[0] // DAY, issued, needed, costly[0], costly[-1])
 
 
-def fewest_tokens(active: Sequence[int], token_ttl: int) -> int:
-    """One token a lifetime in each run of active hours; a token outlives the idle hours between two runs."""
+def needed_tokens(active: Sequence[int], token_ttl: int) -> int:
+    """Return one token per lifetime in each run of active hours. A token outlives the idle hours between two runs."""
     step = max(token_ttl // 3600, 1)
     return sum(ceil((run[-1] - run[0] + 1) * 3600 / token_ttl) for run in runs(active, step))
 
 
 def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: int) -> bool:
-    """Whether instances that keep their tokens explain the days: these ask in turn, so the hours hardly differ.
+    """Return whether instances that keep their tokens explain the days. They ask in turn, so the hours hardly differ.
 
-    Of tokens that outlive the hour nothing is known: when they are renewed, the hours do not show.
+    If tokens outlive the hour, the counts by the hour do not show when they are renewed, and the answer is no.
     """
     if token_ttl > 3600:
         return False
     pairs = [(tokens[hour], tokens[hour + 1]) for day in days for hour in range(day.first_hour, day.last_hour)]
-    dispersions = [(one - other) ** 2 / (one + other) for one, other in pairs if one or other]
+    dispersions = [(count - following) ** 2 / (count + following) for count, following in pairs if count or following]
     is_steady = median(dispersions) <= thresholds.MAX_REPLICA_DISPERSION
-    replicas = median([float(one) for one, _ in pairs]) * token_ttl / 3600
+    replicas = median([float(count) for count, _ in pairs]) * token_ttl / 3600
     return len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replicas <= thresholds.MAX_REPLICAS
+
+
+def as_one_finding(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with the habits of several agents as one, which warns if a budget or quota is in danger."""
+    habits = [finding for finding in findings if finding.kind == "uncached_tokens"]
+    if not habits:
+        return findings
+    is_warning = any(_endangers(habits, finding) for finding in findings if finding.kind in ("budget", "quota"))
+    habit = habits[0] if len(habits) == 1 else _of_several(habits)
+    habit = replace(habit, severity=Severity.warning if is_warning else Severity.info)
+    return [*(finding for finding in findings if finding.kind != "uncached_tokens"), habit]
+
+
+def _endangers(habits: Sequence[Finding], limit: Finding) -> bool:
+    """Return whether the tokens that the habits waste are a tenth of those of a budget or quota that is nearly used.
+
+    :param limit: the finding about the budget or the quota.
+    """
+    wasted = sum(
+        habit.excess
+        for habit in habits
+        if limit.agent_id in (None, habit.agent_id) and habit.begins < limit.ends and limit.begins < habit.ends
+    )
+    return wasted > 0 and 100 * wasted >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit.observed
+
+
+def _of_several(habits: Sequence[Finding]) -> Finding:
+    habit = about_several(habits, thresholds.MAX_UNCACHED_AGENTS)
+    return replace(
+        habit,
+        baseline="one token per lifetime in the active hours of each agent, for each declared replica",
+        summary=f"{len(habits)} agents request a token for each call: they were issued {habit.observed:,.0f} tokens "
+        f"and needed {habit.expected:,.0f}.",
+        causes="Their clients do not keep the token that they have, or very many instances of them run.",
+        next_step=f"Make them keep a token for the seconds of expires_in, which would have saved {habit.excess:,.0f} "
+        "tokens. Declare how many instances run: agentidp agent update --expected-replicas.",
+    )
 
 
 def _candidates_since(query: FindingsQuery) -> date:
@@ -144,36 +176,33 @@ def _candidates_since(query: FindingsQuery) -> date:
 
 
 def _first_day(query: FindingsQuery) -> date:
-    """The first of a month, so a habit that began earlier keeps one start date for a month."""
+    """Return the first day of a month, so that the beginning of an older habit stays the same for a month."""
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
-def _finding(days: list[CostlyDay], is_old: bool, row: Any, query: FindingsQuery) -> Finding:
+def _of_agent(days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
     declared = row.expected_replicas
-    tokens, fewest = sum(day.tokens for day in days), sum(day.fewest for day in days)
+    issued, needed = sum(day.tokens for day in days), sum(day.needed for day in days)
     replicas = f"{declared or 0:,} declared {'replica' if declared == 1 else 'replicas'}"
     begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0].day, days[-1].day + 1))
-    is_new = not is_old and query.at - begins <= timedelta(days=thresholds.NEW_HABIT_DAYS)
-    is_news = is_new and len(days) >= thresholds.MIN_UNCACHED_WARNING_DAYS
-    is_gross = tokens > thresholds.UNCACHED_WARNING_FACTOR * fewest
     return Finding(
         kind="uncached_tokens",
-        severity=Severity.warning if is_gross and is_news else Severity.info,
+        severity=Severity.info,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
         begins=begins,
         ends=min(query.at, ends),
         unit="tokens",
-        observed=tokens,
-        expected=fewest,
-        excess=tokens - fewest,
+        observed=issued,
+        expected=needed,
+        excess=issued - needed,
         baseline=f"one each {query.token_ttl} seconds in its active hours" + (f", for {replicas}" if declared else ""),
-        summary=f"{row.agent_name} was issued {tokens:,} tokens on {len(days)} days; "
-        f"{f'its {replicas}' if declared else 'it'} needed {fewest:,}.",
+        summary=f"{row.agent_name} was issued {issued:,} tokens on {len(days)} days; "
+        f"{f'its {replicas}' if declared else 'it'} needed {needed:,}.",
         causes="It asks for a new token before each call instead of keeping the one that it has, or "
         + ("more instances of it run than are declared." if declared else "very many instances of it run."),
         next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in, which would have saved "
-        f"{tokens - fewest:,} tokens. If its instances are short-lived, let them share one. If many instances run, "
+        f"{issued - needed:,} tokens. If its instances are short-lived, let them share one. If many instances run, "
         "declare how many: agentidp agent update --expected-replicas.",
     )
 
@@ -181,9 +210,7 @@ def _finding(days: list[CostlyDay], is_old: bool, row: Any, query: FindingsQuery
 KIND = Kind(
     call=call,
     findings=findings,
-    absorbs=("spike", "weekend"),
     ends_after=timedelta(days=3),
-    has_marked_cause=True,
     is_about_tokens=True,
     cause_rank=1,
 )

@@ -11,9 +11,9 @@ How findings and faults are scored:
   kind and agent (or of no agent) are one finding if their windows overlap or touch. A finding also stands for the kinds
   in its ``alsoSeenAs``. The kinds in ``NOT_JUDGED`` are not judged.
 - It is **true** if it overlaps a fault that its kind can detect (``MEANT`` and ``ALSO_TRUE`` in :mod:`.scoring`) and
-  names one of the fault's agents, alone or among its contributors. During an outage it must concern the organization. A
-  spike of the organization only needs to overlap. ``uncached_tokens`` is also true of an agent that was generated to
-  request a token per call. **Any other finding is false**, also if the fleet did something unusual that is not a fault.
+  names one of the fault's agents, alone or among its contributors. During an outage it must concern the organization.
+  ``uncached_tokens`` is also true of an agent that was generated to request a token per call. It is only listed.
+  **Any other finding is false**, also if the fleet did something unusual that is not a fault.
 - A **fault** is detected by the first evaluation in which a finding that is meant for it (``MEANT``) overlaps it and
   names one of its agents, at the latest two days after the fault's end and before the end of the two weeks. *Time to
   detection* begins with the fault's first minute, even if nothing can be seen of the fault yet.

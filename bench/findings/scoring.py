@@ -15,7 +15,7 @@ from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, Event, Fleet
 MEANT = {
     "retry loop": {"spike"},
     "leak": {"spike"},
-    "outage": {"silence", "zero_day"},
+    "outage": {"silence"},
     "silence": {"silence"},
     "weekend run": {"weekend"},
     "uncached client": {"uncached_tokens"},

@@ -1,6 +1,5 @@
--- One row for the organization, and one for each agent that grew the most over the 21 days before since: agent_id and
--- agent_name, null for the organization; history, json: an array of [day from first_day on, the tokens of its 24 hours], a
--- day once a slot.
+-- The tokens by the hour of the agents whose tokens grew the most over the 21 days before since. One row per agent: agent_id,
+-- agent_name, and history: json, an array of [day from first_day on, the tokens of its 24 hours], one item per day and slot.
 -- Suspects are chosen by their days, and of them the agents by their hours, each of one slot, which is enough to choose.
 -- Growth is from the mean of what is not 0 to the highest; 30 or 10 is added, so that a few tokens are not much growth.
 -- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
@@ -72,11 +71,4 @@ cross join lateral (
     offset 0
 ) as usage
 group by agents.agent_id, agents.name
-union all
-select null, null, json_agg(json_build_array(usage.day - %(first_day)s::date, usage.tokens_by_hour) order by usage.day, usage.slot)
-from usage_daily as usage
-where
-    usage.organization_id = %(organization_id)s
-    and usage.day >= %(first_day)s::date and usage.day < %(until)s::date
-having count(*) > 0
-order by agent_id
+order by agents.agent_id

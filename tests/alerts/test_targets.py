@@ -16,6 +16,7 @@ from agentidp.alerts.state_change import SEVERITIES
 from agentidp.alerts.target_secrets import TargetSealer, reencrypt
 from agentidp.alerts.targets import MAX_TARGETS, TEST_INTERVAL
 from agentidp.config import ConfigurationError, Settings
+from agentidp.db.sql import load_sql
 from agentidp.findings.finding import Severity
 from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.outbound.networks import AllowedNetworks
@@ -26,6 +27,32 @@ from tests.helpers.rows import everything_of
 
 NEW = {"name": "on-call", "type": "webhook", "url": "https://user:pass-word@hooks.example/services/to-ken?key=se-cret"}
 PATH = "/api/v1/alert-targets"
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize(
+    ("kinds", "after", "is_enabled"),
+    [
+        (["zero_day"], ["silence"], True),
+        (["zero_day", "silence", "peak"], ["silence"], True),
+        (["spike", "peak"], ["spike"], True),
+        (["peak"], None, False),
+        (None, None, True),
+    ],
+)
+def test_a_target_of_a_former_kind_gets_the_kind_that_replaces_it(
+    services: Services,
+    cast: Cast,
+    database_url: str,
+    kinds: list[str] | None,
+    after: list[str] | None,
+    is_enabled: bool,
+) -> None:
+    target_id = make_alert_target(services, cast.acme.organization_id)
+    execute(database_url, "update alert_targets set kinds = %s", kinds)
+    execute(database_url, load_sql("migrations/0003_former_kinds_of_alert_targets"))
+    rows = execute(database_url, "select target_id, kinds, enabled from alert_targets")
+    assert rows == [(target_id, after, is_enabled)]
 
 
 def test_the_severities_are_those_of_the_findings() -> None:

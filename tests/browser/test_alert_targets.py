@@ -34,7 +34,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     check("Add an alert target")
     page.get_by_label("Name").fill("on-call")
     page.get_by_label("Address").fill("https://hooks.example/services/T0/B0/very-secret")
-    page.get_by_label("zero day").press("Space")
+    page.get_by_label("silence").press("Space")
     page.get_by_role("button", name="Add the target").press("Enter")
     check("New alert target: on-call")
     expect(page.locator(".secret code")).to_contain_text("whsec_")
@@ -42,7 +42,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     check("This form was sent before")
     page.get_by_role("link", name="All targets").press("Enter")
     expect(page.get_by_role("table", name="Those that fail first")).to_contain_text(
-        "kinds: zero day; minimum severity: warning"
+        "kinds: silence; minimum severity: warning"
     )
     page.get_by_role("link", name="Test the target on-call").press("Enter")
     check("Send a test: on-call")
@@ -53,7 +53,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     check("Alert targets")
     expect(page.get_by_role("table", name="Newest first")).to_contain_text("waiting")
     [target] = stage.api("/api/v1/alert-targets", operator)["data"]
-    assert (target["kinds"], target["enabled"]) == (["zero_day"], True)
+    assert (target["kinds"], target["enabled"]) == (["silence"], True)
     page.get_by_role("link", name="Delete the target on-call").press("Enter")
     check("Delete the target: on-call")
     page.get_by_role("button", name="Delete the target").press("Enter")

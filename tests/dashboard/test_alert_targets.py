@@ -52,13 +52,13 @@ def fail(acme: Agent, target_id: UUID, delivery_id: UUID, error: str, **values: 
 
 
 def test_lists_where_alerts_go_and_no_secret(signed_in: FlaskClient, cast: Cast, target_id: UUID) -> None:
-    row = {"kinds": ["spike", "zero_day"], "minimumSeverity": "critical", "owners": "Ada\r\n\r\n Grace"}
+    row = {"kinds": ["spike", "silence"], "minimumSeverity": "critical", "owners": "Ada\r\n\r\n Grace"}
     assert post(signed_in, f"{PATH}/new", **(FORM | row | {"name": "second"})).status_code == 200
     response = signed_in.get(PATH)
     page = Page(response)
     first, second = sorted(page.table("Those that fail first"))
     assert first[:4] == ["<on-call>", "webhook https://hooks.example", "minimum severity: warning", "never"]
-    wanted = "kinds: spike, zero day; minimum severity: critical; owners: Ada, Grace"
+    wanted = "kinds: spike, silence; minimum severity: critical; owners: Ada, Grace"
     assert second[:3] == ["second", "webhook https://hooks.example", wanted]
     assert "secret" not in response.text
     assert "outsider" not in page.text

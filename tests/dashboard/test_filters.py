@@ -126,7 +126,7 @@ def test_incidents_in_numbers() -> None:
         ("budget", {}, "/agents?month=2026-04", "Agents of April"),
         ("spike", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("spike", AGENT, f"/agents/{UUID(int=1)}/days/2026-04-15", "Hours of Wednesday, 15 April"),
-        ("zero_day", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
+        ("silence", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("rejections", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
         ("quota", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
         ("quota", {}, "/quotas", "Quotas"),

@@ -259,7 +259,7 @@ def test_an_agents_page_has_the_findings_that_it_is_behind_and_their_words_are_t
         a_finding(NOON, kind="weekend", summary=sentence, agents=behind),
         a_finding(NOON, kind="quota", summary="Of the other.", agents=behind[:1]),
         a_finding(NOON, summary="Its own.", agent_id=acme.agent_id, agent_name="builder"),
-        a_finding(NOON, kind="zero_day", summary="Nobody's."),
+        a_finding(NOON, kind="silence", summary="Nobody's."),
     )
     page = read(f"/agents/{acme.agent_id}")
     shown = [words in page.words for words in (sentence, "Its own.", "Of the other.", "Nobody's.")]
@@ -273,7 +273,7 @@ def test_says_which_kinds_were_not_computed_and_shows_the_others(
     read: Read, acme: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_agent = a_finding(NOON, summary="Its own.", agent_id=acme.agent_id, agent_name="builder")
-    incomplete = replace(NOTHING, findings=[known_finding(of_agent)], not_computed=("dominance", "zero_day"))
+    incomplete = replace(NOTHING, findings=[known_finding(of_agent)], not_computed=("dominance", "silence"))
     monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: incomplete)
     for path in ("?days=30", f"/agents/{acme.agent_id}"):
         text = read(path).text

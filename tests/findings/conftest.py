@@ -137,9 +137,7 @@ class Lists(Usage):
         return [vars(marker) for marker in self.markers]
 
     def _spike(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
-        whole = self._history(self.names, first_day, until, "tokens")
-        of_organization = {"agent_id": None, "agent_name": None, "history": whole}
-        return [*self._each("tokens", first_day=first_day, until=until), of_organization]
+        return self._each("tokens", first_day=first_day, until=until)
 
     def _silence(self, first_day: date, until: date, max_sampled: int, **_: Any) -> list[dict[str, Any]]:
         rows = self._each("requests", first_day=first_day, until=until)
@@ -149,10 +147,6 @@ class Lists(Usage):
     def _weekend(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
         rest_days = {"agent_id": None, "agent_name": None, "history": self.rest_days}
         return [*self._each("tokens", first_day=first_day, until=until), rest_days]
-
-    def _zero_day(self, first_day: date, now: datetime, **_: Any) -> list[dict[str, Any]]:
-        days = self._history(self.names, first_day, now.date(), "tokens")
-        return [{"day": first_day + timedelta(days=day), "tokens": sum(of)} for day, of in days if any(of)]
 
     def _rejections(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
         rows = self._each("rejected", "tokens", first_day=first_day, until=until, sources=None)

@@ -132,12 +132,12 @@ def test_alerts_are_put_into_the_outbox_unless_the_kind_is_muted(watched: Watche
     ],
 )
 def test_an_alert_says_what_the_finding_says(watched: Watched, about: dict[str, Any], subject: str) -> None:
-    watched.evaluate(watched.spike(kind="zero_day", **about))
+    watched.evaluate(watched.spike(kind="uncached_tokens", **about))
     with watched.database.transaction() as opened:
         [row] = opened.fetch("alerts/next_delivery", target_id=watched.target_id)
     payload = row.payload
     assert (payload["change"], payload["severity"], payload["subject"]) == ("opened", "warning", subject)
-    assert payload["title"] == f"zero day: {subject}"
+    assert payload["title"] == f"uncached tokens: {subject}"
     assert payload["description"] == (
         "The organization was issued 900 tokens in an hour; typically it is 100. A test. See whether it passes."
     )

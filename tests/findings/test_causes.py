@@ -66,27 +66,12 @@ def test_the_most_urgent_comes_first(first: Finding, second: Finding) -> None:
 HABIT = finding("uncached_tokens", begins=2 * DAY)
 DOMINANCE = finding("dominance", begins=15 * DAY)
 WEEKEND = finding("weekend", begins=DAY)
-ZERO_DAY = finding("zero_day", agent=None, begins=2 * DAY, ends=DAY)
-
-
-def silence(begins: timedelta, ends: timedelta, *, agent: int | None = None, is_of_part: bool = False) -> Finding:
-    """From so long after two days ago to so long after it."""
-    one = finding("silence", agent=agent, begins=2 * DAY - begins, ends=2 * DAY - ends)
-    return replace(one, is_of_part=is_of_part)
 
 
 @pytest.mark.parametrize(
     ("one", "other", "number"),
     [
-        # A new habit explains any spike within it but a loop; an old one, the spike with which it began.
-        (HABIT, finding(begins=DAY - HOUR), 1),
-        (HABIT, finding(begins=DAY - HOUR, severity=CRITICAL), 2),
-        (replace(HABIT, severity=INFO), finding(begins=DAY), 1),
-        (replace(HABIT, severity=INFO), finding(begins=DAY - HOUR), 2),
-        (HABIT, finding(begins=3 * DAY), 1),
-        (HABIT, finding(begins=3 * DAY + HOUR), 2),
-        (HABIT, finding(begins=2 * DAY, agent=2), 2),
-        (HABIT, finding(begins=2 * DAY + 2 * HOUR, ends=2 * DAY + HOUR), 2),
+        (HABIT, finding(begins=2 * DAY), 2),
         (HABIT, DOMINANCE, 2),
         # A spike explains dominance if there were none without it, while it goes on.
         (DOMINANCE, finding(excess=99), 2),
@@ -101,16 +86,6 @@ def silence(begins: timedelta, ends: timedelta, *, agent: int | None = None, is_
         (finding("rejections"), finding("silence"), 1),
         (finding("dormant_agent"), finding("unused_credential"), 1),
         (finding("rejections"), finding("spike"), 2),
-        # A silence of the organization explains the days without a token of each of which it covers a part.
-        (ZERO_DAY, silence(-HOUR, HOUR), 1),
-        (ZERO_DAY, silence(23 * HOUR, 33 * HOUR), 1),
-        (ZERO_DAY, silence(-9 * HOUR, 0 * HOUR), 2),
-        (ZERO_DAY, silence(DAY, 33 * HOUR), 2),
-        (ZERO_DAY, silence(0 * HOUR, DAY, agent=1), 2),
-        (ZERO_DAY, silence(0 * HOUR, DAY, is_of_part=True), 2),
-        (replace(ZERO_DAY, ends=NOW), silence(23 * HOUR, 25 * HOUR), 1),
-        (replace(ZERO_DAY, ends=NOW), silence(9 * HOUR, 24 * HOUR), 2),
-        (replace(ZERO_DAY, ends=NOW), silence(24 * HOUR, 33 * HOUR), 2),
     ],
 )
 def test_what_has_one_cause_is_one_finding(one: Finding, other: Finding, number: int) -> None:
@@ -118,11 +93,28 @@ def test_what_has_one_cause_is_one_finding(one: Finding, other: Finding, number:
 
 
 def test_what_explains_another_takes_over_its_severity_and_says_so() -> None:
-    habit = replace(HABIT, severity=INFO, excess=50)
-    spike = finding(begins=DAY + 3 * HOUR, severity=CRITICAL)
-    assert one_per_cause([spike, habit]) == [replace(habit, severity=CRITICAL, excess=100, also_seen_as=("spike",))]
-    [one] = one_per_cause([DOMINANCE, finding("uncached_tokens"), finding()])
-    assert (one.kind, one.also_seen_as) == ("uncached_tokens", ("dominance", "spike"))
+    run, spike = replace(WEEKEND, severity=INFO, excess=50), finding()
+    assert one_per_cause([spike, run]) == [replace(run, severity=Severity.warning, excess=100, also_seen_as=("spike",))]
+    [one] = one_per_cause([DOMINANCE, WEEKEND, finding()])
+    assert (one.kind, one.also_seen_as) == ("weekend", ("dominance", "spike"))
+
+
+@pytest.mark.parametrize(
+    ("spike", "is_explained"),
+    [
+        (finding(begins=3 * DAY), True),
+        (finding(begins=DAY), True),
+        (finding(begins=3 * DAY + HOUR), False),
+        (finding(begins=DAY - HOUR), False),
+        (finding(begins=2 * DAY, severity=CRITICAL), False),
+        (finding(begins=2 * DAY, agent=2), False),
+        (finding("weekend", begins=2 * DAY), False),
+    ],
+)
+def test_a_spike_that_begins_with_a_habit_has_its_cause(spike: Finding, is_explained: bool) -> None:
+    habit = replace(HABIT, causes="It asks before each call.", next_step="Keep it.")
+    explained = replace(spike, causes=habit.causes, next_step=habit.next_step)
+    assert one_per_cause([spike, habit]) == [explained if is_explained else spike, habit]
 
 
 ENOUGH = thresholds.COMMON_CAUSE_AGENTS
@@ -133,13 +125,10 @@ ENOUGH = thresholds.COMMON_CAUSE_AGENTS
     [
         (ENOUGH - 1, [], ENOUGH - 1),
         (ENOUGH, [], 1),
-        # The organization's spike of that time, and not that of another.
-        (ENOUGH, [finding(agent=None)], 1),
-        (ENOUGH, [finding(agent=None, begins=DAY, ends=20 * HOUR)], 2),
-        # The habits that begin with these spikes, and no older one.
-        (ENOUGH, [finding("uncached_tokens", agent=agent) for agent in (1, 2)], 1),
-        (ENOUGH, [finding("uncached_tokens", begins=9 * DAY)], 2),
-        (ENOUGH, [finding("uncached_tokens", agent=99)], 2),
+        # The weekend runs that begin with these spikes, and no older one.
+        (ENOUGH, [finding("weekend", agent=agent) for agent in (1, 2)], 1),
+        (ENOUGH, [finding("weekend", begins=9 * DAY)], 2),
+        (ENOUGH, [finding("weekend", agent=99)], 2),
         (ENOUGH - 1, [finding(agent=99, severity=INFO)], ENOUGH),
         (ENOUGH - 1, [finding(agent=99, begins=6 * HOUR)], ENOUGH),
     ],
@@ -156,10 +145,10 @@ def test_several_agents_are_summed_up() -> None:
         finding(agent=agent, begins=(3 + agent % 2) * HOUR, ends=agent * HOUR / 60, excess=agent)
         for agent in range(1, 61)
     ]
-    [one] = one_per_cause([*spikes, finding("uncached_tokens", begins=2 * HOUR)])
+    [one] = one_per_cause([*spikes, finding("weekend", begins=2 * HOUR)])
     assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, 60, NOW - 4 * HOUR, NOW - HOUR / 60)
     assert [(each.agent_id, each.count) for each in one.agents] == [
         (UUID(int=agent), agent + 10) for agent in (60, 59, 58, 57, 56)
     ]
-    assert (one.excess, one.also_seen_as) == (sum(range(61)), ("uncached_tokens",))
+    assert (one.excess, one.also_seen_as) == (sum(range(61)), ("weekend",))
     assert one.summary == ("60 agents were issued 2,430 tokens from the same hour on; typically it is 600.")

@@ -10,12 +10,13 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
+from agentidp.alerts.state_change import FORMER_KINDS
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
 from agentidp.findings import DEFAULT_DAYS, Found, findings_query, store
 from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
-from agentidp.findings.kinds import KINDS
+from agentidp.findings.listing import STORED_KINDS
 from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast
@@ -95,7 +96,7 @@ def test_what_explains_a_finding_about_the_whole_follows_it_and_is_part_of_it(fl
 
 @pytest.fixture
 def with_outages(fleet: Fleet) -> Fleet:
-    """Two days without a token, one of which was in the last week; and a spike now."""
+    """Two days without a request, one of which was in the last week; and a spike now."""
     agent_id = fleet.agent("agent")
     without = {(NOON - days * DAY).date() for days in (3, 20)}
     fleet.work(agent_id, NOON - 60 * DAY, NOON, lambda at: 20 * (at.hour == 9 and at.date() not in without))
@@ -108,10 +109,23 @@ def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(with_outa
     live = with_outages.findings()
     first = with_outages.listed()
     assert [{name: one[name] for name in live[0]} for one in first["data"]] == live
-    assert [(one["kind"], one["state"]) for one in first["data"]] == [("spike", "ongoing"), ("zero_day", "ended")]
+    assert [(one["kind"], one["state"]) for one in first["data"]] == [("spike", "ongoing"), ("silence", "ended")]
     with overheard(with_outages.services.database) as conversation:
         assert with_outages.listed() == first
     assert [name for name in conversation.statements if name.startswith("findings/")] == []
+
+
+@pytest.mark.parametrize("kind", FORMER_KINDS)
+def test_a_stored_finding_of_a_former_kind_can_be_read_and_ends(fleet: Fleet, clock: Clock, kind: str) -> None:
+    store_findings(fleet, a_finding(NOON, kind=kind, also_seen_as=("dominance",)))
+    [listed] = fleet.listed(kind=kind)["data"]
+    assert (listed["kind"], listed["state"]) == (kind, "ongoing")
+    for _ in range(MAX_MISSES):
+        clock.now += timedelta(minutes=5)
+        evaluate(fleet.database.run, fleet.database.transaction, findings_query(clock.now, fleet.services.settings))
+    read = fleet.api.get(f"{FINDINGS}/{listed['findingId']}").json
+    assert (read["kind"], read["state"]) == (kind, "ended")
+    assert [change["change"] for change in read["history"]] == ["opened", "resolved"]
 
 
 def test_evaluates_again_when_nothing_watches(fleet: Fleet, clock: Clock) -> None:
@@ -125,7 +139,7 @@ def test_evaluates_again_when_nothing_watches(fleet: Fleet, clock: Clock) -> Non
 
 def test_looks_back_as_far_as_is_asked_for(with_outages: Fleet) -> None:
     week, month = with_outages.listed(), with_outages.listed(days=40)
-    assert [one["kind"] for one in month["data"]] == ["spike", "zero_day", "zero_day"]
+    assert [one["kind"] for one in month["data"]] == ["spike", "silence", "silence"]
     assert {one["findingId"] for one in week["data"]} <= {one["findingId"] for one in month["data"]}
     # An old one is recorded, and nobody is alerted.
     old = f"{FINDINGS}/{month['data'][-1]['findingId']}"
@@ -178,7 +192,7 @@ def test_lists_by_state_kind_and_agent(fleet: Fleet) -> None:
     for query, reason in (
         ({"state": "open"}, "must be one of ongoing, acknowledged, ended"),
         ({"agent": "one"}, "must be an agent's id"),
-        ({"kind": "x"}, f"must be one of {', '.join(KINDS)}"),
+        ({"kind": "x"}, f"must be one of {', '.join(STORED_KINDS)}"),
     ):
         refused = fleet.api.get(FINDINGS, **query)
         assert (refused.status_code, refused.json["details"]) == (400, {name: [reason] for name in query})

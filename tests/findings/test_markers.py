@@ -100,15 +100,6 @@ def kinds(lists: Lists, *wanted: str, now: datetime = NOON) -> list[tuple[str, i
     return [(one.kind, one.agent_count, f"{one.begins:%m-%dT%H:%M}") for one in lists.findings(*wanted, now=now)]
 
 
-def test_no_holiday_is_a_zero_day(lists: Lists) -> None:
-    agent = lists.agent("worker")
-    for days in range(1, 70):
-        lists.count(agent, NOON - days * DAY, 100 * (days not in (2, 4)))
-    assert [begins for *_, begins in kinds(lists, "zero_day")] == ["04-13T00:00", "04-11T00:00"]
-    lists.markers = [holiday(MONDAY)]
-    assert [begins for *_, begins in kinds(lists, "zero_day")] == ["04-11T00:00"]
-
-
 def test_work_on_a_holiday_is_no_weekend_run(lists: Lists) -> None:
     agent, saturday = lists.agent("clerk"), MONDAY - 2 * DAY
     lists.work(agent, NOON - 70 * DAY, NOON, lambda at: 5 * (at.weekday() < 5 and 8 <= at.hour < 18))
@@ -183,7 +174,7 @@ def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, clock: Cloc
         return [(row.kind, row.starts_at, row.agent_id) for row in rows if row.agent_id in (None, agent)]
 
     assert read() == []
-    since = NOON - 29 * DAY
+    since = NOON - (7 * thresholds.MAX_SILENCE_WEEKS + 1) * DAY
     mark(fleet, "holiday", since - DAY, since)
     mark(fleet, "holiday", since - DAY, since - timedelta(seconds=1))
     clock.now = NOON

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from datetime import timedelta
 
 import psycopg
 import pytest
@@ -14,30 +13,31 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import findings, findings_query
 from agentidp.findings.kinds import KINDS
+from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
 from tests.factories import NOON, PATIENCE
 from tests.findings.conftest import Fleet
 
-OF_THE_ORGANIZATION = {"budget", "zero_day"}
+OF_THE_ORGANIZATION = {"budget"}
 """The kinds whose statements read no agent."""
 
 
 @pytest.fixture
-def idle(fleet: Fleet) -> Fleet:
-    """An agent that was issued no token on one day."""
-    agent_id = fleet.agent("agent")
-    outage = (NOON - timedelta(days=2)).date()
-    fleet.work(agent_id, NOON - timedelta(days=60), NOON, lambda at: 0 if at.date() == outage else 5)
+def over_budget(fleet: Fleet) -> Fleet:
+    """An organization with an exceeded budget."""
+    fleet.count(fleet.agent("agent"), NOON, 5)
     fleet.store()
+    with fleet.database.transaction() as opened:
+        update_organization(opened, {"monthly_token_budget": 1})
     return fleet
 
 
 @pytest.mark.slow
 def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
-    idle: Fleet, database_url: str, monkeypatch: pytest.MonkeyPatch
+    over_budget: Fleet, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agentidp.findings.MAX_SECONDS", PATIENCE)
-    settings = idle.services.settings
+    settings = over_budget.services.settings
     query = findings_query(NOON, settings)
     of_the_organization = {KINDS[name].call(query).name for name in OF_THE_ORGANIZATION}
     with (
@@ -48,20 +48,20 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
         def run(*calls: Call) -> list[Rows]:
             """Only what waits for the lock is short of time, however slow the machine is."""
             database = patient if {call.name for call in calls} <= of_the_organization else hasty
-            return database.of(idle.organization_id, NOON).run(*calls)
+            return database.of(over_budget.organization_id, NOON).run(*calls)
 
-        assert findings(patient.of(idle.organization_id, NOON).run, query).not_computed == ()
+        assert findings(patient.of(over_budget.organization_id, NOON).run, query).not_computed == ()
         with psycopg.connect(database_url) as blocking:
             blocking.execute("lock table agents in access exclusive mode")
             found = findings(run, query)
         assert {*found.not_computed} == {*KINDS} - OF_THE_ORGANIZATION
-        assert "zero_day" in {one.kind for one in found.findings}
+        assert {one.kind for one in found.findings} == {"budget"}
         with psycopg.connect(database_url) as blocking:
             blocking.execute(
                 "lock table agents, organizations, usage_daily, agent_usage_daily in access exclusive mode"
             )
             with pytest.raises(DatabaseUnavailable):
-                findings(hasty.of(idle.organization_id, NOON).run, query)
+                findings(hasty.of(over_budget.organization_id, NOON).run, query)
 
 
 def asked(services: Services, *, of_registered: bool) -> set[str]:

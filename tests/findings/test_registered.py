@@ -10,8 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.findings import OF_REGISTERED, thresholds
+from agentidp.findings import thresholds
 from agentidp.findings.expiring_credential import findings, has_moved, reminders_due
+from agentidp.findings.kinds import KINDS
 from agentidp.findings.thresholds import DORMANT_DAYS, EXPIRY_REMINDERS, MOVED_AFTER, UNUSED_DAYS
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import end_credential
@@ -22,6 +23,7 @@ from tests.helpers.quotas import ask
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
 LONG_AGO = NOON - 200 * DAY
 LIMIT = NOON - DORMANT_DAYS * DAY
+UNUSED_LIMIT = NOON - UNUSED_DAYS * DAY
 FIRST_DAY = LIMIT.replace(hour=0)
 """Of those on which nothing may be counted of a dormant agent."""
 ENDS = NOON + 6 * DAY + HOUR
@@ -43,7 +45,7 @@ def busy(fleet: Fleet, *names: str) -> list[UUID]:
 
 def reported(fleet: Fleet) -> list[tuple[str, str]]:
     """The kind and the agent of each finding of what is registered."""
-    return sorted((one["kind"], one["agentName"]) for one in fleet.findings() if one["kind"] in OF_REGISTERED)
+    return sorted((one["kind"], one["agentName"]) for one in fleet.findings() if KINDS[one["kind"]].reads_registry)
 
 
 def test_a_dormant_agent_is_reported_and_stands_for_its_credentials(fleet: Fleet) -> None:
@@ -55,11 +57,11 @@ def test_a_dormant_agent_is_reported_and_stands_for_its_credentials(fleet: Fleet
             "dormant_agent",
             "info",
             (agent_id, "translator"),
-            window=window("2026-01-05T12:00", "2026-04-15T12:00"),
-            **amounts(100, 90, "days without a token", "days without a token after which an active agent is reported"),
+            window=window("2026-03-01T12:00", "2026-04-15T12:00"),
+            **amounts(45, 35, "days without a token", "days without a token after which an active agent is reported"),
             alsoSeenAs=["unused_credential"],
-            summary="translator has not asked for a token for 100 days: a credential of it was last used at 12:00 UTC "
-            "on Monday, 5 January 2026.",
+            summary="translator has not asked for a token for 45 days: a credential of it was last used at 12:00 UTC "
+            "on Sunday, 1 March 2026.",
             causes="What it did is done by another agent, or by nobody any more.",
             next="Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once.",
         )
@@ -70,8 +72,8 @@ def test_says_so_if_it_has_never_asked(fleet: Fleet) -> None:
     fleet.registered("planned", LIMIT)
     [found] = fleet.findings("dormant_agent")
     assert found["summary"] == (
-        "planned has not asked for a token for 90 days: none of its credentials has been used since it was registered, "
-        "at 12:00 UTC on Thursday, 15 January 2026."
+        "planned has not asked for a token for 35 days: none of its credentials has been used since it was registered, "
+        "at 12:00 UTC on Wednesday, 11 March 2026."
     )
     assert found["alsoSeenAs"] == []
 
@@ -85,7 +87,19 @@ def test_whatever_was_counted_on_the_days_says_that_an_agent_is_not_dormant(flee
     assert reported(fleet) == expected
 
 
-def test_an_agent_is_not_dormant_before_90_days_have_gone_by(fleet: Fleet) -> None:
+def test_an_agent_that_stops_is_silent_and_then_dormant_without_a_gap(fleet: Fleet, clock: Clock) -> None:
+    agent_id = fleet.registered("worker", LONG_AGO)
+    fleet.credential(agent_id, LONG_AGO, used_at=NOON)
+    fleet.work(agent_id, NOON - 70 * DAY, NOON, lambda _: 3)
+    fleet.store()
+    kinds = []
+    for hours in (6, *range(24 * DORMANT_DAYS - 6, 24 * DORMANT_DAYS + 24, 6)):
+        clock.now = NOON + hours * HOUR
+        kinds += [one["kind"] for one in fleet.findings() if one["agentName"] == "worker"]
+    assert kinds == ["silence"] * 4 + ["dormant_agent"] * 2
+
+
+def test_an_agent_is_not_dormant_before_its_days_have_gone_by(fleet: Fleet) -> None:
     fleet.registered("new", LIMIT + SECOND)
     used = fleet.registered("used", LONG_AGO)
     # Such as that of a resource server, which asks for no token and introspects those of others.
@@ -99,8 +113,8 @@ def test_an_agent_is_not_dormant_before_90_days_have_gone_by(fleet: Fleet) -> No
 
 def test_a_credential_that_was_never_used_and_one_that_is_no_longer_used(fleet: Fleet) -> None:
     [agent_id] = busy(fleet, "reader")
-    never = fleet.credential(agent_id, LIMIT, label="for the new gateway")
-    once = fleet.credential(agent_id, LONG_AGO, used_at=LIMIT - 10 * DAY)
+    never = fleet.credential(agent_id, UNUSED_LIMIT, label="for the new gateway")
+    once = fleet.credential(agent_id, LONG_AGO, used_at=UNUSED_LIMIT - 10 * DAY)
     common: dict[str, Any] = {
         "about": (agent_id, "reader"),
         "next": "If nobody needs it, revoke it: a secret that nobody uses can still leak.",
@@ -133,10 +147,10 @@ def test_a_credential_that_was_never_used_and_one_that_is_no_longer_used(fleet: 
 
 def test_a_credential_is_not_unused_before_90_days_and_after_its_end(fleet: Fleet, clock: Clock) -> None:
     [agent_id] = busy(fleet, "reader")
-    fleet.credential(agent_id, LIMIT + SECOND)
-    fleet.credential(agent_id, LONG_AGO, used_at=LIMIT + SECOND)
+    fleet.credential(agent_id, UNUSED_LIMIT + SECOND)
+    fleet.credential(agent_id, LONG_AGO, used_at=UNUSED_LIMIT + SECOND)
     assert reported(fleet) == []
-    unused = fleet.credential(agent_id, LONG_AGO, used_at=LIMIT, expires_at=NOON + SECOND)
+    unused = fleet.credential(agent_id, LONG_AGO, used_at=UNUSED_LIMIT, expires_at=NOON + SECOND)
     assert [one["credentialId"] for one in fleet.findings("unused_credential")] == [str(unused)]
     clock.now = NOON + SECOND
     assert str(unused) not in [one["credentialId"] for one in fleet.findings("unused_credential")]
@@ -285,5 +299,5 @@ def test_names_those_that_end_first_or_have_been_unused_for_longest(
 ) -> None:
     monkeypatch.setattr(thresholds, most, 1)
     for agent_id, days in zip(agents(fleet, "second", "first"), (2, 1), strict=True):
-        fleet.credential(agent_id, LONG_AGO, expires_at=NOON + days * DAY, used_at=LIMIT - 3 * DAY + days * DAY)
+        fleet.credential(agent_id, LONG_AGO, expires_at=NOON + days * DAY, used_at=UNUSED_LIMIT - 3 * DAY + days * DAY)
     assert [one["agentName"] for one in fleet.findings(kind)] == ["first"]

@@ -80,7 +80,8 @@ OFFICE = daily(*range(8, 18))
         ("not more than is expected of its day", more(flat(100), ago(1, 3), 2399), WARNING),
         ("what was as high on one day is listed", more(flat(20), [*ago(1, 3), *ago(9, 15)], 90), INFO),
         ("what was as high on two days is usual", more(flat(20), [*ago(1, 3), *ago(9, 15), *ago(20, 3)], 90), None),
-        ("1.75 times as surprising as before", more(more(flat(20), ago(1, 3), 170), ago(9, 15), 70), WARNING),
+        ("less than 1.45 times as surprising as before", more(more(flat(20), ago(1, 3), 117), ago(9, 15), 70), INFO),
+        ("1.45 times as surprising as before", more(more(flat(20), ago(1, 3), 118), ago(9, 15), 70), WARNING),
         ("a loop is no less listed if it was before", more(flat(20), [*ago(1, 3), *ago(14, 9)], 3000), INFO),
         ("what was within five days is not usual yet", more(flat(20), [*ago(1, 3), *ago(6, 9)], 90), WARNING),
         ("six days before, it is", more(flat(20), [*ago(1, 3), *ago(7, 9)], 90), INFO),
@@ -130,7 +131,7 @@ def test_the_worked_history() -> None:
         sums = sums_by_rule(counts[DAY:], expected)[places[of]]
         day, one = hour // DAY - 1, sums[hour - DAY]
         maxima = [max(each.surprise for each in sums[day * DAY :][:DAY]) for day in range(day - 40, day - 5)]
-        limit = max(rule.min_surprise, rule.times * max(maxima))
+        limit = max(rule.min_surprise, rule.factor * max(maxima))
         amounts = f"{one.tokens:g} {one.expected:g} {one.surprise:.1f} {max(maxima):.1f} {limit:.1f}".split()
         computed.append([name, of, *amounts, found.get(hour, "")])
     assert computed == rows[2:]
@@ -142,7 +143,7 @@ def test_a_lasting_step_is_unusual_for_five_days_and_then_a_new_level() -> None:
     hours = [one.hour for one in unusual_hours(counts, 0, begins) if one.severity is WARNING]
     assert hours[0] == begins
     assert hours[-1] == begins + 6 * DAY - 1
-    loop = more(counts, ago(2, 3), 900)
+    loop = more(counts, ago(2, 3), 300)
     assert [one.hour for one in unusual_hours(loop, 0, begins) if one.hour > begins + WEEK] == ago(2, 3)
 
 
@@ -162,7 +163,7 @@ def test_says_which_hours_decided_and_when_it_was_before() -> None:
     assert loop.reason == rules.Reason(1, 110, 20, 1, ago(20, 0)[0])
     night = unusual_hours(more(noise(15), nights(2), 15), 0, LAST_WEEK)[0]
     assert night.reason
-    assert (night.reason.hours, night.reason.days, night.reason.before) == (8, 1, None)
+    assert (night.reason.hours, night.reason.days, night.reason.similar_day) == (8, 1, None)
     three = unusual_hours(more(bursts(), nights(1, 2, 3), 6), 0, LAST_WEEK)[0]
     assert three.reason
     assert (three.reason.hours, three.reason.days) == (8, 3)

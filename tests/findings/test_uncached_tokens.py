@@ -1,8 +1,9 @@
-"""``uncached_tokens``: an agent that asks for a token before each call, day after day."""
+"""``uncached_tokens``: agents that request a token before each call, day after day."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -11,9 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Severity
+from agentidp.findings.finding import Finding, Severity
+from agentidp.findings.uncached_tokens import as_one_finding
 from agentidp.registry.resource_servers import add_resource_server, update_resource_server
-from tests.factories import count_usage
+from tests.factories import NOON, a_finding, count_usage
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
@@ -138,43 +140,76 @@ def test_names_the_declared_replicas(lists: Lists, declared: int, named: str) ->
     assert one.causes.endswith(", or more instances of it run than are declared.")
 
 
-NIGHTS = [day for day in range(35) if at(day).weekday() < 4]
-MORNING = range(8, 13)
+@pytest.mark.parametrize(
+    ("times", "begins"),
+    [
+        # A habit that went on for weeks, and the newest part of one with a day of little work.
+        ([(range(15), OFFICE, 160)], 14),
+        ([({*range(40)} - {3}, OFFICE, 160), ([3], OFFICE, 1)], 2),
+        # Instances that kept their tokens, and no longer do: more than three times as many as before.
+        ([(range(3, 30), ALWAYS, 12), ([0, 1, 2], ALWAYS, calls(600, "g"))], 2),
+        ([(range(4, 30), OFFICE, uneven), ([1, 2, 3], OFFICE, 181)], 3),
+        ([(range(4, 30), OFFICE, uneven), ([1, 2, 3], OFFICE, 180)], 29),
+    ],
+)
+def test_is_information_however_new(lists: Lists, times: Any, begins: int) -> None:
+    works(lists, "worker", *times)
+    [one] = lists.findings("uncached_tokens")
+    assert (one.severity, one.begins) == (Severity.info, at(begins))
+
+
+def test_several_agents_are_one_finding_that_names_twenty(lists: Lists) -> None:
+    for number in range(21):
+        days = [1 + number % 2, 2 + number % 2]
+        works(lists, f"worker {number:02}", (days, OFFICE, 20 + number))
+    [one] = lists.findings("uncached_tokens")
+    assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, 21, at(3), at(0))
+    assert [each.agent_name for each in one.agents] == [f"worker {number:02}" for number in range(20, 0, -1)]
+    assert one.observed == sum(each.count for each in one.agents) + 2 * 8 * 20
+    assert one.summary == (
+        f"21 agents request a token for each call: they were issued {one.observed:,.0f} tokens and needed "
+        f"{one.expected:,.0f}."
+    )
+
+
+HABIT = a_finding(
+    NOON, kind="uncached_tokens", severity=Severity.info, agent_id=UUID(int=1), agent_name="one", excess=60
+)
+OTHER = replace(HABIT, agent_id=UUID(int=2), agent_name="other", excess=40)
+BUDGET = a_finding(NOON, kind="budget", observed=1000)
 
 
 @pytest.mark.parametrize(
-    ("times", "severity", "begins"),
+    ("limit", "severity"),
     [
-        # Up to 25 times what is needed is only listed.
-        ([([1, 2, 3], MORNING, 25)], Severity.info, 3),
-        ([([1, 2, 3], MORNING, 26)], Severity.warning, 3),
-        # Two days are also a month's end.
-        ([([1, 2], OFFICE, 160)], Severity.info, 2),
-        # News for two weeks; then by design, also after a day of rest or of little work.
-        ([(range(1, 14), OFFICE, 160)], Severity.warning, 13),
-        ([(range(15), OFFICE, 160)], Severity.info, 14),
-        ([({*range(40)} - {3}, OFFICE, 160), ([3], OFFICE, 1)], Severity.info, 2),
-        # It did it once before, on fewer than half of its days.
-        ([(range(20, 28), OFFICE, 160), (range(4, 20), OFFICE, 1), ([1, 2, 3], OFFICE, 160)], Severity.warning, 3),
-        # 40 jobs each night, and from Monday to Thursday one token an hour: then the night is all that there is.
-        ([(range(21), [3], 40), (NIGHTS[:12], OFFICE, 1)], Severity.warning, 5),
-        # More than three times as much is news again, as is what instances do that kept their tokens.
-        ([(range(4, 30), OFFICE, uneven), ([1, 2, 3], OFFICE, 181)], Severity.warning, 3),
-        ([(range(3, 30), OFFICE, uneven), ([1, 2], OFFICE, 180)], Severity.info, 29),
-        ([(range(3, 30), ALWAYS, 12), ([0, 1, 2], ALWAYS, calls(600, "g"))], Severity.warning, 2),
+        # Together they wasted a tenth.
+        (BUDGET, Severity.warning),
+        (replace(BUDGET, observed=1001), Severity.info),
+        (replace(BUDGET, kind="quota", severity=Severity.info), Severity.warning),
+        (replace(BUDGET, kind="dominance"), Severity.info),
+        # The habit of this agent alone counts for its own quota.
+        (replace(BUDGET, kind="quota", agent_id=UUID(int=1), observed=600), Severity.warning),
+        (replace(BUDGET, kind="quota", agent_id=UUID(int=1), observed=601), Severity.info),
+        (replace(BUDGET, kind="quota", agent_id=UUID(int=3), observed=1), Severity.info),
+        # Before or after the habit.
+        (replace(BUDGET, begins=HABIT.ends, ends=HABIT.ends + timedelta(days=1)), Severity.info),
+        (replace(BUDGET, begins=HABIT.begins - timedelta(days=1), ends=HABIT.begins), Severity.info),
     ],
 )
-def test_is_news_while_it_is_new(lists: Lists, times: Any, severity: Severity, begins: int) -> None:
-    works(lists, "worker", *times)
-    [one] = lists.findings("uncached_tokens")
-    assert (one.severity, one.begins) == (severity, at(begins))
+def test_warns_if_a_budget_or_a_quota_is_in_danger(limit: Finding, severity: Severity) -> None:
+    *others, habit = as_one_finding([HABIT, limit, OTHER])
+    assert (others, habit.severity, habit.agent_count) == ([limit], severity, 2)
+    # So does a single agent, which keeps its own finding.
+    [_, single] = as_one_finding([replace(HABIT, excess=100), replace(BUDGET, observed=1000)])
+    assert (single.severity, single.agent_id) == (Severity.warning, HABIT.agent_id)
 
 
-def test_twenty_agents_that_waste_the_most_are_named(lists: Lists) -> None:
-    for number in range(21):
-        works(lists, f"worker {number:02}", ([1, 2], OFFICE, 20 + number))
-    names = [one.agent_name for one in lists.findings("uncached_tokens")]
-    assert sorted(map(str, names)) == [f"worker {number:02}" for number in range(1, 21)]
+def agents_in(found: list[dict[str, Any]]) -> dict[str, int]:
+    """The agents that a finding is about, with the tokens of each."""
+    [one] = found
+    if one["agentName"]:
+        return {one["agentName"]: one["observed"]["value"]}
+    return {agent["agentName"]: agent["count"] for agent in one["agents"]}
 
 
 def change_server(fleet: Fleet, server_id: UUID, **change: Any) -> None:
@@ -202,27 +237,24 @@ def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(
             issue(both, at(day, 8 + hour), 12, per_call)
         # In an hour in which it needs no other token.
         issue(both, at(day, 8), 30, other)
-    assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("uncached_tokens")} == {
-        "worker": 3 * 48,
-        "both": 3 * 78,
-    }
+    assert agents_in(fleet.findings("uncached_tokens")) == {"worker": 3 * 48, "both": 3 * 78}
     change_server(fleet, server.resource_server_id, token_per_call=True)
     [found] = fleet.findings("uncached_tokens")
     assert (found["agentName"], found["observed"]["value"], found["expected"]["value"]) == ("both", 3 * 30, 3)
     change_server(fleet, server.resource_server_id, token_per_call=False, token_ttl=3600)
-    assert len(fleet.findings("uncached_tokens")) == 2
+    assert len(agents_in(fleet.findings("uncached_tokens"))) == 2
     # More of them are needed than of others.
     change_server(fleet, server.resource_server_id, token_ttl=3599)
-    assert [one["agentName"] for one in fleet.findings("uncached_tokens")] == ["both"]
+    assert agents_in(fleet.findings("uncached_tokens")).keys() == {"both"}
     change_server(fleet, server.resource_server_id, token_ttl=None)
-    assert len(fleet.findings("uncached_tokens")) == 2
+    assert len(agents_in(fleet.findings("uncached_tokens"))) == 2
     # What another organization wants of its own resource servers says nothing of this one's.
     with outsiders.database.transaction() as opened:
         opened._connection.execute(
             "insert into resource_servers values (%s, gen_random_uuid(), %s, 'one', '{}', now(), true)",
             [outsiders.organization_id, per_call],
         )
-    assert len(fleet.findings("uncached_tokens")) == 2
+    assert len(agents_in(fleet.findings("uncached_tokens"))) == 2
 
 
 @pytest.mark.slow
@@ -237,7 +269,7 @@ class TestStatement:
         assert fleet.findings("uncached_tokens") == [
             body(
                 "uncached_tokens",
-                "warning",
+                "info",
                 (worker, "worker"),
                 window=window("2026-04-12T00:00", "2026-04-15T12:00"),
                 **amounts(4320, 27, "tokens", "one each 3600 seconds in its active hours"),
@@ -276,7 +308,7 @@ class TestStatement:
         fleet.store()
 
         def found() -> set[str]:
-            return {one["agentName"] for one in fleet.findings("uncached_tokens")}
+            return {*agents_in(fleet.findings("uncached_tokens"))}
 
         assert found() == {"just above", "deleted", "crowd"}
         assert fleet.api.delete(f"agents/{deleted}").status_code == 204

@@ -149,8 +149,8 @@ def test_adjacent_days_are_one_finding_with_those_that_did_most_first(lists: Lis
     )
 
 
-@pytest.mark.parametrize(("tokens", "severity"), [(49, Severity.info), (50, Severity.warning)])
-def test_is_a_warning_from_fifty_tokens_on(lists: Lists, tokens: int, severity: Severity) -> None:
+@pytest.mark.parametrize(("tokens", "severity"), [(29, Severity.info), (30, Severity.warning)])
+def test_is_a_warning_from_thirty_tokens_on(lists: Lists, tokens: int, severity: Severity) -> None:
     lists.count(work(lists, "office"), SATURDAY, tokens)
     assert [one.severity for one in lists.findings("weekend")] == [severity]
 

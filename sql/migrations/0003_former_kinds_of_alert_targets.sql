@@ -1,0 +1,16 @@
+-- Findings of the kinds peak and zero_day are no longer opened. A target of zero_day gets silence instead, which reports the same
+-- outages. A target of peak alone is disabled, because a target without kinds gets all of them.
+update alert_targets
+set
+    enabled = enabled and kinds <> array['peak'],
+    kinds = nullif(
+        array_remove(
+            case
+                when 'silence' = any (kinds) then array_remove(kinds, 'zero_day')
+                else array_replace(kinds, 'zero_day', 'silence')
+            end,
+            'peak'
+        ),
+        '{}'
+    )
+where kinds && array['peak', 'zero_day']
