@@ -24,10 +24,10 @@ from agentidp.http.schemas import Flag, Instant, Text
 SCOPE = "findings:write"
 
 MAX_MUTE = timedelta(days=366)
-"""What is muted for longer has been forgotten."""
+"""Maximum time until the end of a mute, because a longer one would be forgotten."""
 
 MAX_NOTE = 1000
-"""Characters. The database checks it too."""
+"""Maximum characters of a note. The database checks it too."""
 
 blueprint = Blueprint("finding-actions", __name__, description="Findings")
 
@@ -39,7 +39,7 @@ class NoteSchema(ma.Schema):
 
 
 class MuteSchema(NoteSchema):
-    """Until when findings of this kind are muted: about its agent, or about every agent."""
+    """The end of a mute of findings of this kind, about their agent or about every agent."""
 
     until = Instant(required=True, words="day until which it is muted")
     wholeOrganization = Flag(attribute="whole_organization", typed_name="every", load_default=False)
@@ -49,30 +49,30 @@ class MuteSchema(NoteSchema):
 @bearer(SCOPE)
 @blueprint.arguments(NoteSchema)
 @blueprint.response(200, FindingSchema)
-def acknowledge_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
+def acknowledge_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """Acknowledge a finding: somebody deals with it. An escalation takes that back."""
     with caller.transaction() as opened:
-        return json_response(act(opened, finding_id, Happening.acknowledged, **given).represent())
+        return json_response(act(opened, finding_id, Happening.acknowledged, **arguments).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/mute", methods=["POST"])
 @bearer(SCOPE)
 @blueprint.arguments(MuteSchema)
 @blueprint.response(200, FindingSchema)
-def mute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
+def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
     with caller.transaction() as opened:
-        return json_response(act(opened, finding_id, Happening.muted, **given).represent())
+        return json_response(act(opened, finding_id, Happening.muted, **arguments).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/unmute", methods=["POST"])
 @bearer(SCOPE)
 @blueprint.arguments(NoteSchema)
 @blueprint.response(200, FindingSchema)
-def unmute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
+def unmute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """End the mutes that apply to a finding: that of its kind and agent, and that of its kind."""
     with caller.transaction() as opened:
-        return json_response(act(opened, finding_id, Happening.unmuted, **given).represent())
+        return json_response(act(opened, finding_id, Happening.unmuted, **arguments).represent())
 
 
 def act(
@@ -84,14 +84,14 @@ def act(
     until: datetime | None = None,
     whole_organization: bool = False,
 ) -> KnownFinding:
-    """Acknowledge a finding, mute findings like it, or end the mutes that apply to it, and record who did so.
+    """Acknowledge a finding, mute findings like it, or end the mutes that apply to it, and record the actor.
 
     :param action: ``acknowledged``, ``muted`` or ``unmuted``.
-    :param until: when the mute ends.
-    :param whole_organization: mute findings of every agent, and not of its agent alone.
-    :returns: the finding after that.
-    :raises NotFound: there is no such finding in the organization.
-    :raises ValidationError: *until* is not in the future, or too far in it.
+    :param until: the end of the mute.
+    :param whole_organization: mute findings about every agent, and not only about the agent of the finding.
+    :returns: the finding after the change.
+    :raises NotFound: the organization has no such finding.
+    :raises ValidationError: *until* is in the past, or too far in the future.
     """
     if until and not opened.at < until <= opened.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
@@ -112,7 +112,7 @@ def act(
 
 
 def _name(opened: Transaction) -> str:
-    """What people call the one who acts: the agent's or the person's name, or ``operator`` for a command."""
+    """Return the name of the actor: the agent's or the person's name, or ``operator`` for a command."""
     actor = opened.actor
     if actor.type not in ("agent", "session"):
         return actor.display_name or actor.type

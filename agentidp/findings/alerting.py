@@ -1,4 +1,4 @@
-"""Which changes of findings' states become alerts, and what these say."""
+"""Decide which changes of findings' states become alerts, and write the alerts into the outbox."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from agentidp.findings.finding import ORGANIZATION, KnownFinding, Severity
 
 @dataclass(frozen=True)
 class Alert:
-    """What is sent about a finding: it is ``opened``, ``escalated`` or ``resolved``.
+    """A message about a finding that was ``opened``, ``escalated`` or ``resolved``.
 
-    ``is_for_others`` says that it is for those targets only that know nothing of the finding.
+    ``is_for_others``: only targets that have received nothing about the finding get it.
     """
 
     finding: KnownFinding
@@ -26,63 +26,65 @@ class Alert:
 
 
 def alerts_of(
-    found: Iterable[KnownFinding],
+    findings: Iterable[KnownFinding],
     muted: Collection[tuple[str, str]],
     turned: Collection[UUID] = (),
     escalated: Collection[UUID] = (),
 ) -> tuple[list[KnownFinding], list[Alert]]:
-    """What is sent after an evaluation. Each finding is opened and is resolved once, and escalates once to a severity.
+    """Return the findings to store after an evaluation, with the severity that was announced, and the alerts.
 
-    A muted finding alerts nobody. What it then keeps quiet about is sent when the mute ends, if it still goes on. One
-    that was opened is resolved also while it is muted: a target would else show it as going on for ever. One that has
-    turned to another kind is opened for those that wait for this kind, with the severity that others know; but
-    not if this kind is muted then, nor later. If it becomes more severe at the same time, they get that instead.
+    - A finding is opened and resolved once, and escalates once to a severity.
+    - A muted finding sends no alert. If it is still ongoing when the mute ends, it is sent then. A finding that was
+      opened is also resolved while it is muted, because a target would otherwise show it as ongoing for ever.
+    - A finding that has turned to another kind is opened for the targets that wait for this kind, with the severity
+      that other targets know; but not if this kind is muted then, nor later. If it becomes more severe at the same
+      time, these targets get the escalation instead.
+    - A reminder of a finding that was announced is sent once, as an escalation. During a mute it is not sent.
 
-    A reminder of a finding that was announced is sent once, as an escalation; one that falls into a mute is not sent.
-
-    :param found: those that are new or have changed, which those that go on always have.
+    :param findings: those that are new or have changed. Ongoing findings always have.
     :param muted: kind and subject of each mute that applies now.
-    :param turned: the findings that go on and are of another kind than before.
-    :param escalated: the findings that have escalated now: also because of a reminder, with the same severity.
-    :returns: the findings to store, with what has been announced, and the alerts.
+    :param turned: the ids of ongoing findings that are of another kind than before.
+    :param escalated: the ids of findings that have escalated now, also by a reminder with the same severity.
     """
-    findings: list[KnownFinding] = []
+    to_store: list[KnownFinding] = []
     alerts: list[Alert] = []
-    for one in found:
-        is_muted = any((one.kind, subject) in muted for subject in (one.subject, ORGANIZATION))
-        if not one.is_ongoing:
-            if one.announced is not None:
-                alerts.append(Alert(one, "resolved", min(one.announced, one.highest)))
-        elif is_muted or one.misses:
+    for finding in findings:
+        is_muted = any((finding.kind, subject) in muted for subject in (finding.subject, ORGANIZATION))
+        if not finding.is_ongoing:
+            if finding.announced is not None:
+                alerts.append(Alert(finding, "resolved", min(finding.announced, finding.highest)))
+        elif is_muted or finding.misses:
             pass
-        elif one.announced is None or one.severity > one.announced:
-            alerts.append(Alert(one, "opened" if one.announced is None else "escalated", one.severity))
-            one = replace(one, announced=one.severity)
+        elif finding.announced is None or finding.severity > finding.announced:
+            change = "opened" if finding.announced is None else "escalated"
+            alerts.append(Alert(finding, change, finding.severity))
+            finding = replace(finding, announced=finding.severity)
         else:
-            if one.finding_id in turned:
-                alerts.append(Alert(one, "opened", min(one.announced, one.highest), is_for_others=True))
-            if one.finding_id in escalated and one.severity == one.announced:
-                alerts.append(Alert(one, "escalated", one.severity))
-        findings.append(one)
-    return findings, alerts
+            if finding.finding_id in turned:
+                severity = min(finding.announced, finding.highest)
+                alerts.append(Alert(finding, "opened", severity, is_for_others=True))
+            if finding.finding_id in escalated and finding.severity == finding.announced:
+                alerts.append(Alert(finding, "escalated", finding.severity))
+        to_store.append(finding)
+    return to_store, alerts
 
 
 def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
-    """Put alerts into the outbox, in the transaction that stores their findings."""
+    """Write alerts into the outbox, in the transaction that stores their findings."""
     for alert in alerts:
-        one = alert.finding
-        subject = one.agent_name or "organization"
+        finding = alert.finding
+        subject = finding.agent_name or "organization"
         change = StateChange(
-            finding_id=one.finding_id,
+            finding_id=finding.finding_id,
             change=alert.change,
-            kind=one.kind,
+            kind=finding.kind,
             severity=alert.severity.name,
             subject=subject,
-            agent_id=one.agent_id,
-            title=f"{one.kind.replace('_', ' ')}: {subject}",
-            description=" ".join((one.summary, one.causes, one.next_step)),
-            opened_at=one.first_seen_at,
+            agent_id=finding.agent_id,
+            title=f"{finding.kind.replace('_', ' ')}: {subject}",
+            description=" ".join((finding.summary, finding.causes, finding.next_step)),
+            opened_at=finding.first_seen_at,
             at=opened.at,
         )
-        contributors = [agent.agent_id for agent in one.agents]
+        contributors = [agent.agent_id for agent in finding.agents]
         outbox.enqueue(opened, change, contributors=contributors, is_for_others=alert.is_for_others)

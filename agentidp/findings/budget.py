@@ -1,4 +1,4 @@
-"""``budget``: the month's tokens against what the organization means to spend, and where the month will end."""
+"""``budget``: the month's tokens against the organization's budget, and a forecast for the whole month."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from agentidp.findings.history import instant
 
 
 def call(query: FindingsQuery | None = None) -> Call:
-    """The month, with or without a budget."""
+    """Return the statement that reads the month, with or without a budget."""
     return Call("findings/budget", {"weeks": thresholds.BUDGET_WEEKS, "near_percent": thresholds.BUDGET_NEAR_PERCENT})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """At most one."""
+    """Return at most one finding."""
     return [_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
 
 
 def used(row: Any) -> str:
-    """How much of the budget is used, such as ``54 %``.
+    """Return how much of the budget is used, such as ``54 %``.
 
-    :param row: of the statement, of an organization with a budget.
+    :param row: the row of the statement, for an organization with a budget.
     """
     return f"{round(100 * row.tokens / row.budget, 1):,.15g} %"
 
 
 def _is_reported(row: Any) -> bool:
-    """Whether it is near or exceeded, or will be, as far as a forecast can say that of a new organization."""
+    """Return whether the budget is nearly used, exceeded, or will be exceeded by a forecast of at least a week."""
     return _is_near(row) or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
 
 

@@ -1,9 +1,9 @@
-"""Who caused a finding about the whole organization: a budget, the organization's quota, or its spike.
+"""Name the agents that caused a finding about the whole organization: a budget, a quota, or a spike of several agents.
 
-1. Whoever was issued at least a tenth of its tokens caused it, up to five agents. Its summary names them, and how many
-   tokens these are.
-2. If another finding says that one of them wasted, or was issued without need, at least a tenth of its tokens, that is
-   the likely cause, and what to check next.
+1. An agent with at least a tenth of its tokens caused it. The summary names up to five such agents, and says how many
+   tokens they were issued together.
+2. If another finding says that such an agent wasted, or was issued without need, at least a tenth of its tokens, the
+   causes and the next step of the other finding apply.
 """
 
 from __future__ import annotations
@@ -23,33 +23,37 @@ from agentidp.findings.finding import Contributor, Finding, FindingsQuery
 from agentidp.findings.kinds import kind_of
 
 
-def with_contributors(run: Callable[..., list[Rows]], found: list[Finding], query: FindingsQuery) -> list[Finding]:
-    """The findings, of which those about the whole organization say who caused them.
+def with_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
+    """Return the findings, in which those about the whole organization name the agents that caused them.
 
-    :param run: as in :func:`agentidp.findings.findings`. If it fails, budgets and quotas name nobody.
+    :param run: as in :func:`agentidp.findings.findings`. If it fails, budgets and quotas name no agent.
     """
     calls = {
-        place: _call(one, query) for place, one in enumerate(found) if is_of_organization(one) and one.kind != "spike"
+        place: _call(finding, query)
+        for place, finding in enumerate(findings)
+        # A spike of several agents has its agents already.
+        if is_of_organization(finding) and finding.kind != "spike"
     }
+    findings = [*findings]
     if calls:
         with contextlib.suppress(DatabaseUnavailable):
             for place, rows in zip(calls, run(*calls.values()), strict=True):
-                found[place] = replace(found[place], agents=tuple(map(_contributor, rows)))
-    return [_explained(_named(one), found) for one in found]
+                findings[place] = replace(findings[place], agents=tuple(map(_contributor, rows)))
+    return [_with_cause(_with_names(finding), findings) for finding in findings]
 
 
-def is_of_organization(one: Finding) -> bool:
-    """Whether it is about the tokens of the whole organization."""
-    return one.agent_id is None and kind_of(one).names_contributors
+def is_of_organization(finding: Finding) -> bool:
+    """Return whether a finding is about the tokens of the whole organization."""
+    return finding.agent_id is None and kind_of(finding).names_contributors
 
 
-def _call(one: Finding, query: FindingsQuery) -> Call:
-    """The statement that reads the agents with the most tokens in a window of a month, a day or an hour."""
-    first, limit = one.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
-    length = one.ends - one.begins
+def _call(finding: Finding, query: FindingsQuery) -> Call:
+    """Return the statement that reads the agents with the most tokens in a window of a month, a day or an hour."""
+    first, limit = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
+    length = finding.ends - finding.begins
     if length > timedelta(days=1):
         return Call("analytics/agent_usage", {"first": first, "last": query.today, "with_names": True} | limit)
-    hour = one.begins.hour if length < timedelta(days=1) else None
+    hour = finding.begins.hour if length < timedelta(days=1) else None
     return Call("dashboard/agents_of_the_day", {"on_day": first, "at_hour": hour, "by_rejected": False} | limit)
 
 
@@ -59,31 +63,33 @@ def _contributor(row: Any) -> Contributor:
     return Contributor(agent_id=row.agent_id, agent_name=row.name, count=row.tokens)
 
 
-def _named(one: Finding) -> Finding:
-    """The finding with those who caused it. Of a spike, the agents that grew the most are kept as well."""
-    if not is_of_organization(one):
-        return one
-    causing = [each for each in one.agents if 100 * each.count >= thresholds.MIN_CONTRIBUTOR_PERCENT * one.observed]
-    agents = one.agents if one.kind == "spike" else tuple(causing)
+def _with_names(finding: Finding) -> Finding:
+    """Return a finding with a sentence about the agents that caused it. A spike keeps its other agents too."""
+    if not is_of_organization(finding):
+        return finding
+    min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
+    causing = tuple(agent for agent in finding.agents if agent.count >= min_count)
+    agents = finding.agents if finding.kind == "spike" else causing
     if not causing:
-        return replace(one, agents=agents)
-    # It was read after the finding, and counters grow.
-    count = min(sum(each.count for each in causing), one.observed)
+        return replace(finding, agents=agents)
+    # The agents were read after the finding, and counters grow.
+    count = min(sum(agent.count for agent in causing), finding.observed)
     were = "was" if len(causing) == 1 else "were"
     summary = (
-        f"{one.summary} {in_words([each.agent_name for each in causing])} {were} issued {count:,.0f} of the "
-        f"{number_of(one.observed, 'token')} ({100 * count / one.observed:.0f} %)."
+        f"{finding.summary} {in_words([agent.agent_name for agent in causing])} {were} issued {count:,.0f} of the "
+        f"{number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)."
     )
-    return replace(one, agents=agents, summary=summary)
+    return replace(finding, agents=agents, summary=summary)
 
 
-def _explained(one: Finding, found: list[Finding]) -> Finding:
-    """The finding with the causes that another one knows of those who caused it."""
-    if not is_of_organization(one):
-        return one
-    for other in sorted(found, key=lambda each: kind_of(each).cause_rank):
-        is_large = 100 * other.excess >= thresholds.MIN_CONTRIBUTOR_PERCENT * one.observed
-        is_then = other.begins < one.ends and one.begins < other.ends
-        if kind_of(other).cause_rank and other.agent_id and other.agent_id in one.agent_ids and is_large and is_then:
-            return replace(one, causes=f"{other.summary} {other.causes}", next_step=other.next_step)
-    return one
+def _with_cause(finding: Finding, findings: list[Finding]) -> Finding:
+    """Return a finding with the causes that another finding has for the tokens of an agent that it names."""
+    if not is_of_organization(finding):
+        return finding
+    for other in sorted(findings, key=lambda other: kind_of(other).cause_rank):
+        is_cause = kind_of(other).cause_rank and other.agent_id and other.agent_id in finding.agent_ids
+        is_large = 100 * other.excess >= thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed
+        is_at_its_time = other.begins < finding.ends and finding.begins < other.ends
+        if is_cause and is_large and is_at_its_time:
+            return replace(finding, causes=f"{other.summary} {other.causes}", next_step=other.next_step)
+    return finding

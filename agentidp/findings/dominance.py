@@ -1,7 +1,7 @@
-"""``dominance``: one agent takes more than its share of the month's tokens.
+"""``dominance``: one of several agents was issued most of the month's tokens.
 
-Statistic: its share of the tokens of the month to date, and of the week before it while the month is younger than that.
-It is never the only one with tokens, and a share of a few tokens says nothing.
+Statistic: its share of the tokens of the month to date. In the first week of a month, the week before counts too. The
+share of a few tokens is not reported.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from agentidp.findings.history import instant
 
 
 def call(query: FindingsQuery) -> Call:
-    """The agent with the most tokens, and the tokens of all."""
+    """Return the statement that reads the agent with the most tokens, and the tokens of all agents."""
     period = Period(first_day(query.today), query.today)
     return Call("analytics/agent_usage", period.bounds | {"with_names": True, "limit": 1})
 
 
 def first_day(today: date) -> date:
-    """The first of the month; in its first week, a week before that.
+    """Return the first of the month; in the first week of a month, the day one week before it.
 
     Otherwise the only job of the first night would dominate the month.
     """

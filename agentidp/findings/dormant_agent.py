@@ -1,9 +1,9 @@
-"""``dormant_agent``: an active agent that has not asked for a token for 90 days.
+"""``dormant_agent``: an active agent has not requested a token since its ``silence`` ended, for ``DORMANT_DAYS``.
 
-1. Nothing has been counted of it for so long: no token, no request, no failed authentication. None of its credentials
-   has been used.
-2. It is listed. If the organization lets dormant agents be suspended, it is a warning from two weeks before that on,
-   which says when: :mod:`agentidp.findings.suspension` announces it.
+1. Nothing was counted for the agent in this time, no token, no request and no failed authentication, and none of its
+   credentials was used.
+2. It is listed. If the organization lets dormant agents be suspended, it is a warning from the announcement on
+   (:mod:`agentidp.findings.suspension`), which is two weeks before the suspension.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def call(query: FindingsQuery | None = None) -> Call:
-    """The agents that have been dormant for so long, or will be suspended soon because they are."""
+    """Return the statement that reads the agents that are dormant, or will soon be suspended as dormant."""
     days = {"days": thresholds.DORMANT_DAYS, "notice_days": thresholds.SUSPENSION_NOTICE_DAYS}
     return Call("findings/dormant_agent", days | {"max_agents": thresholds.MAX_DORMANT_AGENTS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each."""
+    """Return a finding per agent."""
     return [_finding(row, query.at) for row in rows]
 
 
 def dormant_since(row: Any) -> datetime:
-    """When an agent was last active, or else when it was registered."""
+    """Return when an agent was last active, or else when it was registered."""
     since: datetime = max(row.created_at, row.last_used_at or row.created_at)
     return since
 
@@ -59,7 +59,7 @@ def _finding(row: Any, at: datetime) -> Finding:
         expected=thresholds.DORMANT_DAYS,
         baseline="days without a token after which an active agent is reported",
         summary=f"{row.agent_name} has not asked for a token for {days:,} days: {used}.{announced}",
-        causes="What it did is done by another agent, or by nobody any more.",
+        causes="Another agent does its work now, or its work is no longer needed.",
         next_step=next_step,
     )
 

@@ -1,11 +1,11 @@
 """``expiring_credential``: a credential ends within 30 days, or has just ended.
 
-1. A reminder is due 30, 14, 7 and 1 days before the end. The credential is reported from the first one on, and each
-   later one is a further step of the finding, which is sent once (:mod:`agentidp.findings.alerting`).
-2. Reminders from before the credential was created are left out: one for ten days is reported a week before its end,
-   one for a day never.
-3. It is a warning, and critical from the last reminder on. If its agent has moved to another credential that ends
-   later, it is only listed.
+1. A reminder is due 30, 14, 7 and 1 days before the end. The credential is reported from the first reminder on. Each
+   later reminder is a further step of the finding, which is sent once (:mod:`agentidp.findings.alerting`).
+2. Reminders from before the credential was created are left out: a credential for ten days is reported a week before
+   its end, and a credential for a day never.
+3. It is a warning, and critical from the last reminder on. It is only listed if the agent has moved to another
+   credential that ends later.
 """
 
 from __future__ import annotations
@@ -25,29 +25,31 @@ DAY = timedelta(days=1)
 
 
 def call(query: FindingsQuery) -> Call:
-    """The credentials that end within the days of the first reminder, or have ended within a day.
-
-    So the end of the finding says that its credential has ended.
+    """Return the statement that reads the credentials that end within the days of the first reminder, or ended within
+    the last day. So the last report of a finding says that its credential has ended.
     """
     ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
     return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each credential of which a reminder is due."""
+    """Return a finding for each credential with a reminder that is due."""
     due = [(row, reminders_due(row.created_at, row.expires_at, query.at)) for row in rows]
     return [_finding(row, reminders[-1], query.at) for row, reminders in due if reminders]
 
 
 def reminders_due(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
-    """The reminders that are due so far, each by its days before the end; the latest is the last."""
+    """Return the reminders that are due so far, as days before the end. The latest reminder is the last one."""
     return [days for days in thresholds.EXPIRY_REMINDERS if created_at < expires_at - days * DAY <= at]
 
 
 def has_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Whether the agent has left this credential for another one that ends later, which it used at *moved_at*.
+    """Return whether the agent has moved from a credential to another one.
 
-    While both are used, sometimes this and sometimes the other was used last.
+    While an agent uses both, either of them can be the one that was used last.
+
+    :param last_used_at: when the credential was last used.
+    :param moved_at: when another credential that ends later was last used.
     """
     if moved_at is None:
         return False

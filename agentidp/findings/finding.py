@@ -1,4 +1,4 @@
-"""What a finding is, its JSON, and where one looks for it."""
+"""Define findings, their JSON, and the query that they are computed for."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
 
 ORGANIZATION = "organization"
-"""The subject of a finding that is about no single agent. Any other subject is an agent's id."""
+"""The subject of a finding without a single agent. Any other subject is the id of an agent."""
 
 STATES = ("ongoing", "acknowledged", "ended")
-"""What stored findings can be. One that is acknowledged may go on, or have ended."""
+"""The states of stored findings. An acknowledged finding is also ongoing or ended."""
 
 
 class Severity(IntEnum):
-    """How urgent a finding is; the most urgent first in every list."""
+    """How urgent a finding is."""
 
     info = 1
     warning = 2
@@ -29,14 +29,14 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsQuery:
-    """A query for the findings of an organization.
+    """The instant and the days for which findings are computed.
 
-    :param at: now, aware, in UTC.
-    :param days: the number of UTC days back in which a finding may lie, today included.
+    :param at: the instant, aware, in UTC.
+    :param days: the number of UTC days, today included, in which a finding may lie.
     :param token_ttl: the lifetime of a token in seconds.
-    :param holidays: half-open times that people marked as holidays.
-    :param of_registered: whether to judge registered credentials, quotas and idle agents as well. A replayed history
-        has none.
+    :param holidays: half-open times that people have marked as holidays.
+    :param of_registered: whether kinds that judge what is registered are computed too, such as credentials and quotas.
+        A replayed history has no registry.
     """
 
     at: datetime
@@ -46,7 +46,7 @@ class FindingsQuery:
     of_registered: bool = False
 
     def is_holiday(self, begins: datetime, ends: datetime) -> bool:
-        """Whether a time lies within a holiday."""
+        """Return whether a time lies within a holiday."""
         return any(first <= begins and ends <= last for first, last in self.holidays)
 
     @property
@@ -98,7 +98,7 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class Contributor:
-    """An agent that takes part in a finding, and with how much of what was observed."""
+    """An agent that takes part in a finding, and its part of the observed amount."""
 
     agent_id: UUID
     agent_name: str
@@ -146,21 +146,21 @@ class Finding:
 
     @property
     def subject(self) -> str:
-        """Whom it is about: an agent's id, or :data:`ORGANIZATION`."""
+        """The id of the agent that it is about, or :data:`ORGANIZATION`."""
         return str(self.agent_id) if self.agent_id else ORGANIZATION
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The agents that it names: the one that it concerns, or the first few of several."""
-        return [self.agent_id] if self.agent_id else [one.agent_id for one in self.agents]
+        """The ids of the agents that it names: its only agent, or the first few of several."""
+        return [self.agent_id] if self.agent_id else [agent.agent_id for agent in self.agents]
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Those of :data:`STATES` that it is in; none if it is not stored."""
+        """The states of :data:`STATES` that it has; none if it is not stored."""
         return ()
 
     def represent(self) -> dict[str, Any]:
-        """As our JSON."""
+        """Return the JSON of the API."""
         return {
             "kind": self.kind,
             "severity": self.severity.name,
@@ -171,7 +171,8 @@ class Finding:
             "observed": {"value": _number(self.observed), "unit": self.unit},
             "expected": {"value": _number(self.expected), "unit": self.unit, "baseline": self.baseline},
             "agents": [
-                {"agentId": str(one.agent_id), "agentName": one.agent_name, "count": one.count} for one in self.agents
+                {"agentId": str(agent.agent_id), "agentName": agent.agent_name, "count": agent.count}
+                for agent in self.agents
             ],
             "agentCount": len(self.agent_ids) if self.agent_count is None else self.agent_count,
             "alsoSeenAs": list(self.also_seen_as),
@@ -208,17 +209,18 @@ def about_several(findings: Iterable[Finding], max_named: int) -> Finding:
 
 
 def _number(value: float) -> float:
-    """A whole number without a fraction, any other with one digit of it."""
+    """Return a whole number as an integer, and any other with one decimal place."""
     return int(value) if value == int(value) else round(value, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFinding(Finding):
-    """A finding as it was reported last, with its identity and state.
+    """A finding as it was last reported, with its id and state.
 
-    ``highest`` is the severity that was reported already. ``misses`` counts the evaluations in a row that it was
-    missing from, and ``announced`` is the highest severity that alerted since it last began
-    (:mod:`agentidp.findings.alerting`). What people did to it follows.
+    - ``highest``: the highest severity that was reported.
+    - ``misses``: the evaluations in a row that did not find it.
+    - ``announced``: the highest severity that was sent as an alert since it began (:mod:`agentidp.findings.alerting`).
+    - ``acknowledged_at`` and the following members: what people did with it.
     """
 
     finding_id: UUID
@@ -235,22 +237,22 @@ class KnownFinding(Finding):
 
     @property
     def is_ongoing(self) -> bool:
-        """Whether it goes on."""
+        """Whether it is ongoing."""
         return self.ended_at is None
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Those of :data:`STATES` that it is in."""
+        """The states of :data:`STATES` that it has."""
         state = "ongoing" if self.is_ongoing else "ended"
         return (state, "acknowledged") if self.acknowledged_at else (state,)
 
     @property
     def report(self) -> dict[str, Any]:
-        """The finding's JSON as it is stored: with the step, which is of no use to others."""
+        """The JSON that is stored: also with the step, which clients do not need."""
         return super().represent() | ({"step": self.step} if self.step else {})
 
     def represent(self) -> dict[str, Any]:
-        """As our JSON: the finding's, and then its state."""
+        """Return the JSON of the API: the finding, and then its state."""
         return super().represent() | {
             "findingId": str(self.finding_id),
             "state": self.states[0],
@@ -265,7 +267,7 @@ class KnownFinding(Finding):
 
 
 def from_row(row: Any) -> KnownFinding:
-    """A row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
+    """Return the finding of a row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
     report = row.report
     return KnownFinding(
         kind=report["kind"],
@@ -281,8 +283,8 @@ def from_row(row: Any) -> KnownFinding:
         expected=report["expected"]["value"],
         baseline=report["expected"]["baseline"],
         agents=tuple(
-            Contributor(agent_id=UUID(one["agentId"]), agent_name=one["agentName"], count=one["count"])
-            for one in report["agents"]
+            Contributor(agent_id=UUID(agent["agentId"]), agent_name=agent["agentName"], count=agent["count"])
+            for agent in report["agents"]
         ),
         agent_count=report["agentCount"],
         also_seen_as=tuple(report["alsoSeenAs"]),
@@ -304,20 +306,20 @@ def from_row(row: Any) -> KnownFinding:
     )
 
 
-def as_row(one: KnownFinding) -> dict[str, Any]:
-    """What an evaluation stores of it, as ``finding_state/store_findings`` takes it."""
+def as_row(finding: KnownFinding) -> dict[str, Any]:
+    """Return what an evaluation stores of a finding: an item of the parameter of ``finding_state/store_findings``."""
     return {
-        "finding_id": str(one.finding_id),
-        "kind": one.kind,
-        "subject": one.subject,
-        "severity": one.severity.name,
-        "highest_severity": one.highest.name,
-        "begins_at": timestamp(one.begins),
-        "ends_at": timestamp(one.ends),
-        "first_seen_at": timestamp(one.first_seen_at),
-        "last_seen_at": timestamp(one.last_seen_at),
-        "ended_at": timestamp(one.ended_at),
-        "misses": one.misses,
-        "announced_severity": one.announced.name if one.announced is not None else None,
-        "report": one.report,
+        "finding_id": str(finding.finding_id),
+        "kind": finding.kind,
+        "subject": finding.subject,
+        "severity": finding.severity.name,
+        "highest_severity": finding.highest.name,
+        "begins_at": timestamp(finding.begins),
+        "ends_at": timestamp(finding.ends),
+        "first_seen_at": timestamp(finding.first_seen_at),
+        "last_seen_at": timestamp(finding.last_seen_at),
+        "ended_at": timestamp(finding.ended_at),
+        "misses": finding.misses,
+        "announced_severity": finding.announced.name if finding.announced is not None else None,
+        "report": finding.report,
     }

@@ -1,4 +1,4 @@
-"""Counts by the hour, as plain lists: oldest first, without gaps, from a UTC midnight to the hour that runs."""
+"""Counts by the hour as plain lists: oldest first, without gaps, from a UTC midnight to the current hour."""
 
 from __future__ import annotations
 
@@ -12,46 +12,49 @@ DAY, WEEK = 24, 168
 
 
 def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> list[int]:
-    """The counts of so many hours.
+    """Return the counts of the first *hours* hours.
 
-    :param days: day (from 0 on) and the counts of its 24 hours, of one unit or of several; a day may be there several
-        times, once a slot.
-    :param unit: of which one: the first, or another.
+    :param days: items of the number of a day, from 0 on, and the counts of its 24 hours, in one or several units. A day
+        has one item per slot.
+    :param unit: the place of the unit in an item.
     """
     counts = [0] * (-(-hours // DAY) * DAY)
-    seen = set()
-    for one in days or ():
-        day, of_day = one[0], one[unit]
+    seen_days = set()
+    for item in days or ():
+        day, counts_of_day = item[0], item[unit]
         begins, ends = day * DAY, (day + 1) * DAY
-        # A third of the time of adding to zeros.
-        counts[begins:ends] = map(add, counts[begins:ends], of_day) if day in seen else of_day
-        seen.add(day)
+        # Assignment takes a third of the time of addition, and most days have one slot.
+        counts[begins:ends] = map(add, counts[begins:ends], counts_of_day) if day in seen_days else counts_of_day
+        seen_days.add(day)
     return counts[:hours]
 
 
 def hours_until(at: datetime, first_day: date) -> int:
-    """Hours from a day's midnight to the end of the hour that runs."""
+    """Return the hours from the midnight of a day to the end of the current hour."""
     return (at.date() - first_day).days * DAY + at.hour + 1
 
 
 def instant(first_day: date, hour: int) -> datetime:
-    """When the hour of an index begins."""
+    """Return the instant at which an hour begins.
+
+    :param hour: the number of hours since the midnight of *first_day*.
+    """
     return datetime.combine(first_day, time(), UTC) + timedelta(hours=hour)
 
 
 def first_active_day(counts: Sequence[int]) -> int | None:
-    """The index of the midnight of the first day on which anything was counted."""
+    """Return the hour of the midnight of the first day with a count; ``None`` if there is no count."""
     first = next((hour for hour, count in enumerate(counts) if count), None)
     return None if first is None else first // DAY * DAY
 
 
 def daily(counts: Sequence[int]) -> list[int]:
-    """The sums of the days; the last one may not be over."""
+    """Return the sum of each day. The last day may not be over."""
     return [sum(counts[hour : hour + DAY]) for hour in range(0, len(counts), DAY)]
 
 
 def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
-    """The hours in groups within which one follows another by at most *max_gap*."""
+    """Return the hours in groups, in which each hour follows the one before by at most *max_gap*."""
     groups: list[list[int]] = []
     for hour in hours:
         if groups and hour - groups[-1][-1] <= max_gap:
@@ -62,5 +65,5 @@ def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
 
 
 def median(values: list[float]) -> float:
-    """The middle one, or the mean of the middle two; zero of none."""
+    """Return the median, or zero without a value."""
     return statistics.median(values) if values else 0.0

@@ -1,8 +1,8 @@
-"""Which finding of today is which of yesterday: what was computed now against what is stored, without a database.
+"""Compare the computed findings with the stored ones, as lists: which is new, ongoing, more severe, or has ended.
 
-A finding keeps its id while it goes on. The same finding is of the same kind and the same agent, or of the
-organization, and its window touches the one before. If its cause shows in another way, such as a silence that turns out
-to be a rotated secret, or four agents' spikes that turn out to be one of the organization, it keeps its id as well.
+A finding keeps its id while it is ongoing. Two findings are the same if their kind and agent are the same (or both are
+about the organization), and their windows touch. A finding also keeps its id if its cause shows in another way: if a
+silence turns out to be a rotated secret, or the spikes of four agents become one finding.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from agentidp.findings.finding import Finding, KnownFinding, as_row
 from agentidp.findings.kinds import kind_of
 
 MAX_MISSES = 3
-"""Evaluations in a row that an ongoing finding may be missing from before it has ended: one that flickers keeps on."""
+"""Evaluations in a row without an ongoing finding after which it has ended. A finding that flickers is ongoing."""
 
 
 class Happening(StrEnum):
-    """What a change of a finding's state is."""
+    """The kinds of changes of a finding's state."""
 
     opened = "opened"
     recorded = "recorded"
-    """It was over already when it was seen first, so there is nothing to act on."""
+    """The finding had ended when it was first seen, so nobody has to act."""
     escalated = "escalated"
     resolved = "resolved"
     reopened = "reopened"
@@ -37,9 +37,9 @@ class Happening(StrEnum):
 
 @dataclass(frozen=True)
 class Reconciled:
-    """The findings to store, new ones and changed ones, and what happened to them.
+    """The findings to store, new and changed ones, and the changes of their state.
 
-    ``turned`` are those that went on and are now of another kind than before.
+    ``turned`` are the ids of ongoing findings that are of another kind than before.
     """
 
     findings: list[KnownFinding]
@@ -49,86 +49,98 @@ class Reconciled:
 
 def reconcile(
     stored: Sequence[KnownFinding],
-    found: Sequence[Finding],
+    computed: Sequence[Finding],
     at: datetime,
     *,
     not_computed: Collection[str],
     new_id: Callable[[], UUID] = uuid.uuid4,
 ) -> Reconciled:
-    """What becomes of the stored findings now that others, or the same, were found.
+    """Return the findings to store after an evaluation.
 
-    :param stored: those that are ongoing or reach into the days that were looked at.
-    :param at: the instant that *found* was computed for.
-    :param not_computed: kinds about which nothing is known this time, so that none of them has ended.
+    :param stored: the findings that are ongoing or reach into the days of the evaluation.
+    :param at: the instant of the evaluation.
+    :param not_computed: the kinds that could not be computed, whose findings do not end.
     """
-    matched = _match(stored, found)
+    matches = _match(stored, computed)
     steps: list[tuple[KnownFinding | None, KnownFinding]] = []
-    for place, finding in enumerate(found):
-        before = matched.get(place)
-        now = _seen_first(finding, at, new_id()) if before is None else _seen_again(before, finding, at)
-        steps.append((before, now))
-    seen = {now.finding_id for _, now in steps}
-    for one in stored:
-        if one.is_ongoing and one.finding_id not in seen and one.kind not in not_computed:
-            steps.append((one, _missed(one)))
-    # Of one that has ended nothing changes any more, and nothing is written.
-    steps = [(before, now) for before, now in steps if before is None or as_row(now) != as_row(before)]
+    for place, finding in enumerate(computed):
+        previous = matches.get(place)
+        current = _seen_first(finding, at, new_id()) if previous is None else _seen_again(previous, finding, at)
+        steps.append((previous, current))
+    seen_ids = {current.finding_id for _, current in steps}
+    for previous in stored:
+        if previous.is_ongoing and previous.finding_id not in seen_ids and previous.kind not in not_computed:
+            steps.append((previous, _missed(previous)))
+    # An ended finding no longer changes, and is not written again.
+    steps = [
+        (previous, current) for previous, current in steps if previous is None or as_row(current) != as_row(previous)
+    ]
     return Reconciled(
-        findings=[now for _, now in steps],
-        changes=[(now, what) for before, now in steps for what in _happenings(before, now)],
-        turned={now.finding_id for before, now in steps if before and before.is_ongoing and now.kind != before.kind},
+        findings=[current for _, current in steps],
+        changes=[(current, happening) for previous, current in steps for happening in _happenings(previous, current)],
+        turned={
+            current.finding_id
+            for previous, current in steps
+            if previous and previous.is_ongoing and current.kind != previous.kind
+        },
     )
 
 
-def _match(stored: Sequence[KnownFinding], found: Sequence[Finding]) -> dict[int, KnownFinding]:
-    """The stored finding that each found one, by its place, is; the most alike first, each once."""
+def _match(stored: Sequence[KnownFinding], computed: Sequence[Finding]) -> dict[int, KnownFinding]:
+    """Return the stored finding that each computed finding is, by the place of the latter.
+
+    The most similar findings are matched first. A stored finding is matched once.
+    """
     pairs = sorted(
         (difference, place, index)
-        for place, finding in enumerate(found)
-        for index, one in enumerate(stored)
-        if (difference := _difference(one, finding)) is not None
+        for place, finding in enumerate(computed)
+        for index, previous in enumerate(stored)
+        if (difference := _difference(previous, finding)) is not None
     )
-    matched: dict[int, KnownFinding] = {}
-    taken: set[int] = set()
+    matches: dict[int, KnownFinding] = {}
+    matched_indexes: set[int] = set()
     for _, place, index in pairs:
-        if place not in matched and index not in taken:
-            matched[place] = stored[index]
-            taken.add(index)
-    return matched
+        if place not in matches and index not in matched_indexes:
+            matches[place] = stored[index]
+            matched_indexes.add(index)
+    return matches
 
 
-def _difference(one: KnownFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
-    """How much a stored and a found finding differ, for sorting; ``None`` if they cannot be the same."""
-    kinds = {one.kind, *one.also_seen_as} & {finding.kind, *finding.also_seen_as}
-    if not kinds or not _touch(one, finding) or not _may_be_same_subject(one, finding):
+def _difference(previous: KnownFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
+    """Return how much a stored and a computed finding differ, for sorting; ``None`` if they cannot be the same."""
+    kinds = {previous.kind, *previous.also_seen_as} & {finding.kind, *finding.also_seen_as}
+    if not kinds or not _touch(previous, finding) or not _may_be_same_subject(previous, finding):
         return None
-    if one.credential_id and finding.credential_id and one.credential_id != finding.credential_id:
+    if previous.credential_id and finding.credential_id and previous.credential_id != finding.credential_id:
         return None
     return (
-        one.subject != finding.subject,
-        one.kind != finding.kind,
-        abs(one.begins - finding.begins),
-        not one.is_ongoing,
+        previous.subject != finding.subject,
+        previous.kind != finding.kind,
+        abs(previous.begins - finding.begins),
+        not previous.is_ongoing,
     )
 
 
-def _touch(one: Finding, other: Finding) -> bool:
-    if one.kind == other.kind == "budget":
-        # The next month's begins where this month's ends.
-        return one.begins == other.begins
-    slack = max(kind_of(one).max_gap, kind_of(other).max_gap)
-    return one.begins <= other.ends + slack and other.begins <= one.ends + slack
+def _touch(previous: Finding, finding: Finding) -> bool:
+    if previous.kind == finding.kind == "budget":
+        # The budget of the next month begins where that of this month ends.
+        return previous.begins == finding.begins
+    max_gap = max(kind_of(previous).max_gap, kind_of(finding).max_gap)
+    return previous.begins <= finding.ends + max_gap and finding.begins <= previous.ends + max_gap
 
 
-def _may_be_same_subject(one: Finding, other: Finding) -> bool:
-    """One agent's finding may turn out to be that of several, of which few are named, and the reverse."""
-    if bool(one.agent_id) == bool(other.agent_id):
-        return one.agent_id == other.agent_id
-    names_few = any((each.agent_count or 0) > len(each.agents) > 0 for each in (one, other))
-    return names_few or not {*one.agent_ids}.isdisjoint(other.agent_ids)
+def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
+    """Return whether two findings may be about the same subject.
+
+    A finding about an agent can become a finding about several agents, which names only a few of them, and the reverse.
+    """
+    if bool(previous.agent_id) == bool(finding.agent_id):
+        return previous.agent_id == finding.agent_id
+    names_a_few = any((either.agent_count or 0) > len(either.agents) > 0 for either in (previous, finding))
+    return names_a_few or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
 
 
-def _goes_on(finding: Finding, at: datetime) -> bool:
+def _is_ongoing(finding: Finding, at: datetime) -> bool:
     return finding.ends > at - kind_of(finding).ends_after
 
 
@@ -139,37 +151,37 @@ def _seen_first(finding: Finding, at: datetime, finding_id: UUID) -> KnownFindin
         highest=finding.severity,
         first_seen_at=at,
         last_seen_at=at,
-        ended_at=None if _goes_on(finding, at) else finding.ends,
+        ended_at=None if _is_ongoing(finding, at) else finding.ends,
     )
 
 
-def _seen_again(before: KnownFinding, finding: Finding, at: datetime) -> KnownFinding:
-    goes_on = _goes_on(finding, at)
-    begins_again = goes_on and not before.is_ongoing
+def _seen_again(previous: KnownFinding, finding: Finding, at: datetime) -> KnownFinding:
+    is_ongoing = _is_ongoing(finding, at)
+    begins_again = is_ongoing and not previous.is_ongoing
     return replace(
-        before,
+        previous,
         **vars(finding),
-        # What begins again may escalate again.
-        highest=finding.severity if begins_again else max(before.highest, finding.severity),
-        last_seen_at=at if goes_on or before.is_ongoing else before.last_seen_at,
-        ended_at=None if goes_on else finding.ends,
+        # A finding that begins again may escalate again.
+        highest=finding.severity if begins_again else max(previous.highest, finding.severity),
+        last_seen_at=at if is_ongoing or previous.is_ongoing else previous.last_seen_at,
+        ended_at=None if is_ongoing else finding.ends,
         misses=0,
-        announced=before.announced if before.is_ongoing else None,
+        announced=previous.announced if previous.is_ongoing else None,
     )
 
 
-def _missed(before: KnownFinding) -> KnownFinding:
-    misses = before.misses + 1
-    return replace(before, misses=misses, ended_at=before.last_seen_at if misses >= MAX_MISSES else None)
+def _missed(previous: KnownFinding) -> KnownFinding:
+    misses = previous.misses + 1
+    return replace(previous, misses=misses, ended_at=previous.last_seen_at if misses >= MAX_MISSES else None)
 
 
-def _happenings(before: KnownFinding | None, now: KnownFinding) -> list[Happening]:
-    if before is None:
-        return [Happening.opened if now.is_ongoing else Happening.recorded]
-    if not now.is_ongoing:
-        return [Happening.resolved] if before.is_ongoing else []
-    happened = [] if before.is_ongoing else [Happening.reopened]
-    is_reminder = before.is_ongoing and now.step > before.step
-    if now.highest > before.highest or is_reminder:
-        happened.append(Happening.escalated)
-    return happened
+def _happenings(previous: KnownFinding | None, current: KnownFinding) -> list[Happening]:
+    if previous is None:
+        return [Happening.opened if current.is_ongoing else Happening.recorded]
+    if not current.is_ongoing:
+        return [Happening.resolved] if previous.is_ongoing else []
+    happenings = [] if previous.is_ongoing else [Happening.reopened]
+    is_reminder = previous.is_ongoing and current.step > previous.step
+    if current.highest > previous.highest or is_reminder:
+        happenings.append(Happening.escalated)
+    return happenings

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/findings``: an organization's findings and their state, as ``agentidp watch`` stored them."""
+"""``GET /api/v1/analytics/findings``: the stored findings of an organization with their state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WHO = (
     "provider; or `operator` for a command. Agents and people can have any name, also that of another or `operator`: "
     "the audit trail says who it was"
 )
-"""What the API says about the names of those who act."""
+"""The description of the names of those who act."""
 
 blueprint = Blueprint("findings", __name__, description="Findings")
 
@@ -56,27 +56,27 @@ class FindingsArguments(ma.Schema):
 
 
 class AmountSchema(ma.Schema):
-    """What was observed."""
+    """The amount that was observed."""
 
     value = ma.fields.Float(required=True)
     unit = ma.fields.String(required=True)
 
 
 class BaselineSchema(AmountSchema):
-    """What was to be expected, and how that was made."""
+    """The amount that was expected, and how it was calculated."""
 
     baseline = ma.fields.String(required=True)
 
 
 class WindowSchema(ma.Schema):
-    """Half-open: ``to`` is the first instant after it."""
+    """A half-open time: ``to`` is the first instant after it."""
 
     from_ = ma.fields.AwareDateTime(required=True, data_key="from")
     to = ma.fields.AwareDateTime(required=True)
 
 
 class ContributorSchema(ma.Schema):
-    """An agent that takes part in it."""
+    """An agent that takes part in a finding."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
@@ -84,7 +84,7 @@ class ContributorSchema(ma.Schema):
 
 
 class FindingSchema(ma.Schema):
-    """Something that an operator should know."""
+    """A fact about an organization's usage that an operator should know."""
 
     kind = ma.fields.String(required=True, validate=ma.validate.OneOf(STORED_KINDS))
     severity = ma.fields.String(required=True, validate=ma.validate.OneOf([severity.name for severity in Severity]))
@@ -142,7 +142,7 @@ class ListedFindingSchema(FindingSchema):
 
 
 class FindingsSchema(ma.Schema):
-    """The findings that go on or ended in the last days; what is ongoing and most urgent first."""
+    """The findings that are ongoing or ended in the last days, the ongoing and most urgent ones first."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
@@ -152,7 +152,7 @@ class FindingsSchema(ma.Schema):
 
 
 class ChangeSchema(ma.Schema):
-    """Something that happened to a finding."""
+    """A change of a finding's state."""
 
     at = ma.fields.AwareDateTime(required=True)
     change = ma.fields.String(required=True, validate=ma.validate.OneOf([*Happening]))
@@ -166,7 +166,7 @@ class ChangeSchema(ma.Schema):
 
 
 class FindingWithHistorySchema(FindingSchema):
-    """A finding, and what happened to it, oldest first."""
+    """A finding and the changes of its state, oldest first."""
 
     history = ma.fields.List(ma.fields.Nested(ChangeSchema), required=True)
 
@@ -178,7 +178,7 @@ class FindingWithHistorySchema(FindingSchema):
 @blueprint.data_response(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """What the organization's usage says that an operator should know; what is ongoing and most urgent first."""
+    """Return the findings that an operator should know, the ongoing and most urgent ones first."""
     days = arguments.pop("days")
     listing = callers_listing(caller, days=days)
     incident_ids = {
@@ -206,12 +206,12 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.tool("finding")
 @blueprint.response(200, FindingWithHistorySchema)
 def get_finding(caller: Caller, finding_id: UUID) -> Response:
-    """Return one finding, and what happened to it."""
+    """Return a finding and the changes of its state."""
     return json_response(with_history(caller.read, callers_finding(caller, finding_id)))
 
 
 def with_history(fetch: Fetch, finding: KnownFinding) -> dict[str, Any]:
-    """A finding and its history as our JSON."""
+    """Return the JSON of a finding with its history."""
     history = [
         {
             "at": timestamp(row.changed_at),
@@ -226,11 +226,11 @@ def with_history(fetch: Fetch, finding: KnownFinding) -> dict[str, Any]:
 
 
 def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
-    """One stored finding of the caller's organization.
+    """Return a stored finding of the caller's organization.
 
-    An alert can be sooner than a read replica: what the replica does not have is looked for on the primary.
+    An alert can arrive before a read replica has the finding, so the primary is asked as well.
 
-    :raises NotFound: there is no such finding in the organization.
+    :raises NotFound: the organization has no such finding.
     """
     try:
         return read_finding(caller.read, finding_id)
@@ -241,19 +241,19 @@ def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
 
 
 def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
-    """The stored findings of the caller's organization, as :func:`agentidp.findings.store.listing_of` returns them.
+    """Return the stored findings of the caller's organization (:func:`agentidp.findings.store.listing_of`).
 
-    :raises RateLimited: they had to be computed, and too many requests for that are running.
+    :raises RateLimited: the findings must be computed, and too many requests that compute findings are running.
     """
     return listing_of(
         caller.read_together, caller.transaction, caller.at, caller.settings, days=days, turn=caller.expensive_read
     )
 
 
-def filtered(found: Iterable[F], *, state: str | None, kind: str | None, agent: UUID | None) -> list[F]:
-    """Those that are in a state, of a kind, and name an agent, also as one of several; ``None`` is any."""
+def filtered(findings: Iterable[F], *, state: str | None, kind: str | None, agent: UUID | None) -> list[F]:
+    """Return the findings with a state, of a kind, and that name an agent. ``None`` selects all."""
     return [
-        one
-        for one in found
-        if state in (None, *one.states) and kind in (None, one.kind) and agent in (None, *one.agent_ids)
+        finding
+        for finding in findings
+        if state in (None, *finding.states) and kind in (None, finding.kind) and agent in (None, *finding.agent_ids)
     ]

@@ -1,11 +1,12 @@
-"""What people marked, and what the audit trail knows, taken into account by findings.
+"""Apply marked holidays, marked deployments and the audit trail to findings.
 
-1. Within a holiday nothing that is missing or quiet is reported (``silence``), and no work on it (``weekend``). Its
-   hours count for no agent's silence. Baselines are medians of weeks, which it does not move.
-2. A finding about an agent that begins within two hours after a deployment of it, or of all agents, says so.
-3. Such a ``spike`` is only listed (``info``) up to three times what is expected: new instances beside the old ones.
-4. A credential that was created or revoked, and changed scopes, change no severity. They are mentioned if no deployment
-   is.
+1. Within a marked holiday nothing is reported as missing (``silence``), and no work (``weekend``). Its hours are no
+   evidence against an agent. It does not move baselines, which are medians of weeks.
+2. If a finding about an agent begins within two hours after a deployment of the agent, or of all agents, its causes say
+   so.
+3. Such a ``spike`` is only listed up to three times the expected tokens, because new instances run beside the old ones.
+4. A credential that was created or revoked, and changed scopes, are mentioned unless a deployment is. They do not
+   change the severity.
 """
 
 from __future__ import annotations
@@ -27,47 +28,48 @@ NOTICED = {
     "credential.revoked": "A credential of it was revoked",
     "agent.changed": "Its scopes were changed",
 }
-"""Kind of marker -> what happened."""
+"""Kind of a marker -> the sentence about it."""
 
 
 def call(query: FindingsQuery) -> Call:
-    """The markers of the time in which a finding may lie, or an agent's silence may have begun: holidays, and what
-    happened to an agent, or to all of them (``agent_id`` is null).
+    """Return the statement that reads the markers of the time in which a finding may lie, or in which an agent's
+    silence may have begun. A marker without ``agent_id`` is about all agents.
     """
     since = query.at - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 1)
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})
 
 
 def with_holidays(query: FindingsQuery, markers: Rows) -> FindingsQuery:
-    """The query with the holidays among the markers."""
-    return replace(query, holidays=tuple((one.starts_at, one.ends_at) for one in markers if one.kind == "holiday"))
+    """Return the query with the holidays among the markers."""
+    holidays = tuple((marker.starts_at, marker.ends_at) for marker in markers if marker.kind == "holiday")
+    return replace(query, holidays=holidays)
 
 
-def explained(one: Finding, markers: Rows) -> Finding:
-    """The finding with the latest deployment that may explain it, or else the latest other marker.
+def explained(finding: Finding, markers: Rows) -> Finding:
+    """Return the finding with the latest deployment that may explain it, or else with the latest other marker.
 
-    A deployment often rotates a credential or changes scopes on the way, which explain less.
+    A deployment often rotates a credential or changes scopes as well, which explain less.
     """
     candidates = [
         marker
         for marker in markers
-        if kind_of(one).has_marked_cause
+        if kind_of(finding).has_marked_cause
         and marker.kind in NOTICED
-        and marker.agent_id in (None, one.agent_id)
+        and marker.agent_id in (None, finding.agent_id)
         # The hour in which a finding begins is known, not the minute.
-        and marker.starts_at < one.begins + HOUR
-        and one.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
+        and marker.starts_at < finding.begins + HOUR
+        and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
     if not candidates:
-        return one
-    marker = max(candidates, key=lambda each: (each.kind == "deployment", each.starts_at))
+        return finding
+    marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     note = f": {marker.note}" if marker.note else ""
-    # After the causes, in which "it" is the agent.
-    causes = f"{one.causes} {NOTICED[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
+    # In the causes, "it" is the agent, also in the sentence that follows them.
+    causes = f"{finding.causes} {NOTICED[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
     is_expected = (
-        one.kind == "spike"
-        and one.severity is Severity.warning
+        finding.kind == "spike"
+        and finding.severity is Severity.warning
         and marker.kind == "deployment"
-        and one.observed <= thresholds.DEPLOYMENT_TIMES * one.expected
+        and finding.observed <= thresholds.DEPLOYMENT_TIMES * finding.expected
     )
-    return replace(one, causes=causes, severity=Severity.info if is_expected else one.severity)
+    return replace(finding, causes=causes, severity=Severity.info if is_expected else finding.severity)

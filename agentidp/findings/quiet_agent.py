@@ -1,18 +1,19 @@
-"""Whether one agent is silent: arithmetic on a plain list of its requests by the hour.
+"""Decide whether an agent is silent, from the list of its requests by the hour.
 
 Statistic: the evidence of a quiet hour or day, -ln(1 - p). p is the share of the last 8 weeks in which the agent was
-active in the same hour of the week (or on the same weekday), smoothed to (k + 1/2) / (n + 1) for k of n weeks. What it
-was never active in says nothing. The evidence of several is their sum.
+active in the same hour of the week (or on the same weekday), smoothed to (k + 1/2) / (n + 1) for k of n weeks. An hour
+in which the agent was never active has no evidence. The evidence of several hours or days is added up.
 
-1. **By hours**, if it stopped in the middle of its work: in the steady hours of its last eight, since its last rest, it
-   made at least half of the requests that are typical of them. On a holiday an agent that works at all makes fewer.
-   What counts are the steady hours that it has missed, up to its next rest. They must be more than twice as many as in
-   its second-longest pause of the 8 weeks: an agent that depends on a few people pauses as they do. One that stopped
-   shortly before its first steady hour is judged so, too.
-2. **By days** otherwise: the whole UTC days that it has missed, since a holiday silences all hours of a day at once. If
-   it rests on some days, it may have a holiday, and more days are needed.
+An hour is *steady* if the agent was active in it in three of four weeks. Four hours in a row that are not steady are a
+*rest*.
 
-An hour is steady if the agent was active in it in three of four weeks. Four hours in a row that are not are a rest.
+1. **By hours**, if the agent stopped in the middle of its work: in the steady hours of its last eight, since its last
+   rest, it made at least half of its typical requests. On a holiday, an agent that works at all makes fewer. The
+   evidence is that of the steady hours that it has missed up to its next rest. They must be more than twice as many as
+   in its second-longest pause of the 8 weeks, because an agent that depends on a few people pauses as they do. An agent
+   that stopped shortly before its first steady hour is judged in this way too.
+2. **By days** otherwise: the whole UTC days that the agent has missed, because a holiday silences all hours of a day at
+   once. An agent that rests on some days may have a holiday, so more days are needed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from agentidp.findings.history import DAY, WEEK, daily, first_active_day
 
 
 class Silence(NamedTuple):
-    """An agent's silence: from which hour on, and how many active ``hours`` or ``days`` were to be expected in it."""
+    """The silence of an agent: its first hour, and the expected number of active hours or days (``unit``) in it."""
 
     since: int
     expected: float
@@ -38,11 +39,11 @@ class Silence(NamedTuple):
 def silence_of_agent(
     counts: Sequence[int], unknown_hours: Collection[int], unknown_days: Collection[int]
 ) -> Silence | None:
-    """Whether an agent is silent.
+    """Return the silence of an agent, if it is silent.
 
-    :param counts: its requests by the hour; the last hour still runs.
-    :param unknown_hours: those that count for no agent that is judged by hours.
-    :param unknown_days: likewise, by days.
+    :param counts: its requests by the hour. The last hour is not over.
+    :param unknown_hours: hours that are no evidence by hours.
+    :param unknown_days: days that are no evidence by days.
     """
     now = len(counts) - 1
     last = next((hour for hour in range(now, -1, -1) if counts[hour]), None)
@@ -56,69 +57,72 @@ def silence_of_agent(
 
 
 def silence_by_hours(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
-    """The silence of an agent that stopped in the middle of its work."""
+    """Return the silence of an agent that stopped in the middle of its work."""
     begins = (last // DAY - 7 * weeks) * DAY
-    # Of each hour of the week from then on, in how many of the weeks the agent was active.
+    # The number of weeks in which the agent was active, for each hour of the week from then on.
     active = [weeks_active(counts, begins + place, last // DAY, weeks) for place in range(WEEK)]
 
     def steady(hours: Iterable[int]) -> list[int]:
-        """Those of the hours in which the agent is steadily active, up to a rest."""
-        found, idle = [], 0
+        """Return the steady hours up to a rest."""
+        steady_hours, idle = [], 0
         for hour in hours:
             idle = 0 if active[(hour - begins) % WEEK] >= thresholds.STEADY_SHARE * weeks else idle + 1
             if idle >= thresholds.REST_HOURS:
                 break
             if not idle and hour not in unknown:
-                found.append(hour)
-        return found
+                steady_hours.append(hour)
+        return steady_hours
 
     missed = steady(range(last + 1, len(counts) - 1))
     of_missed = [active[(hour - begins) % WEEK] for hour in missed]
-    if sum(evidence(each, weeks) for each in of_missed) < thresholds.MIN_EVIDENCE_HOURS:
+    if sum(evidence(weeks_of_hour, weeks) for weeks_of_hour in of_missed) < thresholds.MIN_EVIDENCE_HOURS:
         return None
     worked = steady(range(last, last - thresholds.WORK_HOURS, -1))
     if not is_at_work(counts, worked, begins, weeks):
         return None
-    work = (hour for hour in range(begins, last + 1) if counts[hour])
-    pauses = [len(steady(range(before + 1, after))) for before, after in pairwise(work)]
-    # The second-longest: once may have been an incident.
+    active_hours = (hour for hour in range(begins, last + 1) if counts[hour])
+    pauses = [len(steady(range(earlier + 1, later))) for earlier, later in pairwise(active_hours)]
+    # The longest pause may have been an incident.
     if len(missed) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pauses])[-2]:
         return None
     return Silence(last + 1, sum(of_missed) / weeks, "hours")
 
 
 def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
-    """The silence of any agent, by the whole days that it has missed."""
+    """Return the silence of any agent, by the whole days that it has missed."""
     days, last_day, today = daily(counts), last // DAY, (len(counts) - 1) // DAY
-    # A weekday is numbered by how many days it is after that of the last day: 0 is the same weekday, 1 the next.
+    # Weekday 0 is that of the last day, 1 is the following weekday, and so on.
     weekdays = [days[last_day - 7 * weeks + days_after : last_day : 7] for days_after in range(7)]
     missed = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown]
     active = [sum(map(bool, weekday)) for weekday in missed if is_workday(weekday, weekdays)]
     # An agent that rests may have a holiday within its first week.
     rests = sum(1 for count in days[last_day - 13 : last_day + 1] if not count) > 1
     may_be_holiday = rests and today - last_day <= 7
-    needed = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(evidence(each, weeks) for each in active) < needed:
+    min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
+    if sum(evidence(weeks_of_day, weeks) for weeks_of_day in active) < min_evidence:
         return None
     return Silence(last + 1, sum(active) / weeks, "days")
 
 
 def evidence(active: float, weeks: int) -> float:
-    """Of one quiet hour or day, in which there was activity in so many of the weeks."""
+    """Return the evidence of a quiet hour or day.
+
+    :param active: the number of weeks with activity in it, of *weeks* weeks.
+    """
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 
 def known_weeks(counts: Sequence[int], last_day: int) -> int:
-    """Whole weeks of history before a day, at most 8."""
+    """Return the number of whole weeks of history before a day, at most 8."""
     first = first_active_day(counts)
     weeks = 0 if first is None else (last_day - first // DAY) // 7
     return min(weeks, thresholds.SILENCE_WEEKS)
 
 
 def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> int:
-    """In how many of the weeks before its last day an agent was active in the same hour of the week as *hour*.
+    """Return in how many of the weeks before its last day an agent was active in the same hour of the week.
 
-    :param hour: an index of *counts*, or one after their end; not an hour of the week.
+    :param hour: a place in *counts*, or after their end.
     """
     first = (last_day - 7 * weeks) * DAY
     places = range(first + (hour - first) % WEEK, last_day * DAY, WEEK)
@@ -126,7 +130,7 @@ def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) ->
 
 
 def is_at_work(counts: Sequence[int], hours: Sequence[int], begins: int, weeks: int) -> bool:
-    """Whether an agent made at least half of the requests that are typical of some hours, by the median of the weeks.
+    """Return whether an agent made at least half of its typical requests of some hours, by the median of the weeks.
 
     :param begins: the first hour of these weeks.
     """
@@ -136,5 +140,5 @@ def is_at_work(counts: Sequence[int], hours: Sequence[int], begins: int, weeks: 
 
 
 def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> bool:
-    """Whether a weekday has at least half of the requests of the busiest one: an agent would not miss any other."""
+    """Return whether a weekday has at least half of the requests of the busiest one."""
     return 2 * sum(weekday) >= max(map(sum, weekdays))

@@ -1,18 +1,19 @@
-"""Was the organization, or part of it, quiet? Arithmetic on how many agents of a sample were active in each hour.
+"""Decide whether the organization, or part of it, was quiet, from the number of active agents of a sample by the hour.
 
 Statistic: Poisson's deviance of the number of active agents from the usual one, which is the median of the same hour of
-the week in 8 weeks. Half of it says how many times less likely the number is than the usual one, as a logarithm.
+the week in 8 weeks. Half of the deviance is a logarithm: how many times less likely the number is than the usual one.
 
-1. A busy hour is one in which two or more agents are usually active. It is quiet if fewer than half of them are.
+1. An hour is *busy* if two or more agents are usually active in it. A busy hour is *quiet* if fewer than half of the
+   usual agents are active.
 2. The organization is quiet in a run of quiet hours whose half deviances add up to 8, which chance does not explain.
-   The run must begin or end in the middle of work: a holiday that nobody marked has a night's rest before and after it.
+   The run must begin or end in the middle of work, because a holiday that nobody marked has a rest before and after it.
 3. An organization in which usually only one agent is active at a time has no busy hours. It is quiet on a whole day
    without a request, if the median of the same weekday is 20 requests or more.
 4. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in the middle of
    their work.
 
-Example: 8 agents are usually active at this hour. If none is, half the deviance is 8, and one such hour is enough. If 3
-are, it is 8 - 3 + 3 ln(3/8) = 2.06, and it takes four such hours.
+Example: 8 agents are usually active in an hour. If no agent is, half the deviance is 8, and one such hour is enough. If
+3 agents are, it is 8 - 3 + 3 ln(3/8) = 2.06, and four such hours are needed.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from agentidp.findings.quiet_agent import known_weeks, weeks_active
 class QuietTime(NamedTuple):
     """Hours in which the agents of a sample were quiet: from ``begins`` to before ``ends``.
 
-    If it lasts, it includes the hour that runs. ``expected`` and ``observed`` are active agents in all its hours
-    together; ``stopped`` are the places in the sample of those that stopped, if it is part of the organization.
-    ``may_be_holiday`` says that only whole days were compared, and a public holiday looks the same.
+    - A quiet time that lasts includes the current hour.
+    - ``expected``, ``observed``: the usual and the active agents, summed over its hours.
+    - ``stopped``: the places in the sample of the agents that stopped, if only part of the organization is quiet.
+    - ``may_be_holiday``: only whole days were compared, and a public holiday looks the same.
     """
 
     begins: int
@@ -45,37 +47,38 @@ class QuietTime(NamedTuple):
 
 
 def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
-    """Each hour from *since* on in which a few agents are usually active, and how many.
+    """Return the busy hours from *since* on, and the number of usually active agents in each.
 
-    :param active: how many agents were active in each hour; the last one still runs.
+    :param active: the number of active agents by the hour. The last hour is not over.
     """
     first = next((hour for hour, number in enumerate(active) if number), len(active))
     busy = {}
     for hour in range(since, len(active) - 1):
-        past = [active[one] for one in range(hour - WEEK, first - 1, -WEEK)[: thresholds.SILENCE_WEEKS]]
+        past = [active[place] for place in range(hour - WEEK, first - 1, -WEEK)[: thresholds.SILENCE_WEEKS]]
         if len(past) >= thresholds.MIN_SILENCE_WEEKS and median_low(past) >= thresholds.MIN_USUAL_AGENTS:
             busy[hour] = median_low(past)
     return busy
 
 
 def runs_of_quiet_hours(active: Sequence[int], busy: dict[int, int]) -> list[list[int]]:
-    """The busy hours in which fewer than half of the usual agents are active, in runs without another busy hour."""
+    """Return the quiet hours, in runs without another busy hour between them."""
     hours = list(busy)
     quiet = [place for place, hour in enumerate(hours) if 2 * active[hour] < busy[hour]]
     return [[hours[place] for place in run] for run in runs(quiet, 1)]
 
 
 def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collection[int]) -> list[QuietTime]:
-    """The times in which most of the organization was quiet.
+    """Return the times in which most of the organization was quiet.
 
-    A time lasts if its last hour is the last busy one, and the agents are not back. No hour of a marked holiday counts,
-    but what stopped within it is an outage if it stays quiet after it.
+    A quiet time lasts if its last hour is the last busy one and the agents are not back. Hours of a marked holiday are
+    no evidence. Agents that stopped within it and stay quiet after it are.
 
-    :param holidays: the hours of those that were marked.
+    :param holidays: the hours of marked holidays.
     """
-    found = []
+    times = []
     for run in runs_of_quiet_hours(active, busy):
-        # The whole run says when the agents stopped and came back; only its hours outside holidays are evidence.
+        # The ends of the whole run show whether the agents stopped or came back amid work. Only its hours outside
+        # holidays are evidence.
         counted = [hour for hour in run if hour not in holidays]
         first, last = run[0], run[-1]
         # Within two hours, because an agent may stop or start an hour late.
@@ -85,8 +88,8 @@ def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collectio
             lasts = last == max(busy) and not ended_amid_work
             ends = len(active) if lasts else counted[-1] + 1
             expected, observed = (sum(numbers[hour] for hour in counted) for numbers in (busy, active))
-            found.append(QuietTime(counted[0], ends, expected, observed))
-    return found
+            times.append(QuietTime(counted[0], ends, expected, observed))
+    return times
 
 
 def quiet_days(
@@ -132,29 +135,29 @@ def quiet_days(
 
 
 def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:
-    """Whether the half deviances of some hours add up to more than chance explains."""
+    """Return whether the half deviances of some hours add up to more than chance explains."""
     evidence = 0.0
     for hour in hours:
-        seen, usual = active[hour], busy[hour]
-        evidence += usual - seen + (seen * log(seen / usual) if seen else 0.0)
+        number, usual = active[hour], busy[hour]
+        evidence += usual - number + (number * log(number / usual) if number else 0.0)
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 
 def at_work(active: Sequence[int], usual: int) -> bool:
-    """Whether two thirds of the usual agents are active in one of some hours."""
+    """Return whether two thirds of the usual agents are active in one of some hours."""
     return any(3 * number >= 2 * usual for number in active)
 
 
 def partial_silences(sample: Sequence[Sequence[int]], since: int, holidays: Collection[int]) -> list[QuietTime]:
-    """The times from *since* on in which part of the organization was quiet, until half of those that stopped are back.
+    """Return the times from *since* on in which part of the organization was quiet, until half of the agents are back.
 
-    :param sample: the requests by the hour of each agent; the last hour still runs.
-    :param holidays: the hours of those that were marked: what stops within them has to stay quiet after them.
+    :param sample: the requests by the hour of each agent. The last hour is not over.
+    :param holidays: the hours of marked holidays. Agents that stop within them must stay quiet after them.
     """
-    found: list[QuietTime] = []
+    times: list[QuietTime] = []
     now = min(map(len, sample), default=0) - 1
     for begins in range(since, now):
-        if found and begins < found[-1].ends:
+        if times and begins < times[-1].ends:
             continue
         hours = list(
             islice((hour for hour in range(begins, now) if hour not in holidays), thresholds.MIN_STOPPED_HOURS)
@@ -167,12 +170,15 @@ def partial_silences(sample: Sequence[Sequence[int]], since: int, holidays: Coll
                 ends += 1
             expected = (ends - begins) * at_work_before
             observed = sum(1 for counts in sample for count in counts[begins:ends] if count)
-            found.append(QuietTime(begins, now + 1 if ends == now else ends, expected, observed, stopped))
-    return found
+            times.append(QuietTime(begins, now + 1 if ends == now else ends, expected, observed, stopped))
+    return times
 
 
 def stops(counts: Sequence[int], begins: int, hours: Sequence[int]) -> bool:
-    """Whether an agent was active before an hour, and not from it on to the last of *hours*, its steady ones."""
+    """Return whether an agent was active in the hour before *begins*, and then quiet up to the last of *hours*.
+
+    :param hours: hours in which it must usually be active.
+    """
     if len(hours) < thresholds.MIN_STOPPED_HOURS or not counts[begins - 1] or any(counts[begins : hours[-1] + 1]):
         return False
     weeks = known_weeks(counts, begins // DAY)

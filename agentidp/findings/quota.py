@@ -1,8 +1,9 @@
-"""``quota``: a quota that is nearly or wholly used, of an agent or of the organization, and when it ends at this pace.
+"""``quota``: a quota of an agent or of the organization is nearly or wholly used.
 
-1. It is listed (``info``) from 80 % on. If nothing is left it is a warning, and critical if the quota is enforced: then
-   tokens are refused until the window ends.
-2. Several quotas of one holder are one finding, about the most urgent one, and of these the one that ends last.
+1. It is listed (``info``) from 80 % on. If nothing is left it is a warning, or critical if the quota is enforced,
+   because tokens are refused until the window ends.
+2. Several quotas of one holder are one finding, about the most urgent quota. Of equally urgent ones it is about the
+   quota whose window ends last.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from agentidp.oauth.quota_windows import bounds, exhausted_at
 
 
 def call(query: FindingsQuery) -> Call:
-    """The quotas that are near their limit now."""
+    """Return the statement that reads the quotas that are nearly used now."""
     return Call("findings/quota", {"percent": thresholds.QUOTA_NEAR_PERCENT})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each holder of a quota that is near its limit."""
+    """Return a finding for each holder of a quota that is nearly used."""
     most_urgent: dict[UUID | None, Finding] = {}
     for row in rows:
         severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)
         if severity is not None:
-            one = _finding(row, severity, query.at)
-            other = most_urgent.get(row.agent_id, one)
-            most_urgent[row.agent_id] = max(other, one, key=lambda each: (each.severity, each.ends))
+            finding = _finding(row, severity, query.at)
+            other = most_urgent.get(row.agent_id, finding)
+            most_urgent[row.agent_id] = max(other, finding, key=lambda candidate: (candidate.severity, candidate.ends))
     return list(most_urgent.values())
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
-    """How urgent it is that so many of a quota's tokens are used."""
+    """Return the severity if so many of a quota's tokens are used; ``None`` if the quota is not nearly used."""
     if used >= tokens:
         return Severity.critical if is_enforced else Severity.warning
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None

@@ -1,9 +1,9 @@
-"""``rejections``: an agent fails to authenticate far more often than it usually does; why, and from which networks.
+"""``rejections``: an agent fails to authenticate far more often than usual; why, and from which networks.
 
-Statistic: the day's rejected requests against three times the 75th percentile of the 28 days before, or of those since
-the agent's first one. Days in a row are one finding, from the first hour with many rejections to the last.
+Statistic: the day's rejected requests against three times the 75th percentile of the 28 days before, or of the days
+since the agent's first one. Days in a row are one finding, from the first hour with many rejections to the last.
 
-It is critical if no token was issued meanwhile although some were to be expected: the secret was rotated.
+It is critical if no token was issued in this time although some were expected, because the secret was rotated then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agentidp.findings.history import DAY, WEEK, daily, hourly, hours_until, ins
 
 
 def call(query: FindingsQuery) -> Call:
-    """The histories of the agents with many rejected requests."""
+    """Return the statement that reads the histories of the agents with many rejected requests."""
     sources_since = max(query.since, query.until - timedelta(days=KEEP_NETWORKS))
     days = {"first_day": _first_day(query), "since": query.since, "until": query.until, "sources_since": sources_since}
     limits = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
@@ -30,9 +30,9 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each run of days of an agent."""
+    """Return a finding for each run of days of an agent."""
     length = hours_until(query.at, _first_day(query))
-    found = []
+    result: list[Finding] = []
     for row in rows:
         rejected, tokens = (hourly(row.history, length, unit) for unit in (1, 2))
         by_day, active = daily(rejected), [day for day, *_ in row.history]
@@ -41,23 +41,23 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             for day in range(thresholds.REJECTION_DAYS, len(by_day))
             if (percentile := usual_if_exceeded(by_day, day, active)) is not None
         }
-        found += [_finding(days, usual, rejected, tokens, row, query) for days in runs(list(usual), 1)]
-    return found
+        result += [_finding(days, usual, rejected, tokens, row, query) for days in runs(list(usual), 1)]
+    return result
 
 
 def usual_if_exceeded(by_day: Sequence[int], day: int, active: Sequence[int]) -> int | None:
-    """The 75th percentile of the days before, if the day has far more rejected requests; else ``None``.
+    """Return the 75th percentile of the days before if the day has far more rejected requests, or else ``None``.
 
-    :param active: the days of which anything is counted; before the first of a baseline there were no quiet days.
+    :param active: the days with any count. The days before the first one are not part of the baseline.
     """
     begins = day - thresholds.REJECTION_DAYS
-    usual = percentile_75(by_day[min((one for one in active if begins <= one < day), default=day) : day])
+    usual = percentile_75(by_day[min((earlier for earlier in active if begins <= earlier < day), default=day) : day])
     is_far_more = by_day[day] >= thresholds.MIN_REJECTED and by_day[day] > thresholds.REJECTED_TIMES * usual
     return usual if is_far_more else None
 
 
 def percentile_75(counts: Sequence[int]) -> int:
-    """The lowest count that three quarters do not exceed; zero of none."""
+    """Return the lowest count that three quarters of the counts do not exceed, or zero without a count."""
     return sorted(counts)[-(-3 * len(counts) // 4) - 1] if counts else 0
 
 
@@ -73,19 +73,19 @@ def _finding(
     row: Any,
     query: FindingsQuery,
 ) -> Finding:
-    """The finding about days in a row.
+    """Return the finding about days in a row.
 
-    :param usual: of each day, the 75th percentile of the days before.
+    :param usual: day -> the 75th percentile of the days before.
     """
-    # An hour has many rejections if a day of such hours would be one with far more than usual.
-    with_many = [
+    # An hour has many rejections if a day of such hours would have far more than usual.
+    hours_with_many = [
         hour
         for hour in range(days[0] * DAY, min((days[-1] + 1) * DAY, len(rejected)))
         if rejected[hour] * DAY > thresholds.REJECTED_TIMES * usual[hour // DAY]
     ]
-    begins, last = with_many[0], with_many[-1]
+    begins, last = hours_with_many[0], hours_with_many[-1]
     observed = sum(rejected[begins : last + 1])
-    # In the first and the last hour it may still, or again, have got some.
+    # In the first and the last hour the agent may have been issued tokens before or after the rejections.
     meanwhile = sum(tokens[begins + 1 : last] if last - begins > 1 else tokens[begins : last + 1])
     expected = sum(
         median([float(tokens[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])
@@ -111,9 +111,10 @@ def _finding(
 
 
 def _explained(row: Any, rejected: int, tokens: int, expected: float) -> tuple[Severity, str, str, str]:
-    """How urgent it is, what was seen, what likely lies behind it, and what to check.
+    """Return the severity, the summary, the causes and the next step.
 
-    :param tokens: those issued meanwhile; *expected* are those to be expected.
+    :param tokens: the tokens that were issued in the same time.
+    :param expected: the tokens that were expected in this time.
     """
     seen = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
@@ -150,9 +151,9 @@ def _explained(row: Any, rejected: int, tokens: int, expected: float) -> tuple[S
 
 
 def _origin(sources: Iterable[tuple[int, str, str, int]]) -> str:
-    """Sentences that say why, and from which networks; empty if nothing is known.
+    """Return the sentences about the reasons and the networks; an empty text if they are unknown.
 
-    :param sources: day, network, reason, and how many were rejected.
+    :param sources: day, network, reason and number of rejected requests.
     """
     reasons, networks = Counter[str](), Counter[str]()
     for _, network, reason, number in sources:
@@ -162,9 +163,9 @@ def _origin(sources: Iterable[tuple[int, str, str, int]]) -> str:
 
 
 def _most_frequent(counts: Counter[str]) -> str:
-    named = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    shown = [f"{name} ({count:,})" for name, count in named[: thresholds.MAX_SOURCES]]
-    more = len(named) - len(shown)
+    names = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name} ({count:,})" for name, count in names[: thresholds.MAX_SOURCES]]
+    more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 

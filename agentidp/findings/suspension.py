@@ -1,11 +1,11 @@
-"""Suspends agents that are dormant, if their organization has set that, after a notice.
+"""Suspend dormant agents after a notice, if their organization has turned this on.
 
-1. ``suspendDormantAfterDays`` of an organization says after how many days. It is off by default.
-2. Two weeks before, the suspension is announced: the finding ``dormant_agent`` becomes a warning that says when it will
-   be, and is sent as alerts are, also to the agent's owner. Two weeks pass from then on, however long an agent has
-   been dormant when somebody sets it.
-3. An agent that is active again, or that somebody changes or resumes, has its whole time again.
-4. ``agentidp watch`` does this, and no request. Both the announcement and the suspension are in the audit trail.
+1. ``suspendDormantAfterDays`` of an organization is the number of days. It is off by default.
+2. The suspension is announced two weeks before: the finding ``dormant_agent`` becomes a warning that says when the
+   agent will be suspended, and alerts are sent, also to the targets of the agent's owner. Two weeks pass after the
+   announcement in any case.
+3. If an agent is active again, or somebody changes or resumes it, its time begins again.
+4. Only ``agentidp watch`` suspends agents. The announcement and the suspension are in the audit trail.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from agentidp.registry.agents import update_agent
 
 
 def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
-    """Announce which agents of an organization will be suspended, and suspend those whose time has come.
+    """Announce the suspension of an organization's dormant agents, and suspend the agents whose time has come.
 
-    :param database: the organization, now.
-    :returns: the agents that were suspended.
+    :param database: the database of the organization, now.
+    :returns: the ids of the agents that were suspended.
     """
     [organization] = database.fetch("organizations/get_organization")
     if organization.suspend_dormant_after_days is None:
@@ -36,7 +36,8 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
     with database.transaction() as opened:
         rows = opened.run(dormant_agent.call())
         if _due(opened, rows):
-            # No token of the organization is issued until this ends, so none that is getting one is suspended.
+            # No token of the organization is issued until this transaction ends, so no agent is suspended while it gets
+            # a token.
             quotas.lock(opened)
             rows = opened.run(dormant_agent.call())
         suspended = _due(opened, rows)
@@ -48,11 +49,9 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
 
 
 def suspension_at(row: Any, at: datetime) -> datetime | None:
-    """When an agent will be suspended, if it is to be announced by now; at least the days of the notice after it was.
+    """Return when an agent will be suspended, or ``None`` if that need not be announced yet.
 
-    Whoever changes an agent, or resumes it, lets its time begin again.
-
-    :param row: of the statement ``dormant_agent``.
+    :param row: a row of the statement ``dormant_agent``.
     """
     if row.suspend_after_days is None:
         return None
@@ -65,19 +64,21 @@ def suspension_at(row: Any, at: datetime) -> datetime | None:
 
 
 def _due(opened: Transaction, rows: Rows) -> Rows:
-    """Those whose announced time has come, and whose announcement is a finding that goes on."""
+    """Return the rows of the agents whose announced time has come, and whose announcement is an ongoing finding."""
     due = [row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at]
     if not due:
         return []
     stored = opened.fetch("finding_state/stored_findings", ended_after=opened.at)
-    warned = {
-        one.subject for one in stored if one.kind == "dormant_agent" and one.severity != "info" and one.ended_at is None
+    announced_ids = {
+        finding.subject
+        for finding in stored
+        if finding.kind == "dormant_agent" and finding.severity != "info" and finding.ended_at is None
     }
-    return [row for row in due if str(row.agent_id) in warned]
+    return [row for row in due if str(row.agent_id) in announced_ids]
 
 
 def _announce(opened: Transaction, rows: Rows) -> None:
-    """Store and record which further agents will be suspended, and when; withdraw what no longer is so."""
+    """Announce the suspension of further agents, and withdraw announcements that are no longer true."""
     instants = {row.agent_id: at for row in rows if (at := suspension_at(row, opened.at)) is not None}
     opened.fetch("agents/withdraw_suspensions", agent_ids=list(instants))
     for row in rows:

@@ -1,6 +1,6 @@
 """The thresholds of the findings, by kind.
 
-``MIN_`` and ``MAX_`` name bounds that are themselves within.
+A bound whose name begins with ``MIN_`` or ``MAX_`` is itself allowed.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-MAX_CONTRIBUTORS = 5  # agents that a finding about several of them names
-MIN_CONTRIBUTOR_PERCENT = (
-    10  # of the tokens of a finding about the whole organization, from which on an agent caused it
-)
-COMMON_CAUSE_AGENTS = 4  # agents with a spike, or silent, from the same hour on that are one finding
+MAX_CONTRIBUTORS = 5  # agents that a finding about several agents names
+MIN_CONTRIBUTOR_PERCENT = 10  # of the tokens of a finding: an agent with fewer did not cause it
+COMMON_CAUSE_AGENTS = 4  # agents whose spikes begin in the same hour, and are one finding
 
-# What is expected, and what is usual, of a list of counts (surprise.py)
-SEASON_WEEKS = 6  # weeks of which the median of an hour of the week is taken
-MIN_SEASON_WEEKS = 3  # with fewer weeks, it is the median of the hour of the day in the last SEASON_DAYS
-SEASON_DAYS = 14  # days of which the median of an hour of the day is taken while an agent has too few weeks
-USUAL_DAYS = 35  # days of which the daily maxima say how much an agent's counts jump about
-NEW_LEVEL_DAYS = 5  # days before a day that do not belong to these: what lasts longer is a new level
+# Expected and usual counts (surprise.py)
+SEASON_WEEKS = 6  # weeks before an hour whose same hour of the week says what is expected
+MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the same hour of SEASON_DAYS days is used
+SEASON_DAYS = 14  # days before an hour whose same hour says what is expected of an agent with a short history
+USUAL_DAYS = 35  # days whose highest surprises are usual
+NEW_LEVEL_DAYS = 5  # last days that do not count as usual: a change that lasts longer is a new level
 
 
 # spike
@@ -45,113 +43,109 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
 )
 # Each agent can be above its limit by chance, so the factors are multiplied by the number of agents to this power.
 AGENT_COUNT_EXPONENT = 0.1
-MIN_RAISED_HOURS = 6  # of the hours of a night that must be raised, and so must its last one
-RAISED_SURPRISE = 1.0  # standard deviations more than expected, with which an hour is raised
-REST_SHARE = 1 / 3  # of what is expected of a day, up to which eight hours are a night: no more than on average
-MIN_EXCESS = 30  # tokens beyond the expected ones, of any spike
-MIN_EXCESS_SHARE = 0.1  # of the tokens that are expected of a day, which these must be as well
-MIN_TIMES = 2  # times the expected tokens, of any spike
-MIN_LOOP_EXCESS = 1000  # tokens in an hour beyond the expected ones, and beyond those of a day, that are critical,
-LOOP_TIMES = 10  # if they are more than so many times the agent's busiest hour
-SETTLED_DAYS = 14  # days since the first token with which an agent has a baseline
-NEW_TOKENS = 500  # tokens in an hour of a newer agent: more than any number of healthy instances needs
-NEW_TIMES = 8  # times its busiest hour up to the day before, which the hour of such an agent must also exceed
-MAX_SPIKE_SUSPECTS = 200  # agents of which the hours are read: those whose days grew the most
-MAX_SPIKE_AGENTS = 100  # of these, agents of which the history is read: those whose hours grew the most
-MAX_SPIKE_GAP_HOURS = 24  # hours from one unusual hour of an agent to the next within one spike
+MIN_RAISED_HOURS = 6  # of the eight hours of a night
+RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised
+REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in a night: an average one, because a night is 8 hours
+MIN_EXCESS = 30  # tokens of a spike beyond the expected ones
+MIN_EXCESS_SHARE = 0.1  # of a day's expected tokens, which the tokens beyond the expected ones must reach
+MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected ones
+MIN_LOOP_EXCESS = 1000  # tokens beyond the expected ones in an hour that is critical
+LOOP_TIMES = 10  # times the agent's busiest hour, which an hour that is critical must exceed
+SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
+NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more than healthy instances need
+NEW_TIMES = 8  # times the busiest hour of a newer agent up to the day before, which such an hour must exceed
+MAX_SPIKE_SUSPECTS = 200  # agents whose hours are read: those whose days grew the most
+MAX_SPIKE_AGENTS = 100  # of these, agents whose history is read: those whose hours grew the most
+MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
 # silence
-SILENCE_WEEKS = 8  # weeks before a silence that make its baseline
-MIN_SILENCE_WEEKS = 3  # of these weeks, in which the agent or the organization must have been at work already
-MAX_SILENCE_WEEKS = 5  # weeks after which an agent that has stopped is dormant, and no longer silent
+SILENCE_WEEKS = 8  # weeks before a silence that say what is usual
+MIN_SILENCE_WEEKS = 3  # of these weeks in which the agent or the organization must have worked
+MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
 MIN_QUIET_DAYS = 2  # quiet days after which the history of any other agent is read
-MIN_ACTIVE_HOURS = 6  # active hours on its last two days, with which an agent may be missed within a day, and is read
-MIN_EVIDENCE_HOURS = 11.0  # evidence against an agent by hours: four in which it was active in all 8 weeks
+MIN_ACTIVE_HOURS = 6  # active hours on an agent's last two days from which it counts as working around the clock
+MIN_EVIDENCE_HOURS = 11.0  # evidence by hours: four hours in which the agent was active in all 8 weeks
 PAUSE_TIMES = 2  # times the agent's second-longest pause, which the missed hours must exceed
-REST_HOURS = 4  # hours in a row without steady activity that are a rest: what is missed after one is judged by days
-MIN_EVIDENCE_DAYS = 7.5  # evidence by whole days: three weekdays on which it was active in all 8 weeks
-# Within a week, of an agent that rests on some days.
-MIN_EVIDENCE_WORKDAYS = 10.0  # four working days, because public holidays last for up to three
-WORK_HOURS = 8  # the last hours of an agent, in which it was in the middle of its work if it is judged by hours
-SUCCESSOR_HOURS = 24  # hours after an agent has stopped within which another one that begins may have taken over
-SILENCE_NEWS_DAYS = 7  # days for which an agent's silence is a warning, after which it is only listed
-MIN_USUAL_AGENTS = 2  # agents that are usually active in an hour in which the organization is judged
-MIN_EVIDENCE_ORGANIZATION = 8.0  # that it is quiet, by Poisson's distribution of the agents active in an hour
-MIN_QUIET_DAY_REQUESTS = 20  # the median of the weekday of a day without requests: fewer may be missing by chance
-MIN_STOPPED_AGENTS = 4  # agents of the sample that stop in the same hour, so that part of the organization is silent
-MIN_STOPPED_SHARE = 0.25  # of the agents active in the hour before, that must also have stopped
-MIN_STOPPED_HOURS = 3  # hours that an agent must stay quiet to have stopped
-STEADY_SHARE = 0.75  # of the weeks, in which an agent was active in an hour in which it counts as missing
-MAX_SAMPLED_AGENTS = 32  # agents by which an organization of any size is judged: those with the lowest ids
-MAX_SILENT_AGENTS = 100  # agents whose silence is looked into
+REST_HOURS = 4  # hours in a row without steady activity that are a rest
+MIN_EVIDENCE_DAYS = 7.5  # evidence by days: three weekdays on which the agent was active in all 8 weeks
+MIN_EVIDENCE_WORKDAYS = 10.0  # the same for an agent that rests: four days, because public holidays last up to three
+WORK_HOURS = 8  # last hours of an agent that show whether it stopped in the middle of its work
+SUCCESSOR_HOURS = 24  # hours after an agent stopped within which an agent that begins may be its successor
+SILENCE_NEWS_DAYS = 7  # days for which an agent's silence is a warning; then it is only listed
+MIN_USUAL_AGENTS = 2  # usually active agents in a busy hour of the organization
+MIN_EVIDENCE_ORGANIZATION = 8.0  # half of the Poisson deviance of the number of active agents
+MIN_QUIET_DAY_REQUESTS = 20  # usual requests of a weekday on which the only agent is missed
+MIN_STOPPED_AGENTS = 4  # agents of the sample that stop in the same hour and are part of the organization
+MIN_STOPPED_SHARE = 0.25  # of the agents that were active in the hour before
+MIN_STOPPED_HOURS = 3  # steady hours that an agent must stay quiet to have stopped
+STEADY_SHARE = 0.75  # of the weeks in which an agent is active in its steady hours
+MAX_SAMPLED_AGENTS = 32  # agents by which an organization is judged: those with the lowest ids
+MAX_SILENT_AGENTS = 100  # agents that may have stopped and whose history is read
 
 # markers
-AFTER_DEPLOYMENT = timedelta(hours=2)  # after a change of an agent, within which a finding may begin because of it
-# For a while after a deployment old instances and new ones run, and each fetches a token.
-DEPLOYMENT_TIMES = 3  # times the expected tokens, up to which a spike after a deployment is only listed
-MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are looked through
+AFTER_DEPLOYMENT = timedelta(hours=2)  # maximum time from a change of an agent to a finding that it may explain
+DEPLOYMENT_TIMES = 3  # maximum ratio to the expected tokens of a spike that a deployment explains
+MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are searched
 
 # rejections
-REJECTION_DAYS = 28  # days before a day that make its baseline
-MIN_REJECTED = 15  # rejected requests of an agent on a UTC day: fewer are a handful
+REJECTION_DAYS = 28  # days before a day that say what is usual
+MIN_REJECTED = 15  # rejected requests of an agent on a UTC day
 REJECTED_TIMES = 3  # times the 75th percentile of the days before, which a day must exceed
-MAX_REJECTED_AGENTS = 50  # agents whose rejections are looked into: those with the most
-MAX_SOURCES = 3  # networks, and reasons, that a finding names: those with the most rejections
+MAX_REJECTED_AGENTS = 50  # agents whose history is read: those with the most rejected requests
+MAX_SOURCES = 3  # networks and reasons that a finding names
 
 # uncached_tokens
-# An agent may have several scopes or resource servers, and several instances if it declares none.
-UNCACHED_FACTOR = 10  # times the tokens that it needs, up to which that may be so
-MIN_UNCACHED_TOKENS = 30  # of an agent on a day: below, waste costs nothing. A job that starts each hour stays below
-MIN_UNCACHED_DAYS = 2  # days in a row, among those on which the agent was active: fewer are an incident and no habit
-MAX_NEW_HABIT_DAYS = 14  # days at the end of a habit that may be a new habit,
-NEW_HABIT_TIMES = 3  # if each wastes more than so many times the median of the days before,
-MIN_OLD_HABIT_DAYS = 7  # of which there are so many
-MIN_UNCACHED_DAYS_READ = 7  # days that are read for candidates if fewer are asked for
-MAX_UNCACHED_DAYS_READ = 14  # days that are read for candidates if more are asked for
-# Dispersion is the median of (a - b)^2 / (a + b) over hours that follow one another. It is 0.45 of a Poisson count, and
-# less than 0.1 of instances that keep their tokens, each asking once a lifetime.
-MAX_REPLICA_DISPERSION = 0.15  # up to which the tokens are those of such instances
-MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one: fewer say nothing of instances
-MAX_REPLICAS = 100  # instances at most that are estimated so; with more, steady counts mean a schedule
-MAX_UNCACHED_SUSPECTS = 50  # agents whose hours are read: those with the most tokens on their days of waste
-MAX_UNCACHED_AGENTS = 20  # agents that a finding about several names: those with the most tokens
+UNCACHED_FACTOR = 10  # times the needed tokens: fewer may have several scopes, resource servers or instances as cause
+MIN_UNCACHED_TOKENS = 30  # of an agent on a day: fewer cost nothing, and a job that starts each hour has fewer
+MIN_UNCACHED_DAYS = 2  # active days in a row: a single day is an incident and not a habit
+MAX_NEW_HABIT_DAYS = 14  # days at the end of a habit that may be a new habit
+NEW_HABIT_TIMES = 3  # times the median waste of the days before, which each day of a new habit must exceed
+MIN_OLD_HABIT_DAYS = 7  # days of the habit before a new one
+MIN_UNCACHED_DAYS_READ = 7  # days in which candidates are searched, if fewer days are asked for
+MAX_UNCACHED_DAYS_READ = 14  # days in which candidates are searched, if more days are asked for
+# Dispersion is the median of (a - b)^2 / (a + b) of two hours in a row. It is 0.45 for a Poisson count, and less than
+# 0.1 for instances that keep their tokens and each request one per lifetime.
+MAX_REPLICA_DISPERSION = 0.15  # of instances that keep their tokens
+MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one of them
+MAX_REPLICAS = 100  # estimated instances: more mean that steady counts have a schedule as cause
+MAX_UNCACHED_SUSPECTS = 50  # agents whose history is read: those with the most tokens on their costly days
+MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
 # weekend
 WEEKEND_WEEKS = 8  # weeks before a day that say what is usual
-MIN_WEEKEND_WEEKS = 3  # of these weeks, in which an agent must have been at work already
-MAX_WEEKEND_DAYS = 28  # days back at most: an older weekend is no news
-# Weekdays with usually less than half of the average's tokens, then Saturday and Sunday.
-MAX_REST_DAYS = 2  # weekdays on which the organization rests, and that are looked at
-QUIET_PERCENT = 25  # of an agent's average on other weekdays: a weekday with no more is quiet, so much more is activity
-PART_PERCENT = 50  # of it: a weekday with no more is quiet for the most part, and judged by the hours that usually are
-MIN_WEEKEND_TOKENS = 10  # more than usual: fewer are a handful
-MIN_WEEKEND_WARNING_TOKENS = 30  # more than usual, of all agents together, as of a spike: fewer are only listed
+MIN_WEEKEND_WEEKS = 3  # of these weeks in which an agent must have worked
+MAX_WEEKEND_DAYS = 28  # days that are judged at most
+MAX_REST_DAYS = 2  # weekdays that are days of rest: those with less than half of the average, then the weekend
+QUIET_PERCENT = 25  # of an agent's average on other weekdays: a quiet weekday has at most that many tokens
+PART_PERCENT = 50  # of that average: a weekday with more is a working day, and with fewer has hours of rest
+MIN_WEEKEND_TOKENS = 10  # more than usual
+MIN_WEEKEND_WARNING_TOKENS = 30  # more than usual, of all agents together, from which on it is a warning
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # dominance
 MAX_DOMINANCE_PERCENT = 80  # of the month's tokens that one agent may have
-MIN_DOMINANCE_TOKENS = 100  # of all agents together: below that a share says little
-DOMINANCE_DAYS = 7  # of a month: up to this day the week before counts too
+MIN_DOMINANCE_TOKENS = 100  # of all agents together
+DOMINANCE_DAYS = 7  # first days of a month, up to which the week before the month counts too
 
 # quota
-QUOTA_NEAR_PERCENT = 80  # of a quota that are used, from which on it is listed
+QUOTA_NEAR_PERCENT = 80  # of a quota that are used when it is listed
 
 # expiring_credential
-EXPIRY_REMINDERS = (30, 14, 7, 1)  # days before the end of a credential at which a reminder is due, the first one first
+EXPIRY_REMINDERS = (30, 14, 7, 1)  # days before the end of a credential at which reminders are due
 MAX_EXPIRING_CREDENTIALS = 200  # credentials that are named: those that end first
-MOVED_AFTER = timedelta(days=1)  # without use, after which an agent that has used another credential has left this one
+MOVED_AFTER = timedelta(days=1)  # time without use after which the agent has moved to another credential
 
 # unused_credential
-UNUSED_DAYS = 90  # days without use after which a credential in force is reported
+UNUSED_DAYS = 90  # days without use after which a credential in force is listed
 MAX_UNUSED_CREDENTIALS = 100  # credentials that are named: those that have been unused for longest
 
 # dormant_agent
-DORMANT_DAYS = 7 * MAX_SILENCE_WEEKS  # days without a token after which an active agent is reported
+DORMANT_DAYS = 7 * MAX_SILENCE_WEEKS  # days without a token after which an active agent is listed
 MAX_DORMANT_AGENTS = 100  # agents that are named: those that have been dormant for longest
-SUSPENSION_NOTICE_DAYS = 14  # days before a dormant agent is suspended at which that is announced
+SUSPENSION_NOTICE_DAYS = 14  # days from the announcement of a suspension to the suspension
 
 # budget
-BUDGET_NEAR_PERCENT = 80  # of the budget that are used, from which on it is near
-BUDGET_WEEKS = 4  # weeks back of which the median of a weekday is what is usual on it
-MIN_BUDGET_DAYS = 7  # days since the organization's first usage, below which a forecast alone is no warning
+BUDGET_NEAR_PERCENT = 80  # of the budget that are used when it is a warning
+BUDGET_WEEKS = 4  # weeks whose median of a weekday is used for the forecast
+MIN_BUDGET_DAYS = 7  # days since the organization's first usage before a forecast is a warning

@@ -1,7 +1,7 @@
-"""``unused_credential``: a credential in force that nobody has used for 90 days; never, or no longer.
+"""``unused_credential``: a credential in force has not been used for 90 days, or was never used.
 
-It is used when a token is issued to it or when it authenticates an introspection, which is known to the minute. Of an
-agent that is dormant altogether, the finding ``dormant_agent`` stands for its credentials.
+A credential is used when it authenticates a token request or an introspection. The time is exact to the minute. The
+finding ``dormant_agent`` also stands for the credentials of a dormant agent.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def call(query: FindingsQuery) -> Call:
-    """The credentials that have not been used for so long."""
+    """Return the statement that reads the unused credentials."""
     before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
     return Call("findings/unused_credential", {"before": before, "max_credentials": thresholds.MAX_UNUSED_CREDENTIALS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each."""
+    """Return a finding per credential."""
     return [
         Finding(
             kind="unused_credential",
@@ -47,13 +47,13 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def called(row: Any) -> str:
-    """The credential of a row for people: ``The credential "production" of crm-sync``; without a label, by its id."""
+    """Return a credential in words: ``The credential "production" of crm-sync``. Without a label, it has its id."""
     name = f'"{row.label}"' if row.label else str(row.credential_id)
     return f"The credential {name} of {row.agent_name}"
 
 
 def last_use(row: Any) -> str:
-    """When it was last used, as the end of a sentence that begins with the credential."""
+    """Return when a credential was last used, as the end of a sentence that begins with the credential."""
     if row.last_used_at is None:
         return f"has never been used since it was created, at {instant_in_words(row.created_at)}"
     return f"was last used at {instant_in_words(row.last_used_at)}"

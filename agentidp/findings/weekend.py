@@ -1,17 +1,17 @@
-"""``weekend``: who was issued tokens on a day on which the organization, and the agent itself, usually rest?
+"""``weekend``: an agent was issued tokens on a day on which the organization, and the agent itself, usually rest.
 
-Statistic: an agent's tokens of the day against the highest of the same weekday in 8 weeks: who was at work on such a
-day once may be so again. The unit is its average over the other weekdays.
+Statistic: an agent's tokens of the day against its highest number on the same weekday in 8 weeks, because an agent that
+worked on such a day once may do so again. The unit is its average over the other weekdays.
 
 1. The organization's days of rest are two weekdays, by the medians of its tokens: as a rule Saturday and Sunday.
-2. The day is reported if it exceeds that highest by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
-3. The weekday must be quiet: that highest is at most a quarter of the average. If it is at most half, only the
-   hours count in which the agent rests: a day is one of UTC, and in the west its Friday evening is on Saturday.
+2. A day is reported if it exceeds the highest number by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
+3. The weekday must be quiet: the highest number is at most a quarter of the average. If it is at most half of it, only
+   hours count in which the agent rests, because Saturday in UTC begins on Friday evening in the west.
 4. It is a warning from ``MIN_WEEKEND_WARNING_TOKENS`` more than usual on, and otherwise listed.
-5. An agent that works on less than two thirds of its other days has no days of rest, such as a monthly job.
+5. An agent that works on less than two thirds of its other days, such as a monthly job, has no days of rest.
 
 Example: an agent has 80 tokens on an average weekday, and had 0, 0, 5, 0, 2, 0, 0, 0 on the last eight Saturdays. The
-highest is 5, and 25 or more are reported.
+highest number is 5, and 25 tokens or more are reported.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind,
 from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
 
 HISTORY = 7 * thresholds.WEEKEND_WEEKS
-"""Days of the histories before those that are looked at."""
+"""Days of history before the days that are judged."""
 
 
 def call(query: FindingsQuery) -> Call:
-    """The histories of agents that were at work on such days."""
+    """Return the statement that reads the histories of agents that worked on days of rest."""
     first_day = _first_day(query)
     days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
     rest = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
@@ -42,38 +42,39 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each day, or for several adjacent ones."""
+    """Return a finding for each day, or for several adjacent days."""
     length = hours_until(query.at, _first_day(query))
-    # The row without an agent has the organization's days of rest.
+    # The row without an agent has the days of rest of the organization.
     rest_days = next((row.history for row in rows if row.agent_id is None), ())
     agents = [(row, hourly(row.history, length)) for row in rows if row.agent_id is not None]
-    at_work = {}
+    work_by_day = {}
     for day in range(HISTORY, -(-length // DAY)):
         begins = instant(_first_day(query), day * DAY)
         is_of_rest = begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1))
         works = [(row, *work) for row, tokens in agents if is_of_rest and (work := unusual_work(tokens, day))]
         if works:
-            at_work[day] = works
-    return [_finding(days, [each for day in days for each in at_work[day]], query) for days in runs(list(at_work), 1)]
+            work_by_day[day] = works
+    groups = runs(list(work_by_day), 1)
+    return [_finding(days, [work for day in days for work in work_by_day[day]], query) for days in groups]
 
 
 def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
-    """The tokens of a day on which, or in hours in which, an agent usually rests, and how many are usual.
+    """Return the tokens of a day, or of its hours, on which an agent usually rests, and the usual number.
 
-    :param tokens: by the hour.
-    :param day: the index of the day.
-    :returns: ``None`` if it was not at work, or does not rest.
+    :param tokens: the tokens of the agent by the hour.
+    :param day: the number of the day.
+    :returns: ``None`` if the agent did not work then, or usually does not rest then.
     """
     of_days = daily(tokens)
-    first = next((each for each in range(max(day - HISTORY, 0), day) if of_days[each]), day)
+    first = next((place for place in range(max(day - HISTORY, 0), day) if of_days[place]), day)
     weeks = (day - first) // 7
     if weeks < thresholds.MIN_WEEKEND_WEEKS:
         return None
     past = range(day - 7 * weeks, day)
-    usual = max(of_days[each] for each in past if (day - each) % 7 == 0)
-    others = [of_days[each] for each in past if (day - each) % 7]
-    average = sum(others) / len(others)
-    works_on_most_days = 3 * sum(1 for each in others if each) >= 2 * len(others)
+    usual = max(of_days[place] for place in past if (day - place) % 7 == 0)
+    other_days = [of_days[place] for place in past if (day - place) % 7]
+    average = sum(other_days) / len(other_days)
+    works_on_most_days = 3 * sum(1 for count in other_days if count) >= 2 * len(other_days)
     if not works_on_most_days or not _is_activity(of_days[day] - usual, average):
         return None
     if 100 * usual <= thresholds.QUIET_PERCENT * average:
@@ -86,14 +87,14 @@ def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
 
 
 def _is_activity(more: float, average: float) -> bool:
-    """Whether so many extra tokens mean that the agent worked."""
+    """Return whether so many tokens more than usual mean that the agent worked."""
     return more >= thresholds.MIN_WEEKEND_TOKENS and 100 * more >= thresholds.QUIET_PERCENT * average
 
 
 def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
-    """The hours of a day in which, and beside which, an agent was at work in no more than one of the weeks.
+    """Return the hours of a day in which an agent worked in at most one of the weeks.
 
-    Beside: the clocks change.
+    The hours before and after must be such hours too, because clocks change.
     """
     active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - 7 * week) * DAY + hour]) for hour in range(DAY)]
     return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
@@ -104,9 +105,9 @@ def _first_day(query: FindingsQuery) -> date:
 
 
 def _finding(days: list[int], works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
-    """The finding about adjacent days.
+    """Return the finding about adjacent days.
 
-    :param works: a row, and its tokens and the usual ones of one of the days.
+    :param works: the row of an agent, its tokens and the usual tokens, for each day and agent.
     """
     names = {row.agent_id: row.agent_name for row, *_ in works}
     tokens: Counter[UUID] = Counter()
@@ -114,7 +115,7 @@ def _finding(days: list[int], works: list[tuple[Any, int, int]], query: Findings
         tokens[row.agent_id] += of_day
     agents = [
         Contributor(agent_id=agent_id, agent_name=names[agent_id], count=count)
-        for agent_id, count in sorted(tokens.items(), key=lambda each: (-each[1], str(each[0])))
+        for agent_id, count in sorted(tokens.items(), key=lambda item: (-item[1], str(item[0])))
     ]
     alone = agents[0] if len(agents) == 1 else None
     others = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"

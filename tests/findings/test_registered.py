@@ -62,7 +62,7 @@ def test_a_dormant_agent_is_reported_and_stands_for_its_credentials(fleet: Fleet
             alsoSeenAs=["unused_credential"],
             summary="translator has not asked for a token for 45 days: a credential of it was last used at 12:00 UTC "
             "on Sunday, 1 March 2026.",
-            causes="What it did is done by another agent, or by nobody any more.",
+            causes="Another agent does its work now, or its work is no longer needed.",
             next="Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once.",
         )
     ]
