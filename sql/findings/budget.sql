@@ -1,8 +1,8 @@
--- The organization's budget against the UTC calendar month of "at": the tokens so far, and those of the whole month if
--- each day that is left has as many as is usual on its weekday: the median of that weekday over the last weeks. Today
--- has the greater of that and what is counted so far; a weekday without a past has the mean of all the days that have
--- one. crosses_on and near_on: the days on which it is more than the budget, and so many percent of it. One row.
--- Parameters: organization_id; day: today in UTC; weeks: how many back "usual" is; near_percent.
+-- The organization's budget, and the tokens of the UTC calendar month of "at". The forecast adds to the tokens so far the median of
+-- the weekday over the last weeks, for each day that is left. Today has the greater of this median and the tokens so far. A weekday
+-- without history has the mean of all days with history. One row: budget, month_begins, month_ends, days_of_history, tokens,
+-- forecast, crosses_on and near_on: the days on which the tokens exceed the budget, and reach near_percent of it.
+-- Parameters: organization_id; day: today in UTC; weeks: of history; near_percent.
 --
 -- pages: 500, the organization's days, four rows each
 with counted as (
@@ -29,7 +29,7 @@ now as (
             where counted.day = %(day)s::date
         ) as tokens_today
 ),
--- A day without a row, after the first that has one, is one without tokens.
+-- A day without a row, after the first day with one, has no tokens.
 past as (
     select
         extract(dow from calendar.day) as dow,

@@ -1,9 +1,8 @@
--- The active agents of which nothing has been counted for so long, and of which no credential has been used; those that have been
--- dormant for longest. One row each: agent_id, agent_name, created_at, updated_at, and last_used_at: of any of its credentials
--- (null: none was ever used); and if the organization lets dormant agents be suspended, suspend_after_days, and suspends_at, if
--- that has been announced.
--- Parameters: organization_id; day; at (timestamptz); days: so long, or, if that is sooner, until notice_days before an agent would
--- be suspended; max_agents.
+-- The active agents without counts and without use of a credential for so many days, those that have been dormant for longest. One
+-- row per agent: agent_id, agent_name, created_at, updated_at, last_used_at: of any of its credentials (null: never used). If the
+-- organization suspends dormant agents, also suspend_after_days, and suspends_at if the suspension is announced.
+-- Parameters: organization_id; day; at (timestamptz); days: without a token, or fewer if a suspension is due within notice_days;
+-- notice_days; max_agents.
 --
 -- pages: 20000, the credentials of each of ten thousand agents, and the days of those that may be dormant
 -- fleet-pages: 2000
@@ -39,7 +38,7 @@ quiet as materialized (
     ) as used using (agent_id)
     where greatest(agents.created_at, used.last_used_at) <= threshold.before
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
-    -- Of these, the days are looked up. Few have counts without the use of a credential, such as imported ones.
+    -- The days of these agents are looked up. Few agents have counts without use of a credential, such as imported ones.
     limit 5 * %(max_agents)s::integer
 )
 select
@@ -58,7 +57,7 @@ left join announced_suspensions as announced
 where not exists (
     select
     from generate_series(0, %(day)s::date - (quiet.before at time zone 'utc')::date) as ago (days)
-    -- Each day by itself: the index has the day before the agent.
+    -- Day by day, because the index has the day before the agent.
     cross join lateral (
         select
         from agent_usage_daily

@@ -1,6 +1,6 @@
--- The credentials that end after "since" and by "until" and are not revoked, of agents that can use them; those that end
--- first. One row each: agent_id, agent_name, credential_id, label (or null), created_at, expires_at, last_used_at (or null),
--- and moved_at: when another credential of the agent that ends later was last used (or null).
+-- The credentials that end after "since" and by "until", are not revoked, and belong to agents that can use them; those that end
+-- first. One row per credential: agent_id, agent_name, credential_id, label (or null), created_at, expires_at, last_used_at (or
+-- null), and moved_at: when another credential of the agent that ends later was last used (or null).
 -- Parameters: organization_id; since, until (timestamptz); max_credentials.
 --
 -- pages: 45000, two credentials of each of ten thousand agents
@@ -32,7 +32,7 @@ select
             and coalesce(others.expires_at, 'infinity') > expiring.expires_at
     ) as moved_at
 from expiring
--- "offset 0": the agent of each by the key, in terms that leave the planner no other index.
+-- "offset 0" and the condition make the planner look up each agent by its key.
 cross join lateral (
     select name
     from agents

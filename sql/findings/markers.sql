@@ -1,7 +1,7 @@
--- What may explain findings: the markers of a time, and what the newest events of the audit trail about agents and credentials
--- say of credentials and scopes. One row each, the earliest first: kind (of the marker, or credential.created, credential.revoked, or
--- agent.changed), starts_at, ends_at, agent_id (null: every agent), note.
--- Parameters: organization_id; since, until (timestamptz): of the time, both within; max_events: of such events that are read.
+-- What may explain findings: the markers of a time, and the newest audit events about credentials and scopes. One row per marker or
+-- event, the earliest first: kind (of the marker, or credential.created, credential.revoked or agent.changed), starts_at, ends_at,
+-- agent_id (null: all agents), note.
+-- Parameters: organization_id; since, until (timestamptz): of the time, both included; max_events: events that are read.
 select kind, starts_at, ends_at, agent_id, note
 from markers
 where

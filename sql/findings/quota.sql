@@ -1,7 +1,7 @@
--- The quotas of the organization and of its agents of which so many percent or more are used now. One row a quota: agent_id and
--- agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used: the tokens
--- issued in the window; passed_on: the day on which a quota of a month was used to so many percent, or wholly if it is, else
--- null. By agent_id. Quotas of deleted agents are left out.
+-- The quotas of the organization and of its agents of which so many percent or more are used now. One row per quota, by agent_id:
+-- agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used: the
+-- tokens issued in the window; passed_on: the day on which a monthly quota reached the percentage, or was wholly used if it is
+-- (else null). Quotas of deleted agents are left out.
 -- Parameters: organization_id; day; hour; percent.
 --
 -- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not kept

@@ -1,9 +1,9 @@
--- The agents with at least so many rejected requests on a UTC day, among the days looked at, and their histories. One row
--- each: agent_id, agent_name (null: of subjects without an agent), is_active; history: json, an array of [day from first_day on, the counts of its 24 hours of
--- rejected requests, and of tokens], a day once a slot; and sources: json, an array of [day from first_day on, network,
--- reason, rejections], or null.
--- Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, and the day
--- after the last; min_rejected: of a day; max_agents: those with the most; sources_since (date): the first day of the sources.
+-- The agents with at least so many rejected requests on a UTC day, among the days that are judged, and their histories. One row per
+-- agent: agent_id, agent_name (null: subjects without an agent), is_active; history: json, an array of [day from first_day on, the
+-- rejected requests of its 24 hours, and the tokens], one item per day and slot; sources: json, an array of [day from first_day on,
+-- network, reason, rejections], or null.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day that is judged, and the
+-- day after the last; min_rejected: of a day; max_agents: those with the most; sources_since (date): the first day of the sources.
 --
 -- pages: 60000, the days of each of ten thousand agents
 -- fleet-pages: 6000
@@ -48,7 +48,7 @@ select
         ) as source
     ) as sources
 from noticed
--- "offset 0": each by the key, however many rows the planner expects.
+-- "offset 0": each agent is looked up by its key, however many rows the planner expects.
 cross join lateral (
     (
         select agent_id, name, status, deleted_at
@@ -56,13 +56,13 @@ cross join lateral (
         where organization_id = %(organization_id)s and agent_id = noticed.agent_id
         offset 0
     )
-    -- New subjects that get no agent.
+    -- Subjects for which no agent is created.
     union all
     select noticed.agent_id, null, 'active', null
     where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
+-- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, rejected_by_hour

@@ -1,10 +1,9 @@
--- The requests by the hour of agents that may have stopped, and of a sample of agents by which the organization is
--- judged. One row each: agent_id, agent_name, is_sampled, and history: json, an array of [day from first_day on, the
--- counts of its 24 hours], a day once a slot.
--- Parameters: organization_id; first_day, until (date): of the histories, and the day after the last; recent_since
--- (date): the first day on which an agent must have been active; hour (integer): of the day, the one that runs;
--- quiet_hours: for how many an agent must have been quiet; quiet_days: likewise, of one with fewer than round_the_clock
--- active hours on its last two days; max_sampled, max_agents.
+-- The requests by the hour of agents that may have stopped, and of a sample of agents by which the organization is judged. One row
+-- per agent: agent_id, agent_name, is_sampled, and history: json, an array of [day from first_day on, the requests of its 24 hours],
+-- one item per day and slot.
+-- Parameters: organization_id; first_day, until (date): of the histories, and the day after the last; recent_since (date): the first
+-- day on which an agent must have been active; hour (integer): the current hour; quiet_hours: for which an agent must have been
+-- quiet; quiet_days: the same for an agent with fewer than round_the_clock active hours on its last two days; max_sampled, max_agents.
 --
 -- pages: 350000, the days of each of ten thousand agents
 -- fleet-pages: 25000
@@ -28,18 +27,18 @@ with seen as materialized (
 active as materialized (
     select seen.*
     from seen
-    -- "offset 0": each by the key, however many rows the planner expects.
+    -- "offset 0": each agent is looked up by its key, however many rows the planner expects.
     cross join lateral (
         select
         from agents
         where
             organization_id = %(organization_id)s and agent_id = seen.agent_id
-            -- Not deleted, in terms that leave the planner no index but the key.
+            -- Not deleted, in a form that leaves the planner no index but the key.
             and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
         offset 0
     ) as registered
 ),
--- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
+-- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
 last_days as materialized (
     select active.agent_id, active.last_day, last_hours.number, last_hours.last_hour
     from active

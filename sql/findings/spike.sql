@@ -1,8 +1,9 @@
 -- The tokens by the hour of the agents whose tokens grew the most over the 21 days before since. One row per agent: agent_id,
 -- agent_name, and history: json, an array of [day from first_day on, the tokens of its 24 hours], one item per day and slot.
--- Suspects are chosen by their days, and of them the agents by their hours, each of one slot, which is enough to choose.
--- Growth is from the mean of what is not 0 to the highest; 30 or 10 is added, so that a few tokens are not much growth.
--- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
+-- Suspects are selected by their days, and agents among the suspects by their hours. One slot of each is enough to select them.
+-- Growth is measured from the mean of the counts that are not 0 to the highest count. 30 or 10 is added to the mean, so that a few
+-- tokens are not much growth.
+-- Parameters: organization_id; first_day (date): of the history; since, until (date): half-open; max_suspects, max_agents.
 --
 -- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred
 -- fleet-pages: 65000
@@ -24,7 +25,7 @@ suspects as materialized (
     order by (highest_day - mean_day) / (mean_day + 30) desc, agent_id
     limit %(max_suspects)s::integer
 ),
--- The busiest hour of each quarter of a day: a loop at night does not raise the maximum of a busy agent's day.
+-- The busiest hour of each quarter of a day, because a loop at night does not raise the maximum of a busy agent's day.
 quarters as materialized (
     select
         each.agent_id,
@@ -34,7 +35,7 @@ quarters as materialized (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
         cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as later (days)
-        -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
+        -- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
         cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
         cross join lateral (
             select counted.agent_id, counted.day, counted.tokens_by_hour

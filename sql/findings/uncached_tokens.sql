@@ -1,16 +1,15 @@
--- The tokens by the hour of the agents that may be issued many times the tokens that they need: those with the most on
--- days with at least so many, and more than "factor" a lifetime in its active hours for each replica that is declared. Tokens
--- for resource servers that want a token for each call, or whose tokens are valid for a shorter time, are left out, as tokens
--- and as requests. One row each: agent_id,
--- agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the counts of its 24 hours
--- of tokens, and of requests], a day once a slot, and those that are left out as negative counts.
--- Parameters: organization_id; first_day, since, until (date): of the histories, of the days read for candidates, and the day
--- after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
+-- The tokens by the hour of the agents that may be issued many times the tokens that they need: those with the most tokens on days
+-- with at least min_tokens, and more than "factor" per lifetime in the active hours for each declared replica. Tokens for resource
+-- servers that want a token for each call, or whose tokens have a shorter lifetime, are left out, as tokens and as requests. One row
+-- per agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the tokens of
+-- its 24 hours, and the requests], one item per day and slot, and with negative counts for what is left out.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day of candidates, and the
+-- day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
 --
 -- pages: 25000, the days of each of ten thousand agents
 -- fleet-pages: 10000
 with left_out as materialized (
-    -- No row, if there is no such resource server: then nothing is read by resource.
+    -- No row without such a resource server, so that nothing is read by resource.
     select array_agg(resource) as resources
     from resource_servers
     where
@@ -19,7 +18,7 @@ with left_out as materialized (
     having count(*) > 0
 ),
 days as materialized (
-    -- The fewest are no fewer than one token a lifetime of active hours: most arrays need not be opened.
+    -- An agent needs at least one token per lifetime of active hours, so most arrays need not be read.
     select
         usage.agent_id,
         usage.day,
@@ -43,7 +42,7 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- Of the hours that are left, nothing is known here.
+        -- The active hours without the tokens that are left out are unknown here.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (
@@ -85,7 +84,7 @@ select
     ) as history
 from suspects
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
+-- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, requests_by_hour

@@ -1,5 +1,5 @@
 -- The credentials in force that have not been used since "before", of agents that could use them; those that have been unused
--- for longest. One row each: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
+-- for longest. One row per credential: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
 -- Parameters: organization_id; at (timestamptz); before (timestamptz); max_credentials.
 --
 -- pages: 110000, two credentials of each of ten thousand agents, and the agent of each

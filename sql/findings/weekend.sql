@@ -1,9 +1,9 @@
--- The tokens by the hour of agents at work on one of the organization's days of rest, unless they had more than half as
--- many on that weekday in both of the two weeks before. One row each: agent_id, agent_name, and history: json, an array
--- of [day from first_day on, the counts of its 24 hours], a day once a slot; and one with a null agent_id, whose history
--- is the days of rest, such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the
--- weekend. Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, the day
--- after the last; weeks: that say which days are of rest; max_rest_days: how many; min_tokens: of a day; max_agents.
+-- The tokens by the hour of agents that worked on a day of rest of the organization, unless they had more than half as many tokens on
+-- that weekday in both of the two weeks before. One row per agent: agent_id, agent_name, and history: json, an array of [day from
+-- first_day on, the tokens of its 24 hours], one item per day and slot. One row without agent_id, whose history is the days of rest,
+-- such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the weekend.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day that is judged, and the
+-- day after the last; weeks: of history for the days of rest; max_rest_days; min_tokens: of a day; max_agents.
 --
 -- pages: 4000000, the days of each of ten thousand agents
 -- fleet-pages: 25000
@@ -31,7 +31,7 @@ rest_days as materialized (
 at_work as materialized (
     select calendar.day, counted.agent_id, counted.tokens
     from generate_series(0, %(until)s::date - %(since)s::date - 1) as later (days)
-    -- "offset 0" keeps the planner, who does not know how few days and agents these are, from joining all history.
+    -- "offset 0" keeps the planner, which does not know how few days and agents these are, from joining all history.
     cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
     join rest_days on rest_days.dow = extract(dow from calendar.day)
     cross join lateral (
@@ -41,7 +41,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- An agent that did more than half as much in both weeks before usually works on that weekday: that leaves out most.
+-- An agent with more than half as many tokens in both weeks before usually works on that weekday. Most agents are left out here.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work
