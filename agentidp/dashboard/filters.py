@@ -142,6 +142,8 @@ def next_page(finding: Finding) -> tuple[str, str]:
     first = finding.begins.astimezone(UTC).date()
     if is_of_organization(finding) and finding.kind != "spike" and finding.agents:
         return f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}"
+    if finding.kind == "uncached_tokens" and not agent:
+        return "/agents?unusual=1", "Agents with findings"
     if finding.kind == "budget":
         return f"/agents?month={first:%Y-%m}", f"Agents of {first:%B}"
     if finding.credential_id:

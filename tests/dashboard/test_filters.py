@@ -128,6 +128,8 @@ def test_incidents_in_numbers() -> None:
         ("spike", AGENT, f"/agents/{UUID(int=1)}/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("silence", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("rejections", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
+        ("uncached_tokens", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
+        ("uncached_tokens", {"agents": BOTH}, "/agents?unusual=1", "Agents with findings"),
         ("quota", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
         ("quota", {}, "/quotas", "Quotas"),
         ("quota", {"agents": BOTH}, f"/agents/{UUID(int=1)}", "Page of agent 1"),
