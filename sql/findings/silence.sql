@@ -6,7 +6,7 @@
 -- quiet; quiet_days: the same for an agent with fewer than round_the_clock active hours on its last two days; max_sampled, max_agents.
 --
 -- pages: 350000, the days of each of ten thousand agents
--- fleet-pages: 25000
+-- fleet-pages: 28000
 with seen as materialized (
     select
         usage.agent_id,
