@@ -33,6 +33,7 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         # wrk takes whole seconds only.
         command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{max(round(seconds), 1)}s", "-s", str(SCRIPT)]
+        command += ["--timeout", "30s"]
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}", "--", file.name], capture_output=True, text=True, check=False
         )

@@ -49,6 +49,7 @@ from agentidp.server.listening import AddressFilter, limit_sending, refuse_busy_
 from agentidp.server.metrics_server import MetricsServer, remove_leftovers  # noqa: E402
 from agentidp.server.wiring import parts  # noqa: E402
 from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
+from agentidp.services.fair_queue import MAX_REQUESTS  # noqa: E402
 
 try:
     settings = Settings.from_environment()
@@ -61,7 +62,9 @@ bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 # Who may connect to a UNIX socket: its owner and its group, 0660. Without this gunicorn makes it 0777.
 umask = 0o117
 workers = settings.web_concurrency
-threads = 8
+# Each request inside the fair queue may block a thread, so eight threads are always left for tokens. On the fast path
+# eight threads serve at a time (agentidp/fast_path/worker.py).
+threads = MAX_REQUESTS + 8
 # One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. What waits in
 # the queue of such a socket is reset when its worker stops, so behind a proxy, which renews its connections, the
 # workers share one. Of a UNIX socket there is one only: each worker would replace the socket of the one before.
@@ -110,8 +113,12 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let clients that read nothing hold no thread, and count the worker."""
+    """Let clients that read nothing hold no thread, let the fast path replace a thread that is about to block, and
+    count the worker.
+    """
     limit_sending(worker.sockets, 30)
+    if hasattr(worker, "give_way"):
+        worker.wsgi.extensions["agentidp"].fair_queue.before_blocking = worker.give_way
     if settings.metrics_address:
         WorkerSampler(worker.wsgi.extensions["agentidp"]).start()
 

@@ -32,6 +32,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from werkzeug.test import TestResponse
 from xdist.scheduler import LoadFileScheduling
 
 from agentidp import create_app
@@ -307,6 +308,28 @@ def clock() -> Clock:
     return Clock()
 
 
+class WholeResponses(FlaskClient):
+    """A client that receives each response to its end, as one of a server does. Flask's own leaves a response that is
+    made in parts open, and its turn in the fair queue with it, unless a test reads it.
+    """
+
+    def open(self, *args: Any, buffered: bool = True, **kwargs: Any) -> TestResponse:
+        """Send a request.
+
+        :param buffered: ``False`` for a test that looks at the parts of a response.
+        """
+        return super().open(*args, buffered=buffered, **kwargs)
+
+
+Flask.test_client_class = WholeResponses
+
+
+def end(services: Services) -> None:
+    """Close the services, after each of their requests has left the fair queue."""
+    services.close()
+    assert services.fair_queue.is_empty(), "a response was made and its turn did not end"
+
+
 @pytest.fixture(scope="session")
 def wired_app() -> Flask:
     """The application without services. To wire it takes longer than most tests, and no test may change it."""
@@ -318,7 +341,7 @@ def app(wired_app: Flask, database_url: str, clock: Clock) -> Iterator[Flask]:
     """The application on a fresh database, with services of its own. Flask refuses a further route."""
     services = wired_app.extensions["agentidp"] = Services.of(settings_for(database_url, **LONGEST), clock)
     yield wired_app
-    services.close()
+    end(services)
 
 
 @pytest.fixture
@@ -326,7 +349,7 @@ def own_app(database_url: str, clock: Clock) -> Iterator[Flask]:
     """The same, wired for one test, which may add a route."""
     app = create_app(settings_for(database_url, **LONGEST), clock=clock)
     yield app
-    app.extensions["agentidp"].close()
+    end(app.extensions["agentidp"])
 
 
 @pytest.fixture
@@ -383,7 +406,7 @@ def shared_app(postgres_url: str, template: str) -> Iterator[Flask]:
     with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
         app = create_app(settings_for(url, **LONGEST), clock=Clock())
         yield app
-        app.extensions["agentidp"].close()
+        end(app.extensions["agentidp"])
 
 
 @pytest.fixture(scope="module")

@@ -77,13 +77,12 @@ def read_attribution(
             raise NotFound
         names = {agent_id: tokens[0].agent_name}
     else:
-        with caller.expensive_read():
-            tokens, credentials, named, *others = caller.read_together(
-                Call("analytics/tokens_by_credential", dates),
-                Call("analytics/credentials", {"first": period.first}),
-                Call("analytics/agent_names", {}),
-                *further,
-            )
+        tokens, credentials, named, *others = caller.read_together(
+            Call("analytics/tokens_by_credential", dates),
+            Call("analytics/credentials", {"first": period.first}),
+            Call("analytics/agent_names", {}),
+            *further,
+        )
         names = {row.agent_id: row.name for row in named}
     rest = [0] * period.days
     for row in tokens:

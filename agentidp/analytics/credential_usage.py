@@ -99,7 +99,6 @@ class CredentialUsage:
 @blueprint.tool("credentials")
 @blueprint.arguments(AttributionArguments(), location="query")
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.alt_response(429, "RATE_LIMITED")
 @blueprint.data_response(CredentialUsageSchema)
 def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens by credential: for each, its agent, its last use, the tokens of each UTC day and the resources that they

@@ -87,7 +87,6 @@ class ResourceUsage:
 @blueprint.tool("resources")
 @blueprint.arguments(AttributionArguments(), location="query")
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.alt_response(429, "RATE_LIMITED")
 @blueprint.data_response(ResourceUsageSchema)
 def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens by resource: for each, the tokens of each UTC day and the agents that they were issued to."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -35,8 +34,12 @@ from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.scopes import SCOPES
 from agentidp.services import services
+from agentidp.services.fair_queue import SMALL
 
 API_PREFIX = "/api/v1/"
+TURN = "agentidp.turn"
+"""Key of a request's turn in its WSGI environment."""
+
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -67,7 +70,7 @@ class Caller:
         s = services()
         self.organization_id, self.agent_id, self.at = organization_id, agent_id, at
         self.scopes: frozenset[str] = frozenset() if token is None else token.scope
-        self.settings, self._expensive_reads = s.settings, s.expensive_reads
+        self.settings = s.settings
         self._database = s.database.of(self.organization_id, at)
         self.replica = s.read_replica and s.read_replica.of(self._database)
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
@@ -152,13 +155,6 @@ class Caller:
         if self._is_in_transaction:
             raise RuntimeError("a transaction of the caller is open: use it")
 
-    def expensive_read(self) -> AbstractContextManager[None]:
-        """A block that reads much: few may run at a time.
-
-        :raises RateLimited: as many as may are running.
-        """
-        return self._expensive_reads.running(self.organization_id)
-
     def admit(self) -> None:
         """Admit the caller and count its request, unless that is done.
 
@@ -209,6 +205,15 @@ class Caller:
         self._unadmitted = None
 
 
+def wait_for_turn(organization_id: str) -> None:
+    """Wait until the current request may run.
+
+    :param organization_id: verified, because its requests count together.
+    :raises RateLimited: too many requests of the organization are running or waiting.
+    """
+    current_request().environ[TURN] = services().fair_queue.enter(organization_id)
+
+
 def public(view: View) -> View:
     """Declare a route that anyone may call."""
     view.authentication = "public"  # type: ignore[attr-defined]
@@ -230,6 +235,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             caller, granted = authenticate(context.at)
             context.caller = caller
             try:
+                wait_for_turn(caller.organization_id)
                 second_token.refuse()
                 if scope not in granted:
                     raise InsufficientScope(scope)
@@ -301,7 +307,7 @@ def _verified_proof(access_token: str, token: AccessToken, database: Organizatio
 
 def init_app(app: Flask) -> None:
     """Count requests that have a valid token although no view checks it: to unknown addresses, unsupported methods and
-    public routes. Also add to each refusal how to get a token.
+    public routes. End the turn of a request whose response is made. Add to each refusal how to get a token.
     """
 
     @app.before_request
@@ -315,6 +321,14 @@ def init_app(app: Flask) -> None:
                 context = current_context()
                 context.caller, _ = authenticate(context.at)
                 context.caller.admit()
+
+    @app.after_request
+    def end_turn(response: Response) -> Response:
+        environ = current_request().environ
+        # ``agentidp/server/sending.py`` ends the others, when they are sent.
+        if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
+            environ.pop(TURN).leave()
+        return response
 
     @app.after_request
     def complete_challenge(response: Response) -> Response:

@@ -21,7 +21,7 @@ from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound, RateLimited, ValidationError
+from agentidp.http.errors import NotFound, ValidationError
 from agentidp.http.schemas import MAX_NAME
 from agentidp.registry.agents import AgentSchema
 
@@ -144,9 +144,8 @@ def agents(caller: Caller) -> Response:
 def _owners(caller: Caller, period: Period) -> list[dict[str, Any]] | None:
     """The tokens by owner; ``None`` if they could not be computed."""
     try:
-        with caller.expensive_read():
-            [rows] = caller.read_together(tokens_by_owner(period))
-    except (RateLimited, DatabaseUnavailable):
+        [rows] = caller.read_together(tokens_by_owner(period))
+    except DatabaseUnavailable:
         return None
     return represent(rows)
 

@@ -12,7 +12,6 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings.finding import KnownFinding, Severity
 from agentidp.findings.listing import callers_listing
 from agentidp.findings.store import Listing
-from agentidp.http.errors import RateLimited
 from agentidp.http.schemas import MAX_DAYS
 
 MAX_FINDINGS = 50
@@ -114,5 +113,5 @@ def listing(caller: Caller, days: int) -> Listing | None:
     """The stored findings that are ongoing or ended within so many days; ``None`` as in :class:`PageFindings`."""
     try:
         return callers_listing(caller, days=days)
-    except (RateLimited, DatabaseUnavailable):
+    except DatabaseUnavailable:
         return None

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from flask import Response, g, request
 
 from agentidp import audit
-from agentidp.caller import Caller
+from agentidp.caller import Caller, wait_for_turn
 from agentidp.caller.token_verification import verified_token
 from agentidp.config import Settings
 from agentidp.dashboard import person
@@ -195,12 +195,16 @@ def resume(cookie: str | None) -> Caller:
 
     :raises NotSignedIn: there is no cookie.
     :raises SessionEnded: the session is no longer valid, or never was.
+    :raises RateLimited: too many requests of the organization are running or waiting.
     """
     if cookie is None:
         raise NotSignedIn
     is_of_person = cookie.startswith(person.PREFIX)
     session = person.unsealed(cookie, services().settings, g.at) if is_of_person else _token_in(cookie)
-    if session is None or not open_for(session):
+    if session is None:
+        raise SessionEnded
+    wait_for_turn(session.organization_id)
+    if not open_for(session):
         raise SessionEnded
     caller: Caller = g.caller
     return caller

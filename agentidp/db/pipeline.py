@@ -30,6 +30,9 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 _PLACEHOLDER = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
+BLOCK = 250
+"""Number of rows that are converted in one call. No other thread of the process runs during such a call."""
+
 _WAIT_INTERVAL = 0.1
 _RUN = None
 _Result = TypeVar("_Result")
@@ -158,7 +161,10 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 # The columns of a prepared statement never change.
                 make_row = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
                 self._row_types[query, types] = make_row
-            results.append(transformer.load_rows(0, answer.ntuples, make_row))
+            rows: list[Any] = []
+            for first in range(0, answer.ntuples, BLOCK):
+                rows += transformer.load_rows(first, min(first + BLOCK, answer.ntuples), make_row)
+            results.append(rows)
         transformer.set_pgresult(None)
         return results
 

@@ -9,6 +9,8 @@ them for a request, and that thread serves it and puts the connection back.
 - A connection that waits for a request is in ``keepalived_conns``. Whoever removes it owns it: a thread if a request
   arrives, the main thread if none arrives in time. So no connection is served twice or closed while it is served.
 - With EPOLLONESHOT the kernel reports a connection to one thread, and then to none until it is put back.
+- Few threads serve at the same time (SERVING), because more would compete for the interpreter. A thread that is about
+  to block, or has been busy for STALLED, lets another thread serve in its place, and then waits until it may serve.
 - The kernel wakes the thread that began to wait last. Threads that the load does not need sleep on and cost nothing.
 - The main thread serves no request. It accepts connections, closes idle ones and sends gunicorn's heartbeat.
 - A new connection waits like a kept-alive one, so a client that connects and sends nothing holds no thread.
@@ -58,8 +60,15 @@ class Connection(TConn):
         return bool(poll.poll(0))
 
 
+SERVING = 8
+"""Number of threads that serve at the same time while none is blocked."""
+
+STALLED = 0.1
+"""Seconds after which the thread of a request counts as blocked."""
+
+
 class PollingWorker(Worker):
-    """The threaded worker without the hand-overs. ``--threads`` is the number of threads that serve."""
+    """The threaded worker without the hand-overs. ``--threads`` counts blocked threads too."""
 
     alive: bool
     keepalived_conns: dict[int, Connection]
@@ -79,6 +88,9 @@ class PollingWorker(Worker):
         self.keepalived_conns = {}
         self._ready = select.epoll()
         self._lock = threading.Lock()
+        self._may_serve = threading.Semaphore(min(SERVING, self.cfg.threads))
+        self._busy_since: dict[int, float | None] = {}
+        self._gave_way: set[int] = set()
         super().init_process()
 
     def run(self) -> None:
@@ -172,19 +184,40 @@ class PollingWorker(Worker):
             self.keepalived_conns[descriptor] = connection
 
     def _serve(self) -> None:
+        thread = threading.get_ident()
         while True:
-            for descriptor, _ in self._ready.poll(None, 1):
-                with self._lock:
-                    connection = self.keepalived_conns.pop(descriptor, None)
-                if connection is not None:
-                    try:
-                        self._serve_once(connection)
-                    except OSError:
-                        # It is closed already, for example by gunicorn if a response ended in the middle.
-                        self._close(connection)
-                    except BaseException:
-                        self.log.exception("Error handling request")
-                        self._close(connection)
+            self._may_serve.acquire()
+            self._gave_way.discard(thread)
+            while thread not in self._gave_way:
+                for descriptor, _ in self._ready.poll(None, 1):
+                    self._busy_since[thread] = time.monotonic()
+                    self._serve_connection(descriptor)
+                    self._busy_since[thread] = None
+
+    def give_way(self, thread: int | None = None) -> None:
+        """Let another thread serve in place of a blocked one.
+
+        :param thread: the blocked one; ``None`` is the calling thread.
+        """
+        thread = thread or threading.get_ident()
+        with self._lock:
+            if thread in self._gave_way or thread not in self._busy_since:
+                return
+            self._gave_way.add(thread)
+        self._may_serve.release()
+
+    def _serve_connection(self, descriptor: int) -> None:
+        with self._lock:
+            connection = self.keepalived_conns.pop(descriptor, None)
+        if connection is not None:
+            try:
+                self._serve_once(connection)
+            except OSError:
+                # The connection is closed already, for example by gunicorn if a response ended in the middle.
+                self._close(connection)
+            except BaseException:
+                self.log.exception("Error handling request")
+                self._close(connection)
 
     def _serve_once(self, connection: Connection) -> None:
         if connection.ended:
@@ -215,8 +248,11 @@ class PollingWorker(Worker):
 
     def _wait_in_main_thread(self) -> None:
         self.notify()
-        self.wait_for_and_dispatch_events(timeout=1.0)
+        self.wait_for_and_dispatch_events(timeout=STALLED)
         now = time.monotonic()
+        for thread, since in list(self._busy_since.items()):
+            if since is not None and since <= now - STALLED:
+                self.give_way(thread)
         self._close_idle(lambda connection: connection.timeout <= now and not connection.has_request())
 
     def _close_idle(self, is_over: Callable[[Connection], bool]) -> None:

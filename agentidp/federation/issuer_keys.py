@@ -76,7 +76,7 @@ FETCHES_OF_SLOW = FETCHES // 2
 """At most this many fetches at the same time are for slow organizations."""
 
 WAITING = 6
-"""Requests that wait for a fetch at the same time. A worker has eight threads, so two stay free for other requests."""
+"""Maximum number of requests that wait for a fetch at a time. A worker serves eight, so two are left for others."""
 
 WAITING_OF_ONE = 2
 """At most this many of them are of one organization."""

@@ -176,7 +176,6 @@ class FindingWithHistorySchema(FindingSchema):
 @blueprint.tool("findings")
 @blueprint.arguments(FindingsArguments(), location="query")
 @blueprint.data_response(FindingsSchema)
-@blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Return the findings that an operator should know, the ongoing and most urgent ones first."""
     days = arguments.pop("days")
@@ -241,13 +240,8 @@ def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
 
 
 def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
-    """Return the stored findings of the caller's organization (:func:`agentidp.findings.store.listing_of`).
-
-    :raises RateLimited: the findings must be computed, and too many requests that compute findings are running.
-    """
-    return listing_of(
-        caller.read_together, caller.transaction, caller.at, caller.settings, days=days, turn=caller.expensive_read
-    )
+    """Return the stored findings of the caller's organization (:func:`agentidp.findings.store.listing_of`)."""
+    return listing_of(caller.read_together, caller.transaction, caller.at, caller.settings, days=days)
 
 
 def filtered(findings: Iterable[F], *, state: str | None, kind: str | None, agent: UUID | None) -> list[F]:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -30,7 +29,7 @@ from agentidp.findings.causes import urgency
 from agentidp.findings.finding import FindingsQuery, KnownFinding, as_row, from_row
 from agentidp.findings.identity import Happening, Reconciled, reconcile
 from agentidp.findings.incidents import incidents
-from agentidp.http.errors import RateLimited, existing
+from agentidp.http.errors import existing
 
 Run = Callable[..., list[Rows]]
 """Runs calls for one organization in one round trip, and returns the rows of each call."""
@@ -144,13 +143,10 @@ def listing_of(
     settings: Settings,
     *,
     days: int = DEFAULT_DAYS,
-    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Listing:
     """Return an organization's stored findings. Compute and store them first if there are none, or only old ones.
 
     :param days: the UTC days, today included, within which a finding may have ended.
-    :param turn: the context in which findings are computed. It may refuse that as :class:`RateLimited`.
-    :raises RateLimited: there are no stored findings, and *turn* refuses to compute them.
     :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
     """
     query = findings_query(at, settings, days=days)
@@ -162,9 +158,8 @@ def listing_of(
         return listing
     days_to_evaluate = DEFAULT_DAYS if listing else max(days, DEFAULT_DAYS)
     try:
-        with turn():
-            evaluate(run, open_transaction, findings_query(at, settings, days=days_to_evaluate))
-    except (RateLimited, DatabaseUnavailable):
+        evaluate(run, open_transaction, findings_query(at, settings, days=days_to_evaluate))
+    except DatabaseUnavailable:
         if listing is None:
             raise
         # The old findings say when they were computed.

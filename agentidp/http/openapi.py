@@ -24,6 +24,7 @@ from agentidp.http.errors import (
     InsufficientScope,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     ServiceUnavailable,
     Unauthorized,
     UnsupportedMediaType,
@@ -239,7 +240,7 @@ def _errors_of_declarations(said: Declared, rule: Rule, needs_token: bool) -> It
     if rule.arguments:
         yield NotFound
     if needs_token:
-        yield from (Unauthorized, InsufficientScope, ServiceUnavailable)
+        yield from (Unauthorized, InsufficientScope, RateLimited, ServiceUnavailable)
 
 
 class DescribedConverter(OpenAPIConverter):

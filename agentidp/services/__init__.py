@@ -20,7 +20,7 @@ from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from agentidp.services.client_directory import ClientDirectory
-from agentidp.services.expensive_reads import ExpensiveReads
+from agentidp.services.fair_queue import FairQueue
 from agentidp.services.remembered import Remembered
 from agentidp.services.token_rate import TokenRate
 
@@ -41,7 +41,7 @@ class Services:
     client_rules: Remembered[tuple[UUID, tuple[str, ...]], Rule] = field(default_factory=Remembered)
     delegation_rules: Remembered[tuple[UUID, bytes | str | None], Any] = field(default_factory=Remembered)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
-    expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
+    fair_queue: FairQueue = field(default_factory=FairQueue)
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], datetime], *, actor: Actor = SYSTEM) -> Services:

@@ -159,8 +159,6 @@ def test_the_tokens_by_owner_are_those_of_the_api(
     found = Api(signed_in, acme).get(api_requests(page)[-1]).json["data"]
     assert [names, *rows] == [["owner", "agents", "tokens"], ["Search & Co", "1", "12"], ["", "1", "24"]]
     assert [[one[name] for name in names] for one in found] == [["Search & Co", 1, 12], [None, 1, 24]]
-    with services.expensive_reads.running(acme.organization_id):
-        assert "could not be computed this time" in read("/agents").text
 
 
 def past(rows: list[list[str]]) -> list[list[str]]:
@@ -243,6 +241,7 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     flies[0].count(NOON, tokens=1_000)
     rename(first, "fly 7")
     text = "".join(part.decode() if isinstance(part, bytes) else part for part in (*rows, *parts))
+    response.close()
     assert [row.split(",")[0] for row in text.splitlines()[1:]] == sorted(fly.client_id for fly in flies)
     # As many as fit are in the order of the table.
     monkeypatch.setattr(export, "AT_ONCE", 8)
@@ -268,6 +267,7 @@ def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
     monkeypatch.setattr(services.database, "run_in", unavailable)
     with pytest.raises(DatabaseUnavailable):
         next(parts)
+    response.close()
 
 
 def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(

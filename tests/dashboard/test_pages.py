@@ -25,7 +25,7 @@ from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import load_sql
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, RETRYING, create_demo
-from agentidp.findings import markers
+from agentidp.findings import markers, store
 from agentidp.findings.finding import Contributor, FindingsQuery, Severity
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.store import Listing
@@ -458,11 +458,12 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
 ) -> None:
     looks: list[int] = []
     monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: looks.append(days) or NOTHING)
-    response = operator.get(demo_path(demo.services, f"/dashboard{path}"))
+    response = operator.get(demo_path(demo.services, f"/dashboard{path}"), buffered=False)
     parts = response.iter_encoded()
     first = next(parts).decode()
     assert looks == []
     rest = b"".join(parts).decode()
+    response.close()
     assert len(looks) == 1
     assert "Demo organization" in first
     assert words in first
@@ -478,10 +479,12 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_
     wire: Wire, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: 1 / 0)
-    parts = with_session(wire(), demo).get("/dashboard").iter_encoded()
+    response = with_session(wire(), demo).get("/dashboard", buffered=False)
+    parts = response.iter_encoded()
     sent = next(parts).decode() + next(parts).decode()
     with pytest.raises(ZeroDivisionError):
         next(parts)
+    response.close()
     assert sent.endswith('<p class="notice" role="alert">The server met an unexpected condition.</p>')
     [logged] = [record.fields for record in caplog.records if record.getMessage() == "unexpected error"]
     assert logged["error"] == "ZeroDivisionError"
@@ -491,19 +494,19 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_
 NO_FINDINGS = "The findings could not be computed this time. The page tries again every minute."
 
 
-def test_while_other_findings_are_worked_out_a_page_comes_without_them(
-    read: Read, acme: Agent, services: Services
+def test_a_page_comes_without_findings_that_cannot_be_computed(
+    read: Read, acme: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization_id = acme.organization_id
     acme.count(NOON, tokens=12)
-    with services.expensive_reads.running(organization_id):
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "evaluate", unavailable)
         assert NO_FINDINGS in read().text
         assert NO_FINDINGS in read(f"/agents/{acme.client_id}").text
     complete = read()
     assert NO_FINDINGS not in complete.text
-    # What is stored needs no turn.
-    with services.expensive_reads.running(organization_id):
-        assert read().tables == complete.tables
+    # Stored findings are not computed again.
+    monkeypatch.setattr(store, "evaluate", unavailable)
+    assert read().tables == complete.tables
 
 
 VIEWER = "dashboard/viewer"

@@ -83,9 +83,6 @@ def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast, ser
     assert "Not accepted by the provisioning rule shop" in Page(shown).text
     assert "<script>alert" not in shown.text
     assert post(signed_in, f"{PATH}/test", token="x").status_code == 400
-    # A thousand rules take long.
-    with services.expensive_reads.running(cast.acme.organization_id):
-        assert post(signed_in, f"{PATH}/test", token=token).status_code == 429
 
 
 def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cast: Cast) -> None:

@@ -206,13 +206,13 @@ EXCHANGES = {
 
 @pytest.fixture(scope="module")
 def threaded() -> Iterator[Gunicorn]:
-    """gunicorn's own threaded worker."""
-    with Gunicorn(worker="gthread") as server:
+    """The stock worker."""
+    with Gunicorn(worker="agentidp.http.worker.Worker") as server:
         yield server
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_it_responds_as_gunicorns_own_worker(running: Gunicorn, threaded: Gunicorn, name: str) -> None:
+def test_it_responds_as_the_stock_worker(running: Gunicorn, threaded: Gunicorn, name: str) -> None:
     received = []
     for server in (running, threaded):
         with server.connect() as client:

@@ -105,7 +105,7 @@ class TestTable:
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", "The request body must be application/json.")
 
     def test_rate_limited(self, own_app: Flask) -> None:
-        # That of the findings needs several requests at once (tests/services/test_expensive_reads.py).
+        # The service's own needs several requests at once (tests/services/test_fair_queue.py).
         @own_app.route("/api/v1/limited")
         def limited() -> None:
             raise RateLimited(headers={"Retry-After": "7"})
