@@ -9,6 +9,6 @@ cross join lateral (
     where
         agents.organization_id = %(organization_id)s
         and agents.agent_id = wanted.agent_id
-        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+        and is_not_deleted(agents.deleted_at)
     offset 0
 ) as agents

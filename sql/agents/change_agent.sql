@@ -16,6 +16,5 @@ set
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    -- Not deleted, written so that the planner can use only the primary key.
-    and coalesce(deleted_at, 'infinity') = 'infinity'
+    and is_not_deleted(deleted_at)
 returning {agent}

@@ -17,6 +17,5 @@ left join credentials
 where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
-    -- Not deleted, written so that the planner can use only the primary key.
-    and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+    and is_not_deleted(agents.deleted_at)
 order by credentials.created_at, credentials.credential_id

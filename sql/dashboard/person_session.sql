@@ -4,7 +4,7 @@ select organizations.name as organization_name
 from organizations
 where
     organizations.organization_id = %(organization_id)s
-    and organizations.suspended_at is null
+    and is_active_organization(organizations.suspended_at)
     and not exists (
         select
         from revoked_tokens

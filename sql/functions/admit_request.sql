@@ -14,8 +14,7 @@ declare
     v_slot smallint;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- What the view active_agents joins, one table after the other, as in issue_token.
-    perform from organizations where organization_id = p_organization_id and suspended_at is null;
+    perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     if not found then
         return;
     end if;
@@ -23,7 +22,7 @@ begin
     from agents
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+        and is_active_agent(status, deleted_at);
     if not found then
         return;
     end if;

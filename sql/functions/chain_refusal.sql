@@ -21,7 +21,7 @@ begin
         from agents
         where
             organization_id = p_organization_id and agent_id = v_agent_id
-            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+            and is_active_agent(status, deleted_at);
         if not found then
             return 'subject or actor ended';
         end if;

@@ -14,15 +14,8 @@ language plpgsql as $$
 declare
     v_subject_agent_id uuid := coalesce(p_subject_agent_id, '00000000-0000-0000-0000-000000000000');
     v_issuer text := coalesce(p_issuer, '');
-    v_slot smallint := 0;
+    v_slot constant smallint := take_slot(p_organization_id);
 begin
-    while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
-        v_slot := v_slot + 1;
-        if v_slot = 16 then
-            v_slot := pg_backend_pid() % 16;
-            exit;
-        end if;
-    end loop;
     loop
         update delegation_usage_daily
         set tokens = tokens + 1

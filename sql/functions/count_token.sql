@@ -1,5 +1,5 @@
 -- Counts a token and its request: of the organization, of the agent, and by the credential that it was issued to and by its
--- resource. In a slot, as count_usage; the three rows are always locked in this order, so no two transactions wait for each other.
+-- resource. In a slot (take_slot); the three rows are always locked in this order, so no two transactions wait for each other.
 --
 -- A function of its own, with statements that add 1 to what a token counts and nothing to anything else: each addition costs, and
 -- so does each call of a function. Returns true.
@@ -16,16 +16,9 @@ create or replace function count_token(
 ) returns boolean
 language plpgsql as $$
 declare
-    v_slot smallint := 0;
+    v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
 begin
-    while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
-        v_slot := v_slot + 1;
-        if v_slot = 16 then
-            v_slot := pg_backend_pid() % 16;
-            exit;
-        end if;
-    end loop;
     loop
         update usage_daily
         set

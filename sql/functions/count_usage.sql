@@ -1,9 +1,7 @@
 -- Counts requests and rejected requests of an agent in an hour. Tokens are counted by count_token.
 --
--- It counts in the lowest slot of the organization in which no other transaction is counting. The slot is taken until
--- the commit, so the commits of a hot organization do not wait for one another, and a quiet one keeps a single row a
--- day. If all 16 are taken, it shares one. The organization's row is always locked before the agent's, so that no two
--- transactions wait for each other.
+-- It counts in a slot (take_slot). The organization's row is always locked before the agent's, so that no two transactions wait for
+-- each other.
 --
 -- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): in UTC; p_requests and p_rejected:
 -- how many of each.
@@ -17,18 +15,11 @@ create or replace function count_usage(
 ) returns smallint
 language plpgsql as $$
 declare
-    v_slot smallint := 0;
+    v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
     -- Adding nothing to the other counts would be a tenth of a read's admission.
     v_is_request boolean := p_rejected = 0;
 begin
-    while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
-        v_slot := v_slot + 1;
-        if v_slot = 16 then
-            v_slot := pg_backend_pid() % 16;
-            exit;
-        end if;
-    end loop;
     loop
         if v_is_request then
             update usage_daily set requests_by_hour[v_hour] = requests_by_hour[v_hour] + p_requests

@@ -22,24 +22,23 @@ declare
     v_is_consumed boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- The conditions are those of issue_token, and all are read in any case, as there.
-    perform from organizations where organization_id = p_organization_id and suspended_at is null;
+    -- All three rows are read in any case, as in issue_token.
+    perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     v_is_active := found;
     select agents.scopes
     into v_agent
     from agents
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+        and is_active_agent(status, deleted_at);
     v_is_active := v_is_active and found;
     select credential_id, last_used_at
     into v_credential
     from credentials
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        and (secret_hash = p_secret_hash or (p_secret_hash is null and (jwks @> p_jwk or trust = p_jwk)))
-        and (expires_at is null or expires_at > p_at)
-        and revoked_at is null
+        and is_credential_presented(secret_hash, jwks, trust, p_secret_hash, p_jwk)
+        and is_credential_in_force(expires_at, revoked_at, p_at)
     limit 1;
     if not found or not v_is_active then
         return;
@@ -63,7 +62,7 @@ begin
         from agents
         where
             organization_id = p_organization_id and agent_id = p_token_agent_id
-            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+            and is_active_agent(status, deleted_at);
         is_active := found;
     end if;
     if is_active then

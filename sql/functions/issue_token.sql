@@ -38,30 +38,27 @@ begin
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
-    -- What the view client_credentials joins, one table after the other: on Citus, a worker keeps the plan of a statement
-    -- that reads one table, and plans a join for each token, which took a third of the token's time. All are read in any
-    -- case, so that the time does not tell a client that exists from one that does not.
+    -- One statement per table, because a worker of Citus plans a join again for each token. The three rows are read in any case, so
+    -- that the time does not reveal whether a client exists.
     select organizations.quotas
     into v_organization_quotas
     from organizations
-    where organization_id = p_organization_id and suspended_at is null;
+    where organization_id = p_organization_id and is_active_organization(suspended_at);
     v_is_active := found;
     select scopes, dpop_bound_access_tokens, agents.quotas
     into v_agent_scopes, v_must_prove, v_agent_quotas
     from agents
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+        and is_active_agent(status, deleted_at);
     v_is_active := v_is_active and found;
     select credential_id, last_used_at
     into v_credential
     from credentials
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
-        and (secret_hash = p_secret_hash or (p_secret_hash is null and (jwks @> p_jwk or trust = p_jwk)))
-        and (expires_at is null or expires_at > p_at)
-        and revoked_at is null
+        and is_credential_presented(secret_hash, jwks, trust, p_secret_hash, p_jwk)
+        and is_credential_in_force(expires_at, revoked_at, p_at)
     limit 1;
     if not found or not v_is_active then
         return;

@@ -6,12 +6,13 @@
 --
 -- example: alg=ES256
 select key.jwk
-from client_credentials as credentials
+from active_agents
+join credentials using (organization_id, agent_id)
 cross join lateral jsonb_array_elements(credentials.jwks) with ordinality as key (jwk, ordinal)
 where
-    credentials.organization_id = %(organization_id)s
-    and credentials.agent_id = %(agent_id)s
-    and (credentials.expires_at is null or credentials.expires_at > %(at)s)
+    organization_id = %(organization_id)s
+    and agent_id = %(agent_id)s
+    and is_credential_in_force(credentials.expires_at, credentials.revoked_at, %(at)s)
     and key.jwk ->> 'alg' = %(alg)s
     and (%(kid)s::text is null or coalesce(key.jwk ->> 'kid', %(kid)s::text) = %(kid)s::text)
 order by

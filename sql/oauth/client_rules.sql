@@ -3,11 +3,12 @@
 -- Parameters: organization_id; agent_id; issuers (text[]): whose token it may be; at (timestamptz).
 --
 -- example: issuers={https://issuer.example}
-select trust, credential_id
-from client_credentials
+select credentials.trust, credentials.credential_id
+from active_agents
+join credentials using (organization_id, agent_id)
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    and (expires_at is null or expires_at > %(at)s)
-    and trust ->> 'issuer' = any (%(issuers)s::text[])
-order by created_at, credential_id
+    and is_credential_in_force(credentials.expires_at, credentials.revoked_at, %(at)s)
+    and credentials.trust ->> 'issuer' = any (%(issuers)s::text[])
+order by credentials.created_at, credentials.credential_id

@@ -9,7 +9,7 @@ select
         where
             agents.organization_id = %(organization_id)s
             and agents.agent_id = resource_servers.agent_id
-            and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+            and is_not_deleted(agents.deleted_at)
     ) as agent_name
 from resource_servers
 where

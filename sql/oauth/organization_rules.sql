@@ -13,8 +13,7 @@ from (
         and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
         -- By the index of rules: few credentials are rules.
         and trust_selector >= '00000000-0000-0000-0000-000000000000'
-        and revoked_at is null
-        and (expires_at is null or expires_at > %(at)s)
+        and is_credential_in_force(expires_at, revoked_at, %(at)s)
     offset 0
 ) as rules
 cross join lateral (

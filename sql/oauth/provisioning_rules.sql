@@ -26,5 +26,5 @@ left join lateral (
 where
     rules.organization_id = %(organization_id)s
     and organizations.organization_id = %(organization_id)s
-    and organizations.suspended_at is null
+    and is_active_organization(organizations.suspended_at)
 order by rules.created_at, rules.provisioning_rule_id

@@ -10,16 +10,13 @@ where
     organization_id = %(organization_id)s and %(agent_id)s = any (agent_ids)
     and exists (
         select
-        from client_credentials as client
+        from active_agents
+        join credentials as client using (organization_id, agent_id)
         where
-            client.organization_id = %(organization_id)s and client.agent_id = %(agent_id)s
-            and (
-                client.secret_hash = %(secret_hash)s::bytea
-                or (
-                    %(secret_hash)s::bytea is null
-                    and (client.jwks @> %(jwk)s::jsonb or client.trust = %(jwk)s::jsonb)
-                )
+            organization_id = %(organization_id)s and agent_id = %(agent_id)s
+            and is_credential_presented(
+                client.secret_hash, client.jwks, client.trust, %(secret_hash)s::bytea, %(jwk)s::jsonb
             )
-            and (client.expires_at is null or client.expires_at > %(at)s)
+            and is_credential_in_force(client.expires_at, client.revoked_at, %(at)s)
     )
 order by created_at, delegation_rule_id

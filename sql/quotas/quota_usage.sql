@@ -45,7 +45,7 @@ with listed as materialized (
         and (quotas.agent_id, array_position(array['hour', 'day', 'month'], quotas.quota_window)) > (
             greatest(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000'), greatest(%(after_place)s::integer, 0)
         )
-        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+        and is_not_deleted(agents.deleted_at)
     order by quotas.agent_id, array_position(array['hour', 'day', 'month'], quotas.quota_window)
     limit case when not %(by_share)s::boolean then %(limit)s::integer end
 )

@@ -1,6 +1,6 @@
 -- What is counted: tokens, requests and rejected requests, exactly.
 
--- What an organization did on a UTC day, one row a slot: count_usage() says what a slot is. Twenty-four hours in an array,
+-- What an organization did on a UTC day, one row a slot: take_slot() says what a slot is. Twenty-four hours in an array,
 -- because a reader of 90 days then fetches 90 rows and not 2,160, while counting one more costs the same.
 --
 -- What writes the arrays keeps their length. PostgreSQL parses the checks of a table anew for each update, which was a

@@ -64,7 +64,7 @@ CONDITION_IN_FUNCTION = re.compile(r"(\w+\.)?organization_id = p_organization_id
 CALLERS = [name for name in NAMES if any(f"{file.stem}(" in load_sql(name) for file in OF_AN_ORGANIZATION)]
 """Statements that call our functions."""
 
-WITHOUT_ROWS = ("enter_organization", "lock_quotas")
+WITHOUT_ROWS = ("enter_organization", "lock_quotas", "take_slot")
 """Functions that read no table."""
 
 
