@@ -17,7 +17,7 @@ where
     -- row-level security coalesce() would keep the planner from using the index.
     and (created_at, agent_id) > (
         greatest(%(after_at)s::timestamptz, '-infinity'),
-        greatest(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000')
+        greatest(%(after_id)s::uuid, nil_uuid())
     )
 order by created_at, agent_id
 limit %(limit)s

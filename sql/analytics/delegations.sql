@@ -53,7 +53,7 @@ summed as (
 select
     summed.agent_id,
     actor.name as agent_name,
-    nullif(summed.subject_agent_id, '00000000-0000-0000-0000-000000000000') as subject_agent_id,
+    nullif(summed.subject_agent_id, nil_uuid()) as subject_agent_id,
     subject.name as subject_agent_name,
     summed.issuer,
     summed.resource,

@@ -62,7 +62,7 @@ begin
             v_key := uuid_hash(p_agent_id);
         else
             v_holder := 'organization';
-            v_holder_id := '00000000-0000-0000-0000-000000000000';
+            v_holder_id := nil_uuid();
             v_key := hashtext(p_organization_id);
         end if;
         v_is_exclusive := false;

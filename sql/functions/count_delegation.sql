@@ -12,7 +12,7 @@ create or replace function count_delegation(
 ) returns boolean
 language plpgsql as $$
 declare
-    v_subject_agent_id uuid := coalesce(p_subject_agent_id, '00000000-0000-0000-0000-000000000000');
+    v_subject_agent_id uuid := coalesce(p_subject_agent_id, nil_uuid());
     v_issuer text := coalesce(p_issuer, '');
     v_slot constant smallint := take_slot(p_organization_id);
 begin

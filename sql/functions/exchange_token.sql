@@ -18,8 +18,9 @@ create or replace function exchange_token(
 )
 language plpgsql as $$
 declare
-    -- Nobody has it: with it, issue_token does all that it does for a scope that is refused.
-    v_scope text[] := '{""}';
+    -- A scope that no agent has. For this scope, issue_token authenticates the client and refuses the token.
+    v_no_scope constant text[] := '{""}';
+    v_scope text[] := v_no_scope;
     v_subject_scopes text[];
     v_actor_scopes text[];
     v_resources jsonb;
@@ -112,7 +113,7 @@ begin
                 order by held.ordinal
             );
             if v_scope = '{}' then
-                v_scope := '{""}';
+                v_scope := v_no_scope;
             end if;
         elsif p_scope <@ v_subject_scopes then
             v_scope := p_scope;
@@ -123,9 +124,21 @@ begin
         issued.scope, issued.quotas, issued.exhausted, issued.audience, issued.token_ttl, issued.subject
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
     from issue_token(
-        p_organization_id, p_agent_id, p_at, p_day, p_hour, p_secret_hash, p_jwk, p_digest, p_expires_at,
-        case when p_is_bound and not p_has_proof then '{""}' else v_scope end, '{}', p_resource, p_has_proof,
-        true, p_durable
+        p_organization_id => p_organization_id,
+        p_agent_id => p_agent_id,
+        p_at => p_at,
+        p_day => p_day,
+        p_hour => p_hour,
+        p_secret_hash => p_secret_hash,
+        p_jwk => p_jwk,
+        p_digest => p_digest,
+        p_expires_at => p_expires_at,
+        p_scope => case when p_is_bound and not p_has_proof then v_no_scope else v_scope end,
+        p_own_scopes => '{}',
+        p_resource => p_resource,
+        p_has_proof => p_has_proof,
+        p_is_counted => true,
+        p_durable => p_durable
     ) as issued;
     if not found then
         return;

@@ -30,7 +30,7 @@ begin
     if v_kept.other_days_of = p_day then
         return v_kept.other_days;
     end if;
-    if p_agent_id = '00000000-0000-0000-0000-000000000000' then
+    if p_agent_id = nil_uuid() then
         select coalesce(sum(tokens), 0)
         into v_sum
         from usage_daily

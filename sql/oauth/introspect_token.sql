@@ -16,20 +16,20 @@
 select scopes, is_active
 from inspect_token(
     -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
-    %(organization_id)s::text collate "C",
-    %(agent_id)s::uuid,
-    %(at)s::timestamptz,
-    %(secret_hash)s::bytea,
-    %(jwk)s::jsonb,
-    %(digest)s::bytea,
-    %(expires_at)s::timestamptz,
-    %(token_agent_id)s::uuid,
-    %(jti)s::text,
-    %(audience)s::text,
-    %(own_resource)s::text,
-    %(delegation_agent_ids)s::uuid[],
-    %(delegation_jtis)s::text[],
-    %(delegation_audiences)s::text[],
-    %(delegation_rule_id)s::uuid,
-    %(durable)s::boolean
+    p_organization_id => %(organization_id)s::text collate "C",
+    p_agent_id => %(agent_id)s::uuid,
+    p_at => %(at)s::timestamptz,
+    p_secret_hash => %(secret_hash)s::bytea,
+    p_jwk => %(jwk)s::jsonb,
+    p_digest => %(digest)s::bytea,
+    p_expires_at => %(expires_at)s::timestamptz,
+    p_token_agent_id => %(token_agent_id)s::uuid,
+    p_jti => %(jti)s::text,
+    p_audience => %(audience)s::text,
+    p_own_resource => %(own_resource)s::text,
+    p_delegation_agent_ids => %(delegation_agent_ids)s::uuid[],
+    p_delegation_jtis => %(delegation_jtis)s::text[],
+    p_delegation_audiences => %(delegation_audiences)s::text[],
+    p_delegation_rule_id => %(delegation_rule_id)s::uuid,
+    p_durable => %(durable)s::boolean
 )

@@ -12,7 +12,7 @@ from (
         organization_id = %(organization_id)s
         and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
         -- By the index of rules: few credentials are rules.
-        and trust_selector >= '00000000-0000-0000-0000-000000000000'
+        and trust_selector >= nil_uuid()
         and is_credential_in_force(expires_at, revoked_at, %(at)s)
     offset 0
 ) as rules

@@ -4,7 +4,7 @@
 --
 -- pages: 500, all quotas of the organization
 select
-    nullif(agent_id, '00000000-0000-0000-0000-000000000000') as agent_id,
+    nullif(agent_id, nil_uuid()) as agent_id,
     quota_window,
     tokens,
     is_enforced

@@ -7,9 +7,9 @@ with marked as (
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[
-                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'hour'),
-                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'day'),
-                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'month')
+                max(signed_quota(tokens, is_enforced)) filter (where quota_window = 'hour'),
+                max(signed_quota(tokens, is_enforced)) filter (where quota_window = 'day'),
+                max(signed_quota(tokens, is_enforced)) filter (where quota_window = 'month')
             ]
         end as quotas
     from quotas
@@ -22,7 +22,7 @@ of_organization as (
     from marked
     where
         organizations.organization_id = %(organization_id)s
-        and marked.agent_id = '00000000-0000-0000-0000-000000000000'
+        and marked.agent_id = nil_uuid()
 )
 
 update agents

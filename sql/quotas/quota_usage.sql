@@ -40,17 +40,17 @@ with listed as materialized (
         quotas.organization_id = %(organization_id)s
         -- Bounds of the index. greatest() and least() ignore null.
         and quotas.agent_id
-            >= greatest(%(agent_id)s::uuid, %(after_id)s::uuid, '00000000-0000-0000-0000-000000000000')
+            >= greatest(%(agent_id)s::uuid, %(after_id)s::uuid, nil_uuid())
         and quotas.agent_id <= least(%(agent_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         and (quotas.agent_id, array_position(array['hour', 'day', 'month'], quotas.quota_window)) > (
-            greatest(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000'), greatest(%(after_place)s::integer, 0)
+            greatest(%(after_id)s::uuid, nil_uuid()), greatest(%(after_place)s::integer, 0)
         )
         and is_not_deleted(agents.deleted_at)
     order by quotas.agent_id, array_position(array['hour', 'day', 'month'], quotas.quota_window)
     limit case when not %(by_share)s::boolean then %(limit)s::integer end
 )
 select
-    nullif(listed.agent_id, '00000000-0000-0000-0000-000000000000') as agent_id,
+    nullif(listed.agent_id, nil_uuid()) as agent_id,
     listed.agent_name,
     listed.quota_window,
     listed.tokens,

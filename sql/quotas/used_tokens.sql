@@ -19,7 +19,7 @@ cross join lateral (
     from usage_daily
     where
         organization_id = %(organization_id)s and day = in_month.day
-        and %(agent_id)s::uuid = '00000000-0000-0000-0000-000000000000'
+        and %(agent_id)s::uuid = nil_uuid()
     offset 0
 ) as counted
 where

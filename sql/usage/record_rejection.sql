@@ -3,10 +3,10 @@
 -- Parameters: organization_id; agent_id; day and hour: of the failure in UTC.
 select count_usage(
     -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
-    %(organization_id)s::text collate "C",
-    %(agent_id)s::uuid,
-    %(day)s::date,
-    %(hour)s::integer,
-    0,
-    1
+    p_organization_id => %(organization_id)s::text collate "C",
+    p_agent_id => %(agent_id)s::uuid,
+    p_day => %(day)s::date,
+    p_hour => %(hour)s::integer,
+    p_requests => 0,
+    p_rejected => 1
 ) as slot

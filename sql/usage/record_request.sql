@@ -5,10 +5,10 @@
 select agent_id
 from admit_request(
     -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
-    %(organization_id)s::text collate "C",
-    %(agent_id)s::uuid,
-    %(jti)s::text,
-    %(day)s::date,
-    %(hour)s::integer,
-    %(durable)s::boolean
+    p_organization_id => %(organization_id)s::text collate "C",
+    p_agent_id => %(agent_id)s::uuid,
+    p_jti => %(jti)s::text,
+    p_day => %(day)s::date,
+    p_hour => %(hour)s::integer,
+    p_durable => %(durable)s::boolean
 ) as admitted (agent_id)
