@@ -42,11 +42,7 @@ def delete_days(database_url: str, organization_id: str, days: Iterable[date], *
     with connect(database_url) as connection:
         for index, day in enumerate(days):
             with operator_transaction(connection, organization_id, at) as opened:
-                opened.fetch("usage_history/delete_agent_usage", on_day=day)
-                opened.fetch("usage_history/delete_usage", on_day=day)
-                opened.fetch("usage_history/delete_credential_usage", on_day=day)
-                opened.fetch("usage_history/delete_delegations", on_day=day)
-                opened.fetch("usage_history/delete_refusals", on_day=day)
+                opened.fetch("usage_history/delete_day", on_day=day)
                 delete_sums(opened, day)
                 if index == 0:
                     period = {"from": day.isoformat(), "before": before.isoformat()}

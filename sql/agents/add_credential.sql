@@ -13,9 +13,6 @@ select
 where (
     select count(*)
     from credentials
-    where
-        organization_id = %(organization_id)s
-        and agent_id = %(agent_id)s
-        and revoked_at is null
+    where organization_id = %(organization_id)s and agent_id = %(agent_id)s and revoked_at is null
 ) < %(most)s
 returning credential_id, label, jwks, trust, created_at, expires_at, last_used_at

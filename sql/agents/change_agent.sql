@@ -13,8 +13,5 @@ set
     dpop_bound_access_tokens = %(dpop_bound_access_tokens)s,
     expected_replicas = %(expected_replicas)s,
     updated_at = %(at)s
-where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s
-    and is_not_deleted(deleted_at)
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s and is_not_deleted(deleted_at)
 returning {agent}

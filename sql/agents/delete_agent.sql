@@ -3,15 +3,9 @@
 with revoked as (
     update credentials
     set revoked_at = %(at)s
-    where
-        organization_id = %(organization_id)s
-        and agent_id = %(agent_id)s
-        and revoked_at is null
+    where organization_id = %(organization_id)s and agent_id = %(agent_id)s and revoked_at is null
 )
 update agents
 set deleted_at = %(at)s, updated_at = %(at)s
-where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s
-    and is_not_deleted(deleted_at)
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s and is_not_deleted(deleted_at)
 returning {agent}

@@ -9,7 +9,4 @@ select
         where announced.organization_id = %(organization_id)s and announced.agent_id = agents.agent_id
     ) as suspends_at
 from agents
-where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s
-    and is_not_deleted(deleted_at)
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s and is_not_deleted(deleted_at)

@@ -2,8 +2,5 @@
 -- Parameters: organization_id; agent_id.
 select {agent}
 from agents
-where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s
-    and is_not_deleted(deleted_at)
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s and is_not_deleted(deleted_at)
 for update

@@ -4,6 +4,4 @@
 -- pages: 150, a hundred agents, which are more than are suspended at a time
 -- example: agent_ids={}
 delete from announced_suspensions
-where
-    organization_id = %(organization_id)s
-    and agent_id <> all (%(agent_ids)s::uuid[])
+where organization_id = %(organization_id)s and agent_id <> all (%(agent_ids)s::uuid[])

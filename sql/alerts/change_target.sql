@@ -33,6 +33,5 @@ set
     failing_since = case when %(enabled)s then failing_since end,
     failures = case when (%(enabled)s and not enabled) or sealed <> %(sealed)s then 0 else failures end,
     paused_until = case when (%(enabled)s and not enabled) or sealed <> %(sealed)s then '-infinity' else paused_until end
-where organization_id = %(organization_id)s
-    and target_id = %(target_id)s
+where organization_id = %(organization_id)s and target_id = %(target_id)s
 returning {alert_target}

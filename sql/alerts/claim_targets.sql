@@ -30,7 +30,6 @@ with claimed as materialized (
 update alert_targets
 set leased_until = %(leased_until)s
 from claimed
-where alert_targets.organization_id = %(organization_id)s
-    and alert_targets.target_id = claimed.target_id
+where alert_targets.organization_id = %(organization_id)s and alert_targets.target_id = claimed.target_id
 returning alert_targets.target_id, alert_targets.type, alert_targets.sealed, alert_targets.failures,
     alert_targets.leased_until

@@ -8,6 +8,5 @@ select
     last_error,
     (select count(*) from alert_targets as every where every.organization_id = %(organization_id)s) as targets
 from alert_targets
-where organization_id = %(organization_id)s
-    and failing_since is not null
+where organization_id = %(organization_id)s and failing_since is not null
 order by failing_since, name

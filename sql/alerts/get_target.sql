@@ -2,5 +2,4 @@
 -- Parameters: organization_id, target_id.
 select {alert_target}
 from alert_targets
-where organization_id = %(organization_id)s
-    and target_id = %(target_id)s
+where organization_id = %(organization_id)s and target_id = %(target_id)s

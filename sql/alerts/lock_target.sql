@@ -2,6 +2,5 @@
 -- Parameters: organization_id, target_id.
 select {alert_target}, sealed
 from alert_targets
-where organization_id = %(organization_id)s
-    and target_id = %(target_id)s
+where organization_id = %(organization_id)s and target_id = %(target_id)s
 for update

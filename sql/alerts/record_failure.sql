@@ -8,9 +8,7 @@ with failed as (
         last_error = %(error)s,
         next_attempt_at = %(next_attempt_at)s,
         abandoned_at = case when %(is_last)s then %(at)s::timestamptz end
-    where organization_id = %(organization_id)s
-        and delivery_id = %(delivery_id)s
-        and delivered_at is null
+    where organization_id = %(organization_id)s and delivery_id = %(delivery_id)s and delivered_at is null
 )
 
 update alert_targets
@@ -21,6 +19,5 @@ set
     failures = failures + 1,
     paused_until = %(paused_until)s,
     enabled = enabled and not %(is_gone)s
-where organization_id = %(organization_id)s
-    and target_id = %(target_id)s
+where organization_id = %(organization_id)s and target_id = %(target_id)s
 returning target_id

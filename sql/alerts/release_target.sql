@@ -4,7 +4,5 @@
 -- example: leased_until=-infinity
 update alert_targets
 set leased_until = %(at)s
-where organization_id = %(organization_id)s
-    and target_id = %(target_id)s
-    and leased_until = %(leased_until)s
+where organization_id = %(organization_id)s and target_id = %(target_id)s and leased_until = %(leased_until)s
 returning target_id

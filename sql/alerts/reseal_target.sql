@@ -4,7 +4,5 @@
 -- for: operator
 update alert_targets
 set sealed = %(sealed)s
-where organization_id = %(organization_id)s
-    and target_id = %(target_id)s
-    and sealed = %(previous)s
+where organization_id = %(organization_id)s and target_id = %(target_id)s and sealed = %(previous)s
 returning target_id

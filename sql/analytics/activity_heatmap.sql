@@ -10,10 +10,7 @@ select
 from (
     select day, requests_by_hour as by_hour
     from usage_daily
-    where
-        organization_id = %(organization_id)s
-        and day >= %(first)s::date
-        and day < %(last)s::date + 1
+    where organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
 ) as usage
 group by dow
 order by dow

@@ -47,7 +47,5 @@ cross join lateral (
         and usage.day = calendar.day
         and usage.agent_id = %(agent_id)s
 ) as counted
-where
-    agents.organization_id = %(organization_id)s
-    and agents.agent_id = %(agent_id)s
+where agents.organization_id = %(organization_id)s and agents.agent_id = %(agent_id)s
 order by calendar.day

@@ -40,9 +40,7 @@ counted as (
         and usage.day < %(last)s::date + 1
 ),
 by_agent as (
-    select
-        agent_id,
-        sum(tokens)::bigint as token_count
+    select agent_id, sum(tokens)::bigint as token_count
     from counted
     group by agent_id
     having sum(tokens) > 0

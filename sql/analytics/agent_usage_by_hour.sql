@@ -37,7 +37,5 @@ left join lateral (
     group by calendar.day, cell.ordinal
     having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0
 ) as used on true
-where
-    agents.organization_id = %(organization_id)s
-    and agents.agent_id = %(agent_id)s
+where agents.organization_id = %(organization_id)s and agents.agent_id = %(agent_id)s
 order by used.on_day, used.at_hour

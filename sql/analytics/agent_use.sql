@@ -34,10 +34,6 @@ used as (
         offset 0
     ) as counted
 )
-select
-    credential_id,
-    resource,
-    day as on_day,
-    {sums_by_hour} as hours
+select credential_id, resource, day as on_day, {sums_by_hour} as hours
 from used
 group by credential_id, resource, day

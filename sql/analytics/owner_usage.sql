@@ -8,10 +8,7 @@
 with counted as materialized (
     select agent_id, sum(tokens)::bigint as tokens
     from agent_usage_daily
-    where
-        organization_id = %(organization_id)s
-        and day >= %(first)s::date
-        and day < %(last)s::date + 1
+    where organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     group by agent_id
     having sum(tokens) > 0
 )

@@ -3,9 +3,7 @@
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each
-select
-    usage.day - %(first)s::date as since,
-    sum(usage.tokens)::bigint as tokens
+select usage.day - %(first)s::date as since, sum(usage.tokens)::bigint as tokens
 from usage_daily as usage
 where
     usage.organization_id = %(organization_id)s

@@ -9,22 +9,12 @@ with counted as (
         usage.day,
         sum(usage.tokens)::bigint as tokens,
         sum((select sum(hours.rejected) from unnest(usage.rejected_by_hour) as hours (rejected)))::bigint as rejected,
-        -- Summed before the hours become rows, as in analytics/activity_heatmap.
-        array[
-            sum(usage.requests_by_hour[1]), sum(usage.requests_by_hour[2]), sum(usage.requests_by_hour[3]),
-            sum(usage.requests_by_hour[4]), sum(usage.requests_by_hour[5]), sum(usage.requests_by_hour[6]),
-            sum(usage.requests_by_hour[7]), sum(usage.requests_by_hour[8]), sum(usage.requests_by_hour[9]),
-            sum(usage.requests_by_hour[10]), sum(usage.requests_by_hour[11]), sum(usage.requests_by_hour[12]),
-            sum(usage.requests_by_hour[13]), sum(usage.requests_by_hour[14]), sum(usage.requests_by_hour[15]),
-            sum(usage.requests_by_hour[16]), sum(usage.requests_by_hour[17]), sum(usage.requests_by_hour[18]),
-            sum(usage.requests_by_hour[19]), sum(usage.requests_by_hour[20]), sum(usage.requests_by_hour[21]),
-            sum(usage.requests_by_hour[22]), sum(usage.requests_by_hour[23]), sum(usage.requests_by_hour[24])
-        ]::bigint[] as requests_by_hour
-    from usage_daily as usage
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day >= %(first)s::date
-        and usage.day < %(last)s::date + 1
+        {sums_by_hour} as requests_by_hour
+    from (
+        select day, tokens, rejected_by_hour, requests_by_hour as by_hour
+        from usage_daily
+        where organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
+    ) as usage
     group by usage.day
 )
 select

@@ -6,8 +6,6 @@ from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
 cross join lateral (
     select agents.agent_id, agents.name, agents.owner
     from agents
-    where
-        agents.organization_id = %(organization_id)s
-        and agents.agent_id = wanted.agent_id
+    where agents.organization_id = %(organization_id)s and agents.agent_id = wanted.agent_id
     offset 0
 ) as named

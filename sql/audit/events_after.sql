@@ -7,8 +7,6 @@ select
     organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, subject, before, after, salt,
     content_hash, client_address, request_id, previous_hash, hash
 from audit_events
-where
-    organization_id = %(organization_id)s
-    and sequence > %(after)s::bigint
+where organization_id = %(organization_id)s and sequence > %(after)s::bigint
 order by sequence
 limit %(limit)s

@@ -11,9 +11,7 @@ where
         (
             select min(sequence)
             from audit_events
-            where
-                organization_id = %(organization_id)s
-                and at >= %(cutoff)s::timestamptz
+            where organization_id = %(organization_id)s and at >= %(cutoff)s::timestamptz
         ),
         9223372036854775807
     )

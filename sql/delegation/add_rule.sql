@@ -9,9 +9,5 @@ insert into delegation_rules (
 select
     %(organization_id)s, %(delegation_rule_id)s::uuid, %(name)s::text, %(trust)s::jsonb, %(agent_ids)s::uuid[],
     %(resources)s::jsonb, %(at)s::timestamptz
-where (
-    select count(*)
-    from delegation_rules
-    where organization_id = %(organization_id)s
-) < %(most)s
+where (select count(*) from delegation_rules where organization_id = %(organization_id)s) < %(most)s
 returning {delegation_rule}

@@ -2,7 +2,5 @@
 -- Parameters: organization_id.
 select kind, severity, count(*) as findings
 from findings
-where
-    organization_id = %(organization_id)s
-    and ended_at = 'infinity'
+where organization_id = %(organization_id)s and ended_at = 'infinity'
 group by kind, severity

@@ -12,9 +12,5 @@ select
     %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],
     %(token_per_call)s::boolean, %(audience)s::text, %(audience_claim)s::text, %(token_ttl)s::integer, %(subject)s::text,
     %(agent_id)s::uuid, %(at)s::timestamptz
-where (
-    select count(*)
-    from resource_servers
-    where organization_id = %(organization_id)s
-) < %(most)s
+where (select count(*) from resource_servers where organization_id = %(organization_id)s) < %(most)s
 returning {resource_server}

@@ -18,7 +18,5 @@ set
     end,
     subject = %(subject)s,
     agent_id = %(agent_id)s::uuid
-where
-    organization_id = %(organization_id)s
-    and resource_server_id = %(resource_server_id)s
+where organization_id = %(organization_id)s and resource_server_id = %(resource_server_id)s
 returning {resource_server}

@@ -12,6 +12,4 @@ select
             and is_not_deleted(agents.deleted_at)
     ) as agent_name
 from resource_servers
-where
-    organization_id = %(organization_id)s
-    and resource_server_id = %(resource_server_id)s
+where organization_id = %(organization_id)s and resource_server_id = %(resource_server_id)s

@@ -2,7 +2,5 @@
 -- Parameters: organization_id; resource_server_id.
 select {resource_server}
 from resource_servers
-where
-    organization_id = %(organization_id)s
-    and resource_server_id = %(resource_server_id)s
+where organization_id = %(organization_id)s and resource_server_id = %(resource_server_id)s
 for update

@@ -7,9 +7,7 @@ with expired as (
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens
-        where
-            organization_id = %(organization_id)s
-            and expires_at < %(at)s
+        where organization_id = %(organization_id)s and expires_at < %(at)s
         -- By the index on the expiry, which finds at once that none has expired.
         order by expires_at
         limit 10

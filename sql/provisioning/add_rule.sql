@@ -9,9 +9,5 @@ insert into provisioning_rules (
 select
     %(organization_id)s, %(provisioning_rule_id)s::uuid, %(name)s::text, %(trust)s::jsonb, %(agent_template)s::jsonb,
     %(max_agents)s::integer, %(at)s::timestamptz
-where (
-    select count(*)
-    from provisioning_rules
-    where organization_id = %(organization_id)s
-) < %(most)s
+where (select count(*) from provisioning_rules where organization_id = %(organization_id)s) < %(most)s
 returning {provisioning_rule}

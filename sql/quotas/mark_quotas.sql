@@ -20,9 +20,7 @@ of_organization as (
     update organizations
     set quotas = marked.quotas
     from marked
-    where
-        organizations.organization_id = %(organization_id)s
-        and marked.agent_id = nil_uuid()
+    where organizations.organization_id = %(organization_id)s and marked.agent_id = nil_uuid()
 )
 
 update agents

@@ -75,9 +75,7 @@ cross join lateral (
     ) as usage
 ) as usage
 cross join lateral (
-    select
-        sum(hours.refused) as refused,
-        sum(hours.observed) as observed
+    select sum(hours.refused) as refused, sum(hours.observed) as observed
     from quota_refusals_daily as counted
     cross join lateral unnest(counted.refused_by_hour, counted.observed_by_hour)
         with ordinality as hours (refused, observed, ordinal)

@@ -17,9 +17,7 @@ cross join lateral (
     union all
     select tokens, tokens_by_hour[%(hour)s::integer + 1]
     from usage_daily
-    where
-        organization_id = %(organization_id)s and day = in_month.day
-        and %(agent_id)s::uuid = nil_uuid()
+    where organization_id = %(organization_id)s and day = in_month.day and %(agent_id)s::uuid = nil_uuid()
     offset 0
 ) as counted
 where

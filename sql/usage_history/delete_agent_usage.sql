@@ -1,6 +1,0 @@
--- Deletes what the counters of an organization's agents hold of a UTC day. Returns no row.
--- Parameters: organization_id; on_day: the day.
---
--- for: operator
-delete from agent_usage_daily
-where organization_id = %(organization_id)s and day = %(on_day)s::date

@@ -1,6 +1,0 @@
--- Deletes what was counted of quotas' refusals on a UTC day. Returns no row.
--- Parameters: organization_id; on_day: the day.
---
--- for: operator
-delete from quota_refusals_daily
-where organization_id = %(organization_id)s and day = %(on_day)s::date
