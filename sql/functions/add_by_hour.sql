@@ -1,4 +1,4 @@
--- Counts of 24 hours, added hour by hour.
+-- Returns the sum of two arrays with the counts of 24 hours, hour by hour.
 create or replace function add_by_hour(counts integer[], added integer[]) returns integer[]
     language sql immutable
     return array(

@@ -1,5 +1,5 @@
--- Admits an authenticated agent and counts its request. It enters the organization by itself.
--- The statement usage/record_request says what it returns, and what its parameters are.
+-- Admits a request of an authenticated agent and counts it. The function enters the organization by itself. The statement
+-- usage/record_request describes the result and the parameters.
 create or replace function admit_request(
     p_organization_id text,
     p_agent_id uuid,
@@ -28,7 +28,7 @@ begin
     end if;
     perform
     from revoked_tokens
-    -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+    -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);

@@ -1,8 +1,8 @@
--- Returns the reason why nobody may act by a token by exchange any more, in the words of the log, or null. Runs in the transaction's
--- view of the organization.
--- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_jtis: of the token and of all
--- that were exchanged for it; p_audiences: each aud of those that were exchanged; p_rule_id: the delegation rule that accepted the
--- other issuer's token, or null.
+-- Returns the reason why nobody may act by a token by exchange any more, in the words of the log, or null. Runs in the
+-- transaction's view of the organization.
+-- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_jtis: of the token and of
+-- all that were exchanged for it; p_audiences: each aud of those that were exchanged; p_rule_id: the delegation rule that
+-- accepted the other issuer's token, or null.
 create or replace function chain_refusal(
     p_organization_id text,
     p_agent_ids uuid[],
@@ -15,7 +15,7 @@ declare
     v_agent_id uuid;
     v_audience text;
 begin
-    -- One after the other: without statistics, PostgreSQL 15 reads all agents for "any".
+    -- One agent at a time, because without statistics PostgreSQL 15 reads all agents for "any".
     foreach v_agent_id in array p_agent_ids loop
         perform
         from agents
@@ -28,12 +28,13 @@ begin
     end loop;
     perform
     from revoked_tokens
-    -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+    -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
     where organization_id = p_organization_id and jti = any (p_jtis collate "default");
     if found then
         return 'subject token revoked';
     end if;
-    -- What a token was for can be compared only while the organization holds its audience: the audience of a resource server changes.
+    -- What a token was for can be compared only while the organization holds its audience: the audience of a resource server
+    -- changes.
     foreach v_audience in array p_audiences loop
         if held_resource_scopes(p_organization_id, v_audience) is null then
             return 'audience ended';

@@ -1,30 +1,32 @@
--- Whether a token of an agent is within the quotas of the agent and of its organization, decided so that what has been
--- decided stays true until the transaction ends: the caller counts the token in the same transaction.
+-- Decides whether a token of an agent is within the quotas of the agent and of its organization. The caller counts the token in
+-- the same transaction, and the decision stays true until that transaction ends.
 --
--- The counters of usage are the truth; nothing further is counted. An advisory lock a holder of quotas (the agent, the
--- organization) orders the decisions. While more is left of each quota than all connections together can take, a shared
--- lock does: whoever holds it has counted at most one token that is not visible yet. Nearer to the limit the lock is
--- exclusive, and the counters are read again under it: then everything that was counted under the lock is visible, because a
--- lock is released after its transaction has become visible, and each statement takes a new snapshot (read committed).
--- The shared lock is given up before, by the end of a subtransaction, so that two transactions never wait for each other.
+-- The usage counters are the only counters. One advisory lock per holder of quotas (the agent, the organization) orders the
+-- decisions. While more tokens are left in each quota than all connections together can take, the lock is shared, because each
+-- transaction that shares it has counted at most one token that is not visible yet. Nearer to the limit the lock is exclusive,
+-- and the counters are read again: everything that was counted under the lock is visible then, because a transaction becomes
+-- visible before its locks are released, and each statement takes a new snapshot (read committed). A transaction gives up the
+-- shared lock before it waits for the exclusive one, by the end of a subtransaction, so that two transactions never wait for each
+-- other.
 --
--- The days of a month other than the token's day are summed once, and the sum is kept with the quota. If the kept sum is for
--- another day, because the day has ended or because a server's clock differs, the token sums again under the exclusive lock. The
--- kept sum is read under the lock, as the counters are: a transaction that has read it and then waits for the lock would not
--- know what was issued on another day meanwhile.
+-- For a quota per month, the tokens on all other days of the month are summed once and stored with the quota. If the stored sum
+-- is for another day than the token's, because the day has ended or the clocks of two servers differ, the token sums again under
+-- the exclusive lock. The stored sum is read under the lock, as the counters are. Otherwise a transaction could read it, wait for
+-- the lock, and not know the tokens that were issued on another day meanwhile.
 --
--- The caller holds the organization's lock of quotas, so that no quota changes meanwhile. database/configure_connection sets the
+-- The caller holds the organization's quota lock (lock_quotas), so no quota changes meanwhile. database/configure_connection sets the
 -- isolation level read committed.
 --
--- Returns a text with seven words for each holder that has quotas: "agent" or "organization"; its quotas an hour, a day and a
--- month; and how many tokens were left of each before this one. A word is "-" if there is no such quota. If nothing was left of a
--- quota, three more elements name it: holder, window, and "true" if it is enforced, so that the token must be refused. Of several
--- it is an enforced one, and the one that ends last, and the agent's rather than the organization's.
+-- Returns an array of texts. The first text has seven words per holder that has quotas: "agent" or "organization"; the signed
+-- quotas per hour, day and month; and how many tokens were left in each before this one. A word is "-" if there is no such quota.
+-- If no token was left in a quota, three more texts name the quota: its holder, its window, and "true" if it is enforced and so
+-- the token must be refused. Of several such quotas, the array names an enforced one first, then the one whose window ends last,
+-- and the agent's before the organization's.
 --
--- Each expression costs: PostgreSQL prepares it anew in each transaction. So a token that is far from the limit needs few.
+-- PostgreSQL prepares each expression again in each transaction, so the common case, a token far from the limit, has few.
 --
--- Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): of the token, in UTC; p_agent_quotas and
--- p_organization_quotas: the column quotas of both, null if it has none.
+-- Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): the token's day and hour in UTC; p_agent_quotas and
+-- p_organization_quotas: the column quotas of the agent and the organization, null if it has no quota.
 create or replace function check_quotas(
     p_organization_id text,
     p_agent_id uuid,
@@ -35,7 +37,7 @@ create or replace function check_quotas(
 ) returns text[]
 language plpgsql as $$
 declare
-    -- Tokens that are counted and not visible yet while others share the lock: one a connection or prepared transaction.
+    -- The maximum number of counted tokens that are not visible yet: one per connection and per prepared transaction.
     v_margin constant bigint :=
         current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;
     v_quotas bigint[];
@@ -52,7 +54,7 @@ declare
     v_words text;
     v_exhausted text[];
 begin
-    -- The agent's lock is always taken before the organization's, for which more tokens wait.
+    -- The agent's lock is always taken first, because more transactions wait for the organization's.
     for v_lock in 17..18 loop
         v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;
         continue when v_quotas is null;
@@ -69,7 +71,7 @@ begin
         loop
             begin
                 if not v_is_exclusive then
-                    -- If somebody near the limit has the lock, this token waits for the exclusive one at once.
+                    -- A transaction near the limit has the lock, so this token waits for the exclusive lock at once.
                     v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
                 if v_is_exclusive then
@@ -86,7 +88,7 @@ begin
                             organization_id = p_organization_id and agent_id = v_holder_id
                             and quota_window = 'month' and other_days_of = p_day;
                         if not found then
-                            -- How much is left is not known, so it may be little.
+                            -- Without the sum, the number of tokens left is unknown, and may be small.
                             raise exception 'near the limit' using errcode = 'QUOTA';
                         end if;
                     end if;
@@ -107,9 +109,9 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- A quota that there is not makes this null, and never false.
+                -- A missing quota makes the comparison null and never false.
                 exit when (v_margin < all (v_left)) is not false;
-                -- Those that refuse come before those that only observe, and then the one that ends last.
+                -- Enforced quotas rank above observed ones; among either, the longest window ranks highest.
                 v_rank := case
                     when v_quotas[3] > 0 and v_left[3] <= 0 then 6
                     when v_quotas[2] > 0 and v_left[2] <= 0 then 5
@@ -119,7 +121,7 @@ begin
                     when v_left[1] <= 0 then 1
                     else 0
                 end;
-                -- A refusal does not wait for the exclusive lock, because nothing that was issued is taken back.
+                -- A refusal does not wait for the exclusive lock, because no issued token is ever taken back.
                 if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
                     raise exception 'near the limit' using errcode = 'QUOTA';
                 end if;
@@ -129,7 +131,7 @@ begin
                 end if;
                 exit;
             exception
-                -- The end of the subtransaction has given up the shared lock.
+                -- The end of the subtransaction has released the shared lock.
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
         end loop;

@@ -1,7 +1,8 @@
--- Consumes the key of a form that creates something, as consume_identifier does. Returns null; or, if the key was consumed
--- before, the id of what was created then. It waits for a transaction that has consumed the key.
+-- Consumes the key of a form that creates something (consume_identifier). Returns null, or, if the key was consumed before, the
+-- id of the thing that the form created then. Waits for another transaction that has consumed the key and is not finished.
 --
--- Parameters: p_organization_id; p_digest: 32 bytes, of SHA-256; p_expires_at: from then on the key is refused anyway; p_at.
+-- Parameters: p_organization_id; p_digest: the SHA-256 of the key; p_expires_at: the instant from which the key is refused
+-- anyway; p_at: now.
 create or replace function consume_form_key(
     p_organization_id text,
     p_digest bytea,
@@ -16,7 +17,7 @@ begin
     v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     return null;
 exception when unique_violation then
-    -- Not in an expression: on Citus, only a statement of the function itself may read here.
+    -- A statement and not an expression, because on Citus an expression may not read a table here.
     select created_id
     into v_created_id
     from used_identifiers

@@ -1,10 +1,10 @@
 -- Consumes an identifier that is accepted once, in the transaction's view of the organization. A second use is a unique
--- violation, which undoes all that the transaction does. Returns true.
+-- violation, which rolls back the transaction. Returns true.
 --
--- One use in 16 deletes up to 64 identifiers that have expired, four for each use, so that most uses only insert.
+-- One use in 16 deletes up to 64 expired identifiers, which is four per use, so most uses only insert.
 --
--- Parameters: p_organization_id; p_digest: 32 bytes, of SHA-256; p_expires_at: from then on the identifier is refused
--- anyway; p_at.
+-- Parameters: p_organization_id; p_digest: the SHA-256 of the identifier; p_expires_at: the instant from which the identifier
+-- is refused anyway; p_at: now.
 create or replace function consume_identifier(
     p_organization_id text,
     p_digest bytea,
@@ -17,23 +17,23 @@ declare
     v_digest bytea;
 begin
     if get_byte(p_digest, 0) < 16 then
-        -- A statement of its own: Citus locks rows for no sub-select.
+        -- A statement of its own, because Citus does not lock rows in a sub-select.
         for v_digest in
             select digest
             from used_identifiers
             where
                 organization_id = p_organization_id
                 and expires_at < p_at
-                -- Not the same identifier: its time refuses a second use.
+                -- The identifier itself stays, so that its second use is still a unique violation.
                 and digest <> p_digest
-            -- By the index on the expiry, which finds at once that none has expired.
+            -- The order makes PostgreSQL use the index on the expiry, which shows at once that no identifier has expired.
             order by expires_at
             limit 64
             for update skip locked
         loop
             v_expired := v_expired || v_digest;
         end loop;
-        -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
+        -- By primary key, because a plan that was made on an empty table would read the whole table for a join or a ctid.
         delete from used_identifiers
         where organization_id = p_organization_id and digest = any (v_expired);
     end if;

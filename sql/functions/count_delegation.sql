@@ -1,7 +1,8 @@
--- Counts a token by exchange that count_token has counted for the agent that acts: for whom it acts. In a slot, as there, and
--- after its rows, so no two transactions wait for each other. Returns true.
--- Parameters: p_organization_id; p_agent_id: who acts; p_subject_agent_id: for whom, or null for another issuer's subject;
--- p_issuer: that issuer, or null; p_resource; p_day: in UTC.
+-- Counts for whom an agent acts with a token by exchange. count_token has counted the token for the acting agent before, in the
+-- same slot, so that all transactions lock the rows in the same order and never wait for each other. Returns true.
+--
+-- Parameters: p_organization_id; p_agent_id: the acting agent; p_subject_agent_id: the agent for which it acts, or null for a
+-- subject of another issuer; p_issuer: that issuer, or null; p_resource; p_day: in UTC.
 create or replace function count_delegation(
     p_organization_id text,
     p_agent_id uuid,

@@ -1,8 +1,8 @@
--- Counts a token and its request: of the organization, of the agent, and by the credential that it was issued to and by its
--- resource. In a slot (take_slot); the three rows are always locked in this order, so no two transactions wait for each other.
+-- Counts a token and its request for the organization and for the agent, and the token by its credential and resource, in a slot
+-- (take_slot). The three rows are always locked in this order, so no two transactions wait for each other. Returns true.
 --
--- A function of its own, with statements that add 1 to what a token counts and nothing to anything else: each addition costs, and
--- so does each call of a function. Returns true.
+-- Unlike count_usage, the statements add 1 to the counters of a token and leave the rejected requests alone, because each
+-- addition costs processor time.
 --
 -- Parameters: p_organization_id; p_agent_id; p_credential_id; p_resource: empty for our own API; p_day and p_hour (0 to
 -- 23): in UTC.
@@ -27,7 +27,7 @@ begin
             requests_by_hour[v_hour] = requests_by_hour[v_hour] + 1
         where organization_id = p_organization_id and day = p_day and slot = v_slot;
         exit when found;
-        -- The slot's first of the day. Another transaction may share the slot and be the first as well.
+        -- The first token of the day in this slot. Another transaction may share the slot and insert the row at the same time.
         insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
         values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
         on conflict do nothing;

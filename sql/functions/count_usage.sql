@@ -1,10 +1,8 @@
--- Counts requests and rejected requests of an agent in an hour. Tokens are counted by count_token.
---
--- It counts in a slot (take_slot). The organization's row is always locked before the agent's, so that no two transactions wait for
--- each other.
+-- Counts requests and rejected requests of an agent in an hour, in a slot (take_slot). count_token counts tokens. The
+-- organization's row is always locked before the agent's, so no two transactions wait for each other.
 --
 -- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): in UTC; p_requests and p_rejected:
--- how many of each.
+-- the numbers to add.
 create or replace function count_usage(
     p_organization_id text,
     p_agent_id uuid,
@@ -17,7 +15,7 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- Adding nothing to the other counts would be a tenth of a read's admission.
+    -- Adding zero to the rejected requests would take a tenth of the time in which a read is admitted.
     v_is_request boolean := p_rejected = 0;
 begin
     loop
@@ -32,7 +30,7 @@ begin
             where organization_id = p_organization_id and day = p_day and slot = v_slot;
         end if;
         exit when found;
-        -- The slot's first of the day. Another transaction may share the slot and be the first as well.
+        -- The first request of the day in this slot. Another transaction may share the slot and insert the row at the same time.
         insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
         values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
         on conflict do nothing;

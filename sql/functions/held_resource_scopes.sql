@@ -1,6 +1,7 @@
--- The scopes of an organization's resource server whose tokens have an audience, or null if the organization has none or does
--- not hold what it must to get tokens with that audience. Runs in the transaction's view of the organization.
--- Parameters: p_organization_id; p_resource: the audience, which is the identifier if the resource server names no other.
+-- Returns the scopes of the organization's resource server whose tokens have an audience, or null if there is no such resource
+-- server or the organization does not hold the identifier that the audience needs. Runs in the transaction's view of the
+-- organization.
+-- Parameters: p_organization_id; p_resource: the audience, which is the resource server's identifier unless it names another one.
 create or replace function held_resource_scopes(
     p_organization_id text,
     p_resource text
@@ -10,19 +11,20 @@ declare
     v_scopes text[] := (
         select scopes
         from resource_servers
-        -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
         where organization_id = p_organization_id and resource = p_resource collate "default"
     );
     v_keys text[] := array[resource_key(p_resource collate "default")];
 begin
     if v_scopes is null then
-        -- Several may have the same audience, under identifiers of which the organization does not hold all.
+        -- Several resource servers may have this audience, and the organization may not hold the identifiers of all of them.
         select min(scopes), array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_scopes, v_keys
         from resource_servers
         where organization_id = p_organization_id and audience = p_resource collate "default";
     end if;
-    -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+    -- Not joined, because on Citus a statement in a function reads either the organization's rows or a table that is on every
+    -- node.
     if v_scopes is not null and exists (
         select 1
         from resource_identifiers

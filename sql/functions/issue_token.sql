@@ -1,6 +1,6 @@
--- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts
--- the token issued at p_at, all or nothing. It enters the organization by itself. The statement oauth/issue_access_token says
--- what it returns, and what its parameters are.
+-- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts the
+-- token that is issued at p_at, all or nothing. The function enters the organization by itself. The statement
+-- oauth/issue_access_token describes the result and the parameters.
 create or replace function issue_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -27,19 +27,19 @@ declare
     v_checked text[];
     v_is_active boolean;
     v_must_prove boolean;
-    -- These are never read: they are there only for the call.
+    -- These three variables are never read. An assignment calls a function faster than "perform".
     v_entered text;
     v_is_consumed boolean;
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Until this transaction ends, no quota of the organization changes (lock_quotas): so once a change is acknowledged, no
-    -- token is issued by what was before.
+    -- The organization's quotas cannot change until this transaction ends (lock_quotas), so after an acknowledged change no token
+    -- is issued by the old quotas.
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
-    -- One statement per table, because a worker of Citus plans a join again for each token. The three rows are read in any case, so
-    -- that the time does not reveal whether a client exists.
+    -- One statement per table, because a worker of Citus plans a join again for each token. The three rows are read in any case,
+    -- so that the time does not reveal whether a client exists.
     select organizations.quotas
     into v_organization_quotas
     from organizations
@@ -68,9 +68,10 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_claim
         from resource_servers as target
-        -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
-        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+        -- Not joined, because on Citus a statement in a function reads either the organization's rows or a table that is on every
+        -- node.
         if v_target_scopes is not null then
             perform
             from resource_identifiers
@@ -90,7 +91,7 @@ begin
         elsif v_agent_scopes <@ v_target_scopes then
             v_granted := v_agent_scopes;
         else
-            -- What the agent has for this resource, in the agent's order.
+            -- The agent's scopes at this resource, in the agent's order.
             v_granted := array(
                 select held.scope
                 from unnest(v_agent_scopes) with ordinality as held (scope, ordinal)
@@ -100,7 +101,8 @@ begin
         end if;
     end if;
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
-        -- Before anything is written: who waits here has no row that somebody with a lock of quotas waits for.
+        -- Before any row is written, so that a transaction that waits here does not hold a row for which the owner of a quota
+        -- lock waits.
         v_checked := check_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
@@ -113,7 +115,7 @@ begin
             if v_checked[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
-                    -- A refusal is no token: its count may be lost in a crash. An identifier that is consumed must not be.
+                    -- A crash may lose the count of a refusal, but not the consumption of an identifier.
                     v_entered := set_config('synchronous_commit', 'off', true);
                 end if;
             end if;
@@ -127,8 +129,8 @@ begin
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
     end if;
-    -- Also if no token is issued: a workload whose tokens are refused is there. At most once a minute: a write for each token would
-    -- make all tokens of one credential wait for its row.
+    -- Also if the token is refused, because the credential is in use. At most once per minute, because otherwise all tokens of a
+    -- credential would wait for its row.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at

@@ -1,5 +1,5 @@
--- What the spellings of an identifier have in common that resource servers may take for one (RFC 3986 section 6.2): it is
--- in lower case, without the default port and without closing slashes.
+-- Returns the form that all spellings of a resource identifier share that a resource server may treat as the same (RFC 3986
+-- section 6.2): in lower case, without the default port and without trailing slashes.
 create or replace function resource_key(resource text) returns text
     language sql immutable
     return rtrim(

@@ -1,10 +1,10 @@
--- The sum of an agent's or an organization's tokens on all days of a day's UTC month but that day. It is kept with the quota a
--- month. Who calls it holds the exclusive lock of the quota's holder.
+-- Returns the tokens of an agent or an organization on all days of a day's UTC month except that day, and stores the sum with the
+-- quota per month. The caller holds the exclusive lock of the quota's holder.
 --
--- The row is locked first: an import of past usage, which takes none of the locks of quotas, makes the sum stale as the last
--- thing that it does. So either it waits for the row and then makes this sum stale, or what it has added is visible.
+-- The quota's row is locked first. An import of past usage takes no quota lock and, as its last step, marks the sum as stale. So
+-- the import either waits for the row and then marks this sum, or its usage is already visible.
 --
--- Parameters: p_organization_id; p_agent_id: nil for the organization's quota; p_day.
+-- Parameters: p_organization_id; p_agent_id: nil_uuid() for the organization's quota; p_day.
 create or replace function sum_other_days(
     p_organization_id text,
     p_agent_id uuid,
@@ -13,7 +13,7 @@ create or replace function sum_other_days(
 language plpgsql as $$
 declare
     v_month constant date := date_trunc('month', p_day::timestamp);
-    -- Each day by itself: the index has the day before the agent.
+    -- A list and not a range, because the index has the day before the agent.
     v_days constant date[] := array(
         select v_month + since.days
         from generate_series(0, 30) as since (days)
@@ -39,7 +39,7 @@ begin
         select coalesce(sum(counted.tokens), 0)
         into v_sum
         from unnest(v_days) as other (day)
-        -- Not joined: PostgreSQL 15 and 16 would read all agents of the month.
+        -- Not joined, because PostgreSQL 15 and 16 would read all agents of the month.
         cross join lateral (
             select tokens
             from agent_usage_daily
