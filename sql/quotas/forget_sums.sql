@@ -1,5 +1,5 @@
--- Makes the sums that are kept with the quotas a month of an organization be calculated again, because usage of the past was
--- added. To be run after that and after quotas/lock_sums. Returns no row.
+-- Marks the sums that are stored with an organization's quotas per month as stale, because past usage was added. Run it after the
+-- usage was added and after quotas/lock_sums. Returns no row.
 -- Parameters: organization_id.
 --
 -- pages: 10000, it writes all of the organization's quotas a month

@@ -1,5 +1,5 @@
--- A quota as it was set. Its row, or none.
--- Parameters: organization_id; agent_id: whose quota it is, nil for the organization's own; quota_window: hour, day or month.
+-- Returns the row of a quota, or no row if there is no such quota.
+-- Parameters: organization_id; agent_id: the quota's holder, nil for the organization; quota_window: hour, day or month.
 --
 -- example: quota_window=month
 select quota_window, tokens, is_enforced

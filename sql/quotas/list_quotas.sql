@@ -1,5 +1,5 @@
--- The quotas of an organization and of its agents as they are set. One row a quota: agent_id, null for a quota of the
--- organization; quota_window: hour, day or month; tokens; is_enforced.
+-- The quotas of an organization and of its agents. One row per quota: agent_id, null for a quota of the organization;
+-- quota_window: hour, day or month; tokens; is_enforced.
 -- Parameters: organization_id.
 --
 -- pages: 500, all quotas of the organization

@@ -1,7 +1,7 @@
--- Waits until no token of the organization is being issued, and lets none be issued until the transaction ends: its quotas
--- are about to change. To be run before the transaction locks a row. Returns one row. Parameters: organization_id; timeout: how
--- long it waits, with its unit.
--- On Citus, a function may lock the rows of this very value only, which must have the column's collation.
+-- Waits until no token of the organization is being issued, and blocks new tokens until the transaction ends, because the
+-- organization's quotas are about to change. Run it before the transaction locks a row. Returns one row.
+-- Parameters: organization_id; timeout: the maximum wait, with its unit.
+-- On Citus, a function may lock rows only of exactly this value, with the column's collation.
 --
 -- example: timeout=1s
 select lock_quotas(%(organization_id)s::text collate "C", %(timeout)s::text) as is_locked

@@ -1,6 +1,6 @@
--- Locks the quotas a month of an organization, of its agents first and then its own, whose agent_id is nil: a token locks them in
--- this order. All of them, also those without a sum: a token that is just storing its first one has locked the row, so this waits
--- for it. One row each.
+-- Locks an organization's quotas per month: first those of its agents and then the organization's own, whose agent_id is nil,
+-- which is the order in which a token locks them. Quotas without a sum are locked too, because a token that is storing the first
+-- sum has locked such a row. One row per quota.
 -- Parameters: organization_id.
 --
 -- pages: 10000, it locks all of the organization's quotas a month

@@ -1,9 +1,9 @@
--- Notes the quotas of an agent, or the organization's own, in the row of that agent or organization, which tokens read. Returns
--- no row.
+-- Copies the quotas of an agent or of the organization into the row of that agent or organization, which tokens read. Returns no
+-- row.
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select
-        -- From here, because Citus runs neither of the two updates if it knows that one is of no row.
+        -- Selected as a column, because Citus runs neither update if it can tell that one of them has no row.
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[

@@ -1,11 +1,13 @@
--- The quotas of an organization and of its agents, with what was used of each in its window at this instant. One row a quota:
--- agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used:
--- the tokens issued in the window; refused and observed: the tokens that the quota has refused in it, and those that it would
--- have refused if it had been enforced; count: how many there are, if they are sorted by share. By agent_id, the organization's
--- first, and then an hour, a day, a month; or first those of which the greatest share is used. Deleted agents are left out.
--- Parameters: organization_id; day; hour; agent_id: whose quotas, nil for the organization's own, null for all; by_share; limit,
--- offset: of the rows; after_id (uuid), after_place: the agent_id, nil for the organization, and the place of the window among
--- hour, day and month of the last row of the page before, or null; without by_share, no more is summed than a page.
+-- The quotas of an organization and of its agents, with the usage in the current window of each. One row per quota: agent_id and
+-- agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used: the tokens
+-- issued in the window; refused: the tokens that the quota has refused in the window; observed: the tokens that the quota would
+-- have refused if it had been enforced; count: the number of quotas, if the rows are sorted by share. The rows are sorted by
+-- agent_id, the organization first, and then by window (hour, day, month), or by the used share, the greatest first. Quotas of
+-- deleted agents are left out.
+-- Parameters: organization_id; day; hour; agent_id: the holder whose quotas are returned, nil for the organization, null for all;
+-- by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the agent_id
+-- (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null. Without by_share,
+-- only the page's quotas are summed.
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept
@@ -16,7 +18,7 @@ with listed as materialized (
         quotas.quota_window,
         quotas.tokens,
         quotas.is_enforced,
-        -- What a token has summed already is not summed again.
+        -- A sum that a token has stored is not calculated again.
         case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case
             when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(
@@ -33,12 +35,12 @@ with listed as materialized (
         select name, deleted_at
         from agents
         where organization_id = %(organization_id)s and agent_id = quotas.agent_id
-        -- Not joined: without statistics, all agents would be read for each quota.
+        -- Not joined, because without statistics PostgreSQL would read all agents for each quota.
         offset 0
     ) as agents on true
     where
         quotas.organization_id = %(organization_id)s
-        -- Bounds of the index. greatest() and least() ignore null.
+        -- The bounds of the index scan. greatest() and least() ignore null.
         and quotas.agent_id
             >= greatest(%(agent_id)s::uuid, %(after_id)s::uuid, nil_uuid())
         and quotas.agent_id <= least(%(agent_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
