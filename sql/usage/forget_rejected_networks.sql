@@ -1,5 +1,5 @@
--- Deletes an organization's networks of failed authentications that are older than it keeps. Returns no row.
--- Parameters: organization_id; day: today in UTC; keep_days: how many days are kept, this one included.
+-- Deletes an organization's networks of failed authentications that are older than the retention period. Returns no row.
+-- Parameters: organization_id; day: today in UTC; keep_days: the number of days to keep, today included.
 --
 -- pages: 7000, each of the six thousand rows that it deletes
 -- example: keep_days=0

@@ -1,9 +1,9 @@
--- Counts a failed authentication by the client's network and by its reason, and deletes the organization's rows that are
--- older than it keeps. Returns one row: the reason.
--- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz);
--- secret_hash: of the secret that was sent, or null; reason: if the agent and the credential say nothing more precise;
--- network: text; most_rows: of an organization's day, beyond which further ones are counted in one row;
--- keep_days: how many days are kept, this one included; nobody: the agent_id of that row.
+-- Counts a failed authentication by the client's network and by the reason, and deletes the organization's rows that are older
+-- than the retention period. Returns one row: the reason.
+-- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz); secret_hash: the hash of the secret that
+-- the client sent, or null; reason: the reason unless the agent or the credential has a more precise one; network: text;
+-- most_rows: the maximum number of rows per organization and day, beyond which failures are counted in one row;
+-- keep_days: the number of days to keep, today included; nobody: the agent_id of that one row.
 --
 -- citus: in steps
 -- example: network=198.51.100.0/24; reason=wrong secret; most_rows=200; keep_days=30
