@@ -1,21 +1,22 @@
--- The role as which the service's connections run. It owns nothing, and each file grants it what it needs of its tables.
+-- The role of the service's connections. The role owns nothing, and each file grants it the rights that it needs on the file's
+-- tables.
 --
--- Every table that holds something of an organization is keyed by it and under forced row-level security: a
--- transaction sees the organization in its setting agentidp.organization_id, and without the setting no row.
--- A policy has no sub-select, which Citus refuses.
+-- Every table with data of an organization has the organization in its primary key and forced row-level security: a transaction
+-- sees only the rows of the organization in its setting agentidp.organization_id, and no row without the setting.
+-- No policy has a sub-select, because Citus refuses it.
 
 do $$
 begin
     create role agentidp_service nologin nosuperuser nocreatedb nocreaterole nobypassrls;
 exception
-    -- Roles belong to the whole cluster: another database may have made it, or be making it now.
+    -- A role belongs to all databases of a server, so another database may have created it, or be creating it now.
     when duplicate_object or unique_violation then null;
 end $$;
 
 do $$
 begin
-    -- A superuser may set any role; granting it one would only leave a trace in the cluster. Anyone else must be
-    -- told apart by version: since 16 whoever creates a role is a member of it that may grant but not set it.
+    -- A superuser may set any role and needs no grant. Since PostgreSQL 16, the creator of a role is a member that may grant the
+    -- role but not set it, so the condition depends on the version.
     if not (select rolsuper from pg_roles where rolname = current_user)
         and not pg_has_role(
             current_user,
@@ -27,5 +28,5 @@ begin
 end $$;
 
 grant usage on schema public to agentidp_service;
--- What was applied: agentidp/db/migrations.py makes it and writes to it.
+-- The applied migrations. agentidp/db/migrations.py creates this table and writes to it.
 grant select on schema_migrations to agentidp_service;

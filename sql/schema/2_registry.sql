@@ -1,18 +1,18 @@
--- Organizations, their agents, the agents' credentials, rules that create agents or let them act for others, and quotas.
+-- Organizations, their agents, the agents' credentials, provisioning rules, delegation rules, and quotas.
 
 create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
     name text not null,
     created_at timestamptz not null,
-    -- Tokens in a UTC calendar month that findings warn at; null if the organization has set none.
+    -- The tokens per UTC calendar month above which a finding warns. Null: no budget.
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
-    -- Nobody acts for a suspended organization.
+    -- The instant of the suspension. No agent of a suspended organization may act. Null: not suspended.
     suspended_at timestamptz,
-    -- As in agents.
+    -- A copy of the organization's quotas, as in agents.
     quotas bigint[],
-    -- After how many days a dormant agent is suspended. Null: never.
+    -- The number of days after which a dormant agent is suspended. Null: never.
     suspend_dormant_after_days integer,
-    -- Whether its provisioning rules create agents.
+    -- Whether the organization's provisioning rules create agents.
     provisions_agents boolean not null default false
 );
 
@@ -33,23 +33,23 @@ create table agents (
     status text not null check (status in ('active', 'suspended')),
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- A deleted agent stays, so that its history can still be counted and its id is never given out again.
+    -- The row of a deleted agent stays, so that its usage stays countable and its id is never used again.
     deleted_at timestamptz,
-    -- RFC 9449 section 5.2: such an agent gets only tokens that are bound to a key.
+    -- Whether the agent gets only tokens that are bound to a key (RFC 9449 section 5.2).
     dpop_bound_access_tokens boolean not null default false,
-    -- Whom to ask about it: a person, a team or an address. Empty if nobody has said.
+    -- The contact for the agent: a person, a team or an address. Empty: unknown.
     owner text not null default '',
-    -- How many instances of it run, from 1 to 10,000. Null if nobody has declared it.
+    -- The number of instances of the agent that run, from 1 to 10,000. Null: not declared.
     expected_replicas integer,
-    -- Its quotas once more, in the row that a token reads anyway: reading them from the table quotas was a third of what they
-    -- cost. Null if it has none. Otherwise the tokens of the quotas an hour, a day and a month: null for one that there is not,
-    -- negative if it is not enforced. Changed with the rows of quotas, in the same transaction.
+    -- A copy of the agent's quotas in the row that a token reads anyway, because reading them from the table quotas took a third
+    -- of the time of a check. Null if the agent has no quota. Otherwise the quotas per hour, day and month, each as a
+    -- signed_quota(), or null if there is no such quota. The transaction that changes the table quotas changes the copy.
     quotas bigint[],
-    -- Of an agent that a provisioning rule has created: the name of the rule, issuer, subject, and after how many days it
-    -- expires, as the API has them. Null for any other, and once it is erased.
+    -- For an agent that a provisioning rule has created: the rule's name, the issuer, the subject, and the number of days after
+    -- which the agent expires, in the API's form. Null for any other agent, and after an erasure.
     provisioned jsonb,
-    -- The SHA-256 of issuer and subject. It stays when the agent is deleted, so that the subject gets no other one; null for any
-    -- other agent, and once it has expired.
+    -- The SHA-256 of issuer and subject. The hash stays when the agent is deleted, so that no other agent is created for the
+    -- subject. Null for an agent that no provisioning rule has created, and after the agent has expired.
     provisioned_selector bytea,
     primary key (organization_id, agent_id)
 );
@@ -66,10 +66,10 @@ create policy own_organization on agents
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agents to agentidp_service;
 
--- The client directory: the one way from a client_id to its organization. A row never changes.
+-- The client directory, the only way from a client_id to its organization. A row never changes.
 --
--- No foreign key to organizations: on Citus the directory is whole on every node and organizations is not. An agent is
--- registered together with its client by one statement, and has a foreign key of its own.
+-- The table has no foreign key to organizations, because on Citus every node has the whole directory but not all organizations.
+-- One statement registers an agent together with its client, and the agent has a foreign key.
 create table clients (
     client_id uuid primary key,
     organization_id text collate "C" not null
@@ -78,11 +78,11 @@ create table clients (
 alter table clients enable row level security, force row level security;
 create policy own_organization on clients
     using (organization_id = current_setting('agentidp.organization_id', true));
--- Authentication starts here, before any organization is known.
+-- Authentication starts with this table, before the organization is known.
 create policy any_client_can_be_looked_up on clients for select using (true);
 grant select, insert on clients to agentidp_service;
 
--- What an agent authenticates with: a secret, a set of public keys (RFC 7523), or a rule of trust for tokens of another issuer.
+-- The credentials of agents: a secret, a set of public keys (RFC 7523), or a rule of trust for tokens of another issuer.
 create table credentials (
     organization_id text collate "C" not null,
     agent_id uuid not null,
@@ -90,16 +90,16 @@ create table credentials (
     secret_hash bytea check (octet_length(secret_hash) = 32),
     created_at timestamptz not null,
     expires_at timestamptz,
-    -- To the minute.
+    -- The last use, updated at most once per minute.
     last_used_at timestamptz,
     revoked_at timestamptz,
     jwks jsonb,
-    -- The rule as the API has it. It never changes.
+    -- The rule of trust in the API's form. It never changes.
     trust jsonb,
-    -- By what a token without client_id finds the rule: the first half of the SHA-256 of its issuer and its subject. A column, because
-    -- under row-level security an index compares what a row has, and not what a function such as ->> makes of it.
+    -- The first half of the SHA-256 of the rule's issuer and subject, by which a token without client_id finds the rule. A
+    -- column, because under row-level security an index scan compares columns but no results of functions such as ->>.
     trust_selector uuid,
-    -- By which people recognize it in a list.
+    -- A name by which people recognize the credential in a list.
     label text check (char_length(label) between 1 and 100),
     primary key (organization_id, credential_id),
     foreign key (organization_id, agent_id) references agents,
@@ -110,10 +110,10 @@ create index credentials_organization_id_agent_id_idx on credentials (organizati
     where revoked_at is null;
 create index credentials_organization_id_trust_selector_idx on credentials (organization_id, trust_selector)
     where trust_selector is not null and revoked_at is null;
--- Whether a credential of an agent was revoked since a session began.
+-- For the question whether a credential of an agent was revoked since a session began.
 create index credentials_organization_id_agent_id_revoked_at_idx on credentials (organization_id, agent_id, revoked_at)
     where revoked_at is not null;
--- For a failure whose secret was revoked.
+-- For the reason of a failed authentication whose secret is revoked.
 create index credentials_organization_id_agent_id_revoked_idx on credentials (organization_id, agent_id, secret_hash)
     where revoked_at is not null;
 
@@ -122,14 +122,14 @@ create policy own_organization on credentials
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on credentials to agentidp_service;
 
--- First sight: rules by which an organization creates agents for subjects of other issuers. A row never changes.
+-- Provisioning rules, by which an organization creates agents for subjects of other issuers. A row never changes.
 create table provisioning_rules (
     organization_id text collate "C" not null references organizations,
     provisioning_rule_id uuid not null,
     name text not null,
-    -- Whose tokens, as in credentials.
+    -- The accepted tokens, as in credentials.
     trust jsonb not null,
-    -- What an agent that it creates is given, as the API has it.
+    -- The members of an agent that the rule creates, in the API's form.
     agent_template jsonb not null,
     max_agents integer not null,
     created_at timestamptz not null,
@@ -142,16 +142,16 @@ create policy own_organization on provisioning_rules
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on provisioning_rules to agentidp_service;
 
--- For whom agents may act: rules by which an agent exchanges another issuer's token for one of ours. A row never changes.
+-- Delegation rules, by which an agent exchanges another issuer's token for a token of this server. A row never changes.
 create table delegation_rules (
     organization_id text collate "C" not null references organizations,
     delegation_rule_id uuid not null,
     name text not null,
-    -- Whose tokens, as in credentials. Without an audience, a token's must be the client_id of the agent that acts.
+    -- The accepted tokens, as in credentials. If the rule names no audience, a token's must be the client_id of the acting agent.
     trust jsonb not null,
-    -- Which agents may act by it.
+    -- The agents that may act by the rule.
     agent_ids uuid[] not null check (cardinality(agent_ids) between 1 and 100),
-    -- For which resources, as the API has it, and with which scopes at most: [{"resource": "https://...", "scopes": ["a"]}].
+    -- The resources and the maximum scopes, in the API's form: [{"resource": "https://...", "scopes": ["a"]}].
     resources jsonb not null,
     created_at timestamptz not null,
     primary key (organization_id, delegation_rule_id),
@@ -163,16 +163,17 @@ create policy own_organization on delegation_rules
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on delegation_rules to agentidp_service;
 
--- Tokens that an agent or an organization may get in a UTC hour, day or month, decided in the transaction that issues the token.
--- One row a quota. agent_id is nil for a quota of the organization.
+-- The maximum numbers of tokens of an agent or an organization in a UTC hour, day or month. The transaction that issues a token
+-- checks them. One row per quota. agent_id is nil_uuid() for a quota of the organization.
 create table quotas (
     organization_id text collate "C" not null references organizations,
     agent_id uuid not null,
     quota_window text collate "C" not null check (quota_window in ('hour', 'day', 'month')),
     tokens bigint not null check (tokens > 0),
-    -- Otherwise it only counts what it would have refused.
+    -- False: the quota only counts the tokens that it would have refused.
     is_enforced boolean not null,
-    -- Of a quota a month: the tokens on all days of the month of other_days_of but that day. Null: not summed yet.
+    -- For a quota per month: other_days is the number of tokens on all days of the month except the day other_days_of. Null: not
+    -- summed yet.
     other_days_of date,
     other_days bigint,
     created_at timestamptz not null,
@@ -185,8 +186,8 @@ create policy own_organization on quotas
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on quotas to agentidp_service;
 
--- The dormant agents that will be suspended, and when, as was announced. A table of its own: who authenticates reads the
--- agent's row, and this is no concern of theirs.
+-- The dormant agents whose suspension was announced, and the instant of the suspension. A table of its own, because each token
+-- reads the row of its agent and does not need this.
 create table announced_suspensions (
     organization_id text collate "C" not null,
     agent_id uuid not null,
@@ -200,9 +201,9 @@ create policy own_organization on announced_suspensions
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
--- Who may act and who is authentic is decided by these functions and this view alone. PostgreSQL replaces a call of such a function
--- by its expression when it plans a statement, so a call costs nothing at run time, and the indexes match the expression.
--- The functions take columns and not rows, because on Citus a row of a shard does not have the type of the table.
+-- Who may act and who is authentic is decided by these functions and this view alone. PostgreSQL replaces a call of such a
+-- function by its expression when it plans a statement, so a call costs nothing at run time, and the indexes match the
+-- expression. The functions take columns and not rows, because on Citus a row of a shard does not have the type of the table.
 
 create function is_active_organization(suspended_at timestamptz) returns boolean
     language sql immutable
@@ -222,8 +223,8 @@ create function is_credential_in_force(expires_at timestamptz, revoked_at timest
     language sql immutable
     return revoked_at is null and (expires_at is null or expires_at > at);
 
--- Whether a credential has the secret, or the key or rule of trust, that a client has presented. A presented key is alone in an array.
--- The digests are of secrets with 256 random bits, so the time of the comparison reveals nothing about a secret.
+-- Whether a credential has the secret, or the key or rule of trust, that a client has presented. A presented key is alone in an
+-- array. The digests are of secrets with 256 random bits, so the time of the comparison reveals nothing about a secret.
 create function is_credential_presented(
     secret_hash bytea, jwks jsonb, trust jsonb, presented_secret_hash bytea, presented_jwk jsonb
 ) returns boolean

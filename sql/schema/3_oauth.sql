@@ -1,43 +1,45 @@
--- Signing keys, resource servers, and what tokens and failed authentications leave behind.
+-- Signing keys, resource servers, revoked tokens, used identifiers, and throttles of failed authentications.
 
--- Instance-wide: a token is verified by any organization's resource server.
+-- The keys belong to the instance and not to an organization, because any organization's resource server may verify a token.
 create table signing_keys (
     kid text primary key,
-    -- For lists, also of keys that are revoked. What is published and verified by is derived from the private key.
+    -- Only for lists, which also show revoked keys. The published key is derived from the private key.
     alg text not null,
-    -- AES-256-GCM under a key derived from the instance secret, the kid as associated data. Empty once it is revoked.
+    -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
+    -- revocation.
     private_key_encrypted bytea not null,
     created_at timestamptz not null,
     signs_from timestamptz not null,
-    -- From then on it verifies nothing.
+    -- The instant from which the key verifies no token.
     revoked_at timestamptz
 );
 
--- Keys are made, rotated, revoked and re-encrypted by the operator's commands, as the owner of the table.
+-- The operator's commands create, rotate, revoke and re-encrypt keys as the owner of the table.
 grant select on signing_keys to agentidp_service;
 
--- The resource servers that an organization's agents may ask tokens for (RFC 8707).
+-- The resource servers for which an organization's agents may request tokens (RFC 8707).
 create table resource_servers (
     organization_id text collate "C" not null references organizations,
     resource_server_id uuid not null,
-    -- Its identifier, as it was registered, which cannot be changed.
+    -- The identifier as it was registered. It cannot be changed.
     resource text not null,
     name text not null,
     scopes text[] not null,
     created_at timestamptz not null,
-    -- Whether its tokens are for one call each. Findings then do not expect agents to keep them.
+    -- Whether each token is for one call. Findings then do not expect agents to cache tokens.
     token_per_call boolean not null default false,
-    -- The aud of its tokens. Null: its identifier.
+    -- The aud of the tokens. Null: the identifier.
     audience text,
-    -- What the organization must hold in resource_identifiers to get tokens with that audience. Null: its identifier.
+    -- The identifier that the organization must hold in resource_identifiers to get tokens with this audience. Null: the column
+    -- resource.
     audience_claim text,
-    -- Seconds that its tokens are valid. Null: as many as AGENTIDP_TOKEN_TTL says.
+    -- The lifetime of the tokens in seconds. Null: AGENTIDP_TOKEN_TTL.
     token_ttl integer,
-    -- When token_ttl changed: tokens that were issued before are valid for another time.
+    -- The instant at which token_ttl changed. Tokens issued before have another lifetime.
     token_ttl_changed_at timestamptz,
-    -- The sub of its tokens: the agent's id, or the ids of its organization and of the agent.
+    -- The sub of the tokens: the agent's id, or the ids of the organization and of the agent.
     subject text not null default 'agent' check (subject in ('agent', 'organization-agent')),
-    -- The agent that runs it, which may exchange its tokens. Null: none does.
+    -- The agent that runs the resource server and may exchange its tokens. Null: no agent.
     agent_id uuid,
     primary key (organization_id, resource_server_id),
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
@@ -50,7 +52,7 @@ create index resource_servers_organization_id_agent_id_idx on resource_servers (
 alter table resource_servers enable row level security, force row level security;
 create policy own_organization on resource_servers
     using (organization_id = current_setting('agentidp.organization_id', true));
--- The operator, who owns the tables, sees who has registered an identifier.
+-- The operator, who owns the tables, sees which organizations have registered an identifier.
 create policy operator on resource_servers for select to current_user using (true);
 grant
     select,
@@ -59,9 +61,9 @@ grant
     delete
 on resource_servers to agentidp_service;
 
--- Which organization may get tokens for a resource identifier, the `aud` of tokens. A claim outlives the resource server
--- that was registered with it: whoever still trusts this issuer there must not come to trust another organization.
--- Instance-wide, like clients, and without a foreign key for the same reason: on Citus it is whole on every node.
+-- The organization that may get tokens for a resource identifier, the `aud` of tokens. A claim outlives the resource server that
+-- was registered with it, because a service that still trusts this issuer must not start to trust another organization. Like
+-- clients, the table has no foreign key, because on Citus every node has the whole table.
 create table resource_identifiers (
     -- A resource_key().
     resource text collate "C" primary key,
@@ -78,7 +80,7 @@ create policy operator on resource_identifiers to current_user using (true);
 -- The service claims, and cannot transfer or release.
 grant select, insert on resource_identifiers to agentidp_service;
 
--- Tokens that were revoked before they expired (RFC 7009); a row is of no use once expires_at has passed.
+-- Tokens that were revoked before they expired (RFC 7009). A row is useless after expires_at.
 create table revoked_tokens (
     organization_id text collate "C" not null,
     jti text not null,
@@ -90,11 +92,11 @@ create index revoked_tokens_organization_id_expires_at_idx on revoked_tokens (or
 alter table revoked_tokens enable row level security, force row level security;
 create policy own_organization on revoked_tokens
     using (organization_id = current_setting('agentidp.organization_id', true));
--- "for update" needs the right to update.
+-- A statement with "for update" needs the right to update.
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
--- The jti of each client assertion, DPoP proof and sign-in link that was accepted, and the key of each form that has created
--- something, as a digest, so that none is accepted twice. created_id is what a form has created.
+-- The digests of all identifiers that are accepted once: the jti of client assertions, DPoP proofs and sign-in links, and the
+-- keys of forms that create something. created_id is the id of the thing that the form has created.
 create table used_identifiers (
     organization_id text collate "C" not null,
     digest bytea not null,
@@ -109,14 +111,14 @@ create policy own_organization on used_identifiers
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on used_identifiers to agentidp_service;
 
--- Failed authentications by client and by address: the instant from which a cell admits another one, which is the
--- generic cell rate algorithm's theoretical arrival time less its tolerance. A cell is a number, so the table cannot
--- outgrow their range; one that has had a minute's rest may be deleted.
--- organization_id is always that of unknown clients: nobody is known yet when a throttle is looked at.
+-- Throttles of failed authentications by client and by address. admits_at is the instant from which a cell admits another
+-- failure: the theoretical arrival time of the generic cell rate algorithm less its tolerance. The table cannot outgrow the range
+-- of cell, which is a number. A cell without a failure for a minute may be deleted. organization_id is always that of unknown
+-- clients, because throttles are read before the client is known.
 --
--- Logged, although a crash might forget it: copied with a database (create database ... template), the index of an unlogged
--- table is not made anew after a crash on PostgreSQL 15 to 18, and then each failed authentication failed with XX002. A
--- failure does not wait for the disk in any case: its transaction commits with synchronous_commit = off.
+-- The table is logged although its rows may get lost in a crash. If a database with an unlogged table is copied (create database
+-- ... template), PostgreSQL 15 to 18 do not recreate the table's index after a crash, and each failed authentication then failed
+-- with XX002. The log costs little, because the transaction of a failure commits with synchronous_commit = off.
 create table throttles (
     organization_id text collate "C" not null,
     cell integer not null,

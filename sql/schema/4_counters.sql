@@ -1,10 +1,10 @@
--- What is counted: tokens, requests and rejected requests, exactly.
+-- The exact counters of tokens, requests and rejected requests.
 
--- What an organization did on a UTC day, one row a slot: take_slot() says what a slot is. Twenty-four hours in an array,
--- because a reader of 90 days then fetches 90 rows and not 2,160, while counting one more costs the same.
+-- The counters of an organization. One row per UTC day and slot (take_slot). The 24 hours are an array, because a reader of
+-- 90 days then fetches 90 rows instead of 2,160, and counting costs the same.
 --
--- What writes the arrays keeps their length. PostgreSQL parses the checks of a table anew for each update, which was a
--- fifth of what counting a request costs.
+-- No check constrains the length of the arrays, because PostgreSQL parses the checks of a table again for each update, which took
+-- a fifth of the time of counting a request. Every writer keeps the length.
 create table usage_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -21,7 +21,7 @@ create policy own_organization on usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on usage_daily to agentidp_service;
 
--- The same by agent. The sums of both are always equal.
+-- The counters of an agent. One row per UTC day, agent and slot. The sums over all agents equal those of usage_daily.
 create table agent_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -41,17 +41,16 @@ create policy own_organization on agent_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
--- Tokens by credential and resource.
---
--- A row per organization, UTC day, agent, credential, resource and slot. A token is counted here in the transaction that
--- counts it for the agent. What an agent has beyond the sum was imported: it is not attributed, and no row says so.
+-- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
+-- that counts a token for the agent counts it here too. The difference between an agent's tokens and the sum of these rows was
+-- imported and is not attributed to a credential.
 create table credential_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
     agent_id uuid not null,
     credential_id uuid not null,
-    -- As it was registered; empty for our own API. The text, because a resource server can be deleted and registered again
-    -- while its tokens have the same audience.
+    -- The identifier as it was registered; empty for our own API. A text and no id, because a resource server can be deleted and
+    -- registered again with the same identifier.
     resource text collate "C" not null,
     slot smallint not null,
     tokens bigint not null,
@@ -64,24 +63,24 @@ create policy own_organization on credential_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on credential_usage_daily to agentidp_service;
 
--- Tokens by exchange, by the agent that acts and for whom. A row per organization, UTC day, agent, subject, resource and slot.
--- Such a token is counted here in the transaction that counts it for the agent. No person is named.
+-- Tokens by exchange. One row per organization, UTC day, acting agent, subject, issuer, resource and slot. The transaction that
+-- counts a token for the agent counts it here too. No row names a person.
 create table delegation_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
-    -- Who acts.
+    -- The acting agent.
     agent_id uuid not null,
-    -- For whom: an agent, or nil for whomever another issuer names.
+    -- The agent for which the agent acts, or nil_uuid() for a subject of another issuer.
     subject_agent_id uuid not null,
-    -- That issuer; empty for an agent.
+    -- The other issuer; empty if the subject is an agent.
     issuer text collate "C" not null,
-    -- As in credential_usage_daily.
+    -- The identifier, as in credential_usage_daily.
     resource text collate "C" not null,
     slot smallint not null,
     tokens bigint not null,
     primary key (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot)
 ) with (fillfactor = 50);
--- Who acts for an agent. Partial, so that nothing else is looked up by it.
+-- For the question which agents act for an agent. The index is partial, so that the planner uses it for nothing else.
 create index delegation_usage_daily_organization_id_subject_agent_id_day_idx
     on delegation_usage_daily (organization_id, subject_agent_id, day) where issuer = '';
 
@@ -90,8 +89,8 @@ create policy own_organization on delegation_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on delegation_usage_daily to agentidp_service;
 
--- Tokens that a quota has refused, and those that it would have refused if it were enforced. A row per organization, UTC day,
--- agent that asked, quota (whose it is and of which window) and slot. A token is counted for one quota.
+-- Tokens that a quota has refused, and tokens that it would have refused if it were enforced. One row per organization, UTC day,
+-- requesting agent, quota (its holder and its window) and slot. A refused token is counted for one quota.
 create table quota_refusals_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -109,7 +108,8 @@ create policy own_organization on quota_refusals_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on quota_refusals_daily to agentidp_service;
 
--- What an agent's counters of a day hold, one row a UTC hour with usage. began_at is the hour, after RFC 3339.
+-- The usage of agents. One row per agent and UTC hour with usage. began_at is the beginning of the hour in the format of RFC
+-- 3339.
 create view agent_usage_by_hour with (security_invoker = true) as
 select
     usage.organization_id,
@@ -125,17 +125,18 @@ cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.re
 group by usage.organization_id, usage.day, cell.ordinal, usage.agent_id
 having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0;
 
--- Sums of the complete days of a month, so that nobody has to add up every day of every agent. They can be deleted at any
--- time: the counters of the days stay, and what reads the sums reads the days instead.
+-- The sums of the complete days of a month, so that a reader need not add up every day of every agent. They can be deleted at any
+-- time, because a reader without the sums reads the counters of the days.
 create table usage_monthly (
     organization_id text collate "C" not null references organizations,
     -- The first day of a UTC calendar month.
     month date not null check (extract(day from month) = 1),
-    -- The month's days before this one are in the sums.
+    -- The sums contain the days of the month before this one.
     summed_until date not null,
-    -- Of all agents. As long as the organization's counters of these days have the same sum, so have those of each agent.
+    -- The tokens of all agents. While the organization's counters of these days have the same sum, the sum of no agent has
+    -- changed, because counters only grow.
     tokens bigint not null,
-    -- Agents with tokens, and how many each has, in the same order.
+    -- The agents with tokens, and the number of tokens of each in the same order.
     agent_ids uuid[] not null,
     agent_tokens bigint[] not null check (cardinality(agent_tokens) = cardinality(agent_ids)),
     primary key (organization_id, month)
@@ -144,10 +145,10 @@ create table usage_monthly (
 alter table usage_monthly enable row level security, force row level security;
 create policy own_organization on usage_monthly
     using (organization_id = current_setting('agentidp.organization_id', true));
--- Only the operator's role, as which agentidp watch sums up, writes them.
+-- Only agentidp watch writes the sums, as the operator's role.
 grant select on usage_monthly to agentidp_service;
 
--- Files of past usage that an operator has imported. One that was imported once is not counted again.
+-- The files of past usage that an operator has imported. A file is imported only once.
 create table usage_imports (
     organization_id text collate "C" not null references organizations,
     digest bytea not null check (octet_length(digest) = 32),
@@ -163,10 +164,9 @@ alter table usage_imports enable row level security, force row level security;
 create policy own_organization on usage_imports
     using (organization_id = current_setting('agentidp.organization_id', true));
 
--- Where failed authentications come from: address networks, not addresses, each kept for 30 days.
---
--- A row per organization, UTC day, agent, network and reason. Invented networks cannot fill the table: beyond a number of
--- rows a day, all further ones are counted in one row, whose network and reason are "other".
+-- The networks from which failed authentications come, kept for 30 days. Addresses are not stored. One row per organization, UTC
+-- day, agent, network and reason. Beyond a maximum number of rows per day, further failures are counted in one row whose network
+-- and reason are "other", so that a stranger cannot fill the table.
 create table rejected_networks (
     organization_id text collate "C" not null,
     day date not null,

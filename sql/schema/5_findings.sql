@@ -1,37 +1,37 @@
--- Findings: what is unusual, what became of it, and what people say about it.
+-- Findings, their changes, mutes and evaluations, and markers.
 
--- A finding keeps its id while it goes on.
+-- The findings of an organization. A finding keeps its id until it ends.
 create table findings (
     organization_id text collate "C" not null references organizations,
     finding_id uuid not null,
     kind text not null,
-    -- The id of the agent that it is about, or 'organization'.
+    -- The id of the agent with which the finding deals, or 'organization'.
     subject text not null,
     severity text not null check (severity in ('info', 'warning', 'critical')),
-    -- The highest that was reported: it escalates beyond this only.
+    -- The highest severity reported so far. Only a higher one is an escalation.
     highest_severity text not null check (highest_severity in ('info', 'warning', 'critical')),
-    -- The window that it is about, half-open.
+    -- The half-open window that the finding covers.
     begins_at timestamptz not null,
     ends_at timestamptz not null,
     first_seen_at timestamptz not null,
     last_seen_at timestamptz not null,
-    -- Infinity while it goes on; never null, which only the index below must not know.
+    -- Infinity stands for a finding that has not ended. Never null, but without a "not null" constraint, so that the planner uses
+    -- the partial index below only for a condition on this column.
     ended_at timestamptz,
-    -- Evaluations in a row without it.
+    -- The number of evaluations since the last one that found it.
     misses smallint not null,
     acknowledged_at timestamptz,
-    -- The name of the agent that acknowledged it, or 'operator' if a command did.
+    -- The name of the agent that acknowledged the finding, or 'operator' for a command.
     acknowledged_by text,
     note text check (char_length(note) <= 1000),
-    -- The finding's JSON as last reported.
+    -- The finding's JSON in the last report.
     report jsonb not null,
-    -- The highest severity of which alerts were due since the finding last began, because no mute applied; null: nobody
-    -- has been told of it.
+    -- The highest severity that alerts have announced since the finding last began. Null: none, because of a mute.
     announced_severity text check (announced_severity in ('info', 'warning', 'critical')),
     primary key (organization_id, finding_id)
 );
--- One range of it has what goes on and what ended lately. Partial, so that a statement about one finding is left no index
--- but the key: on an empty table the planner sees no difference.
+-- One range of the index has all findings that have not ended or ended lately. The index is partial, so that the planner uses
+-- only the primary key for one finding, also if it plans on an empty table.
 create index findings_organization_id_ended_at_idx on findings (organization_id, ended_at) where ended_at is not null;
 
 alter table findings enable row level security, force row level security;
@@ -39,7 +39,7 @@ create policy own_organization on findings
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on findings to agentidp_service;
 
--- What happened to each finding.
+-- The changes of findings. One row per change.
 create table finding_changes (
     organization_id text collate "C" not null,
     finding_id uuid not null,
@@ -47,7 +47,7 @@ create table finding_changes (
     changed_at timestamptz not null,
     change text not null,
     severity text not null,
-    -- Who made the change, as in findings; null if an evaluation did.
+    -- The agent's name or 'operator', as in findings; null for an evaluation.
     changed_by text,
     note text,
     primary key (organization_id, change_id),
@@ -61,11 +61,11 @@ create policy own_organization on finding_changes
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert on finding_changes to agentidp_service;
 
--- Of which findings nobody is to be alerted for a while.
+-- The findings for which no alert is sent until an instant. One row per kind and subject.
 create table finding_mutes (
     organization_id text collate "C" not null references organizations,
     kind text not null,
-    -- As in findings; 'organization' mutes the kind for every agent.
+    -- The subject, as in findings; 'organization' mutes the kind for every agent.
     subject text not null,
     until timestamptz not null,
     muted_at timestamptz not null,
@@ -79,16 +79,16 @@ create policy own_organization on finding_mutes
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on finding_mutes to agentidp_service;
 
--- The last evaluation, one row for an organization. Who stores an evaluation locks it first.
+-- The last evaluation. One row per organization. A transaction that stores an evaluation locks the row first.
 create table finding_evaluations (
     organization_id text collate "C" primary key references organizations,
-    -- Null until the first has been stored.
+    -- Null before the first evaluation.
     evaluated_at timestamptz,
-    -- What ended from this day on is known.
+    -- Findings that ended before this day are unknown.
     first_day date not null,
-    -- Kinds that ran out of time.
+    -- The kinds of findings that ran out of time.
     not_computed text[] not null,
-    -- How long it took, for the metrics. Null before the first.
+    -- The duration of the evaluation, for the metrics. Null before the first.
     seconds double precision
 );
 
@@ -97,15 +97,15 @@ create policy own_organization on finding_evaluations
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on finding_evaluations to agentidp_service;
 
--- What people mark so that findings take it into account: deployments, and holidays.
+-- Deployments and holidays that people have marked so that findings take them into account.
 create table markers (
     organization_id text collate "C" not null references organizations,
     marker_id uuid not null,
     kind text not null check (kind in ('deployment', 'holiday')),
     starts_at timestamptz not null,
-    -- Of a deployment at an instant, the same.
+    -- Equal to starts_at for a deployment at an instant.
     ends_at timestamptz not null check (ends_at >= starts_at),
-    -- Null: every agent.
+    -- The agent that is marked. Null: every agent.
     agent_id uuid,
     note text,
     created_at timestamptz not null,

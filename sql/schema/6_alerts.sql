@@ -1,17 +1,17 @@
--- Where an organization's alerts go, and the outbox: what is to be sent there, and what became of it.
+-- The alert targets of organizations, and the outbox with all deliveries to them.
 
 create table alert_targets (
     organization_id text collate "C" not null references organizations,
     target_id uuid not null,
     name text not null,
     type text not null check (type in ('webhook', 'alertmanager', 'apprise')),
-    -- The part of the address that is no secret.
+    -- The part of the address that is not secret.
     destination text not null,
-    -- The address and the key of webhooks, encrypted under the instance secret with the id as associated data.
+    -- The address, and the key of a webhook, encrypted with the instance secret; the id is the associated data.
     sealed bytea not null,
-    -- Null: every kind.
+    -- The kinds of findings that the target receives. Null: every kind.
     kinds text[],
-    -- Whose agents' findings. Null: those about every agent, and about the organization.
+    -- The owners whose agents' findings the target receives. Null: the findings of all agents and of the organization.
     owners text[],
     minimum_severity text not null check (minimum_severity in ('info', 'warning', 'critical')),
     enabled boolean not null,
@@ -20,14 +20,15 @@ create table alert_targets (
     tested_at timestamptz,
     last_success_at timestamptz,
     last_failure_at timestamptz,
-    -- The first failure since the last success.
+    -- The instant of the first failure since the last success.
     failing_since timestamptz,
     last_error text,
-    -- In a row.
+    -- The number of failures since the last success.
     failures integer not null default 0,
-    -- No attempt before this; after a failure it is longer each time.
+    -- The instant before which no delivery is attempted. The pause grows with each failure. Minus infinity: not paused.
     paused_until timestamptz not null default '-infinity',
-    -- A process sends to the target. If it dies, another one does after this.
+    -- The end of the lease of the process that sends to the target. After it, another process may send. Minus infinity: no lease
+    -- yet.
     leased_until timestamptz not null default '-infinity',
     primary key (organization_id, target_id)
 );
@@ -35,13 +36,13 @@ create table alert_targets (
 alter table alert_targets enable row level security, force row level security;
 create policy own_organization on alert_targets
     using (organization_id = current_setting('agentidp.organization_id', true));
--- The operator, who owns the tables, encrypts addresses again.
+-- The operator, who owns the tables, re-encrypts addresses.
 create policy operator on alert_targets to current_user using (true);
 grant select, insert, update, delete on alert_targets to agentidp_service;
 
 create table alert_deliveries (
     organization_id text collate "C" not null,
-    -- The idempotency key that receivers get.
+    -- The idempotency key that the receiver gets.
     delivery_id uuid not null,
     target_id uuid not null,
     finding_id uuid not null,
@@ -51,7 +52,7 @@ create table alert_deliveries (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null,
     delivered_at timestamptz,
-    -- No further attempt is made.
+    -- The instant from which no further attempt is made.
     abandoned_at timestamptz,
     last_error text,
     primary key (organization_id, delivery_id),
@@ -62,15 +63,15 @@ create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_atte
 create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
     on alert_deliveries (organization_id, target_id, next_attempt_at)
     where delivered_at is null and abandoned_at is null;
--- Whether an earlier change of the same finding still waits.
+-- For the question whether an earlier change of the same finding still waits.
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;
--- The newest first, and for the foreign key.
+-- For the newest deliveries of a target, and for the foreign key.
 create index alert_deliveries_organization_id_target_id_created_at_idx
     on alert_deliveries (organization_id, target_id, created_at);
 create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);
--- Which targets have received a finding's beginning, so that they receive its end.
+-- For the question which targets have received a finding's beginning and so receive its end.
 create index alert_deliveries_organization_id_finding_id_created_at_idx
     on alert_deliveries (organization_id, finding_id, created_at);
 

@@ -1,10 +1,10 @@
--- The audit trail: who changed what. Each organization has a chain of events, in which each contains the hash of the one
--- before. The instance itself, with its signing keys, has one as well.
+-- The audit trail of all changes. Each organization has a chain of events, in which each event contains the hash of the previous
+-- event. The instance, with its signing keys, has a chain too.
 --
--- No foreign key to organizations: a trail outlives its organization, and the instance's belongs to none.
+-- The tables have no foreign key to organizations, because a chain outlives its organization and the instance's has none.
 
--- The last event of each chain. Its row is locked while an event is added, so that a chain does not fork; and it shows
--- that the last events were removed.
+-- The last event of each chain. A transaction that adds an event locks the row, so that a chain does not fork. If the last events
+-- of a chain were removed, this row proves it.
 create table audit_heads (
     organization_id text collate "C" primary key,
     sequence bigint not null check (sequence >= 0),
@@ -20,7 +20,7 @@ grant select, insert, update on audit_heads to agentidp_service;
 
 create table audit_events (
     organization_id text collate "C" not null,
-    -- Counts up from 1 without a gap.
+    -- The number of the event in the chain, from 1 without a gap.
     sequence bigint not null check (sequence > 0),
     event_id uuid not null,
     at timestamptz not null,
@@ -29,8 +29,8 @@ create table audit_events (
     action text not null,
     subject_type text not null,
     subject text not null,
-    -- What changed. The chain contains only content_hash, so that these three can be erased and the chain still be
-    -- verified; the salt is random, so that nobody finds out by trying what was erased.
+    -- The members that the event has changed. The chain contains only content_hash, so it can still be verified after an erasure
+    -- of these three columns. The random salt keeps anybody from finding the erased content by trial.
     before jsonb,
     after jsonb,
     salt bytea,
@@ -41,12 +41,12 @@ create table audit_events (
     hash bytea not null check (octet_length(hash) = 32),
     primary key (organization_id, sequence)
 );
--- The few events that may explain a finding, however many others there are: anybody can cause some.
+-- For the few events that may explain a finding. The index is partial because a client can cause any number of other events.
 create index audit_events_organization_id_sequence_idx on audit_events (organization_id, sequence)
 where action in ('agent.changed', 'credential.created', 'credential.revoked');
 
 alter table audit_events enable row level security, force row level security;
 create policy own_organization on audit_events
     using (organization_id = current_setting('agentidp.organization_id', true));
--- The service adds events and never changes or removes one.
+-- The service adds events and never changes or removes an event.
 grant select, insert on audit_events to agentidp_service;
