@@ -1,6 +1,6 @@
 -- Registers an active agent and its client. Returns the agent's row.
--- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); dpop_bound_access_tokens;
--- expected_replicas (or null); provisioned (JSON text) and provisioned_selector, or null; at (timestamptz).
+-- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); dpop_bound_access_tokens; expected_replicas
+-- (or null); provisioned (JSON text) and provisioned_selector, or null; at (timestamptz).
 --
 -- example: agent_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; provisioned=null; provisioned_selector=null
 with client as (

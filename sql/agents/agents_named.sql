@@ -1,6 +1,6 @@
 -- The agents of an organization with a name. One row per agent, oldest first, at most 1000: agent_id, name.
--- Parameters: organization_id; name: null for any; is_deleted (boolean): deleted agents, which keep their names, or others;
--- at is not used.
+-- Parameters: organization_id; name: null for any name; is_deleted (boolean): whether the deleted agents, which keep their names,
+-- or the other agents are returned; at is not used.
 --
 -- pages: 1000, an organization's agents
 -- example: name=null; is_deleted=false

@@ -1,8 +1,8 @@
--- Which of some ids are those of agents of the organization. One row per agent that is not deleted: agent_id.
+-- The agents of an organization that have one of the given ids. One row per agent that is not deleted: agent_id.
 -- Parameters: organization_id; agent_ids (uuid[]).
 select agents.agent_id
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
--- Each by the key, as in audit/agent_names.
+-- One agent at a time by the primary key, as in audit/agent_names.
 cross join lateral (
     select agents.agent_id
     from agents

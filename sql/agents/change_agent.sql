@@ -1,4 +1,4 @@
--- Changes an agent. Returns its row, or none if it is deleted or does not exist.
+-- Changes an agent. Returns the agent's row, or no row if the agent is deleted or does not exist.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); status; dpop_bound_access_tokens;
 -- expected_replicas (or null); at (timestamptz).
 --

@@ -1,4 +1,4 @@
--- How many agents an organization has, deleted ones not counted. One row: count. Parameters: organization_id.
+-- The number of agents of an organization, without deleted agents. One row: count. Parameters: organization_id.
 --
 -- pages: 800, all of the organization's agents in an index
 select count(*) as count

@@ -1,5 +1,5 @@
--- Deletes an agent and revokes its credentials; the row stays for its history. Returns its row, or none if
--- it does not exist. Parameters: organization_id; agent_id; at (timestamptz).
+-- Deletes an agent and revokes its credentials. The agent's row stays for its history. Returns the agent's row, or no row if the
+-- agent does not exist. Parameters: organization_id; agent_id; at (timestamptz).
 with revoked as (
     update credentials
     set revoked_at = %(at)s

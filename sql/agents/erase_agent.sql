@@ -1,4 +1,5 @@
--- Erases the name, the description and the owner of a deleted agent, and for whom it was created. One row if it is deleted, and otherwise none.
+-- Erases the name, the description, the owner and the subject of a deleted agent. One row if the agent is deleted, otherwise no
+-- row.
 -- Parameters: organization_id; agent_id.
 --
 -- for: operator

@@ -1,5 +1,5 @@
--- Deletes the findings that name an agent, with their changes and alerts and the agent's mutes, and erases its name where it
--- acknowledged or muted others. One row for each finding that is deleted. Parameters: organization_id; agent_id.
+-- Deletes the findings that name an agent, with their changes and alerts, and the agent's mutes, and erases the agent's name in
+-- other acknowledgements, changes and mutes. One row per deleted finding. Parameters: organization_id; agent_id.
 --
 -- for: operator
 with about as materialized (

@@ -1,5 +1,5 @@
--- Erases the labels of an agent's credentials, and what its rules of trust say, which may name people. One row for each
--- credential. Parameters: organization_id; agent_id.
+-- Erases the labels and the rules of trust of an agent's credentials, because both may name people. One row per credential.
+-- Parameters: organization_id; agent_id.
 --
 -- for: operator
 update credentials

@@ -1,5 +1,5 @@
--- One agent of an organization, and suspends_at: when it will be suspended because it is dormant, or null. One row, or none if it is
--- deleted or does not exist.
+-- One agent of an organization, with suspends_at: the announced instant of its suspension, or null. One row, or no row if the
+-- agent is deleted or does not exist.
 -- Parameters: organization_id; agent_id; at is not used.
 select
     {agent},

@@ -1,7 +1,7 @@
--- A page of an organization's agents. One row per agent that is not deleted, oldest first, with suspends_at: when it will be
--- suspended because it is dormant, or null.
--- Parameters: organization_id; after_at (timestamptz), after_id: the last row of the page before, or null; limit;
--- at is not used.
+-- A page of an organization's agents. One row per agent that is not deleted, oldest first, with suspends_at: the announced
+-- instant of its suspension, or null.
+-- Parameters: organization_id; after_at (timestamptz), after_id: of the last row of the previous page, or null; limit; at is not
+-- used.
 select
     {agent},
     (
@@ -13,8 +13,8 @@ from agents
 where
     organization_id = %(organization_id)s
     and deleted_at is null
-    -- A bound of the index, also on the first page, so that each page reads as much. greatest() ignores null; under
-    -- row-level security coalesce() would keep the planner from using the index.
+    -- The bound of the index scan, also on the first page, so that each page reads the same number of rows. greatest() ignores
+    -- null. With coalesce(), the planner would not use the index under row-level security.
     and (created_at, agent_id) > (
         greatest(%(after_at)s::timestamptz, '-infinity'),
         greatest(%(after_id)s::uuid, nil_uuid())

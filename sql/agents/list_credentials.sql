@@ -1,5 +1,5 @@
--- The credentials of an agent that are not revoked, oldest first. No row if the agent is deleted or does not exist;
--- one row with a null credential_id where it has none.
+-- The credentials of an agent that are not revoked. One row per credential, oldest first. One row with a null credential_id if
+-- the agent has no credential, and no row if the agent is deleted or does not exist.
 -- Parameters: organization_id; agent_id; at is not used.
 select
     credentials.credential_id,

@@ -1,4 +1,4 @@
--- Locks an agent until the transaction ends. Its row, or none if it is deleted or does not exist.
+-- Locks an agent until the transaction ends. Returns the agent's row, or no row if the agent is deleted or does not exist.
 -- Parameters: organization_id; agent_id.
 select {agent}
 from agents

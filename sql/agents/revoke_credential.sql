@@ -1,4 +1,4 @@
--- Revokes a credential. Returns its row, or none if the agent has no such credential, or it was revoked before.
+-- Revokes a credential. Returns the credential's row, or no row if the agent has no such credential or it is revoked already.
 -- Parameters: organization_id; agent_id; credential_id; at (timestamptz).
 update credentials
 set revoked_at = %(at)s

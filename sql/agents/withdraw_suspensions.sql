@@ -1,5 +1,5 @@
--- Deletes what was announced of the suspension of all agents but some. Returns no row.
--- Parameters: organization_id; agent_ids (uuid[]): those of which it stays.
+-- Deletes the announced suspensions of all agents except some. Returns no row.
+-- Parameters: organization_id; agent_ids (uuid[]): the agents whose suspensions stay announced.
 --
 -- pages: 150, a hundred agents, which are more than are suspended at a time
 -- example: agent_ids={}
