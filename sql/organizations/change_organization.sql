@@ -1,6 +1,7 @@
--- Changes what an organization may change of itself. Returns its row, or none if it does not exist.
--- Parameters: organization_id; name; monthly_token_budget: tokens, or null for no budget; suspend_dormant_after_days: null if
--- no agent is suspended; provisions_agents (boolean).
+-- Changes the members of an organization that its own agents may change. Returns the organization's row, or no row if it does not
+-- exist.
+-- Parameters: organization_id; name; monthly_token_budget: tokens, or null for no budget; suspend_dormant_after_days: null if no
+-- agent is suspended; provisions_agents (boolean).
 --
 -- example: name=changed; provisions_agents=true
 update organizations

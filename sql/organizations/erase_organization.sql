@@ -1,5 +1,5 @@
--- Deletes everything of an organization but its audit trail and its resource identifiers. Returns no row. Foreign keys are
--- checked at the end of the statement, so the order of the tables does not matter.
+-- Deletes all rows of an organization except its audit trail and its resource identifiers. Returns no row. The order of the
+-- tables does not matter, because PostgreSQL checks foreign keys at the end of the statement.
 -- Parameters: organization_id.
 --
 -- for: operator

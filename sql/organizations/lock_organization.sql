@@ -1,5 +1,6 @@
--- Locks an organization until the transaction ends; others may still reference it. Its row, or none if it does not exist.
--- Whoever adds what an organization may have only so many of locks it first, and then counts what others have added.
+-- Locks an organization until the transaction ends, but other transactions may still reference it. Returns the organization's
+-- row, or no row if it does not exist. A transaction that adds a thing of which an organization may have a maximum number locks
+-- the organization first and then counts, so that the count includes what other transactions have added.
 -- Parameters: organization_id.
 select {organization}
 from organizations
