@@ -1,8 +1,8 @@
--- The names and owners of agents, deleted ones included. One row per agent: agent_id, name, owner.
+-- The names and owners of agents, including deleted agents. One row per agent: agent_id, name, owner.
 -- Parameters: organization_id; agent_ids (uuid[]); at is not used.
 select named.agent_id, named.name, named.owner
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
--- Each by the key. Planned on an empty table, a join would read all agents.
+-- One agent at a time by the primary key, because a join that was planned on an empty table would read all agents.
 cross join lateral (
     select agents.agent_id, agents.name, agents.owner
     from agents

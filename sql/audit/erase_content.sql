@@ -1,6 +1,6 @@
--- Erases what the events about some subjects say has changed, for the operator: also those about a credential, a marker or a
--- finding of an agent that is a subject. The chain can still be verified. One row: how many events.
--- Parameters: organization_id; subjects (text[]), or null for everything.
+-- Erases the content of the events about some subjects, for the operator, also of events about a credential, a marker or a
+-- finding of an agent that is a subject. The chain can still be verified. One row: the number of events.
+-- Parameters: organization_id; subjects (text[]), or null for all events.
 --
 -- for: operator
 with erased as (
@@ -15,7 +15,7 @@ with erased as (
             or after ->> 'agentId' = any (%(subjects)s::text[])
             or after ->> 'about' = any (%(subjects)s::text[])
         )
-        -- The record of what was pruned is needed to verify the chain.
+        -- The content of this event is needed to verify a pruned chain.
         and action <> 'audit.pruned'
         and salt is not null
     returning sequence

@@ -1,6 +1,6 @@
 -- A part of an organization's chain. One row per event, oldest first.
--- Parameters: organization_id; after: the sequence of the last event of the part before, 0 for the first part; limit;
--- at is not used.
+-- Parameters: organization_id; after: the sequence of the last event of the previous part, 0 for the first part; limit; at is not
+-- used.
 --
 -- example: after=0
 select

@@ -1,4 +1,4 @@
--- The last event of an organization's chain. One row: sequence, hash; none if nothing was recorded yet.
+-- The last event of an organization's chain. One row: sequence, hash. No row if the chain has no event.
 -- Parameters: organization_id; at is not used.
 select sequence, hash
 from audit_heads

@@ -1,6 +1,6 @@
--- The last event of an organization's chain that is older than an instant and follows older ones only, for the operator.
--- One row: sequence, hash, and events, how many there are up to it; none if there is none. Parameters: organization_id;
--- cutoff (timestamptz); at is not used.
+-- The last event of an organization's chain that may be pruned, for the operator: this event and all earlier ones are older than
+-- an instant. One row: sequence, hash, and events: the number of events up to this one. No row if there is no such event.
+-- Parameters: organization_id; cutoff (timestamptz); at is not used.
 --
 -- for: operator
 select sequence, hash, count(*) over () as events

@@ -1,6 +1,7 @@
--- A page of an organization's events. One row per event that the filters select, newest first. Filters that are null select
--- all. Parameters: organization_id; below: only sequences less than this; actor; action; subject; since, until
--- (timestamptz); limit; at is not used.
+-- A page of an organization's events that pass the filters. One row per event, newest first. A filter that is null passes all
+-- events.
+-- Parameters: organization_id; below: the page has only lower sequences; actor; action; subject; since, until (timestamptz);
+-- limit; at is not used.
 --
 -- example: below=50000; actor=null; action=null; subject=null; since=null; until=null
 select

@@ -1,5 +1,5 @@
--- Removes the first events of an organization's chain, for the operator. One row: how many. Parameters: organization_id;
--- sequence: of the last one that is removed.
+-- Deletes the first events of an organization's chain, for the operator. One row: the number of deleted events.
+-- Parameters: organization_id; sequence: of the last event to delete.
 --
 -- for: operator
 with removed as (
