@@ -1,6 +1,6 @@
--- Adds an alert target unless the organization has as many as it may. Returns its row, or none.
+-- Adds an alert target. Returns the target's row, or no row if the organization has the maximum number of targets.
 -- Parameters: organization_id, target_id, name, type, destination, sealed, kinds (null: every kind), owners (null: every
--- agent), minimum_severity, enabled, at, most.
+-- agent), minimum_severity, enabled, at, most: the maximum number.
 --
 -- example: target_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; type=webhook; minimum_severity=info
 insert into alert_targets (

@@ -1,4 +1,4 @@
--- Puts the test of an alert target into the outbox. Returns its delivery_id.
+-- Adds the test of an alert target to the outbox. Returns its delivery_id.
 -- Parameters: organization_id, target_id, delivery_id, finding_id, payload, at.
 --
 -- example: delivery_id=0a1b2c3d-0000-4000-8000-000000000001

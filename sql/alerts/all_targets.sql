@@ -1,4 +1,4 @@
--- Returns each alert target of all organizations, one row each, with its encrypted address.
+-- The alert targets of all organizations, with their encrypted addresses. Returns one row per target.
 -- Parameters: none.
 --
 -- for: operator

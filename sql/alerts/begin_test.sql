@@ -1,6 +1,6 @@
--- Notes that an alert target is tested, unless it was tested at or after a given instant; what is waiting is due at
--- once, also if it has failed before. Returns its id, or no row.
--- Parameters: organization_id, target_id, at, tested_before.
+-- Records a test of an alert target, unless the target was tested at or after an instant. All waiting deliveries become due at
+-- once, including those that have failed. Returns the target's id, or no row.
+-- Parameters: organization_id, target_id, at, tested_before: that instant.
 with due as (
     update alert_deliveries
     set next_attempt_at = %(at)s

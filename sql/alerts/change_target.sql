@@ -1,5 +1,5 @@
--- Changes an alert target; a target that is enabled again, or has another address, is tried at once, also
--- with what has failed before. Returns its row, or none if there is no such target.
+-- Changes an alert target. If the target becomes enabled or gets another address, its waiting deliveries become due at once,
+-- including those that have failed. Returns the target's row, or no row if there is no such target.
 -- Parameters: organization_id, target_id, at, name, destination, sealed, kinds, owners, minimum_severity, enabled.
 --
 -- example: name=new; minimum_severity=info

@@ -1,5 +1,5 @@
--- Returns one row for each alert target of the organization whose last attempt failed, the oldest failure first, and in each
--- row how many targets the organization has.
+-- The alert targets of the organization whose last delivery failed. Returns one row per target, the oldest failure first, each
+-- with targets: the number of all targets of the organization.
 -- Parameters: organization_id.
 select
     name,

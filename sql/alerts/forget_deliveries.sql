@@ -1,6 +1,6 @@
--- Deletes the deliveries of all organizations that were made before an instant. The last one of a finding that a target
--- accepted is kept for longer if it says that the finding goes on: the target must receive the end. Returns no row.
--- Parameters: made_before; kept_after: nothing older is kept.
+-- Deletes the deliveries of all organizations that were created before an instant. The last accepted delivery of a finding to a
+-- target is kept longer if it does not resolve the finding, because the target must still receive the end. Returns no row.
+-- Parameters: made_before; kept_after: older deliveries are deleted in any case.
 --
 -- for: operator
 delete from alert_deliveries

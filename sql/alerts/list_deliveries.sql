@@ -1,4 +1,4 @@
--- Returns one row for each of the organization's latest deliveries, the newest first; title names the finding.
+-- The organization's latest deliveries. Returns one row per delivery, newest first; title is the finding's title.
 -- Parameters: organization_id, limit.
 select
     alert_deliveries.delivery_id,

@@ -1,4 +1,4 @@
--- Returns one row for each alert target of the organization, the oldest first.
+-- The organization's alert targets. Returns one row per target, oldest first.
 -- Parameters: organization_id.
 select {alert_target}
 from alert_targets

@@ -1,4 +1,4 @@
--- Locks an alert target and returns it with its encrypted address, or no row.
+-- Locks an alert target until the transaction ends. Returns the target's row with its encrypted address, or no row.
 -- Parameters: organization_id, target_id.
 select {alert_target}, sealed
 from alert_targets

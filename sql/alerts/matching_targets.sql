@@ -1,11 +1,10 @@
--- The alert targets of the organization that a change of a finding is sent to: each enabled one that wants findings of this
--- kind and severity and about one of these agents, and each, enabled or not, that has received the finding's beginning and
--- not its end: it receives what follows, though the finding's kind, the agent's owner or what it wants has changed. One row a
+-- The alert targets of the organization that receive a change of a finding. These are the enabled targets that receive findings
+-- of this kind, of this severity and about one of these agents; and all targets, enabled or not, that have received the finding's
+-- beginning and not its end, even if the finding's kind, the agent's owner or the target has changed meanwhile. One row per
 -- target.
--- Parameters: organization_id; finding_id; kind; agents: ids of those that the finding is about; severities: this one and
--- those that are less urgent; follows: whether something follows the beginning; ends: whether this is the end, which only
--- those receive that received something before; others: whether those are left out that have received the beginning and not
--- the end.
+-- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: this one and the lower
+-- ones; follows: whether the change follows the beginning; ends: whether the change is the end, which only targets receive that
+-- have received the beginning; others: whether to leave out the targets that have received the beginning and not the end.
 --
 -- example: severities={info}; kind=spike; follows=true; ends=false; others=false
 select targets.target_id

@@ -1,5 +1,6 @@
--- Returns the row of the due delivery of a target that has waited longest, or none. One waits while an earlier change of the
--- same finding does. The organization's name and the owner of the finding's agent are those of now.
+-- The due delivery of a target that has waited longest. A delivery waits until earlier changes of the same finding are delivered.
+-- Returns one row, or no row if nothing is due. The organization's name and the owner of the finding's agent are the current
+-- ones.
 -- Parameters: organization_id, target_id, at.
 select
     delivery_id,

@@ -1,4 +1,4 @@
--- Notes that a delivery was accepted, and that its target works. Returns the target's row.
+-- Records that a target accepted a delivery. Returns the target's row.
 -- Parameters: organization_id, target_id, delivery_id, at.
 with delivered as (
     update alert_deliveries

@@ -1,5 +1,6 @@
--- Stores the address of an alert target encrypted again, unless it was changed meanwhile. One row if it was stored.
--- Parameters: organization_id, target_id, sealed; previous: what was read.
+-- Stores the re-encrypted address of an alert target, unless the address was changed meanwhile. One row if the address was
+-- stored.
+-- Parameters: organization_id, target_id, sealed; previous: the address that was read.
 --
 -- for: operator
 update alert_targets

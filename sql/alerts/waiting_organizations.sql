@@ -1,5 +1,5 @@
--- Returns one row for each organization with a delivery that is due to a target that may be tried. First comes the one whose
--- targets have had no turn for longest; those that are sent to now come last.
+-- The organizations with a due delivery to a target that is not paused. Returns one row per organization. The organization whose
+-- targets were served longest ago is first, and organizations that are being served are last.
 -- Parameters: at.
 --
 -- for: operator
