@@ -1,4 +1,4 @@
--- Becomes the service's role until the connection ends. Returns one row. Parameters: none.
+-- Switches to the service's role until the connection ends. Returns one row. Parameters: none.
 --
 -- for: operator
 select set_config('role', 'agentidp_service', false)

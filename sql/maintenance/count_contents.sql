@@ -1,4 +1,5 @@
--- What the whole instance contains, for a role that row-level security does not apply to. Returns one row.
+-- The numbers of organizations, agents and tokens of the whole instance, for a role to which row-level security does not apply.
+-- Returns one row.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- How many rows the tables of this database have, as its statistics say. One row. Parameters: none.
+-- The number of rows in all tables of this database, estimated from its statistics. One row. Parameters: none.
 --
 -- for: operator
 select coalesce(sum(reltuples) filter (where reltuples > 0), 0)::bigint as rows

@@ -1,4 +1,5 @@
--- Lets another session see the same rows as this transaction, which waits for it without a limit. Returns one row.
+-- Exports this transaction's snapshot, so that another session sees the same rows, and lets the transaction stay idle without a
+-- limit meanwhile. Returns one row.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Whether this server repeats what another one writes. Returns one row. Parameters: none.
+-- Returns one row: is_replica, whether this server replays the log of another server. Parameters: none.
 --
 -- for: operator
 select pg_is_in_recovery() as is_replica

@@ -1,4 +1,4 @@
--- Whether a session holds the lock of agentidp watch. Returns one row. Parameters: key: the lock's number.
+-- Returns one row: is_watched, whether a session holds the lock of agentidp watch. Parameters: key: the lock's number.
 --
 -- for: operator
 select

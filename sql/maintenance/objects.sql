@@ -1,5 +1,5 @@
--- What the schema consists of, without what extensions have made. One row per table, view and function; is_executable says
--- whether the service may call it.
+-- The tables, views and functions of the schema, without those of extensions. One row per object; is_executable: whether the
+-- service may call it.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Who else is connected to this database. One row per role. Parameters: none.
+-- The other sessions of this database. One row per role: role_name, sessions. Parameters: none.
 --
 -- for: operator
 select usename::text as role_name, count(*) as sessions

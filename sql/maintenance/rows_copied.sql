@@ -1,5 +1,5 @@
--- The table that pg_dump copies from this database now, and how many of its rows it has copied. One row for each pg_dump that
--- runs, if its tables are visible to this role. Parameters: none.
+-- The table that pg_dump is copying from this database, and the number of rows copied so far. One row per running pg_dump whose
+-- tables this role may see. Parameters: none.
 --
 -- for: operator
 select progress.relid::bigint as table_id, progress.tuples_processed

@@ -1,5 +1,5 @@
--- Every privilege that the service's role was granted on tables and views, some of them on single columns only. One row per
--- privilege. Parameters: none.
+-- The privileges of the service's role on tables and views, including privileges on single columns. One row per privilege.
+-- Parameters: none.
 --
 -- for: operator
 select relname::text as name, lower(privilege_type) as privilege

@@ -1,4 +1,5 @@
--- What the service's role could do beyond what it is granted. One row, or none if there is no such role.
+-- The attributes, the tables and the memberships of the service's role that would give it more rights than its grants. One row,
+-- or no row if there is no such role.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Says in which encoding this transaction sends rows. Returns one row. Parameters: encoding: PostgreSQL's name of it.
+-- Sets the encoding in which this transaction sends rows. Returns one row. Parameters: encoding: PostgreSQL's name for it.
 --
 -- for: operator
 -- example: encoding=UTF8

@@ -1,5 +1,5 @@
--- Lets the statements of this transaction take as long as they need, whatever the role or the database says. One row per
--- setting that this server has. Parameters: none.
+-- Removes the time limits of this transaction's statements, whatever the role or the database sets. One row per setting that this
+-- server has. Parameters: none.
 --
 -- for: operator
 select set_config(name, '0', true) as timeout

@@ -1,5 +1,6 @@
--- Statements that bring back what maintenance/statements_before_rows drops, in the order in which to run them: a key is checked
--- against all rows only while row-level security hides none. One row per statement. Parameters: none.
+-- The statements that restore the foreign keys and the row-level security that maintenance/statements_before_rows removes. One
+-- row per statement, in the order in which to run them: foreign keys first, because PostgreSQL checks a key against all rows only
+-- while row-level security hides none. Parameters: none.
 --
 -- for: operator
 select statement

@@ -1,6 +1,6 @@
--- Statements after which rows can be copied into all tables, in any order and by their owner: they drop the foreign keys, and
--- end row-level security. maintenance/statements_after_rows, which must be read before, has those that bring both back.
--- One row per statement. Parameters: none.
+-- The statements that drop the foreign keys and disable row-level security, so that the tables' owner can copy rows into the
+-- tables in any order. Read maintenance/statements_after_rows, which restores both, before running them. One row per statement.
+-- Parameters: none.
 --
 -- for: operator
 select format('alter table %s drop constraint %I', conrelid::regclass, conname) as statement

@@ -1,4 +1,4 @@
--- Statements that drop all tables, views and functions in the schema public, but those of extensions. One row per
+-- The statements that drop all tables, views and functions in the schema public, except those of extensions. One row per
 -- statement, in the order in which to run them. Parameters: none.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Tables of organizations that row-level security does not protect, from their owner too. One row per table.
+-- The tables with an organization that row-level security does not protect, also from their owner. One row per table.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- What the role that has logged in is to the database. Returns one row. Parameters: none.
+-- The rights of the role that has logged in, and its database. Returns one row. Parameters: none.
 --
 -- for: operator
 select

@@ -1,5 +1,5 @@
--- Whether a backup by this role would be whole: row-level security applies to it, unless it is a superuser or bypasses it.
--- Returns one row. Parameters: none.
+-- Whether a backup by the role that has logged in would be complete: sees_all is false if row-level security applies to the role,
+-- which is neither a superuser nor bypasses it. Returns one row. Parameters: none.
 --
 -- for: operator
 select
