@@ -1,7 +1,7 @@
 -- Adds usage of the past to the counters of an organization and of its agents. Returns no row.
--- Parameters: organization_id; agent_ids (uuid[]); and arrays of one length, an element an agent and UTC hour in which
--- something was counted: agents (integer[]), the place of the agent in agent_ids, from 1; hours (integer[]) since
--- 1970-01-01 00:00 UTC; tokens, requests, rejected (bigint[]).
+-- Parameters: organization_id; agent_ids (uuid[]); and arrays of equal length with one element per agent and UTC hour with usage:
+-- agents (integer[]): the agent's position in agent_ids, from 1; hours (integer[]): hours since 1970-01-01 00:00 UTC; tokens,
+-- requests, rejected (bigint[]).
 --
 -- for: operator
 with counted as materialized (
@@ -30,8 +30,8 @@ agent_hours as materialized (
     left join counted using (agent_id, day, hour)
 ),
 counting as materialized (
-    -- In a slot that no token counts in, so that neither waits for the other. Two imports would wait for each other's rows
-    -- in any order, so the second one waits for the first.
+    -- Tokens do not count in slot 16, so tokens and imports do not wait for each other. The lock makes a second import wait for
+    -- the first, because otherwise each could hold rows for which the other waits.
     select 16 as slot
     from pg_advisory_xact_lock(hashtext(%(organization_id)s::text), 19)
 ),

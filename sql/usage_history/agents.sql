@@ -1,4 +1,4 @@
--- The agents of an organization, deleted ones too. One row an agent.
+-- The agents of an organization, including deleted agents. One row per agent.
 -- Parameters: organization_id.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- The UTC days before a day on which something was counted, oldest first. One row a day: day, tokens.
+-- The UTC days before a day on which the organization has usage. One row per day, oldest first: day, tokens.
 -- Parameters: organization_id; before: the day.
 --
 -- for: operator

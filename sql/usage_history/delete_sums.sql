@@ -1,4 +1,4 @@
--- Deletes the stored sums of an organization's UTC calendar month that has a day. Returns no row.
+-- Deletes an organization's stored sums of the UTC calendar month that contains a day. Returns no row.
 -- Parameters: organization_id; on_day (date): the day.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Stores the sums of a UTC calendar month's days before a day. Returns no row.
+-- Stores the sums of a UTC calendar month for the days before a day. Returns no row.
 -- Parameters: organization_id; month (date): its first day; until (date): the day.
 --
 -- for: operator
