@@ -1,2 +1,3 @@
--- What the dashboard's list has of an agent beside its usage: its statements have {listed_agent} in place of this list.
+-- The columns of an agent that the dashboard's list shows beside the agent's usage. A statement has {listed_agent} in place of
+-- this list.
 agents.agent_id, agents.name, agents.description, agents.owner
