@@ -1,5 +1,5 @@
--- Sends the usage of an organization's agents as CSV: a header, then one line an agent and UTC hour with usage, by hour
--- and agent, which returns no row.
+-- Sends the usage of an organization's agents as CSV, with a header and one line per agent and UTC hour with usage, sorted by
+-- hour and agent. Returns no row.
 -- Parameters: organization_id; first and last: UTC days.
 --
 -- for: operator
