@@ -1,5 +1,5 @@
--- Gives the embedded server's login role its password for this start, and only the rights that it should have. The
--- client must write the parameter into the statement. Returns no row. Parameters: password.
+-- Sets the password of the embedded server's login role for this start, and limits the role's rights. The client must write the
+-- parameter into the statement. Returns no row. Parameters: password.
 --
 -- for: operator
 alter role agentidp_login

@@ -1,4 +1,4 @@
--- The database's clock, in seconds since 1970: the format of a number does not depend on settings. Returns one row.
+-- The database's clock in seconds since 1970, a number because its format does not depend on settings. Returns one row.
 -- Parameters: none.
 --
 -- citus: no shard, because it reads no table

@@ -1,4 +1,4 @@
--- Forgets which functions the database has, because others replace them. Returns no row. Parameters: none.
+-- Deletes the record of the applied functions, because other functions replace them. Returns no row. Parameters: none.
 --
 -- for: operator
 delete from schema_migrations where starts_with(name, 'functions_')

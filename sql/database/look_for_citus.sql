@@ -1,5 +1,5 @@
--- Whether the database has Citus, by a function that we call. Also makes Citus forward each "set local" to its workers;
--- elsewhere that setting has no effect. Returns one row. Parameters: none.
+-- Returns one row: has_citus: whether the database has Citus, detected by one of its functions. Also makes Citus forward each
+-- "set local" to its workers. Without Citus this setting has no effect. Parameters: none.
 --
 -- for: connection
 select

@@ -1,10 +1,10 @@
--- What a superuser must run so that the role that has logged in may make agentidp_service, or use the one that another
--- installation has made on the same server. Returns a row for each statement. Parameters: creates_role: whether the role is
--- to be created even if there is one.
+-- The statements that a superuser must run so that the role that has logged in may create agentidp_service, or use the one that
+-- another installation has created on the same server. Returns one row per statement. Parameters: creates_role: whether the role
+-- is to be created even if it exists.
 --
 -- for: operator
 with server as (
-    -- Since version 16, whoever may create roles may grant only those of which somebody has made them an administrator.
+    -- Since PostgreSQL 16, a role that may create roles may grant only the roles of which it is an administrator.
     select
         current_setting('server_version_num')::integer >= 160000 as has_administrators,
         %(creates_role)s::boolean or to_regrole('agentidp_service') is null as must_create

@@ -1,5 +1,5 @@
--- How far the primary is. One row: position: what it has written of its log, in bytes, null if the server is no primary
--- any more; at: its clock. Parameters: none.
+-- The position of the primary. Returns one row: position: the end of its log in bytes, null if the server is no longer a primary;
+-- at: its clock. Parameters: none.
 --
 -- citus: no shard, because it reads no table
 select

@@ -1,4 +1,4 @@
--- Notes that a migration was applied. Returns no row. Parameters: name.
+-- Records that a migration was applied. Returns no row. Parameters: name.
 --
 -- for: operator
 insert into schema_migrations (name) values (%(name)s)

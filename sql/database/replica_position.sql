@@ -1,6 +1,7 @@
--- How far a read replica is. One row: is_standby: whether it follows a primary; position: what it has replayed of the
--- primary's log, in bytes; at: when the primary committed the last transaction of that, by the primary's clock. Both
--- are null before it has replayed anything. Parameters: none.
+-- The position of a read replica. Returns one row: is_standby: whether it follows a primary; position: the end of the replayed
+-- log in bytes; at: the instant of the last replayed commit by the primary's clock. position and at are null before anything is
+-- replayed.
+-- Parameters: none.
 --
 -- citus: no shard, because it reads no table
 select
