@@ -1,13 +1,14 @@
--- Our functions that are not yet on the workers as they should be, those that other functions call first. One row per
--- function: its signature; argument, the name of the one that says on which worker it runs, or null if it runs where it
--- is called. Parameters: none.
+-- Our functions that are not yet distributed to the workers, sorted so that a function follows those that it calls. One row per
+-- function: signature; argument: the name of the argument that selects the worker, or null if the function runs where it is
+-- called.
+-- Parameters: none.
 --
 -- for: operator
 with ours as (
     select
         functions.oid,
         functions.oid::regprocedure::text as signature,
-        -- A function with statements about an organization runs beside the organization's rows.
+        -- A function with statements about an organization runs on the worker with the organization's rows.
         case when language.lanname = 'plpgsql' and proargnames[1] = 'p_organization_id' then proargnames[1] end as argument
     from pg_proc as functions
     join pg_language as language on language.oid = functions.prolang

@@ -1,4 +1,4 @@
--- Lets the service read the view on the workers too, because Citus creates a view there without its grants. Returns no row.
+-- Lets the service read the view on the workers, because Citus creates a view there without its grants. Returns no row.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,8 +1,9 @@
--- Whether each server that has shards finds the plans of a function's statements that it has kept. Citus 14.0.0 and 14.0.1
--- plan each statement again for each call and keep that plan too, 300 kB a token (corrected by Citus's change 8824). So a
--- statement is run 60 times, and the memory of the session's plans compared. Returns one row per server: node, its address;
--- success, whether it finds them; result, which ends in "plans are not kept" if it does not find them, and otherwise says
--- why it is unknown. Parameters: none.
+-- Tests whether each server with shards reuses the plans that it has stored for the statements of a function. Citus 14.0.0 and
+-- 14.0.1 plan each statement again for each call and store that plan too, which takes 300 kB per token (corrected by Citus's
+-- change 8824). The test runs a statement 60 times and compares the memory of the session's plans. Returns one row per server:
+-- node: its address; success: whether it reuses plans; result: ends in "plans are not kept" if it does not reuse them, and
+-- otherwise contains the error.
+-- Parameters: none.
 --
 -- for: operator
 select nodename || ':' || nodeport as node, success, result
@@ -23,12 +24,12 @@ declare
 begin
     for number in 1 .. 60 loop
         perform from organizations where organization_id = v_organization_id;
-        -- The plan to keep is made by now.
+        -- By now, PostgreSQL has made the plan that it should reuse.
         if number = 10 then
             v_bytes := (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan');
         end if;
     end loop;
-    -- Of 50 plans, which have 2 MB.
+    -- Fifty stored plans take about 2 MB.
     if (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan') > v_bytes + 200000 then
         raise exception 'plans are not kept';
     end if;

@@ -1,5 +1,5 @@
--- Lets the service's role log in, because Citus connects to the workers as the role that runs a statement. It has no
--- password: the servers' pg_hba.conf says who may. Returns no row. Parameters: none.
+-- Lets the service's role log in, because Citus connects to the workers as the role that runs a statement. The role has no
+-- password: pg_hba.conf on each server decides which hosts may log in. Returns no row. Parameters: none.
 --
 -- for: operator
 alter role agentidp_service login

@@ -1,5 +1,5 @@
--- Lets the workers plan as the service's own sessions do, whose settings do not reach them: a plan that is made once,
--- perhaps on an empty table, must be the one for a full table. Returns no row. Parameters: none.
+-- Sets for the workers the planner setting that the service's own sessions have and that does not reach the workers: a plan is
+-- made once, perhaps on an empty table, and must suit a full table. Returns no row. Parameters: none.
 --
 -- for: operator
 alter role agentidp_service set enable_seqscan to off

@@ -1,6 +1,6 @@
--- Lets the servers plan each statement of a function at each call for the service, and keep no plan: for a Citus that does
--- not find the plans that it has kept (keeps_plans). Of this database only, because others of the server may have no Citus.
--- Returns no row. Parameters: none.
+-- Makes the servers plan each statement of a function at each call of the service and store no plan, for a Citus that does not
+-- reuse its stored plans (keeps_plans). Only for this database, because other databases of the server may have no Citus. Returns
+-- no row. Parameters: none.
 --
 -- for: operator
 do $$

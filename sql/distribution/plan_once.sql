@@ -1,5 +1,5 @@
--- Lets the servers keep the plans of a function's statements for the service, which is PostgreSQL's default. Undoes
--- plan_each_time, and a plan_cache_mode that was set for the role in this database by hand. Returns no row.
+-- Lets the servers store the plans of a function's statements for the service, which is PostgreSQL's default. Reverts
+-- plan_each_time, and a plan_cache_mode that an administrator has set for the role in this database. Returns no row.
 -- Parameters: none.
 --
 -- for: operator

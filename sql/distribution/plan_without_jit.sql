@@ -1,4 +1,4 @@
--- Turns JIT off on the workers too, which the settings of the service's own sessions do not reach. Returns no row.
+-- Turns JIT off on the workers, because the settings of the service's own sessions do not reach them. Returns no row.
 -- Parameters: none.
 --
 -- for: operator

@@ -1,5 +1,5 @@
--- Whether the servers plan each statement of a function at each call for the service (plan_each_time). Returns one row:
--- is_so. Parameters: none.
+-- Returns one row: is_so: whether the servers plan each statement of a function at each call of the service (plan_each_time).
+-- Parameters: none.
 --
 -- for: operator
 select exists (

@@ -1,6 +1,5 @@
--- Whether the tables can be distributed now. Returns one row: may_copy, whether PostgreSQL lets this role copy rows into tables
--- under row-level security, which is forced on their owner too; has_schema, whether agentidp db migrate was run.
--- Parameters: none.
+-- Returns one row: may_copy: whether PostgreSQL lets this role copy rows into tables under row-level security, which also applies
+-- to the owner of the tables; has_schema: whether agentidp db migrate was run. Parameters: none.
 --
 -- for: operator
 select rolsuper or rolbypassrls as may_copy, to_regclass('schema_migrations') is not null as has_schema

@@ -1,6 +1,6 @@
--- Our tables that belong on the workers, each after those that its foreign keys name. One row per table: its name;
--- is_distributed, whether it is distributed by organization or whole on every node; is_done, whether Citus has it in
--- either way. Parameters: none.
+-- Our tables that belong on the workers, sorted so that a table follows those that its foreign keys reference. One row per table:
+-- name; is_distributed: whether the table is distributed by organization instead of complete on every node; is_done: whether
+-- Citus has distributed or copied the table already. Parameters: none.
 --
 -- for: operator
 with recursive ours as (
@@ -17,8 +17,8 @@ with recursive ours as (
     where
         tables.relnamespace = 'public'::regnamespace
         and tables.relkind in ('r', 'p')
-        -- A table without organizations stays on the coordinator, where alone it is read: then it can be written while a
-        -- worker is down. So do throttles, which all have the same organization and are written at each failure.
+        -- A table without organizations is read only on the coordinator and stays there, so that it can be written while a worker
+        -- is down. The same is true of throttles, whose rows all have the same organization and are written at each failure.
         and tables.relname <> 'throttles'
         and exists (
             select 1
