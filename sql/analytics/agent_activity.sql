@@ -1,8 +1,8 @@
--- What an agent did on each UTC day of a period. One row per day, oldest first, zeros included. Each repeats the agent's
--- name, when it was created, its status (also of a deleted agent) and the hour in which it was last issued a token within
--- the 90 days up to the last one, or null. No row if the organization has no such agent.
+-- An agent's usage on each UTC day of a period. One row per day, oldest first, zeros included. Each row repeats the agent's name,
+-- the instant of its creation, its status ("deleted" for a deleted agent) and the hour of its last token within the 90 days up to
+-- the last day, or null. No row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Day by day, because the key has the day before the agent: a range of days would read all agents.
+-- Each day is looked up by itself, because the key has the day before the agent, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, four look-ups each
 -- fleet-pages: 500
@@ -18,7 +18,7 @@ select
 from agents
 left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
-    -- Counts up, so from the last day backwards. With an "order by", all days would be read to sort them.
+    -- From the last day backwards, because an "order by" would read all days.
     from generate_series(0, 89) as ago (days)
     cross join lateral (select %(last)s::date - ago.days as day offset 0) as calendar
     cross join lateral (

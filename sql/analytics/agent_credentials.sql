@@ -1,6 +1,6 @@
--- The same as analytics/credentials of one agent. One row a credential of it.
+-- The credentials of one agent, as in analytics/credentials. One row per credential.
 -- Parameters: organization_id; agent_id; first: the day.
--- Each part by an index of its own: one has the credentials that are in force, one those that are revoked.
+-- Two parts, because one index has the credentials in force and another one the revoked credentials.
 select
     credential_id, agent_id, label,
     case when trust is not null then 'federated' when jwks is not null then 'key' else 'secret' end as type,

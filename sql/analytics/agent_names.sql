@@ -1,4 +1,4 @@
--- The names of an organization's agents, deleted ones too. One row an agent: agent_id, name.
+-- The names of an organization's agents, including deleted agents. One row per agent: agent_id, name.
 -- Parameters: organization_id.
 --
 -- pages: 1000, ten thousand agents

@@ -1,11 +1,12 @@
--- Tokens issued per agent in a period. One row per agent with at least one token, also a deleted one,
--- most tokens first, then by agent_id; if with_names, with the name and with the tokens of all agents.
+-- Tokens per agent in a period. One row per agent with at least one token, including deleted agents, sorted by tokens (most
+-- first) and then by agent_id. With with_names, each row also has the agent's name and the tokens of all agents.
 --
--- If the period begins with a month, stored sums stand for the days of it that are in them if the organization's counters still have the same sum: counters only
--- grow, so the sum of no agent has changed. agentidp/usage_history/monthly_sums.py says more.
+-- If the period begins with a month, the stored sums of that month replace the counters of their days, provided that the
+-- organization's counters of these days still have the same sum: counters only grow, so the sum of no agent has changed.
+-- agentidp/usage_history/monthly_sums.py explains the sums.
 --
 -- Parameters: organization_id; first; last: the first and the last day; with_names: whether agent_name and all_tokens are
--- returned, or else are null; limit: of the rows, null for all.
+-- returned and not null; limit: of the rows, null for all.
 --
 -- pages: 45000, the month's rows of all agents, and for some a look-up for each agent
 -- fleet-pages: 6500
@@ -35,7 +36,7 @@ counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        -- A sub-select is evaluated before the search in the index, also under row-level security.
+        -- A sub-select, because it is evaluated before the index scan, also under row-level security.
         and usage.day >= (select coalesce((select summed_until from summed), %(first)s::date))
         and usage.day < %(last)s::date + 1
 ),
@@ -44,7 +45,7 @@ by_agent as (
     from counted
     group by agent_id
     having sum(tokens) > 0
-    -- Sorted before the other columns are added, of which the text of agent_id makes a comparison slow.
+    -- Sorted here, by the UUID, because comparing agent_id as text is slow.
     order by token_count desc, agent_id
     limit %(limit)s::bigint
 )
@@ -52,7 +53,7 @@ select
     by_agent.agent_id::text as agent_id,
     by_agent.token_count,
     case when %(with_names)s::boolean then (
-        -- Each token is counted for its agent and for the organization.
+        -- The organization's counters have the same sum as those of all agents, and far fewer rows.
         select sum(usage.tokens)::bigint
         from usage_daily as usage
         where

@@ -1,4 +1,4 @@
--- An organization's credentials that were not revoked before a day, also those of deleted agents. One row each.
+-- An organization's credentials that were not revoked before a day, including those of deleted agents. One row per credential.
 -- Parameters: organization_id; first: the day.
 --
 -- pages: 1000, the credentials of ten thousand agents

@@ -1,9 +1,9 @@
--- Tokens by exchange, by who acted, for whom and for which resource. One row an agent, subject and resource: agent_id and agent_name
--- of the agent that acted; for whom: subject_agent_id and subject_agent_name, or null and the issuer that named somebody, else empty;
--- resource; days (integer[], ascending): how many days after "first" there were any, and tokens (bigint[]): how many on each of
--- them.
--- Parameters: organization_id; agent_id: only what this agent did, or others for it; null selects everything; first; last: the
--- first and the last day.
+-- Tokens by exchange by acting agent, subject and resource. One row per agent, subject and resource: agent_id and agent_name of
+-- the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted, or null for a subject of another
+-- issuer; issuer: the other issuer, otherwise empty; resource; days (integer[], ascending): the days with tokens as numbers of
+-- days after "first"; tokens (bigint[]): the tokens on each of these days.
+-- Parameters: organization_id; agent_id: the acting agent or the subject, null for all rows; first; last: the first and the last
+-- day.
 --
 -- fleet-pages: 300
 with used as (
@@ -13,7 +13,7 @@ with used as (
         %(agent_id)s::uuid is null
         and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     union all
-    -- Day by day, because the key has the day before the agent: a range of days would read all agents.
+    -- Each day is looked up by itself, because the key has the day before the agent, so a range of days would read all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
     cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar
@@ -31,7 +31,7 @@ with used as (
     where
         organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
         and day >= %(first)s::date and day < %(last)s::date + 1
-        -- Not what it did for itself once more.
+        -- The part above has the tokens with which the agent acted for itself.
         and agent_id <> %(agent_id)s
 ),
 counted as (
@@ -60,7 +60,7 @@ select
     summed.days,
     summed.tokens
 from summed
--- No joins, which take quadratic time if the planner expects few agents.
+-- Lateral sub-selects, because joins take quadratic time if the planner expects few agents.
 cross join lateral (
     select agents.name
     from agents

@@ -1,6 +1,6 @@
--- Tokens issued in a period to the agents of each owner, deleted ones included. One row per owner with at least one token:
--- owner, empty for the agents that have none, which are last; agents, how many got a token; tokens. Most tokens first, then
--- by owner.
+-- Tokens in a period by owner of the agents, including deleted agents. One row per owner with at least one token: owner, empty
+-- for agents without one, which is the last row; agents: the number of agents with tokens; tokens. Sorted by tokens (most first)
+-- and then by owner.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 45000, the period's rows of all agents, and a look-up for each agent
@@ -14,7 +14,7 @@ with counted as materialized (
 )
 select known.owner, count(*)::integer as agents, sum(counted.tokens)::bigint as tokens
 from counted
--- No join, which takes quadratic time if the planner expects few agents.
+-- A lateral sub-select, because a join takes quadratic time if the planner expects few agents.
 cross join lateral (
     select agents.owner
     from agents

@@ -1,5 +1,4 @@
--- Tokens issued per UTC day of a period. One row per day on which something was counted: since, how many days after the first
--- it is, and the tokens.
+-- Tokens per UTC day of a period. One row per day with usage: since: the number of days after the first day; tokens.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each

@@ -1,8 +1,9 @@
--- An organization's tokens by agent, credential, resource and UTC day. One row an agent, credential and resource:
--- days (integer[]): how many days after "first" there were any, and tokens (bigint[]): how many on each of them. In no order, and
--- a day is there once a slot: to sort and to sum up before takes twice as long for ten thousand agents.
+-- An organization's tokens by agent, credential, resource and UTC day. One row per agent, credential and resource: days
+-- (integer[]): the days with tokens as numbers of days after "first"; tokens (bigint[]): the tokens on each of these days. The
+-- days are unsorted, and a day occurs once per slot, because sorting and summing take twice as long for ten thousand agents.
 -- resource is empty for our own API. One further row, whose credential_id is null, has all tokens of the organization, unless
--- there are none: what the others do not sum up to is not attributed. One statement, so that all rows are of one instant.
+-- there are none. The tokens that the other rows do not contain are not attributed to a credential. All rows come from one
+-- statement, so that they are of the same instant.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 25000, the days of each of ten thousand agents

@@ -1,4 +1,4 @@
--- An organization's usage in each UTC hour of a period. One row an hour with usage, in order.
+-- An organization's usage in each UTC hour of a period. One row per hour with usage, in order.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each
