@@ -1,5 +1,5 @@
--- All resource identifiers that an organization holds, for the operator. One row per identifier, by its resource_key(), in
--- order. Parameters: none.
+-- All resource identifiers that organizations hold, for the operator. One row per identifier as a resource_key(), in order.
+-- Parameters: none.
 --
 -- for: operator
 select resource, organization_id

@@ -1,5 +1,6 @@
--- What the resource servers of all organizations need to be held so that tokens are issued for them, for the operator: the
--- identifier of each, or what stands for its audience. One row each, as a resource_key(), oldest first. Parameters: none.
+-- The identifiers that organizations must hold so that tokens are issued for their resource servers, for the operator. One row
+-- per resource server, oldest first: resource: the audience_claim or else the identifier, as a resource_key(); organization_id.
+-- Parameters: none.
 --
 -- for: operator
 select resource_key(coalesce(audience_claim, resource)) as resource, organization_id

@@ -1,5 +1,5 @@
--- Gives a resource identifier, in any spelling, to an organization, even if another one holds it, for the operator.
--- Returns no row. Parameters: organization_id; resource; at (timestamptz).
+-- Assigns a resource identifier, in any spelling, to an organization, even if another organization holds the identifier, for the
+-- operator. Returns no row. Parameters: organization_id; resource; at (timestamptz).
 --
 -- for: operator
 insert into resource_identifiers (resource, organization_id, claimed_at)

@@ -1,7 +1,6 @@
--- Changes a resource server. Returns its row, or none if it does not exist.
--- Parameters: organization_id; resource_server_id; name; scopes (text[]); token_per_call (boolean); audience and
--- audience_claim, what the organization must hold to get tokens with it; token_ttl and agent_id, each null if it says
--- nothing; subject; at (timestamptz).
+-- Changes a resource server. Returns its row, or no row if it does not exist.
+-- Parameters: organization_id; resource_server_id; name; scopes (text[]); token_per_call (boolean); audience and audience_claim:
+-- as in oauth/add_resource_server; token_ttl and agent_id (or null); subject; at (timestamptz).
 --
 -- example: name=changed; scopes={}; token_per_call=true; token_ttl=300; subject=organization-agent; agent_id=null
 update resource_servers

@@ -1,6 +1,6 @@
--- Claims a resource identifier, in any spelling, for an organization. Returns no row. A unique violation says that an
--- organization holds it, whichever that is. Parameters: organization_id; resource; at (timestamptz).
--- Not "on conflict do nothing": on Citus, a reference table is locked for that as only who may change its rows may.
+-- Claims a resource identifier, in any spelling, for an organization. Returns no row. A unique violation means that this or
+-- another organization holds the identifier. Parameters: organization_id; resource; at (timestamptz). Without "on conflict do
+-- nothing", for which Citus locks a reference table in a mode that needs the right to update its rows.
 --
 -- citus: no shard, because it writes a reference table
 -- example: resource=https://new.example

@@ -1,8 +1,8 @@
--- The public keys against which an assertion of a client is verified, a bounded number of them. One row per key of an
--- active agent, of a credential that is neither revoked nor expired at "at": those that the assertion names first, then
--- those without a name; of these, the newest credential's first.
--- Parameters: organization_id; agent_id; alg: the keys' algorithm; kid: of the assertion, or null: then the name of a
--- key does not matter; most: the maximum number of keys; at (timestamptz).
+-- The public keys that may verify an assertion of a client, at most a number of them. One row per key of an active agent whose
+-- credential is in force at "at": the keys that the assertion names first, then the keys without a name; within both, those of
+-- the newest credential first.
+-- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the key that the assertion names, or null for any
+-- key; most: the maximum number of keys; at (timestamptz).
 --
 -- example: alg=ES256
 select key.jwk

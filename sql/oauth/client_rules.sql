@@ -1,6 +1,6 @@
--- The rules of trust by which tokens of an issuer are a client's. One row per rule of an active agent, of a credential that
--- is neither revoked nor expired at "at", oldest first: trust, and credential_id.
--- Parameters: organization_id; agent_id; issuers (text[]): whose token it may be; at (timestamptz).
+-- The rules of trust of a client for tokens of some issuers. One row per rule of an active agent that is in force at "at", oldest
+-- first: trust, credential_id.
+-- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; at (timestamptz).
 --
 -- example: issuers={https://issuer.example}
 select credentials.trust, credentials.credential_id

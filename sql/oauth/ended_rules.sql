@@ -1,7 +1,7 @@
--- The rules of trust with which an administrator has ended what a token of an issuer could have: those of suspended agents, and those
--- of exactly this subject that are revoked, also with their agent. Not that of an agent which a provisioning rule has created for the
--- subject. One row each: agent_id, trust.
--- Parameters: organization_id; issuers (text[]): whose token it may be; subject: of the token.
+-- The rules of trust with which an administrator has ended the access of an issuer's token: the rules of suspended agents, and
+-- the revoked rules for exactly this subject, including those of deleted agents. Rules of agents that a provisioning rule has
+-- created for the subject are left out. One row per rule: agent_id, trust.
+-- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: of the token.
 --
 -- pages: 1500, agents and credentials of the organization, once for a new subject
 -- example: issuers={https://issuer.example}; subject=gone

@@ -1,5 +1,5 @@
--- One resource server of an organization, and agent_name: the name of the agent that runs it, null if there is none or it is deleted.
--- One row, or none if it does not exist.
+-- One resource server of an organization, with agent_name: the name of the agent that runs it, null if there is none or it is
+-- deleted. One row, or no row if the resource server does not exist.
 -- Parameters: organization_id; resource_server_id; at is not used.
 select
     {resource_server},

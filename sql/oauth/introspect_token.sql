@@ -1,21 +1,21 @@
--- Authenticates a client and returns whether a verified token of its organization is active. No row for any failed
--- authentication: the conditions are those of issue_access_token. Otherwise one row: scopes, that the client's agent
--- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or that of a
--- resource server of the organization, which holds it.
--- Parameters: organization_id; agent_id; at (timestamptz);
--- secret_hash, or null if a key or a rule of trust authenticated: then jwk is that key, alone in an array (jsonb), or that
--- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
--- authentic, and a second use is a unique violation, which undoes everything;
--- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API;
--- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by exchange, or
--- null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that was exchanged.
--- The token is active as long as its subject, its actors, the exchanged tokens with their audiences and its rule are;
+-- Authenticates a client, as oauth/issue_access_token does, and returns whether a verified token of its organization is active.
+--
+-- No row if the authentication fails. Otherwise one row: scopes: the scopes of the client's agent; is_active: whether the token's
+-- agent is active, the token is not revoked, and its audience is our own API or that of a resource server whose identifier the
+-- organization holds.
+--
+-- Parameters: organization_id; agent_id; at (timestamptz); secret_hash, jwk, digest and expires_at: as in oauth/issue_access_token;
+-- token_agent_id, jti, audience: of the token, all null if there is no token;
+-- own_resource: our own API;
+-- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by exchange,
+-- or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that was
+-- exchanged. The token is active while its subject, its actors, the exchanged tokens with their audiences and its rule are;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select scopes, is_active
 from inspect_token(
-    -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
+    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

@@ -1,25 +1,29 @@
 -- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
--- No row for any failed authentication. Otherwise one row: scope is what is granted, space-separated, and null if
--- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
--- agent's tokens must be bound to a key), the agent lacks a requested scope for the resource, or a quota refuses the token;
--- quotas and exhausted: the quotas that apply, and the one of which nothing was left, as check_quotas returns them;
--- audience, token_ttl and subject: what the resource server says of its tokens; null if it says nothing, or for our own API.
+--
+-- No row if the authentication fails. Otherwise one row:
+-- scope: the granted scopes, separated by spaces; null if no token is issued or counted, because the resource does not exist
+-- (is_target_known is false), the token must be bound to a key (is_proof_missing is true), the agent lacks a requested scope for
+-- the resource, or a quota refuses the token;
+-- quotas and exhausted: the quotas that apply and the exhausted one, as check_quotas returns them;
+-- audience, token_ttl and subject: of the resource server, null if it does not set them, and for our own API.
+--
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
--- secret_hash, or null if a key or a rule of trust authenticated: then jwk is that key, alone in an array (jsonb), or that
--- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
--- authentic, and a second use is a unique violation, which undoes everything;
--- scope (text[], null: all that the agent has for the resource);
--- own_scopes (text[]): those of our own API;
--- resource: of a resource server of the organization, which must hold this identifier, or the audience that the resource
--- server names instead, or null for our own API;
+-- secret_hash: null if a key or a rule of trust has verified the client's token;
+-- jwk (jsonb): that key, alone in an array, or that rule, which one of the client's credentials must have;
+-- digest and expires_at: of the assertion's identifier, or null. The identifier of an authentic client is consumed; a second
+-- use is a unique violation, which rolls back everything;
+-- scope (text[]): null for all scopes of the agent at the resource;
+-- own_scopes (text[]): the scopes of our own API;
+-- resource: the identifier of the organization's resource server, or null for our own API. The organization must hold the
+-- identifier, or the audience_claim if the resource server has one;
 -- has_proof: whether the token will be bound to a key;
--- is_counted: false for a sign-in to the dashboard, which is no token: no quota refuses it, and nothing is counted;
+-- is_counted: false for a sign-in to the dashboard, which no quota refuses and no counter counts;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
 from issue_token(
-    -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
+    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

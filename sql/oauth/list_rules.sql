@@ -1,5 +1,6 @@
--- The rules of trust of an organization that are not revoked, expired or not, for the operator. One row per rule, the oldest of
--- an agent first: agent_id, credential_id, trust. Parameters: organization_id; agent_id (or null for all).
+-- The rules of trust of an organization that are not revoked, including expired rules, for the operator. One row per rule, sorted
+-- by agent and then by age, oldest first: agent_id, credential_id, trust. Parameters: organization_id; agent_id (or null for all
+-- agents).
 --
 -- for: operator
 -- example: agent_id=null

@@ -1,4 +1,4 @@
--- Locks a resource server until the transaction ends. Its row, or none if it does not exist.
+-- Locks a resource server until the transaction ends. Returns its row, or no row if it does not exist.
 -- Parameters: organization_id; resource_server_id.
 select {resource_server}
 from resource_servers

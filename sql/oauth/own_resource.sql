@@ -1,4 +1,4 @@
--- Whether a resource identifier is, in any spelling, one of this server's own. Returns one row: is_own.
+-- Returns one row: is_own: whether a resource identifier is, in any spelling, one of this server's own.
 -- Parameters: resource; own: this server's own identifiers.
 --
 -- citus: no shard, because it reads no table

@@ -1,8 +1,8 @@
 -- The provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is not
--- suspended, the oldest first: its columns; is_on: whether the organization's rules create agents; and agent_id: of the agent that
--- the subject has, or had until it was deleted, or null.
--- Parameters: organization_id; issuers (text[]): whose token it may be; selectors (bytea[]): of the token's subject at each
--- of these.
+-- suspended, oldest first: the rule's columns; is_on: whether the organization's rules create agents; agent_id: of the agent that
+-- was created for the subject, even if it is deleted, or null.
+-- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): the selector of the
+-- token's subject per issuer.
 --
 -- example: issuers={https://issuer.example}; selectors={\\x00}
 select

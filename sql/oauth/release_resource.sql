@@ -1,5 +1,5 @@
--- Takes a resource identifier, in any spelling, from the organization that holds it, for the operator. One row:
--- organization_id, which held it; none if nobody did. Parameters: resource.
+-- Releases a resource identifier, in any spelling, from the organization that holds it, for the operator. One row:
+-- organization_id: the former holder. No row if no organization held the identifier. Parameters: resource.
 --
 -- for: operator
 delete from resource_identifiers

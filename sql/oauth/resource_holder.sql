@@ -1,4 +1,5 @@
--- The organization that holds a resource identifier, in any spelling: one row, or none if nobody does. For the operator.
+-- The organization that holds a resource identifier, in any spelling, for the operator. One row, or no row if no organization
+-- holds it.
 -- Parameters: resource.
 --
 -- for: operator

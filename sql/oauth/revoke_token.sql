@@ -1,14 +1,14 @@
--- Revokes a token, and deletes a few that have expired since. Returns no row; a second time does
--- nothing. Parameters: organization_id; jti; expires_at (timestamptz): from then on no server takes the token anyway;
+-- Revokes a token, and deletes a few revoked tokens that have expired. Revoking a token twice has no effect. Returns no row.
+-- Parameters: organization_id; jti; expires_at (timestamptz): the instant from which every server refuses the token anyway;
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
+    -- By primary key, because a plan that was made on an empty table would read the whole table for a join or a ctid.
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens
         where organization_id = %(organization_id)s and expires_at < %(at)s
-        -- By the index on the expiry, which finds at once that none has expired.
+        -- The order makes PostgreSQL use the index on the expiry, which shows at once that no token has expired.
         order by expires_at
         limit 10
         for update skip locked

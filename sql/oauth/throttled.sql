@@ -1,6 +1,6 @@
--- Returns one row for each of several throttles that admits no failure at "at".
--- Parameters: organization_id: where throttles are; cells (integer[]): the throttles' numbers; at (timestamptz); latest
--- (timestamptz): what is later was written by a wrong clock, and is ignored.
+-- The throttles among several that admit no failure at "at". Returns one row per throttle.
+-- Parameters: organization_id: of the throttles; cells (integer[]): the numbers of the throttles; at (timestamptz); latest
+-- (timestamptz): a later admits_at is ignored, because a wrong clock has written it.
 --
 -- citus: no shard, because throttles are on the coordinator
 -- example: at=1999-04-15T12:00:00+00:00

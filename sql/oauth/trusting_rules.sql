@@ -1,8 +1,7 @@
--- The rules of trust of an organization that a token of another issuer can meet, by its issuer and its subject alone. One row
--- per rule that is not revoked, the oldest first: agent_id, trust, and is_in_force: whether it has not expired at "at", and its agent
--- is active.
--- Parameters: organization_id; selectors (uuid[]): of such rules; most: the maximum number of rows, whichever they are;
--- at (timestamptz).
+-- The rules of trust of an organization with the issuer and the subject of a token. One row per rule that is not revoked, oldest
+-- first: agent_id; trust; is_in_force: whether the rule has not expired at "at" and its agent is active.
+-- Parameters: organization_id; selectors (uuid[]): the trust_selector of the rules; most: the maximum number of rows; at
+-- (timestamptz).
 --
 -- pages: 20
 -- example: selectors={00000000-0000-0000-0000-000000000007}; most=200
@@ -17,7 +16,7 @@ from (
         select agent_id, credential_id, trust, created_at, expires_at
         from credentials
         where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
-        -- Each by the index, also if the plan was made while the table was empty.
+        -- "offset 0" makes PostgreSQL look up each selector by the index, also if the plan was made on an empty table.
         offset 0
     ) as found
     limit %(most)s

@@ -1,7 +1,7 @@
--- Consumes an identifier that is accepted once, and sometimes deletes some that have expired. Returns one row; a second
--- use is a unique violation, which undoes all that the transaction does.
--- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): from then on it is refused anyway;
--- at (timestamptz).
+-- Consumes an identifier that is accepted once, and sometimes deletes expired identifiers. Returns one row. A second use is a
+-- unique violation, which rolls back the transaction.
+-- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): the instant from which the identifier is refused
+-- anyway; at (timestamptz).
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select consume_identifier(
