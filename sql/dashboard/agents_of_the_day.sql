@@ -17,9 +17,7 @@ with counted as (
         case when %(at_hour)s::integer is null then usage.rejected
             else usage.rejected_by_hour[%(at_hour)s::integer + 1] end as rejected
     from agent_usage_daily as usage
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day = %(on_day)s::date
+    where usage.organization_id = %(organization_id)s and usage.day = %(on_day)s::date
 ),
 by_agent as (
     select
@@ -40,13 +38,7 @@ listed as (
     order by urgency desc, by_agent.tokens desc, by_agent.requests desc, by_agent.agent_id
     limit %(limit)s::bigint
 )
-select
-    listed.agent_id,
-    agents.name,
-    listed.tokens,
-    listed.requests,
-    listed.rejected,
-    listed.agents
+select listed.agent_id, agents.name, listed.tokens, listed.requests, listed.rejected, listed.agents
 from listed
 -- "offset 0": each by the key, however many rows the planner expects.
 cross join lateral (

@@ -8,7 +8,5 @@ where
     and not exists (
         select
         from revoked_tokens
-        where
-            revoked_tokens.organization_id = %(organization_id)s
-            and revoked_tokens.jti = %(jti)s
+        where revoked_tokens.organization_id = %(organization_id)s and revoked_tokens.jti = %(jti)s
     )

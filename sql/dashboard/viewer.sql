@@ -5,10 +5,7 @@
 -- (timestamptz), or null for a token that was issued to be used elsewhere.
 --
 -- example: scope=analytics:read
-select
-    organizations.name as organization_name,
-    agents.name as agent_name,
-    agents.scopes
+select organizations.name as organization_name, agents.name as agent_name, agents.scopes
 from active_agents as agents
 join organizations using (organization_id)
 where
@@ -18,9 +15,7 @@ where
     and not exists (
         select
         from revoked_tokens
-        where
-            revoked_tokens.organization_id = %(organization_id)s
-            and revoked_tokens.jti = %(jti)s
+        where revoked_tokens.organization_id = %(organization_id)s and revoked_tokens.jti = %(jti)s
     )
     -- A session does not say which credential opened it.
     and not exists (

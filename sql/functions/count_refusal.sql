@@ -19,17 +19,13 @@ declare
     v_slot constant smallint := pg_backend_pid() % 16;
 begin
     loop
-        if p_is_refused then
-            update quota_refusals_daily set refused_by_hour[v_hour] = refused_by_hour[v_hour] + 1
-            where
-                organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
-                and holder = p_holder and quota_window = p_window and slot = v_slot;
-        else
-            update quota_refusals_daily set observed_by_hour[v_hour] = observed_by_hour[v_hour] + 1
-            where
-                organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
-                and holder = p_holder and quota_window = p_window and slot = v_slot;
-        end if;
+        update quota_refusals_daily
+        set
+            refused_by_hour[v_hour] = refused_by_hour[v_hour] + p_is_refused::integer,
+            observed_by_hour[v_hour] = observed_by_hour[v_hour] + (not p_is_refused)::integer
+        where
+            organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
+            and holder = p_holder and quota_window = p_window and slot = v_slot;
         if found then
             return true;
         end if;

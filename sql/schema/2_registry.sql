@@ -17,8 +17,7 @@ create table organizations (
 );
 
 alter table organizations enable row level security, force row level security;
-create policy own_organization on organizations
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on organizations using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, creates organizations and lists them by command line.
 create policy operator on organizations to current_user using (true);
 grant select, update (name, monthly_token_budget, quotas, suspend_dormant_after_days, provisions_agents) on organizations
@@ -62,8 +61,7 @@ create index agents_organization_id_provisioned_idx on agents (organization_id, 
     where provisioned is not null and deleted_at is null;
 
 alter table agents enable row level security, force row level security;
-create policy own_organization on agents
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on agents using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agents to agentidp_service;
 
 -- The client directory, the only way from a client_id to its organization. A row never changes.
@@ -76,8 +74,7 @@ create table clients (
 );
 
 alter table clients enable row level security, force row level security;
-create policy own_organization on clients
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on clients using (organization_id = current_setting('agentidp.organization_id', true));
 -- Authentication starts with this table, before the organization is known.
 create policy any_client_can_be_looked_up on clients for select using (true);
 grant select, insert on clients to agentidp_service;
@@ -118,8 +115,7 @@ create index credentials_organization_id_agent_id_revoked_idx on credentials (or
     where revoked_at is not null;
 
 alter table credentials enable row level security, force row level security;
-create policy own_organization on credentials
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on credentials using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on credentials to agentidp_service;
 
 -- Provisioning rules, by which an organization creates agents for subjects of other issuers. A row never changes.
@@ -138,8 +134,7 @@ create table provisioning_rules (
 );
 
 alter table provisioning_rules enable row level security, force row level security;
-create policy own_organization on provisioning_rules
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on provisioning_rules using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on provisioning_rules to agentidp_service;
 
 -- Delegation rules, by which an agent exchanges another issuer's token for a token of this server. A row never changes.
@@ -159,8 +154,7 @@ create table delegation_rules (
 );
 
 alter table delegation_rules enable row level security, force row level security;
-create policy own_organization on delegation_rules
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on delegation_rules using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on delegation_rules to agentidp_service;
 
 -- The maximum numbers of tokens of an agent or an organization in a UTC hour, day or month. The transaction that issues a token
@@ -182,8 +176,7 @@ create table quotas (
 );
 
 alter table quotas enable row level security, force row level security;
-create policy own_organization on quotas
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on quotas using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on quotas to agentidp_service;
 
 -- The dormant agents whose suspension was announced, and the instant of the suspension. A table of its own, because each token
@@ -197,8 +190,7 @@ create table announced_suspensions (
 );
 
 alter table announced_suspensions enable row level security, force row level security;
-create policy own_organization on announced_suspensions
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on announced_suspensions using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
 -- Who may act and who is authentic is decided by these functions and this view alone. PostgreSQL replaces a call of such a
@@ -235,11 +227,7 @@ create function is_credential_presented(
 -- With security_invoker, the privileges and the row-level security of the role that runs the statement apply instead of those of
 -- the view's owner.
 create view active_agents with (security_invoker = true) as
-select
-    agents.organization_id,
-    agents.agent_id,
-    agents.name,
-    agents.scopes
+select agents.organization_id, agents.agent_id, agents.name, agents.scopes
 from agents
 join organizations using (organization_id)
 where is_active_agent(agents.status, agents.deleted_at) and is_active_organization(organizations.suspended_at);

@@ -50,8 +50,7 @@ create index resource_servers_organization_id_agent_id_idx on resource_servers (
     where agent_id is not null;
 
 alter table resource_servers enable row level security, force row level security;
-create policy own_organization on resource_servers
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on resource_servers using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, sees which organizations have registered an identifier.
 create policy operator on resource_servers for select to current_user using (true);
 grant
@@ -73,8 +72,7 @@ create table resource_identifiers (
 create index resource_identifiers_organization_id_idx on resource_identifiers (organization_id);
 
 alter table resource_identifiers enable row level security, force row level security;
-create policy own_organization on resource_identifiers
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on resource_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, assigns identifiers by command line.
 create policy operator on resource_identifiers to current_user using (true);
 -- The service claims, and cannot transfer or release.
@@ -90,8 +88,7 @@ create table revoked_tokens (
 create index revoked_tokens_organization_id_expires_at_idx on revoked_tokens (organization_id, expires_at);
 
 alter table revoked_tokens enable row level security, force row level security;
-create policy own_organization on revoked_tokens
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on revoked_tokens using (organization_id = current_setting('agentidp.organization_id', true));
 -- A statement with "for update" needs the right to update.
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
@@ -107,8 +104,7 @@ create table used_identifiers (
 create index used_identifiers_organization_id_expires_at_idx on used_identifiers (organization_id, expires_at);
 
 alter table used_identifiers enable row level security, force row level security;
-create policy own_organization on used_identifiers
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on used_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on used_identifiers to agentidp_service;
 
 -- Throttles of failed authentications by client and by address. admits_at is the instant from which a cell admits another
@@ -127,6 +123,5 @@ create table throttles (
 ) with (fillfactor = 50);
 
 alter table throttles enable row level security, force row level security;
-create policy own_organization on throttles
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on throttles using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on throttles to agentidp_service;

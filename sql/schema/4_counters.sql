@@ -17,8 +17,7 @@ create table usage_daily (
 ) with (fillfactor = 50);
 
 alter table usage_daily enable row level security, force row level security;
-create policy own_organization on usage_daily
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on usage_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on usage_daily to agentidp_service;
 
 -- The counters of an agent. One row per UTC day, agent and slot. The sums over all agents equal those of usage_daily.
@@ -37,8 +36,7 @@ create table agent_usage_daily (
 ) with (fillfactor = 50);
 
 alter table agent_usage_daily enable row level security, force row level security;
-create policy own_organization on agent_usage_daily
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on agent_usage_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
 -- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
@@ -104,8 +102,7 @@ create table quota_refusals_daily (
 ) with (fillfactor = 50);
 
 alter table quota_refusals_daily enable row level security, force row level security;
-create policy own_organization on quota_refusals_daily
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on quota_refusals_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on quota_refusals_daily to agentidp_service;
 
 -- The usage of agents. One row per agent and UTC hour with usage. began_at is the beginning of the hour in the format of RFC
@@ -143,8 +140,7 @@ create table usage_monthly (
 );
 
 alter table usage_monthly enable row level security, force row level security;
-create policy own_organization on usage_monthly
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on usage_monthly using (organization_id = current_setting('agentidp.organization_id', true));
 -- Only agentidp watch writes the sums, as the operator's role.
 grant select on usage_monthly to agentidp_service;
 
@@ -161,8 +157,7 @@ create table usage_imports (
 );
 
 alter table usage_imports enable row level security, force row level security;
-create policy own_organization on usage_imports
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on usage_imports using (organization_id = current_setting('agentidp.organization_id', true));
 
 -- The networks from which failed authentications come, kept for 30 days. Addresses are not stored. One row per organization, UTC
 -- day, agent, network and reason. Beyond a maximum number of rows per day, further failures are counted in one row whose network
@@ -178,6 +173,5 @@ create table rejected_networks (
 ) with (fillfactor = 50);
 
 alter table rejected_networks enable row level security, force row level security;
-create policy own_organization on rejected_networks
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on rejected_networks using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on rejected_networks to agentidp_service;

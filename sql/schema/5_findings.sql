@@ -35,8 +35,7 @@ create table findings (
 create index findings_organization_id_ended_at_idx on findings (organization_id, ended_at) where ended_at is not null;
 
 alter table findings enable row level security, force row level security;
-create policy own_organization on findings
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on findings using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on findings to agentidp_service;
 
 -- The changes of findings. One row per change.
@@ -57,8 +56,7 @@ create index finding_changes_organization_id_finding_id_changed_at_idx
     on finding_changes (organization_id, finding_id, changed_at);
 
 alter table finding_changes enable row level security, force row level security;
-create policy own_organization on finding_changes
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on finding_changes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert on finding_changes to agentidp_service;
 
 -- The findings for which no alert is sent until an instant. One row per kind and subject.
@@ -75,8 +73,7 @@ create table finding_mutes (
 );
 
 alter table finding_mutes enable row level security, force row level security;
-create policy own_organization on finding_mutes
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on finding_mutes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on finding_mutes to agentidp_service;
 
 -- The last evaluation. One row per organization. A transaction that stores an evaluation locks the row first.
@@ -93,8 +90,7 @@ create table finding_evaluations (
 );
 
 alter table finding_evaluations enable row level security, force row level security;
-create policy own_organization on finding_evaluations
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on finding_evaluations using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on finding_evaluations to agentidp_service;
 
 -- Deployments and holidays that people have marked so that findings take them into account.
@@ -117,6 +113,5 @@ create index markers_organization_id_ends_at_idx on markers (organization_id, en
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
 
 alter table markers enable row level security, force row level security;
-create policy own_organization on markers
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on markers to agentidp_service;

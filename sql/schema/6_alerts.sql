@@ -34,8 +34,7 @@ create table alert_targets (
 );
 
 alter table alert_targets enable row level security, force row level security;
-create policy own_organization on alert_targets
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on alert_targets using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, re-encrypts addresses.
 create policy operator on alert_targets to current_user using (true);
 grant select, insert, update, delete on alert_targets to agentidp_service;
@@ -76,8 +75,7 @@ create index alert_deliveries_organization_id_finding_id_created_at_idx
     on alert_deliveries (organization_id, finding_id, created_at);
 
 alter table alert_deliveries enable row level security, force row level security;
-create policy own_organization on alert_deliveries
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on alert_deliveries using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, looks for due deliveries of all organizations.
 create policy operator on alert_deliveries to current_user using (true);
 grant select, insert, update, delete on alert_deliveries to agentidp_service;

@@ -12,8 +12,7 @@ create table audit_heads (
 );
 
 alter table audit_heads enable row level security, force row level security;
-create policy own_organization on audit_heads
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on audit_heads using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, exports and verifies all chains by command line.
 create policy operator on audit_heads for select to current_user using (true);
 grant select, insert, update on audit_heads to agentidp_service;
@@ -46,7 +45,6 @@ create index audit_events_organization_id_sequence_idx on audit_events (organiza
 where action in ('agent.changed', 'credential.created', 'credential.revoked');
 
 alter table audit_events enable row level security, force row level security;
-create policy own_organization on audit_events
-    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on audit_events using (organization_id = current_setting('agentidp.organization_id', true));
 -- The service adds events and never changes or removes an event.
 grant select, insert on audit_events to agentidp_service;
