@@ -128,7 +128,7 @@ def test_every_function_has_a_file(database_url: str) -> None:
             and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
         """,
     )
-    conditions = re.findall(r"^create function (\w+)\(", "".join(map(Path.read_text, SCHEMA)), re.MULTILINE)
+    conditions = re.findall(r"^create function (\w+)\(", "".join(map(Path.read_text, MIGRATIONS)), re.MULTILINE)
     assert sorted(name for (name,) in found) == sorted([*conditions, *(file.stem for file in FUNCTIONS)])
 
 

@@ -68,7 +68,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
         else:
             connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
             yield table.name, "whole on every node"
-    connection.execute(load_sql("distribution/grant_view"))
+    connection.execute(load_sql("distribution/grant_views"))
     yield from _plan(connection)
     for function in connection.execute(load_sql("distribution/functions")).fetchall():
         if function.argument is None:

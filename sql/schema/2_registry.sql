@@ -193,43 +193,40 @@ alter table announced_suspensions enable row level security, force row level sec
 create policy own_organization on announced_suspensions using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
--- Who may act and who is authentic is decided by these functions and this view alone. PostgreSQL replaces a call of such a
--- function by its expression when it plans a statement, so a call costs nothing at run time, and the indexes match the
--- expression. The functions take columns and not rows, because on Citus a row of a shard does not have the type of the table.
-
-create function is_active_organization(suspended_at timestamptz) returns boolean
-    language sql immutable
-    return suspended_at is null;
-
--- Infinity stands for "not deleted": with "deleted_at is null", a plan that was made on an empty table would read the partial
--- indexes instead of the primary key.
-create function is_not_deleted(deleted_at timestamptz) returns boolean
-    language sql immutable
-    return coalesce(deleted_at, 'infinity') = 'infinity';
-
-create function is_active_agent(status text, deleted_at timestamptz) returns boolean
-    language sql immutable
-    return status = 'active' and is_not_deleted(deleted_at);
-
-create function is_credential_in_force(expires_at timestamptz, revoked_at timestamptz, at timestamptz) returns boolean
-    language sql immutable
-    return revoked_at is null and (expires_at is null or expires_at > at);
-
--- Whether a credential has the secret, or the key or rule of trust, that a client has presented. A presented key is alone in an
--- array. The digests are of secrets with 256 random bits, so the time of the comparison reveals nothing about a secret.
-create function is_credential_presented(
-    secret_hash bytea, jwks jsonb, trust jsonb, presented_secret_hash bytea, presented_jwk jsonb
-) returns boolean
-    language sql immutable
-    return secret_hash = presented_secret_hash
-        or (presented_secret_hash is null and (jwks @> presented_jwk or trust = presented_jwk));
-
+-- The conditions of an agent that may act and of a credential that may authenticate. Migration 0002 replaces them by functions.
+--
 -- With security_invoker, the privileges and the row-level security of the role that runs the statement apply instead of those of
 -- the view's owner.
+
 create view active_agents with (security_invoker = true) as
-select agents.organization_id, agents.agent_id, agents.name, agents.scopes
+select
+    agents.organization_id,
+    agents.agent_id,
+    agents.name,
+    agents.scopes,
+    agents.dpop_bound_access_tokens
 from agents
 join organizations using (organization_id)
-where is_active_agent(agents.status, agents.deleted_at) and is_active_organization(organizations.suspended_at);
+where
+    agents.status = 'active'
+    and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+    and organizations.suspended_at is null;
 
-grant select on active_agents to agentidp_service;
+create view client_credentials with (security_invoker = true) as
+select
+    agents.organization_id,
+    agents.agent_id,
+    agents.scopes,
+    agents.dpop_bound_access_tokens,
+    credentials.credential_id,
+    credentials.secret_hash,
+    credentials.jwks,
+    credentials.created_at,
+    credentials.expires_at,
+    credentials.last_used_at,
+    credentials.trust
+from active_agents as agents
+join credentials using (organization_id, agent_id)
+where credentials.revoked_at is null;
+
+grant select on active_agents, client_credentials to agentidp_service;
