@@ -511,8 +511,9 @@ class TestPrivateKeyJwt:
 @pytest.mark.parametrize(
     "call",
     [
-        "issue_token(p_organization_id => %s, p_agent_id => %s, p_secret_hash => %s, p_at => now(), p_day => current_date, "
-        "p_hour => 0, p_jwk => null, p_digest => null, p_expires_at => null, p_scope => null, p_own_scopes => '{}', "
+        "issue_token(p_organization_id => %s, p_agent_id => %s, p_secret_hash => %s, p_at => now(), "
+        "p_day => current_date, p_hour => 0, p_jwk => null, p_digest => null, p_expires_at => null, p_scope => null, "
+        "p_own_scopes => '{}', "
         "p_resource => null, p_has_proof => false, p_is_counted => true, p_durable => true)",
         "inspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', null, null, null, null, true)",
     ],
@@ -549,7 +550,7 @@ def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
 def test_an_active_client_with_a_credential_in_force_is_admitted(
     client: FlaskClient, cast: Cast, database_url: str, changed: str, is_authentic: bool, is_active: bool, kind: str
 ) -> None:
-    """The conditions are functions in ``sql/migrations/0002_conditions.sql``."""
+    """The conditions are functions in ``sql/migrations/0003_conditions.sql``."""
     holder, issuer, organization_id = KeyHolder.make(cast.acme), Issuer.with_curve(), cast.acme.organization_id
     issuer.trusted_by(cast.acme)
 
