@@ -54,8 +54,9 @@ from tests.helpers.slots import SLOTS
 ISSUE = (
     'select scope, exhausted from issue_token(p_organization_id => %(organization_id)s::text collate "C", '
     "p_agent_id => %(agent_id)s::uuid, p_at => %(at)s::timestamptz, p_day => %(day)s::date, "
-    "p_hour => %(hour)s::integer, p_secret_hash => %(secret)s::bytea, p_jwk => null, p_digest => null, p_expires_at => null, "
-    "p_scope => array['agents:read'], p_own_scopes => array['agents:read'], p_resource => %(resource)s::text, "
+    "p_hour => %(hour)s::integer, p_secret_hash => %(secret)s::bytea, p_jwk => null, p_digest => null, "
+    "p_expires_at => null, p_scope => array['agents:read'], p_own_scopes => array['agents:read'], "
+    "p_resource => %(resource)s::text, "
     "p_has_proof => false, p_is_counted => true, p_durable => true)"
 )
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"

@@ -33,8 +33,8 @@ begin
     if found then
         return 'subject token revoked';
     end if;
-    -- What a token was for can be compared only while the organization holds its audience: the audience of a resource server
-    -- changes.
+    -- The resource server of a token is known only while the organization holds the token's audience, because the audience of a
+    -- resource server can change.
     foreach v_audience in array p_audiences loop
         if held_resource_scopes(p_organization_id, v_audience) is null then
             return 'audience ended';

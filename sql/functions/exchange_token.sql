@@ -1,6 +1,6 @@
--- Issues a token by exchange, as issue_token does, which authenticates the client, and counts for whom it acts. Only within what
--- the subject may do, and only if its token is acceptable. The statement oauth/exchange_token says what it returns, and what
--- its parameters are.
+-- Issues a token by exchange and counts for whom the agent acts. issue_token authenticates the client and issues the token. The
+-- scope stays within the subject's, and the subject's token must be acceptable. The function enters the organization by itself.
+-- The statement oauth/exchange_token describes the result and the parameters.
 create or replace function exchange_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -27,19 +27,19 @@ declare
     v_target record;
     v_is_target boolean := false;
     v_keys text[];
-    -- These are never read: they are there only for the call.
+    -- These two variables are never read. An assignment calls a function faster than "perform".
     v_entered text;
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_jtis,
-        -- Without the newest one, whose resource server the agent must run: that is checked below.
+        -- Without the audience of the newest token: the check below also requires that the agent runs its resource server.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
     if refusal is null and p_ancestors <> '[]' then
-        -- For whom the token is that is exchanged: for a resource server of the agent's, which the organization holds. No agent
-        -- runs a cloud, whose audience all its customers have.
+        -- The exchanged token must be for a resource server that the agent runs and whose identifier the organization holds. No agent
+        -- runs a cloud's resource server, because all customers of the cloud have the same audience.
         select array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_keys
         from resource_servers
@@ -67,7 +67,7 @@ begin
             from delegation_rules
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id and p_agent_id = any (agent_ids);
-            -- Others may act by the rule, of whom the agent has a token.
+            -- The exchanged token may have been issued by this rule to another agent.
             if not found then
                 refusal := 'no delegation rule';
             end if;
@@ -82,12 +82,12 @@ begin
         from resource_servers as target
         where
             target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- A cloud, which decides by "sub" alone and would take the agent for its subject.
+            -- No resource server of a cloud, which decides by "sub" alone and would take the agent for its subject.
             and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
         v_is_target := found and v_subject_scopes is not null;
     end if;
     if v_is_target then
-        -- By no way is a token for a resource wider than one for it that it came from.
+        -- The new token has no scope for a resource that an exchanged token for the same resource lacks.
         v_subject_scopes := array(
             select held.scope
             from unnest(v_subject_scopes) as held (scope)
@@ -95,8 +95,8 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- By the identifier also after the resource server got another audience. As claim_of() in Python:
-                    -- the organization holds //host as https://host.
+                    -- Compares the identifier as well, because the resource server may have another audience now. The organization
+                    -- holds //host as https://host (claim_of() in Python).
                     (
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
                         or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
@@ -105,7 +105,7 @@ begin
             )
         );
         if p_scope is null then
-            -- What is left, in the agent's order.
+            -- The common scopes, in the agent's order.
             v_scope := array(
                 select held.scope
                 from unnest(v_actor_scopes) with ordinality as held (scope, ordinal)

@@ -1,21 +1,27 @@
--- As oauth/issue_access_token, issues a token at "at" by which the client acts for somebody (RFC 8693), and counts for whom.
--- No row for any failed authentication. Otherwise one row: refusal, why the subject's token is not acceptable, in the words of
--- the log, or null; and what oauth/issue_access_token returns. is_target_known is also false if the rule does not have the
--- resource, or if the resource server is a cloud, which knows no delegation; is_proof_missing also true if the subject's token is
--- bound to a key and the new one would not be. scope is within the subject's: an agent's, or those that the rule has for the
--- resource, and those of each token for the resource that the new one comes from.
--- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, has_proof, durable: as there;
--- resource: never null; scope: null for all that both have for it; subject_agent_id: for whom; or null, and then issuer and
--- rule_id: whose subject it is, and the rule that has accepted its token; agent_ids (uuid[]): the client, who acted before, and
--- for whom, each once; null if the subject's token is refused already; jtis (text[]): of the token that is exchanged, of those
--- that it came from, and of the actor's; ancestors (jsonb): the first two as a list of objects with aud, scope and resource (the
--- identifier if aud is another name, or null), the newest first; empty for a token of another issuer; is_bound: whether the
--- subject's token is bound to a key.
+-- Issues a token at "at" with which the client acts for a subject (RFC 8693), as oauth/issue_access_token does, and counts for whom.
+--
+-- No row if the authentication fails. Otherwise one row: refusal: the reason why the subject's token is not acceptable, in the words
+-- of the log, or null; and the columns of oauth/issue_access_token. is_target_known is also false if the delegation rule does not have
+-- the resource, or if the resource server belongs to a cloud, which knows no delegation. is_proof_missing is also true if the subject's
+-- token is bound to a key and the new one would not be. scope is within the scopes of the subject (an agent's scopes, or those that
+-- the rule has for the resource) and of each exchanged token for the resource.
+--
+-- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, has_proof, durable: as in
+-- oauth/issue_access_token;
+-- resource: never null;
+-- scope: null for all scopes that agent and subject have in common at the resource;
+-- subject_agent_id: the agent for which the client acts, or null for a subject of another issuer;
+-- issuer and rule_id: of that subject: its issuer, and the rule that has accepted its token, otherwise null;
+-- agent_ids (uuid[]): the client, the earlier actors and the subject, each once, or null if the subject's token is refused already;
+-- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
+-- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
+-- resource (the identifier if aud is another name, or null); empty for a token of another issuer;
+-- is_bound: whether the subject's token is bound to a key.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
-    -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
+    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,
