@@ -2,13 +2,8 @@
 -- the agent has no credential, and no row if the agent is deleted or does not exist.
 -- Parameters: organization_id; agent_id; at is not used.
 select
-    credentials.credential_id,
-    credentials.label,
-    credentials.jwks,
-    credentials.trust,
-    credentials.created_at,
-    credentials.expires_at,
-    credentials.last_used_at
+    credentials.credential_id, credentials.label, credentials.jwks, credentials.trust, credentials.created_at,
+    credentials.expires_at, credentials.last_used_at
 from agents
 left join credentials
     on credentials.organization_id = agents.organization_id

@@ -42,10 +42,7 @@ cross join lateral (
         coalesce(sum(usage.requests), 0)::bigint as requests,
         coalesce(sum(usage.rejected), 0)::bigint as rejected
     from agent_usage_daily as usage
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day = calendar.day
-        and usage.agent_id = %(agent_id)s
+    where usage.organization_id = %(organization_id)s and usage.day = calendar.day and usage.agent_id = %(agent_id)s
 ) as counted
 where agents.organization_id = %(organization_id)s and agents.agent_id = %(agent_id)s
 order by calendar.day

@@ -16,9 +16,7 @@ counted as (
     cross join lateral (
         select usage.credential_id, usage.resource, usage.tokens
         from credential_usage_daily as usage
-        where
-            usage.organization_id = %(organization_id)s and usage.day = calendar.day
-            and usage.agent_id = %(agent_id)s
+        where usage.organization_id = %(organization_id)s and usage.day = calendar.day and usage.agent_id = %(agent_id)s
         offset 0
     ) as used
     group by used.credential_id, used.resource, calendar.days
@@ -29,9 +27,7 @@ issued as (
     cross join lateral (
         select usage.tokens
         from agent_usage_daily as usage
-        where
-            usage.organization_id = %(organization_id)s and usage.day = calendar.day
-            and usage.agent_id = %(agent_id)s
+        where usage.organization_id = %(organization_id)s and usage.day = calendar.day and usage.agent_id = %(agent_id)s
         offset 0
     ) as used
     group by calendar.days

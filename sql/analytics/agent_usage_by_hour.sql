@@ -6,13 +6,7 @@
 -- pages: 500, the agent's days, a look-up each
 -- fleet-pages: 500
 select
-    agents.name as agent_name,
-    agents.created_at,
-    used.on_day,
-    used.at_hour,
-    used.tokens,
-    used.requests,
-    used.rejected
+    agents.name as agent_name, agents.created_at, used.on_day, used.at_hour, used.tokens, used.requests, used.rejected
 from agents
 left join lateral (
     select

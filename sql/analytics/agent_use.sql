@@ -16,9 +16,7 @@ used as (
     cross join lateral (
         select usage.credential_id, usage.resource, usage.tokens_by_hour
         from credential_usage_daily as usage
-        where
-            usage.organization_id = %(organization_id)s and usage.day = calendar.day
-            and usage.agent_id = %(agent_id)s
+        where usage.organization_id = %(organization_id)s and usage.day = calendar.day and usage.agent_id = %(agent_id)s
         offset 0
     ) as attributed
     union all

@@ -20,9 +20,7 @@ with used as (
     cross join lateral (
         select usage.agent_id, usage.subject_agent_id, usage.issuer, usage.resource, usage.tokens
         from delegation_usage_daily as usage
-        where
-            usage.organization_id = %(organization_id)s and usage.day = calendar.day
-            and usage.agent_id = %(agent_id)s
+        where usage.organization_id = %(organization_id)s and usage.day = calendar.day and usage.agent_id = %(agent_id)s
         offset 0
     ) as acted
     union all

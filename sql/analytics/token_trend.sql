@@ -4,8 +4,5 @@
 -- pages: 500, the organization's days, four rows each
 select usage.day - %(first)s::date as since, sum(usage.tokens)::bigint as tokens
 from usage_daily as usage
-where
-    usage.organization_id = %(organization_id)s
-    and usage.day >= %(first)s::date
-    and usage.day < %(last)s::date + 1
+where usage.organization_id = %(organization_id)s and usage.day >= %(first)s::date and usage.day < %(last)s::date + 1
 group by usage.day

@@ -11,10 +11,7 @@ select
 from usage_daily as usage
 cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
     with ordinality as cell (tokens, requests, rejected, ordinal)
-where
-    usage.organization_id = %(organization_id)s
-    and usage.day >= %(first)s::date
-    and usage.day < %(last)s::date + 1
+where usage.organization_id = %(organization_id)s and usage.day >= %(first)s::date and usage.day < %(last)s::date + 1
 group by usage.day, cell.ordinal
 having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0
 order by usage.day, cell.ordinal

@@ -6,9 +6,6 @@
 -- example: scopes={analytics:read}; limit=50
 select agents.agent_id, agents.name, agents.status, agents.scopes, count(*) over () as matches
 from agents
-where
-    agents.organization_id = %(organization_id)s
-    and agents.deleted_at is null
-    and agents.scopes && %(scopes)s::text[]
+where agents.organization_id = %(organization_id)s and agents.deleted_at is null and agents.scopes && %(scopes)s::text[]
 order by lower(agents.name), agents.agent_id
 limit %(limit)s

@@ -20,9 +20,7 @@ begin
     end if;
     perform
     from agents
-    where
-        organization_id = p_organization_id and agent_id = p_agent_id
-        and is_active_agent(status, deleted_at);
+    where organization_id = p_organization_id and agent_id = p_agent_id and is_active_agent(status, deleted_at);
     if not found then
         return;
     end if;

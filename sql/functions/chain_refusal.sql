@@ -19,9 +19,7 @@ begin
     foreach v_agent_id in array p_agent_ids loop
         perform
         from agents
-        where
-            organization_id = p_organization_id and agent_id = v_agent_id
-            and is_active_agent(status, deleted_at);
+        where organization_id = p_organization_id and agent_id = v_agent_id and is_active_agent(status, deleted_at);
         if not found then
             return 'subject or actor ended';
         end if;

@@ -28,9 +28,7 @@ begin
     select agents.scopes
     into v_agent
     from agents
-    where
-        organization_id = p_organization_id and agent_id = p_agent_id
-        and is_active_agent(status, deleted_at);
+    where organization_id = p_organization_id and agent_id = p_agent_id and is_active_agent(status, deleted_at);
     v_is_active := v_is_active and found;
     select credential_id, last_used_at
     into v_credential

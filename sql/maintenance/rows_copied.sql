@@ -5,7 +5,4 @@
 select progress.relid::bigint as table_id, progress.tuples_processed
 from pg_stat_progress_copy as progress
 join pg_stat_activity as session on session.pid = progress.pid
-where
-    progress.datname = current_database()
-    and progress.command = 'COPY TO'
-    and session.application_name = 'pg_dump'
+where progress.datname = current_database() and progress.command = 'COPY TO' and session.application_name = 'pg_dump'

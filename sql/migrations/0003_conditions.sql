@@ -31,12 +31,7 @@ create function is_credential_presented(
 
 -- The view client_credentials stays for the servers of release 1.0.0.
 create or replace view active_agents with (security_invoker = true) as
-select
-    agents.organization_id,
-    agents.agent_id,
-    agents.name,
-    agents.scopes,
-    agents.dpop_bound_access_tokens
+select agents.organization_id, agents.agent_id, agents.name, agents.scopes, agents.dpop_bound_access_tokens
 from agents
 join organizations using (organization_id)
 where is_active_agent(agents.status, agents.deleted_at) and is_active_organization(organizations.suspended_at);

@@ -6,13 +6,8 @@
 --
 -- example: issuers={https://issuer.example}; selectors={\\x00}
 select
-    rules.provisioning_rule_id,
-    rules.name,
-    rules.trust,
-    rules.agent_template,
-    rules.max_agents,
-    organizations.provisions_agents as is_on,
-    known.agent_id
+    rules.provisioning_rule_id, rules.name, rules.trust, rules.agent_template, rules.max_agents,
+    organizations.provisions_agents as is_on, known.agent_id
 from provisioning_rules as rules
 join organizations on organizations.organization_id = rules.organization_id
 join unnest(%(issuers)s::text[], %(selectors)s::bytea[]) as wanted (issuer, selector)

@@ -3,8 +3,5 @@
 --
 -- example: quota_window=month
 delete from quotas
-where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s::uuid
-    and quota_window = %(quota_window)s
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid and quota_window = %(quota_window)s
 returning quota_window, tokens, is_enforced

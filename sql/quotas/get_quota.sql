@@ -4,7 +4,4 @@
 -- example: quota_window=month
 select quota_window, tokens, is_enforced
 from quotas
-where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s::uuid
-    and quota_window = %(quota_window)s
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid and quota_window = %(quota_window)s

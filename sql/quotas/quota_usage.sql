@@ -13,11 +13,7 @@
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept
 with listed as materialized (
     select
-        quotas.agent_id,
-        agents.name as agent_name,
-        quotas.quota_window,
-        quotas.tokens,
-        quotas.is_enforced,
+        quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
         -- A sum that a token has stored is not calculated again.
         case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case

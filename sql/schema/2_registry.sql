@@ -15,7 +15,6 @@ create table organizations (
     -- Whether the organization's provisioning rules create agents.
     provisions_agents boolean not null default false
 );
-
 alter table organizations enable row level security, force row level security;
 create policy own_organization on organizations using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, creates organizations and lists them by command line.
@@ -59,7 +58,6 @@ create unique index agents_organization_id_provisioned_selector_idx on agents (o
     where provisioned_selector is not null;
 create index agents_organization_id_provisioned_idx on agents (organization_id, (provisioned ->> 'rule'))
     where provisioned is not null and deleted_at is null;
-
 alter table agents enable row level security, force row level security;
 create policy own_organization on agents using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agents to agentidp_service;
@@ -72,7 +70,6 @@ create table clients (
     client_id uuid primary key,
     organization_id text collate "C" not null
 );
-
 alter table clients enable row level security, force row level security;
 create policy own_organization on clients using (organization_id = current_setting('agentidp.organization_id', true));
 -- Authentication starts with this table, before the organization is known.
@@ -113,7 +110,6 @@ create index credentials_organization_id_agent_id_revoked_at_idx on credentials 
 -- For the reason of a failed authentication whose secret is revoked.
 create index credentials_organization_id_agent_id_revoked_idx on credentials (organization_id, agent_id, secret_hash)
     where revoked_at is not null;
-
 alter table credentials enable row level security, force row level security;
 create policy own_organization on credentials using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on credentials to agentidp_service;
@@ -132,7 +128,6 @@ create table provisioning_rules (
     primary key (organization_id, provisioning_rule_id),
     unique (organization_id, name)
 );
-
 alter table provisioning_rules enable row level security, force row level security;
 create policy own_organization on provisioning_rules using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on provisioning_rules to agentidp_service;
@@ -152,7 +147,6 @@ create table delegation_rules (
     primary key (organization_id, delegation_rule_id),
     unique (organization_id, name)
 );
-
 alter table delegation_rules enable row level security, force row level security;
 create policy own_organization on delegation_rules using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on delegation_rules to agentidp_service;
@@ -174,7 +168,6 @@ create table quotas (
     updated_at timestamptz not null,
     primary key (organization_id, agent_id, quota_window)
 );
-
 alter table quotas enable row level security, force row level security;
 create policy own_organization on quotas using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on quotas to agentidp_service;
@@ -188,7 +181,6 @@ create table announced_suspensions (
     primary key (organization_id, agent_id),
     foreign key (organization_id, agent_id) references agents
 );
-
 alter table announced_suspensions enable row level security, force row level security;
 create policy own_organization on announced_suspensions using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
@@ -199,12 +191,7 @@ grant select, insert, delete on announced_suspensions to agentidp_service;
 -- the view's owner.
 
 create view active_agents with (security_invoker = true) as
-select
-    agents.organization_id,
-    agents.agent_id,
-    agents.name,
-    agents.scopes,
-    agents.dpop_bound_access_tokens
+select agents.organization_id, agents.agent_id, agents.name, agents.scopes, agents.dpop_bound_access_tokens
 from agents
 join organizations using (organization_id)
 where

@@ -48,7 +48,6 @@ create table resource_servers (
 -- For the foreign key.
 create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
     where agent_id is not null;
-
 alter table resource_servers enable row level security, force row level security;
 create policy own_organization on resource_servers using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, sees which organizations have registered an identifier.
@@ -70,7 +69,6 @@ create table resource_identifiers (
     claimed_at timestamptz not null
 );
 create index resource_identifiers_organization_id_idx on resource_identifiers (organization_id);
-
 alter table resource_identifiers enable row level security, force row level security;
 create policy own_organization on resource_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, assigns identifiers by command line.
@@ -86,7 +84,6 @@ create table revoked_tokens (
     primary key (organization_id, jti)
 );
 create index revoked_tokens_organization_id_expires_at_idx on revoked_tokens (organization_id, expires_at);
-
 alter table revoked_tokens enable row level security, force row level security;
 create policy own_organization on revoked_tokens using (organization_id = current_setting('agentidp.organization_id', true));
 -- A statement with "for update" needs the right to update.
@@ -102,7 +99,6 @@ create table used_identifiers (
     primary key (organization_id, digest)
 );
 create index used_identifiers_organization_id_expires_at_idx on used_identifiers (organization_id, expires_at);
-
 alter table used_identifiers enable row level security, force row level security;
 create policy own_organization on used_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on used_identifiers to agentidp_service;
@@ -121,7 +117,6 @@ create table throttles (
     admits_at timestamptz not null,
     primary key (organization_id, cell)
 ) with (fillfactor = 50);
-
 alter table throttles enable row level security, force row level security;
 create policy own_organization on throttles using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on throttles to agentidp_service;

@@ -15,7 +15,6 @@ create table usage_daily (
     rejected_by_hour integer[] not null,
     primary key (organization_id, day, slot)
 ) with (fillfactor = 50);
-
 alter table usage_daily enable row level security, force row level security;
 create policy own_organization on usage_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on usage_daily to agentidp_service;
@@ -34,7 +33,6 @@ create table agent_usage_daily (
     rejected_by_hour integer[] not null,
     primary key (organization_id, day, agent_id, slot)
 ) with (fillfactor = 50);
-
 alter table agent_usage_daily enable row level security, force row level security;
 create policy own_organization on agent_usage_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agent_usage_daily to agentidp_service;
@@ -55,7 +53,6 @@ create table credential_usage_daily (
     tokens_by_hour integer[] not null,
     primary key (organization_id, day, agent_id, credential_id, resource, slot)
 ) with (fillfactor = 50);
-
 alter table credential_usage_daily enable row level security, force row level security;
 create policy own_organization on credential_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
@@ -81,7 +78,6 @@ create table delegation_usage_daily (
 -- For the question which agents act for an agent. The index is partial, so that the planner uses it for nothing else.
 create index delegation_usage_daily_organization_id_subject_agent_id_day_idx
     on delegation_usage_daily (organization_id, subject_agent_id, day) where issuer = '';
-
 alter table delegation_usage_daily enable row level security, force row level security;
 create policy own_organization on delegation_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
@@ -100,7 +96,6 @@ create table quota_refusals_daily (
     observed_by_hour integer[] not null,
     primary key (organization_id, day, agent_id, holder, quota_window, slot)
 ) with (fillfactor = 50);
-
 alter table quota_refusals_daily enable row level security, force row level security;
 create policy own_organization on quota_refusals_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on quota_refusals_daily to agentidp_service;
@@ -138,7 +133,6 @@ create table usage_monthly (
     agent_tokens bigint[] not null check (cardinality(agent_tokens) = cardinality(agent_ids)),
     primary key (organization_id, month)
 );
-
 alter table usage_monthly enable row level security, force row level security;
 create policy own_organization on usage_monthly using (organization_id = current_setting('agentidp.organization_id', true));
 -- Only agentidp watch writes the sums, as the operator's role.
@@ -155,7 +149,6 @@ create table usage_imports (
     rejected bigint not null,
     primary key (organization_id, digest)
 );
-
 alter table usage_imports enable row level security, force row level security;
 create policy own_organization on usage_imports using (organization_id = current_setting('agentidp.organization_id', true));
 
@@ -171,7 +164,6 @@ create table rejected_networks (
     rejections bigint not null,
     primary key (organization_id, day, agent_id, network, reason)
 ) with (fillfactor = 50);
-
 alter table rejected_networks enable row level security, force row level security;
 create policy own_organization on rejected_networks using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on rejected_networks to agentidp_service;

@@ -33,7 +33,6 @@ create table findings (
 -- One range of the index has all findings that have not ended or ended lately. The index is partial, so that the planner uses
 -- only the primary key for one finding, also if it plans on an empty table.
 create index findings_organization_id_ended_at_idx on findings (organization_id, ended_at) where ended_at is not null;
-
 alter table findings enable row level security, force row level security;
 create policy own_organization on findings using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on findings to agentidp_service;
@@ -54,7 +53,6 @@ create table finding_changes (
 );
 create index finding_changes_organization_id_finding_id_changed_at_idx
     on finding_changes (organization_id, finding_id, changed_at);
-
 alter table finding_changes enable row level security, force row level security;
 create policy own_organization on finding_changes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert on finding_changes to agentidp_service;
@@ -71,7 +69,6 @@ create table finding_mutes (
     note text check (char_length(note) <= 1000),
     primary key (organization_id, kind, subject)
 );
-
 alter table finding_mutes enable row level security, force row level security;
 create policy own_organization on finding_mutes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on finding_mutes to agentidp_service;
@@ -88,7 +85,6 @@ create table finding_evaluations (
     -- The duration of the evaluation, for the metrics. Null before the first.
     seconds double precision
 );
-
 alter table finding_evaluations enable row level security, force row level security;
 create policy own_organization on finding_evaluations using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on finding_evaluations to agentidp_service;
@@ -111,7 +107,6 @@ create table markers (
 create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
 -- For the foreign key.
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
-
 alter table markers enable row level security, force row level security;
 create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on markers to agentidp_service;

@@ -32,7 +32,6 @@ create table alert_targets (
     leased_until timestamptz not null default '-infinity',
     primary key (organization_id, target_id)
 );
-
 alter table alert_targets enable row level security, force row level security;
 create policy own_organization on alert_targets using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, re-encrypts addresses.
@@ -73,7 +72,6 @@ create index alert_deliveries_organization_id_created_at_idx on alert_deliveries
 -- For the question which targets have received a finding's beginning and so receive its end.
 create index alert_deliveries_organization_id_finding_id_created_at_idx
     on alert_deliveries (organization_id, finding_id, created_at);
-
 alter table alert_deliveries enable row level security, force row level security;
 create policy own_organization on alert_deliveries using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, looks for due deliveries of all organizations.

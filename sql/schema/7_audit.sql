@@ -10,7 +10,6 @@ create table audit_heads (
     sequence bigint not null check (sequence >= 0),
     hash bytea not null check (octet_length(hash) = 32)
 );
-
 alter table audit_heads enable row level security, force row level security;
 create policy own_organization on audit_heads using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, exports and verifies all chains by command line.
@@ -43,7 +42,6 @@ create table audit_events (
 -- For the few events that may explain a finding. The index is partial because a client can cause any number of other events.
 create index audit_events_organization_id_sequence_idx on audit_events (organization_id, sequence)
 where action in ('agent.changed', 'credential.created', 'credential.revoked');
-
 alter table audit_events enable row level security, force row level security;
 create policy own_organization on audit_events using (organization_id = current_setting('agentidp.organization_id', true));
 -- The service adds events and never changes or removes an event.

@@ -9,10 +9,7 @@ select
 from (
     select usage.agent_id, sum(usage.tokens)::bigint as tokens
     from agent_usage_daily as usage
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day >= %(month)s::date
-        and usage.day < %(until)s::date
+    where usage.organization_id = %(organization_id)s and usage.day >= %(month)s::date and usage.day < %(until)s::date
     group by usage.agent_id
     having sum(usage.tokens) > 0
 ) as counted
