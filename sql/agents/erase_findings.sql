@@ -8,9 +8,7 @@ with about as materialized (
     where organization_id = %(organization_id)s and position(%(agent_id)s::text in subject || report::text) > 0
 ),
 erased as materialized (
-    select name
-    from agents
-    where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
+    select name from agents where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
 ),
 deleted_changes as (
     delete from finding_changes
@@ -21,8 +19,7 @@ deleted_deliveries as (
     where organization_id = %(organization_id)s and finding_id in (select finding_id from about)
 ),
 deleted_mutes as (
-    delete from finding_mutes
-    where organization_id = %(organization_id)s and subject = %(agent_id)s::text
+    delete from finding_mutes where organization_id = %(organization_id)s and subject = %(agent_id)s::text
 ),
 erased_mutes as (
     update finding_mutes

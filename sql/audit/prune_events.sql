@@ -3,8 +3,7 @@
 --
 -- for: operator
 with removed as (
-    delete from audit_events
-    where organization_id = %(organization_id)s and sequence <= %(sequence)s::bigint
+    delete from audit_events where organization_id = %(organization_id)s and sequence <= %(sequence)s::bigint
     returning sequence
 )
 select count(*) as events from removed

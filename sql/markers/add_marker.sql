@@ -4,8 +4,7 @@
 --
 -- example: marker_id=0a1b2c3d-0000-4000-8000-000000000001; kind=holiday; agent_id=null; most=10000
 with forgotten as (
-    delete from markers
-    where organization_id = %(organization_id)s and ends_at < %(ended_before)s::timestamptz
+    delete from markers where organization_id = %(organization_id)s and ends_at < %(ended_before)s::timestamptz
     returning marker_id
 )
 insert into markers (organization_id, marker_id, kind, starts_at, ends_at, agent_id, note, created_at)

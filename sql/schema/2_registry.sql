@@ -185,7 +185,7 @@ alter table announced_suspensions enable row level security, force row level sec
 create policy own_organization on announced_suspensions using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
--- The conditions of an agent that may act and of a credential that may authenticate. Migration 0003 replaces them by functions.
+-- The conditions of an agent that may act and of a credential that may authenticate. Migration 0004 replaces them by functions.
 --
 -- With security_invoker, the privileges and the row-level security of the role that runs the statement apply instead of those of
 -- the view's owner.

@@ -550,7 +550,7 @@ def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
 def test_an_active_client_with_a_credential_in_force_is_admitted(
     client: FlaskClient, cast: Cast, database_url: str, changed: str, is_authentic: bool, is_active: bool, kind: str
 ) -> None:
-    """The conditions are functions in ``sql/migrations/0003_conditions.sql``."""
+    """The conditions are functions in ``sql/migrations/0004_conditions.sql``."""
     holder, issuer, organization_id = KeyHolder.make(cast.acme), Issuer.with_curve(), cast.acme.organization_id
     issuer.trusted_by(cast.acme)
 
