@@ -19,14 +19,9 @@ from agentidp.caller import Caller, bearer
 from agentidp.http.errors import existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
+from agentidp.http.schemas import list_of
 
 blueprint = Blueprint("alert-targets", __name__, description="Where the organization's alerts go")
-
-
-class AlertTargetListSchema(ma.Schema):
-    """All alert targets, oldest first."""
-
-    data = ma.fields.List(ma.fields.Nested(AlertTargetSchema), required=True)
 
 
 class AlertTestSchema(ma.Schema):
@@ -51,7 +46,7 @@ def create_alert_target(caller: Caller, new: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/alert-targets")
 @bearer("alerts:write")
-@blueprint.response(200, AlertTargetListSchema)
+@blueprint.response(200, list_of(AlertTargetSchema))
 def list_alert_targets(caller: Caller) -> Response:
     """List the alert targets, oldest first."""
     return json_response({"data": [represent(row) for row in caller.read("alerts/list_targets")]})

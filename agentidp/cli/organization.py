@@ -96,8 +96,7 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     with opened() as services:
         row = organization_named(services, organization)
         if is_removed or tokens is not None:
-            with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
-                row = organizations.update_organization(transaction, {"monthly_token_budget": tokens})
+            row = _update(services, row, {"monthly_token_budget": tokens})
     click.echo(cell(row.monthly_token_budget))
 
 
@@ -131,8 +130,7 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
                 )
             )
         if is_removed or days is not None:
-            with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
-                row = organizations.update_organization(transaction, {"suspend_dormant_after_days": days})
+            row = _update(services, row, {"suspend_dormant_after_days": days})
     click.echo(cell(row.suspend_dormant_after_days))
 
 
@@ -154,8 +152,7 @@ def provisioning(organization: str, state: str | None) -> None:
                 )
             )
         if state is not None:
-            with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
-                row = organizations.update_organization(transaction, {"provisions_agents": state == "on"})
+            row = _update(services, row, {"provisions_agents": state == "on"})
     click.echo("on" if row.provisions_agents else "off")
 
 
@@ -250,7 +247,8 @@ def _described(services: Services, row: Any) -> str:
     return f"{row.name} with {count(len(agents), 'agent')} and {recent_tokens(database)}"
 
 
-def _update(services: Services, row: Any, change: dict[str, Any]) -> None:
+def _update(services: Services, row: Any, change: dict[str, Any]) -> Any:
+    """Change an organization as the operator, also if it is suspended, and return its row."""
     url = str(services.settings.database_url)
     with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
-        organizations.update_organization(transaction, change)
+        return organizations.update_organization(transaction, change)

@@ -1,12 +1,10 @@
-"""The fields of bodies and queries: each accepts what the documentation of the API says. marshmallow accepts more.
+"""The fields of bodies and queries. They accept exactly what the API documents; marshmallow accepts more.
 
-A thing that is stored is described once, by a schema with a :class:`Member` for each setting, in the order of what is
-returned. A field with ``dump_only`` is set by no body, one with ``load_only`` is never returned. The bodies are
-derived (:func:`read_only`, :class:`ChangeSchema`, :class:`ReturnedSchema`), the options of commands
-(:mod:`agentidp.cli.options`), the fields of forms and the lines of pages (:mod:`agentidp.dashboard.forms`), and what a
-file and the audit trail say.
-
-Also what they share: the format of timestamps, the greatest numbers of days, and the length of a name.
+A schema describes a stored thing once, with a :class:`Member` per setting, in the order of the response. No body sets a
+field with ``dump_only``, and no response has a field with ``load_only``. Everything else follows from the schema: the
+bodies (:func:`read_only`, :class:`ChangeSchema`, :class:`ReturnedSchema`), the options of commands
+(:mod:`agentidp.cli.options`), the fields of forms and the lines of pages (:mod:`agentidp.dashboard.forms`), files,
+audit events, and the tables of members in the documentation.
 """
 
 from __future__ import annotations
@@ -22,13 +20,13 @@ import marshmallow as ma
 from agentidp.http.text import CONTROL, CONTROL_BUT_BREAKS, INVISIBLE, text_refusal
 
 MAX_DAYS = 90
-"""The most days, today included, that a question about usage may cover."""
+"""Maximum number of days, today included, of a question about usage."""
 
 MAX_OWNER = 200
-"""Characters of whom to ask about an agent."""
+"""Maximum number of characters of an owner."""
 
 MAX_NAME = 100
-"""Characters of the name of an organization, an agent, a resource server, an alert target or a person."""
+"""Maximum number of characters of the name of a thing or a person."""
 
 # The characters that str.strip() removes and that text may contain elsewhere. ECMA-262 and Python both read it.
 _WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
@@ -39,7 +37,7 @@ _RFC_3339 = re.compile(
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, whatever the session's time zone gave the value."""
+    """Return an instant in UTC as RFC 3339 writes it."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -49,20 +47,20 @@ def words_of(name: str) -> str:
 
 
 def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
-    """The members of a thing that no body sets: ``exclude`` of the bodies that create and change it."""
+    """Return the members that no body sets, for ``exclude`` of the bodies that create and change a thing."""
     return tuple(name for name, field in fields().fields.items() if field.dump_only)
 
 
 def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
-    """The members of a thing that are never returned: ``exclude`` of what is returned."""
+    """Return the members that no response has, for ``exclude`` of the schemas of responses."""
     return tuple(name for name, field in fields().fields.items() if field.load_only)
 
 
 def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, Any]:
-    """The columns of all that a body may change, as they are after the change.
+    """Return the columns that a body may change, with their values after the change.
 
-    :param before: the row.
-    :param change: what the body loads.
+    :param before: the row before the change.
+    :param change: the columns that the body has loaded.
     """
     columns = [field.attribute or name for name, field in body.fields.items()]
     return {column: change.get(column, getattr(before, column)) for column in columns}
@@ -84,19 +82,25 @@ class ReturnedSchema(ma.Schema):
         return shown
 
 
+def list_of(returned: type[ReturnedSchema]) -> type[ma.Schema]:
+    """Return the schema of a response that has all things of a kind, in ``data``."""
+    name = f"{returned.__name__.removesuffix('Schema')}ListSchema"
+    return type(name, (ma.Schema,), {"data": ma.fields.List(ma.fields.Nested(returned), required=True)})
+
+
 class ChangeSchema(ma.Schema):
-    """The body of a PATCH: missing members stay as they are, so none of its fields is required or has a default."""
+    """The body of a PATCH. Missing members stay as they are, so its fields are not required and have no defaults."""
 
     class Meta:
         json_schema = {"minProperties": 1}
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """What :class:`ma.Schema` calls for each field, which may also belong to the body of a POST."""
+        """Change the copy of a field that :class:`ma.Schema` passes, which may also belong to the body of a POST."""
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
     def not_empty(self, data: dict[str, Any], **_: Any) -> None:
-        """An empty change is a mistake."""
+        """Refuse an empty change, which is a mistake."""
         if not data:
             raise ma.ValidationError("must name something to change", "body")
 
@@ -302,10 +306,10 @@ class Text(Member, ma.fields.String):
 class Exact(Member, ma.fields.String):
     """Text that programs compare, such as an identifier.
 
-    :param most: characters.
-    :param is_valid: decides.
-    :param rule: what it demands, for people.
-    :param pattern: the same, for the OpenAPI document only.
+    :param most: the maximum number of characters.
+    :param is_valid: returns whether a text is accepted.
+    :param rule: the condition, for people.
+    :param pattern: the condition as a regular expression, for the OpenAPI document only.
     """
 
     def __init__(self, most: int, is_valid: Callable[[str], bool], rule: str, pattern: str, **kwargs: Any) -> None:
@@ -320,7 +324,7 @@ class Exact(Member, ma.fields.String):
 
 
 class Choice(Member, ma.fields.String):
-    """One of a few texts."""
+    """A text that is one of a few values."""
 
     kind = "choice"
 
@@ -332,7 +336,7 @@ class Choice(Member, ma.fields.String):
 
 
 class Flag(Member, ma.fields.Boolean):
-    """``true`` or ``false`` and nothing that stands for them."""
+    """``true`` or ``false``. No other value stands for them."""
 
     kind = "flag"
 
@@ -347,7 +351,7 @@ class Flag(Member, ma.fields.Boolean):
 
 
 class AgentId(Member, ma.fields.UUID):
-    """The id of an agent. Commands and forms take its name as well."""
+    """The id of an agent. Commands and forms also accept its name."""
 
     kind = "agent"
     most = MAX_NAME
@@ -358,7 +362,7 @@ class AgentId(Member, ma.fields.UUID):
 
 
 class Items(Member, ma.fields.List[Any]):
-    """Several texts, each of which *item* accepts."""
+    """A list of texts, each of which *item* accepts."""
 
     def __init__(self, item: ma.fields.String | AgentId, **kwargs: Any) -> None:
         self.item = item
@@ -388,7 +392,7 @@ class Group(Member, ma.fields.Nested):
 
 
 class ScopeList(Items):
-    """Scope tokens (RFC 6749 section 3.3), each once, at most 50."""
+    """Up to 50 different scope tokens (RFC 6749 section 3.3)."""
 
     def __init__(self, **kwargs: Any) -> None:
         token = ma.validate.Regexp(
@@ -397,7 +401,7 @@ class ScopeList(Items):
         )
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
-            # The length first, so that a long list costs nothing.
+            # The length is checked first, so that a long list costs nothing.
             validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), unique("a scope")],
             metadata={"uniqueItems": True},
             **kwargs,
@@ -405,9 +409,9 @@ class ScopeList(Items):
 
 
 def unique(what: str) -> Callable[[list[Any]], None]:
-    """A validator of lists that name each thing once.
+    """Return a validator that refuses lists with a repeated item.
 
-    :param what: one of them, with its article.
+    :param what: the word for an item, with its article.
     """
 
     def check(items: list[Any]) -> None:

@@ -26,7 +26,7 @@ from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS, claims
 from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Choice, Group, Instant, Member, ReturnedSchema, Text, read_only, write_only
+from agentidp.http.schemas import Choice, Group, Instant, Member, ReturnedSchema, Text, list_of, read_only, write_only
 from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -256,12 +256,6 @@ _recorded_members = CredentialSchema(only=[name for name in NewCredentialSchema(
 """What the audit trail records: public keys or the rule of trust, and nothing of a secret."""
 
 
-class CredentialListSchema(ma.Schema):
-    """All credentials that are not revoked, oldest first."""
-
-    data = ma.fields.List(ma.fields.Nested(CredentialSchema), required=True)
-
-
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewCredentialSchema, required=False)
@@ -281,7 +275,7 @@ def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Re
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials")
 @bearer("agents:read")
-@blueprint.response(200, CredentialListSchema)
+@blueprint.response(200, list_of(CredentialSchema))
 def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
     rows = present(caller.read("agents/list_credentials", agent_id=agent_id))

@@ -36,6 +36,7 @@ from agentidp.http.schemas import (
     ReturnedSchema,
     ScopeList,
     Text,
+    list_of,
     read_only,
     unique,
 )
@@ -143,12 +144,6 @@ class DelegationRuleSchema(ReturnedSchema, DelegationRuleFields):
     """A delegation rule. It never changes."""
 
 
-class DelegationRuleListSchema(ma.Schema):
-    """All delegation rules, oldest first."""
-
-    data = ma.fields.List(ma.fields.Nested(DelegationRuleSchema), required=True)
-
-
 recorded = DelegationRuleSchema(only=list(NewDelegationRuleSchema().fields)).as_json
 """Return what the audit trail records of a rule, and what a file says of it."""
 
@@ -169,7 +164,7 @@ def create_delegation_rule(caller: Caller, new: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/delegation-rules")
 @bearer("agents:read")
-@blueprint.response(200, DelegationRuleListSchema)
+@blueprint.response(200, list_of(DelegationRuleSchema))
 def list_delegation_rules(caller: Caller) -> Response:
     """List the delegation rules, oldest first."""
     return json_response({"data": [represent(row) for row in caller.read("delegation/list_rules")]})

@@ -16,7 +16,7 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import AgentId, Choice, Instant, ReturnedSchema, Text, read_only
+from agentidp.http.schemas import AgentId, Choice, Instant, ReturnedSchema, Text, list_of, read_only
 from agentidp.registry.agents import refuse_unknown_agent
 
 blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
@@ -94,12 +94,6 @@ _recorded = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
 """Return what the audit trail records."""
 
 
-class MarkerListSchema(ma.Schema):
-    """The markers that ended last, the latest first."""
-
-    data = ma.fields.List(ma.fields.Nested(MarkerSchema), required=True)
-
-
 @blueprint.route("/api/v1/markers", methods=["POST"])
 @bearer("findings:write")
 @blueprint.arguments(NewMarkerSchema)
@@ -114,7 +108,7 @@ def create_marker(caller: Caller, new: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/markers")
 @bearer("analytics:read")
-@blueprint.response(200, MarkerListSchema)
+@blueprint.response(200, list_of(MarkerSchema))
 def list_markers(caller: Caller) -> Response:
     """List the markers that ended last, or will end last: at most 500, the latest first."""
     rows = caller.read("markers/list_markers", limit=MAX_LISTED)

@@ -39,6 +39,7 @@ from agentidp.http.schemas import (
     ReturnedSchema,
     ScopeList,
     Text,
+    list_of,
     number,
     read_only,
 )
@@ -180,12 +181,6 @@ recorded = ProvisioningRuleSchema(only=list(NewProvisioningRuleSchema().fields))
 _returned = ProvisioningRuleSchema(exclude=["warnings"]).as_json
 
 
-class ProvisioningRuleListSchema(ma.Schema):
-    """All provisioning rules, oldest first."""
-
-    data = ma.fields.List(ma.fields.Nested(ProvisioningRuleSchema), required=True)
-
-
 @blueprint.route("/api/v1/provisioning-rules", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewProvisioningRuleSchema)
@@ -201,7 +196,7 @@ def create_provisioning_rule(caller: Caller, new: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/provisioning-rules")
 @bearer("agents:read")
-@blueprint.response(200, ProvisioningRuleListSchema)
+@blueprint.response(200, list_of(ProvisioningRuleSchema))
 def list_provisioning_rules(caller: Caller) -> Response:
     """List the provisioning rules, oldest first."""
     return json_response({"data": [represent(row) for row in caller.read("provisioning/list_rules")]})

@@ -18,7 +18,7 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -232,7 +232,7 @@ def delete_agent_quota(caller: Caller, agent_id: UUID, window: str) -> Response:
 def _set(caller: Caller, agent_id: UUID | None, window: str, new: dict[str, Any]) -> dict[str, Any]:
     with _locked(caller, window) as opened:
         set_quota(opened, agent_id, window, **new)
-        rows = used(opened, agent_id)
+        rows = opened.run(usage_of(agent_id))
     [row] = [row for row in rows if row.quota_window == window]
     return represent(row, caller.at)
 
@@ -306,17 +306,12 @@ def replace_quotas(opened: Transaction, agent_id: UUID | None, quotas: dict[str,
 
     :param quotas: window -> a body of :class:`NewQuotaSchema`. Quotas of missing windows are removed.
     """
-    existing_windows = {row.quota_window for row in used(opened, agent_id)}
+    existing_windows = {row.quota_window for row in opened.run(usage_of(agent_id))}
     for window in WINDOWS:
         if window in quotas:
             set_quota(opened, agent_id, window, **NewQuotaSchema().load(quotas[window]))
         elif window in existing_windows:
             remove_quota(opened, agent_id, window)
-
-
-def used(opened: Transaction, agent_id: UUID | None) -> Rows:
-    """Return the rows of :func:`usage_of`."""
-    return opened.run(usage_of(agent_id))
 
 
 def usage_of(agent_id: UUID | None) -> Call:

@@ -39,6 +39,7 @@ from agentidp.http.schemas import (
     ScopeList,
     Text,
     changed,
+    list_of,
     read_only,
 )
 from agentidp.jose.access_token import AGENT, SUBJECTS
@@ -146,12 +147,6 @@ _recorded = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
 """Return what the audit trail records."""
 
 
-class ResourceServerListSchema(ma.Schema):
-    """All resource servers, oldest first."""
-
-    data = ma.fields.List(ma.fields.Nested(ResourceServerSchema), required=True)
-
-
 @blueprint.route("/api/v1/resource-servers", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewResourceServerSchema)
@@ -169,7 +164,7 @@ def create_resource_server(caller: Caller, new: dict[str, Any]) -> Response:
 
 @blueprint.route("/api/v1/resource-servers")
 @bearer("agents:read")
-@blueprint.response(200, ResourceServerListSchema)
+@blueprint.response(200, list_of(ResourceServerSchema))
 def list_resource_servers(caller: Caller) -> Response:
     """List the resource servers, oldest first."""
     return json_response({"data": [represent(row) for row in caller.read("oauth/list_resource_servers")]})
