@@ -21,9 +21,9 @@ from agentidp.http.schemas import Group, Member
 class Form:
     """A form as it is shown.
 
-    :param given: what is in its fields, by their names, which are those of the API's members.
-    :param errors: name of a field -> a sentence; without a name what is about no field.
-    :param form_key: of a form that creates something.
+    :param given: name of a field -> the content of the field.
+    :param errors: name of a field -> a sentence. A sentence about no field has the name "".
+    :param form_key: the key of a form that creates something.
     """
 
     given: Mapping[str, Any]
@@ -109,15 +109,15 @@ def errors(refused: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
     about = [name for name in refused.details if name in labels]
     if isinstance(refused, ValidationError) and about:
         return {name: f"{labels[name]} {_rule(refused.details[name])}." for name in about}
-    # What contradicts the present state has a sentence of its own.
+    # A conflict with the present state has a sentence of its own.
     return {about[0] if about else "": refused.message}
 
 
 def text(*names: str) -> dict[str, str]:
-    """The texts that were sent, by their names. Browsers end lines with CRLF."""
+    """Return texts of the request by their names. Browsers end lines with CRLF, which becomes LF."""
     return {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names}
 
 
 def _rule(rules: Any) -> str:
-    """The first rule that a field breaks; those of a list are below the places of its members."""
+    """Return the first rule that a field breaks. The rules of a list stand below the indexes of its items."""
     return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0]).removesuffix(", or null")

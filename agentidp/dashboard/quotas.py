@@ -35,7 +35,7 @@ from agentidp.registry.quotas import (
 SCOPE = "quotas:write"
 
 PAGE_SIZE = 50
-"""Quotas in a table."""
+"""Maximum number of quotas on a page."""
 
 MEMBERS = forms.members(NewQuotaSchema())
 
@@ -130,7 +130,7 @@ def change_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 def _set(caller: Caller, window: str | None, agent_id: UUID | None) -> Response:
     """Set a quota, and show it.
 
-    :param window: of the quota; ``None`` if the form says which.
+    :param window: the window of the quota; ``None`` if the form asks for it.
     """
     sent = forms.sent(MEMBERS)
     chosen = forms.text("window")["window"] if window is None else window
@@ -167,9 +167,9 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 
 @contextlib.contextmanager
 def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
-    """A transaction under the lock of quotas. Before it, the session is checked, which locks no row.
+    """Open a transaction under the lock of quotas. The session is checked first, which locks no row.
 
-    :raises NotFound: there is no such window.
+    :raises NotFound: the window does not exist.
     """
     if window not in WINDOWS:
         raise NotFound
@@ -179,7 +179,7 @@ def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def _path(agent_id: UUID | None) -> str:
-    """Of the page that shows the quotas of an agent, or of the organization if ``None``."""
+    """Return the path of the page that shows the quotas of an agent, or of the organization if ``None``."""
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 

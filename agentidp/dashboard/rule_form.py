@@ -1,8 +1,8 @@
-"""What the forms of rules of trust have in common: they begin with a preset, and show the rule before it is saved.
+"""The parts that the forms of rules of trust share: they begin with a preset, and show the rule before it is saved.
 
-A preset's questions are asked by GET, so that the address has the answers and nothing is changed. The page that
-follows shows the rule that comes of them, and has its members as fields that may still be changed; it is sent by POST
-to the same address, which so keeps the way back to the answers. The preset that asks nothing has the fields at once.
+The questions of a preset are sent by GET, so the address has the answers and nothing is changed. The next page shows
+the rule that follows from the answers, and has a field for each member. It is sent by POST to the same address, which
+keeps the answers. A preset without questions has the fields at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import AnswersRefused, Preset, preset_named, rule_of
 from agentidp.federation.rule_checks import RuleRefused, warnings
 from agentidp.http.errors import ValidationError
-from agentidp.registry.credentials import RuleSchema
+from agentidp.registry.credentials import RuleSchema, trusted
 
 MEMBERS = forms.members(RuleSchema())
 """The fields of a rule."""
@@ -28,7 +28,7 @@ MEMBERS = forms.members(RuleSchema())
 LABELS = forms.labels(MEMBERS)
 
 SHOW = "show"
-"""The parameter with which the answers are sent."""
+"""The name of the parameter that is sent with the answers."""
 
 Check = Callable[..., dict[str, Any]]
 """:func:`agentidp.federation.rule_checks.checked`, or what has its parameters."""
@@ -36,12 +36,12 @@ Check = Callable[..., dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How far somebody is on the way to a rule.
+    """The state of a form of a rule.
 
-    :param answers: to the preset's questions, with what is wrong with them.
-    :param query: the address of the page with these answers.
-    :param rule: that comes of them, or was sent, as it would be stored; empty if there is none yet, because the preset
-        asks nothing or what was sent is wrong; ``None`` if the preset still asks.
+    :param answers: the answers to the questions of the preset, with their errors.
+    :param query: the query of the page with these answers.
+    :param rule: the rule of the answers, or the typed rule, as it would be stored. It is empty if the preset has no
+        questions or the typed rule is refused, and ``None`` while the preset asks.
     """
 
     presets: tuple[Preset, ...]
@@ -52,42 +52,44 @@ class Way:
 
     @property
     def is_asking(self) -> bool:
-        """Whether the page has the questions, and not yet the rule."""
+        """Whether the page shows the questions, and not yet the rule."""
         return self.rule is None
 
     @property
     def status(self) -> int:
-        """Of a page with nothing else wrong."""
+        """The status of a page without other errors."""
         return 400 if self.answers.errors else 200
 
     @property
     def warnings(self) -> list[str]:
-        """Whom the rule trusts beside one workload, and by what names."""
+        """The warnings about other subjects that the rule matches, and about names that can change hands."""
         return warnings(self.rule) if self.rule else []
 
     def proposed(self, caller: Caller) -> dict[str, Any]:
-        """What is in the fields of the rule."""
+        """Return what the fields of the rule contain."""
         rule = self.rule or {"audience": own_audience(caller)}
         return forms.typed(MEMBERS, rule)
 
 
 def own_audience(caller: Caller) -> str:
-    """The audience that says by itself which organization is meant."""
+    """Return the audience that identifies the organization without a ``client_id``."""
     return f"{caller.settings.issuer}/{caller.organization_id}"
 
 
 def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping[str, Any] | None = None) -> Way:
-    """How far the request is on the way to a rule.
+    """Return the state of the form for a request.
 
-    :param sent: the fields of the rule as they were typed, if they were.
-    :raises ValidationError: it names no preset.
+    :param sent: the typed fields of the rule; ``None`` before they are sent.
+    :raises ValidationError: the request names an unknown preset.
     """
     preset = preset_named(presets, request.args.get("preset", presets[0].name))
     if preset is None:
         names = ", ".join(preset.name for preset in presets)
         raise ValidationError(f"The preset must be one of {names}.", details={"preset": [f"must be one of {names}"]})
-    given = {one.name: request.args.get(one.name, one.proposed).strip() for one in preset.questions}
-    query = urlencode({"preset": preset.name} | given)
+    answers = {
+        question.name: request.args.get(question.name, question.proposed).strip() for question in preset.questions
+    }
+    query = urlencode({"preset": preset.name} | answers)
     errors: Mapping[str, str] = {}
     rule: dict[str, Any] | None = None if preset.questions else {}
     if sent is not None:
@@ -98,10 +100,10 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
     elif preset.questions and SHOW in request.args:
         try:
             audience = {"audience": own_audience(caller)}
-            rule = rule_of(preset, given, lambda new: _checked(caller, check, audience | new))
+            rule = rule_of(preset, answers, lambda new: _checked(caller, check, audience | new))
         except AnswersRefused as refused:
             errors = refused.errors
-    return Way(presets, preset, Form(given, errors), query, rule)
+    return Way(presets, preset, Form(answers, errors), query, rule)
 
 
 def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,10 +113,7 @@ def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str
     :raises ValidationError: naming the field that is wrong.
     """
     rule = _body(sent)
-    try:
-        _checked(caller, check, rule)
-    except RuleRefused as refused:
-        raise ValidationError(details={refused.member: [str(refused)]}) from None
+    trusted(rule, caller.settings, caller.organization_id, check=check)
     return rule
 
 
