@@ -277,7 +277,7 @@ def test_says_which_kinds_were_not_computed_and_shows_the_others(
     monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: incomplete)
     for path in ("?days=30", f"/agents/{acme.agent_id}"):
         text = read(path).text
-        assert "Not computed last time, because it took too long: dominance, zero day." in text
+        assert "Not computed last time, because it took too long: dominance, silence." in text
         assert "Its own." in text
 
 
