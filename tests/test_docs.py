@@ -19,6 +19,7 @@ from agentidp.alerts import addresses
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
 from agentidp.declarative.schemas import DocumentSchema
+from agentidp.federation import issuer_tokens
 from agentidp.findings.listing import ListedFindingSchema
 from agentidp.http import errors
 from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight, token_exchange
@@ -147,9 +148,10 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     reasons = set(re.findall(r'record_rejection\([^"()]+"([^"{]+)"', text)) | {"unknown client"}
     reasons |= {f"token {reason}" for reason in re.findall(r'TokenRefused\("([^"]+)", token\)', text)}
     reasons |= set(re.findall(r'\brefusal(?:: str \| None)?\s?=\s?"([^"]+)"', text))
-    assertions = read("agentidp/oauth/client_assertion.py")
+    assertions = read("agentidp/oauth/client_assertion.py") + read("agentidp/jose/assertion.py")
     reasons |= {client_assertion.WRONG_SIGNATURE, *re.findall(r'return "([^"]+)"', assertions)}
-    reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE, *federated_token.REASONS}
+    reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE}
+    reasons |= {*issuer_tokens.REASONS, *federated_token.REASONS}
     reasons |= {*first_sight.REASONS, *token_exchange.REASONS}
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = read("sql/usage/record_rejected_network.sql")

@@ -15,8 +15,8 @@ from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import checked
 from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth import rule_results
-from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.registry.credentials import NewCredentialSchema, add_credential, represent, trusted
 from agentidp.services import services
 

@@ -21,8 +21,8 @@ from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import checked_for_provisioning
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.http.schemas import number
+from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth import rule_results
-from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (

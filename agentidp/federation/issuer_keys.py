@@ -1,21 +1,21 @@
-"""The keys of other issuers, and their metadata: what an issuer publishes is fetched, bounded and remembered.
+"""Fetch the keys and the metadata of other issuers, and remember them within bounds.
 
-A fetch runs in a thread of its own, and goes on if nobody waits for it. Few requests wait; any other that needs keys
-which are not there learns when to ask again. Known keys that are no longer fresh are used while they are fetched.
+A fetch runs in a thread of its own, and goes on if nobody waits for it. Few requests wait; any other request that needs
+missing keys is told when to ask again. Keys that are no longer fresh are used while they are fetched again.
 
-Nobody may crowd out others. An organization has few fetches and few waiting requests at a time. One whose issuers are
-slow gets half of the fetches at most, and none of its requests waits. Keys that have verified a token are forgotten for
-others that have, and never for keys that have verified none; and always those of the organization that has most.
+No organization may crowd out others. Each has few fetches and few waiting requests at a time. Organizations with slow
+issuers get at most half of the fetches, and their requests do not wait. Keys that have verified a token are forgotten
+only in favour of other keys that have. The organization with the most keys loses keys first.
 
-Keys are kept by where they come from: if two rules name different addresses for one issuer, neither gets the other's
-keys. Organizations whose rules name the same address share what is fetched, but each has its own use of it, so none
-makes another's be forgotten. Rules of trust share one :class:`IssuerKeys`. The provider at which people sign in to the
-dashboard has its own, because the operator names it: it may be at a private address or behind a proxy.
+Keys are remembered by their address: if two rules name different addresses for one issuer, neither rule gets the
+other's keys. Organizations whose rules name the same address share the fetched keys, but each organization has its own
+use of them, so that none makes another's use be forgotten. Rules of trust share one :class:`IssuerKeys`. The provider
+at which people sign in to the dashboard has its own, because the operator names it: the provider may be at a private
+address or behind a proxy.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakValueDictionary
@@ -30,66 +31,65 @@ from weakref import WeakValueDictionary
 import jwt
 
 from agentidp.config import LOOPBACK_HOSTS
-from agentidp.jose.jwk import key_algorithm, public_jwk
+from agentidp.jose.assertion import MAX_SIGNATURES
+from agentidp.jose.jwk import key_algorithm, key_algorithms, public_jwk
 from agentidp.metrics import ISSUER_KEY_FETCHES, ISSUER_KEYS_MISSING
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
-MAX_KEYS_TRIED = 10
-"""Keys of an issuer that a token without ``kid`` is verified against, which limits the cost of a request."""
-
 MAX_KEYS, MAX_PARSED = 500, 10
-"""Keys of an issuer that are remembered, as text, which is more than :data:`MAX_BODY` bytes have of the smallest ones;
-and pairs of ``kid`` and ``alg`` whose keys are remembered ready for use."""
+"""Maximum keys of an issuer that are remembered as text, which is more than :data:`MAX_BODY` bytes have of the smallest
+ones; and maximum pairs of ``kid`` and ``alg`` whose keys are remembered ready for use."""
 
 TIMEOUT = 5.0
-"""Seconds for an issuer's metadata and keys together. Resolving names comes on top. No request waits for longer."""
+"""Maximum seconds to fetch an issuer's metadata and keys, without the time to resolve names. No request waits
+longer."""
 
 MAX_BODY = 64 * 1024
-"""Bytes of a response. The keys of a large provider take about 10 KB."""
+"""Maximum bytes of a response. The keys of a large provider take about 10 KB."""
 
 MIN_AGE, MAX_AGE = 300.0, 86_400.0
-"""Seconds for which keys are fresh: the ``max-age`` of the response, within these bounds."""
+"""Minimum and maximum seconds for which keys are fresh. Within these bounds, ``max-age`` of the response decides."""
 
 MAX_STALE = 86_400.0
-"""Seconds for which known keys are used after that, if the issuer cannot be reached."""
+"""Maximum seconds for which keys are used after they were fresh, if the issuer cannot be reached."""
 
 PAUSE = 60.0
-"""Seconds between two fetches of the same keys, even if tokens name keys that are not known."""
+"""Minimum seconds between two fetches of the same keys, also if tokens name unknown keys."""
 
 PAUSE_WITHOUT_KEYS = 10.0
-"""Seconds after which a fetch that failed is tried again if no keys are known."""
+"""Seconds until a failed fetch is repeated if no keys of the source are known."""
 
 FETCHES = 16
-"""Fetches of a process at the same time."""
+"""Maximum concurrent fetches of a process."""
 
 FETCHES_OF_ONE = 2
-"""At most this many of them are for one organization."""
+"""Maximum concurrent fetches for one organization."""
 
 SLOW = 3.0
-"""Seconds that a fetch takes that is slow, names included."""
+"""Minimum seconds of a slow fetch, including the time to resolve names."""
 
 SLOW_FOR = 600.0
 """Seconds for which an organization counts as slow after a slow fetch."""
 
 FETCHES_OF_SLOW = FETCHES // 2
-"""At most this many fetches at the same time are for slow organizations."""
+"""Maximum concurrent fetches for all slow organizations together."""
 
 WAITING = 6
-"""Maximum number of requests that wait for a fetch at a time. A worker serves eight, so two are left for others."""
+"""Maximum requests that wait for fetches at the same time. A worker has eight threads, so two stay free for others."""
 
 WAITING_OF_ONE = 2
-"""At most this many of them are of one organization."""
+"""Maximum waiting requests of one organization."""
 
 RETRY_AFTER = 1.0
-"""Seconds after which a request may ask again for keys that are being fetched."""
+"""Seconds until a request should ask again for keys that are being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
-"""Sources that a process remembers: those whose keys have verified a token of an organization that uses them, and
-others. A source takes about 10 KB, and 0.5 MB at most, if its issuer means harm. Only a rule of trust adds one."""
+"""Maximum sources that a process remembers, by whether their keys have verified a token of an organization that uses
+them. A source takes about 10 KB, and 0.5 MB at most if its issuer is hostile. Only a rule of trust adds a source."""
 
 MAX_PROVEN_OF_ONE, MAX_UNPROVEN_OF_ONE = MAX_PROVEN // 2, MAX_UNPROVEN // 2
-"""At most this many of them are an organization's."""
+"""Maximum of these sources per organization."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
@@ -98,7 +98,7 @@ logger = logging.getLogger("agentidp")
 
 
 _SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS256"}
-"""Algorithms of ID tokens that a client's own key cannot be for, and the one whose keys are of the same kind."""
+"""Algorithms that only ID tokens have, each with the algorithm whose keys are of the same kind."""
 
 
 Cause = Literal["fetching", "crowded", "failed"]
@@ -109,7 +109,12 @@ class KeysUnavailable(Exception):
 
     :param cause: the keys are being fetched; or too many others are; or they could not be fetched.
     :param retry_after: seconds after which it is worth asking again.
+    :param issuer: the issuer of the keys.
+    :param owner: whose rule has asked for the keys, or ``None``.
     """
+
+    issuer = ""
+    owner: Any = None
 
     def __init__(self, cause: Cause, reason: str, retry_after: float) -> None:
         super().__init__(reason)
@@ -117,9 +122,9 @@ class KeysUnavailable(Exception):
 
 
 class KeySource(NamedTuple):
-    """Where an issuer's keys are.
+    """The place of an issuer's keys.
 
-    :param jwks_uri: of its JWK Set; ``None`` if the issuer's metadata says it.
+    :param jwks_uri: the address of the JWK Set; ``None`` if the issuer's metadata has it.
     """
 
     issuer: str
@@ -137,47 +142,46 @@ class KeySet:
     """Keys of one issuer. A key is parsed when a token first asks for it."""
 
     def __init__(self, jwks: list[Any]) -> None:
-        usable = [one for one in map(usable_jwk, jwks) if one is not None][:MAX_KEYS]
-        # As text: objects of what somebody has made for it would take 25 times as much memory.
-        self._jwks = [(jwk.get("kid"), json.dumps(jwk)) for jwk in usable]
+        usable = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
+        # As text: the objects of a hostile issuer would take 25 times as much memory.
+        self._jwks = [(jwk.get("kid"), key_algorithms(jwk), json.dumps(jwk)) for jwk in usable]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find(self, kid: str | None, alg: str) -> list[Any]:
-        """The keys that may have made a signature with *alg*, at most :data:`MAX_KEYS_TRIED`. A key that names no
-        algorithm may be for any of its kind.
+        """Return the keys that may have made a signature with *alg*, at most :data:`MAX_SIGNATURES`. A key that names
+        no algorithm may be for any of its kind.
 
-        :param kid: which the token names. A token without one may be signed by any of them.
+        :param kid: the key that the token names; ``None`` for a token that names no key: then any key may be right.
         """
-        known = self._parsed.get((kid, alg))
-        if known is None:
-            known = self._parse(kid, alg)
-            if known:
+        keys = self._parsed.get((kid, alg))
+        if keys is None:
+            key_alg = key_algorithm(_SAME_KEY.get(alg, alg))
+            texts = [text for name, algs, text in self._jwks if kid in (None, name) and key_alg in algs]
+            # Keys that cannot be parsed count too: an issuer could publish hundreds of them.
+            keys = [key for key in map(_parsed_key, texts[: MAX_SIGNATURES[key_alg]], repeat(alg)) if key is not None]
+            if texts:
                 if len(self._parsed) >= MAX_PARSED:
                     self._parsed.clear()
-                self._parsed[kid, alg] = known
-        return known
+                self._parsed[kid, alg] = keys
+        return keys
 
-    def _parse(self, kid: str | None, alg: str) -> list[Any]:
-        found: list[Any] = []
-        for name, text in self._jwks:
-            if kid is not None and name != kid:
-                continue
-            jwk = json.loads(text)
-            if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
-                continue
-            with contextlib.suppress(ValueError):
-                checked = public_jwk(jwk | {"alg": _SAME_KEY.get(alg, alg)})
-                found.append(jwt.PyJWK.from_dict(checked).key)
-            if len(found) == MAX_KEYS_TRIED:
-                break
-        return found
+
+def _parsed_key(text: str, alg: str) -> Any:
+    """Return the key of ``cryptography`` for a JWK, or ``None`` if the JWK has none for *alg*."""
+    jwk = json.loads(text)
+    if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
+        return None
+    try:
+        return jwt.PyJWK.from_dict(public_jwk(jwk | {"alg": _SAME_KEY.get(alg, alg)})).key
+    except ValueError:
+        return None
 
 
 def usable_jwk(jwk: Any) -> dict[str, Any] | None:
-    """A member of a JWK Set that may verify tokens, or ``None``: a set may have keys for something else.
+    """Return a member of a JWK Set that may verify tokens, or ``None`` for a key with another purpose.
 
-    A SPIFFE bundle says ``jwt-svid`` where others say ``sig``, and has the keys of certificates beside them (SPIFFE
-    Trust Domain and Bundle section 4.2.2).
+    A SPIFFE bundle has ``jwt-svid`` in place of ``sig``, and also contains the keys of certificates (SPIFFE Trust
+    Domain and Bundle section 4.2.2).
     """
     if not isinstance(jwk, dict) or jwk.get("use", "sig") not in ("sig", "jwt-svid"):
         return None
@@ -187,9 +191,9 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 
 class Published(NamedTuple):
-    """What an issuer publishes.
+    """The metadata and keys that an issuer publishes.
 
-    :param metadata: as text. Empty if the address of the keys is known without it.
+    :param metadata: JSON, which is an empty object if the rule has the address of the keys.
     """
 
     metadata: str
@@ -197,7 +201,7 @@ class Published(NamedTuple):
 
 
 class _Fetch(NamedTuple):
-    """A fetch that goes on for as long as its thread is alive."""
+    """A fetch, which goes on as long as its thread is alive."""
 
     thread: threading.Thread
     organization_id: str
@@ -205,7 +209,7 @@ class _Fetch(NamedTuple):
 
 
 class Known:
-    """What is known of a source. Times are those of the monotonic clock."""
+    """The state of a source. Times are seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.published: Published | None = None
@@ -214,17 +218,17 @@ class Known:
         self.fetch: _Fetch | None = None
 
     def usable(self, now: float) -> Published | None:
-        """What may be used now, fresh or not."""
+        """Return the keys and metadata that may be used now, fresh or not, or ``None``."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
     def is_being_fetched(self) -> bool:
-        """Whether a fetch goes on."""
+        """Return whether a fetch goes on."""
         return self.fetch is not None and self.fetch.thread.is_alive()
 
     def last_fetched(self, now: float) -> Published:
-        """What the last fetch has found.
+        """Return the result of the last fetch.
 
-        :raises KeysUnavailable: it has failed, or goes on.
+        :raises KeysUnavailable: the fetch has failed, or goes on.
         """
         if self.is_being_fetched():
             raise KeysUnavailable("fetching", "the keys are being fetched", RETRY_AFTER)
@@ -237,10 +241,11 @@ class Known:
 class IssuerKeys:
     """The keys that issuers publish, as one process knows them.
 
-    :param networks: where connections may go. https only, but for the loopback if it may be without encryption.
-    :param now: seconds of a clock that never goes back.
-    :param proxy: the proxy for an address, if there is one.
-    :param timeout: seconds for a fetch, likewise.
+    :param networks: the networks to which connections are allowed, and the loopback addresses that may be without
+        https.
+    :param now: returns seconds of a clock that never goes back.
+    :param proxy: returns the proxy for an address, or ``None``.
+    :param timeout: maximum seconds of a fetch.
     """
 
     def __init__(
@@ -252,22 +257,22 @@ class IssuerKeys:
         timeout: float = TIMEOUT,
     ) -> None:
         self._networks, self._now, self._proxy, self._timeout = networks, now, proxy, timeout
-        # For all that follows, and what is known of each source.
+        # The lock is for all attributes below.
         self._lock = threading.Lock()
         self._proven: dict[Use, Known] = {}
         self._unproven: dict[Use, Known] = {}
-        # What any use still has.
+        # A state ends with the last use of its source.
         self._by_source: WeakValueDictionary[KeySource, Known] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
 
     def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
-        """The keys of an issuer that may have made a signature, as :meth:`KeySet.find` returns them. They are fetched
-        if none is known; none is returned if the issuer has no such key.
+        """Return the keys of an issuer that may have made a signature, as :meth:`KeySet.find` does. If no such key is
+        known, the keys are fetched; if the issuer has none, the list is empty.
 
-        :param organization_id: whose rule asks for them.
-        :raises KeysUnavailable: it cannot be said now.
+        :param organization_id: the organization of the rule that needs the keys.
+        :raises KeysUnavailable: the keys are not there now.
         """
         known = self._known(source, organization_id)
         published = self._usable(source, known, organization_id)
@@ -275,9 +280,9 @@ class IssuerKeys:
         return found or self._fetched(source, known, organization_id).keys.find(kid, alg)
 
     def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
-        """An issuer's metadata (OpenID Connect Discovery section 3), which is fetched, and remembered, with its keys.
+        """Return an issuer's metadata (OpenID Connect Discovery section 3), which are fetched together with its keys.
 
-        :raises KeysUnavailable: neither are known.
+        :raises KeysUnavailable: neither metadata nor keys are known.
         """
         known = self._known(source, organization_id)
         published = self._usable(source, known, organization_id) or self._fetched(source, known, organization_id)
@@ -285,9 +290,9 @@ class IssuerKeys:
         return metadata
 
     def verified(self, source: KeySource, *, organization_id: str) -> None:
-        """Remember a source, whose keys have verified a token, longer than those that have verified none.
+        """Remember a source whose keys have verified a token longer than a source whose keys have not.
 
-        :param organization_id: whose rule trusts the token.
+        :param organization_id: the organization of the rule that trusts the token.
         """
         use = Use(organization_id, source)
         with self._lock:
@@ -308,16 +313,16 @@ class IssuerKeys:
             return known
 
     def _usable(self, source: KeySource, known: Known, organization_id: str) -> Published | None:
-        """What may be used now. If it is no longer fresh, it is fetched for a later request."""
+        """Return the keys and metadata that may be used now. If they are not fresh, fetch them for a later request."""
         published = known.usable(self._now())
         if published is not None and self._now() >= known.fresh_until:
             self._begin_fetch(source, known, organization_id)
         return published
 
     def _fetched(self, source: KeySource, known: Known, organization_id: str) -> Published:
-        """What the last fetch has found, which was not long ago: what is not in it does not exist.
+        """Return the result of the last fetch. It was so recent that a key which it lacks does not exist.
 
-        :raises KeysUnavailable: it has failed, or goes on, or there is no place for it.
+        :raises KeysUnavailable: the fetch has failed, or goes on, or the organization has no place for it.
         """
         try:
             if not self._begin_fetch(source, known, organization_id):
@@ -327,12 +332,13 @@ class IssuerKeys:
                 return known.last_fetched(self._now())
         except KeysUnavailable as unavailable:
             ISSUER_KEYS_MISSING.labels(unavailable.cause).inc()
+            unavailable.issuer = source.issuer
             raise
 
     def _begin_fetch(self, source: KeySource, known: Known, organization_id: str) -> bool:
-        """Fetch beside the current request, unless somebody does, or did not long ago.
+        """Start a fetch in a thread, unless a fetch goes on or a recent one suffices.
 
-        :returns: whether that is so; if not, the organization has no place for a fetch.
+        :returns: false if a fetch is needed and the organization has no place for it.
         """
         with self._lock:
             now = self._now()
@@ -354,7 +360,7 @@ class IssuerKeys:
             return True
 
     def _wait(self, known: Known, organization_id: str) -> None:
-        """Wait for the fetch that goes on, unless as many requests wait as may."""
+        """Wait for the current fetch, unless the maximum number of requests waits already."""
         with self._lock:
             fetch = known.fetch
             if fetch is None or organization_id in self._slow(self._now()):
@@ -369,13 +375,13 @@ class IssuerKeys:
                 self._waiting.remove(organization_id)
 
     def _slow(self, now: float) -> set[str]:
-        """The organizations that had a slow fetch not long ago, or have one."""
+        """Return the organizations with a slow fetch in the last ten minutes or now."""
         had = {whose for whose, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
         late = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
         return had | {fetch.organization_id for fetch in late}
 
     def _fetch(self, source: KeySource, known: Known, organization_id: str) -> None:
-        """Fetch, in a thread of its own."""
+        """Fetch a source and store the result. Runs in a thread of its own."""
         began_at, published, max_age, failure = self._now(), None, 0.0, None
         try:
             published, max_age = self._published(source)
@@ -399,9 +405,9 @@ class IssuerKeys:
             logger.warning("keys of an issuer not fetched", extra={"fields": fields})
 
     def _published(self, source: KeySource) -> tuple[Published, float]:
-        """Fetch what an issuer publishes, and the seconds for which it is fresh.
+        """Fetch the metadata and keys of an issuer, and return them with the seconds for which they are fresh.
 
-        :raises RequestFailed: one phrase: it cannot be fetched, or has no JWK Set.
+        :raises RequestFailed: a phrase that says why there are none.
         """
         until = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
@@ -420,9 +426,9 @@ class IssuerKeys:
         return Published(json.dumps(metadata), KeySet(jwks["keys"])), _freshness(headers)
 
     def _object(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """The JSON object at an address, and the headers of the response.
+        """Fetch the JSON object at an address, and return it with the headers of the response.
 
-        :raises RequestFailed: one phrase: there is none.
+        :raises RequestFailed: a phrase that says why there is none.
         """
         url = checked_url(address, self._networks)
         response = request(
@@ -443,8 +449,8 @@ class IssuerKeys:
 
 
 def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
-    """Forget uses until they are of *most* sources, and *most_of_one* of each organization: always the first one of the
-    organization that has most.
+    """Forget uses until at most *most* sources are left in all, and *most_of_one* per organization. The organization
+    with the most uses loses its oldest use first.
     """
     while True:
         [(whose, count)] = Counter(use.organization_id for use in uses).most_common(1)
@@ -454,9 +460,9 @@ def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
 
 
 def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """An address that an issuer publishes.
+    """Return the parts of an address that an issuer publishes.
 
-    :raises RequestFailed: nothing must be sent there.
+    :raises RequestFailed: requests to this address are not allowed.
     """
     try:
         url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
@@ -470,7 +476,7 @@ def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that a response has, if it has one."""
+    """Return the JSON object in a response, or ``None``."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -479,7 +485,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def _freshness(headers: list[tuple[str, str]]) -> float:
-    """Seconds for which a response is fresh (RFC 9111 section 4.2.1), within our bounds."""
+    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), within our bounds."""
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

@@ -1,40 +1,43 @@
 """A rule of trust: which tokens of another issuer are an agent's (RFC 7523 section 3).
 
-A rule is stored as JSON and never changes: who wants another one adds it and revokes the old one. Values are compared
-exactly, with their types. A value may end in ``*`` behind a ``:`` or ``/``, so that ``repo:acme/app:*`` does not match
-``repo:acme/app-evil:...``.
+A rule is stored as JSON and never changes: to change a rule is to add another one and to revoke the first. Values are
+compared exactly, with their types. A value may end in ``*`` behind a ``:`` or ``/``, so that ``repo:acme/app:*`` does
+not match ``repo:acme/app-evil:...``.
+
+Anybody can send a token and many tenants can write rules, so the time of a comparison grows with the characters of both
+together, and never with their product.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
 SPIFFE = "spiffe://"
-"""How the identifier of a SPIFFE trust domain begins, which stands in a rule where others have an issuer: a JWT-SVID
-need not name an issuer (SPIFFE JWT-SVID section 3)."""
+"""The beginning of the identifier of a SPIFFE trust domain. A rule has the identifier in place of an issuer, because a
+JWT-SVID need not name an issuer (SPIFFE JWT-SVID section 3)."""
 
 SEPARATORS = (":", "/")
-"""What a pattern may end with before its ``*``."""
+"""Characters that a pattern may end with before its ``*``."""
 
-MAX_REMEMBERED = 1_000
-"""Rules that a process remembers with their keys, which take longer to read than to try: about 10 MB, and 30 MB if
-all are as long as they may be."""
+MAX_POINTER = 20
+"""Maximum members on the way of a JSON Pointer in a rule."""
 
 _MISSING = object()
 
 
 class Comparison(NamedTuple):
-    """What a rule says of a member of a token, and what the token has.
+    """A member of a token compared with a rule.
 
-    ``is_there`` is whether the token has it at all.
+    :param found: the value in the token, or ``None``.
+    :param is_there: whether the token has the member.
     """
 
     name: str
@@ -44,14 +47,51 @@ class Comparison(NamedTuple):
     is_met: bool
 
 
+class TokenClaims:
+    """The claims of a token, prepared for comparisons with many rules."""
+
+    def __init__(self, claims: dict[str, Any]) -> None:
+        self.claims = claims
+        self.issuers, self.audience = issuers_of(claims), sole_audience(claims)
+        self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
+
+    def has(self, name: str, expected: Any) -> bool:
+        """Return whether a claim is an expected value, or a list with one. ``true`` is neither 1 nor ``"true"``.
+
+        :param name: of the claim, or a JSON Pointer to a member within one.
+        :param expected: a value, or a list of values of which one suffices.
+        """
+        if name not in self._values:
+            value = member_of(self.claims, name)
+            values = [
+                item for item in (value if isinstance(value, list) else [value]) if type(item) in (str, int, bool)
+            ]
+            self._values[name] = {(type(item), item) for item in values}, sorted(_strings(values))
+        values_with_types, sorted_strings = self._values[name]
+        for value in expected if isinstance(expected, list) else [expected]:
+            if not is_pattern(value):
+                if (type(value), value) in values_with_types:
+                    return True
+                continue
+            # The first string that is greater than the prefix begins with the prefix if any longer string does.
+            index = bisect_right(sorted_strings, value[:-1])
+            if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
+                return True
+        return False
+
+
+def _strings(values: list[Any]) -> list[str]:
+    return [value for value in values if type(value) is str]
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule of trust as it is stored, in the terms of the API.
 
     :param claims: expected values, by the name of the claim, or by a JSON Pointer (RFC 6901) to a member within one. A
         list has all values that are accepted. A claim that is itself a list, such as groups, must have one of them.
-    :param audience: what ``aud`` must be, and nothing beside it.
-    :param text: the rule as JSON. The statement that issues a token compares it with what is stored.
+    :param audience: the only accepted ``aud``.
+    :param text: the rule as JSON. The statement that issues a token compares it with the stored rule.
     """
 
     issuer: str
@@ -64,12 +104,26 @@ class Rule:
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Rule:
-        """The rule that the database has."""
-        return _read(json.dumps(stored))
+        """Return the rule that the database has."""
+        return cls.read(json.dumps(stored))
+
+    @classmethod
+    def read(cls, text: str) -> Rule:
+        """Return the rule with this JSON."""
+        stored = json.loads(text)
+        return cls(
+            issuer=stored["issuer"],
+            subject=stored.get("subject"),
+            claims=stored.get("claims", {}),
+            audience=stored["audience"],
+            jwks=stored["jwks"]["keys"] if "jwks" in stored else None,
+            jwks_uri=stored.get("jwksUri"),
+            text=text,
+        )
 
     @cached_property
     def inline_keys(self) -> KeySet | None:
-        """The keys that the rule itself has, if it does."""
+        """The keys in the rule itself, or ``None``."""
         return None if self.jwks is None else KeySet(self.jwks)
 
     @property
@@ -79,110 +133,84 @@ class Rule:
         """
         return KeySource(self.issuer, self.jwks_uri)
 
-    def compare(self, claims: dict[str, Any]) -> list[Comparison]:
-        """Each member that the rule speaks of, in the order in which people read a rule."""
-        return list(self._comparisons(claims))
-
-    def is_met_by(self, claims: dict[str, Any]) -> bool:
-        """Whether a token with these claims is one that the rule trusts, if its signature and times are right."""
-        return all(comparison.is_met for comparison in self._comparisons(claims))
-
-    def is_audience_met_by(self, claims: dict[str, Any]) -> bool:
-        """Whether the token is for whom the rule says, and for nobody else."""
-        return sole_audience(claims) == self.audience
-
-    def _comparisons(self, claims: dict[str, Any]) -> Iterator[Comparison]:
-        issuers = issuers_of(claims)
-        found = next((one for one in issuers if one == self.issuer), claims.get("iss", _MISSING))
-        yield _comparison("issuer", self.issuer, found, is_met=self.issuer in issuers)
-        yield _comparison(
-            "audience", self.audience, claims.get("aud", _MISSING), is_met=self.is_audience_met_by(claims)
-        )
+    def compare(self, token: TokenClaims) -> list[Comparison]:
+        """Return a comparison for each member of the rule, in the order in which people read a rule."""
+        claims = token.claims
+        issuer = self.issuer if self.issuer in token.issuers else claims.get("iss", _MISSING)
+        compared = [
+            ("issuer", self.issuer, issuer, self.issuer in token.issuers),
+            ("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
+        ]
         if self.subject is not None:
-            found = claims.get("sub", _MISSING)
-            yield _comparison("subject", self.subject, found, is_met=is_met(self.subject, found))
+            compared.append(("subject", self.subject, claims.get("sub", _MISSING), self._has_subject(token)))
         for name, expected in self.claims.items():
-            found = member_of(claims, name)
-            accepted = expected if isinstance(expected, list) else [expected]
-            there = found if isinstance(found, list) else [found]
-            met = any(is_met(value, one) for value in accepted for one in there)
-            yield _comparison(name, expected, found, is_met=met)
+            compared.append((name, expected, member_of(claims, name), token.has(name, expected)))
+        return [
+            Comparison(name, expected, None if value is _MISSING else value, value is not _MISSING, is_met)
+            for name, expected, value, is_met in compared
+        ]
 
+    def is_met_by(self, token: TokenClaims, *, ignores_audience: bool = False) -> bool:
+        """Return whether the rule trusts a token with these claims, if its signature and times are right."""
+        return (
+            self.issuer in token.issuers
+            and (ignores_audience or token.audience == self.audience)
+            and self._has_subject(token)
+            and all(token.has(name, expected) for name, expected in self.claims.items())
+        )
 
-@lru_cache(maxsize=MAX_REMEMBERED)
-def _read(text: str) -> Rule:
-    stored = json.loads(text)
-    return Rule(
-        issuer=stored["issuer"],
-        subject=stored.get("subject"),
-        claims=stored.get("claims", {}),
-        audience=stored["audience"],
-        jwks=stored["jwks"]["keys"] if "jwks" in stored else None,
-        jwks_uri=stored.get("jwksUri"),
-        text=text,
-    )
+    def _has_subject(self, token: TokenClaims) -> bool:
+        # A subject is a string, and no list of strings.
+        return self.subject is None or (isinstance(token.claims.get("sub"), str) and token.has("sub", self.subject))
 
 
 def selector_of(issuer: str, subject: str | None) -> bytes:
-    """The SHA-256 of an issuer and one of its subjects: two issuers never have a subject in common."""
+    """Return the SHA-256 of an issuer and one of its subjects: two issuers never have a subject in common."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
 def found_by(issuer: str, subject: str | None) -> UUID:
-    """By what a rule is found in its organization. It is then compared as a whole."""
+    """Return the id by which a rule is looked up in its organization, before it is compared as a whole."""
     return UUID(bytes=selector_of(issuer, subject)[:16])
 
 
-def _comparison(name: str, expected: Any, found: Any, *, is_met: bool) -> Comparison:
-    is_there = found is not _MISSING
-    return Comparison(name, expected, found if is_there else None, is_there, is_met)
-
-
-def is_met(expected: object, found: object) -> bool:
-    """Whether a value of a token is the expected one, of the same type: ``true`` is neither 1 nor ``"true"``."""
-    if type(expected) is not type(found):
-        return False
-    if isinstance(expected, str) and isinstance(found, str) and is_pattern(expected):
-        prefix = expected[:-1]
-        return found.startswith(prefix) and found != prefix
-    return expected == found
-
-
 def is_pattern(expected: object) -> bool:
-    """Whether a value stands for all that begin with what is before its ``*``."""
+    """Return whether a value stands for all longer values with the same beginning."""
     return isinstance(expected, str) and expected.endswith("*")
 
 
 def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
-    """Whose token it says it is: its issuer, and the trust domain of its subject, if that is a SPIFFE ID."""
+    """Return the possible issuers of a token: its ``iss``, and the trust domain of its subject, if that is a SPIFFE
+    ID."""
     issuer, subject = claims.get("iss"), claims.get("sub")
     # A trust domain is known by its subjects alone, whatever the token says of its issuer.
-    named = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
+    issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
         domain, slash, path = subject.removeprefix(SPIFFE).partition("/")
         if domain and slash and path and _is_printable(domain):
-            return (*named, SPIFFE + domain)
-    return named
+            return (*issuers, SPIFFE + domain)
+    return issuers
 
 
 def sole_audience(claims: dict[str, Any]) -> object:
-    """The audience of a token that has one only."""
+    """Return the audience of a token that has only one."""
     audience = claims.get("aud")
     return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
 
 
 def _is_printable(issuer: str) -> bool:
-    """Whether a rule can have the issuer. PostgreSQL does not take every other one."""
+    """Return whether a rule can have the issuer. PostgreSQL does not take all other strings."""
     return issuer.isascii() and issuer.isprintable()
 
 
 def member_of(claims: dict[str, Any], name: str) -> Any:
-    """The claim *name*, or the member that a JSON Pointer names. A list has no members here."""
+    """Return a claim, or the member that a JSON Pointer names. A list has no members here."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
-    found: Any = claims
-    for part in name[1:].split("/"):
-        if not isinstance(found, dict):
+    parts = name[1:].split("/", MAX_POINTER)
+    value: Any = _MISSING if len(parts) > MAX_POINTER else claims
+    for part in parts:
+        if not isinstance(value, dict):
             return _MISSING
-        found = found.get(part.replace("~1", "/").replace("~0", "~"), _MISSING)
-    return found
+        value = value.get(part.replace("~1", "/").replace("~0", "~"), _MISSING)
+    return value

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS
-from agentidp.federation.rule import SEPARATORS, SPIFFE, is_pattern
+from agentidp.federation.rule import MAX_POINTER, SEPARATORS, SPIFFE, is_pattern
 from agentidp.http.text import text_refusal
 from agentidp.jose.jwk import public_jwks
 
@@ -20,8 +21,10 @@ MAX_VALUE = 500
 """Characters of a subject, of an audience, and of the value and the name of a claim."""
 
 MAX_RULE = 16_000
-"""Characters of a rule as JSON. Its other bounds together would let it have 200,000, and a token that anybody sends
-without ``client_id`` is compared with 200 rules."""
+"""Maximum characters of a rule as JSON. Its other bounds together would let it have 200,000."""
+
+MAX_PATTERN_PARTS = 20
+"""Maximum separators in a pattern. A token is looked up by each beginning of its subject that may be a pattern."""
 
 MAX_CLAIMS = 20
 MAX_VALUES = 20
@@ -217,13 +220,13 @@ def named_organization(audience: object) -> str | None:
 
 
 def possible_subjects(subject: object) -> list[str | None]:
-    """What the subject of a rule may be that a token with *subject* meets: nothing, the same, or a pattern that it
-    begins with. There are few more than :data:`MAX_VALUE` at most, because no pattern has more characters.
+    """Return each subject of a rule that a token with *subject* may meet: none, the same, or a pattern with which the
+    subject begins. There are at most two more than :data:`MAX_PATTERN_PARTS`.
     """
     if not isinstance(subject, str):
         return [None]
-    patterns = (f"{subject[: separator.end()]}*" for separator in re.finditer("[:/]", subject[: MAX_VALUE - 1]))
-    return list(dict.fromkeys((None, subject, *patterns)))
+    separators = islice(re.finditer("[:/]", subject[: MAX_VALUE - 1]), MAX_PATTERN_PARTS)
+    return list(dict.fromkeys((None, subject, *(f"{subject[: separator.end()]}*" for separator in separators))))
 
 
 def warnings(rule: Mapping[str, Any]) -> list[str]:
@@ -324,6 +327,8 @@ def _checked_claims(claims: object) -> dict[str, Any]:
         # Also by a JSON Pointer: every token of the issuer has this "/iss".
         if name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
+        if name.startswith("/") and name.count("/") > MAX_POINTER:
+            raise RuleRefused("claims", f"{name} must name at most {MAX_POINTER} members, one within the other")
         values = expected if isinstance(expected, list) else [expected]
         if not 1 <= len(values) <= MAX_VALUES:
             raise RuleRefused("claims", f"{name} must have 1 to {MAX_VALUES} values")
@@ -399,6 +404,8 @@ def _check_pattern(value: str, *, is_subject: bool) -> None:
     prefix = value[:-1]
     if "*" in prefix or not prefix.endswith(SEPARATORS):
         raise ValueError("may have a * at its end only, behind a : or / that ends a whole part")
+    if sum(prefix.count(separator) for separator in SEPARATORS) > MAX_PATTERN_PARTS:
+        raise ValueError(f"may have at most {MAX_PATTERN_PARTS} of : and / before its *")
     parts = [part for part in re.split("[:/]", prefix) if part]
     if len(parts) < 2 and is_subject:
         raise ValueError("must name somebody before its *: anyone could meet it")

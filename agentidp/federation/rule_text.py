@@ -17,7 +17,7 @@ JWKS_TYPED_AS = "The issuer's keys, if they cannot be fetched: a JWK Set, or a S
 
 
 def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """The claims of texts ``name=value``, as the API has them. A name that comes again has one more accepted value.
+    """Return the claims of a rule from lines ``name=value``. A repeated name has one more accepted value.
 
     A value is a string; after ``:=`` it is JSON, so that it can be a boolean or a number.
 
@@ -42,7 +42,7 @@ def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def pairs_of(claims: dict[str, Any]) -> list[str]:
-    """The texts of which :func:`claims_of` makes these claims."""
+    """Return the lines from which :func:`claims_of` makes these claims."""
     return [
         f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}"
         for name, expected in claims.items()
@@ -51,7 +51,7 @@ def pairs_of(claims: dict[str, Any]) -> list[str]:
 
 
 def jwk_set_of(text: str) -> dict[str, Any]:
-    """A JWK Set without its members that are no keys for signatures, such as the certificates of a SPIFFE bundle.
+    """Return a JWK Set without the keys that do not verify tokens, such as the certificates of a SPIFFE bundle.
 
     :raises RuleRefused: it is none.
     """

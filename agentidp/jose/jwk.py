@@ -53,6 +53,12 @@ def key_algorithm(alg: str) -> str:
     return "EdDSA" if alg == "Ed25519" else alg
 
 
+def key_algorithms(jwk: dict[str, Any]) -> set[str]:
+    """Return each :func:`key_algorithm` that a key of this kind may be for, whatever else the key says."""
+    kinds = [kind for kind in KEY_TYPES if kind.kty == jwk.get("kty") and kind.curve in (None, jwk.get("crv"))]
+    return {key_algorithm(alg) for kind in kinds for alg in kind.algorithms}
+
+
 def jwk_json_schema() -> dict[str, Any]:
     """What :func:`public_jwk` takes, as JSON Schema. A schema cannot say that it is a point of its curve."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import json
 import math
 import re
 from collections.abc import Callable
@@ -17,11 +16,8 @@ from uuid import UUID
 from flask import Request
 
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
-from agentidp.federation.rule import sole_audience
-from agentidp.federation.rule_checks import named_organization
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
-from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import client_assertion, federated_token, first_sight, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
@@ -128,6 +124,8 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
             status=429,
             headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
         )
+    if client.refusal in federated_token.UNCLEAR and client.agent_id == UNKNOWN_AGENT:
+        raise OAuthError("invalid_request", f"{client.refusal}: choose an agent by client_id")
     if client.refusal == client_assertion.WRONG_AUDIENCE and not client.is_federated:
         raise invalid_client(f"the audience of the assertion must be {s.settings.issuer}")
     raise (error or invalid_client)()
@@ -141,7 +139,7 @@ def _rejection(client: Client) -> Rejection:
         credential, reason = "federated token", federated_token.REVOKED_RULE
     # Without a refusal the assertion is right, and no credential in force has the key or the rule any more.
     reason = client.refusal or reason
-    if client.organization_id == UNKNOWN_ORGANIZATION:
+    if client.organization_id == UNKNOWN_ORGANIZATION and reason not in federated_token.UNCLEAR:
         reason = "unknown client"
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
 
@@ -187,45 +185,30 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
     return replace(named, jwk=shown.jwk, digest=shown.digest, expires_at=shown.expires_at, refusal=shown.refusal)
 
 
-def _by_federated_token(token: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
-    """The client whose rule trusts a token of another issuer: the one that the request names, or the only one of the
-    organization that the token names.
+def _by_federated_token(text: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
+    """Return the client whose rule trusts a token of another issuer: the client that the request names, or the only one
+    of the organization that the token names.
     """
-    unverified = federated_token.read(token)
-    if unverified is None:
+    s = services()
+    token = s.issuer_tokens.read(text, is_svid=is_svid)
+    if token is None:
         if client_id is None:
             raise invalid_client()
         return replace(_named_client(client_id), refusal=UNREADABLE)
-    if client_id is None:
-        return _named_by_token(unverified, at, is_svid=is_svid)
-    named = replace(_named_client(client_id), is_federated=True)
-    return federated_token.verify(services(), unverified, named, at, is_svid=is_svid)
-
-
-def _named_by_token(unverified: UnverifiedJwt, at: datetime, *, is_svid: bool) -> Client:
-    organization_id = named_organization(sole_audience(unverified.claims))
+    if client_id is not None:
+        return federated_token.verify(s, token, replace(_named_client(client_id), is_federated=True), at)
+    organization_id = token.organization_id
     if organization_id is None:
         raise OAuthError(
             "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
         )
-    s = services()
-    of = federated_token.issuers(s, unverified, is_svid=is_svid)
     trusting, provisioning = s.database.of(organization_id, at).run(
-        federated_token.trusting_rules(unverified, of), first_sight.provisioning_rules(unverified, of)
+        federated_token.trusting_rules(token), first_sight.provisioning_rules(token)
     )
-    # A failure is throttled by whose token it says it is.
-    sent_id = json.dumps([unverified.claims.get("iss"), unverified.claims.get("sub")])
-    nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, sent_id=sent_id, is_federated=True)
-    try:
-        found = federated_token.find_client(s, unverified, nobody, organization_id, trusting, at)
-    except federated_token.ClientUnclear as unclear:
-        rejection = Rejection(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, "federated token", str(unclear))
-        [[counted], _] = s.database.of(UNKNOWN_ORGANIZATION, at).run(*rejection.calls())
-        rejection.report(counted.reason)
-        raise OAuthError("invalid_request", f"{unclear}: choose an agent by client_id") from None
-    if found.jwk is not None:
-        return found
-    return first_sight.look(s, unverified, found, organization_id, provisioning, at, is_svid=is_svid)
+    client = federated_token.find_client(s, token, organization_id, trusting, at)
+    if client.jwk is not None or client.refusal in federated_token.UNCLEAR:
+        return client
+    return first_sight.look(s, token, client, organization_id, provisioning, at)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from agentidp.http.errors import (
     ValidationError,
 )
 from agentidp.http.openapi import declared
-from agentidp.oauth import client_assertion
+from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth.federated_token import ASSERTION_TYPES
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -52,7 +52,7 @@ class ClientFormSchema(ma.Schema):
     client_secret = ma.fields.String()
     client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([*ASSERTION_TYPES, ""]))
     client_assertion = ma.fields.String(
-        validate=ma.validate.Length(max=client_assertion.MAX_LENGTH),
+        validate=ma.validate.Length(max=MAX_LENGTH),
         metadata={
             "description": "A JWT that a key of the agent has signed, or a token that it trusts (RFC 7523 section 2.2)"
         },

@@ -16,8 +16,8 @@ from flask import current_app
 from agentidp.counting import UNKNOWN_AGENT
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
-from agentidp.federation.rule import Rule, selector_of
-from agentidp.jose.jws import UnverifiedJwt
+from agentidp.federation.issuer_tokens import MAX_CHARACTERS, Candidate, IssuerToken
+from agentidp.federation.rule import Rule
 from agentidp.oauth import federated_token
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
@@ -41,63 +41,48 @@ class Refused(Exception):
     """No agent is created. The message is one of :data:`REASONS`."""
 
 
-def provisioning_rules(unverified: UnverifiedJwt, of: tuple[str, ...]) -> Call:
-    """The statement that reads an organization's rules for :func:`look`.
-
-    :param of: whose token it may be.
-    """
-    subject = str(unverified.claims.get("sub"))
-    selectors = [selector_of(issuer, subject) for issuer in of]
-    return Call("oauth/provisioning_rules", {"issuers": list(of), "selectors": selectors})
+def provisioning_rules(token: IssuerToken) -> Call:
+    """Return the statement that reads an organization's rules for :func:`look`."""
+    return Call(
+        "oauth/provisioning_rules",
+        {"issuers": list(token.issuers), "selectors": token.subject_selectors, "max_characters": MAX_CHARACTERS},
+    )
 
 
-def look(
-    s: Services,
-    unverified: UnverifiedJwt,
-    refused: Client,
-    organization_id: str,
-    rows: Rows,
-    at: datetime,
-    *,
-    is_svid: bool,
-) -> Client:
+def look(s: Services, token: IssuerToken, refused: Client, organization_id: str, rows: Rows, at: datetime) -> Client:
     """Find the provisioning rule that accepts a token which no agent trusts.
 
-    :param refused: what is returned if there is none.
-    :param organization_id: whose rules they are.
-    :param rows: what :func:`provisioning_rules` has read.
+    :param refused: the result if there is no such rule.
+    :param organization_id: the organization of the rules.
+    :param rows: the result of :func:`provisioning_rules`, oldest first.
     :returns: a client with ``sighting``, or with the reason why no agent can be created, or the agent that the subject
         has and that does not trust the token any more.
     """
-    subject = unverified.claims.get("sub")
     named = replace(refused, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
-    # Of two with the same trust the oldest, which is the last one here.
-    newest_first = [(Rule.of(row.trust), row) for row in reversed(rows)]
-    rules = {rule.text: (rule, row) for rule, row in newest_first}
-    accepted, _ = federated_token.accept(s, named, unverified, [rule for rule, _ in reversed(newest_first)], at)
-    if accepted is None or not isinstance(subject, str):
+    candidates = [
+        Candidate(s.issuer_tokens.rule(organization_id, row.trust) if row.trust else None, row=row) for row in rows
+    ]
+    verdict = federated_token.verdict_of(s, token, candidates, named, at)
+    if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return refused
-    _, row = rules[accepted.text]
-    of = federated_token.issuers(s, unverified, is_svid=is_svid)
-    agent_id = row.agent_id or ended_agent(s.database.of(organization_id, at), unverified, of)
+    [accepting] = verdict.accepting
+    agent_id = accepting.row.agent_id or ended_agent(s.database.of(organization_id, at), token)
     if agent_id is not None:
         # It does not trust the token any more; or another request has created it since it was looked for.
-        return federated_token.verify(s, unverified, replace(named, agent_id=agent_id), at, is_svid=is_svid)
-    if not row.is_on:
+        return federated_token.verify(s, token, replace(named, agent_id=agent_id), at)
+    if not accepting.row.is_on:
         return replace(named, refusal=SWITCHED_OFF)
-    return replace(named, sighting=(row, unverified, is_svid))
+    return replace(named, sighting=(accepting.row, token))
 
 
-def ended_agent(database: OrganizationDatabase, unverified: UnverifiedJwt, of: tuple[str, ...]) -> UUID | None:
-    """The agent that somebody has registered for a subject, and that an administrator has ended: it is suspended, or it
-    is deleted or its rule is revoked, and the rule was of exactly this subject.
-
-    :param of: whose token it may be.
+def ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
+    """Return the agent that somebody has registered for a subject, and that an administrator has ended: the agent is
+    suspended, or it is deleted or its rule is revoked, and the rule was for exactly this subject.
     """
-    # What PostgreSQL does not take is the subject of no rule.
-    subject = str(unverified.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
-    rows = database.fetch("oauth/ended_rules", issuers=list(of), subject=subject)
-    return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(unverified.claims)), None)
+    # No rule has a subject with characters that PostgreSQL does not take.
+    subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
+    rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
+    return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.compared)), None)
 
 
 def provision(s: Services, client: Client, at: datetime) -> Client:
@@ -105,10 +90,10 @@ def provision(s: Services, client: Client, at: datetime) -> Client:
 
     :returns: the agent, with the rule of its own that accepts the token; or with the reason why there is none.
     """
-    row, unverified, is_svid = client.sighting
+    row, token = client.sighting
     try:
         database = s.database.of(client.organization_id, at)
-        agent_id = current_app.extensions[PROVISION](database, s.settings, row, unverified.claims)
+        agent_id = current_app.extensions[PROVISION](database, s.settings, row, token.claims)
     except Refused as refused:
         return replace(client, refusal=str(refused))
-    return federated_token.verify(s, unverified, replace(client, agent_id=agent_id), at, is_svid=is_svid)
+    return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)

@@ -15,12 +15,12 @@ from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.federation.agent_name import name_from
 from agentidp.federation.issuer_keys import KeysUnavailable
-from agentidp.federation.rule import Comparison, Rule, issuers_of, sole_audience
-from agentidp.federation.rule_checks import RuleRefused, named_organization, of_subject
+from agentidp.federation.issuer_tokens import MAX_LIFETIME, TYPES, UNKNOWN_KEY, IssuerToken
+from agentidp.federation.rule import Comparison, Rule
+from agentidp.federation.rule_checks import RuleRefused, of_subject
+from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
 from agentidp.jose.jwk import ALGORITHMS
-from agentidp.jose.jws import UnverifiedJwt
-from agentidp.oauth import federated_token, first_sight
-from agentidp.oauth.client_assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
+from agentidp.oauth import first_sight
 from agentidp.oauth.token_exchange import wrong_subject
 from agentidp.services import Services
 
@@ -81,7 +81,7 @@ class RuleResult:
 
 
 def examine(
-    s: Services, database: OrganizationDatabase, token: str, *, agent_id: UUID | None, at: datetime
+    s: Services, database: OrganizationDatabase, text: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
     """Compare a token with the rules of an organization that are in force, the best result first.
 
@@ -89,16 +89,16 @@ def examine(
     :param at: for when the times of the token are judged.
     :raises ConfigurationError: it is not a token that any rule could accept, or cannot be shown.
     """
-    unverified = federated_token.read(token.strip())
-    if unverified is None:
+    token = s.issuer_tokens.read(text.strip())
+    if token is None:
         raise ConfigurationError(
             f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
             f"signed with {', '.join(ALGORITHMS)}, and its typ one of "
-            f"{', '.join(typ for typ in federated_token.TYPES if typ)}"
+            f"{', '.join(typ for typ in TYPES if typ)}"
         )
-    if s.settings.issuer in issuers_of(unverified.claims):
+    if s.settings.issuer in token.compared.issuers:
         raise ConfigurationError("this is a token of this server, which is no credential")
-    if _depth(unverified.claims) > MAX_DEPTH:
+    if _depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
     rows = database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
     found = [
@@ -106,16 +106,16 @@ def examine(
             row.agent_id,
             row.credential_id,
             f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
-            _comparisons(s, database, Rule.of(row.trust), unverified, at),
+            _comparisons(s, database, Rule.of(row.trust), token, at),
         )
         for row in rows
     ]
-    is_named = named_organization(sole_audience(unverified.claims)) == database.organization_id
+    is_named = token.organization_id == database.organization_id
     if not is_named or len({one.agent_id for one in found if one.is_accepted}) > 1:
         found = [replace(one, needs_client_id=True) for one in found]
     if agent_id is None:
-        found += _provisioning(s, database, unverified, at)
-    found += _delegation(s, database, unverified, agent_id, at)
+        found += _provisioning(s, database, token, at)
+    found += _delegation(s, database, token, agent_id, at)
     return sorted(found, key=lambda result: (not result.is_accepted, -result.met))
 
 
@@ -129,19 +129,17 @@ def _depth(claims: dict[str, Any]) -> int:
     return depth
 
 
-def _provisioning(
-    s: Services, database: OrganizationDatabase, unverified: UnverifiedJwt, at: datetime
-) -> list[RuleResult]:
+def _provisioning(s: Services, database: OrganizationDatabase, token: IssuerToken, at: datetime) -> list[RuleResult]:
     """What the provisioning rules say, and whether they would create an agent."""
-    found, subject, of = [], unverified.claims.get("sub"), issuers_of(unverified.claims)
-    [known] = database.run(first_sight.provisioning_rules(unverified, of))
+    found, subject = [], token.claims.get("sub")
+    [known] = database.run(first_sight.provisioning_rules(token))
     agents = {row.provisioning_rule_id: row.agent_id for row in known}
-    ended = first_sight.ended_agent(database, unverified, of)
+    ended = first_sight.ended_agent(database, token)
     [organization] = database.fetch("organizations/get_organization")
     for row in database.fetch("provisioning/list_rules"):
-        compared = _comparisons(s, database, Rule.of(row.trust), unverified, at)
+        compared = _comparisons(s, database, Rule.of(row.trust), token, at)
         template, agent_id = row.agent_template["name"], agents.get(row.provisioning_rule_id) or ended
-        name = name_from(template, unverified.claims)
+        name = name_from(template, token.claims)
         is_on, has_place = organization.provisions_agents, row.agents < row.max_agents
         own_rule = "can be made"
         try:
@@ -160,17 +158,17 @@ def _provisioning(
 
 
 def _delegation(
-    s: Services, database: OrganizationDatabase, unverified: UnverifiedJwt, agent_id: UUID | None, at: datetime
+    s: Services, database: OrganizationDatabase, token: IssuerToken, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
     """What the delegation rules say, all or those of an agent, and whether it can act for the subject."""
-    found, claims = [], unverified.claims
+    found, claims = [], token.claims
     for row in database.fetch("delegation/list_rules"):
         agent_ids = [one for one in row.agent_ids if agent_id in (None, one)]
         if not agent_ids:
             continue
         # Without an audience, the token must have been made for the agent that acts.
-        meant = next((one for one in agent_ids if str(one) == sole_audience(claims)), agent_ids[0])
-        compared = _comparisons(s, database, Rule.of({"audience": str(meant)} | row.trust), unverified, at)
+        meant = next((one for one in agent_ids if str(one) == token.compared.audience), agent_ids[0])
+        compared = _comparisons(s, database, Rule.of({"audience": str(meant)} | row.trust), token, at)
         wrong = {wrong_subject(claims, one, s.settings.issuer) for one in agent_ids}
         can_act = None in wrong
         said = "can act" if can_act else str(wrong.pop())
@@ -180,17 +178,15 @@ def _delegation(
 
 
 def _comparisons(
-    s: Services, database: OrganizationDatabase, rule: Rule, unverified: UnverifiedJwt, at: datetime
+    s: Services, database: OrganizationDatabase, rule: Rule, token: IssuerToken, at: datetime
 ) -> list[Comparison]:
-    compared = rule.compare(unverified.claims)
-    late = wrong_time(unverified.claims, at.timestamp(), federated_token.MAX_LIFETIME)
-    times = [
-        f"{name} {_instant(unverified.claims[name])}" for name in ("nbf", "iat", "exp") if name in unverified.claims
-    ]
+    compared = rule.compare(token.compared)
+    late = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
+    times = [f"{name} {_instant(token.claims[name])}" for name in ("nbf", "iat", "exp") if name in token.claims]
     found = ", ".join([late, *times] if late else times)
     compared.append(Comparison("times", _instant(at.timestamp()), found, True, late is None))
     if all(one.is_met for one in compared if one.name != "times"):
-        found = _signature(s, database, rule, unverified)
+        found = _signature(s, database, rule, token)
         compared.append(Comparison("signature", "by a key of the issuer", found, True, found == "right"))
     return compared
 
@@ -203,16 +199,16 @@ def _instant(seconds: Any) -> str:
         return json.dumps(seconds)
 
 
-def _signature(s: Services, database: OrganizationDatabase, rule: Rule, unverified: UnverifiedJwt) -> str:
-    if len(unverified.tried) >= MAX_KEYS:
+def _signature(s: Services, database: OrganizationDatabase, rule: Rule, token: IssuerToken) -> str:
+    if len(token.jwt.tried) >= MAX_KEYS:
         return f"not verified: other rules have {MAX_KEYS} keys already"
     try:
-        keys = federated_token.keys_of(s, rule, unverified, database.organization_id)
+        keys = s.issuer_tokens.keys_of(rule, token, database.organization_id)
     except KeysUnavailable as unavailable:
         return f"no keys of the issuer: {unavailable}"
     if not keys:
-        return federated_token.UNKNOWN_KEY
-    return "right" if any(unverified.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
+        return UNKNOWN_KEY
+    return "right" if any(token.jwt.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
 
 
 def shown(result: RuleResult) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDEN
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
 from agentidp.jose.access_token import MAX_LENGTH
-from agentidp.oauth import client_assertion, client_authentication, first_sight, issuance, quota_windows, token_exchange
+from agentidp.jose.assertion import MAX_LENGTH as MAX_ASSERTION_LENGTH
+from agentidp.oauth import client_authentication, first_sight, issuance, quota_windows, token_exchange
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.oauth.issuance import Client
@@ -35,7 +36,7 @@ class TokenRequestSchema(ClientFormSchema):
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
     assertion = ma.fields.String(
-        validate=ma.validate.Length(max=client_assertion.MAX_LENGTH),
+        validate=ma.validate.Length(max=MAX_ASSERTION_LENGTH),
         metadata={"description": "With the grant type jwt-bearer: a token of another issuer that an agent trusts"},
     )
     scope = ma.fields.String(

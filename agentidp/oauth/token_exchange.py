@@ -9,7 +9,7 @@ transaction that counts the token. Nobody impersonates anybody: each token names
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -19,11 +19,10 @@ from agentidp.caller.token_verification import verified_token
 from agentidp.counting import Rejection
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
-from agentidp.federation.rule import Rule
+from agentidp.federation.issuer_tokens import Candidate, IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
-from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token, issuance
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
 from agentidp.services import Services
@@ -90,23 +89,6 @@ class Subject:
     actor_jtis: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DelegationRule:
-    """A delegation rule of which an agent may act.
-
-    :param resources: for which.
-    """
-
-    rule_id: UUID
-    trust: Rule
-    resources: frozenset[str]
-
-    @property
-    def characters(self) -> int:
-        """How long it is, each resource with what it takes beside its characters."""
-        return len(self.trust.text) + sum(100 + len(resource) for resource in self.resources)
-
-
 class NotAcceptable(Exception):
     """A token is not. The message is one of :data:`REASONS`, or of those of a federated token."""
 
@@ -152,7 +134,7 @@ def record(
         return issuance.record(database, client, _exchanging(call, subject), proof), subject
     except issuance.SubjectRefused as refused:
         reason = refusal or str(refused)
-    if reason == DELETED_RULE and s.delegation_rules.forget(client.credential):
+    if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, client.credential):
         # It was remembered, and another one may accept the token. The assertion was consumed for this request.
         again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record(s, database, form, client, again, proof)
@@ -238,15 +220,16 @@ def _of_an_agent(text: str, client: Client) -> Subject:
 
 
 def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at: datetime) -> Subject:
-    """The subject of a token that a delegation rule accepts, which lets the client act."""
-    unverified = federated_token.read(text)
-    if unverified is None:
+    """Return the subject of a token that a delegation rule accepts, which lets the client act."""
+    token = s.issuer_tokens.read(text)
+    if token is None:
         raise NotAcceptable(UNREADABLE)
-    rule = _accepting_rule(s, unverified, client, resource, at)
-    claims = unverified.claims
+    rule = _accepting_rule(s, token, client, resource, at)
+    claims = token.claims
     if wrong := wrong_subject(claims, client.agent_id, s.settings.issuer):
         raise NotAcceptable(wrong)
-    delegation = Delegation((client.agent_id,), (), None, (rule.trust.issuer, claims["sub"]), rule.rule_id)
+    issuer = rule.trust["issuer"]
+    delegation = Delegation((client.agent_id,), (), None, (issuer, claims["sub"]), rule.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
 
@@ -275,57 +258,48 @@ def _names(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
     return bool(named) and all(name == str(agent_id) for name in named)
 
 
-def _accepting_rule(
-    s: Services, unverified: UnverifiedJwt, client: Client, resource: str, at: datetime
-) -> DelegationRule:
-    """The oldest rule that accepts a token and has the resource; the oldest that accepts it if none has.
+def _accepting_rule(s: Services, token: IssuerToken, client: Client, resource: str, at: datetime) -> Any:
+    """Return the oldest delegation rule that accepts a token and has the resource; the oldest that accepts the token if
+    no rule has the resource.
 
     Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
     issues the token checks that the rule is still there.
 
-    :raises NotAcceptable: none accepts it.
+    :raises NotAcceptable: no rule accepts the token.
     """
-    stored: list[DelegationRule] = []
-    tried: list[DelegationRule] = []
-    of = federated_token.issuers(s, unverified, is_svid=False)
+    memory, organization_id = s.issuer_tokens.remembered, client.organization_id
+    stored: list[Candidate] = []
 
-    def rules() -> Iterator[Rule]:
-        for rule in candidates():
-            if rule.trust.issuer in of:
-                tried.append(rule)
-                yield rule.trust
-
-    def candidates() -> Iterable[DelegationRule]:
-        yield from (rule for rule in s.delegation_rules.get(client.credential) if resource in rule.resources)
+    def candidates() -> Iterator[Candidate]:
+        remembered = memory.get(organization_id, client.credential)
+        yield from (candidate for candidate in remembered if resource in candidate.row.resources)
         stored.extend(_rules(s, client, at))
-        yield from sorted(stored, key=lambda rule: resource not in rule.resources)
+        yield from sorted(stored, key=lambda candidate: resource not in candidate.row.resources)
 
-    accepted, reason = federated_token.accept(s, client, unverified, rules(), at)
-    if accepted is None:
-        raise NotAcceptable(reason)
+    verdict = federated_token.verdict_of(s, token, candidates(), client, at)
+    if not verdict.accepting:
+        raise NotAcceptable(verdict.refusal())
     if stored:
-        # Only an authentic token adds them.
-        characters = len(client.jwk or "") + sum(rule.characters for rule in stored)
-        s.delegation_rules.put(client.credential, stored, characters=characters)
-    # Several may trust the same.
-    return next(rule for rule in tried if rule.trust is accepted)
+        # Only an authentic token adds them. A resource takes some memory in addition to its characters.
+        texts = [name for candidate in stored for name in candidate.row.resources]
+        texts += [candidate.text for candidate in stored]
+        characters = len(client.jwk or "") + sum(100 + len(text) for text in texts)
+        memory.put(organization_id, client.credential, stored, characters=characters)
+    return verdict.accepting[0].row
 
 
-def _rules(s: Services, client: Client, at: datetime) -> list[DelegationRule]:
-    """The rules by which an agent may act, oldest first, as the database has them now; none if the client is not
-    authentic. What a rule causes, such as a request for keys, would tell anybody else what it says.
+def _rules(s: Services, client: Client, at: datetime) -> list[Candidate]:
+    """Return the rules by which an agent may act, oldest first, as the database has them now; none if the client is not
+    authentic. The effects of a rule, such as a request for keys, would tell anybody else what the rule says.
     """
     rows = s.database.of(client.organization_id, at).fetch(
         "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.jwk
     )
+    # Without an audience, a token must have been made for the agent that acts.
+    texts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
     return [
-        DelegationRule(
-            row.delegation_rule_id,
-            # Without an audience, a token must have been made for the agent that acts.
-            Rule.of({"audience": str(client.agent_id)} | row.trust),
-            frozenset(row.resources),
-        )
-        for row in rows
+        Candidate(s.issuer_tokens.rule(client.organization_id, text), row=row)
+        for text, row in zip(texts, rows, strict=True)
     ]
 
 

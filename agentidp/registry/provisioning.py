@@ -23,6 +23,7 @@ from agentidp.config import Settings
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Rows
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, name_from, other_name
+from agentidp.federation.issuer_tokens import MAX_CHARACTERS
 from agentidp.federation.rule import selector_of
 from agentidp.federation.rule_checks import RuleRefused, checked_for_provisioning, of_subject, warnings
 from agentidp.http.errors import Conflict, ValidationError, existing
@@ -285,12 +286,13 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
     :returns: the id of the agent, which another request may have created meanwhile.
     :raises first_sight.Refused: no agent is created.
     """
-    issuer, subject = rule.trust["issuer"], claims["sub"]
+    accepting = json.loads(rule.trust)
+    issuer, subject = accepting["issuer"], claims["sub"]
     name = name_from(rule.agent_template["name"], claims)
     if name is None:
         raise first_sight.Refused(first_sight.NOT_CREATED)
     try:
-        trust = of_subject(rule.trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id)
+        trust = of_subject(accepting, subject, own_issuer=settings.issuer, organization_id=database.organization_id)
     except RuleRefused:
         raise first_sight.Refused(first_sight.NOT_CREATED) from None
     # The second name is for a subject whose name another agent has.
@@ -307,7 +309,12 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
     with database.transaction(request_actor("system", "agentidp")) as opened:
         # The organization creates one agent at a time, so a subject gets one agent and no maximum is exceeded.
         opened.fetch("organizations/lock_organization")
-        rows = opened.fetch("oauth/provisioning_rules", issuers=[trust["issuer"]], selectors=[selector])
+        rows = opened.fetch(
+            "oauth/provisioning_rules",
+            issuers=[trust["issuer"]],
+            selectors=[selector],
+            max_characters=MAX_CHARACTERS,
+        )
         now = next((row for row in rows if row.provisioning_rule_id == rule.provisioning_rule_id), None)
         if now is not None and now.agent_id is not None:
             existing_id: UUID = now.agent_id

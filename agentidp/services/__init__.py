@@ -15,13 +15,12 @@ from agentidp.config import Settings
 from agentidp.db.database import Database
 from agentidp.db.read_replica import ReadReplica
 from agentidp.federation.issuer_keys import IssuerKeys
-from agentidp.federation.rule import Rule
+from agentidp.federation.issuer_tokens import IssuerTokens
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from agentidp.services.client_directory import ClientDirectory
 from agentidp.services.fair_queue import FairQueue
-from agentidp.services.remembered import Remembered
 from agentidp.services.token_rate import TokenRate
 
 
@@ -36,10 +35,8 @@ class Services:
     keys: SigningKeys
     directory: ClientDirectory
     token_rate: TokenRate
-    issuer_keys: IssuerKeys
+    issuer_tokens: IssuerTokens
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
-    client_rules: Remembered[tuple[UUID, tuple[str, ...]], Rule] = field(default_factory=Remembered)
-    delegation_rules: Remembered[tuple[UUID, bytes | str | None], Any] = field(default_factory=Remembered)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     fair_queue: FairQueue = field(default_factory=FairQueue)
 
@@ -60,12 +57,15 @@ class Services:
             keys=SigningKeys(database, settings),
             directory=ClientDirectory(database),
             token_rate=TokenRate(settings.tokens_per_agent_and_minute),
-            issuer_keys=IssuerKeys(
-                AllowedNetworks(
-                    settings.issuer_networks,
-                    plain=LOOPBACK if settings.allows_loopback_issuers else (),
-                    setting="AGENTIDP_ISSUER_NETWORKS",
-                )
+            issuer_tokens=IssuerTokens(
+                IssuerKeys(
+                    AllowedNetworks(
+                        settings.issuer_networks,
+                        plain=LOOPBACK if settings.allows_loopback_issuers else (),
+                        setting="AGENTIDP_ISSUER_NETWORKS",
+                    )
+                ),
+                own_issuer=settings.issuer,
             ),
         )
 

@@ -5,11 +5,11 @@
 --
 -- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null; trust=null; trust_selector=null
 insert into credentials (
-    organization_id, agent_id, credential_id, secret_hash, jwks, trust, trust_selector, label, created_at, expires_at
+    organization_id, agent_id, credential_id, secret_hash, jwks, trust, trust_selector, trust_length, label, created_at, expires_at
 )
 select
     %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid, %(secret_hash)s::bytea, %(jwks)s::jsonb,
-    %(trust)s::jsonb, %(trust_selector)s::uuid, %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
+    %(trust)s::jsonb, %(trust_selector)s::uuid, length((%(trust)s::jsonb)::text), %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
 where (
     select count(*)
     from credentials

@@ -1,17 +1,32 @@
 -- The provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is not
--- suspended, oldest first: the rule's columns; is_on: whether the organization's rules create agents; agent_id: of the agent that
--- was created for the subject, even if it is deleted, or null.
--- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): the selector of the
--- token's subject per issuer.
+-- suspended, the oldest first, until they have max_characters together: its columns, where trust is text, or null for a rule that is one
+-- too many; is_on: whether the organization's rules create agents; and agent_id: of the agent that the subject has, or had until it
+-- was deleted, or null.
+-- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): of the token's subject at each
+-- of these; max_characters.
 --
--- example: issuers={https://issuer.example}; selectors={\\x00}
+-- example: issuers={https://issuer.example}; selectors={\\x00}; max_characters=16000
 select
-    rules.provisioning_rule_id, rules.name, rules.trust, rules.agent_template, rules.max_agents,
-    organizations.provisions_agents as is_on, known.agent_id
-from provisioning_rules as rules
+    rules.provisioning_rule_id,
+    rules.name,
+    case when rules.characters <= %(max_characters)s then rules.trust::text end as trust,
+    rules.agent_template,
+    rules.max_agents,
+    organizations.provisions_agents as is_on,
+    known.agent_id
+from (
+    select
+        *,
+        trust ->> 'issuer' as issuer,
+        coalesce(trust_length, pg_column_size(trust)) as length,
+        sum(coalesce(trust_length, pg_column_size(trust))) over (order by created_at, provisioning_rule_id) as characters
+    from provisioning_rules
+    where organization_id = %(organization_id)s and trust ->> 'issuer' = any (%(issuers)s::text[])
+    offset 0
+) as rules
 join organizations on organizations.organization_id = rules.organization_id
 join unnest(%(issuers)s::text[], %(selectors)s::bytea[]) as wanted (issuer, selector)
-    on wanted.issuer = rules.trust ->> 'issuer'
+    on wanted.issuer = rules.issuer
 left join lateral (
     select agents.agent_id
     from agents
@@ -19,7 +34,7 @@ left join lateral (
     offset 0
 ) as known on true
 where
-    rules.organization_id = %(organization_id)s
-    and organizations.organization_id = %(organization_id)s
+    organizations.organization_id = %(organization_id)s
     and is_active_organization(organizations.suspended_at)
+    and rules.characters - rules.length <= %(max_characters)s
 order by rules.created_at, rules.provisioning_rule_id

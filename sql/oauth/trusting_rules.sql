@@ -1,25 +1,32 @@
--- The rules of trust of an organization with the issuer and the subject of a token. One row per rule that is not revoked, oldest
--- first: agent_id; trust; is_in_force: whether the rule has not expired at "at" and its agent is active.
--- Parameters: organization_id; selectors (uuid[]): the trust_selector of the rules; most: the maximum number of rows; at
--- (timestamptz).
+-- The rules of trust of an organization that a token of another issuer can meet, by its issuer and its subject alone. One row per
+-- rule that is not revoked, the oldest first, until they have max_characters together: agent_id; trust, as text, or null for a rule that
+-- is one too many; is_in_force: whether it has not expired at "at", and its agent is active.
+-- Parameters: organization_id; selectors (uuid[]): of such rules; max_characters; at (timestamptz).
 --
 -- pages: 20
--- example: selectors={00000000-0000-0000-0000-000000000007}; most=200
+-- example: selectors={00000000-0000-0000-0000-000000000007}; max_characters=16000
 select
     rules.agent_id,
-    rules.trust,
+    case when rules.characters <= %(max_characters)s then rules.trust::text end as trust,
     active.agent_id is not null and coalesce(rules.expires_at > %(at)s, true) as is_in_force
 from (
-    select found.*
-    from unnest(%(selectors)s::uuid[]) as wanted (selector)
-    cross join lateral (
-        select agent_id, credential_id, trust, created_at, expires_at
-        from credentials
-        where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
-        -- "offset 0" makes PostgreSQL look up each selector by the index, also if the plan was made on an empty table.
-        offset 0
-    ) as found
-    limit %(most)s
+    select selected.*, sum(length) over (order by created_at, credential_id) as characters
+    from (
+        select matching.*
+        from unnest(%(selectors)s::uuid[]) as wanted (selector)
+        cross join lateral (
+            select
+                agent_id, credential_id, trust, created_at, expires_at,
+                coalesce(trust_length, pg_column_size(trust)) as length
+            from credentials
+            where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
+            -- Each by the index, also if the plan was made while the table was empty.
+            offset 0
+        ) as matching
+        -- The shortest rules have more characters together than the maximum, whichever they are.
+        limit 200
+    ) as selected
+    offset 0
 ) as rules
 left join lateral (
     select agent_id
@@ -27,4 +34,5 @@ left join lateral (
     where organization_id = %(organization_id)s and agent_id = rules.agent_id
     offset 0
 ) as active on true
-order by rules.created_at, rules.credential_id
+where rules.characters - rules.length <= %(max_characters)s
+order by rules.characters

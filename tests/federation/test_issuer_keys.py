@@ -19,7 +19,6 @@ from agentidp.federation.issuer_keys import (
     MAX_AGE,
     MAX_BODY,
     MAX_KEYS,
-    MAX_KEYS_TRIED,
     MAX_PARSED,
     MAX_PROVEN,
     MAX_PROVEN_OF_ONE,
@@ -40,6 +39,7 @@ from agentidp.federation.issuer_keys import (
     Use,
     forget,
 )
+from agentidp.jose.assertion import MAX_SIGNATURES
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import LOOPBACK, OF_THE_OPERATOR, AllowedNetworks
 from tests.factories import PATIENCE, wait_until
@@ -493,7 +493,7 @@ class TestKeySet:
     def test_a_token_without_kid_is_tried_with_few_of_many_keys(self) -> None:
         jwk = Issuer.with_curve().jwk()
         many = KeySet([jwk | {"kid": str(n)} for n in range(MAX_KEYS + 1)])
-        assert len(many.find(None, "ES256")) == MAX_KEYS_TRIED
+        assert len(many.find(None, "ES256")) == MAX_SIGNATURES["ES256"]
         assert len(many.find(str(MAX_KEYS - 1), "ES256")) == 1
         assert many.find(str(MAX_KEYS), "ES256") == []
         # And few are kept ready for use.

@@ -11,6 +11,7 @@ from agentidp.federation.rule_checks import (
     GITHUB,
     GITLAB,
     MAX_CLAIMS,
+    MAX_PATTERN_PARTS,
     MAX_RULE,
     MAX_URL,
     MAX_VALUE,
@@ -307,7 +308,8 @@ def test_the_subjects_of_the_rules_that_a_token_may_meet(subject: object, found:
 
 
 def test_the_longest_pattern_of_a_rule_is_among_them_and_no_longer_one() -> None:
-    longest = "a" * (MAX_VALUE - 2) + ":*"
+    longest = "a" * (MAX_VALUE - MAX_PATTERN_PARTS - 1) + ":" * MAX_PATTERN_PARTS + "*"
     assert longest in possible_subjects(longest[:-1] + "b:c")
     assert f"a{longest}" not in possible_subjects(f"a{longest[:-1]}b:c")
-    assert len(possible_subjects(":" * 8000)) == MAX_VALUE + 1
+    # Anybody can send a subject with many separators, and each is one more look-up.
+    assert len(possible_subjects(":" * 8000)) == MAX_PATTERN_PARTS + 2

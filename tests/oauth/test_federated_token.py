@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,15 +18,15 @@ from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
 from agentidp.federation.issuer_keys import FETCHES_OF_ONE, WAITING_OF_ONE, IssuerKeys
+from agentidp.federation.issuer_tokens import MAX_CHARACTERS, MAX_LIFETIME, IssuerTokens
+from agentidp.federation.remembered import CHARACTERS_PER_RULE
 from agentidp.federation.rule import found_by
-from agentidp.jose.jwk import MAX_KEYS
+from agentidp.jose.assertion import CLIENT_LEEWAY, MAX_SIGNATURES
 from agentidp.oauth import client_assertion, rule_results
-from agentidp.oauth.client_assertion import CLIENT_LEEWAY
-from agentidp.oauth.federated_token import MAX_LIFETIME, MAX_RULES, MAX_SIGNATURES, SPIFFE_TYPE
+from agentidp.oauth.federated_token import SPIFFE_TYPE
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
-from agentidp.services.remembered import EACH
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import PATIENCE, Agent, Api, Clock, database_of, execute, make_agent, make_organization, wait_until
 from tests.federation.conftest import published
@@ -223,7 +224,7 @@ def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
     assert reasons(caplog) == ["revoked or expired rule"]
     assert ask(client, trusted, issuer.token(US)).status_code == 200
     # Another process does not remember it.
-    trusted.services.client_rules.clear()
+    trusted.services.issuer_tokens.remembered.clear()
     assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
     assert reasons(caplog)[1:] == ["token matches no rule"]
 
@@ -276,12 +277,12 @@ def test_what_is_remembered_is_bounded_with_the_issuer_that_a_token_names(
     """A JWT-SVID may name any."""
     domain, identity = Issuer.with_curve("spiffe://acme.example"), "spiffe://acme.example/builder"
     domain.trusted_by(worker, subject=identity)
-    remembered = worker.services.client_rules
-    monkeypatch.setattr(remembered, "_most", 2 * EACH)
-    for length, is_remembered in ((100, True), (2 * EACH, False)):
+    remembered = worker.services.issuer_tokens.remembered
+    monkeypatch.setattr(remembered, "_max_characters", 3 * CHARACTERS_PER_RULE)
+    for length, is_remembered in ((100, True), (3 * CHARACTERS_PER_RULE, False)):
         named = "https://" + "a" * length
         assert ask(client, worker, domain.token(US, iss=named, sub=identity)).status_code == 200
-        assert bool(remembered.get((worker.agent_id, (named, domain.url)))) is is_remembered
+        assert bool(remembered.get(worker.organization_id, (worker.agent_id, (named, domain.url)))) is is_remembered
 
 
 @pytest.fixture
@@ -366,7 +367,8 @@ class TestPublishedKeys:
         """Neither a client that authenticates otherwise nor workloads of other organizations."""
         app, page, released = reachable.application, published.pages["/keys"], threading.Event()
         services, networks = app.extensions["agentidp"], AllowedNetworks(LOOPBACK, plain=(), setting=None)
-        app.extensions["agentidp"] = replace(services, issuer_keys=IssuerKeys(networks, timeout=PATIENCE))
+        tokens = IssuerTokens(IssuerKeys(networks, timeout=PATIENCE), services.settings.issuer)
+        app.extensions["agentidp"] = replace(services, issuer_tokens=tokens)
         slow = make_agent(services, make_organization(services))
         for n in range(FETCHES_OF_ONE + 1):
             trust(slow, issuer=published.url, subject=f"job:{n}", jwksUri=f"{published.url}/slow/{n}")
@@ -413,13 +415,16 @@ class TestGrant:
             assert whole(exchange(client, issuer.token(US), **{name: "x"})) == refused("invalid_request", message)
         assert whole(exchange(client, "")) == refused("invalid_request", "assertion is missing")
 
-    def test_too_many_failures_are_throttled(self, client: FlaskClient, worker: Agent, issuer: Issuer) -> None:
-        audience = ours(worker)
-        for _ in range(FAILURES_A_MINUTE):
-            assert exchange(client, issuer.token(audience)).status_code == 400
-        assert exchange(client, issuer.token(audience)).status_code == 429
-        # Somebody else's token is not that one.
-        assert exchange(client, issuer.token(audience, sub="someone")).status_code == 400
+    def test_too_many_failures_are_throttled_whatever_the_tokens_say(
+        self, client: FlaskClient, cast: Cast, trusted: Agent
+    ) -> None:
+        """All that a token says is up to whoever sends it."""
+        agents = itertools.cycle((trusted, cast.outsider))
+        strangers = [Issuer.with_curve(f"https://{n}.example") for n in range(FAILURES_A_MINUTE)]
+        for n, stranger in enumerate(strangers):
+            assert exchange(client, stranger.token(ours(next(agents)), sub=f"job:{n}")).status_code == 400
+        assert exchange(client, strangers[0].token(ours(trusted), sub="new")).status_code == 429
+        assert ask(client, None, strangers[0].token(ours(cast.outsider))).status_code == 429
 
 
 @dataclass
@@ -444,11 +449,21 @@ class Platform:
         """Store such rules of an agent as they are, more than an agent may have."""
         rule = self.rule | rule
         statement = (
-            "insert into credentials (organization_id, agent_id, credential_id, trust, trust_selector, created_at) "
-            "select %s, %s, gen_random_uuid(), %s, %s, now() from generate_series(1, %s)"
+            "insert into credentials (organization_id, agent_id, credential_id, trust, trust_selector, trust_length, "
+            "created_at) select %s, %s, gen_random_uuid(), %s::jsonb, %s, length((%s::jsonb)::text), now() "
+            "from generate_series(1, %s)"
         )
         selector = found_by(rule["issuer"], rule.get("subject"))
-        execute(agent.database_url, statement, agent.organization_id, agent.agent_id, Jsonb(rule), selector, how_many)
+        execute(
+            agent.database_url,
+            statement,
+            agent.organization_id,
+            agent.agent_id,
+            Jsonb(rule),
+            selector,
+            Jsonb(rule),
+            how_many,
+        )
 
     def token(self, **claims: Any) -> str:
         """A token for Acme."""
@@ -538,6 +553,12 @@ class TestWithoutClientId:
         }
         assert platform.agent(platform.token(**claims)) == platform.worker.client_id
 
+    def test_a_token_that_is_unclear_is_throttled_too(self, platform: Platform) -> None:
+        for agent in (platform.worker, platform.acme):
+            platform.trusted_by(agent, subject=SUBJECT)
+        answers = [platform.exchange()[0] for _ in range(FAILURES_A_MINUTE + 1)]
+        assert answers == [400] * FAILURES_A_MINUTE + [429]
+
     @ON_CITUS_TOO
     def test_of_two_agents_client_id_chooses(self, platform: Platform) -> None:
         agents = platform.worker, platform.acme
@@ -580,11 +601,18 @@ class TestWithoutClientId:
 
     def test_more_rules_than_are_compared_hide_nobody(self, platform: Platform) -> None:
         acme, worker = platform.acme, platform.worker
-        platform.stored(acme, MAX_RULES - 1, claims={"ref": "other"})
-        platform.trusted_by(worker, subject=SUBJECT)
+        own = platform.trusted_by(worker, subject=SUBJECT)
+        [(length,)] = execute(acme.database_url, "select trust_length from credentials where credential_id = %s", own)
+        # What is left, in rules of at most 16,000 characters.
+        rest = {"claims": {"ref": "other", "x": ""}}
+        platform.stored(acme, 1, **rest)
+        [(short,)] = execute(acme.database_url, "select trust_length from credentials where trust -> 'claims' ? 'x'")
+        execute(acme.database_url, "delete from credentials where trust -> 'claims' ? 'x'")
+        rest["claims"]["x"] = "x" * (MAX_CHARACTERS - length - short)
+        platform.stored(acme, 1, **rest)
         # Those of other issuers and subjects do not count.
-        platform.stored(acme, MAX_RULES, issuer="https://b.example", claims={"ref": "b"})
-        platform.stored(acme, MAX_RULES, subject="job:7")
+        platform.stored(acme, 300, issuer="https://b.example", claims={"ref": "b"})
+        platform.stored(acme, 300, subject="job:7")
         assert platform.agent() == worker.client_id
         platform.stored(acme, 1, claims={"ref": "other"})
         assert platform.exchange() == self.TOO_MANY
@@ -593,9 +621,8 @@ class TestWithoutClientId:
     def test_more_keys_than_are_tried_hide_nobody(self, platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
         """The signature is verified a bounded number of times, also if the rules of many agents are met."""
         platform.issuer, worker = Issuer.with_curve(kid=None), platform.worker
-        for number in range(MAX_SIGNATURES // MAX_KEYS):
-            keys = [Issuer.with_curve(kid=None).jwk() for _ in range(MAX_KEYS)]
-            platform.trusted_by(worker.colleague(f"agent {number}"), subject=SUBJECT, jwks={"keys": keys})
+        keys = [Issuer.with_curve(kid=None).jwk() for _ in range(MAX_SIGNATURES["ES256"])]
+        platform.trusted_by(worker.colleague("other"), subject=SUBJECT, jwks={"keys": keys})
         platform.trusted_by(worker, subject=SUBJECT)
         assert platform.exchange() == self.TOO_MANY
         assert reasons(caplog) == ["too many rules for the token"]

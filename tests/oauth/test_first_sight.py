@@ -15,12 +15,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp.federation.issuer_tokens import MAX_LIFETIME
 from agentidp.federation.rule import selector_of
 from agentidp.federation.rule_checks import checked
+from agentidp.jose.assertion import CLIENT_LEEWAY
 from agentidp.maintenance.erasure import delete_organization, erase_agent
 from agentidp.oauth import client_assertion, first_sight, rule_results
-from agentidp.oauth.client_assertion import CLIENT_LEEWAY
-from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
+from agentidp.oauth.federated_token import SPIFFE_TYPE
 from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.registry import quotas
 from agentidp.registry.agents import add_agent, remove_agent, update_agent

@@ -14,14 +14,18 @@ import jwt
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.jose.jwk import MAX_KEYS
+from agentidp.federation.issuer_tokens import MAX_CHARACTERS, IssuerTokens
+from agentidp.federation.rule import Rule
+from agentidp.federation.rule_checks import MAX_CLAIMS
+from agentidp.jose.assertion import MAX_SIGNATURES
+from agentidp.jose.jwk import MAX_KEYS, key_algorithm
 from agentidp.oauth import client_assertion
-from agentidp.oauth.federated_token import MAX_SIGNATURES
 from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
+from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
-from tests.factories import Clock
+from tests.factories import Clock, database_of
 from tests.federation.issuer import ISSUER, NOW, SUBJECT, Issuer, trust
 from tests.oauth.clients import GRANT, KEYS, PATH, KeyHolder
 from tests.oauth.clients import ISSUER as US
@@ -173,15 +177,45 @@ class TestConversation:
     ) -> None:
         """Rules with many keys, and a token that does not name its own."""
         audience = f"{US}/{cast.acme.organization_id}"
-        kinds = [Issuer.with_curve(kid=None) for _ in range(3 * MAX_KEYS)]
-        for n in range(3):
-            jwks = {"keys": [kind.jwk() for kind in kinds[n * MAX_KEYS : (n + 1) * MAX_KEYS]]}
+        for _ in range(3):
+            jwks = {"keys": [Issuer.with_curve(kid=None).jwk() for _ in range(MAX_KEYS)]}
             trust(cast.acme, issuer=ISSUER, subject=SUBJECT, audience=audience, jwks=jwks)
         for client_id in ({"client_id": cast.acme.client_id}, {}):
             form = BY_TOKEN | client_id | {"client_assertion": Issuer.with_curve(kid=None).token(audience)}
             verified.clear()
             assert status(client, form) == 401
-            assert len(verified) == MAX_SIGNATURES
+            assert verified == ["ES256"] * MAX_SIGNATURES["ES256"]
+
+    @pytest.mark.parametrize("alg", ["ES256", "ES384"])
+    def test_verifies_an_assertion_with_a_bounded_number_of_keys(
+        self, client: FlaskClient, cast: Cast, alg: str, verified: list[str]
+    ) -> None:
+        for _ in range(max(MAX_SIGNATURES.values()) + 1):
+            KeyHolder.make(cast.acme, alg, kid=None)
+        thief = KeyHolder(cast.acme, KEYS[alg](), alg)
+        verified.clear()
+        assert status(client, thief.form(kid=None)) == 401
+        assert verified == [alg] * MAX_SIGNATURES[key_algorithm(alg)]
+
+    @pytest.mark.parametrize("has_client_id", [False, True])
+    def test_reads_few_characters_of_rules_whatever_tenants_have_stored(
+        self, client: FlaskClient, cast: Cast, has_client_id: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        acme, audience, lengths = cast.acme, f"{US}/{cast.acme.organization_id}", []
+        monkeypatch.setattr(IssuerTokens, "rule", lambda _, __, text: lengths.append(len(text)) or Rule.read(text))
+        claims = {f"claim {n}": ["x" * 500] for n in range(MAX_CLAIMS)}
+        for _ in range(4):
+            Issuer.with_curve().trusted_by(acme, audience=audience, subject=SUBJECT, claims=claims)
+        template = {"name": "{sub}", "scopes": []}
+        for n in range(4):
+            with database_of(acme.services, acme.organization_id).transaction() as opened:
+                rule = {"issuer": ISSUER, "claims": claims, "jwks": Issuer.with_curve().jwks()}
+                new = {"name": str(n), "agentTemplate": template, "trust": rule}
+                add_rule(opened, acme.services.settings, NewProvisioningRuleSchema().load(new))
+        form = BY_TOKEN | ({"client_id": acme.client_id} if has_client_id else {})
+        # The first rules fit, and the next one would make them too long.
+        assert status(client, form | {"client_assertion": Issuer.with_curve().token(audience)}) in (400, 401)
+        assert 0 < sum(lengths) <= MAX_CHARACTERS * (1 if has_client_id else 2)
 
 
 class TestTime:

@@ -20,9 +20,10 @@ from werkzeug.datastructures import Headers
 
 from agentidp.config import Settings
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
+from agentidp.jose.assertion import CLIENT_LEEWAY, MAX_LENGTH
 from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_assertion, federated_token, issuance
-from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_LIFETIME
+from agentidp.oauth.client_assertion import MAX_LIFETIME
 from agentidp.oauth.client_form import MAX_PARAMETERS
 from agentidp.oauth.client_secret import new_secret
 from agentidp.scopes import SCOPES

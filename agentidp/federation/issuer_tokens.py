@@ -1,0 +1,249 @@
+"""Verify tokens of other issuers: whose a token is by which rule of trust, or why it is not accepted.
+
+:class:`IssuerTokens` is the only place where such a token is read, compared with rules and verified, and it remembers
+    the rules and the keys. A platform's token may be used as often as the client likes until it expires: a pod gets one
+    for an hour, and a token of this kind need not have a ``jti``. The keys are those of the rule's issuer, and of
+    nobody else who says that it is the same issuer.
+
+Anybody can send a token, so a token that nobody accepts must cost little, whatever tenants have stored: callers read at
+most :data:`MAX_CHARACTERS` of rules, and :data:`agentidp.jose.assertion.MAX_SIGNATURES` bounds the verifications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from agentidp.federation.issuer_keys import IssuerKeys, KeysUnavailable
+from agentidp.federation.remembered import Remembered
+from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, found_by, selector_of
+from agentidp.federation.rule_checks import MAX_RULE, named_organization, possible_subjects
+from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, wrong_time
+from agentidp.jose.jwk import ALGORITHMS, key_algorithm
+from agentidp.jose.jws import UnverifiedJwt, read_unverified
+
+TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentication+jwt")
+"""Values of ``typ``, in lower case. SPIFFE has ``JOSE``; an access token of another server is ``at+jwt`` (RFC 9068)."""
+
+MAX_LIFETIME = 86_400
+"""Maximum seconds until ``exp``. Platforms give tokens for an hour, some for a day. A Kubernetes token without an end,
+as old clusters stored them, is a secret, and refused."""
+
+MAX_CHARACTERS = MAX_RULE
+"""Maximum characters of an organization's rules with which a token is compared, as many as one rule may have. With an
+ordinary rule of 250 characters, these are about sixty rules."""
+
+NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
+    "no rule of trust",
+    "token matches no rule",
+    "wrong audience",
+    "unknown key",
+    "too many rules for the token",
+)
+"""Reasons for a token that is not accepted, in the words of the log, from the farthest rule to the nearest. A wrong
+signature and wrong times come last."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerToken:
+    """A token whose signature is not verified yet.
+
+    :param issuers: the possible issuers of the token.
+    """
+
+    jwt: UnverifiedJwt
+    compared: TokenClaims
+    issuers: tuple[str, ...]
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """The claims, which anybody may have written."""
+        return self.jwt.claims
+
+    @property
+    def organization_id(self) -> str | None:
+        """The id of the organization in the audience, or ``None``."""
+        return named_organization(self.compared.audience)
+
+    @property
+    def selectors(self) -> list[UUID]:
+        """The ids by which an organization's rules for this token are looked up."""
+        subjects = possible_subjects(self.claims.get("sub"))
+        return [found_by(issuer, subject) for issuer in self.issuers for subject in subjects]
+
+    @property
+    def subject_selectors(self) -> list[bytes]:
+        """The ids by which the agent is looked up that a provisioning rule has created, one per issuer."""
+        return [selector_of(issuer, str(self.claims.get("sub"))) for issuer in self.issuers]
+
+    def is_signed_by(self, key: Any) -> bool | None:
+        """Return whether a key has made the signature, or ``None`` if it was verified with too many other keys."""
+        if len(self.jwt.tried) >= MAX_SIGNATURES[key_algorithm(self.jwt.alg)]:
+            return next((is_signature for tried_key, is_signature in self.jwt.tried if tried_key == key), None)
+        return self.jwt.is_signed_by(key)
+
+
+class Candidate(NamedTuple):
+    """A rule that may accept a token.
+
+    :param rule: ``None`` if it is one too many, and was not read.
+    :param owner: the agent whose rule it is, or any other value that all rules with the same effect share.
+    :param row: what the caller stores with the rule.
+    :param is_in_force: a rule that is not in force accepts nothing, but a failure may name its owner.
+    """
+
+    rule: Rule | None
+    owner: Any = None
+    row: Any = None
+    is_in_force: bool = True
+
+    @property
+    def text(self) -> str:
+        """The rule as JSON."""
+        return self.rule.text if self.rule is not None else ""
+
+
+class Trial(NamedTuple):
+    """A candidate, and why it does not accept the token: ``None`` if it does."""
+
+    candidate: Candidate
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result for a token.
+
+    :param trials: with all candidates that were tried.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def accepting(self) -> list[Candidate]:
+        """The candidates that accept the token, the first one of each owner."""
+        return [trial.candidate for trial in self.trials if trial.refusal is None]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a candidate has keys that were not tried."""
+        return any(trial.refusal == TOO_MANY_RULES for trial in self.trials)
+
+    def refusal(self, owner: Any = None) -> str:
+        """Return the reason of the candidate that comes nearest, of all candidates or of one owner's."""
+        reasons = [trial.refusal for trial in self.trials if owner in (None, trial.candidate.owner) and trial.refusal]
+        return max(reasons, key=_nearness, default=NO_RULE)
+
+
+def _nearness(reason: str) -> int:
+    return REASONS.index(reason) if reason in REASONS else len(REASONS)
+
+
+class IssuerTokens:
+    """Tokens of other issuers, as one process verifies them.
+
+    :param keys: the keys that issuers publish.
+    :param own_issuer: this server, whose own tokens no rule accepts.
+    """
+
+    def __init__(self, keys: IssuerKeys, own_issuer: str) -> None:
+        self.keys, self._own_issuer = keys, own_issuer
+        self.remembered: Remembered[Any, Candidate] = Remembered()
+        self._rules: Remembered[str, Rule] = Remembered()
+
+    def read(self, text: str, *, is_svid: bool = False) -> IssuerToken | None:
+        """Read a token, or return ``None`` if no rule could accept it.
+
+        :param is_svid: whether it was sent as a JWT-SVID, whose only issuer is the trust domain.
+        """
+        unverified = read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+        # A security event (RFC 8417 section 2.2), such as that somebody has signed out. Not every issuer says so by
+        # typ.
+        if unverified is None or "events" in unverified.claims:
+            return None
+        compared = TokenClaims(unverified.claims)
+        issuers = () if self._own_issuer in compared.issuers else compared.issuers
+        if is_svid:
+            issuers = tuple(issuer for issuer in issuers if issuer.startswith(SPIFFE))
+        return IssuerToken(unverified, compared, issuers)
+
+    def rule(self, organization_id: str, text: str) -> Rule:
+        """Return an organization's rule with this JSON, whose keys are parsed once."""
+        rules = self._rules.get(organization_id, text)
+        if not rules:
+            rules = [Rule.read(text)]
+            self._rules.put(organization_id, text, rules, characters=2 * len(text))
+        return rules[0]
+
+    def verify(
+        self,
+        token: IssuerToken,
+        candidates: Iterable[Candidate],
+        at: datetime,
+        *,
+        organization_id: str,
+        tries_every_owner: bool = False,
+        is_last: bool = True,
+    ) -> Verdict:
+        """Try rules one after the other, until one accepts the token.
+
+        :param candidates: the rules of one organization, in the order in which they are tried.
+        :param tries_every_owner: whether to go on until a rule of each owner accepts the token.
+        :param is_last: whether no other rules are tried afterwards. A failure then has verified at least one signature,
+            so that it takes as long as any other.
+        :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might are not there now.
+        """
+        trials: list[Trial] = []
+        owners: set[Any] = set()
+        missing: KeysUnavailable | None = None
+        for candidate in candidates:
+            if candidate.owner in owners:
+                continue
+            try:
+                refusal = self._refusal(token, candidate, at, organization_id)
+            except KeysUnavailable as unavailable:
+                missing, unavailable.owner = unavailable, candidate.owner
+                continue
+            trials.append(Trial(candidate, refusal))
+            if refusal is None:
+                owners.add(candidate.owner)
+                if not tries_every_owner:
+                    break
+        if not owners and missing is not None:
+            raise missing
+        if not owners and is_last and not token.jwt.tried:
+            token.jwt.is_signed_by(NOBODYS_KEYS[key_algorithm(token.jwt.alg)])
+        return Verdict(trials)
+
+    def keys_of(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
+        """Return the keys of a rule's issuer that may have signed a token.
+
+        :param organization_id: of the rule.
+        :raises KeysUnavailable: the keys are not there now.
+        """
+        kid, alg = token.jwt.kid, token.jwt.alg
+        if rule.inline_keys is not None:
+            return rule.inline_keys.find(kid, alg)
+        return self.keys.find(rule.key_source, kid, alg, organization_id=organization_id)
+
+    def _refusal(self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str) -> str | None:
+        rule = candidate.rule
+        if rule is None:
+            return TOO_MANY_RULES
+        if not candidate.is_in_force or rule.issuer not in token.issuers:
+            return NO_RULE
+        if not rule.is_met_by(token.compared):
+            return WRONG_AUDIENCE if rule.is_met_by(token.compared, ignores_audience=True) else NO_MATCH
+        refusal = UNKNOWN_KEY
+        for key in self.keys_of(rule, token, organization_id):
+            is_signature = token.is_signed_by(key)
+            if is_signature:
+                late = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
+                if late is None and rule.inline_keys is None:
+                    self.keys.verified(rule.key_source, organization_id=organization_id)
+                return late
+            refusal = TOO_MANY_RULES if is_signature is None else WRONG_SIGNATURE
+        return refusal

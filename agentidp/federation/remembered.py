@@ -1,0 +1,67 @@
+"""Rules that a process remembers, so that it does not read them for each token."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+MAX_CHARACTERS = 10_000_000
+"""Maximum characters of all rules together, which take about 30 MB."""
+
+CHARACTERS_PER_RULE = 1_000
+"""Characters that a rule counts in addition to its own."""
+
+
+class Remembered(Generic[Key, Value]):
+    """Lists by an organization and a key. If all together become too long, those of the organization with the longest
+    are forgotten, so that no organization loses its rules because another has many. A rule is as long as its author
+    likes, so a number of rules would not bound the memory.
+    """
+
+    def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
+        self._max_characters = max_characters
+        self._lists: dict[str, dict[Key, tuple[list[Value], int]]] = {}
+        self._characters: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def get(self, organization_id: str, key: Key) -> list[Value]:
+        """Return the list, which is empty if it is not remembered."""
+        values, _ = self._lists.get(organization_id, {}).get(key, ([], 0))
+        return values
+
+    def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
+        """Remember a list in place of the one before.
+
+        :param characters: of the list and of the key.
+        """
+        characters += CHARACTERS_PER_RULE * len(values)
+        with self._lock:
+            self._forget(organization_id, key)
+            if characters > self._max_characters:
+                return
+            while sum(self._characters.values()) + characters > self._max_characters:
+                longest = max(self._characters, key=self._characters.__getitem__)
+                del self._lists[longest], self._characters[longest]
+            self._lists.setdefault(organization_id, {})[key] = values, characters
+            self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
+
+    def forget(self, organization_id: str, key: Key) -> bool:
+        """Forget a list, and return whether there was one."""
+        with self._lock:
+            return self._forget(organization_id, key)
+
+    def clear(self) -> None:
+        """Forget all lists."""
+        with self._lock:
+            self._lists.clear()
+            self._characters.clear()
+
+    def _forget(self, organization_id: str, key: Key) -> bool:
+        values, characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
+        if characters:
+            self._characters[organization_id] -= characters
+        return bool(values)
