@@ -113,10 +113,12 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let clients that read nothing hold no thread, let the fast path replace a thread that is about to block, and
-    count the worker.
+    """Let clients that read nothing hold no thread and threads that compute soon make way for others, let the fast path
+    replace a thread that is about to block, and count the worker.
     """
     limit_sending(worker.sockets, 30)
+    # A token needs the interpreter about ten times, and waits each time for as long as this while a thread computes.
+    sys.setswitchinterval(0.0005)
     if hasattr(worker, "give_way"):
         worker.wsgi.extensions["agentidp"].fair_queue.before_blocking = worker.give_way
     if settings.metrics_address:
