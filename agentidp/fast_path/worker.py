@@ -22,6 +22,7 @@ request that are not needed here, or that cost less here:
 - It calls its logger and the hooks ``pre_request`` and ``post_request``. Here nothing does, and a configuration with a
   hook gets a warning.
 - It waits for the rest of a request before it reads the next one. Here only if there can be one.
+- It sends the headers and the body of a response by two calls. Here by one.
 - It makes a whole WSGI environment for each request: ``agentidp/fast_path/environments.py``.
 """
 
@@ -31,7 +32,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gunicorn import util
@@ -139,9 +140,7 @@ class PollingWorker(Worker):
         try:
             body = self.wsgi(environ, response.start_response)
             try:
-                for part in body:
-                    response.write(part)
-                response.close()
+                _send(response, body)
             finally:
                 if hasattr(body, "close"):
                     body.close()
@@ -263,6 +262,23 @@ class PollingWorker(Worker):
             self.nr_conns -= len(ended)
         for _, connection in ended:
             connection.close()
+
+
+def _send(response: Any, body: Iterable[bytes]) -> None:
+    """Send a response, its headers and its body at once if the body is made. gunicorn sends the headers first, and each
+    call that sends hands the interpreter to another thread and back.
+
+    :param response: gunicorn's, which has the status and the headers.
+    """
+    if type(body) is list and len(body) == 1 and len(body[0]) == response.response_length:
+        lines = response.default_headers() + [f"{name}: {value}\r\n" for name, value in response.headers]
+        response.headers_sent = True
+        response.sent = response.response_length
+        response.sock.sendall("".join([*lines, "\r\n"]).encode("latin-1") + body[0])
+        return
+    for part in body:
+        response.write(part)
+    response.close()
 
 
 def _is_read(body: Any) -> bool:
