@@ -1,1 +1,1 @@
-"""What `agentidp serve` starts and watches."""
+"""The processes that `agentidp serve` starts and supervises."""

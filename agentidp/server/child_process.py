@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Child processes that end when their parent process ends."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agentidp.parent_death import signal_at_parent_death
 def start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a module of this Python.
 
-    It gets a session of its own: Ctrl-C reaches the launcher alone, which stops the parts in their order.
+    The child gets its own session, so Ctrl-C reaches only the launcher, which then stops its children in order.
 
-    :param module: its name, and its arguments.
+    :param module: the module's name, followed by its arguments.
     """
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
@@ -25,9 +25,9 @@ def start_child(module: list[str], environment: dict[str, str]) -> subprocess.Po
 
 
 def stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Stop a process, if it still runs.
+    """Stop a process if it is still running.
 
-    :param timeout: seconds that it has to end by itself before it is killed.
+    :param timeout: seconds between SIGTERM and SIGKILL.
     """
     if process.poll() is not None:
         return

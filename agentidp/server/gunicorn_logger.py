@@ -1,6 +1,6 @@
-"""gunicorn's ``logger_class``, a documented setting, which takes a class like ``gunicorn.glogging.Logger``.
+"""The class for gunicorn's documented setting ``logger_class``.
 
-Its method ``access`` is not documented. No setting turns the line of a request off once ``logconfig_dict`` is set.
+Its method ``access`` is not documented, but no setting turns off the access log once ``logconfig_dict`` is set.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from gunicorn import glogging
 
 
 class Logger(glogging.Logger):
-    """gunicorn's log without a line for each request, for which it would collect 25 values: ours logs it."""
+    """gunicorn's logger without its access log, because the service logs each request itself."""
 
     def access(self, *_: object) -> None:
         """Log nothing."""

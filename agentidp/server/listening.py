@@ -1,4 +1,4 @@
-"""The address that the service listens on: what it may be, and whether it is free."""
+"""Checks of the address that the service listens on, and socket options for its listeners."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:,]*)):(?
 
 
 class AddressFilter(logging.Filter):
-    """Puts the address into gunicorn's line "Listening at": with reuse_port its workers listen, and not gunicorn, which
-    then logs an empty one.
+    """Adds the address to gunicorn's log line "Listening at".
+
+    With reuse_port the workers listen instead of gunicorn's main process, which then logs an empty address.
     """
 
     def __init__(self, addresses: list[str]) -> None:
@@ -25,22 +26,22 @@ class AddressFilter(logging.Filter):
         self._addresses = ", ".join(addresses)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through."""
+        """Return true for every record."""
         if record.msg == "Listening at: %s (%s)" and isinstance(record.args, tuple) and not record.args[0]:
             record.args = (self._addresses, record.args[1])
         return True
 
 
 def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
-    """Let only this machine connect, unless a proxy stands in front.
+    """Refuse an address that other machines can reach, unless a proxy stands in front of the service.
 
-    gunicorn reads a request in one of its threads and sets no deadline, so a client that sends half a request holds
-    the thread. A deadline would not help: a client that connects again each time holds it as well. nginx sends a
-    request on when it has all of it.
+    gunicorn reads a request in one of its threads and sets no deadline, so a client that sends half a request occupies
+    the thread. A deadline would not help, because the client could connect again. nginx forwards only complete
+    requests.
 
     :param bind: ``address:port`` or ``unix:path``.
     :param trusted_proxies: the setting AGENTIDP_TRUSTED_PROXIES.
-    :raises ConfigurationError: other machines could connect, or it is no address.
+    :raises ConfigurationError: other machines could connect, or *bind* is not a valid address.
     """
     if bind.startswith("unix:"):
         return
@@ -54,11 +55,11 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
 
 
 def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") -> None:
-    """Refuse an address that gunicorn could not listen on, or would share: with reuse_port two instances can.
+    """Refuse an address that gunicorn cannot listen on, or would share with another instance because of reuse_port.
 
     :param bind: ``address:port`` or ``unix:path``.
-    :param hint: what the operator can do.
-    :raises ConfigurationError: something listens there, or it is not an address of this machine.
+    :param hint: the advice at the end of the error message.
+    :raises ConfigurationError: another process listens on the address, or it is not an address of this machine.
     """
     if bind.startswith("unix:"):
         _refuse_busy_socket(Path(bind.removeprefix("unix:")))
@@ -74,9 +75,9 @@ def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") ->
 
 
 def host_and_port(bind: str) -> tuple[str, int]:
-    """The parts of ``address:port``; an IPv6 address stands in brackets, and comes without them.
+    """Split ``address:port``. An IPv6 address must be in brackets, and is returned without them.
 
-    :raises ConfigurationError: it is something else.
+    :raises ConfigurationError: *bind* has another form.
     """
     parts = _ADDRESS.fullmatch(bind)
     if parts is None or not 0 < int(parts["port"]) <= 65_535:
@@ -85,11 +86,11 @@ def host_and_port(bind: str) -> tuple[str, int]:
 
 
 def limit_sending(listeners: list[socket.socket], seconds: int) -> None:
-    """Let no client that reads nothing hold a thread: sending to it fails if it takes nothing for so long.
+    """Make sending fail if a client receives nothing for *seconds*, so that the client cannot occupy a thread.
 
-    By the kernel, which gives the option to each connection that a TCP socket accepts, because gunicorn sets no time
-    limit and removes that of Python. A UNIX socket's connections do not get it: nginx is at their other end, which
-    reads a whole response.
+    The limit is a socket option, because gunicorn sets no time limit and removes Python's. Connections accepted from a
+    TCP socket inherit the option. Connections of a UNIX socket do not, but their client is nginx, which reads the
+    whole response.
     """
     for listener in listeners:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
@@ -109,7 +110,7 @@ def _refuse_busy_socket(path: Path) -> None:
                 raise ConfigurationError(f"another process listens on unix:{path}")
     except OSError as error:
         raise ConfigurationError(f"cannot listen on unix:{path}: {error}") from None
-    # gunicorn replaces a socket that nobody listens on any more, and nothing else.
+    # gunicorn replaces an abandoned socket, but no other file.
     if path.exists() and not path.is_socket():
         raise ConfigurationError(f"cannot listen on unix:{path}: the file is not a socket")
     if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -1,7 +1,7 @@
-"""The process that serves ``/metrics``: one beside gunicorn's workers, because a worker knows only what it has counted.
+"""The process that serves ``/metrics`` for all workers, because each worker knows only its own counters.
 
-gunicorn's main process forks it before the first worker (``deploy/gunicorn.conf.py``), and it ends when that process
-does. It takes no signal of the terminal, has no thread of the service, and never runs a request.
+gunicorn's main process forks this process before the first worker (``deploy/gunicorn.conf.py``). The process ends with
+gunicorn's main process, ignores Ctrl-C, has none of the service's threads, and handles no other requests.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from agentidp.server.listening import host_and_port
 logger = logging.getLogger("agentidp")
 
 GLANCE = 0.5
-"""Seconds between two looks for workers that have ended and for the end of gunicorn's main process."""
+"""Seconds between two checks whether workers or gunicorn's main process have ended."""
 
 _ENDED = ".ended"
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove the directories in *parent* in which workers counted whose service was killed with all its processes.
+    """Remove metrics directories in *parent* that services left because all their processes were killed.
 
-    Only directories of this account are removed, and none that a process has locked (``deploy/gunicorn.conf.py``).
+    Directories of other accounts, and directories that a process has locked (``deploy/gunicorn.conf.py``), are kept.
     """
     for directory in parent.glob("agentidp-metrics-locked-*"):
-        # Not through a link, which another account could have put into a directory that everybody may write to.
+        # O_NOFOLLOW, because another account could have put a link into a directory that everybody may write to.
         with contextlib.suppress(OSError):
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -56,9 +56,9 @@ def remove_leftovers(parent: Path) -> None:
 
 
 class MetricsServer:
-    """The process, as gunicorn's main process sees it.
+    """Starts and stops the process from gunicorn's main process.
 
-    :param directory: where the workers' files are.
+    :param directory: the directory of the workers' metrics files.
     """
 
     def __init__(self, settings: Settings, directory: Path) -> None:
@@ -66,11 +66,11 @@ class MetricsServer:
         self._process = 0
 
     def start(self) -> None:
-        """Fork. Call it while this process has one thread and no listening socket."""
+        """Fork the process. Call this method while the caller has one thread and no listening socket."""
         main_process = os.getpid()
         self._process = os.fork()
         if self._process == 0:
-            # Not by returning: what called this is gunicorn's main process.
+            # The child must not return, because it would continue as gunicorn's main process.
             try:
                 _serve(self._settings, self._directory, main_process)
             except SystemExit:
@@ -81,21 +81,21 @@ class MetricsServer:
                 os._exit(0)
 
     def worker_ended(self, pid: int) -> None:
-        """Forget what a worker had and keep what it counted."""
+        """Remove the gauges of a worker that has ended, and mark its counters for :meth:`fold_ended_workers`."""
         mark_process_dead(pid, str(self._directory))
         with contextlib.suppress(FileNotFoundError):
             (self._directory / f"{pid}{_ENDED}").touch()
 
     def stop(self) -> None:
-        """End the process."""
+        """Send SIGTERM to the process."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process, signal.SIGTERM)
 
 
 class WorkerMetrics:
-    """What all workers have counted since the start, also those that have ended.
+    """The sums of all workers' metrics since the start, including workers that have ended.
 
-    Without :meth:`fold_ended_workers` the directory would grow with every worker that ends.
+    Without :meth:`WorkerMetrics.fold_ended_workers` the directory would grow with every worker that ends.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -103,7 +103,7 @@ class WorkerMetrics:
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics, and what follows from them."""
+        """Return the sums of the workers' metrics, and the number of issued tokens, which is computed from them."""
         with self._lock:
             files = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
             metrics = list(MultiProcessCollector.merge(files))
@@ -113,7 +113,7 @@ class WorkerMetrics:
         yield issued
 
     def fold_ended_workers(self) -> None:
-        """Add the files of each worker that has ended to those of process 0, which does not exist."""
+        """Add the files of each ended worker to files of process ID 0, which no process has, and delete them."""
         for mark in self._directory.glob(f"*{_ENDED}"):
             pid = mark.name.removesuffix(_ENDED)
             with self._lock:
@@ -133,8 +133,9 @@ def _issued(metric: Metric) -> float:
 
 
 def _has_content(file: Path) -> bool:
-    """Whether prometheus_client can read a file. A worker makes it empty and then gives it its size. If it is killed in
-    between, the file stays empty.
+    """Return whether prometheus_client can read a file.
+
+    A worker creates the file empty and then sets its size. If the worker is killed in between, the file stays empty.
     """
     with contextlib.suppress(FileNotFoundError):
         return file.stat().st_size > 0
@@ -154,7 +155,7 @@ def _fold(ended: Path, total: Path) -> None:
 
 def _serve(settings: Settings, directory: Path, main_process: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    # Ctrl-C reaches every process of the terminal. This one ends after the workers, with gunicorn's main process.
+    # Ctrl-C reaches every process of the terminal. This process ends after the workers, with gunicorn's main process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     workers, instance = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
     registry = CollectorRegistry()
@@ -170,5 +171,5 @@ def _serve(settings: Settings, directory: Path, main_process: int) -> None:
             workers.fold_ended_workers()
             time.sleep(GLANCE)
     finally:
-        # gunicorn's main process may have been killed.
+        # gunicorn's main process normally removes the directory, but may have been killed.
         shutil.rmtree(directory, ignore_errors=True)

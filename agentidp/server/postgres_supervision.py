@@ -1,4 +1,4 @@
-"""Restarts the embedded PostgreSQL if it has ended by itself, a limited number of times."""
+"""Restarts the embedded PostgreSQL if it ends unexpectedly, a limited number of times."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ logger = logging.getLogger("agentidp")
 
 RESTARTS = 5
 WINDOW = 600.0
-"""Seconds in which there may be that many restarts."""
+"""Seconds in which at most ``RESTARTS`` restarts are allowed."""
 
 
 class Supervisor:
-    """Keeps an embedded PostgreSQL running; requests get 503 while it does not.
+    """Keeps an embedded PostgreSQL running. Requests get 503 while the server is down.
 
-    :param server: the server, started once.
-    :param restarts: how often it is started again within *window* seconds.
+    :param server: a server that was already started.
+    :param restarts: maximum number of restarts within *window* seconds.
     :param clock: a monotonic clock in seconds.
     """
 
@@ -36,12 +36,12 @@ class Supervisor:
         self._recent: list[float] = []
 
     def keep_running(self) -> None:
-        """Start the server if it has ended. Call it often; it returns at once while the server runs.
+        """Start the server if it has ended. Call this method often: it returns at once while the server runs.
 
-        It waits at least 2 s between the first two restarts, then 4, 8 and so on, so that a lack of disk space or
+        At least 2 seconds pass between the first two restarts, then 4, 8 and so on, so that a lack of disk space or
         memory has time to pass.
 
-        :raises ConfigurationError: it has ended once more than it may.
+        :raises ConfigurationError: the server has ended more often than the maximum.
         """
         if self._server.is_running():
             return

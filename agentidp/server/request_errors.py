@@ -1,7 +1,7 @@
-"""gunicorn's errors that show while Flask reads a request's body.
+"""Handles the exceptions that gunicorn raises while Flask reads a request's body.
 
-It imports ``gunicorn.http.errors``, which gunicorn does not document. There is nothing public: WSGI does not say how a
-server reports a body that breaks HTTP's rules, and gunicorn raises its own exception out of ``wsgi.input``.
+The module ``gunicorn.http.errors`` is not documented, but there is no public alternative: WSGI does not define how a
+server reports a body that violates HTTP, and reading ``wsgi.input`` raises gunicorn's own exception.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ from agentidp.http.error_rendering import render_bad_request
 
 
 def init_app(app: Flask) -> None:
-    """Respond with 400 to a body that claims to be chunked and is not: gunicorn notices while the body is read."""
+    """Respond with 400 to an invalid chunked body, which gunicorn notices only while the body is read."""
     app.register_error_handler(ParseException, render_bad_request)

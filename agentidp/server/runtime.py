@@ -1,7 +1,7 @@
-"""What a command or a server needs before it can work: a database, the instance secret, the schema.
+"""Prepares what a command or the service needs: a database, the schema, the instance secret, a signing key.
 
-The file ``issuer`` in the data directory contains the issuer of the ``agentidp serve`` that runs there, so that a
-command in another terminal finds it.
+``agentidp serve`` writes its issuer to the file ``issuer`` in the data directory, so that a command in another terminal
+uses the same issuer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agentidp.jose.key_rotation import ensure_signing_key, has_signing_keys
 
 @dataclass(frozen=True)
 class Runtime:
-    """Settings that name a database and a secret, and the embedded server if this process runs it."""
+    """Complete settings, and the embedded server, or None if this process does not run it."""
 
     settings: Settings
     postgres: EmbeddedPostgres | None
@@ -33,8 +33,9 @@ class Runtime:
 def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
     """Find or start the database, bring the schema up to date, read or create the secret, create the first key.
 
-    :param serve: this process must run the embedded server itself: fail if another one does.
-    :param checks_keys: whether the secret must decrypt the signing keys. Whoever has lost it lists and revokes them.
+    :param serve: whether this process must run the embedded server itself, and fail if another process runs it.
+    :param checks_keys: whether the secret must decrypt the signing keys. False for the commands with which an operator
+        who has lost the secret lists and revokes the keys.
     :raises ConfigurationError: with one sentence for the operator.
     """
     if settings.database_url is not None and settings.secret_key is None:
@@ -54,14 +55,14 @@ def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = Tru
                 )
             settings = replace(settings, secret_key=instance_secret(path))
         if checks_keys or not has_keys:
-            # A wrong secret is found here and not at the first token.
+            # A wrong secret fails here instead of at the first token request.
             ensure_signing_key(settings, at=datetime.now(UTC))
         yield Runtime(settings, runtime.postgres)
 
 
 @contextlib.contextmanager
 def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
-    """Find or start the database, and do nothing to what is in it.
+    """Find or start the database, without reading or changing its contents.
 
     :param serve: as for :func:`prepared`.
     :raises ConfigurationError: with one sentence for the operator.
@@ -89,19 +90,19 @@ def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
 
 
 def secret_file(settings: Settings) -> Path:
-    """Where the instance secret of the embedded database is, unless the settings hold one."""
+    """Return the file of the instance secret that is used if the settings contain no secret."""
     return settings.data_dir / "secret_key"
 
 
 def has_embedded_data(settings: Settings) -> bool:
-    """Whether the data directory contains a database."""
+    """Return whether the data directory contains a database."""
     return (settings.data_dir / "postgres" / "data").exists()
 
 
 def refuse_without_data(settings: Settings) -> None:
-    """What only reads or changes something finds nothing in a new database, so it makes none.
+    """Refuse to run a command that needs existing data, because it would only create an empty database.
 
-    :raises ConfigurationError: there is no embedded database, and the settings name no other.
+    :raises ConfigurationError: there is no embedded database, and the settings name no other database.
     """
     if settings.database_url is None and not has_embedded_data(settings):
         raise ConfigurationError(
@@ -111,13 +112,13 @@ def refuse_without_data(settings: Settings) -> None:
 
 
 def _running_issuer(settings: Settings, issuer_file: Path) -> str:
-    """The issuer of the instance that runs on the data directory: a token of any other would be refused there.
+    """Return the issuer of the instance that runs on the data directory, which rejects tokens of other issuers.
 
-    :raises ConfigurationError: the settings name another one.
+    :raises ConfigurationError: the settings name another issuer.
     """
     try:
         running = issuer_file.read_text(encoding="ascii")
-    except FileNotFoundError:  # a command runs the server, and only for itself
+    except FileNotFoundError:  # Another command runs the server. Only agentidp serve writes the file.
         return settings.issuer
     if running != settings.issuer != DEFAULT_ISSUER:
         raise ConfigurationError(
@@ -128,9 +129,9 @@ def _running_issuer(settings: Settings, issuer_file: Path) -> str:
 
 
 def make_data_dir(path: Path) -> None:
-    """Make the data directory if it is missing.
+    """Create the data directory if it is missing.
 
-    :raises ConfigurationError: it cannot be made or written to.
+    :raises ConfigurationError: the directory cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -144,18 +145,18 @@ def make_data_dir(path: Path) -> None:
 
 
 def instance_secret(path: Path) -> bytes:
-    """The secret in *path*, created by the first call; of two processes at once one creates it.
+    """Return the secret in *path*. If the file is missing, exactly one of all concurrent processes creates it.
 
-    :raises ConfigurationError: it exists and cannot be read.
+    :raises ConfigurationError: the file cannot be created or read.
     """
     try:
         if not path.exists():
-            # Made complete beside it, then linked: it is never seen half-written, not even after a crash.
+            # Linking a complete temporary file ensures that nobody reads an incomplete secret, even after a crash.
             with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.") as draft:
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
                 os.fsync(draft.fileno())
-                # It fails if another process was first.
+                # The link fails if another process was first.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, path)
             directory = os.open(path.parent, os.O_RDONLY)

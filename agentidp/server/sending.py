@@ -1,5 +1,6 @@
-"""A limit for the time that a client takes to receive a response, for which it holds a thread, and the turn in the fair
-queue of a request whose response is large or made in parts.
+"""Limits the time in which a client receives a large response, because the response occupies a thread for that long.
+
+Meanwhile, the request gives its turn in the fair queue to other requests.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from agentidp.caller import TURN
 from agentidp.services.fair_queue import SMALL, Turn
 
 MAX_SECONDS = 300
-"""Maximum seconds in which a client receives a response, without the time in which the response is made."""
+"""Maximum seconds in which a client receives a response, not counting the time for computing the response."""
 
 
 def init_app(app: Flask) -> None:
-    """Limit how long clients of the application receive."""
+    """Limit how long clients may take to receive the application's responses."""
     app.wsgi_app = within(MAX_SECONDS, app.wsgi_app)  # type: ignore[method-assign]
 
 
 def within(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """The same WSGI application, whose large responses fail if a client takes longer.
+    """Wrap a WSGI application so that sending a large response fails if the client takes too long.
 
-    The limit is the socket's own, which is that of a whole ``sendall``, and not of each of its steps, as in the kernel.
-    The stock parts and the fast path send a response by that, and remove the limit only before they read a request.
+    The limit is the timeout of Python's socket, because it applies to a whole ``sendall``. The kernel's timeout applies
+    to each system call. Stock parts and fast path both send with ``sendall``, and reset the timeout only before they
+    read a request.
 
-    :param seconds: for which a client may receive a response.
+    :param seconds: maximum seconds in which a client receives a response.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -46,7 +48,7 @@ def within(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[...
 
 
 class _Body:
-    """A response's body that limits how long its parts are sent, and whose turn runs only while they are made."""
+    """A response body that limits the time for sending its parts, and pauses the request's turn during that time."""
 
     def __init__(self, parts: Iterable[bytes], connection: Any, seconds: float, turn: Turn | None) -> None:
         self._parts, self._connection, self._seconds, self._turn = parts, connection, seconds, turn
@@ -67,11 +69,11 @@ class _Body:
 
     def _limit(self, seconds: float | None) -> None:
         if self._connection is not None:
-            # Zero would be no limit but an error at once.
+            # A timeout of zero would make the socket non-blocking.
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))
 
     def close(self) -> None:
-        """What WSGI calls at the end, however it came."""
+        """Close the response and leave the fair queue. WSGI calls this method after success and after errors."""
         try:
             if hasattr(self._parts, "close"):
                 self._parts.close()

@@ -1,4 +1,4 @@
-"""``agentidp serve``: gunicorn and the embedded database, if there is one, start and stop together."""
+"""Starts and stops gunicorn, the watcher and the embedded database together for ``agentidp serve``."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from agentidp.server.runtime import Runtime, prepared
 from agentidp.server.service_login import service_url
 
 START_TIMEOUT = 30
-"""Seconds for gunicorn to respond."""
+"""Maximum seconds until gunicorn responds."""
 
 STOP_TIMEOUT = 35
-"""Seconds for gunicorn to finish its requests; longer than its own graceful_timeout."""
+"""Maximum seconds in which gunicorn finishes its requests. Must be longer than gunicorn's graceful_timeout."""
 
 WATCH_RESTART = 5.0
-"""Seconds between two starts of ``agentidp watch``."""
+"""Minimum seconds between two starts of ``agentidp watch``."""
 
 WATCH_STOP = 5.0
-"""Seconds for it to end; a transaction that is killed stores nothing."""
+"""Seconds until an ``agentidp watch`` that does not stop is killed, which rolls its transaction back."""
 
 
 class Stopped(BaseException):
-    """A signal asked the launcher to end; no ``Exception``, which code on the way might handle."""
+    """A signal asked the launcher to end. Not an ``Exception``, so that no handler catches it by accident."""
 
 
 def gunicorn_config() -> Path:
-    """``deploy/gunicorn.conf.py``: inside an installed package, at the top level of a checkout."""
+    """Return the path of ``gunicorn.conf.py``, in the installed package or in the checkout's directory ``deploy``."""
     return shipped_directory("deploy") / "gunicorn.conf.py"
 
 
@@ -50,12 +50,12 @@ def serve(
     before: Callable[[Runtime], None],
     ready: Callable[[Runtime], None],
 ) -> int:
-    """Run until a signal comes or a part dies.
+    """Run the service until a signal arrives or gunicorn or the database ends.
 
-    :param bind: ``address:port`` or ``unix:path``; Default: ``127.0.0.1`` and the setting PORT.
+    :param bind: ``address:port`` or ``unix:path``. None means ``127.0.0.1`` and the setting PORT.
     :param before: called when the database is ready.
     :param ready: called when the service responds to requests.
-    :returns: the exit code.
+    :returns: the exit code after a signal.
     :raises ConfigurationError: with one sentence for the operator.
     """
     bind = bind or f"127.0.0.1:{settings.port}"
@@ -75,7 +75,7 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
     gunicorn = start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
     watcher = None
     if runtime.settings.watch == "on":
-        # It lists the organizations, which the service's own role may not.
+        # The watcher connects as the operator, because the service's role may not list the organizations.
         watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": str(runtime.settings.database_url)})
     try:
         _await_gunicorn(gunicorn, bind)
@@ -98,24 +98,24 @@ def _environment_of_gunicorn(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
-        # Requests never run as the superuser of our own PostgreSQL.
+        # Requests never run as the superuser of the embedded PostgreSQL.
         "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # gunicorn runs this very package. It would put the working directory, which may hold another copy, in front
-    # of the path, unless the path has it already.
+    # gunicorn must import this package. It puts the working directory, which may contain another copy, first in
+    # the path unless the path contains that directory already.
     path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return environment
 
 
 class Watcher:
-    """``agentidp watch`` beside gunicorn, started again if it ends.
+    """Runs ``agentidp watch`` as a child process, and restarts it if it ends.
 
-    :param environment: its environment.
+    :param environment: the environment variables of the child process.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -124,7 +124,7 @@ class Watcher:
         self._started = -WATCH_RESTART
 
     def keep_running(self) -> None:
-        """Start it if it does not run; at most every few seconds."""
+        """Start the process if it is not running, at most once per ``WATCH_RESTART`` seconds."""
         if self._process is not None and self._process.poll() is None:
             return
         if time.monotonic() < self._started + WATCH_RESTART:
@@ -133,7 +133,7 @@ class Watcher:
         self._process = start_child(["agentidp", "watch"], self._environment)
 
     def stop(self) -> None:
-        """End it. What it has not stored by then, the next one computes again."""
+        """Stop the process. The next watcher repeats the evaluation that was interrupted."""
         if self._process is not None:
             stop_child(self._process, WATCH_STOP)
 
@@ -167,13 +167,13 @@ def _responds(bind: str) -> bool:
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        # The first one begins an orderly stop, which a second must not interrupt.
+        # The first signal begins an orderly stop, which a second signal must not interrupt.
         for signum in watched:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
     watched = [signal.SIGINT, signal.SIGTERM]
-    # Under nohup it is ignored, and stays so.
+    # nohup ignores SIGHUP, and the launcher must continue to ignore it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         watched.append(signal.SIGHUP)
     before = {signum: signal.signal(signum, stop) for signum in watched}

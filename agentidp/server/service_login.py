@@ -1,4 +1,4 @@
-"""The role that the service of the embedded PostgreSQL logs in as: no superuser, and a member of one role only."""
+"""The role as which the service logs in to the embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LOGIN_ROLE = "agentidp_login"
 
 
 def service_url(url: str) -> str:
-    """Make the role if it is missing, and give it a new password.
+    """Create the login role if it is missing, set a new password, and return the URL with which the service connects.
 
-    A session of the service becomes ``agentidp_service``. If somebody gets it to run ``reset role``, it is a role
-    that can read and write nothing.
+    A session of the service switches to the role ``agentidp_service``. If an attacker makes the session run
+    ``reset role``, the session has the login role, which can read and write nothing.
 
-    :param url: of the migrated database, as its superuser.
-    :returns: *url* as the role; it contains the password.
+    :param url: the URL of the migrated database, as its superuser.
+    :returns: *url* with the role's name and password.
     """
     password = secrets.token_urlsafe(24)
     with connect(url) as connection:

@@ -1,8 +1,8 @@
-"""``agentidp watch``: evaluates the findings of every organization, one instance of all at a time, and sends alerts.
+"""Evaluates the findings of every organization in one instance at a time, and sends alerts, for ``agentidp watch``.
 
-The instance that watches holds an advisory lock on a connection of its own, which ends with the process, also if it is
-killed. The others try to take it every few seconds. Every instance sends alerts, because a target is leased to one at a
-time.
+The evaluating instance holds an advisory lock on its own connection, so PostgreSQL releases the lock even if the
+process is killed. Every other instance tries to take the lock every few seconds. All instances send alerts, because
+each alert target is leased to one instance at a time.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from agentidp.usage_history.monthly_sums import store_sums
 logger = logging.getLogger("agentidp")
 
 WATCH_LOCK = 0x7761746368
-"""Any number that nothing else in the database takes."""
+"""Key of the advisory lock. No other advisory lock in the database uses the same number."""
 
 STANDBY = 2.0
-"""Seconds after which an instance that does not watch tries again."""
+"""Seconds until an instance without the lock tries to take the lock again."""
 
 
 SENDING_INTERVAL = 2.0
-"""Seconds between two looks into the outbox of alerts."""
+"""Seconds between two checks of the alert outbox."""
 
 
 def watch(services: Services, stop: threading.Event, *, once: bool = False) -> None:
-    """Evaluate and send alerts until *stop* is set; wait with the evaluation while another instance does it.
+    """Evaluate findings, unless another instance does, and send alerts, until *stop* is set.
 
-    :param once: evaluate each organization once, unless another instance watches; send what is due, and return.
-    :raises ConfigurationError: with *once*, the database does not answer.
-    :raises DatabaseUnavailable: likewise.
+    :param once: evaluate each organization once, unless another instance evaluates, send the due alerts, and return.
+    :raises ConfigurationError: with *once*, the database does not respond.
+    :raises DatabaseUnavailable: with *once*, the database does not respond.
     """
     with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
         if once:
@@ -72,7 +72,7 @@ def _send_until(dispatcher: Dispatcher, stop: threading.Event) -> None:
         except (ConfigurationError, DatabaseUnavailable) as error:
             logger.warning("no alerts were sent", extra={"fields": {"reason": " ".join(str(error).split())}})
         except Exception:
-            # Whatever it is, the next look may succeed, and nobody would start this thread again.
+            # Nothing would restart this thread, and the next attempt may succeed.
             logger.exception("no alerts were sent")
         stop.wait(SENDING_INTERVAL)
 
@@ -107,14 +107,14 @@ def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threadin
 
 
 def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """What is done in each interval, for one organization after the other: store the sums of its months, delete its
-    agents that have expired, suspend its dormant agents if it has set that, evaluate its findings, and forget the
-    networks of its failed authentications that are old enough.
+    """Do the periodic work for each organization.
 
-    One that fails does not stop the others. It keeps its older findings, which say how old they are.
+    The work is: store the monthly sums, delete expired agents, suspend dormant agents if the organization has enabled
+    that, evaluate the findings, and delete the old networks of failed authentications. An organization whose work fails
+    keeps its earlier findings, with their time of evaluation, and does not affect other organizations.
 
-    :param own: the operator's connection that holds the lock. Without the lock nothing more is done.
-    :raises psycopg.Error: that connection is lost, and the lock with it.
+    :param own: the operator's connection that holds the lock. The work ends when the lock is lost.
+    :raises psycopg.Error: the connection, and therefore the lock, is lost.
     """
     begins, failed, done = time.monotonic(), 0, 0
     try:
@@ -134,7 +134,6 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             _forget_networks(database)
             done += 1
         except Exception:
-            # Whatever is wrong with one organization's data, the others are evaluated.
             failed += 1
             logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
     seconds = round(time.monotonic() - begins, 1)
@@ -144,9 +143,10 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
 def _change_agents(
     change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, done: str, failed: str
 ) -> None:
-    """Let *change* end the use of agents, and log which.
+    """Run *change*, and log each agent that it deleted or suspended.
 
-    It fails if tokens were being issued for too long, for example. The next look is soon.
+    A failure, for example because tokens were issued for too long without a pause, is only logged. The next interval
+    tries again.
     """
     fields = {"organization": database.organization_id}
     try:

@@ -1,4 +1,4 @@
-"""What ``agentidp serve`` prints when it responds to requests: what to do next, as commands for another terminal."""
+"""The text that ``agentidp serve`` prints when it is ready: the next steps, as commands for another terminal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CARRIED = (
     "XDG_DATA_HOME",
     "AGENTIDP_SECRET_KEY_FILE",
 )
-"""The variables that say which instance a command of another terminal is for. None is a secret."""
+"""Variables without secrets that select the instance. The printed commands begin with them."""
 
 SECRETS = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
-"""Those that say so too, and are not printed."""
+"""Variables that select the instance and contain secrets, so their values are not printed."""
 
 _ONCE = f"once, within {LIFETIME // 60} minutes"
 
@@ -67,11 +67,11 @@ Or start with `{command} serve --demo`, which also creates an organization with 
 
 
 def demo_welcome(settings: Settings, *, link: str | None, program: str, environ: Mapping[str, str]) -> str:
-    """How to use the demo organization.
+    """Return a text that shows how to use the demo organization.
 
-    :param link: signs in to the dashboard as the demo's operator. Leave it out if the text goes to a log.
-    :param program: how this command was called, for example ``.venv/bin/agentidp``.
-    :param environ: the variables of this process; each command begins with those in :data:`CARRIED`.
+    :param link: the link that signs in to the dashboard as the demo's operator. None if the text goes to a log.
+    :param program: the path with which this command was called, for example ``.venv/bin/agentidp``.
+    :param environ: the variables of this process. Each command begins with the variables in :data:`CARRIED`.
     """
     command = _command(program, environ)
     way_in = (_WITHOUT_LINK if link is None else _WITH_LINK).format(
@@ -81,9 +81,9 @@ def demo_welcome(settings: Settings, *, link: str | None, program: str, environ:
 
 
 def empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
-    """How to create the first organization.
+    """Return a text that shows how to create the first organization.
 
-    The parameters are those of :func:`demo_welcome`.
+    For the parameters, see :func:`demo_welcome`.
     """
     return _WITHOUT_DEMO.format(command=_command(program, environ), secrets=_secrets(environ))
 

@@ -1,6 +1,6 @@
-"""Which parts the service runs on: the stock ones of gunicorn and Flask, or those of ``agentidp/fast_path``.
+"""Chooses the stock classes of gunicorn and Flask, or the classes of ``agentidp/fast_path``.
 
-Nothing else imports that package, and the service runs without it.
+No other module imports ``agentidp/fast_path``, so the service runs without that package.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Parts(NamedTuple):
     application: type[Application]
     worker: str
     reason: str = ""
-    """Why they are the stock ones, for the log; empty if they are not."""
+    """The reason, for the log, why the stock classes are used. Empty if the fast path is used."""
 
 
 def parts(settings: Settings) -> Parts:
-    """What the service runs on with these settings and the installed versions."""
+    """Return the classes for these settings and the installed versions."""
     reason = _reason_for_stock_parts(settings)
     if reason:
         return Parts(Application, "agentidp.http.worker.Worker", reason)

@@ -1,4 +1,4 @@
-"""What a worker samples of itself, because it cannot be counted as it happens."""
+"""Samples the values of a worker that cannot be counted as events."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ INTERVAL = 5
 
 
 class WorkerSampler:
-    """Samples the pools of a worker.
-
-    :param services: the worker's.
-    """
+    """Samples a worker's connection pools."""
 
     def __init__(self, services: Services) -> None:
         self._pools = [services.database.pool]
@@ -26,12 +23,12 @@ class WorkerSampler:
         self._waits = dict.fromkeys((pool.name for pool in self._pools), 0)
 
     def start(self) -> None:
-        """Count this worker, and sample it in a thread. Call it after the fork."""
+        """Count this worker as running, and start a thread that samples its pools. Call this method after the fork."""
         WORKERS.set(1)
         threading.Thread(target=self._keep_sampling, name="worker-metrics", daemon=True).start()
 
     def sample(self) -> None:
-        """Sample once."""
+        """Sample each pool once."""
         for pool in self._pools:
             self._sample(pool)
 
@@ -42,7 +39,7 @@ class WorkerSampler:
         POOL_CONNECTIONS.labels(pool.name, "in_use").set(size - idle)
         POOL_WAITING.labels(pool.name).set(found["requests_waiting"])
         waits = found.get("requests_queued", 0)
-        # A pool that was closed and opened again begins at 0.
+        # The pool's counter restarts at 0 when the pool is reopened.
         POOL_WAITS.labels(pool.name).inc(max(0, waits - self._waits[pool.name]))
         self._waits[pool.name] = waits
 
