@@ -1,1 +1,1 @@
-"""What an operator does to a whole instance: check it, back it up, restore it."""
+"""The operator's work on a whole instance: check, backup, restore and erasure."""

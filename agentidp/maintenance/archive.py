@@ -1,4 +1,4 @@
-"""A backup file, as pg_restore reads it."""
+"""Reads backup files with pg_restore."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentidp.config import ConfigurationError
 from agentidp.maintenance.postgres_programs import Installation, complaint
 
 _TABLE = re.compile(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", re.MULTILINE)
-"""How the list of an archive names the rows of a table."""
+"""Matches an entry for a table's rows in the table of contents that pg_restore prints."""
 
 _PREAMBLE = re.compile(
     rb"""
@@ -24,42 +24,42 @@ _PREAMBLE = re.compile(
     """,
     re.VERBOSE,
 )
-"""The lines between the rows of two tables. None of them is run."""
+"""Matches the lines that pg_restore prints between two tables' rows. They are never executed."""
 
 _COPY = re.compile(rb"COPY public[.](?P<table>[a-z0-9_]+) (?P<columns>[(][a-z0-9_, ]+[)]) FROM stdin;\s*")
 _END_OF_ROWS = b"\\.\n"
 
 _PIECE = 1 << 16
-"""Bytes that are passed on together."""
+"""Minimum bytes per piece of a table's rows, except the last piece."""
 
 _NULL = r"\N"
-"""As COPY writes it."""
+"""The notation of null in COPY's text format."""
 
 
 class TableRows(NamedTuple):
     """The rows of a table, in the text format of COPY."""
 
     table: str
-    """Its name, and those of the columns, consist of a-z, 0-9 and _, so no statement can be hidden in them."""
+    """The table's name. Names of tables and columns contain only a-z, 0-9 and _, so they cannot hide SQL."""
 
     columns: str
-    """Names in parentheses."""
+    """The column names, separated by commas, in parentheses."""
 
     encoding: str
-    """PostgreSQL's name of it."""
+    """PostgreSQL's name of the encoding."""
 
     pieces: Iterator[bytes]
 
 
 class Archive(NamedTuple):
-    """A backup file, and the programs that read it."""
+    """A backup file, and the PostgreSQL programs that read it."""
 
     file: Path
     programs: Installation
     made_at: datetime
 
     def keys(self) -> dict[str, bytes]:
-        """The encrypted signing keys in the backup that are not revoked, by ``kid``."""
+        """Return the backup's encrypted signing keys that are not revoked, by ``kid``."""
         return {
             row["kid"]: bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
             for row in self._rows("signing_keys")
@@ -67,9 +67,9 @@ class Archive(NamedTuple):
         }
 
     def migrations(self) -> list[str]:
-        """The migrations that the backup's database had, in order.
+        """Return the names of the migrations that were applied to the backup's database, in order.
 
-        :raises ConfigurationError: the backup is not one of AgentIdP.
+        :raises ConfigurationError: the backup is not from AgentIdP.
         """
         names = sorted(row["name"] for row in self._rows("schema_migrations"))
         if not names:
@@ -77,7 +77,7 @@ class Archive(NamedTuple):
         return names
 
     def _rows(self, table: str) -> list[dict[str, str]]:
-        """The rows of a table as COPY writes them, by column; nothing if the table is not there."""
+        """Return a table's rows as dictionaries of values in COPY's text format. Empty if the table is missing."""
         printed = _run(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
         copied = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", printed, re.MULTILINE)
         if copied is None:
@@ -86,19 +86,19 @@ class Archive(NamedTuple):
         return [dict(zip(columns, line.split("\t"), strict=True)) for line in copied[2].splitlines()]
 
     def tables(self) -> set[str]:
-        """The tables of which there are rows; with their schema, if it is another than public."""
+        """Return the tables whose rows are in the backup, prefixed with their schema unless it is public."""
         found = _TABLE.findall(_run(self.programs, self.file, "--list"))
         return {name if schema == "public" else f"{schema}.{name}" for schema, name in found}
 
     def rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
-        """The rows of tables in the schema public, one table after the other. Close the iterator if you leave it early.
+        """Yield the rows of each table in the schema public. Close the iterator if you do not exhaust it.
 
-        What pg_restore prints is SQL that whoever made the file may have written, so nothing else is taken from it.
+        pg_restore prints SQL that the author of the file may have manipulated, so only rows are taken from its output.
 
-        :param report: is called with the share of the file that was read.
-        :raises ConfigurationError: the file cannot be read to its end, or contains something else.
+        :param report: called with the share of the file that was read.
+        :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as wanted:
@@ -107,7 +107,7 @@ class Archive(NamedTuple):
                 if found and found[1] == "public" and found[2] in tables:
                     wanted.write(line)
             wanted.flush()
-            # pg_restore reads standard input if no file is named. It shares the position in the file with this process.
+            # pg_restore reads standard input, and so shares the file position with this process, which reports it.
             with self.file.open("rb") as file:
                 for copied in self._printed([*command, f"--use-list={wanted.name}"], file):
                     yield copied
@@ -144,7 +144,7 @@ class Archive(NamedTuple):
 
 
 def _pieces(printed: IO[bytes]) -> Iterator[bytes]:
-    """The rows of one table. If they have no end, neither has the file, which pg_restore complains about."""
+    """Yield the rows of one table. If their end mark is missing, the file is truncated, and pg_restore fails."""
     lines: list[bytes] = []
     size = 0
     for line in printed:
@@ -159,9 +159,9 @@ def _pieces(printed: IO[bytes]) -> Iterator[bytes]:
 
 
 def read_archive(file: Path, programs: Installation) -> Archive:
-    """Look into a backup.
+    """Read the time of a backup, and return its archive.
 
-    :raises ConfigurationError: it is none, or these programs are too old for it.
+    :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """
     printed = _run(programs, file, "--list")
     made = re.search(r"^; Archive created at (\S+ \S+) UTC$", printed, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Back up the whole database by pg_dump: consistent, complete, and under its final name only if it is both."""
+"""Backs up the whole database with pg_dump. Only a complete backup gets its final file name."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from agentidp.db.sql import load_sql
 from agentidp.maintenance.postgres_programs import complaint, connection_arguments, for_backup
 
 MAGIC = b"PGDMP"
-"""With which each file of pg_dump's custom format begins."""
+"""First bytes of each file in pg_dump's custom format."""
 
 POLL_SECONDS = 0.2
-"""Between two looks at how far pg_dump is."""
+"""Seconds between two queries of pg_dump's progress."""
 
 
 class Contents(NamedTuple):
-    """What a database contains, or a backup of it."""
+    """Numbers of organizations, agents and tokens in a database or a backup."""
 
     organizations: int
     agents: int
     tokens: int
 
     def __str__(self) -> str:
-        """In words."""
+        """Return the numbers as a phrase such as ``1 organization, 2 agents and 3 tokens``."""
         counts = zip(self, ("organization", "agent", "token"), strict=True)
         first, *others = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
         return f"{first}, {' and '.join(others)}"
@@ -47,15 +47,15 @@ def back_up(
     settings: Settings,
     report: Callable[[float], None] | None = None,
 ) -> Contents:
-    """Write a backup of the database to *file*, which nobody else can read, in pg_dump's custom format.
+    """Write a backup of the database to *file*, in pg_dump's custom format, readable only by this account.
 
-    A file of that name is replaced when the new one is complete.
+    An existing file of that name is replaced when the backup is complete.
 
-    :param url: as a role that row-level security does not apply to.
-    :param bindir: where pg_dump is; Default: wherever a fitting one is found.
-    :param report: is called with the share that is done, by PostgreSQL's estimates of the rows of the tables.
-    :returns: what is in the backup.
-    :raises ConfigurationError: with one sentence for the operator. Then the file is as it was.
+    :param url: the database's URL, with a role that bypasses row-level security.
+    :param bindir: the directory of pg_dump. None means to search for a suitable version.
+    :param report: called with the completed share, which is based on PostgreSQL's estimated numbers of rows.
+    :returns: the contents of the backup.
+    :raises ConfigurationError: with one sentence for the operator. *file* is unchanged.
     """
     if file.exists() and not file.is_file():
         raise ConfigurationError(f"{file} is no regular file, and a backup would replace it")
@@ -74,7 +74,7 @@ def back_up(
 
 
 def refuse_citus(connection: psycopg.Connection[Any]) -> None:
-    """Raise ConfigurationError if the database is spread over several servers."""
+    """Raise ConfigurationError if the database is distributed over several servers by Citus."""
     if is_on_citus(connection):
         raise ConfigurationError(
             "the database is on Citus, where one program cannot see all servers at one point in time: "
@@ -83,7 +83,7 @@ def refuse_citus(connection: psycopg.Connection[Any]) -> None:
 
 
 def _refuse_part(connection: psycopg.Connection[Any]) -> None:
-    """Raise ConfigurationError if the backup would not be whole."""
+    """Raise ConfigurationError if the backup would be incomplete."""
     refuse_citus(connection)
     [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
     if not row.sees_all:
@@ -100,7 +100,7 @@ def _refuse_part(connection: psycopg.Connection[Any]) -> None:
 
 def _write(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
     target, environment = connection_arguments(url)
-    # Beside the file, so that it can be renamed; mode 0600.
+    # The draft is in the directory of the final file, so that it can be renamed. Its mode is 0600.
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
         try:
             options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
@@ -126,11 +126,11 @@ def _write(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[
 
 
 def _wait(process: subprocess.Popen[str], url: str, report: Callable[[float], None] | None) -> str:
-    """Wait for pg_dump, and return what it complains about."""
+    """Wait for pg_dump, report its progress, and return its error output."""
     if report is None:
         return process.communicate()[1]
     copied: dict[int, int] = {}
-    # On a connection of its own, whose statements see what other sessions do now.
+    # The connection of the snapshot would not see pg_dump's current progress.
     with connect(url) as connection:
         [estimate] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
         while True:

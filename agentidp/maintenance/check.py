@@ -1,4 +1,4 @@
-"""``agentidp check``: everything that an operator would look at, with what to do about it."""
+"""Runs all checks of ``agentidp check``. Each failure comes with advice."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _OF_THE_DATABASE = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG_B
 def check_instance(
     environ: Mapping[str, str], at: datetime, *, backups: Path | None, maximum_age: timedelta
 ) -> Iterator[Result]:
-    """Check an instance. Nothing is changed, and no secret is in a result.
+    """Check an instance without changing it. No result contains a secret.
 
-    :param environ: with the settings.
-    :param at: now.
-    :param backups: a directory that must contain a backup not older than *maximum_age*.
+    :param environ: the environment variables that contain the settings.
+    :param at: the current time.
+    :param backups: a directory that must contain a backup not older than *maximum_age*. None means no such check.
     """
     settings, wrong, results = check_settings(environ)
     yield from results

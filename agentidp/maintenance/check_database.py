@@ -1,4 +1,4 @@
-"""Checks of the database: the server, its clock, the schema, the keys, and whether somebody watches."""
+"""Checks the database: the server, its clock, the schema, the keys, and whether ``agentidp watch`` runs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 from agentidp.server.watch import WATCH_LOCK
 
 OLD_KEY = timedelta(days=400)
-"""A key that has signed for longer should be rotated."""
+"""Age at which a signing key should be rotated."""
 
 
 def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
     """Check the database that the settings name.
 
-    :param settings: with its URL.
-    :param at: now.
+    :param settings: settings with the database's URL.
+    :param at: the current time.
     """
     try:
         connection = reach(str(settings.database_url))
@@ -59,12 +59,12 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
                 results = [Result(name, FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
             yield from results
             if name == "schema" and results[0].status != OK:
-                # What this release expects would be missing.
+                # The further checks need an up-to-date schema.
                 return
 
 
 def check_replica(url: str) -> Result:
-    """Check the read replica."""
+    """Check that the read replica responds, and that it is a replica."""
     try:
         with reach(url, "AGENTIDP_READ_DATABASE_URL") as connection:
             configure_operator(connection)
@@ -83,7 +83,7 @@ Check = Callable[[psycopg.Connection[Any]], Iterator[Result]]
 
 def _checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Check]]:
     if not role.is_owner and role.may_serve:
-        # Whoever may only serve reads the schema's version and the keys as the service does.
+        # A login that may only serve reads the schema's version and the keys as the service's role.
         yield "role", _become_service
     yield "schema", _schema
     yield "privileges", check_privileges
@@ -167,7 +167,7 @@ def _alert_targets(settings: Settings, connection: psycopg.Connection[Any]) -> I
 
 
 def _watch(settings: Settings, connection: psycopg.Connection[Any], at: datetime) -> Iterator[Result]:
-    # Stored findings are read until then.
+    # The API still returns stored findings of this age.
     oldest = at - timedelta(seconds=2 * settings.watch_interval)
     [row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
     late = []

@@ -1,4 +1,4 @@
-"""Checks of what is on this machine: the file with the instance secret, the disk, the backups."""
+"""Checks this machine: the file with the instance secret, the disk, the backups."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from agentidp.maintenance.backup import MAGIC
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 
 LITTLE_SPACE = 1 << 30
-"""Bytes. Less is a warning."""
+"""Minimum free bytes without a warning."""
 
 NO_SPACE = 200 << 20
-"""Bytes. PostgreSQL needs this much for its log of changes alone (max_wal_size)."""
+"""Minimum free bytes without a failure. PostgreSQL needs this much for its write-ahead log alone (max_wal_size)."""
 
 
 def check_secret_file(path: Path) -> Result:
-    """Whether the file with the instance secret is there, and readable by its owner only."""
+    """Check that the file with the instance secret exists, and that not every user can read it."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -30,7 +30,7 @@ def check_secret_file(path: Path) -> Result:
 
 
 def check_disk(data_dir: Path) -> Result:
-    """Whether the embedded database has space."""
+    """Check the free space of the embedded database's disk."""
     free = shutil.disk_usage(data_dir).free
     message = f"{free >> 20:,} MiB are free in {data_dir}"
     if free < NO_SPACE:
@@ -41,7 +41,7 @@ def check_disk(data_dir: Path) -> Result:
 
 
 def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Result:
-    """Whether the directory contains a backup that is new enough."""
+    """Check that the directory contains a backup not older than *maximum_age*."""
     try:
         found = [(file.stat().st_mtime, file) for file in directory.iterdir() if _is_backup(file)]
     except OSError as error:
@@ -65,7 +65,10 @@ def _is_backup(file: Path) -> bool:
 
 
 def secret_of_settings(settings: Settings, environ: dict[str, str], default: Path) -> Path | None:
-    """The file with the instance secret, if it is in one."""
+    """Return the file with the instance secret. None if an environment variable contains the secret.
+
+    :param default: the file of an embedded database's secret.
+    """
     if name := environ.get("AGENTIDP_SECRET_KEY_FILE"):
         return Path(name)
     return default if settings.database_url is None and settings.secret_key is None else None

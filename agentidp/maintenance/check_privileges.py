@@ -1,4 +1,4 @@
-"""Checks of what protects organizations from each other: row-level security, and the rights of the service's role."""
+"""Checks row-level security and the rights of the service's role, which protect organizations from each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
 
 
 def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[Result]:
-    """Check an up-to-date schema. Nothing is read but the catalog, so any role can do it."""
+    """Check an up-to-date schema. Only the system catalog is read, so any role can run this check."""
     problems = [*_row_security(connection), *_role(connection)]
     granted = {(row.name, row.privilege) for row in _rows(connection, "maintenance/service_privileges")}
     objects = _rows(connection, "maintenance/objects")
@@ -37,7 +37,7 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[Result]:
 
 
 def expected_privileges() -> set[tuple[str, str]]:
-    """What the schema and the migrations grant to the service's role and do not revoke: each table and privilege."""
+    """Return the pairs of table and privilege that the migrations grant to the service's role and do not revoke."""
     found: set[tuple[str, str]] = set()
     files = [file for step in steps() for file in step.files]
     for file in files:

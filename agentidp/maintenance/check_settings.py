@@ -1,4 +1,4 @@
-"""Checks of the environment variables: all that are wrong, and those that nothing reads."""
+"""Reports all invalid environment variables, and variables of AgentIdP's prefix that do not exist."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 _NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
 
 OF_OTHERS = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
-"""Variables that gunicorn's configuration and compose.yaml read."""
+"""Variables that are read by gunicorn's configuration or compose.yaml, and not by ``agentidp.config``."""
 
 
 def names_of_settings() -> set[str]:
-    """Every variable that is read, from the source: a list beside it would be forgotten."""
+    """Return all variables that the source code of ``agentidp.config`` reads. A separate list would go stale."""
     sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
     return set(_NAME.findall("\n".join(sources))) | OF_OTHERS
 
@@ -25,8 +25,8 @@ def names_of_settings() -> set[str]:
 def check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
     """Check every setting.
 
-    :returns: the settings without those that are wrong, if that leaves any; the names of those that are wrong; the
-        results.
+    :returns: the settings read without the invalid variables, or None if that is impossible; the names of the invalid
+        variables; the results.
     """
     left = {name: value for name, value in environ.items() if value != ""}
     wrong: set[str] = set()
@@ -38,7 +38,7 @@ def check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str
             named = set(_NAME.findall(str(error)))
             if not named & wrong:
                 results.append(Result("settings", FAILED, str(error)))
-            # One that ends with an underscore stands for all that begin so.
+            # A name that ends with an underscore stands for all variables with that prefix.
             prefixes = tuple(name for name in named if name.endswith("_"))
             culprits = {name for name in left if name in named or name.startswith(prefixes)}
             if not culprits:

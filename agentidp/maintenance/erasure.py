@@ -1,4 +1,4 @@
-"""Deletion of an organization with all its data, and erasure of what is left of a deleted agent."""
+"""Deletes an organization with its data, and erases the personal data of a deleted agent."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from agentidp.usage_history.pruning import counted_days, delete_days
 
 
 def delete_organization(database_url: str, organization_id: str, *, at: datetime) -> None:
-    """Delete an organization that exists: its tokens stop working at once, then its usage is deleted day by day, then
-    everything else in one transaction. If it is interrupted, the organization is suspended, and a second call goes on.
+    """Delete an existing organization.
 
-    Two things stay. Its audit trail, without what was changed: it shows that the organization was deleted, by whom and
-    when, and its chain can be verified. And its resource identifiers, so that no other organization gets tokens for its
-    resource servers; ``agentidp resource-server release`` gives them free.
+    The organization is first suspended, so that its tokens stop working. Then its usage is deleted day by day, and then
+    all other data in one transaction. After an interruption the organization is still suspended, and a second call
+    continues.
 
-    :param database_url: as the operator.
-    :param at: now, aware.
+    The audit trail is kept without the contents of the changes: it shows who deleted the organization and when, and
+    its hash chain can still be verified. The resource identifiers are also kept, so that no other organization gets
+    tokens for these resource servers, until ``agentidp resource-server release`` releases them.
+
+    :param database_url: the database's URL, with the operator's role.
+    :param at: the current time, with time zone.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
         update_organization(opened, {"suspended_at": at})
@@ -36,16 +39,17 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase the name and all other text about a deleted agent, the labels of its credentials, the notes of the
-    markers of its deployments, the findings that name it, and what the audit trail says of them. Its id and its usage
-    stay.
+    """Erase a deleted agent's name and other texts, but keep its ID and its usage.
 
-    :param database_url: as the operator.
-    :param at: now, aware.
-    :raises NotFound: there is no such deleted agent.
+    Also erased are the labels of its credentials, the notes of its deployment markers, the findings that name it, and
+    the contents of the audit events about all of these.
+
+    :param database_url: the database's URL, with the operator's role.
+    :param at: the current time, with time zone.
+    :raises NotFound: there is no deleted agent with this ID.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
-        # While its name is still known.
+        # Findings are erased first, because the statement needs the agent's name.
         findings = opened.fetch("agents/erase_findings", agent_id=agent_id)
         if not opened.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound

