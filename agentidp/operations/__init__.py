@@ -1,1 +1,1 @@
-"""For the operator: health, the index and the API's documentation."""
+"""Routes for operators (health, index, audit trail, API documentation), and the metrics of the instance."""

@@ -1,7 +1,7 @@
-"""The API's description: the OpenAPI document, and a page to browse it and try it out.
+"""Serves the OpenAPI document, and a page to browse the document and try it out.
 
-The document is made from the schemas and routes that serve the requests (:mod:`agentidp.http.openapi`); what is said of
-the whole stands here. The page has all that it needs from this server.
+:mod:`agentidp.http.openapi` generates the document from the routes and their schemas. The general information about the
+API is in this module. The page loads all its assets from this server.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SECURITY = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""Headers of the page: it loads and sends nothing outside its own origin."""
+"""Headers that prevent the page from loading from, or sending to, another origin."""
 
 DESCRIPTION = """\
 An identity provider for AI agents that counts exactly every token that it issues.
@@ -67,7 +67,7 @@ AUTHENTICATION: dict[str, dict[str, Any]] = {
         "description": "The agent's UUID and its secret (RFC 6749 section 2.3.1)",
     },
 }
-"""How a request can authenticate, beside ``oauth2``."""
+"""The OpenAPI security schemes in addition to ``oauth2``."""
 
 
 @blueprint.route("/api/v1/openapi.json")
@@ -98,9 +98,7 @@ def asset(asset: str) -> Response:
 
 
 def described() -> dict[str, Any]:
-    """The document, made at the first use in a process: what its routes declare, and what holds for all of them, which
-    is who we are, where, and how to authenticate.
-    """
+    """Return the OpenAPI document, which is generated at the first use in a process."""
     extensions = current_app.extensions
     if "agentidp-openapi" not in extensions:
         issuer = services().settings.issuer
@@ -123,7 +121,7 @@ def described() -> dict[str, Any]:
 
 
 def _text() -> str:
-    """The document as JSON, likewise."""
+    """Return the OpenAPI document as JSON, which is serialized at the first use in a process."""
     extensions = current_app.extensions
     if "agentidp-openapi-text" not in extensions:
         extensions["agentidp-openapi-text"] = json.dumps(described(), separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""``GET /api/v1/audit``: who changed what in the organization."""
+"""``GET /api/v1/audit``: the organization's audit trail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ blueprint = Blueprint("audit", __name__, description="The audit trail")
 
 
 class AuditArguments(ma.Schema):
-    """Which events, and which page of them."""
+    """The filters and the page of ``GET /api/v1/audit``."""
 
     limit = WholeNumber(1, 1000, load_default=100)
     cursor = WholeNumber(

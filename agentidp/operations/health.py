@@ -1,4 +1,4 @@
-"""Health checks for the operator: whether the process responds, and whether it can serve requests."""
+"""``GET /healthz`` and ``GET /readyz``: whether the process responds, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ blueprint = Blueprint("operations", __name__, description="Health")
 
 
 class SchemaMissing(ServiceUnavailable):
-    """503: the database has no schema, or an older one."""
+    """503: the database's schema is missing or out of date."""
 
     message = "The database's schema is missing or out of date: run agentidp db migrate."
 
 
 class NoSigningKey(ServiceUnavailable):
-    """503: this process has no signing key, because it could not decrypt one or has never read one."""
+    """503: this process could not decrypt a signing key, or has never read one."""
 
     message = (
         "No token can be issued, because no signing key is usable. Run agentidp check with this server's settings."
@@ -54,17 +54,17 @@ def readyz() -> Response:
     try:
         rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        # Without a schema, the service's role may not even look for it.
+        # Without a schema, the service's role may not even read the table of migrations.
         raise SchemaMissing from None
     try:
         pending = pending_steps([row.name for row in rows])
     except NewerSchema:
-        # A newer release's migrations let this one work.
+        # The migrations of a newer release are compatible with this release.
         pending = []
     if pending:
         raise SchemaMissing
     try:
-        # From memory, except that a process without a key reads the keys again every two seconds.
+        # The keys are in memory. Only a process without a key reads the keys again, every two seconds.
         services().keys.current()
     except DatabaseUnavailable:
         raise NoSigningKey from None

@@ -1,4 +1,4 @@
-"""``GET /``: the addresses of everything else."""
+"""``GET /``: the addresses of the dashboard, the documentation and the token endpoint."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Metrics of the instance as a whole: its build, its database, each organization's usage as the database counts it, and
-findings and alerts.
+"""Metrics of the whole instance: its release, its database, usage per organization, findings and alerts.
 
-Usage is read from the counters, so it is exact, and the same after a restart and on every application server. A thread
-reads it now and then: a scrape returns what was read last and never waits for the database.
+Usage is read from the database's counters, so it is exact, and the same after a restart and on every application
+server. A thread reads it periodically. A scrape returns the last reading and never waits for the database.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from agentidp.operations.watch_metrics import CALLS, WatchFigures
 logger = logging.getLogger("agentidp")
 
 INTERVAL = 15
-"""Seconds between two readings."""
+"""Minimum seconds between two readings."""
 
 MAX_SHARE = 0.05
-"""Of the time that the reading may take; if it takes longer, the next one is later."""
+"""Maximum share of the time that is spent on readings. A slow reading delays the next one."""
 
 UNKNOWN = "unknown"
-"""The label of what is counted for clients that nobody registered."""
+"""Organization label of the usage of unregistered clients."""
 
 MAX_ORGANIZATIONS = 20
 """Maximum number of organizations with their own label, which bounds the number of time series."""
 
 OTHER = "other"
-"""The label of the sum of all further organizations."""
+"""Organization label of the sum over all organizations beyond the maximum."""
 
 _USAGE_CALL = Call("metrics/usage", {})
 
@@ -51,7 +50,7 @@ _USAGE = {
     "requests_today": "Requests with a token today",
     "rejections_today": "Failed authentications today",
 }
-"""The numbers of :class:`Usage`, each with the help of its metric."""
+"""The counters in :class:`Usage`, with the help text of each metric."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read last.
+    """The result of the last reading.
 
-    :param is_database_up: the last attempt succeeded. Otherwise the rest is from an earlier one.
-    :param has_signing_key: this server's instance secret decrypts a signing key.
-    :param read_at: seconds since 1970; not a number before the first reading.
-    :param watch: findings and alerts.
+    :param is_database_up: whether the last attempt succeeded. If not, the other values are from an earlier reading.
+    :param has_signing_key: whether this server's instance secret decrypts a signing key.
+    :param read_at: seconds since 1970, or NaN before the first reading.
+    :param watch: the figures of findings and alerts.
     """
 
     is_database_up: bool = False
@@ -84,9 +83,9 @@ class Reading:
 
 
 class InstanceMetrics:
-    """Reads and collects. ``read`` and ``collect`` may run in different threads.
+    """A Prometheus collector. ``read`` and ``collect`` may run in different threads.
 
-    :param clock: gives now, aware.
+    :param clock: returns the current time, with time zone.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -97,7 +96,7 @@ class InstanceMetrics:
         self._reading = Reading()
 
     def read(self) -> None:
-        """Read from the database. If it is unreachable, what was read before stays."""
+        """Read from the database. If the database is unreachable, the last reading is kept."""
         at = self._clock()
         try:
             organizations = [row.organization_id for row in self._database.fetch_unscoped("metrics/organizations")]
@@ -111,22 +110,22 @@ class InstanceMetrics:
             self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(found), watch)
 
     def keep_reading(self) -> None:
-        """Read for ever."""
+        """Read periodically, without end."""
         while True:
             began = time.monotonic()
             try:
                 self.read()
-            except Exception as error:  # Whatever it is: a thread that ended would leave old values for ever.
+            except Exception as error:  # If this thread ended, the metrics would never change again.
                 self._reading = replace(self._reading, is_database_up=False)
                 logger.error("usage cannot be read", extra={"fields": {"error": type(error).__name__}})
             time.sleep(max(INTERVAL, (time.monotonic() - began) / MAX_SHARE))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the database connection."""
         self._database.close()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of the last reading."""
+        """Yield the metrics of the last reading."""
         reading = self._reading
         yield _info(
             "agentidp_build",
@@ -194,7 +193,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _info(name: str, text: str, labels: dict[str, str]) -> Metric:
-    # Not InfoMetricFamily: in the older text format that is a gauge as well, without its help.
+    # In the older text format, InfoMetricFamily becomes a gauge without a help text.
     family = GaugeMetricFamily(f"{name}_info", text, labels=list(labels))
     family.add_metric(list(labels.values()), 1)
     return family

@@ -1,6 +1,6 @@
 """Metrics of findings and alerts, summed over all organizations.
 
-They are read from the tables, so they are the same on every server, whichever process watches.
+The metrics are read from tables, so they are the same on every server, no matter which process runs the watch.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from agentidp.db.sql import Call, Rows
 
 CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
-"""What is read of each organization."""
+"""The statements whose rows :meth:`WatchFigures.add` adds, per organization."""
 
 
 class WatchFigures:
-    """Sums over organizations. Empty until :meth:`add` is called."""
+    """Sums over organizations."""
 
     def __init__(self) -> None:
         self._findings: Counter[tuple[str, str]] = Counter()
@@ -28,7 +28,7 @@ class WatchFigures:
         self._seconds, self._not_computed = 0.0, 0
 
     def add(self, findings: Rows, evaluation: Rows, alerts: Rows) -> None:
-        """Add an organization: the rows of :data:`CALLS`."""
+        """Add the rows that :data:`CALLS` return for one organization."""
         for row in findings:
             self._findings[row.kind, row.severity] += row.findings
         for row in evaluation:
@@ -42,7 +42,7 @@ class WatchFigures:
                 self._oldest_waiting[row.type] = min(self._oldest_waiting.get(row.type, row.oldest), row.oldest)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics."""
+        """Yield the metrics."""
         found = GaugeMetricFamily("agentidp_findings_open", "Findings that go on", labels=["kind", "severity"])
         for labels, count in sorted(self._findings.items()):
             found.add_metric(labels, count)
