@@ -1,1 +1,1 @@
-"""The analytics as tools of the Model Context Protocol, for agents that read them."""
+"""Offers the analytics to agents as tools of the Model Context Protocol."""

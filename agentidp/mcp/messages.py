@@ -1,7 +1,7 @@
-"""A message of the Model Context Protocol: JSON-RPC 2.0 in the body of a POST, in one of the revisions that we speak.
+"""Parses and builds messages of the Model Context Protocol, which are JSON-RPC 2.0 in the body of a POST request.
 
-Since revision 2026-07-28 a request says by itself which revision it is in, in its ``_meta`` and in headers that must
-agree with the body. Before, a client begins with ``initialize``; we keep no session, so nothing depends on that.
+Since revision 2026-07-28 each request names its revision, both in ``_meta`` and in headers, which must be equal. In
+earlier revisions a client begins with ``initialize``. Nothing depends on that, because the server keeps no sessions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from werkzeug.datastructures import Headers
 from agentidp.http.parser import unique
 
 STATELESS = ("2026-07-28",)
-"""Revisions in which each request stands for itself."""
+"""Revisions in which each request names its revision."""
 
 HANDSHAKE = ("2025-11-25", "2025-06-18")
-"""Revisions that begin with ``initialize``. The first one is offered to a client that asks for another one."""
+"""Revisions in which a client begins with ``initialize``. The first is offered if the client's is unsupported."""
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
@@ -30,9 +30,9 @@ _META = "io.modelcontextprotocol/"
 class RpcError(Exception):
     """An error of JSON-RPC.
 
-    :param code: of JSON-RPC 2.0 section 5.1, or of the Model Context Protocol.
-    :param data: what more a client can read.
-    :param id_: of the message that is refused, if it could be read.
+    :param code: an error code of JSON-RPC 2.0 section 5.1, or of the Model Context Protocol.
+    :param data: further information for the client, or None.
+    :param id_: the ID of the refused message, or None if it could not be read.
     """
 
     def __init__(self, code: int, message: str, data: Any = None, *, id_: str | float | None = None) -> None:
@@ -42,32 +42,32 @@ class RpcError(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """A request, or a notification, whose ``id`` is ``None``."""
+    """A request or a notification. The ``id`` of a notification is None."""
 
     id: str | float | None
     method: str
     params: dict[str, Any]
     is_stateless: bool
-    """Whether its revision is one of :data:`STATELESS`."""
+    """Whether the message's revision is in :data:`STATELESS`."""
 
     def result(self, **members: Any) -> dict[str, Any]:
-        """The response with a result."""
+        """Return a JSON-RPC response with a result."""
         return {"jsonrpc": "2.0", "id": self.id, "result": {"resultType": "complete", **members}}
 
 
 def error_response(id_: str | float | None, error: RpcError) -> dict[str, Any]:
-    """The response with an error."""
+    """Return a JSON-RPC response with an error."""
     body = {"code": error.code, "message": str(error)} | ({} if error.data is None else {"data": error.data})
     return {"jsonrpc": "2.0", "id": id_, "error": body}
 
 
 def read(body: bytes, headers: Headers) -> Message:
-    """The message in a request's body.
+    """Return the message in a request's body.
 
-    :raises RpcError: it is none, or in another revision.
+    :raises RpcError: the body is not a message, or its revision is not supported.
     """
     try:
-        # As all bodies of ours are read: UTF-8 only, and no name twice, which a gateway may read differently.
+        # UTF-8 only, like all bodies. Repeated names are refused, because a gateway may read them differently.
         sent = json.loads(body.decode(), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=unique)
     except (ValueError, RecursionError):
         raise RpcError(PARSE_ERROR, "the body is not JSON") from None
@@ -84,14 +84,14 @@ def read(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", supported, id_=id_)
     meta = params.get("_meta")
     said = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
-    # Also by the body alone: then check_envelope refuses it, because the header is missing or says something else.
+    # If only the body names a stateless revision, check_envelope refuses the message because the header differs.
     return Message(id_, sent["method"], params, revision in STATELESS or said in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
-    """Compare what a request says in its body and in the headers by which a gateway may route it.
+    """Refuse a request whose body differs from the headers, which a gateway may use to route the request.
 
-    :raises RpcError: they differ, or one is missing.
+    :raises RpcError: body and headers differ, or a required value is missing.
     """
     meta, revision = message.params.get("_meta"), headers.get("MCP-Protocol-Version")
     if not isinstance(meta, dict) or not {f"{_META}protocolVersion", f"{_META}clientCapabilities"} <= meta.keys():
@@ -106,7 +106,7 @@ def check_envelope(message: Message, headers: Headers) -> None:
 
 
 def _finite(number: str) -> float:
-    """A number. One that is too great for a float would be infinite, and JSON has no word for that."""
+    """Return a number, but refuse a number that is too large for a float, because JSON cannot represent infinity."""
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(number)

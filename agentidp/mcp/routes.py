@@ -1,4 +1,4 @@
-"""``POST /api/v1/mcp``: the Model Context Protocol by streamable HTTP, without sessions and streams."""
+"""``POST /api/v1/mcp``: the Model Context Protocol over streamable HTTP, without sessions and streams."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ blueprint = Blueprint("mcp", __name__, description="The analytics as tools of th
 
 
 class ForeignOrigin(ApiError):
-    """403: the request comes from a page of another site."""
+    """403: a page of another site sent the request."""
 
     status, code, message = 403, "FORBIDDEN", "A page of another site must not send requests here."
 
@@ -76,7 +76,7 @@ def mcp(caller: Caller) -> Response:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
         return _json(_METHODS[message.method](message, caller))
     except RpcError as error:
-        # Before the revision without a handshake, clients expect an error of JSON-RPC with 200.
+        # Clients of the revisions with a handshake expect errors of JSON-RPC with status 200.
         status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
         return _json(messages.error_response(message.id, error), status)
 
@@ -88,7 +88,7 @@ declared(mcp).members["requestBody"] = {
 
 
 def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
-    """Refuse what a page of another site sends, which a client that is no browser never does."""
+    """Refuse a request from a page of another site. Only browsers send the Origin header."""
     own = urlsplit(issuer)
     if origin is not None and origin != f"{own.scheme}://{own.netloc}":
         raise ForeignOrigin
@@ -141,12 +141,12 @@ def _server() -> dict[str, str]:
 
 
 def _cacheable() -> dict[str, Any]:
-    """The tools depend on the token's scopes, and on nothing else until the next release."""
+    """Return cache instructions. The list of tools depends only on the release and the token's scopes."""
     return {"ttlMs": 3_600_000, "cacheScope": "private"}
 
 
 def _tools() -> dict[str, Tool]:
-    """The tools, made at the first use in a process."""
+    """Return the tools by name, which are created at the first use in a process."""
     app = current_app
     if EXTENSION not in app.extensions:
         app.extensions[EXTENSION] = tools_of(app, described())
@@ -155,5 +155,5 @@ def _tools() -> dict[str, Tool]:
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:
-    """In ASCII: what a client has sent, such as an id, may be text that is not UTF-8."""
+    """Return a JSON response in ASCII, because a client's strings, such as its ID, may contain lone surrogates."""
     return Response(json.dumps(body, separators=(",", ":")), status, mimetype="application/json")

@@ -1,7 +1,7 @@
-"""The tools: each is a route that is marked as one (:meth:`agentidp.http.openapi.Blueprint.tool`).
+"""Creates and calls the tools. A route becomes a tool by :meth:`agentidp.http.openapi.Blueprint.tool`.
 
-What a tool is comes from the OpenAPI document, which comes from the route: its arguments are the route's parameters,
-its description the view's docstring, its result the route's body. Calling it calls the route's view.
+A tool's definition comes from the route's operation in the OpenAPI document. Its arguments are the route's parameters,
+its description is the view's docstring, and its result is the route's response body. A call runs the route's view.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
 MAX_QUERY = 4096
-"""Characters of the arguments: as many as of a line that nginx passes on."""
+"""Maximum characters of the arguments as a query, about the length of a request line that nginx accepts."""
 
 READS = {"readOnlyHint": True, "openWorldHint": False}
 
@@ -32,9 +32,9 @@ READS = {"readOnlyHint": True, "openWorldHint": False}
 class Tool:
     """A route as a tool.
 
-    :param scope: that its caller needs.
-    :param definition: as ``tools/list`` returns it.
-    :param rows: items of ``data`` that a result has at most.
+    :param scope: the scope that the caller needs.
+    :param definition: the tool's definition in the result of ``tools/list``.
+    :param rows: maximum number of items of ``data`` in a result.
     """
 
     rule: Rule
@@ -44,7 +44,7 @@ class Tool:
 
 
 def tools_of(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
-    """The tools by their names.
+    """Return the tools by name.
 
     :param document: the OpenAPI document.
     """
@@ -85,7 +85,7 @@ def _definition(name: str, operation: dict[str, Any], document: dict[str, Any]) 
 
 
 def _standing_alone(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """A schema with those that it refers to inside."""
+    """Return a schema that contains, in ``$defs``, all schemas that it refers to."""
     needed: dict[str, Any] = {}
 
     def moved(part: Any) -> Any:
@@ -106,9 +106,9 @@ def _standing_alone(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str
 
 
 def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """The result of a tool, in the terms of ``tools/call``: the body of its route, or its error.
+    """Call a tool, and return the result for ``tools/call``: the body or the error of the tool's route.
 
-    :raises Unauthorized: the token is refused, which is no error of the tool.
+    :raises Unauthorized: the token is rejected, which is not an error of the tool.
     """
     outer = current_context()
     try:
@@ -116,7 +116,7 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
             inner, received = current_context(), current_request()
             inner.started, inner.at, inner.request_id = outer.started, outer.at, outer.request_id
             inner.caller = caller
-            # Below the decorator that authenticates, which the request for the tool has passed.
+            # The MCP request was already authenticated, so the view is called without its authentication decorator.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declared(view).reads:
                 check_parameters(received.args)
@@ -133,7 +133,7 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
 
 
 def _bounded(body: dict[str, Any], text: str, rows: int) -> dict[str, Any]:
-    """The body as content, cut off after so many rows, which is said."""
+    """Return the body as content. If ``data`` has more than *rows* items, cut it off and tell the client."""
     data = body.get("data")
     if not isinstance(data, list) or len(data) <= rows:
         return {"content": [_text(text)], "structuredContent": body, "isError": False}
@@ -149,15 +149,15 @@ def _text(text: str) -> dict[str, str]:
 
 
 def _sentence(error: ApiError) -> str:
-    """What is wrong, with the field and the rule."""
+    """Return an error's message, followed by the fields and the rules that they break."""
     rules = "; ".join(f"{name} {', '.join(found)}" for name, found in error.details.items())
     return f"{error.message} {rules}".strip()
 
 
 def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The environment of the request that the tool stands for: a GET of its route by the same client.
+    """Return the WSGI environment for a GET request to the tool's route by the same client.
 
-    :raises ValidationError: an id in its address is missing, or the arguments are too long.
+    :raises ValidationError: an ID for the route's path is missing or invalid, or the arguments are too long.
     """
     path, given = tool.rule.rule, dict(arguments)
     for name in tool.rule.arguments:
@@ -176,16 +176,16 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
         "QUERY_STRING": query,
-        # Not the client's: routing refuses some, such as a label of 64 characters, and no answer depends on it.
+        # Routing refuses some values of the client's Host header, and no tool depends on it.
         "HTTP_HOST": "localhost",
         "wsgi.input": io.BytesIO(),
     }
 
 
 def _spelled(name: str, value: Any) -> str:
-    """An argument as the query has it.
+    """Return an argument's value as a string for the query.
 
-    :raises ValidationError: no parameter can have it.
+    :raises ValidationError: the value is an object or a list.
     """
     if isinstance(value, dict | list):
         raise ValidationError(details={name: ["must be a string, a number or a boolean"]})
