@@ -1,1 +1,1 @@
-"""Requests that AgentIdP makes: one HTTP client, and the rule for the addresses that it connects to."""
+"""The HTTP client for AgentIdP's own requests, and the rule for allowed addresses."""

@@ -1,8 +1,8 @@
-"""One HTTP request to a checked address: bounded in time and size, without redirects and a second resolution.
+"""Sends HTTP requests to checked addresses, with limits for time and size, and without following redirects.
 
-Everything that AgentIdP asks of other servers goes this way: webhooks, the metadata of resource servers, keys of
-issuers, the OpenID Connect provider. (Only apprise opens connections itself, in a process of its own:
-``alerts/apprise_child.py``.)
+AgentIdP sends all its requests with this client: webhooks, and requests for resource server metadata, issuers' keys and
+the OpenID Connect provider. The only exception is apprise, which opens connections in its own process
+(``alerts/apprise_child.py``).
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 
 def proxy_of_environment(url: SplitResult) -> str | None:
-    """The proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY`` names the host."""
+    """Return the proxy for an https URL from ``HTTPS_PROXY``. None if there is none, or ``NO_PROXY`` has the host."""
     if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
         return None
     return urllib.request.getproxies().get("https")
 
 
 class RequestFailed(Exception):
-    """There was no response. The message is for whoever named the address, and repeats nothing that was sent or
-    received.
-    """
+    """There was no valid response. The message is for the user who entered the address, so it repeats no data."""
 
 
 class Response(NamedTuple):
-    """What a server has sent. ``body`` is empty if it was not to be read."""
+    """A server's response. ``body`` is empty if the caller did not ask for it."""
 
     status: int
     reason: str
@@ -55,22 +53,22 @@ def request(
     body: bytes | None = None,
     proxy: str | None = None,
 ) -> Response:
-    """Send a request and read its response, whatever its status. A redirect is a response like any other.
+    """Send a request, and return the response, whatever its status. Redirects are returned, not followed.
 
-    :param url: http or https, without its user information.
-    :param networks: where a connection may go.
-    :param timeout: seconds for all of it. Resolving the name comes on top.
-    :param max_body: bytes that the response's body may have; ``None`` if it is not to be read.
-    :param proxy: the http URL of a proxy, through which https requests go. It resolves the name, so *networks* does not
-        apply.
-    :raises RequestFailed: the address is refused, there was no response in time, or it is too large.
+    :param url: an http or https URL. User information in it is ignored.
+    :param networks: the rule for allowed addresses.
+    :param timeout: maximum seconds for the whole request, except for resolving the host name.
+    :param max_body: maximum bytes of the response's body. None means that the body is not read.
+    :param proxy: the http URL of a proxy for https requests, or None. The proxy resolves the host name, so *networks*
+        does not apply.
+    :raises RequestFailed: the address is refused, there was no response in time, or the response is too large.
     """
     is_plain = url.scheme == "http"
     try:
         host, port = url.hostname or "", url.port or (80 if is_plain else 443)
     except ValueError:
         raise RequestFailed("the address has a port that is none") from None
-    # Named, so that it is the same through a proxy.
+    # Set explicitly, so that the header is the same through a proxy.
     own = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
@@ -82,7 +80,7 @@ def request(
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
         with contextlib.closing(connection), _deadline(connection, timeout) as apply_deadline:
             if addresses:
-                # Not by connect(), which would resolve the name again.
+                # HTTPConnection.connect() would resolve the name again, possibly to an address that was not checked.
                 connection.sock = _connected(addresses, port, timeout)
             else:
                 connection.connect()
@@ -98,17 +96,17 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        # Behind the comma is the host, which only those know who may change the target of an alert.
+        # The text after the comma contains the host, which is secret for alert targets.
         raise RequestFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise RequestFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, ValueError) as error:
-        # The message could repeat what was sent, or what an internal service has sent.
+        # The exception's message could contain data of the request or of an internal service's response.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
 def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:
-    """A connection that will go to the host through a proxy (RFC 9110 section 9.3.6)."""
+    """Return an unopened connection to the host through a proxy (CONNECT, RFC 9110 section 9.3.6)."""
     connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=timeout)
     credentials = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
     authorization = {"Proxy-Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
@@ -117,7 +115,7 @@ def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.cl
 
 
 def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    """Connect to the first address that accepts it, within *timeout* for all of them: a name can have thousands."""
+    """Connect to the first address that accepts the connection, within *timeout* seconds for all addresses together."""
     until, refused = time.monotonic() + timeout, OSError()
     for address in addresses:
         left = until - time.monotonic()
@@ -131,9 +129,9 @@ def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket
 
 
 def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
-    """Continue by TLS: the certificate must be the host's, and of an authority that the system trusts."""
+    """Start TLS. The certificate must match the host and come from an authority that the system trusts."""
     context = ssl.create_default_context()
-    # The handshake is a step of its own, so that the deadline can end it.
+    # The handshake is a separate step, so that the deadline can interrupt it.
     encrypted = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
     connection.sock = encrypted
     apply_deadline()
@@ -141,9 +139,9 @@ def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: 
 
 
 def _content(response: http.client.HTTPResponse, max_body: int) -> bytes:
-    """The body.
+    """Read the response's body.
 
-    :raises RequestFailed: it is larger than *max_body*.
+    :raises RequestFailed: the body has more than *max_body* bytes.
     """
     content = b""
     while chunk := response.read1(max_body + 1 - len(content)):
@@ -155,14 +153,15 @@ def _content(response: http.client.HTTPResponse, max_body: int) -> bytes:
 
 @contextlib.contextmanager
 def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
-    """End the connection after *timeout*: a server that sends a byte a second never exceeds the socket's own timeout.
+    """Shut down the connection after *timeout* seconds.
 
-    Yields what must be called whenever the connection has got a socket.
+    The socket's timeout is not enough: a server that sends one byte per second never exceeds it. Yields a function that
+    must be called whenever the connection has a new socket.
 
-    :raises TimeoutError: it was ended.
+    :raises TimeoutError: the connection was shut down.
     """
     is_over = threading.Event()
-    # Not the connection's: it forgets the socket when a response begins that ends with it, and the body still comes.
+    # The sockets are kept here, because the connection drops its socket when a response begins that closes it.
     sockets: list[socket.socket] = []
 
     def end() -> None:
@@ -189,5 +188,5 @@ def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterato
             raise
     finally:
         timer.cancel()
-    # Also if a response was taken for complete, because its headers ended there.
+    # A shutdown can make an incomplete response look complete.
     check()

@@ -1,10 +1,10 @@
-"""Which addresses AgentIdP connects to: public ones, and the networks that the operator allows.
+"""The rule for the addresses that AgentIdP connects to: public addresses, and networks that the operator allows.
 
-Organizations choose where their alerts go, so without this rule anyone with ``alerts:write`` could reach the operator's
-internal services (server-side request forgery, CWE-918).
+Organizations choose the addresses of their alert targets, so without this rule anyone with ``alerts:write`` could reach
+the operator's internal services (server-side request forgery, CWE-918).
 
-What is refused is listed here, from IANA's registries of special-purpose addresses. ``is_global`` of Python says
-something else in each version, and true for addresses that lead into a local network.
+The refused networks are from IANA's registries of special-purpose addresses. Python's ``is_global`` is not used,
+because it differs between versions, and is true for some addresses that lead into a local network.
 """
 
 from __future__ import annotations
@@ -25,50 +25,50 @@ LOOPBACK = _networks("127.0.0.0/8", "::1/128")
 INTERNAL = (
     *LOOPBACK,
     *_networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918.
-    *_networks("100.64.0.0/10"),  # Between a provider and its customers (RFC 6598).
+    *_networks("100.64.0.0/10"),  # Shared between a provider and its customers (RFC 6598).
     *_networks("fc00::/7"),  # Unique local (RFC 4193).
 )
-"""Where an operator's own servers may be. They are not public."""
+"""Networks of an operator's internal servers."""
 
 REFUSED = (
     *INTERNAL,
     *_networks("0.0.0.0/8"),  # This host.
-    *_networks("169.254.0.0/16"),  # Link-local; clouds have the credentials of machines there.
-    *_networks("192.0.0.0/24"),  # Protocols of the IETF, among them 192.0.0.192, which a cloud uses.
+    *_networks("169.254.0.0/16"),  # Link-local, including the metadata services of clouds, which return credentials.
+    *_networks("192.0.0.0/24"),  # IETF protocols, including 192.0.0.192, the metadata service of a cloud.
     *_networks("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),  # Documentation.
-    *_networks("192.88.99.0/24"),  # Relays of 6to4, given up.
+    *_networks("192.88.99.0/24"),  # 6to4 relays (deprecated).
     *_networks("198.18.0.0/15"),  # Benchmarks.
     *_networks("224.0.0.0/4"),  # Multicast.
     *_networks("240.0.0.0/4"),  # Reserved, and broadcast.
-    # Within global unicast, beside which no IPv6 address is public:
-    *_networks("2001::/23"),  # Protocols of the IETF, among them Teredo, which ends at an IPv4 address.
+    # Exceptions within global unicast. No IPv6 address outside global unicast is public.
+    *_networks("2001::/23"),  # IETF protocols, including Teredo, which leads to an IPv4 address.
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.
-    *_networks("2002::/16"),  # 6to4: ends at an IPv4 address.
+    *_networks("2002::/16"),  # 6to4, which leads to an IPv4 address.
 )
 """Networks whose addresses are not public."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""What IANA gives to networks. Outside are the loopback, link-local, site-local (``fec0::/10``), unique local and
-multicast addresses, IPv4 addresses in IPv6 (``::/96``, ``::ffff:0:0:0/96``), local NAT64 (``64:ff9b:1::/48``) and
-segment routing (``5f00::/16``)."""
+"""IPv6 addresses that IANA allocates to networks. Not included are loopback, link-local, site-local (``fec0::/10``),
+unique local and multicast addresses, IPv4 addresses in IPv6 (``::/96``, ``::ffff:0:0:0/96``), local NAT64
+(``64:ff9b:1::/48``) and segment routing (``5f00::/16``)."""
 
 _NAT64 = ip_network("64:ff9b::/96")
-"""IPv4 addresses as hosts without IPv4 see them (RFC 6052): the last 32 bits are the IPv4 address."""
+"""IPv6 addresses that represent IPv4 addresses (RFC 6052). The last 32 bits are the IPv4 address."""
 
 
 class AddressRefused(Exception):
-    """AgentIdP does not connect there.
+    """AgentIdP does not connect to an address.
 
-    The message is for the organization. It does not name the address, which may be that of an internal name.
+    The message is for the organization. It does not contain the address, because an internal name may have led to it.
     """
 
 
 class AllowedNetworks:
     """The rule for addresses.
 
-    :param allowed: networks of the operator's in addition to public addresses.
-    :param plain: those of them in which a connection need not be encrypted. Default: all of them.
-    :param setting: by which the operator allows them, if there is one.
+    :param allowed: networks that are allowed in addition to public addresses.
+    :param plain: the networks to which unencrypted connections are allowed. None means all of *allowed*.
+    :param setting: the setting that allows networks, for error messages, or None.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class AllowedNetworks:
 
     @property
     def allow_plain(self) -> bool:
-        """Whether a connection without encryption is allowed anywhere."""
+        """Return whether unencrypted connections are allowed to any network."""
         return bool(self._plain)
 
     def check(self, address: Address, *, is_plain: bool) -> None:
-        """Check an address before a connection is made to it.
+        """Refuse an address to which no connection is allowed.
 
-        :param is_plain: the connection is not encrypted.
-        :raises AddressRefused: no connection must be made.
+        :param is_plain: whether the connection is unencrypted.
+        :raises AddressRefused: the rule does not allow the connection.
         """
         address = _embedded_ipv4(address)
         if _is_within(address, self._plain if is_plain else self._allowed):
@@ -102,9 +102,9 @@ class AllowedNetworks:
             raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
 
     def resolve(self, host: str, port: int, *, is_plain: bool) -> list[str]:
-        """The addresses of a host, each of which was checked. Connect to these, and do not resolve the name again.
+        """Return the checked addresses of a host. Connect to one of them, because resolving again bypasses the check.
 
-        :raises AddressRefused: at least one of them is refused.
+        :raises AddressRefused: at least one of the addresses is refused.
         :raises OSError: the name has no address.
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -114,9 +114,9 @@ class AllowedNetworks:
         return addresses
 
     def check_literal(self, host: str, *, is_plain: bool) -> None:
-        """Check a host that is an address itself. A name is checked when it is resolved.
+        """Check a host if it is an IP address. A host name is checked when it is resolved.
 
-        :raises AddressRefused: no connection must be made.
+        :raises AddressRefused: the rule does not allow the connection.
         """
         try:
             address = ip_address(host)
@@ -126,11 +126,11 @@ class AllowedNetworks:
 
 
 OF_THE_OPERATOR = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
-"""For addresses that the operator names, and not an organization: they may be internal."""
+"""The rule for addresses that the operator, instead of an organization, chooses. They may be internal."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is a host's in the public Internet."""
+    """Return whether the address belongs to a host in the public Internet."""
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return False
     return not _is_within(address, REFUSED)
@@ -141,7 +141,7 @@ def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:
 
 
 def _embedded_ipv4(address: Address) -> Address:
-    """The IPv4 address that packets to this IPv6 address reach, if there is one."""
+    """Return the IPv4 address that an IPv6 address represents, or the address itself if there is none."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
