@@ -1,1 +1,1 @@
-"""Requests and responses: their context, errors, schemas and description; no endpoint."""
+"""Context, errors, schemas and OpenAPI description of requests and responses. Endpoints are in other packages."""

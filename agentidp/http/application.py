@@ -1,4 +1,4 @@
-"""The application class: Flask, with our request and our ``g``."""
+"""Flask's application class with our request class and our class for ``g``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.
+        # Werkzeug would redirect //api//v1 to an address with the host that the client sent.
         self.url_map.merge_slashes = False
-        # Objects keep the order in which the documentation shows their names.
+        # JSON objects have the same order of names as in the documentation.
         self.json.sort_keys = False  # type: ignore[attr-defined]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """What finds a request's route. An empty path, as of ``GET http://host``, is ``/`` (RFC 9110 section 4.2.3).
-        Werkzeug would redirect to it, by the host that the client sent.
+        """Return the object that finds a request's route, with ``/`` for an empty path (RFC 9110 section 4.2.3).
+
+        Werkzeug would redirect a request with an empty path to an address with the host that the client sent.
         """
         if request is not None and not request.environ.get("PATH_INFO"):
             request.environ["PATH_INFO"] = "/"

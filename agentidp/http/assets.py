@@ -1,4 +1,4 @@
-"""Static files that a page loads: a fixed list, so that a name in an address never reaches the file system."""
+"""Static files that pages load. The list is fixed, so a name in an address never reaches the file system."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from flask import Response, request
 from agentidp.http.errors import NotFound
 
 A_YEAR = 31_536_000
-"""Seconds that a browser may keep an asset whose address contains the asset's version."""
+"""Seconds that a browser may cache an asset whose address contains the asset's current version."""
 
 
 class Asset(NamedTuple):
-    """A file, and its media type."""
+    """A file and its media type."""
 
     file: Path
     media_type: str
@@ -25,7 +25,7 @@ class Asset(NamedTuple):
 class Assets:
     """The files that one set of pages loads.
 
-    :param max_age: seconds that a browser may keep an asset whose address does not contain its current version.
+    :param max_age: seconds that a browser may cache an asset whose address does not contain its current version.
     """
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
@@ -35,19 +35,17 @@ class Assets:
 
     @property
     def names(self) -> list[str]:
-        """Of all assets."""
+        """The names of all assets."""
         return [*self._assets]
 
     def _version(self, name: str) -> str:
-        """Changes with the content: the query parameter ``v`` of an address that a browser may keep for a year."""
+        """Return the version of an asset: a digest of its content, for the query parameter ``v``."""
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
     def response(self, name: str) -> Response:
-        """The response to a request for an asset.
+        """Return an asset as a response, always whole: a 206 or a 304 would save a browser little.
 
-        It is always the whole file: a 206 or a 304 would be more to document and would save a browser little.
-
-        :raises NotFound: there is no such asset.
+        :raises NotFound: the asset does not exist.
         """
         if name not in self._assets:
             raise NotFound

@@ -1,4 +1,4 @@
-"""The one place that makes a response of an error."""
+"""The only module that turns errors into responses."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _render(error: ApiError | OAuthError) -> Response:
 
 
 def oauth_errors(view: View) -> View:
-    """Declare a view of an OAuth endpoint: its errors have the form of RFC 6749 section 5.2."""
+    """Mark a view as an OAuth endpoint, whose errors have the form of RFC 6749 section 5.2."""
     view.has_oauth_errors = True  # type: ignore[attr-defined]
     return view
 
 
 def _as_oauth_error(error: ApiError) -> OAuthError:
-    # RFC 6749 section 5.2 has no code for a server in trouble; section 4.1.2.1's are what clients know.
+    # RFC 6749 section 5.2 has no codes for faults of the server. Clients know those of section 4.1.2.1.
     if error.status == 503:
         return OAuthError("temporarily_unavailable", error.message, status=503, headers=error.headers)
     if error.status >= 500:
@@ -70,7 +70,7 @@ def _render_for_endpoint(error: ApiError) -> Response:
 
 
 def _endpoint_for_another_method() -> str:
-    """The endpoint of an address that does not take the request's method, or an empty string."""
+    """Return the endpoint that serves the request's address with another method, or an empty string."""
     refused = flask.request.routing_exception
     if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
         return ""
@@ -91,7 +91,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 
 def log_unexpected(error: Exception) -> None:
-    """Log where a fault occurred. Its text is left out, because it can contain a parameter that is a secret."""
+    """Log where an error occurred, but not its message, which can contain a secret."""
     frames = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -115,7 +115,7 @@ def _render_unavailable(error: database_errors.DatabaseUnavailable) -> Response:
 
 
 def render_bad_request(_: Exception) -> Response:
-    """The response to a request that the server in front of Flask cannot read to its end."""
+    """Return the response to a request that gunicorn could not read completely."""
     return _render_for_endpoint(ValidationError())
 
 
@@ -125,12 +125,12 @@ def _render_unexpected(error: Exception) -> Response:
 
 
 def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
-    """Render errors at the address *prefix* and below it with *render*, for people."""
+    """Render errors at the address *prefix* and below it as pages, with *render*."""
     app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
 
 
 def init_app(app: Flask) -> None:
-    """Render every error of *app* in one place."""
+    """Render every error of *app* with this module."""
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)

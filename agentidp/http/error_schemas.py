@@ -1,4 +1,4 @@
-"""How the OpenAPI document describes errors: by their bodies, their headers and their codes."""
+"""Bodies, headers and codes of errors for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Code -> its error. The dashboard has errors of its own with the same codes, which are no part of the API."""
+"""Error classes of the API by code. The dashboard's own errors, which use the same codes, are not included."""
 
 OAUTH_ERRORS = (
     "invalid_request",
@@ -57,10 +57,10 @@ class OAuthErrorSchema(ma.Schema):
 
 
 def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """The response that is an error.
+    """Return the description of an error response.
 
-    :param name: its code, with ``OAUTH_`` before it at an OAuth endpoint.
-    :param headers: further ones, each by the name under which the document describes it.
+    :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
+    :param headers: further headers: the header's name -> its name in the document.
     """
     code = name.removeprefix("OAUTH_")
     error = ERRORS[code]

@@ -1,7 +1,7 @@
-"""The errors that a client receives. :mod:`agentidp.http.error_rendering` makes responses of them.
+"""The errors that clients receive. :mod:`agentidp.http.error_rendering` turns them into responses.
 
-Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints return ``{"error",
-"error_description"}`` (RFC 6749 section 5.2). Details that the client does not need are only logged.
+OAuth endpoints return ``{"error", "error_description"}`` (RFC 6749 section 5.2); all others return ``{"code",
+"message", "details"}``. Details that the client does not need are only logged.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RETRY_AFTER = 1
-"""Seconds that a client is asked to wait when the database cannot be reached."""
+"""Seconds that a client is asked to wait if the database cannot be reached."""
 
 
 class ApiError(Exception):
-    """An error that the client gets as a response. Subclasses fix the status, the code and the usual message.
+    """An error that is returned to the client. Subclasses define the status, the code and the default message.
 
-    The OpenAPI document describes each class that has a code of its own: by ``description``, if it has one, and with
-    ``always_sent``, the headers that each of its responses has.
+    The OpenAPI document describes each class that defines its own code, with ``description`` as the text and
+    ``always_sent`` as the headers that every response has.
 
-    :param message: a sentence for the client; default: that of the class.
-    :param details: field name -> the rules that it breaks.
+    :param message: a sentence for the client. Default: the message of the class.
+    :param details: field name -> the rules that the field breaks.
     :param headers: further response headers.
     """
 
@@ -43,7 +43,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
-        """The response's JSON object."""
+        """Return the JSON body of the response."""
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
@@ -54,7 +54,7 @@ class ValidationError(ApiError):
 
 
 class Unauthorized(ApiError):
-    """401 with the challenge of RFC 6750 section 3; without an ``error`` if no token was sent."""
+    """401 with the challenge of RFC 6750 section 3. The challenge has no ``error`` if the request had no token."""
 
     status, code, message = 401, "UNAUTHORIZED", "A valid bearer token is required."
     always_sent = ("WWW-Authenticate",)
@@ -67,7 +67,7 @@ class Unauthorized(ApiError):
 
 
 class InvalidToken(Unauthorized):
-    """401: a token was sent and is refused. All refusals look the same (RFC 6750 section 3.1)."""
+    """401: the token is refused. The response is the same for every reason (RFC 6750 section 3.1)."""
 
     def __init__(self) -> None:
         super().__init__("The access token is invalid, expired or revoked", error="invalid_token")
@@ -76,7 +76,7 @@ class InvalidToken(Unauthorized):
 class InvalidProof(Unauthorized):
     """401: the token is bound to a key, and the DPoP proof is refused (RFC 9449 section 7.1).
 
-    :param algorithms: those that a proof may be signed with.
+    :param algorithms: the accepted signature algorithms of proofs.
     """
 
     def __init__(self, message: str, algorithms: Sequence[str]) -> None:
@@ -119,15 +119,15 @@ class InsufficientScope(ApiError):
 
 
 class NotFound(ApiError):
-    """404: nothing is there, or it belongs to another organization."""
+    """404: the object does not exist, or it belongs to another organization."""
 
     status, code, message = 404, "NOT_FOUND", "There is nothing at this address."
 
 
 def existing(rows: Sequence[Any]) -> Any:
-    """The only row of a statement about one thing, such as an agent.
+    """Return the only row of a statement about a single object, such as an agent.
 
-    :raises NotFound: there is none.
+    :raises NotFound: *rows* is empty.
     """
     if not rows:
         raise NotFound
@@ -194,7 +194,7 @@ class OAuthError(Exception):
     """An error of an OAuth endpoint, in the form of RFC 6749 section 5.2.
 
     :param error: the error code of the RFC.
-    :param description: ``error_description``; ASCII without quote and backslash.
+    :param description: ``error_description``, in ASCII without quotes and backslashes.
     :param status: the HTTP status.
     :param headers: further response headers.
     """
@@ -207,5 +207,5 @@ class OAuthError(Exception):
         self.headers = {"Cache-Control": "no-store", **(headers or {})}
 
     def body(self) -> dict[str, str]:
-        """The response's JSON object."""
+        """Return the JSON body of the response."""
         return {"error": self.error, "error_description": self.description}

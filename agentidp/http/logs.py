@@ -1,4 +1,4 @@
-"""Logs: one line per record on standard error: JSON, or text on a terminal."""
+"""Logging to standard error, one line per record: JSON, or text on a terminal."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Python would look these up for each line, and none of our lines shows them: "Optimization" in its logging HOWTO.
+# Python would look up these values for each record, and our lines show none of them (logging HOWTO, "Optimization").
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-# From Python 3.12 on.
+# Exists from Python 3.12 on.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode
-# Shown as it is; anything else, a control character for example, is shown as JSON.
+# Values that the text format shows unquoted. Other values, for example with control characters, are shown as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# Two of gunicorn's messages quote the client: a query, or at level DEBUG the beginning of a request. Either can contain
-# a secret, so a message ends before the quotation.
+# Two of gunicorn's messages quote a query or, at level DEBUG, the beginning of a request. Both can contain a secret, so
+# the quotation is removed.
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The members of a line, in order; ``extra={"fields": …}`` adds to it. Of an exception there is the type, never the
-    text.
+    """Return the fields of a log line, in order, including those in ``extra={"fields": …}``.
+
+    Only the type of an exception is logged, because its message can contain a secret.
     """
     message = record.getMessage()
     if record.name == "gunicorn.error":
@@ -43,18 +44,18 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON, for machines."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return the line."""
         return _encode(fields_of(record))
 
 
 class TextFormatter(logging.Formatter):
-    """A record as one line of text, for a person at a terminal."""
+    """Formats a record as one line of text, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The time of day in UTC, the level, the message, and the rest that has a value as ``name=value``."""
+        """Return the UTC time, the level, the message, and each other field that has a value as ``name=value``."""
         line = fields_of(record)
         at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
         rest = [
@@ -66,7 +67,7 @@ class TextFormatter(logging.Formatter):
 
 
 def logging_config(level: str, log_format: str) -> dict[str, Any]:
-    """For :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``.
+    """Return the configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``.
 
     :param log_format: one of :data:`agentidp.config.LOG_FORMATS`.
     """
@@ -83,7 +84,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "agentidp": quiet,
             "gunicorn.error": quiet,
             "gunicorn.access": {**quiet, "level": "WARNING"},
-            # Its warnings are logged by us as well, once.
+            # agentidp.db logs the same failures, once.
             "psycopg.pool": {**quiet, "level": "ERROR"},
         },
     }

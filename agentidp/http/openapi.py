@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is generated from what the routes of the blueprints declare."""
+"""Generates the OpenAPI document from the declarations of the blueprints' routes."""
 
 from __future__ import annotations
 
@@ -39,20 +39,25 @@ PARSER = Parser()
 
 _IN_ADDRESS = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
 _UUID = {"in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-"""A parameter in an address, unless it is described otherwise (:meth:`Blueprint.parameter`)."""
+"""Default description of a parameter in an address. :meth:`Blueprint.parameter` replaces it."""
 
 
 def camel_case(name: str) -> str:
-    """``agent_id`` as our JSON and our addresses spell it: ``agentId``."""
+    """Return a name as our JSON and our addresses spell it: ``agentId`` for ``agent_id``."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 
 @dataclass
 class Declared:
-    """What the decorators of a view have declared: what it reads (``json``, ``query``), its parameters and responses as
-    the OpenAPI document has them, the codes of its errors by their status, further members of the operation, and the
-    name of its tool, with how many items of ``data`` that returns.
+    """The declarations that decorators have added to a view.
+
+    :ivar reads: the parts of the request that the view reads: ``json`` and ``query``.
+    :ivar parameters: the parameters, in the form of the OpenAPI document.
+    :ivar responses: status -> the response, in the form of the OpenAPI document.
+    :ivar errors: status -> the code of the error.
+    :ivar members: further members of the operation in the OpenAPI document.
+    :ivar tool: the name of the view's MCP tool and the maximum number of items of ``data`` that the tool returns.
     """
 
     reads: list[str] = field(default_factory=list)
@@ -64,7 +69,7 @@ class Declared:
 
 
 def declared(view: Any) -> Declared:
-    """What a view has declared; it can be added to."""
+    """Return the declarations of a view, to which the caller may add."""
     if not hasattr(view, "declared"):
         view.declared = Declared()
     found: Declared = view.declared
@@ -72,10 +77,11 @@ def declared(view: Any) -> Declared:
 
 
 class Blueprint(FlaskBlueprint):
-    """A blueprint whose routes are described in the OpenAPI document by what they declare: how they authenticate, what
-    they read, and the ids in their address. Only :meth:`arguments` does anything else.
+    """A blueprint whose routes appear in the OpenAPI document with what their decorators declare.
 
-    :param description: of its operations in the document.
+    Of these decorators, only :meth:`arguments` and :meth:`tool` affect more than the document.
+
+    :param description: describes the blueprint's operations in the document.
     """
 
     def __init__(self, name: str, import_name: str, *, description: str = "") -> None:
@@ -83,9 +89,10 @@ class Blueprint(FlaskBlueprint):
         self.description = description
 
     def arguments(self, schema: Any, *, location: str = "json", required: bool = True) -> Callable[[Any], Any]:
-        """Read the body or the query, which the view gets as its last positional argument.
+        """Pass the parsed body or query to the view, as its last positional argument.
 
-        :param required: whether there must be a body: only documentation.
+        :param location: ``json`` for the body or ``query``.
+        :param required: whether the body is required, for the document only.
         """
 
         def decorate(view: Any) -> Any:
@@ -104,9 +111,9 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def tool(self, name: str, *, rows: int = 100) -> Callable[[Any], Any]:
-        """Offer a route that reads as a tool of the Model Context Protocol (:mod:`agentidp.mcp.tools`).
+        """Offer a reading route as a tool of the Model Context Protocol (:mod:`agentidp.mcp.tools`).
 
-        :param rows: items of ``data`` that its result has at most.
+        :param rows: the maximum number of items of ``data`` in the tool's result.
         """
 
         def decorate(view: Any) -> Any:
@@ -124,9 +131,9 @@ class Blueprint(FlaskBlueprint):
         description: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Callable[[Any], Any]:
-        """Describe a response. One status can have several, each with a content type of its own.
+        """Describe a response. A status can have several responses with different content types.
 
-        :param headers: each by the name under which the document describes it.
+        :param headers: the header's name -> its name in the document.
         """
 
         def decorate(view: Any) -> Any:
@@ -141,7 +148,7 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def parameter(self, described: dict[str, Any]) -> Callable[[Any], Any]:
-        """Describe a parameter in the address that is no UUID, or one that a header has."""
+        """Describe a header, or a parameter in the address that is not a UUID."""
 
         def decorate(view: Any) -> Any:
             declared(view).parameters.append(described)
@@ -150,9 +157,9 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def alt_response(self, status: int, code: str) -> Callable[[Any], Any]:
-        """Describe an error, of which a status has one.
+        """Describe the error response of a status.
 
-        :param code: with ``OAUTH_`` before it at an OAuth endpoint.
+        :param code: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
         """
 
         def decorate(view: Any) -> Any:
@@ -164,8 +171,8 @@ class Blueprint(FlaskBlueprint):
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
         """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
 
-        :param schema: of the JSON.
-        :param has_pages: it returns a page, and the address of the next one as a ``Link``.
+        :param schema: the schema of the JSON.
+        :param has_pages: whether the view returns one page of a list, with the next page's address in ``Link``.
         """
         names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))
         headers = {name: name for name in names}
@@ -182,17 +189,17 @@ class Blueprint(FlaskBlueprint):
 
 
 def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """The OpenAPI document of all blueprints of this module's class.
+    """Return the OpenAPI document of all blueprints of the class :class:`Blueprint`.
 
-    :param security_schemes: name -> how a request authenticates.
-    :param options: ``title``, ``version`` and further members of the document, as apispec takes them.
+    :param security_schemes: name -> a way to authenticate requests, in the form of the document.
+    :param options: arguments of :class:`apispec.APISpec`, such as ``title`` and ``version``.
     """
     spec = APISpec(openapi_version="3.1.0", plugins=[DescribedSchemas()], **options)
     for name, scheme in security_schemes.items():
         spec.components.security_scheme(name, scheme)
     for name, header in HEADERS.items():
         spec.components.header(name, {"required": True, **header}, lazy=True)
-    # Each error twice: as CODE, and as OAUTH_CODE with the body of OAuth's endpoints.
+    # Each error is described as CODE, and as OAUTH_CODE with the body that OAuth endpoints return.
     for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
         spec.components.response(name, error_response(name), lazy=True)
     blueprints = {name: one for name, one in app.blueprints.items() if isinstance(one, Blueprint)}
@@ -212,13 +219,12 @@ def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) ->
 
 
 def _operation(view: Any, rule: Rule) -> dict[str, Any]:
-    """What a view declares and its docstring says."""
+    """Return the operation of a route, from its view's declarations and docstring."""
     said, needs_token = declared(view), view.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
     named = [one["name"] for one in said.parameters if "name" in one]
     ids = [camel_case(name) for _, name in _IN_ADDRESS.findall(rule.rule)]
     parameters = said.parameters + [_UUID | {"name": name} for name in ids if name not in named]
-    # Each by its name in the document.
     errors = {error.status: error.code for error in _errors_of_declarations(said, rule, needs_token)}
     return {
         "summary": summary,
@@ -231,8 +237,8 @@ def _operation(view: Any, rule: Rule) -> dict[str, Any]:
 
 
 def _errors_of_declarations(said: Declared, rule: Rule, needs_token: bool) -> Iterator[type[ApiError]]:
-    """The errors that follow from what a route declares. The view declares the others."""
-    # A request with two access tokens is a 400.
+    """Yield the errors that follow from a route's declarations. The view declares the others."""
+    # A protected view that reads nothing still refuses unknown parameters and a second access token.
     if needs_token or said.reads:
         yield ValidationError
     if "json" in said.reads:
@@ -244,15 +250,15 @@ def _errors_of_declarations(said: Declared, rule: Rule, needs_token: bool) -> It
 
 
 class DescribedConverter(OpenAPIConverter):
-    """Schemas as JSON Schema, with what fields alone cannot say in ``Meta.json_schema``."""
+    """Converts schemas to JSON Schema. Adds ``Meta.json_schema``, which has the rules that fields cannot express."""
 
     def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
-        """A schema as JSON Schema."""
+        """Return a schema as JSON Schema."""
         json_schema: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         return json_schema | getattr(schema.Meta, "json_schema", {})
 
     def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
-        """A validator's regular expression as ECMA-262 has it: it matches anywhere, and has no ``\\Z``."""
+        """Return a validator's regular expression for ECMA-262, which matches anywhere and has no ``\\Z``."""
         pattern = super().field2pattern(field, **kwargs).get("pattern")
         return {"pattern": f"^(?:{pattern.removesuffix(chr(92) + 'Z')})$"} if pattern else {}
 

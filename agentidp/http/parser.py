@@ -1,4 +1,4 @@
-"""How a request's query and body are read: strictly, and every error names its field."""
+"""Strict parsing of a request's query and body. Every error names its field."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from agentidp.http.errors import UnsupportedMediaType, ValidationError
 from agentidp.http.request_context import current_request
 
 MAX_BODY = 64 * 1024
-"""Bytes of a request's body."""
+"""Maximum number of bytes of a request's body."""
 
 MAX_REMEMBERED = 256
-"""Queries of which a process remembers what they say, at most 4 MB."""
+"""Maximum number of parsed queries that a process caches, at most 4 MB."""
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused, and not cut off, where it is longer than ``MAX_BODY``."""
+    """A request that is refused, not truncated, if its body is longer than ``MAX_BODY``."""
 
-    # Flask would look it up in the configuration of the current application.
+    # Flask would look up the maximum in the application's configuration for each request.
     max_content_length = MAX_BODY
 
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """The query's parameters. Bytes that are not UTF-8 are replaced, as they are if percent signs spell them."""
+        """The query's parameters. Bytes that are not UTF-8 are replaced, whether they are percent-encoded or not."""
         try:
             return super().args
         except UnicodeDecodeError:
@@ -41,17 +41,17 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body. werkzeug leaves it to the server to notice that a part is missing, and gunicorn does not.
+        """The body as a stream that notices an incomplete body. Werkzeug relies on gunicorn for this, which does not.
 
-        :raises ClientDisconnected: when it is read, if the connection ended before all of the body was there.
+        Reading raises ``ClientDisconnected`` if the connection ended before the body was complete.
         """
         stream, length = super().stream, self.content_length
         return stream if length is None else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
-        """The body.
+        """Return the body.
 
-        :raises RequestEntityTooLarge: it is too long; werkzeug would cut a chunked one off.
+        :raises RequestEntityTooLarge: the body is too long. Werkzeug would truncate a chunked body.
         """
         data = super().get_data(*args, **kwargs)
         if len(data) >= MAX_BODY and self.content_length is None:
@@ -60,7 +60,7 @@ class BoundedRequest(Request):
 
 
 class Parser(FlaskParser):
-    """webargs' parser, stricter: nothing is guessed, and every error names its field."""
+    """webargs' parser, which also refuses unknown and repeated names."""
 
     DEFAULT_VALIDATION_STATUS = 400
 
@@ -69,7 +69,7 @@ class Parser(FlaskParser):
         self._parsed: dict[tuple[Any, bytes], dict[str, Any]] = {}
 
     def parse(self, argmap: Any, req: Request | None = None, *, location: str | None = None, **options: Any) -> Any:
-        """What a request holds. Queries that were valid are remembered, since clients send the same ones."""
+        """Return the parsed body or query. Valid queries are cached, because clients repeat them."""
         if location != "query":
             return super().parse(argmap, req, location=location, **options)
         query = argmap, current_request().query_string
@@ -82,12 +82,12 @@ class Parser(FlaskParser):
         return dict(found)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
-        """The query's parameters, each once, and none that the schema lacks."""
+        """Return the query's parameters. Refuse unknown and repeated parameters."""
         check_parameters(req.args, (field.data_key or name for name, field in schema.fields.items()))
         return req.args.to_dict()
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
-        """The body, as RFC 8259 says: no NaN, no repeated name, UTF-8 only. An absent one is empty."""
+        """Return the JSON body; ``{}`` if it is absent. Refuse NaN, repeated names and bytes that are not UTF-8."""
         raw = req.get_data()
         if not raw:
             if any(field.required for field in schema.fields.values()):
@@ -101,7 +101,7 @@ class Parser(FlaskParser):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
-        """marshmallow's messages become ``details``: field -> rules."""
+        """Raise a ``ValidationError`` with marshmallow's messages as ``details``: field -> rules."""
         details: dict[str, list[str]] = {}
         for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
             fields = messages if isinstance(messages, dict) else {"body": messages}
@@ -110,10 +110,10 @@ class Parser(FlaskParser):
 
 
 def check_parameters(given: MultiDict[str, str], known: Iterable[str] = ()) -> None:
-    """Refuse a query that asks for what the operation does not have, or for two things at once.
+    """Refuse a query with unknown or repeated parameters.
 
-    :param known: the parameters of the operation.
-    :raises ValidationError: it names each parameter that is unknown or repeated, and those that there are.
+    :param known: the operation's parameters.
+    :raises ValidationError: names each unknown or repeated parameter, and the operation's parameters.
     """
     names = [*known]
     unknown = {name: ["is no parameter of this operation"] for name in given if name not in names}
@@ -126,7 +126,7 @@ def check_parameters(given: MultiDict[str, str], known: Iterable[str] = ()) -> N
 
 
 def _rules(found: Any) -> list[str]:
-    """The rules in marshmallow's messages of a field, each once: a list has them by the index of the item."""
+    """Return the distinct rules in marshmallow's messages about a field. For a list, messages are grouped by item."""
     if isinstance(found, dict):
         return list(dict.fromkeys(rule for inner in found.values() for rule in _rules(inner)))
     return [str(rule) for rule in found]
@@ -137,9 +137,9 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object in JSON with these members.
+    """Return the members of a JSON object as a dictionary.
 
-    :raises ValueError: a name stands twice in it, of which two readers may take different ones.
+    :raises ValueError: a name is repeated. Two parsers may choose different values for it.
     """
     result = dict(pairs)
     if len(result) != len(pairs):

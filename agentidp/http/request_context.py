@@ -1,4 +1,4 @@
-"""The context of a request: its id, its instant, and its log line."""
+"""The context of a request: its id, its time, and its log line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Context:
-    """What ``g`` of Flask is: what every request has, as plain attributes. Flask's own calls Python for each."""
+    """The class of Flask's ``g``, with plain attributes. Flask's own class calls a Python function per access."""
 
     started: float
     at: datetime
@@ -32,23 +32,23 @@ class Context:
     quota: str | None = None
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute that may be missing."""
+        """Return an attribute, or *default* if it is missing."""
         return getattr(self, name, default)
 
 
 current_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]
-"""The request itself. Flask's ``request`` is a proxy, which costs as much as a small function at every use."""
+"""Returns the request. Each access to Flask's proxy ``request`` costs as much as a small function."""
 
 current_context: Callable[[], Context] = g._get_current_object
-"""Flask's ``g`` itself, likewise."""
+"""Returns the object behind Flask's proxy ``g``."""
 
 
 def request_actor(type_: str, name: str, display_name: str | None = None) -> Actor:
-    """Who makes the changes of the current request.
+    """Return the actor to whom the audit trail attributes the changes of the current request.
 
     :param type_: ``agent``, ``session``, ``person`` or ``anonymous``.
-    :param name: the agent's id, or who the person is at the OpenID Connect provider.
-    :param display_name: of the person.
+    :param name: the agent's id, or the person's identity at the OpenID Connect provider.
+    :param display_name: the person's name for people.
     """
     return Actor(type_, name, current_request().remote_addr, current_context().request_id, display_name)
 
@@ -61,9 +61,9 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 def init_app(app: Flask) -> None:
-    """Give each request its id and its instant, and log it when the response is sent.
+    """Set each request's id and time, and log the request when its response is complete.
 
-    Each line that is logged while a request is handled gets the id of the request.
+    Each line that is logged during a request contains the request's id.
     """
     logger.addFilter(_add_request_id)
 
@@ -79,7 +79,7 @@ def init_app(app: Flask) -> None:
     def end(response: Response) -> Response:
         context, received = current_context(), current_request()
         headers = response.headers
-        # Added and not set, which would look for them: no view sends them.
+        # No view sets these headers, so adding them saves the search for an existing header.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")

@@ -1,4 +1,4 @@
-"""Counts the requests of a process, and how long they took, by route."""
+"""Counts the requests of a process and measures their duration, by route."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.metrics import DURATION, REQUESTS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Any other method is counted as ``other``: there must be few, and a client can invent them."""
+"""Methods with their own label. Others are counted as ``other``, because clients could invent any number of labels."""
 
 UNKNOWN_ROUTE = "unknown"
-"""Counts the requests to all addresses that do not exist, or that do not take the request's method."""
+"""Route label of requests to unknown addresses, or with a method that the address does not support."""
 
 
 def init_app(app: Flask) -> None:
-    """Count every request to *app*. Register it first, so that the other hooks are part of the time."""
+    """Count every request to *app*. Call this first, so that the duration includes the other hooks."""
 
     @app.after_request
     def count(response: Response) -> Response:
@@ -34,11 +34,11 @@ def init_app(app: Flask) -> None:
 
 @lru_cache(maxsize=4096)
 def _children(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
-    """The counter and the histogram of a kind of request: looking up labels takes longer than counting."""
+    """Return the counter and the histogram for some labels. Cached, because the lookup takes longer than counting."""
     route, method = route_of(rule), method if method in METHODS else "other"
     return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)
 
 
 def route_of(rule: str | None) -> str:
-    """A route as the OpenAPI document and docs/ write it: {agent_id}, not <uuid:agent_id>."""
+    """Return a route as the OpenAPI document and docs/ write it: {agent_id}, not <uuid:agent_id>."""
     return UNKNOWN_ROUTE if rule is None else re.sub(r"<(?:[^:<>]*:)?(\w+)>", r"{\1}", rule)

@@ -1,6 +1,4 @@
-"""The form of a resource identifier: the URI by which a client names a resource server (RFC 8707 section 2); and of the
-audience that a resource server may have instead, as clouds do.
-"""
+"""The form of resource identifiers, which are URIs (RFC 8707 section 2), and of audiences, which clouds use instead."""
 
 from __future__ import annotations
 
@@ -10,45 +8,48 @@ RESOURCE_IDENTIFIER = (
     r"(?:[Uu][Rr][Nn]:[!\x22$-~]+|[A-Za-z][A-Za-z0-9+.-]*://"
     r"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?][!\x22$-~]*)?)"
 )
-"""A regular expression: a URN, or a URI with a host (RFC 3986), without user information and fragment."""
+"""Regular expression for a URN, or a URI with a host (RFC 3986), without user information and fragment."""
 
 MAX_RESOURCE_LENGTH = 500
-"""Characters."""
+"""Maximum number of characters of a resource identifier."""
 
 
 def is_resource_identifier(text: str) -> bool:
-    """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
+    """Return whether *text* is an absolute URI without fragment (RFC 8707 section 2) of at most 500 characters."""
     return len(text) <= MAX_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
 
 
 AUDIENCE = r"[!#-\[\]-~]+"
-"""A regular expression: printable ASCII without blank, quote and backslash. It need not be a URI."""
+"""Regular expression for an audience: printable ASCII without blank, quote and backslash, not necessarily a URI."""
 
 MAX_AUDIENCE_LENGTH = 255
-"""Characters. AWS takes no longer ones."""
+"""Maximum number of characters of an audience, which is the maximum of AWS."""
 
 SHARED_AUDIENCES = frozenset(
     {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
 )
-"""Audiences that all customers of a cloud use. They belong to no organization: the cloud tells the tokens of one from
-those of another by ``sub``. Any other audience belongs to one organization, like an identifier. In no spelling is one
-of them an identifier: its organization would keep all others out.
+"""Audiences that all customers of a cloud share. The cloud distinguishes its customers' tokens by ``sub``.
+
+Any other audience belongs to one organization, as a resource identifier does. No spelling of a shared audience is
+accepted as a resource identifier, because it would then belong to one organization and be refused to all others.
 """
 
 _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
 
 
 def is_audience(text: str) -> bool:
-    """Whether tokens can have *text* as ``aud``."""
+    """Return whether *text* is a valid audience."""
     return len(text) <= MAX_AUDIENCE_LENGTH and re.fullmatch(AUDIENCE, text) is not None
 
 
 def claim_of(audience: str) -> str | None:
-    """What an organization must hold to get tokens with an audience, or an identifier; ``None`` if it is shared.
+    """Return the name that an organization must own to get tokens for an audience; ``None`` if the audience is shared.
 
-    Google Cloud takes ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` for the same.
+    Google Cloud treats ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` as the same audience.
+
+    :param audience: an audience or a resource identifier.
     """
-    # In the spellings that resource_key() of the database takes for the same.
+    # The SQL function resource_key() treats these spellings as equal, too.
     if audience.lower().rstrip("/") in _SHARED_KEYS:
         return None
     return f"https:{audience}" if audience.startswith("//") else audience

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _quotas(parameters: str) -> str:
-    """The pattern of a list of quotas with these parameters."""
+    """Return the regular expression of a list of quotas with these parameters."""
     one = f'"(agent|organization)-(hour|day|month)";{parameters}'
     return f"{one}(, {one})*"
 
@@ -65,4 +65,4 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
     },
 }
-"""Name -> how the document describes it."""
+"""Header name -> the header's description in the OpenAPI document."""

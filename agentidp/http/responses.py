@@ -1,4 +1,4 @@
-"""Responses: compact JSON; and for analytics and the audit trail JSON, CSV or NDJSON, with an ETag."""
+"""Responses in compact JSON, and in JSON, CSV or NDJSON with an ETag for analytics and the audit trail."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_request
 
-# What is encoded here is a tree. To check that it is one takes a sixth of the time.
+# Response bodies never contain cycles, and checking for cycles would take a sixth of the time.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 BLOCK = 250
-"""Number of rows that are encoded in one call. No other thread of the process runs during such a call."""
+"""Maximum number of rows that are encoded in one call. No other thread of the process runs during such a call."""
 
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
 _NDJSON = "application/x-ndjson"
 _FORMATS = {ma.fields.Integer: "%s", ma.fields.UUID: '"%s"', ma.fields.Date: '"%s"'}
-# The last four are full-width.
+# The last four are full-width characters.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A compact JSON response; without a schema."""
+    """Return a compact JSON response. *body* is not checked against a schema."""
     return Response(_encode(body).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
 
 def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
-    """*body* as JSON, or its ``data`` as CSV (RFC 4180) or NDJSON if the request's ``Accept`` prefers that. If the
-    client has it already by its ``If-None-Match``, a 304 instead (RFC 9110 section 13.1.2).
+    """Return *body* as JSON, or its ``data`` as CSV (RFC 4180) or NDJSON if the request's ``Accept`` prefers that.
 
-    The ETag is weak, since a proxy that compresses makes a strong one weak or drops it, and nothing that is sent here
-    is asked for in parts.
+    If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2). The ETag
+    is weak, because a compressing proxy makes a strong ETag weak or drops it, and because these responses do not
+    support range requests.
 
-    :param body: its member ``data`` has the rows: objects, or tuples in the order of *item*'s fields if these
-        are integers, ids and dates. The JSON of a tuple takes less than half the time.
-    :param item: what is in ``data``. Its names are the header row; those of an object in it come after the object's
-        own and a dot.
+    :param body: has the rows in ``data``. Rows are objects, or tuples in the order of *item*'s fields if all fields are
+        integers, ids and dates. Encoding a tuple as JSON takes less than half the time.
+    :param item: the schema of a row. Its names are the CSV's header row. A nested member is named
+        ``object.member``.
     """
     received = current_request()
     content_type = _preferred(received.environ.get("HTTP_ACCEPT", ""))
@@ -63,7 +63,7 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
         content = _encode(body).encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
-    # Not by Response.make_conditional: its Date would come on top of gunicorn's, and it refuses "If-Match: *".
+    # Response.make_conditional would add a second Date to gunicorn's, and it refuses "If-Match: *".
     if "HTTP_IF_NONE_MATCH" in received.environ and received.if_none_match.contains_weak(digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
@@ -75,7 +75,7 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
 def _with_data(body: dict[str, Any], parts: Iterable[str]) -> bytes:
     """Encode *body* as a JSON object.
 
-    :param parts: the rows of its member ``data``: JSON of one or more rows each, without brackets.
+    :param parts: the JSON of the rows in ``data``. A part is one or more rows, separated by commas, without brackets.
     """
     members = (
         f"{_encode(name)}:{'[' + ','.join(parts) + ']' if name == 'data' else _encode(value)}"
@@ -86,8 +86,9 @@ def _with_data(body: dict[str, Any], parts: Iterable[str]) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _preferred(accept: str) -> str:
-    """The content type that an ``Accept`` prefers (RFC 9110 section 12.5.1), JSON if it has no preference. Remembered,
-    since there are few of them and a browser's takes 90 µs to read.
+    """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1); JSON if it prefers none.
+
+    Cached, because clients use few values and parsing a browser's value takes 90 µs.
     """
     best = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
     return _CSV if best in _CSV_ACCEPTED else best or "application/json"
@@ -98,7 +99,7 @@ def _are_tuples(rows: list[Any]) -> bool:
 
 
 def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
-    """The JSON of each row."""
+    """Return the JSON of each row."""
     if _are_tuples(rows):
         template = _template(item)
         return [template % row for row in rows]
@@ -107,7 +108,7 @@ def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
 
 @functools.cache
 def _template(item: type[ma.Schema]) -> str:
-    """By which a tuple is formatted as JSON. Nothing in it needs to be escaped."""
+    """Return the format string that turns a tuple into JSON. Integers, ids and dates need no escaping."""
     fields = item().fields.items()
     return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
 
@@ -120,9 +121,9 @@ def _csv(rows: list[Any], item: type[ma.Schema]) -> str:
 
 
 def csv_text(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV (RFC 4180) that a spreadsheet can open safely.
+    """Return a table as CSV (RFC 4180) that is safe to open in a spreadsheet.
 
-    :param columns: the header row, or ``None`` for a further part of the table.
+    :param columns: the header row; ``None`` if *rows* continue a table.
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -134,7 +135,7 @@ def csv_text(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> st
 
 @functools.cache
 def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
-    """Where in an object after a schema each column is: the names on the way to it."""
+    """Return the path to each column in an object of a schema, as a tuple of member names."""
     columns: list[tuple[str, ...]] = []
     for name, field in item().fields.items():
         below = _columns(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]
@@ -143,8 +144,10 @@ def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell; a list or an object as its JSON. Text that a spreadsheet would take for a formula gets a quote
-    before it (https://owasp.org/www-community/attacks/CSV_Injection).
+    """Return the content of a cell: lists and objects as JSON, other values unchanged.
+
+    Text that a spreadsheet would run as a formula is prefixed with a quote
+    (https://owasp.org/www-community/attacks/CSV_Injection).
     """
     if isinstance(value, list | dict):
         return _encode(value)

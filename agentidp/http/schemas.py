@@ -1,8 +1,8 @@
 """The fields of bodies and queries. They accept exactly what the API documents; marshmallow accepts more.
 
-A schema describes a stored thing once, with a :class:`Member` per setting, in the order of the response. No body sets a
-field with ``dump_only``, and no response has a field with ``load_only``. Everything else follows from the schema: the
-bodies (:func:`read_only`, :class:`ChangeSchema`, :class:`ReturnedSchema`), the options of commands
+A schema describes a stored object once, with one :class:`Member` per setting, in the order of the response. No body
+sets a field with ``dump_only``, and no response has a field with ``load_only``. Everything else is derived from the
+schema: the bodies (:func:`read_only`, :class:`ChangeSchema`, :class:`ReturnedSchema`), the options of commands
 (:mod:`agentidp.cli.options`), the fields of forms and the lines of pages (:mod:`agentidp.dashboard.forms`), files,
 audit events, and the tables of members in the documentation.
 """
@@ -20,15 +20,16 @@ import marshmallow as ma
 from agentidp.http.text import CONTROL, CONTROL_BUT_BREAKS, INVISIBLE, text_refusal
 
 MAX_DAYS = 90
-"""Maximum number of days, today included, of a question about usage."""
+"""Maximum number of days, including today, that a usage query covers."""
 
 MAX_OWNER = 200
 """Maximum number of characters of an owner."""
 
 MAX_NAME = 100
-"""Maximum number of characters of the name of a thing or a person."""
+"""Maximum number of characters of the name of an object or a person."""
 
-# The characters that str.strip() removes and that text may contain elsewhere. ECMA-262 and Python both read it.
+# The characters that text may contain, but not at its ends, where str.strip() removes them. The escapes are valid in
+# regular expressions of ECMA-262 and of Python.
 _WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(
@@ -37,27 +38,27 @@ _RFC_3339 = re.compile(
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """Return an instant in UTC as RFC 3339 writes it."""
+    """Return an instant in UTC in the format of RFC 3339."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def words_of(name: str) -> str:
-    """Return the words of a name in camelCase."""
+    """Return a camelCase name as lower-case words: ``agentId`` becomes ``agent id``."""
     return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", name)
 
 
 def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
-    """Return the members that no body sets, for ``exclude`` of the bodies that create and change a thing."""
+    """Return the names of the fields that no body sets, for ``exclude`` of bodies that create and change objects."""
     return tuple(name for name, field in fields().fields.items() if field.dump_only)
 
 
 def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
-    """Return the members that no response has, for ``exclude`` of the schemas of responses."""
+    """Return the names of the fields that no response has, for ``exclude`` of the schemas of responses."""
     return tuple(name for name, field in fields().fields.items() if field.load_only)
 
 
 def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns that a body may change, with their values after the change.
+    """Return the columns that a body can change, with their values after the change.
 
     :param before: the row before the change.
     :param change: the columns that the body has loaded.
@@ -67,7 +68,7 @@ def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, A
 
 
 class ReturnedSchema(ma.Schema):
-    """The members of a thing that are returned, each of them always, unless :attr:`optional` names it."""
+    """The members of an object in responses. Each is always present, unless :attr:`optional` names it."""
 
     optional: tuple[str, ...] = ()
 
@@ -77,19 +78,19 @@ class ReturnedSchema(ma.Schema):
         field_obj.load_default, field_obj.dump_only = ma.missing, False
 
     def as_json(self, row: Any) -> dict[str, Any]:
-        """Return a row as our JSON."""
+        """Return a row as a JSON object of the API."""
         shown: dict[str, Any] = self.dump(row)
         return shown
 
 
 def list_of(returned: type[ReturnedSchema]) -> type[ma.Schema]:
-    """Return the schema of a response that has all things of a kind, in ``data``."""
+    """Return the schema of a response that has all objects of a kind, in ``data``."""
     name = f"{returned.__name__.removesuffix('Schema')}ListSchema"
     return type(name, (ma.Schema,), {"data": ma.fields.List(ma.fields.Nested(returned), required=True)})
 
 
 class ChangeSchema(ma.Schema):
-    """The body of a PATCH. Missing members stay as they are, so its fields are not required and have no defaults."""
+    """The body of a PATCH. Omitted members keep their values, so the fields are not required and have no defaults."""
 
     class Meta:
         json_schema = {"minProperties": 1}
@@ -108,8 +109,8 @@ class ChangeSchema(ma.Schema):
 class WholeNumber(ma.fields.Integer):
     """A decimal number in ASCII digits, from *least* to *most*.
 
-    ``int()`` would let ``1_0``, a blank, a sign and other scripts' digits through, and marshmallow's ``strict``
-    refuses every string.
+    ``int()`` would accept ``1_0``, blanks, signs and the digits of other scripts, and marshmallow's ``strict`` refuses
+    every string.
     """
 
     def __init__(self, least: int, most: int, **kwargs: Any) -> None:
@@ -124,10 +125,10 @@ class WholeNumber(ma.fields.Integer):
 
 
 class Member(ma.fields.Field[Any]):
-    """A member of a stored thing, described once for the API, commands, forms, pages, files and documentation.
+    """A member of a stored object, described once for the API, commands, forms, pages, files and documentation.
 
     :param description: what the member means, for people.
-    :param nothing: the meaning of ``null`` or of an empty text.
+    :param nothing: the meaning of ``null`` or of an empty string.
     :param words: the member's name for people. Default: the words of its column.
     :param option: the option of commands. Default: the words.
     :param metavar: the value of the option in the help of commands.
@@ -136,12 +137,12 @@ class Member(ma.fields.Field[Any]):
     """
 
     kind = "text"
-    """The control that people type the member into: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``,
-    ``agent`` by name or id, ``choices``, ``items`` one per line, or ``document``, which commands read from a file.
+    """The kind of form control: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``, ``agent`` (name or
+    id), ``choices``, ``items`` (one per line), or ``document``, which commands read from a file.
     """
 
     typed_as = ""
-    """The description for people, if they type the member otherwise than a program writes it."""
+    """The description for forms and commands, if their format differs from the API's."""
 
     def __init__(
         self,
@@ -156,13 +157,13 @@ class Member(ma.fields.Field[Any]):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Only the documentation is Markdown.
+        # Only the documentation uses Markdown.
         self.markdown, self.description = description, description and description.replace("`", "")
         self.nothing, self.option, self.metavar = nothing, option, metavar
         self._words, self._typed_name, self.is_listed = words, typed_name, is_listed
         all_metadata = dict(metadata or {})
         if description is not None:
-            # marshmallow decides so too.
+            # marshmallow uses the same condition.
             is_nullable = kwargs.get("allow_none", kwargs.get("load_default", ma.missing) is None)
             all_metadata["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
         super().__init__(metadata=all_metadata, **kwargs)
@@ -184,30 +185,30 @@ class Member(ma.fields.Field[Any]):
 
     @property
     def label(self) -> str:
-        """The name for people, at the beginning of a line."""
+        """The name for people, with a capital letter."""
         return self.words[:1].upper() + self.words[1:]
 
     @property
     def default(self) -> Any:
-        """The value of a new thing whose body lacks the member; :data:`marshmallow.missing` if there is none."""
+        """The value if the body omits the member; :data:`marshmallow.missing` if the member has no default."""
         return self.load_default() if callable(self.load_default) else self.load_default
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the JSON value of the API for typed text, or for the typed texts of ``choices`` and ``items``.
+        """Return the API's JSON value for typed text, or for the list of typed texts of ``choices`` and ``items``.
 
-        :raises marshmallow.ValidationError: the text cannot be read.
+        :raises marshmallow.ValidationError: the text is not valid.
         """
         return None if self.allow_none and not typed else typed
 
     def to_typed(self, value: Any) -> Any:
-        """Return what people would type for a JSON value of the API. A list of ``items`` has one line per item."""
+        """Return the text that people would type for a JSON value of the API. ``items`` have one line per item."""
         return "" if value is None or value is ma.missing else value
 
 
 class Number(Member, ma.fields.Integer):
     """A JSON number without a fraction, from *least* to *most*, or ``null`` if *allow_none*.
 
-    marshmallow's ``strict`` would let ``true`` and ``2.0`` through.
+    marshmallow's ``strict`` would accept ``true`` and ``2.0``.
     """
 
     kind = "number"
@@ -224,20 +225,20 @@ class Number(Member, ma.fields.Integer):
         return value
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the number. Any other text is returned as it is, and refused by the schema."""
+        """Return the number. Return other text unchanged, so that the schema refuses it."""
         return number(typed) if typed else super().from_typed(typed)
 
 
 def number(text: str) -> int | str:
-    """Return the number that a text is, or else the text, which a schema refuses."""
+    """Return *text* as a number. Return other text unchanged, so that the schema refuses it."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
 
 
 class Instant(Member, ma.fields.AwareDateTime):
-    """A date and time after RFC 3339 section 5.6.
+    """A date and time in the format of RFC 3339 section 5.6.
 
-    marshmallow would accept other text of ISO 8601, a NUL behind it, and the last hours of the year 9999 in time zones
-    that are behind UTC. People type a day, which begins at 00:00 UTC; commands also take a date and time.
+    marshmallow would accept other formats of ISO 8601, a trailing NUL, and the last hours of the year 9999 in time
+    zones behind UTC. In forms people type a day, which begins at 00:00 UTC; commands also accept a date and time.
     """
 
     kind = "instant"
@@ -263,9 +264,9 @@ class Instant(Member, ma.fields.AwareDateTime):
 
 
 def instant(text: str) -> datetime:
-    """Return the beginning of a UTC day, or a date and time that has a time zone.
+    """Return the instant of a date and time with a time zone, or the beginning of a UTC day.
 
-    :raises marshmallow.ValidationError: the text is neither.
+    :raises marshmallow.ValidationError: *text* is neither.
     """
     with contextlib.suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text)
@@ -278,8 +279,9 @@ def instant(text: str) -> datetime:
 
 
 class Text(Member, ma.fields.String):
-    """Text for people, from *least* to *most* characters that :mod:`agentidp.http.text` allows. ``multiline`` allows
-    line breaks and tabs.
+    """Text for people: *least* to *most* characters that :mod:`agentidp.http.text` allows.
+
+    :param multiline: whether line breaks and tabs are allowed.
     """
 
     def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
@@ -287,7 +289,7 @@ class Text(Member, ma.fields.String):
         self.kind = "lines" if multiline else "text"
         forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
-        # The rules of _deserialize in one; surrogates are no characters where regular expressions know Unicode.
+        # The rules of _deserialize as one pattern, which cannot exclude lone surrogates (agentidp/http/text.py).
         end = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
         pattern = f"{end}(?:[^{forbidden}]*{end})?"
         metadata = {"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}
@@ -324,7 +326,7 @@ class Exact(Member, ma.fields.String):
 
 
 class Choice(Member, ma.fields.String):
-    """A text that is one of a few values."""
+    """A string from a fixed list of values."""
 
     kind = "choice"
 
@@ -336,7 +338,7 @@ class Choice(Member, ma.fields.String):
 
 
 class Flag(Member, ma.fields.Boolean):
-    """``true`` or ``false``. No other value stands for them."""
+    """``true`` or ``false``. marshmallow would also accept values such as ``"yes"`` and ``1``."""
 
     kind = "flag"
 
@@ -362,7 +364,7 @@ class AgentId(Member, ma.fields.UUID):
 
 
 class Items(Member, ma.fields.List[Any]):
-    """A list of texts, each of which *item* accepts."""
+    """A list of strings, each of which is validated by *item*."""
 
     def __init__(self, item: ma.fields.String | AgentId, **kwargs: Any) -> None:
         self.item = item
@@ -371,16 +373,16 @@ class Items(Member, ma.fields.List[Any]):
 
     @property
     def word(self) -> str:
-        """The name of one item for people."""
+        """The singular of the name for people."""
         return self.words.removesuffix("s")
 
     def to_typed(self, value: Any) -> Any:
-        """Return the items, one per line; the values of ``choices`` as they are."""
+        """Return the items as one line per item; the values of ``choices`` unchanged."""
         return super().to_typed(value) if self.kind == "choices" else "\n".join(value or [])
 
 
 class Group(Member, ma.fields.Nested):
-    """An object that is stored as JSON in the terms of the API. People type its members beside those of the thing."""
+    """A nested object that is stored as the API's JSON. People type its members like those of the outer object."""
 
     kind = "group"
 
@@ -401,7 +403,7 @@ class ScopeList(Items):
         )
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
-            # The length is checked first, so that a long list costs nothing.
+            # The length is checked first, so that long lists cost little.
             validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), unique("a scope")],
             metadata={"uniqueItems": True},
             **kwargs,

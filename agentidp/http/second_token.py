@@ -1,4 +1,4 @@
-"""An access token that is sent beside the one in the header, or instead of it."""
+"""Detects access tokens outside the Authorization header."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from agentidp.http.request_context import current_request
 
 
 def refuse() -> None:
-    """Refuse a request that sends an access token beside the one in its header (RFC 6750 section 2).
+    """Refuse a request with an access token in its query or form, in addition to its header (RFC 6750 section 2).
 
-    :raises SecondToken: the query, or a body that is a form, has a parameter ``access_token``.
+    :raises SecondToken: the query or the form has a parameter ``access_token``.
     """
     environ = current_request().environ
     if is_in_query() or (environ.get("CONTENT_TYPE") and _is_in_form()):
@@ -19,16 +19,16 @@ def refuse() -> None:
 
 
 def is_in_query() -> bool:
-    """Whether the query has a parameter ``access_token``."""
+    """Return whether the query has a parameter ``access_token``."""
     received = current_request()
     query = received.environ.get("QUERY_STRING", "")
-    # Most requests need no parsing. A name with percent signs can still spell access_token.
+    # Avoids parsing in most requests. The name may be percent-encoded.
     return ("access_token" in query or "%" in query) and "access_token" in received.args
 
 
 def _is_in_form() -> bool:
     if request.mimetype != "application/x-www-form-urlencoded":
         return False
-    # Keeps the body, because the view checks whether there is one.
+    # Caches the body, which the view reads later; parsing the form would consume it.
     request.get_data()
     return "access_token" in request.form

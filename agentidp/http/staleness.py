@@ -1,4 +1,4 @@
-"""The header that says how old the data in a response can be, if a read replica served it."""
+"""The response header with the maximum age of data from a read replica."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Flask, Response
 from agentidp.http.request_context import current_context
 
 HEADER = "AgentIdP-Staleness"
-"""Seconds, a Decimal of RFC 9651. Not ``Age``, which is the age of a response in a cache (RFC 9111 section 5.1)."""
+"""Seconds, as a Decimal of RFC 9651. ``Age`` would mean the age of a cached response (RFC 9111 section 5.1)."""
 
 
 def init_app(app: Flask) -> None:
@@ -19,6 +19,6 @@ def init_app(app: Flask) -> None:
     def add_staleness(response: Response) -> Response:
         caller = current_context().caller
         if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
-            # Rounded up: it is a bound.
+            # Rounded up, because the value is an upper bound.
             response.headers[HEADER] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
         return response

@@ -34,14 +34,14 @@ def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
 
 
 def in_one_line(text: str) -> str:
-    """Replace forbidden characters by blanks, and blanks in a row by a single one."""
+    """Replace forbidden characters by blanks, and adjacent blanks by a single blank."""
     return " ".join(_FORBIDDEN.sub(" ", text).split())
 
 
 def printable(text: str, *, is_multiline: bool = False) -> str:
-    r"""Replace forbidden characters by JSON's escapes such as ``\u202e``, so text from anywhere can be printed.
+    r"""Replace forbidden characters by JSON escapes such as ``\u202e``, so that untrusted text is safe to print.
 
-    JSON stays the same JSON.
+    JSON keeps its meaning.
 
     :param is_multiline: keep line breaks and tabs.
     """

@@ -1,7 +1,7 @@
-"""A span of OpenTelemetry for each request, sent by OTLP over HTTP. Imported only if AGENTIDP_TRACES is on.
+"""Sends an OpenTelemetry span per request by OTLP over HTTP. Imported only if AGENTIDP_TRACES is on.
 
-A span has the route and never the address, a header or a body, so there is no secret in it. Where spans go, and which,
-is set by OpenTelemetry's own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT`` and ``OTEL_TRACES_SAMPLER``.
+A span contains the route, but no address, header or body, and so no secret. OpenTelemetry's own variables, such as
+``OTEL_EXPORTER_OTLP_ENDPOINT`` and ``OTEL_TRACES_SAMPLER``, set the destination and the sampling.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 @lru_cache(maxsize=1)
 def provider() -> TracerProvider:
-    """The process's provider. It has a thread that sends, so it is made at the first request: after gunicorn's fork."""
-    # The environment's OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+    """Return the process's tracer provider. It has a thread, so it is created after gunicorn's fork, at first use."""
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES in the environment override the service name.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
     made = TracerProvider(resource=resource)
     made.add_span_processor(_processor())
@@ -58,12 +58,12 @@ def _new_span() -> Span:
 
 
 def init_app(app: Flask) -> None:
-    """Trace every request to *app*. Register it after the request's context, which has the request's id.
+    """Trace every request to *app*. Call this after :func:`agentidp.http.request_context.init_app`, which sets the id.
 
     :raises ConfigurationError: OpenTelemetry refuses its settings.
     """
     try:
-        # Or every request would fail later. Its thread ends before gunicorn forks.
+        # Wrong settings fail here and not in each request. The shutdown ends the thread before gunicorn forks.
         _processor().shutdown()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise ConfigurationError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None

@@ -1,8 +1,8 @@
-"""gunicorn's threaded worker, which answers a request that it cannot read without quoting the request.
+"""gunicorn's threaded worker, except that it does not quote unreadable requests in the log and the response.
 
-gunicorn itself quotes such a request in its log and in an HTML page, and a query or header can contain a secret.
-``worker_class`` is a documented setting. ``handle_error`` and the exceptions are not, and there is no public way to
-change the log line and the page.
+gunicorn quotes an unreadable request in its log and in an HTML page, and a query or header can contain a secret.
+``worker_class`` is a documented setting. ``handle_error`` and the exceptions are undocumented, but there is no public
+way to change the log line and the page.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Worker(ThreadWorker):
-    """gunicorn's threaded worker."""
+    """gunicorn's threaded worker, except that it does not quote unreadable requests."""
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Log and answer a request that gunicorn cannot read, by the kind of its error alone."""
+        """Log and answer a request that gunicorn cannot read, with only the kind of the error."""
         is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
         if is_ours or not isinstance(exc, errors.ParseException):
             super().handle_error(req, client, addr, exc)
@@ -52,5 +52,5 @@ class Worker(ThreadWorker):
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n\r\n"
         )
         with contextlib.suppress(OSError):
-            # No client holds the thread: a response that finds no room in the socket is dropped.
+            # The response is dropped if the socket's buffer is full, so that a slow client does not block the thread.
             client.send((head + body).encode(), socket.MSG_DONTWAIT)
