@@ -1,8 +1,8 @@
-"""From an access token to an admitted caller, and which scope a route needs (RFC 6750, RFC 9449 section 7).
+"""Authenticates requests by access token, checks the route's scope, and admits callers (RFC 6750, RFC 9449 section 7).
 
-A protected view gets a :class:`Caller`, its one way to the database. The token is verified then, but the agent is not
-yet admitted. The caller's first read or transaction admits it and counts the request; if the view makes none,
-``bearer`` does so after the view. Nothing can be written before.
+A protected view gets a :class:`Caller`, which is its only access to the database. The token's signature and claims are
+already verified, but the agent is not admitted yet. The caller's first read or transaction admits the agent and counts
+the request. If the view has none, ``bearer`` does so after the view. Nothing can be written before the admission.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from agentidp.services.fair_queue import SMALL
 
 API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
-"""Key of a request's turn in its WSGI environment."""
+"""Key of a request's :class:`agentidp.services.fair_queue.Turn` in its WSGI environment."""
 
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
@@ -46,15 +46,15 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Caller:
-    """Who sent a request, and that caller's organization in the database at the request's instant.
+    """The sender of a request, with access to the data of its organization.
 
-    :param organization_id: of the caller.
+    :param organization_id: the caller's organization.
     :param agent_id: the agent, or ``None`` if a person is signed in to the dashboard.
-    :param at: the request's instant, aware.
-    :param token: the agent's verified access token, by which it is admitted and counted. ``None`` for who is signed in
-        to the dashboard: the session was checked, and its requests are not counted.
+    :param at: the time of the request, aware.
+    :param token: the verified access token by which the agent is admitted and the request counted. ``None`` for the
+        dashboard, whose sessions are checked elsewhere and whose requests are not counted.
     :param proof: the DPoP proof, if the token is bound to a key.
-    :param actor: what the audit trail calls it: the arguments of :func:`request_actor`. Default: the agent.
+    :param actor: arguments of :func:`request_actor` for the audit trail. Default: the agent.
     """
 
     def __init__(
@@ -77,20 +77,20 @@ class Caller:
         self._unadmitted, self._is_in_transaction = token, False
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run the reading ``sql/<statement>.sql``, as :meth:`read_together` does."""
+        """Return the rows of ``sql/<statement>.sql``, which must only read. See :meth:`read_together`."""
         [rows] = self.read_together(Call(statement, parameters))
         return rows
 
     def read_together(self, *calls: Call) -> list[Rows]:
-        """Run reading statements. They admit the caller in the same round trip unless that is done.
+        """Run reading statements, and in the same round trip admit the caller if it is not admitted yet.
 
-        They run before the request is counted, so that a hot counter row is locked for as short as possible. With a
-        read replica the caller is admitted first, on the primary.
+        The statements run before the admission counts the request, so that the counter's row is locked only briefly.
+        If a read replica is used, the caller is admitted first, on the primary.
 
         :returns: the rows of each call.
-        :raises ValueError: a statement changes or locks rows. That needs :meth:`transaction`.
-        :raises RuntimeError: a transaction of the caller is open, which reads by itself. This would not see what it
-            has changed, and would admit and count the request once more.
+        :raises ValueError: a statement changes or locks rows. Use :meth:`transaction` for it.
+        :raises RuntimeError: a transaction of the caller is open. Use it to read: this method would not see its
+            changes, and would count the request a second time.
         """
         self._refuse_transaction()
         for call in calls:
@@ -109,9 +109,9 @@ class Caller:
         return rows[: -len(admission)]
 
     def leave_replica(self) -> bool:
-        """Read from the primary from now on.
+        """Read only from the primary from now on.
 
-        :returns: whether anything was read from the replica, which may be older.
+        :returns: whether something was already read from the replica, whose data may be older.
         """
         if self.replica:
             self.replica.leave()
@@ -119,9 +119,9 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A durable transaction, which begins by admitting the caller unless that is done.
+        """Open a durable transaction, which first admits the caller if it is not admitted yet.
 
-        :raises RuntimeError: one is open already.
+        :raises RuntimeError: a transaction of the caller is already open.
         """
         self._refuse_transaction()
         self._is_in_transaction = True
@@ -147,8 +147,8 @@ class Caller:
                 raise
             if admitted:
                 yield opened
-        # After the transaction, because a rejection is counted in one of its own. If the caller was refused, the
-        # block did not run, and this raises.
+        # A rejection is counted in a transaction of its own, so this comes after the transaction. If the caller was
+        # refused, the block did not run, and this raises InvalidToken.
         self._settle(token, admitted)
 
     def _refuse_transaction(self) -> None:
@@ -156,11 +156,11 @@ class Caller:
             raise RuntimeError("a transaction of the caller is open: use it")
 
     def admit(self) -> None:
-        """Admit the caller and count its request, unless that is done.
+        """Admit the caller and count its request, if it is not admitted yet.
 
         :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
         :raises InvalidProof: the DPoP proof was used before.
-        :raises RuntimeError: as :meth:`read_together`.
+        :raises RuntimeError: a transaction of the caller is open.
         """
         self._refuse_transaction()
         token = self._unadmitted
@@ -172,9 +172,9 @@ class Caller:
             self._settle(token, rows[-1])
 
     def _admission(self, token: AccessToken) -> list[Call]:
-        """Calls that consume the proof, if there is one, then admit the agent and count its request.
+        """Return the calls that consume the proof, if there is one, and that admit the agent and count its request.
 
-        With a proof the commit must be durable: after a crash of the database the proof must not be accepted again.
+        Consuming a proof needs a durable commit, so that a crash of the database does not make the proof usable again.
         """
         calls = [request_made(token.agent_id, token.jti)]
         if self._proof is not None:
@@ -189,13 +189,16 @@ class Caller:
             raise
 
     def _refuse_used_proof(self, token: AccessToken) -> None:
-        """Raise what a row that is there already means, if the calls consumed a proof."""
+        """Refuse the DPoP proof as used, because of a unique violation. Do nothing if the request has no proof.
+
+        :raises InvalidProof: the DPoP proof was used before.
+        """
         if self._proof is not None:
             record_rejection(self._database, token.agent_id, "DPoP proof used before")
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
 
     def _settle(self, token: AccessToken, rows: Rows) -> None:
-        """Refuse the caller if the statement that admits its agent returned no row; otherwise it is admitted.
+        """Mark the caller as admitted, or refuse it if the statement that admits its agent returned no row.
 
         :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
         """
@@ -208,7 +211,7 @@ class Caller:
 def wait_for_turn(organization_id: str) -> None:
     """Wait until the current request may run.
 
-    :param organization_id: verified, because its requests count together.
+    :param organization_id: the verified organization, whose share of the process the request uses.
     :raises RateLimited: too many requests of the organization are running or waiting.
     """
     current_request().environ[TURN] = services().fair_queue.enter(organization_id)
@@ -226,7 +229,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
-        # What reads the query of the others checks its parameters itself.
+        # For other views, the parser checks the query's parameters.
         has_no_parameters = "query" not in declared(view).reads
 
         @wraps(view)
@@ -245,7 +248,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # A refused token is a 401 before any other error, and a bad request is counted as well.
+                # A refused token takes precedence over other errors, and invalid requests are also counted.
                 caller.admit()
                 raise
             caller.admit()
@@ -258,11 +261,12 @@ def bearer(scope: str) -> Callable[[View], View]:
 
 
 def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
-    """Verify the request's access token, and the proof that comes with one that is bound to a key.
+    """Verify the request's access token and, if it is bound to a key, the DPoP proof.
 
-    :returns: the caller, and the token's scope. :meth:`Caller.admit` checks that the agent is active and that the proof
+    :param at: the time of the request.
+    :returns: the caller and the token's scope. :meth:`Caller.admit` checks that the agent is active and that the proof
         was not used before.
-    :raises Unauthorized: no token, or one that is refused.
+    :raises Unauthorized: the request has no token, or its token or proof is refused.
     """
     header = current_request().environ.get("HTTP_AUTHORIZATION", "")
     sent = _CREDENTIALS.fullmatch(header)
@@ -275,7 +279,7 @@ def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
     proof = None
     try:
         token = verified_token(unverified_token, audience=s.settings.resource)
-        # RFC 9449 section 7.2: a token that is bound to a key is no bearer token, and the reverse.
+        # RFC 9449 section 7.2: the scheme must be DPoP for a token that is bound to a key, and Bearer for any other.
         if (token.jkt is not None) != (scheme == "dpop"):
             raise TokenRefused("sent by the wrong scheme", token)
         if token.jkt is not None:
@@ -306,13 +310,12 @@ def _verified_proof(access_token: str, token: AccessToken, database: Organizatio
 
 
 def init_app(app: Flask) -> None:
-    """Count requests that have a valid token although no view checks it: to unknown addresses, unsupported methods and
-    public routes. End the turn of a request whose response is made. Add to each refusal how to get a token.
-    """
+    """Register hooks for requests that no view authenticates, for turns in the fair queue, and for 401 responses."""
 
     @app.before_request
     def count_unguarded_request() -> None:
-        # Flask responds to OPTIONS without the view.
+        # Requests to unknown addresses and public routes are counted as well if they have a valid token. So are OPTIONS
+        # requests, to which Flask responds without calling the view.
         received = current_request()
         view = app.view_functions.get(received.endpoint or "")
         is_unguarded = received.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
@@ -325,7 +328,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_turn(response: Response) -> Response:
         environ = current_request().environ
-        # ``agentidp/server/sending.py`` ends the others, when they are sent.
+        # For larger and streamed responses, agentidp/server/sending.py ends the turn after sending.
         if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
             environ.pop(TURN).leave()
         return response
@@ -337,8 +340,7 @@ def init_app(app: Flask) -> None:
         challenge = response.headers.get("WWW-Authenticate", "")
         if challenge.startswith("Bearer"):
             issuer = services().settings.issuer
-            # RFC 9728 section 5.1, RFC 9449 section 7.1.
-            # RFC 9728 section 3.1: of a longer path, if it has metadata of its own.
+            # Where to get a token: RFC 9728 section 5.1, RFC 9449 section 7.1. MCP has metadata of its own.
             path = current_request().path
             own = path if path == f"{API_PREFIX}mcp" else "/api/v1"
             metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{own}"'

@@ -1,4 +1,4 @@
-"""Verifying an access token of ours, and remembering the result: a signature costs more than most requests need."""
+"""Verifies our access tokens and caches the result, because a signature costs more than the rest of most requests."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from agentidp.jose.access_token import AccessToken, verify_access_token
 from agentidp.services import services
 
 MAX_CACHED = 10_000
-"""Verified tokens that a process remembers, about 10 MB, and 30 MB at most."""
+"""Maximum number of verified tokens that a process caches: about 10 MB, and at most 30 MB."""
 
 MAX_LENGTH = 2_000
-"""Characters of a token that is remembered. With the longest scopes one takes 10 KB, and by exchange 20 KB."""
+"""Maximum number of characters of a cached token. Longer tokens would take up to 10 KB each, or 20 KB by exchange."""
 
 
 def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
-    """Verify a token, or use the cached result. The database knows whether it is revoked and its agent active.
+    """Verify a token or use the cached result. Revocation and the agent's status are checked later, in the database.
 
-    :param audience: who must be the one in ``aud``; any resource server if ``None``.
-    :raises TokenRefused: for every reason alike.
+    :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
+    :raises TokenRefused: the token is not valid, for any reason.
     """
     s, at = services(), current_context().at
     verified = s.verified_tokens
-    # The generation changes with the published keys, so no result of a revoked key is used.
+    # The generation changes with the published keys, so that results of revoked keys are not used.
     generation = s.keys.current().generation
     key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
     token = verified.get(key)
