@@ -1,4 +1,4 @@
-"""What the requests of one application share: settings, clock, database, keys, the client directory."""
+"""Objects that an application's requests share, such as its settings, clock, database, keys and client directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from agentidp.services.token_rate import TokenRate
 
 @dataclass(frozen=True)
 class Services:
-    """One application's. ``clock`` gives an aware datetime; tests stand where they like."""
+    """The shared objects of one application.
+
+    :param clock: returns the current time as an aware datetime. Tests replace it.
+    """
 
     settings: Settings
     clock: Callable[[], datetime]
@@ -42,10 +45,10 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], datetime], *, actor: Actor = SYSTEM) -> Services:
-        """The services that *settings* describe; nothing is connected yet.
+        """Return the services for *settings*, without connecting to the database.
 
-        :param actor: who makes changes in a transaction that names nobody.
-        :raises ConfigurationError: the settings name no database or no secret.
+        :param actor: the actor of transactions that do not name one.
+        :raises ConfigurationError: the database or the secret is not set.
         """
         database_url, _ = settings.database_and_secret()
         database = Database(database_url, settings, actor=actor)
@@ -70,14 +73,14 @@ class Services:
         )
 
     def close(self) -> None:
-        """Close the pools."""
+        """Close the connection pools."""
         self.database.close()
         if self.read_replica is not None:
             self.read_replica.database.close()
 
 
 def services() -> Services:
-    """The services of the current application."""
-    # Not Flask's proxy: see http/request_context.py.
+    """Return the services of the current application."""
+    # Avoids Flask's proxy, which is slow: see agentidp/http/request_context.py.
     found: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
     return found

@@ -1,19 +1,18 @@
-"""A bound on the requests of an organization that a process computes at the same time, so that no organization slows
-down another.
+"""Limits the number of requests per organization that a process runs at once, so that none slows down another.
 
-A request enters when its organization is verified: after the access token at the API and at MCP, after the session's
-cookie at the dashboard. It waits until it may run, and leaves when its response is made and sent. The token endpoint
-never enters, so tokens go first.
+A request enters the queue when its organization is verified: after the access token in the API and MCP, and after the
+session cookie in the dashboard. It waits until it may run, and leaves when its response is complete and sent. Requests
+to the token endpoint never enter the queue, so they take precedence.
 
 The rules, for one process:
 
-1. At most :data:`MAX_RUNNING` requests run, of which at most :data:`MAX_RUNNING_PER_ORGANIZATION` are of one
-   organization. A request runs while its response is computed, and not while the client receives it.
-2. The next request to run is of the organization that runs fewest; of these requests the one that has waited longest.
-3. A request that waits or is sent holds a thread. At most :data:`MAX_REQUESTS` are inside, of which at most
-   :data:`MAX_REQUESTS_PER_ORGANIZATION` are of one organization. A further one is refused with 429.
-4. If all places inside are taken, the first request of an organization displaces the newest waiting request of the
-   organization that has most inside.
+1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. A
+   request runs while its response is computed, but not while the client receives the response.
+2. The next request to run is the oldest waiting request of the organization with the fewest running requests.
+3. A request holds a thread while it waits and while its response is sent. At most :data:`MAX_REQUESTS` requests are in
+   the queue, and at most :data:`MAX_REQUESTS_PER_ORGANIZATION` per organization. Further requests are refused with 429.
+4. If the queue is full, a request of an organization that has none in the queue displaces the newest waiting request of
+   the organization with the most requests in the queue.
 """
 
 from __future__ import annotations
@@ -25,25 +24,28 @@ from collections.abc import Callable
 from agentidp.http.errors import RateLimited
 
 MAX_RUNNING = 3
-"""Maximum number of requests that run at the same time. More would only compete for the interpreter."""
+"""Maximum number of requests that run at once. More would only compete for the interpreter."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
-"""Maximum number of running requests per organization: the interpreter works for one, the database for the other."""
+"""Maximum number of running requests per organization: one uses the interpreter while the database serves the other."""
 
 MAX_REQUESTS = 36
-"""Maximum number of requests inside. gunicorn has eight threads more (deploy/gunicorn.conf.py), for tokens."""
+"""Maximum number of requests in the queue. gunicorn has eight more threads (deploy/gunicorn.conf.py), for tokens."""
 
 MAX_REQUESTS_PER_ORGANIZATION = 16
-"""Maximum number of requests inside per organization."""
+"""Maximum number of requests in the queue per organization."""
 
 MAX_WAIT = 10.0
 """Seconds after which a waiting request is refused."""
 
 SHORT_WAIT = 0.005
-"""Seconds that a thread waits before it lets another thread serve: most reads take less than a millisecond."""
+"""Seconds that a request waits before its thread gives way to another. Most reads take less than a millisecond."""
 
 SMALL = 65_536
-"""Bytes that a client receives soon, or not at all: then :func:`agentidp.server.listening.limit_sending` ends it."""
+"""Maximum number of bytes of a response whose turn ends before it is sent, because sending it rarely blocks.
+
+:func:`agentidp.server.listening.limit_sending` ends connections whose clients do not receive.
+"""
 
 RETRY_AFTER = 1
 """Seconds that a refused client is asked to wait."""
@@ -52,8 +54,8 @@ RETRY_AFTER = 1
 class Turn:
     """The place of one request in a queue.
 
-    :ivar is_running: whether the request may compute now.
-    :ivar has_run: whether its response may have begun, so that it can no longer be refused.
+    :ivar is_running: whether the request may run now.
+    :ivar has_run: whether the request has run, so that its response may have begun and it can no longer be refused.
     """
 
     __slots__ = ("_queue", "_woken", "has_run", "is_running", "organization_id")
@@ -64,12 +66,12 @@ class Turn:
         self._woken: threading.Lock | None = None
 
     def pause(self) -> None:
-        """Let other requests run while a client receives what was computed."""
+        """Let other requests run while the client receives a part of the response."""
         self._queue.stop(self)
         self._queue.before_blocking()
 
     def resume(self) -> None:
-        """Wait until a paused turn may run again, however long that takes: its response has begun."""
+        """Wait until a paused turn may run again, without a time limit, because its response has begun."""
         self._queue.start(self, -1)
 
     def leave(self) -> None:
@@ -82,7 +84,7 @@ class Turn:
         self._woken.acquire()
 
     def wait(self, max_wait: float) -> bool:
-        """Block until :meth:`wake`, but at most *max_wait* seconds; -1 is without limit.
+        """Block until :meth:`wake`, but at most *max_wait* seconds; -1 means no limit.
 
         :returns: whether the turn was woken.
         """
@@ -96,7 +98,7 @@ class Turn:
 
 
 class FairQueue:
-    """The requests of one process, and which of them run.
+    """The requests of one process that run or wait.
 
     :ivar before_blocking: called in a thread that is about to block, so that the server can let another thread serve.
     """
@@ -113,7 +115,7 @@ class FairQueue:
 
         :param max_wait: seconds.
         :returns: the request's turn, which ends by :meth:`Turn.leave`.
-        :raises RateLimited: the organization has too many requests inside, or the request waited for too long.
+        :raises RateLimited: the organization has too many requests in the queue, or the request waited for too long.
         """
         turn = Turn(self, organization_id)
         with self._lock:
@@ -125,7 +127,7 @@ class FairQueue:
         return turn
 
     def start(self, turn: Turn, max_wait: float) -> bool:
-        """Wait until a turn may run, but at most *max_wait* seconds; -1 is without limit.
+        """Wait until a turn may run, but at most *max_wait* seconds; -1 means no limit.
 
         :returns: whether the turn runs.
         """
@@ -141,18 +143,18 @@ class FairQueue:
         return turn.is_running
 
     def stop(self, turn: Turn) -> None:
-        """End the running or the waiting of a turn."""
+        """Stop a turn that runs or waits, without removing it from the queue."""
         with self._lock:
             self._stop(turn)
 
     def leave(self, turn: Turn) -> None:
-        """Take a turn out of the queue."""
+        """Remove a turn from the queue."""
         with self._lock:
             self._stop(turn)
             _decrease(self._inside, turn.organization_id)
 
     def is_empty(self) -> bool:
-        """Tell whether no request is inside."""
+        """Return whether the queue has no requests."""
         return not self._inside
 
     def _make_room(self, organization_id: str) -> None:
@@ -187,7 +189,7 @@ class FairQueue:
     def _start_next(self) -> None:
         candidates = [turn for turn in self._waiting if self._may_run(turn)]
         if candidates:
-            # The first of equals, which has waited longest.
+            # min() returns the first of equal turns, which has waited longest.
             turn = min(candidates, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)
@@ -195,7 +197,7 @@ class FairQueue:
 
 
 def _decrease(counts: Counter[str], organization_id: str) -> None:
-    """Count one less. An organization without requests is forgotten, so that the counts do not grow."""
+    """Decrease an organization's count. Remove a count of 0, so that the counter does not grow."""
     counts[organization_id] -= 1
     if not counts[organization_id]:
         del counts[organization_id]

@@ -1,8 +1,7 @@
-"""One agent cannot take the instance down: a process issues at most a number of tokens a minute to an agent.
+"""Limits the tokens that a process issues per agent and minute, so that one agent cannot overload the instance.
 
-It is approximate on purpose, and costs next to nothing: each process counts in its own memory, so an instance issues up
-to so many times the number of its workers, and a few more if requests arrive at the same time. An exact limit is a
-quota.
+The limit is approximate, so that it costs almost nothing. Each process counts in its own memory, so an instance may
+issue up to the limit times the number of workers, and a few more for simultaneous requests. Quotas are exact limits.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ MINUTE = 60
 
 
 class TokenRate:
-    """The tokens that a process has issued to each agent in the current minute.
+    """Counts the tokens that a process has issued to each agent in the current minute.
 
-    An agent at its limit is refused by a credential only with which it has had a token in the same minute. So nobody
-    else learns that it is at its limit, and nobody can use up the limit of somebody else's agent.
+    An agent at its limit is refused only with a credential that has already obtained a token in the same minute. So a
+    client without a valid credential neither learns that the agent is at its limit, nor causes a refusal.
 
-    :param limit: of each agent; 0 for none.
+    :param limit: the maximum number of tokens per agent and minute; 0 means no limit.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,9 +28,9 @@ class TokenRate:
         self._credentials: set[tuple[UUID, bytes | str | None]] = set()
 
     def seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
-        """Until the next minute, if the agent has as many tokens of this one as it may get; otherwise ``None``.
+        """Return the seconds until the next minute if the agent must be refused; otherwise ``None``.
 
-        :param credential: the digest of the secret, or the key.
+        :param credential: the digest of the client's secret, or the id of its key.
         """
         if not self.limit:
             return None
@@ -43,7 +42,7 @@ class TokenRate:
         return MINUTE - since
 
     def count(self, agent_id: UUID, credential: bytes | str | None) -> None:
-        """A token was issued."""
+        """Count an issued token."""
         if self.limit:
             self._issued[agent_id] = self._issued.get(agent_id, 0) + 1
             self._credentials.add((agent_id, credential))
