@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment and typed; a bad one stops start-up with a sentence."""
+"""Reads and checks all settings from environment variables. An invalid setting prevents the start."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ __all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings"]
 SIGNING_ALGORITHMS = ("ES256", "RS256")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "text")
-"""``auto`` is text on a terminal and JSON elsewhere."""
+"""Allowed log formats. ``auto`` means text on a terminal and JSON elsewhere."""
 
 MIN_TOKEN_TTL = 60
-"""Seconds."""
+"""Minimum lifetime of a token in seconds."""
 
 MAX_TOKEN_TTL = 86_400
-"""Seconds. A retired signing key stays published this long, so no token may outlive it."""
+"""Maximum lifetime of a token in seconds. A retired signing key is published for this time to verify its tokens."""
 
 LEEWAY = 10
-"""Seconds by which a server's clock may differ from the database's, and so from another server's."""
+"""Maximum seconds by which a server's clock may differ from the database's clock."""
 
 MAX_AUDIT_DAYS = 36_500
-"""A hundred years, so that the day before which events are removed is a date that Python has."""
+"""Maximum days for which audit events are kept, about 100 years. More could exceed the range of Python's dates."""
 
 EXCHANGE_MARGIN = 1.0
-"""Seconds beyond the statement timeout that an exchange with the database may take."""
+"""Seconds that an exchange with the database may take in addition to the statement timeout."""
 
 OLDEST_POSTGRESQL = 15
-"""The oldest major version that our statements and migrations run on."""
+"""Oldest supported major version of PostgreSQL."""
 
 MIN_SECRET_LENGTH = 32
 DEFAULT_PORT = 3000
@@ -46,7 +46,7 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 def default_data_dir() -> Path:
     """Return the directory of the embedded database for an environment without ``AGENTIDP_DATA_DIR``.
 
-    PostgreSQL refuses to run as root and the account it drops to cannot enter root's home, hence /var/lib.
+    For root it is below /var/lib, because PostgreSQL then runs as another account, which cannot read root's home.
     """
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
@@ -54,17 +54,16 @@ def default_data_dir() -> Path:
     try:
         return Path(base).expanduser() / "agentidp"
     except RuntimeError:
-        # The user has no home directory, which matters only to the embedded database: nobody can write to this one.
+        # Without a home directory, only the embedded database fails, because nobody can write to this directory.
         return Path("/nonexistent/agentidp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one process. Build it with :meth:`from_environment`.
+    """The settings of a process, created by :meth:`from_environment`.
 
-    Times are in seconds. ``database_url`` is ``None`` if the embedded PostgreSQL is to be used;
-    ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``;
-    ``secret_key_previous`` only decrypts. Defaults are written here only; :meth:`from_environment` reads them.
+    Times are in seconds. ``database_url`` is None if the embedded PostgreSQL is used. ``secret_key`` is None until
+    ``agentidp`` has read or generated the file in ``data_dir``. ``secret_key_previous`` is only used for decryption.
     """
 
     database_url: str | None = None
@@ -99,42 +98,42 @@ class Settings:
 
     @property
     def is_insecure(self) -> bool:
-        """Whether secrets and tokens cross a network in the clear."""
+        """Return whether secrets and tokens are sent over a network without encryption."""
         url = urlsplit(self.issuer)
         return url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS
 
     @property
     def resource(self) -> str:
-        """The identifier of our own API: the ``aud`` of tokens for it (RFC 9068 section 2.2, RFC 8707), and
-        ``resource`` in its metadata (RFC 9728). Addresses of its endpoints are made from ``issuer``, not from it.
+        """Return the resource identifier of AgentIdP's own API.
+
+        It is the ``aud`` of tokens for the API (RFC 9068 section 2.2, RFC 8707), and ``resource`` in the API's metadata
+        (RFC 9728). The addresses of endpoints are derived from ``issuer`` instead.
         """
         return f"{self.issuer}/api/v1"
 
     @property
     def dashboard(self) -> str:
-        """The address of the dashboard: the ``aud`` of the tokens that are its sessions."""
+        """Return the address of the dashboard, which is the ``aud`` of session tokens."""
         return f"{self.issuer}/dashboard"
 
     @property
     def dashboard_sign_in(self) -> str:
-        """The address that signs in to the dashboard: the ``aud`` of the tokens that are links to it."""
+        """Return the address for signing in to the dashboard, which is the ``aud`` of the tokens in sign-in links."""
         return f"{self.dashboard}/sign-in"
 
     @property
     def own_audiences(self) -> tuple[str, ...]:
-        """Each ``aud`` that this server accepts itself. No organization can register one as a resource identifier, in
-        any spelling.
-        """
+        """Return each ``aud`` that this server accepts. No organization can register one of them, in any spelling."""
         return self.resource, self.dashboard, self.dashboard_sign_in
 
     @property
     def allows_loopback_issuers(self) -> bool:
-        """Whether issuers on this machine are trusted without TLS: the operator has named its loopback."""
+        """Return whether issuers on this machine are trusted without TLS, because their loopback network is allowed."""
         loopback = ip_address("127.0.0.1"), ip_address("::1")
         return any(address in network for network in self.issuer_networks or () for address in loopback)
 
     def database_and_secret(self) -> tuple[str, bytes]:
-        """The database's URL and the instance secret, which only ``agentidp`` can find by itself.
+        """Return the database's URL and the instance secret.
 
         :raises ConfigurationError: the settings name no database or no secret.
         """
@@ -151,8 +150,8 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings.
 
-        :param environ: the variables; the process's own when left out. An empty variable counts as unset.
-        :raises ConfigurationError: naming the variable and the rule that it breaks.
+        :param environ: the environment variables. None means those of the process. Empty variables count as unset.
+        :raises ConfigurationError: a setting is invalid. The message contains the variable's name and the broken rule.
         """
         env = {k: v for k, v in (os.environ if environ is None else environ).items() if v != ""}
         settings = cls(
@@ -206,7 +205,7 @@ def _number(env: Mapping[str, str], name: str, default: int, least: int, most: i
     value = env.get(name)
     if value is None:
         return default
-    # \d would admit other scripts' digits, and int() underscores and blanks.
+    # \d would accept digits of other scripts, and int() accepts underscores and blanks.
     if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
         raise ConfigurationError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
     return int(value)
@@ -262,7 +261,7 @@ def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
         scheme = urlsplit(value).scheme
     except ValueError:
         scheme = ""
-    # The value is not repeated in the message: it may hold a password.
+    # The message does not repeat the value, because the URL may contain a password.
     if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
     return value
@@ -294,5 +293,5 @@ def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> b
     try:
         return value.encode()
     except UnicodeEncodeError:
-        # How Python gives bytes of the environment that are not UTF-8.
+        # Python decodes invalid UTF-8 in the environment to surrogates, which cannot be encoded.
         raise ConfigurationError(f"{name} must be text in UTF-8") from None

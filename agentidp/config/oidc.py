@@ -1,4 +1,4 @@
-"""The settings by which people sign in to the dashboard at their company's OpenID Connect provider."""
+"""The settings with which people sign in to the dashboard through their company's OpenID Connect provider."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from dataclasses import dataclass, field
 from agentidp.config.values import ConfigurationError, is_issuer, secret
 
 ANYONE = "*"
-"""Stands for every value of a claim, and for its absence."""
+"""Matches every value of a claim, and also a missing claim."""
 
 PREFIX = "AGENTIDP_OIDC_"
 MAX_ISSUER = 200
-"""Characters: the audit trail repeats it in each event of a person."""
+"""Maximum characters of the issuer, which is repeated in each audit event of a person."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""What an ID of an organization looks like."""
+"""Matches the ID of an organization."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OidcSettings:
-    """How people sign in.
+    """The settings of signing in through an OpenID Connect provider.
 
-    :param scopes: space-separated, with ``openid``.
-    :param label: what the button says after "Sign in with".
-    :param organization_claim: the claim that names the organization, or ``None`` if everyone belongs to the same.
-    :param organizations: value of that claim -> the organization's ID; empty if the values are IDs themselves.
-    :param role_claim: the claim that gives the role, or ``None`` if everyone has the same.
-    :param administrators: values of that claim, or :data:`ANYONE`.
-    :param viewers: likewise.
+    :param scopes: space-separated scopes, including ``openid``.
+    :param label: the text of the button after "Sign in with".
+    :param organization_claim: the claim that names the organization, or None if everyone belongs to the same
+        organization.
+    :param organizations: organization IDs by value of that claim. Empty if the claim contains an organization ID.
+    :param role_claim: the claim that determines the role, or None if everyone has the same role.
+    :param administrators: values of the role claim, or :data:`ANYONE`.
+    :param viewers: values of the role claim, or :data:`ANYONE`.
     """
 
     issuer: str
@@ -45,10 +46,11 @@ class OidcSettings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> OidcSettings | None:
-        """Read the settings; ``None`` if none of them is set.
+        """Read the settings.
 
-        :param env: the variables that are not empty.
-        :raises ConfigurationError: naming the variable that is wrong or missing.
+        :param env: the environment variables without empty ones.
+        :returns: None if no variable with :data:`PREFIX` is set.
+        :raises ConfigurationError: a variable is invalid or missing. The message contains its name.
         """
         if not any(name.startswith(PREFIX) for name in env):
             return None
@@ -69,7 +71,7 @@ class OidcSettings:
         return found
 
     def _check_completeness(self) -> None:
-        """:raises ConfigurationError: nobody could sign in, or nobody knows as what."""
+        """:raises ConfigurationError: a setting that is necessary for signing in, or for roles, is missing."""
         if not self.issuer:
             raise ConfigurationError("AGENTIDP_OIDC_ISSUER must be set if another AGENTIDP_OIDC_ setting is")
         if not self.client_id:

@@ -1,4 +1,4 @@
-"""What reads single settings: the error that stops start-up, URLs and secrets."""
+"""Helpers for reading settings, and the error for invalid settings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class ConfigurationError(Exception):
-    """A setting is missing or wrong. The message is one sentence for the operator and names the setting."""
+    """A setting is missing or invalid. The message is one sentence for the operator."""
 
 
 def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
-    """Whether *value* is a URL as RFC 8414 section 2 and OpenID Connect Discovery want it: https, without credentials,
-    query and fragment.
+    """Return whether *value* is a valid issuer (RFC 8414 section 2, OpenID Connect Discovery).
 
-    :param may_be_http: http is allowed, as it is for loopback addresses in any case.
+    An issuer is an https URL without credentials, query and fragment.
+
+    :param may_be_http: whether http is allowed for all addresses. For loopback addresses it is always allowed.
     """
     try:
         url = urlsplit(value)
@@ -31,10 +32,10 @@ def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
 
 
 def secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[str, str | None]:
-    """A secret from a variable or from a file.
+    """Return a secret from a variable or from the file that another variable names.
 
-    :returns: the name of the one that is set, and the secret, or ``None`` if neither is.
-    :raises ConfigurationError: both are set, or the file cannot be read. The value is never in the message.
+    :returns: the name of the variable that is set, and the secret. The secret is None if neither is set.
+    :raises ConfigurationError: both variables are set, or the file cannot be read. The message contains no secret.
     """
     value, file = env.get(setting), env.get(setting_of_file)
     if value is not None and file is not None:
