@@ -1,7 +1,7 @@
-"""The audit trail: who changed what, in the transaction of the change.
+"""Records who changed what, in the transaction of the change.
 
-:func:`record` is called wherever something is changed. Each organization has a chain of events
-(:mod:`agentidp.audit.chain`); what belongs to no organization, the signing keys, is in the chain of :data:`INSTANCE`.
+Every change calls :func:`record`. Each organization has a hash chain of events (:mod:`agentidp.audit.chain`). Events
+that belong to no organization, such as changes of signing keys, are in the chain of :data:`INSTANCE`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agentidp.audit.chain import NO_HASH, content_hash, event_hash
 from agentidp.db.organization import Transaction
 
 INSTANCE = "org-00000000-0000-0000-0000-000000000000"
-"""The chain of what belongs to no organization."""
+"""The organization ID of the chain for events that belong to no organization."""
 
 ACTIONS = {
     "agent.created": "An agent was registered.",
@@ -68,7 +68,7 @@ ACTIONS = {
     "signing_key.revoked": "A signing key was revoked. Recorded for the instance.",
     "signing_key.reencrypted": "A signing key was encrypted under another secret. Recorded for the instance.",
 }
-"""What is recorded. The part before the dot is the type of the subject."""
+"""The recorded actions and their descriptions. The part before the dot is the type of the subject."""
 
 
 class _Event(NamedTuple):
@@ -88,16 +88,16 @@ def record(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    """Record a change that the open transaction makes. The event is written just before the transaction commits, and
-    not at all if it rolls back. The transaction knows who makes the change.
+    """Record a change that the open transaction makes.
 
-    With both *before* and *after*, only the members that differ are recorded, and no event if none does.
+    The event is written immediately before the transaction commits. The actor is the transaction's actor. With both
+    *before* and *after*, only the members that differ are recorded. If no member differs, no event is recorded.
 
     :param action: one of :data:`ACTIONS`.
-    :param subject: the id of what is changed.
-    :param before: what it was, as JSON: text, whole numbers, booleans, lists, objects and instants; never a secret or
-        its hash.
-    :param after: what it is now.
+    :param subject: the ID of the object that is changed.
+    :param before: the object before the change, as JSON values and instants, without fractions. Never include a secret
+        or its hash. None for an object that is created.
+    :param after: the object after the change, likewise. None for an object that is deleted.
     :raises ValueError: *action* is unknown.
     """
     if action not in ACTIONS:
@@ -113,7 +113,7 @@ def record(
 
 
 def _write(opened: Transaction, events: list[_Event]) -> None:
-    # The head is the last row that a transaction locks, so two transactions never wait for each other.
+    # Every transaction locks the head last, so the lock cannot cause a deadlock.
     [head] = opened.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
     previous_hash = bytes(head.hash).hex()
     for sequence, event in enumerate(events, head.sequence + 1):
@@ -169,7 +169,7 @@ def _add(opened: Transaction, event: _Event, chained: dict[str, Any]) -> None:
 
 
 def represent(row: Any) -> dict[str, Any]:
-    """An event's row as our JSON, from which its hash can be computed."""
+    """Return an event's row as the JSON object from which its hash is computed."""
     return {
         "organizationId": row.organization_id,
         "sequence": row.sequence,

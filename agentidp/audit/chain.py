@@ -1,8 +1,8 @@
-"""How the events of a chain are hashed. Whoever has the events can verify them with this and nothing else.
+"""Computes the hashes of audit events. To verify exported events, this module is enough.
 
-An event is a JSON object. ``contentHash`` is the SHA-256 of its ``before``, ``after`` and ``salt``; ``hash`` is that of
-all its other members but ``hash`` itself, so of ``contentHash`` and ``previousHash`` too. What is hashed is the JSON of
-RFC 8785: the members in order of their names, no white space, UTF-8.
+An event is a JSON object. ``contentHash`` is the SHA-256 of ``before``, ``after`` and ``salt``. ``hash`` is the SHA-256
+of all other members, including ``contentHash`` and ``previousHash``. The input of SHA-256 is JSON as specified by RFC
+8785: members in order of their names, no white space, UTF-8.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import json
 from typing import Any
 
 CONTENT = ("before", "after", "salt")
-"""What can be erased from an event."""
+"""The members of an event that can be erased."""
 
 NO_HASH = "0" * 64
 """The ``previousHash`` of the first event."""
 
 
 def content_hash(event: dict[str, Any]) -> str:
-    """The ``contentHash`` that the event must have."""
+    """Return the ``contentHash`` that the event must have."""
     return _sha256({name: event[name] for name in CONTENT})
 
 
 def event_hash(event: dict[str, Any]) -> str:
-    """The ``hash`` that the event must have."""
+    """Return the ``hash`` that the event must have."""
     return _sha256({name: value for name, value in event.items() if name not in (*CONTENT, "hash")})
 
 
@@ -35,7 +35,7 @@ def _sha256(value: dict[str, Any]) -> str:
 
 
 def _refuse_fractions(value: Any) -> None:
-    """PostgreSQL, Python and RFC 8785 do not agree on how a fraction is written."""
+    """Refuse fractions, because PostgreSQL, Python and RFC 8785 format them differently."""
     if isinstance(value, float):
         raise TypeError("an event of the audit trail contains whole numbers only: record a fraction as text")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

@@ -1,4 +1,4 @@
-"""Read a chain, in parts."""
+"""Reads the events of an organization's chain."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 
 MAX_SEQUENCE = 2**63 - 1
-"""What the database can store."""
+"""Maximum sequence that the database can store."""
 
 MAX_ID = 500
-"""Characters of an ID by which events are selected."""
+"""Maximum characters of an ID in a filter."""
 
 PART = 1000
-"""Events that one statement reads."""
+"""Number of events per statement."""
 
 
 def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
-    """The events of an organization as JSON, oldest first.
+    """Yield the events of an organization as JSON, oldest first.
 
-    :param after: the sequence of the last event that is left out.
+    :param after: only events with a greater sequence are returned.
     """
     while rows := database.fetch("audit/events_after", after=after, limit=PART):
         yield from map(audit.represent, rows)
@@ -32,7 +32,7 @@ def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, 
 
 
 def head_of(database: OrganizationDatabase) -> Head | None:
-    """The last event of an organization; ``None`` if nothing was recorded yet."""
+    """Return the head of an organization's chain. None if nothing was recorded yet."""
     rows = database.fetch("audit/get_head")
     return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 
@@ -47,16 +47,16 @@ def list_call(
     until: datetime | None,
     limit: int,
 ) -> Call:
-    """The statement that reads events of an organization, newest first; a filter that is ``None`` selects all.
+    """Return the call that lists an organization's events, newest first. A filter that is None matches all events.
 
-    :param below: the sequence of the last event of the page before, if there is one.
+    :param below: only events with a smaller sequence are returned. None for the first page.
     """
-    # Compared as it is: PostgreSQL would not look up a coalesce() in the index.
+    # A coalesce() in the statement would prevent PostgreSQL from using the index.
     below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})
 
 
 def represented(rows: Rows) -> list[dict[str, Any]]:
-    """The events in the rows of a statement as JSON."""
+    """Return the events in a statement's rows as JSON."""
     return list(map(audit.represent, rows))

@@ -1,6 +1,6 @@
-"""What the operator does with the trails of all organizations: export, verify and prune them.
+"""Exports, verifies, prunes and erases the audit trails of all organizations, for the operator.
 
-The functions that change something use a connection of the operator, as the role that owns the tables.
+Functions that change data need a connection with the role that owns the tables.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from agentidp.db.sql import load_sql
 
 
 class Pruned(NamedTuple):
-    """What was removed from a chain."""
+    """The events that were removed from a chain."""
 
     organization_id: str
     events: int
     last: int
-    """The sequence of the last event that was removed."""
+    """The sequence of the last removed event."""
 
 
 def chains(operator: psycopg.Connection[Any]) -> dict[str, int]:
-    """The organizations that have a chain, and the sequence of its last event; with that of the instance."""
+    """Return the sequence of the last event of each chain, including the instance's chain, by organization ID."""
     rows = operator.execute(load_sql("audit/all_heads")).fetchall()
     return {row.organization_id: row.sequence for row in rows}
 
 
 def unchained(operator: psycopg.Connection[Any]) -> list[str]:
-    """The organizations whose whole chain is missing, with its head: each has an event of its creation."""
+    """Return the organizations without any chain. Someone removed it, because creating an organization is recorded."""
     rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
 
@@ -48,11 +48,11 @@ def events_since(
     *,
     only: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The events of all chains that were not returned yet, each chain's in order.
+    """Yield the events of all chains after *positions*. The events of each chain are in order.
 
-    :param only: this organization's alone.
-    :param positions: the sequence of the last event of each chain that was returned; it is kept up to date.
-    :param at: now.
+    :param positions: the sequence of the last event that was returned, by organization ID. It is updated.
+    :param at: the current time.
+    :param only: the ID of the only organization whose events are returned. None means all organizations.
     """
     for organization_id, last in chains(operator).items():
         if last > positions.get(organization_id, 0) and only in (None, organization_id):
@@ -62,9 +62,9 @@ def events_since(
 
 
 def verify_chain(database: OrganizationDatabase, known: Head | None = None) -> Verification:
-    """Verify an organization's chain, to which events may be added meanwhile.
+    """Verify an organization's chain. Events may be added concurrently.
 
-    :param known: an event that was noted elsewhere, which must be in the chain unless it was pruned.
+    :param known: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
     while True:
         head = head_of(database)
@@ -74,16 +74,18 @@ def verify_chain(database: OrganizationDatabase, known: Head | None = None) -> V
 
 
 def prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
-    """How many events of a chain are older than *cutoff*, which :func:`prune` would remove."""
+    """Return the number of events that :func:`prune` would remove because they are older than *cutoff*."""
     with operator_transaction(operator, organization_id, at) as opened:
         rows = opened.fetch("audit/last_before", cutoff=cutoff)
     return int(rows[0].events) if rows else 0
 
 
 def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> Pruned | None:
-    """Remove the events of a chain that are older than *cutoff*, and record it, so that the rest can be verified.
+    """Remove the events of a chain that are older than *cutoff*.
 
-    :returns: ``None`` if there are none.
+    An event records the removal, so that the rest of the chain can still be verified.
+
+    :returns: None if there are no older events.
     """
     with operator_transaction(operator, organization_id, at) as opened:
         rows = opened.fetch("audit/last_before", cutoff=cutoff)
@@ -97,11 +99,11 @@ def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: da
 
 
 def erase(opened: Transaction, subjects: list[str] | None) -> int:
-    """Erase names and other content from the events about *subjects*. Who did what and when stays in the chain.
+    """Erase the recorded values from the events about *subjects*, but keep the actor, the action and the time.
 
     :param opened: a transaction of the operator.
-    :param subjects: ids of agents, credentials and others; ``None`` for all events.
-    :returns: how many events had content.
+    :param subjects: IDs of agents, credentials and other objects. None means all events.
+    :returns: the number of erased events.
     """
     [erased] = opened.fetch("audit/erase_content", subjects=subjects)
     count: int = erased.events

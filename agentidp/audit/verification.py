@@ -1,7 +1,7 @@
-"""Verify a chain: that no event was changed, removed, added or moved since it was written.
+"""Verifies that no event of a chain was changed, removed, inserted or moved.
 
-What this can and cannot prove is in docs/security.md. Whoever owns the tables can write a whole new chain; only a hash
-that was kept elsewhere shows that.
+The owner of the tables can replace the whole chain. Only a hash that is kept outside the database reveals that. For
+details, see docs/security.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
 
 
 class Head(NamedTuple):
-    """The last event, as it is stored apart from the events."""
+    """The sequence and the hash of an event. The last event's are also stored separately, as the head of the chain."""
 
     sequence: int
     hash: str
@@ -27,27 +27,27 @@ class Verification(NamedTuple):
 
     events: int
     erased: int
-    """How many of them had their content erased, so that only the rest of them was verified."""
+    """Number of events whose content was erased, and could therefore not be verified."""
 
     head: Head
     """The last event that was verified."""
 
     broken_at: int | None
-    """The sequence of the first event that is wrong or missing."""
+    """The sequence of the first event that is wrong or missing. None if the chain is valid."""
 
     reason: str | None
 
 
 MISSING = Verification(0, 0, EMPTY, 1, "all events and the head of the chain are missing")
-"""Of a chain that must be there."""
+"""The result for an organization without any chain."""
 
 
 def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | None = None) -> Verification:
     """Verify a chain.
 
-    :param events: all of them as JSON, in order.
-    :param head: ``None`` if there is none.
-    :param known: an event that was noted elsewhere, which must be in the chain unless it was pruned.
+    :param events: all events of the chain as JSON, in order.
+    :param head: the stored head of the chain, or None if it is missing.
+    :param known: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
     count = erased = 0
     last, pruned = EMPTY, EMPTY
@@ -75,7 +75,7 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | No
 
 
 def _difference(last: Head, head: Head | None) -> tuple[int | None, str | None]:
-    """Where the last event and the head differ, and how."""
+    """Return the sequence at which the last event and the head differ, and the reason."""
     if (head or EMPTY) == last:
         return None, None
     if head is None:

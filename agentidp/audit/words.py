@@ -1,4 +1,4 @@
-"""The audit trail in words: ``fleet-console created a sign-in link for order-tracker``."""
+"""Describes audit events in sentences such as ``fleet-console created a sign-in link for order-tracker``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ WORDS = {
     "signing_key.revoked": "revoked the",
     "signing_key.reencrypted": "encrypted again the",
 }
-"""Action -> what somebody did; the subject follows."""
+"""The verb phrase for each action. The subject of the event follows the phrase."""
 
 IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -70,16 +70,16 @@ NAMED = (
     "provisioning rule",
     "resource server",
 )
-"""Types of subjects that are said before the name. That of an agent, a person or a quota is said by the words."""
+"""Types of subjects that precede the subject's name in a sentence. For other types the verb phrase is clear enough."""
 
 
 def members(event: dict[str, Any]) -> dict[str, Any]:
-    """What is recorded of the subject, as it was last."""
+    """Return the latest recorded values of the event's subject."""
     return (event["before"] or {}) | (event["after"] or {})
 
 
 def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
-    """The statements that read what has a name among what events of an organization are about."""
+    """Return the calls that read the names of the agents, resource servers and alert targets in events."""
     said = [value for event in events for value in (event["actor"], event["subject"], *members(event).values())]
     mentioned = [one for value in said for one in (value if isinstance(value, list) else [value])]
     ids = {UUID(value) for value in mentioned if isinstance(value, str) and IS_ID.fullmatch(value)}
@@ -91,16 +91,16 @@ def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
 
 
 def names(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str]:
-    """The rows of :func:`calls` as id -> name."""
+    """Return the names by ID in the rows of :func:`calls`."""
     found = {str(row.target_id): row.name for row in targets}
     found |= {str(row.resource_server_id): row.name for row in servers}
     return found | {str(row.agent_id): row.name for row in agents}
 
 
 def sentence(event: dict[str, Any], known: dict[str, str]) -> str:
-    """Who did what. An id stands for what has no name.
+    """Return a sentence about who did what. Objects without a name are represented by their ID.
 
-    :param known: id -> name.
+    :param known: names by ID.
     """
     kind, said, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
     name = known.get(subject) or said.get("name") or said.get("label") or said.get("kind") or subject
