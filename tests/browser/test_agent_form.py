@@ -51,7 +51,7 @@ def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     expect(page.locator("#scopes dd")).to_have_text(["analytics:read", "files:read"])
     page.get_by_role("link", name="Create another credential").click()
     page.get_by_label("Label").fill("laptop")
-    page.get_by_label("Expires on").fill("2026-05-01")
+    page.get_by_label("Day on which it expires").fill("2026-05-01")
     page.get_by_role("button", name="Create another credential").click()
     secret = page.locator(".secret code").last.inner_text()
     page.get_by_role("link", name="the agent").click()
