@@ -1,1 +1,1 @@
-"""Tokens and keys: sign and verify; no Flask and no endpoint."""
+"""Signs and verifies tokens, and manages keys, without Flask and endpoints."""

@@ -1,6 +1,6 @@
-"""Sign and verify access tokens: JWTs after RFC 9068. No Flask, no database.
+"""Signs and verifies access tokens, which are JWTs of RFC 9068, without Flask and a database.
 
-A token by exchange (RFC 8693) is one by which its client acts for somebody: it has the claims of a :class:`Delegation`.
+A token by exchange (RFC 8693) lets its client act on behalf of a subject. It has the claims of a :class:`Delegation`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 16_384
-"""Characters. Ours are about 600; what is longer is not parsed. With the longest audience and 50 of the longest scopes
-a token has 9,000."""
+"""Maximum number of characters of a token that is parsed. Most of ours have about 600, the longest without a delegation
+9,000."""
 
 MAX_ACTORS = 4
-"""Agents that act one for the other in a token, the client included."""
+"""Maximum number of actors in a token, including the client."""
 
 MAX_DELEGATION = 5_000
-"""Characters of the claims of a :class:`Delegation`, which come to those of any token."""
+"""Maximum number of characters of the claims of a :class:`Delegation`."""
 
 AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
-"""What the ``sub`` of a token can be: the agent's id, or that with the id of its organization before it.
+"""The two forms of ``sub``: the agent's id alone, or preceded by the organization's id.
 
-A cloud that trusts this issuer decides by ``sub``. Nobody writes a part of it: the server makes both ids, and uses none
-again. So no two agents of the instance have the same ``sub``, and a beginning up to ``:agent:`` is of one organization.
+A cloud that trusts this issuer decides by ``sub``. The server generates both ids and never reuses them, so no client
+can influence ``sub``, it is unique per agent, and the prefix up to ``:agent:`` is unique per organization.
 """
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -49,9 +49,9 @@ _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organizatio
 
 
 class TokenRefused(Exception):
-    """The token is not one that we issued for this audience, or is no longer good.
+    """The token was not issued by us for this audience, or is not valid now.
 
-    :param claims: of a token that is ours, and only used too early, too late or in the wrong way: it names an agent.
+    :param claims: the claims of a token that we issued, but that was used too early, too late or in the wrong way.
     """
 
     def __init__(self, reason: str, claims: AccessToken | None = None) -> None:
@@ -61,7 +61,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs. ``private_key`` is what ``cryptography`` calls one."""
+    """A key that signs. ``private_key`` is a private key object of ``cryptography``."""
 
     kid: str
     alg: str
@@ -70,7 +70,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A published key. ``public_key`` is what ``cryptography`` calls one."""
+    """A published key. ``public_key`` is a public key object of ``cryptography``."""
 
     kid: str
     alg: str
@@ -82,7 +82,7 @@ class Ancestor:
     """A token of ours that was exchanged for another one.
 
     :param scope: space-separated.
-    :param resource: the identifier of the resource server that the token was for, if the token has the claim.
+    :param resource: the identifier of the token's resource server, if the token has the claim.
     """
 
     jti: str
@@ -93,13 +93,13 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """For whom the client of a token acts, and by which tokens it has come to that.
+    """The subject on whose behalf a token's client acts, and the tokens that were exchanged for the token.
 
-    :param actors: who acts, the client first, then who acted before.
-    :param ancestors: the tokens of ours that it came from, the newest first.
-    :param agent_id: for which agent, or ``None`` if for another issuer's subject. Then the next two are there.
-    :param subject_id: that issuer and its ``sub`` (RFC 9493 section 3.2.3).
-    :param rule_id: the delegation rule that has accepted its token.
+    :param actors: the agents that act, the client first and then the earlier actors.
+    :param ancestors: our tokens that were exchanged for the token, newest first.
+    :param agent_id: the subject, if it is an agent. Otherwise it is another issuer's, and the next two are set.
+    :param subject_id: the other issuer and its ``sub`` (RFC 9493 section 3.2.3).
+    :param rule_id: the delegation rule that accepted the other issuer's token.
     """
 
     actors: tuple[UUID, ...]
@@ -109,9 +109,10 @@ class Delegation:
     rule_id: UUID | None = None
 
     def subject(self, organization_id: str) -> str:
-        """The ``sub`` of the token. Of another issuer's subject it is a digest of the organization, the issuer and the
-        subject. The server has made neither of the last two: without the first, another organization could get a token
-        with the same ``sub``.
+        """Return the ``sub`` of the token. For another issuer's subject, it is a digest.
+
+        The digest includes the organization, because the server does not generate the issuer and the subject: another
+        organization could otherwise get a token with the same ``sub``.
         """
         if self.subject_id is None:
             return str(self.agent_id)
@@ -119,7 +120,7 @@ class Delegation:
         return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
     def claims(self) -> dict[str, Any]:
-        """Return the claims that only a token by exchange has (RFC 8693 section 4.1)."""
+        """Return the claims that only tokens by exchange have (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
         for actor in reversed(self.actors):
             act = {"sub": str(actor)} | ({"act": act} if act else {})
@@ -129,42 +130,43 @@ class Delegation:
             claims["sub_id"] = {"format": "iss_sub", "iss": issuer, "sub": subject}
             claims["delegation_rule_id"] = str(self.rule_id)
         claims["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
-        # Not in exchanged_from: release 1.0.0 refuses a token with a further member there, and ignores another claim.
+        # A separate claim, because release 1.0.0 ignores unknown claims but refuses unknown members in exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
         return claims
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """Who acts and for whom, each once: all of them must be active."""
+        """The actors and the subject, if it is an agent, without duplicates. All of these agents must be active."""
         return list({*self.actors, *([] if self.agent_id is None else [self.agent_id])})
 
     @property
     def jtis(self) -> list[str]:
-        """Return the ids of the tokens that were exchanged. None of them may be revoked."""
+        """The ids of the tokens that were exchanged, none of which may be revoked."""
         return [ancestor.jti for ancestor in self.ancestors]
 
     @property
     def audiences(self) -> list[str]:
-        """Return each ``aud`` of the tokens that were exchanged. The organization must hold all of them."""
+        """The ``aud`` of the tokens that were exchanged, without duplicates. The organization must own all of them."""
         return list({ancestor.audience for ancestor in self.ancestors})
 
     @property
     def is_too_long(self) -> bool:
-        """Whether a token with it would have too many actors, or claims that are too long."""
+        """Whether a token with this delegation would have too many actors or too long claims."""
         return len(self.actors) > MAX_ACTORS or len(_encode(self.claims())) > MAX_DELEGATION
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a token of ours.
+    """The claims of an access token that we issued.
 
     :param agent_id: the claim ``client_id``.
     :param subject: the claim ``sub``.
-    :param issued_at: seconds since the epoch, as is ``expires_at``.
+    :param issued_at: the claim ``iat``, in seconds since the epoch.
+    :param expires_at: the claim ``exp``, in seconds since the epoch.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1), or ``None``.
     :param delegation: ``None`` unless the token was issued by exchange.
-    :param resource: the identifier of the resource server, if ``aud`` is another name of it.
+    :param resource: the identifier of the resource server, if ``aud`` is a different name for it.
     """
 
     organization_id: str
@@ -181,10 +183,10 @@ class AccessToken:
 
     @property
     def refused_from(self) -> datetime:
-        """From when on no server takes the token, so that a revocation of it may be forgotten.
+        """The time from which every server refuses the token as expired, so that its revocation can be deleted.
 
-        A server whose clock is behind takes it for one ``LEEWAY`` after ``exp`` by its own clock, and another by the
-        clock of the server that deletes the row.
+        A server accepts a token until ``LEEWAY`` after ``exp`` by its own clock, which may be another ``LEEWAY`` behind
+        the clock of the server that deletes the revocation.
         """
         return datetime.fromtimestamp(self.expires_at + 2 * LEEWAY, UTC)
 
@@ -210,10 +212,10 @@ def issue_access_token(
     :param at: becomes ``iat``, in whole seconds.
     :param ttl: seconds until ``exp``.
     :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
-    :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
-    :param subject: one of ``SUBJECTS``; of no importance with a delegation.
-    :param delegation: for whom the agent acts, and by which tokens.
-    :param resource: the identifier of the resource server, if *audience* is another name of it.
+    :param scope: space-separated. An empty scope is omitted from the token (RFC 6749 appendix A.4).
+    :param subject: one of ``SUBJECTS``; ignored with a delegation.
+    :param delegation: the delegation of a token by exchange.
+    :param resource: the identifier of the resource server, if *audience* is a different name for it.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
@@ -239,12 +241,12 @@ def issue_access_token(
 
 
 def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
-    """Each of ``SUBJECTS``, and the ``sub`` that an agent has by it."""
+    """Return the ``sub`` of an agent in each of the forms in ``SUBJECTS``."""
     return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 
 def _signature(key: SigningKey, signing_input: bytes) -> bytes:
-    """The signature as RFC 7518 spells it. Its section 3.4 for ES256, as PyJWT does with three times as many calls."""
+    """Return the signature in the format of RFC 7518. For ES256, PyJWT would need three times as many calls."""
     if key.alg == "ES256":
         numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([number.to_bytes(32) for number in numbers])
@@ -254,7 +256,7 @@ def _signature(key: SigningKey, signing_input: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _encoded_header(kid: str, alg: str) -> bytes:
-    """The first part of a key's tokens, which is always the same (RFC 7515 section 7.1)."""
+    """Return the first part of a token, which is the same for all tokens of a key (RFC 7515 section 7.1)."""
     return base64url(_encode({"alg": alg, "kid": kid, "typ": TOKEN_TYPE}).encode())
 
 
@@ -269,13 +271,13 @@ def verify_access_token(
     """Verify a token and return its claims (RFC 9068 section 4, RFC 8725 section 3).
 
     :param find_key: kid -> the published key, or ``None``.
-    :param audience: who must be the one in ``aud``; any resource server when ``None``.
-    :param at: the moment that ``exp`` and ``iat`` are compared with.
-    :raises TokenRefused: for every reason alike.
+    :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
+    :param at: the time with which ``exp`` and ``iat`` are compared.
+    :raises TokenRefused: the token is not valid, for any reason.
     """
     if len(unverified_token) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
-    # One flat list of checks, however long, so that it can be read beside the RFC.
+    # The checks are one flat list, in spite of its length, so that they can be compared with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_token)
         kid, typ = header.get("kid"), header.get("typ")
@@ -286,7 +288,7 @@ def verify_access_token(
         if not isinstance(kid, str) or not _KID.fullmatch(kid):
             raise TokenRefused("kid is not one of ours")
         key = find_key(kid)
-        # The algorithm is the key's: what the header says can only agree or be refused.
+        # The key determines the algorithm, and the header must agree with it.
         if key is None or header.get("alg") != key.alg:
             raise TokenRefused("no such key")
         claims = jwt.decode(
@@ -300,7 +302,7 @@ def verify_access_token(
                 "verify_signature": True,
                 "verify_aud": audience is not None,
                 "verify_iss": True,
-                # Compared below, with the moment given; PyJWT reads the clock and takes digit strings.
+                # Compared with *at* below. PyJWT would use the current time and accept strings of digits.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,
@@ -310,7 +312,7 @@ def verify_access_token(
         raise TokenRefused(type(error).__name__) from error
     token = _access_token(claims)
     if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
-        # The other form, and a token by exchange, are for other resource servers.
+        # The other form of sub and tokens by exchange are only for other resource servers than our API.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
@@ -355,7 +357,7 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
 
 
 def _delegation(claims: dict[str, Any]) -> Delegation:
-    """Read the claims of :meth:`Delegation.claims`, and refuse any that this server does not write."""
+    """Return the delegation that :meth:`Delegation.claims` has written. Refuse claims that it does not write."""
     delegated = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []
     act = delegated.get("act")
@@ -364,7 +366,7 @@ def _delegation(claims: dict[str, Any]) -> Delegation:
             actors.append(UUID(act["sub"]))
             act = act.get("act")
         exchanged = delegated["exchanged_from"]
-        # Release 1.0.0 does not write the resources.
+        # Tokens of release 1.0.0 lack exchanged_resources.
         resources = delegated.get("exchanged_resources", [None] * len(exchanged))
         ancestors = tuple(
             Ancestor(token["jti"], token["aud"], token["scope"], resource)
@@ -377,7 +379,7 @@ def _delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(tuple(actors), ancestors, None, subject_id, UUID(delegated["delegation_rule_id"]))
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Each actor has exchanged a token of ours, except the first actor for another issuer's subject.
+        # Each actor exchanged a token of ours. For another issuer's subject, the first actor exchanged that issuer's.
         is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
@@ -392,12 +394,12 @@ def _thumbprint(claims: dict[str, Any]) -> str | None:
     match claims["cnf"]:
         case {"jkt": str(jkt), **others} if not others:
             return jkt
-    # A token that is bound in a way that we do not check must not pass for one that is not bound.
+    # A token with a binding that we do not check must not be accepted as a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")
 
 
 def _instant(value: object) -> int:
-    """A NumericDate of ours: whole seconds, within the years that :class:`datetime` knows."""
+    """Return a NumericDate of our tokens: whole seconds, in the range of :class:`datetime`."""
     if type(value) is not int or not 0 <= value <= int(datetime.max.replace(tzinfo=UTC).timestamp()):
         raise TokenRefused("a time is not a number of seconds")
     return value

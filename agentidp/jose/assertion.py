@@ -1,4 +1,4 @@
-"""What all JWTs that authenticate a client have in common, whoever has signed them (RFC 7523)."""
+"""Checks and limits for all JWTs that authenticate a client (RFC 7523), signed by the client or by another issuer."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from agentidp.jose.jwk import MIN_RSA_BITS
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT
 
 MAX_LENGTH = 8192
-"""Maximum characters of an assertion."""
+"""Maximum number of characters of an assertion."""
 
 CLIENT_LEEWAY = 30
 """Maximum seconds by which a client's clock may differ from ours. Servers differ by less:
 ``agentidp.config.LEEWAY``."""
 
 WRONG_SIGNATURE = "wrong signature"
-"""The reason for an assertion that none of the tried keys has signed, in the words of the log."""
+"""The logged reason for an assertion that none of the tried keys has signed."""
 
-# The RSA modulus is a random number, so it has no private key.
+# The RSA modulus is a random number, so nobody has its private key.
 _NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
 NOBODYS_KEYS = {
@@ -30,19 +30,20 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""A key per algorithm that signs nothing. A client without a key is verified with it, so that its failure takes as
-long."""
+"""One unused key per algorithm. It verifies assertions of clients without a key, so that this failure takes as long as
+others."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
-"""Maximum keys per request with which an assertion is verified, by the algorithm of the key. So many verifications take
-less than half a millisecond of processor time, or one with ES384: a failure must not cost more than twice a wrong
-secret."""
+"""Maximum number of keys with which a request's assertion is verified, by algorithm. So many verifications take less
+than half a millisecond of processor time, or one millisecond with ES384, because a failure must not cost more than
+twice as much as a wrong secret."""
 
 
 def wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
-    """Return what is wrong with the times of an assertion, in the words of the log, or ``None``.
+    """Return the logged reason why the times of an assertion are wrong, or ``None``.
 
-    :param max_lifetime: seconds until ``exp``.
+    :param now: the time of the request, in seconds since the epoch.
+    :param max_lifetime: maximum seconds until ``exp``.
     """
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if "exp" not in times or not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):

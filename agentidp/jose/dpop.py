@@ -1,4 +1,4 @@
-"""DPoP: proofs for tokens that work only for the holder of a key (RFC 9449)."""
+"""Verifies DPoP proofs, by which a client proves that it has the key to which its token is bound (RFC 9449)."""
 
 from __future__ import annotations
 
@@ -18,32 +18,37 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
 MAX_AGE = 60
-"""Seconds that a proof may lie in the past or, for a clock that is ahead, in the future."""
+"""Maximum seconds between ``iat`` of a proof and now, in either direction, because clocks differ."""
 
 MAX_LENGTH = 4096
-"""Characters of a proof. gunicorn takes no header beyond 8,190 bytes, and responds with 431 itself."""
+"""Maximum number of characters of a proof."""
 
-# RFC 7638 section 3.2, RFC 8037 appendix A.3: what a thumbprint is made of, in this order.
+# The members of a key that its thumbprint contains, in this order (RFC 7638 section 3.2, RFC 8037 appendix A.3).
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ProofRefused(Exception):
-    """The proof does not match the request. The message is for the client."""
+    """The proof is not valid for the request. The message is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified proof: the thumbprint of its key, and the identifier by which it is accepted only once."""
+    """A verified proof.
+
+    :param jkt: the thumbprint of its key.
+    :param jti: its identifier, which is accepted only once.
+    :param issued_at: its ``iat``, in seconds since the epoch.
+    """
 
     jkt: str
     jti: str
     issued_at: float
 
     def consumption(self) -> Call:
-        """The call that consumes the proof; a second one is a unique violation."""
+        """Return the call that consumes the proof. It fails with a unique violation if the proof was used before."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        # As AccessToken.refused_from: servers' clocks differ.
+        # Twice the leeway for the same reason as in AccessToken.refused_from.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
@@ -51,16 +56,17 @@ class Proof:
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3). That it was not used before is for :meth:`Proof.consumption` to say.
+    """Verify a DPoP proof (RFC 9449 section 4.3), except that it was not used before: see :meth:`Proof.consumption`.
 
-    :param unverified_proof: the ``DPoP`` header; two of them, joined by a comma, are no JWT.
-    :param url: of the request, without query and fragment.
-    :param access_token: the token that comes with the proof; none at the token endpoint.
-    :raises ProofRefused: with the rule that the proof breaks.
+    :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
+    :param url: the URL of the request, without query and fragment.
+    :param at: the time of the request.
+    :param access_token: the request's access token; ``None`` at the token endpoint.
+    :raises ProofRefused: the proof breaks the rule in the message.
     """
     if len(unverified_proof) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
-    # One flat list of checks, however long, so that it can be read beside the RFC.
+    # The checks are one flat list, in spite of its length, so that they can be compared with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
@@ -107,7 +113,7 @@ def _key(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
-    """The JWK SHA-256 thumbprint of a public key (RFC 7638)."""
+    """Return the JWK SHA-256 thumbprint of a public key (RFC 7638)."""
     members = {member: jwk[member] for member in _THUMBPRINT_MEMBERS[jwk["kty"]]}
     return _digest(json.dumps(members, separators=(",", ":")))
 
@@ -117,7 +123,7 @@ def _digest(text: str) -> str:
 
 
 def _normalized(url: str) -> tuple[str, str | None, int | None, str] | None:
-    """Scheme, host, port and path (RFC 3986 section 6.2.3); ``None`` for what is no URL."""
+    """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` if it is not a URL."""
     try:
         parts = urlsplit(url)
         scheme = parts.scheme.lower()

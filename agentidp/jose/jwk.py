@@ -1,4 +1,4 @@
-"""The public keys with which a client may authenticate (RFC 7517, RFC 7523) or bind its tokens (RFC 9449)."""
+"""Checks public keys with which clients authenticate (RFC 7517, RFC 7523) or bind their tokens (RFC 9449)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from agentidp.jose.rsa_weakness import weakness
 
 
 class KeyType(NamedTuple):
-    """A kind of key: the members that its public half has, and the algorithms that it may be for.
+    """A kind of key: the members of its public half and the algorithms that it supports.
 
-    A key is for one algorithm (RFC 8725 section 3.1): its ``alg`` says for which; the first if it has none.
+    A key is for one algorithm (RFC 8725 section 3.1), which is its ``alg`` or, without ``alg``, the first algorithm.
     """
 
     kty: str
@@ -24,8 +24,8 @@ class KeyType(NamedTuple):
     algorithms: tuple[str, ...]
 
 
-# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. The last two algorithms are one: RFC 9864 gives EdDSA with Ed25519 a
-# name of its own and deprecates the old one, and libraries send either.
+# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. EdDSA and Ed25519 name the same algorithm: RFC 9864 deprecates the
+# first name, and libraries send both.
 KEY_TYPES = (
     KeyType("EC", "P-256", ("crv", "x", "y"), ("ES256",)),
     KeyType("EC", "P-384", ("crv", "x", "y"), ("ES384",)),
@@ -33,15 +33,15 @@ KEY_TYPES = (
     KeyType("OKP", "Ed25519", ("crv", "x"), ("EdDSA", "Ed25519")),
 )
 ALGORITHMS = tuple(alg for key_type in KEY_TYPES for alg in key_type.algorithms)
-"""What ``alg`` of a client's signature may be."""
+"""The accepted values of ``alg`` in the header of a client's JWT."""
 
 MAX_KEYS = 10
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096
 MAX_MEMBER_LENGTH = 1024
-"""Characters."""
+"""Maximum number of characters of a member of a key."""
 
-with contextlib.suppress(ValueError):  # where PyJWT has come to know it
+with contextlib.suppress(ValueError):  # Newer versions of PyJWT have registered it.
     jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
 
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -49,18 +49,18 @@ _KEY_OPS = ("verify", "sign")
 
 
 def key_algorithm(alg: str) -> str:
-    """The ``alg`` under which :func:`public_jwk` keeps the key of a signature with *alg*."""
+    """Return the ``alg`` that :func:`public_jwk` gives to the key of a signature with *alg*."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return each :func:`key_algorithm` that a key of this kind may be for, whatever else the key says."""
+    """Return each :func:`key_algorithm` that keys of this kind support, regardless of the key's ``alg``."""
     kinds = [kind for kind in KEY_TYPES if kind.kty == jwk.get("kty") and kind.curve in (None, jwk.get("crv"))]
     return {key_algorithm(alg) for kind in kinds for alg in kind.algorithms}
 
 
 def jwk_json_schema() -> dict[str, Any]:
-    """What :func:`public_jwk` takes, as JSON Schema. A schema cannot say that it is a point of its curve."""
+    """Return the JSON Schema of the keys that :func:`public_jwk` accepts, except that it cannot check their values."""
 
     def of(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
@@ -88,10 +88,10 @@ def jwk_json_schema() -> dict[str, Any]:
 
 
 def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
-    """Check a public key and keep what verification needs: ``kty``, its members, ``alg``, ``use`` and ``kid``.
+    """Check a public key and return the members that verification needs, with ``alg`` and ``use``.
 
-    :param alg: of a signature that comes with the key: what the key is for if it does not say so itself.
-    :raises ValueError: the rule that it breaks, for the client.
+    :param alg: the algorithm of the key if it has no ``alg``. Default: the first algorithm of its kind.
+    :raises ValueError: the key breaks the rule in the message, which is for the client.
     """
     if not isinstance(jwk, dict):
         raise ValueError("must be a JSON Web Key")
@@ -126,9 +126,9 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
 
 
 def public_jwks(jwks: object) -> list[dict[str, Any]]:
-    """Check a JWK Set.
+    """Check a JWK Set and return its keys as :func:`public_jwk` does.
 
-    :raises ValueError: the rule that it breaks, for the client.
+    :raises ValueError: the set breaks the rule in the message, which is for the client.
     """
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
@@ -141,8 +141,9 @@ def public_jwks(jwks: object) -> list[dict[str, Any]]:
 
 
 def _check_usage(jwk: dict[str, Any]) -> None:
-    """``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3). ``sign`` is what the other half of a pair does, and the
-    only operation that the RFC lets stand beside ``verify``.
+    """Refuse a key whose ``use`` or ``key_ops`` does not allow verification (RFC 7517 sections 4.2 and 4.3).
+
+    ``sign``, which only the private half can do, is the only operation that the RFC allows in addition to ``verify``.
     """
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")

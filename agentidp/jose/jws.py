@@ -1,4 +1,4 @@
-"""What the JSON Web Tokens that we read have in common (RFC 7515, RFC 7519)."""
+"""Parses JSON Web Tokens and verifies their signatures (RFC 7515, RFC 7519)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ COMPACT_SERIALIZATION = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_
 """Three base64url parts without padding (RFC 7515 section 7.1). PyJWT would also accept a token followed by ``==``."""
 
 MAX_JTI_LENGTH = 256
-"""Characters of the identifier (``jti``) of a token that is accepted once."""
+"""Maximum number of characters of the identifier (``jti``) of a token that is accepted once."""
 
 MAX_KID_LENGTH = 200
-"""Characters of the name (``kid``) of a key that verifies tokens of others."""
+"""Maximum number of characters of the ``kid`` of a client's or another issuer's key."""
 
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
-"""The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""
+"""Maximum NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` can represent."""
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def base64url(octets: bytes) -> bytes:
-    """base64url without padding (RFC 7515 section 2)."""
+    """Return base64url without padding (RFC 7515 section 2)."""
     return binascii.b2a_base64(octets, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
@@ -36,8 +36,8 @@ def base64url(octets: bytes) -> bytes:
 class UnverifiedJwt:
     """The contents of a token before its signature is verified.
 
-    :param signed: the bytes that are signed: header and claims as they were sent.
-    :param tried: the keys that the signature was verified with, and whether it is theirs.
+    :param signed: the signed bytes: the encoded header and claims.
+    :param tried: the keys that the signature was verified with, each with the result.
     """
 
     header: dict[str, Any]
@@ -48,19 +48,20 @@ class UnverifiedJwt:
 
     @property
     def alg(self) -> str:
-        """The algorithm, one of those that :func:`read_unverified` was given."""
+        """The algorithm, which :func:`read_unverified` has checked against its *algorithms*."""
         return str(self.header["alg"])
 
     @property
     def kid(self) -> str | None:
-        """The name of the key. One that no key can have, and that PostgreSQL might not take, becomes empty."""
+        """The ``kid`` in the header; empty if no key can have it, because PostgreSQL might refuse its characters."""
         kid: str | None = self.header.get("kid")
         is_possible = kid is None or (len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable())
         return kid if is_possible else ""
 
     def is_signed_by(self, key: Any) -> bool:
-        """Whether a key of ``cryptography`` has made the signature. Each key is tried once: rules of trust often share
-        theirs.
+        """Return whether *key*, an object of ``cryptography``, made the signature.
+
+        Results are cached, because several rules of trust often have the same key.
         """
         for tried, is_theirs in self.tried:
             if tried == key:
@@ -70,7 +71,7 @@ class UnverifiedJwt:
         return is_theirs
 
     def _verify(self, key: Any) -> bool:
-        # Not by jwt.decode, which would parse once more.
+        # jwt.decode would parse the token again.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
             return bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
@@ -81,12 +82,11 @@ class UnverifiedJwt:
 def read_unverified(
     text: str, *, max_length: int, types: tuple[str | None, ...], algorithms: tuple[str, ...]
 ) -> UnverifiedJwt | None:
-    """The header and the claims of a token; ``None`` if it is not a JWS in compact serialization, or one that must not
-    be accepted whoever has signed it.
+    """Parse a token. Return ``None`` if it is not a JWS in compact serialization or does not match the parameters.
 
-    :param max_length: characters of a token.
-    :param types: values of ``typ``, in lower case; ``None`` if it may be missing.
-    :param algorithms: values of ``alg``.
+    :param max_length: the maximum number of characters of a token.
+    :param types: accepted values of ``typ``, in lower case. ``None`` accepts a token without ``typ``.
+    :param algorithms: accepted values of ``alg``.
     """
     if len(text) > max_length or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
@@ -101,7 +101,7 @@ def read_unverified(
     typ = header.get("typ")
     if (typ.lower() if isinstance(typ, str) else typ) not in types or "crit" in header:
         return None
-    # RFC 7797 section 6: with "b64" there must be "crit".
+    # RFC 7797 section 6 requires "crit" with "b64", and "crit" is refused above.
     if header.get("b64", True) is False:
         return None
     if header.get("alg") not in algorithms:
@@ -110,9 +110,9 @@ def read_unverified(
 
 
 def _decoded(part: str) -> bytes:
-    """A part of a compact serialization, which has no character that Python would skip.
+    """Decode a part of a compact serialization, which has only characters of base64url.
 
-    :raises ValueError: it is not what an encoder writes (RFC 7515 section 2).
+    :raises ValueError: an encoder would have written the part differently (RFC 7515 section 2).
     """
     decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     if base64url(decoded) != part.encode():

@@ -1,7 +1,6 @@
-"""The operator's work on the signing keys: create the first one, rotate, revoke, re-encrypt and list them.
+"""Creates, rotates, revokes, re-encrypts and lists the signing keys, for the operator.
 
-All of it uses a connection of the operator, as the role that owns the tables. The role that serves requests
-can only read the keys.
+The operator's connection has the role that owns the tables. The service's role can only read the keys.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from agentidp.jose.key_sealing import KeySealer, UnreadableKey, new_key
 from agentidp.jose.signing_keys import PUBLISH_AHEAD, active, published, signing_row
 
 KEYS_LOCK = 0x6B6579
-"""The advisory lock under which keys are changed."""
+"""Key of the advisory lock under which signing keys are changed."""
 
 
 def has_signing_keys(settings: Settings) -> bool:
-    """Whether the database has a signing key that is not revoked."""
+    """Return whether the database has a signing key that is not revoked."""
     with connect(str(settings.database_url)) as connection:
         return bool(active(_all_keys(connection)))
 
 
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
-    """Create the first key of an empty database. Otherwise check that the instance secret decrypts the key that signs.
+    """Create the first key of an empty database. Check that the instance secret decrypts the key that signs.
 
-    If many processes start on an empty database, one creates the key and the others find it.
+    If several processes start with an empty database, only one of them creates a key.
 
     :param at: now.
-    :raises ConfigurationError: the instance secret is not the one that the keys were encrypted with.
+    :raises ConfigurationError: the key that signs was encrypted under another secret.
     """
     with connect(str(settings.database_url)) as connection:
         rows = _all_keys(connection)
@@ -58,22 +57,22 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
 
 def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
-    """Publish a new key of ``settings.signing_alg`` that signs later.
+    """Publish a new key of the algorithm ``settings.signing_alg``, which signs later.
 
     :param at: now.
-    :param signs_from: the time of its first signature. Default: ``PUBLISH_AHEAD`` after *at*.
-    :returns: the new key's kid.
+    :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
+    :returns: the kid of the new key.
     """
     with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
         return _add_key(opened, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 
 
 def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
-    """Revoke the key *kid*: from now on it signs and verifies nothing. Revoking it again changes nothing.
+    """Revoke the key *kid*, which then neither signs nor verifies. Revoking it again changes nothing.
 
     :param at: now.
-    :returns: if *kid* was the key that signed, the kid of the new key that signs from now on.
-    :raises ConfigurationError: there is no such key.
+    :returns: the kid of the new key that signs from now on if *kid* was the key that signed; otherwise ``None``.
+    :raises ConfigurationError: there is no key *kid*.
     """
     with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
         rows = _all_keys(connection)
@@ -82,7 +81,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
             raise no_such_key(kid)
         if row.revoked_at is not None:
             return None
-        # A key that servers cannot decrypt does not sign, whatever its row says.
+        # Servers ignore keys that they cannot decrypt, so such a key does not sign.
         readable = active(_usable(KeySealer(settings), rows))
         opened.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(opened, "signing_key.revoked", kid)
@@ -92,15 +91,16 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
 
 
 def no_such_key(kid: str) -> ConfigurationError:
-    """What is raised if there is no key *kid*."""
+    """Return the error for an unknown key *kid*."""
     return ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
 
 
 def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
-    """Encrypt every private key under ``settings.secret_key`` that is still under ``settings.secret_key_previous``.
+    """Encrypt under ``settings.secret_key`` the private keys that are encrypted under ``settings.secret_key_previous``.
 
-    :returns: how many were encrypted again, and how many there are; revoked keys have no private half and do not count.
-    :raises ConfigurationError: neither secret decrypts a key. Then nothing is changed.
+    :returns: the number of keys that were encrypted again, and of all keys except revoked keys, whose private half is
+        deleted.
+    :raises ConfigurationError: neither secret decrypts one of the keys. Nothing was changed.
     """
     sealer = KeySealer(settings)
     count = 0
@@ -123,13 +123,13 @@ def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
 
 
 def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
-    """All keys, newest first: kid, alg, createdAt, signsFrom and status at *at*."""
+    """Return all keys, newest first, each with kid, alg, createdAt, signsFrom and its status at *at*."""
     with connect(str(settings.database_url)) as connection:
         return describe_rows(settings, _all_keys(connection), at=at)
 
 
 def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
-    """The same of keys that were read."""
+    """Return the keys in *rows* as :func:`describe` does."""
     usable = _usable(KeySealer(settings), rows)
     signing = signing_row(usable, at) if active(usable) else None
     in_force = published(usable, at) if active(usable) else []
@@ -159,8 +159,8 @@ def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[
 
 @contextlib.contextmanager
 def _locked(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
-    """A transaction that alone changes the keys, which is recorded for the instance."""
-    # The lock is a statement of its own, so that the next one sees what was committed while waiting.
+    """Open a transaction that holds the lock for changing keys, and whose changes are recorded for the instance."""
+    # The lock is a separate statement, so that the next statement sees what was committed during the wait.
     with operator_transaction(connection, audit.INSTANCE, at) as opened:
         opened.fetch("database/lock_transaction", key=KEYS_LOCK)
         yield opened
@@ -185,7 +185,7 @@ def _add_key(opened: Transaction, settings: Settings, *, signs_from: datetime) -
 
 
 def _usable(sealer: KeySealer, rows: Rows) -> Rows:
-    """The rows that servers do not ignore: revoked ones, and those that they can decrypt."""
+    """Return the rows of revoked keys, and of keys that the sealer can decrypt. Servers ignore the other keys."""
     usable = []
     for row in rows:
         with contextlib.suppress(UnreadableKey):

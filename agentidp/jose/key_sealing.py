@@ -1,4 +1,4 @@
-"""A signing key in the database: sealed under the instance secret, opened again, and all that is derived from it."""
+"""Encrypts signing keys for the database, and derives the public half from a decrypted key."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from agentidp.jose.sealing import Sealer, Unreadable
 
 
 class UnreadableKey(Unreadable):
-    """No instance secret that we have opens this private key."""
+    """Neither the instance secret nor the previous secret decrypts the private key."""
 
 
 @dataclass(frozen=True)
 class OpenedKey:
-    """A key whose private half was decrypted. The algorithm and the public half are derived from that half: what
-    else the database says of them is not authenticated, and anyone who can write to it could have put it there.
+    """A decrypted key. The algorithm and the public half are derived from the private half.
+
+    Other columns of the database are not authenticated: anyone with write access could have changed them.
     """
 
     signing: SigningKey
@@ -34,7 +35,7 @@ class OpenedKey:
 class KeySealer:
     """Encrypts private keys as :class:`agentidp.jose.sealing.Sealer` does, with the kid as the row's id.
 
-    :raises ConfigurationError: *settings* hold no secret.
+    :raises ConfigurationError: the secret is not set.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -50,7 +51,7 @@ class KeySealer:
     def open(self, kid: str, sealed: bytes) -> OpenedKey:
         """Decrypt the key *kid*.
 
-        :raises UnreadableKey: it was not sealed as *kid* under a secret that we have.
+        :raises UnreadableKey: *sealed* was not encrypted for *kid* under the current or the previous secret.
         """
         try:
             encoded = self._sealer.open(kid, sealed)
@@ -59,12 +60,12 @@ class KeySealer:
         return _opened(kid, serialization.load_der_private_key(encoded, None))
 
     def is_current(self, kid: str, sealed: bytes) -> bool:
-        """Whether the key *kid* is sealed under the current secret."""
+        """Return whether the key *kid* is encrypted under the current secret."""
         return self._sealer.is_current(kid, sealed)
 
 
 def new_key(alg: str) -> OpenedKey:
-    """Make a key.
+    """Generate a key.
 
     :param alg: ``ES256`` or ``RS256`` (RFC 7518 section 3.1).
     """

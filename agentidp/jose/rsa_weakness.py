@@ -1,23 +1,23 @@
-"""What makes an RSA key of sufficient length weak all the same."""
+"""Detects RSA keys that are weak although they are long enough."""
 
 from __future__ import annotations
 
 from itertools import accumulate, repeat, takewhile
 
 MIN_EXPONENT = 65_537
-"""FIPS 186-5 appendix A.1.1 asks for more than 2¹⁶."""
+"""Minimum public exponent. FIPS 186-5 appendix A.1.1 requires more than 2¹⁶."""
 
 MAX_EXPONENT = 2**32 - 1
-"""FIPS 186-5 allows 256 bits. But the cost of a verification grows with the exponent, and anyone may send a DPoP proof:
-with a modulus of 3072 bits a verification takes 0.06 ms with 65537, 0.1 ms with 32 bits, 0.4 ms with 256 bits, and
-4.6 ms with an exponent as long as the modulus.
+"""Maximum public exponent. FIPS 186-5 allows 256 bits, but verification takes longer with a longer exponent, and anyone
+may send a DPoP proof. With a modulus of 3072 bits, verification takes 0.06 ms with 65537, 0.1 ms with 32 bits, 0.4 ms
+with 256 bits, and 4.6 ms with an exponent as long as the modulus.
 """
 
 _SMALL_PRIMES = [p for p in range(3, 168) if all(p % q for q in range(2, p))]
 
 
 def _powers_of_65537(p: int) -> frozenset[int]:
-    """The multiplicative subgroup modulo *p* that 65537 generates."""
+    """Return the multiplicative subgroup modulo *p* that 65537 generates."""
     powers = accumulate(repeat(65_537 % p), lambda power, factor: power * factor % p)
     return frozenset({1, *takewhile(lambda power: power != 1, powers)})
 
@@ -26,18 +26,18 @@ _SUBGROUPS = {p: _powers_of_65537(p) for p in _SMALL_PRIMES}
 
 
 def has_roca_fingerprint(modulus: int) -> bool:
-    """Whether a modulus comes from Infineon's RSALib (CVE-2017-15361), so that it can be factored.
+    """Return whether a modulus comes from Infineon's RSALib (CVE-2017-15361), and so can be factored.
 
-    That library's primes are ``k * M + (65537 ** a mod M)``, where ``M`` is the product of the smallest primes. Modulo
-    each of these, the modulus is therefore a power of 65537. That is so of one ordinary modulus in 240 million, too.
-    Source: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), and its detection
-    tool, ``roca-detect``.
+    That library's primes are ``k * M + (65537 ** a mod M)``, where ``M`` is the product of the smallest primes. The
+    modulus is therefore a power of 65537 modulo each of these primes. This also holds for one in 240 million other
+    moduli. Source: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), and its
+    detection tool, ``roca-detect``.
     """
     return all(modulus % p in powers for p, powers in _SUBGROUPS.items())
 
 
 def weakness(modulus: int, exponent: int) -> str | None:
-    """The rule that an RSA key breaks, for the client; ``None`` for a key without a known weakness."""
+    """Return the rule that an RSA key breaks, for the client; ``None`` for a key without a known weakness."""
     if exponent % 2 == 0 or not MIN_EXPONENT <= exponent <= MAX_EXPONENT:
         return f"e must be an odd number from {MIN_EXPONENT} to {MAX_EXPONENT}"
     if has_roca_fingerprint(modulus):

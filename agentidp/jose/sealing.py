@@ -1,4 +1,4 @@
-"""Secrets in the database: encrypted under the instance secret, and decrypted with the previous one as well."""
+"""Encrypts secrets in the database under the instance secret."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NONCE_BYTES = 12
 
 
 class Unreadable(Exception):
-    """No instance secret that we have decrypts this."""
+    """Neither the instance secret nor the previous secret decrypts the value."""
 
 
 class Sealer:
-    """Encrypts under the instance secret, and decrypts what was encrypted under the previous one as well.
+    """Encrypts under the instance secret, and decrypts with the instance secret or the previous secret.
 
-    AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
+    Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
 
-    :param purpose: of the secrets. Each purpose has a key of its own.
-    :raises ConfigurationError: *settings* hold no secret.
+    :param purpose: the purpose of the encrypted values. Each purpose has its own derived key.
+    :raises ConfigurationError: the secret is not set.
     """
 
     def __init__(self, settings: Settings, purpose: bytes) -> None:
@@ -35,14 +35,14 @@ class Sealer:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))
 
     def seal(self, row: str, plain: bytes) -> bytes:
-        """Encrypt *plain* for the row with this id under the current secret."""
+        """Encrypt *plain* under the current secret, for the row with the id *row*."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._current.encrypt(nonce, plain, row.encode())
 
     def open(self, row: str, sealed: bytes) -> bytes:
-        """Decrypt what was sealed for the row.
+        """Decrypt a value that was encrypted for the row with the id *row*.
 
-        :raises Unreadable: it was not sealed for this row under a secret that we have.
+        :raises Unreadable: *sealed* was not encrypted for this row under the current or the previous secret.
         """
         for cipher in self._accepted:
             plain = _decrypt(cipher, row, sealed)
@@ -51,7 +51,7 @@ class Sealer:
         raise Unreadable(row)
 
     def is_current(self, row: str, sealed: bytes) -> bool:
-        """Whether it is sealed under the current secret."""
+        """Return whether a value is encrypted under the current secret."""
         return _decrypt(self._current, row, sealed) is not None
 
 

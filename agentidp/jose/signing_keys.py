@@ -1,8 +1,8 @@
-"""The signing keys that a process knows: read from the database in the background, and used from memory.
+"""Caches the signing keys of a process, and reads them from the database in the background.
 
 A key is published as soon as it is created, and signs from ``signs_from`` on. It is retired when all tokens that it
-signed have expired, and can be revoked at any time. Every process has the same rows and the same time, so all processes
-switch to the next key at the same moment, without a read.
+signed have expired, and can be revoked at any time. All processes switch to the next key at the same time without
+reading the database, because the rows that they have read contain ``signs_from``.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from agentidp.jose.key_sealing import KeySealer, OpenedKey, UnreadableKey
 logger = logging.getLogger("agentidp")
 
 JWKS_MAX_AGE = 600
-"""Seconds that a client may cache the JWKS."""
+"""Maximum seconds that a client may cache the JWKS."""
 
 CACHE_SECONDS = 10
-"""Seconds after which a process reads the keys again, and so learns of a revocation."""
+"""Seconds after which a process reads the keys again, for example to notice a revocation."""
 
 RETRY_SECONDS = 2
 """Seconds from a failed read to the next one."""
 
 MIN_REREAD_SECONDS = 1
-"""Seconds between two reads that unknown kids can cause, so that invented ones cost nothing."""
+"""Minimum seconds between two reads because of an unknown ``kid``, so that invented values cause little load."""
 
 PATIENCE_SECONDS = 0.1
-"""Seconds after the start of a read for which a request waits for the result, if the process knows keys."""
+"""Maximum seconds after the start of a read that a request waits for the result, if the process has keys."""
 
 FIRST_PATIENCE_SECONDS = 10
-"""The same if the process knows none: longer than the database takes to fail."""
+"""Maximum seconds that a request waits for the first keys of a process: longer than the database takes to fail."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
-"""From publication to the first signature: longer than any client or process keeps an older JWKS. That is ten minutes
-and ten seconds. The rest is for differing clocks and failed reads.
+"""Time between a key's publication and its first signature. Clients and processes cache an older JWKS for ten minutes
+and ten seconds; the rest allows for differing clocks and failed reads.
 """
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
-"""From a successor's first signature to retirement: longer than any token lives."""
+"""Time between the first signature of a key's successor and the key's retirement, longer than any token is valid."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys in force until an instant. ``generation`` is another number whenever other keys are published."""
+    """The keys in force until an instant. ``generation`` changes when the set of published keys changes."""
 
     signing: SigningKey
     published: dict[str, VerificationKey]
@@ -64,27 +64,27 @@ class Keys:
 
 
 class _Reading:
-    """A read that is running in its own thread."""
+    """A read of the keys that runs in its own thread."""
 
     def __init__(self) -> None:
         self.began_at = time.monotonic()
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Wake up the requests that wait."""
+        """Wake up the waiting requests."""
         self._ended.set()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of the read, until *seconds* after its start at most."""
+        """Wait for the end of the read, but at most until *seconds* after its start."""
         self._ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
 class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
-    A request waits for the database only if this process has never read the keys. Otherwise a thread reads them, and
-    requests use the known ones, also while the database is unreachable. A request that finds that a read is due starts
-    the thread, so it starts after gunicorn's fork.
+    A thread reads the keys, and requests use the cached keys, even if the database is unreachable. A request waits for
+    a read if the process has no keys yet, and briefly for an unknown ``kid`` or an old cache. The request that notices
+    that a read is due starts the thread, so that the thread starts after gunicorn's fork.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -100,9 +100,9 @@ class SigningKeys:
         self._has_failed = False
 
     def current(self) -> Keys:
-        """The keys in force now.
+        """Return the keys in force now.
 
-        :raises DatabaseUnavailable: this process has never read a key that it can use.
+        :raises DatabaseUnavailable: this process has not read a usable key yet.
         """
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
@@ -112,9 +112,9 @@ class SigningKeys:
         return keys
 
     def find(self, kid: str) -> VerificationKey | None:
-        """The published key *kid*, even if another process has just created it.
+        """Return the published key *kid*, even if another process has just created it; ``None`` if it is unknown.
 
-        :raises DatabaseUnavailable: this process has never read a key that it can use.
+        :raises DatabaseUnavailable: this process has not read a usable key yet.
         """
         key = self.current().published.get(kid)
         if key is None:
@@ -141,7 +141,7 @@ class SigningKeys:
         return self._keys
 
     def _begin_reading(self) -> _Reading:
-        """Start the thread that reads, unless one is reading already."""
+        """Start a thread that reads the keys, unless a read is running, and return the read."""
         with self._lock:
             reading = self._reading
             if reading is None:
@@ -160,7 +160,7 @@ class SigningKeys:
             self._learn(self._database.fetch_unscoped("signing_keys/all_keys"), reading.began_at)
             has_failed = False
         except DatabaseUnavailable:
-            # It was logged where it was raised.
+            # Logged where it was raised.
             pass
         except Exception:
             logger.exception("the signing keys cannot be read")
@@ -190,7 +190,7 @@ class SigningKeys:
             )
         self._ignored = ignored
         if not opened:
-            # The known keys stay in use. A command that revokes the last key creates another one.
+            # The cached keys stay in use. This is a fault, because revoking the last key creates another key.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)
@@ -222,18 +222,18 @@ class SigningKeys:
 
 
 def active(rows: Rows) -> Rows:
-    """Of *rows* those that are not revoked."""
+    """Return the rows of keys that are not revoked."""
     return [row for row in rows if row.revoked_at is None]
 
 
 def signing_row(rows: Rows, at: datetime) -> Any:
-    """Of *rows* (newest ``signs_from`` first) the key that signs at *at*; the oldest if none does yet."""
+    """Of *rows* (newest ``signs_from`` first), return the key that signs at *at*, or the oldest if none signs yet."""
     candidates = active(rows)
     return next((row for row in candidates if row.signs_from <= at), candidates[-1])
 
 
 def published(rows: Rows, at: datetime) -> Rows:
-    """Of *rows* (newest ``signs_from`` first) those that verify at *at*: all but the revoked and the retired."""
+    """Of *rows* (newest ``signs_from`` first), return the keys that verify at *at*: not revoked and not retired."""
     signing = signing_row(rows, at)
     retires_at = NEVER
     found = []
@@ -246,11 +246,11 @@ def published(rows: Rows, at: datetime) -> Rows:
 
 
 def next_change(rows: Rows, at: datetime) -> datetime:
-    """The first instant after *at* at which another key of *rows* signs, or one is retired."""
+    """Return the next time after *at* at which a key begins to sign or is retired."""
     instants = [moment for row in rows for moment in (row.signs_from, row.signs_from + RETIRE_AFTER)]
     return min((instant for instant in instants if instant > at), default=NEVER)
 
 
 def _has_signed(row: Any) -> bool:
-    """Whether the key has replaced its predecessor, or will. A key that was revoked before it signed never does."""
+    """Return whether the key replaces its predecessor, now or later. A key revoked before it signed does not."""
     return row.revoked_at is None or row.signs_from < row.revoked_at
