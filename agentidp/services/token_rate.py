@@ -30,7 +30,7 @@ class TokenRate:
     def seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
         """Return the seconds until the next minute if the agent must be refused; otherwise ``None``.
 
-        :param credential: the digest of the client's secret, or the id of its key.
+        :param credential: the digest of the client's secret, or its public key as JSON.
         """
         if not self.limit:
             return None
