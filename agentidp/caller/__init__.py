@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
 
 from agentidp.caller.token_verification import verified_token
 from agentidp.counting import record_rejection, request_made
@@ -209,12 +210,17 @@ class Caller:
 
 
 def wait_for_turn(organization_id: str) -> None:
-    """Wait until the current request may run.
+    """Read the body of the current request, and wait until the request may run.
 
     :param organization_id: the verified organization, whose share of the process the request uses.
     :raises RateLimited: too many requests of the organization are running or waiting.
     """
-    current_request().environ[TURN] = services().fair_queue.enter(organization_id)
+    received = current_request()
+    if received.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in received.environ:
+        # No request runs while its client sends. A body that cannot be read is refused by the view that needs it.
+        with contextlib.suppress(HTTPException):
+            received.get_data()
+    received.environ[TURN] = services().fair_queue.enter(organization_id)
 
 
 def public(view: View) -> View:

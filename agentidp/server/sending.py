@@ -54,16 +54,16 @@ class _Body:
         self._parts, self._connection, self._seconds, self._turn = parts, connection, seconds, turn
 
     def __iter__(self) -> Iterator[bytes]:
-        left, size, turn = self._seconds, 0, self._turn
+        left, turn = self._seconds, self._turn
         for part in self._parts:
-            size += len(part)
-            if turn is not None and size > SMALL:
+            # Also for a small part: there may be no room for it, because the client has not received what was sent.
+            if turn is not None:
                 turn.pause()
             began = time.monotonic()
             self._limit(left)
             yield part
             left -= time.monotonic() - began
-            if turn is not None and size > SMALL and type(self._parts) is not list:
+            if turn is not None and type(self._parts) is not list:
                 turn.resume()
         self._limit(None)
 

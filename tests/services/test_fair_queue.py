@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
@@ -174,13 +175,14 @@ class TestUntilTheLastByte:
         body.close()
         assert not queue._inside
 
-    def test_runs_while_a_part_is_made_and_not_while_one_is_sent(self) -> None:
+    @pytest.mark.parametrize("size", [1, SMALL + 1])
+    def test_runs_while_a_part_is_made_and_not_while_one_is_sent(self, size: int) -> None:
         queue, states = FairQueue(), []
 
         def parts() -> Iterator[bytes]:
             for _ in range(2):
                 states.append(dict(queue._running))
-                yield b"a" * (SMALL + 1)
+                yield b"a" * size
 
         body = self.respond(queue, parts())
         sent = [dict(queue._running) for _ in body]
@@ -249,6 +251,35 @@ class TestRoutes:
     def test_a_refused_token_is_a_401_before_anything_waits(self, client: FlaskClient, cast: Cast) -> None:
         response = client.get("/api/v1/analytics/tokens", headers=cast.acme.bearer(ttl=-600))
         assert response.status_code == 401
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_runs_only_when_the_body_has_arrived(
+    client: FlaskClient, services: Services, cast: Cast, is_chunked: bool
+) -> None:
+    running = []
+
+    class Body(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            running.append(dict(services.fair_queue._running))
+            return super().read(size)
+
+        def readinto(self, buffer: Any) -> int:
+            running.append(dict(services.fair_queue._running))
+            return super().readinto(buffer)
+
+    body = b'{"name":"worker","scopes":["analytics:read"]}'
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    response = client.post(
+        "/api/v1/agents",
+        headers=cast.acme.bearer(),
+        input_stream=Body(body),
+        content_type="application/json",
+        environ_overrides=chunked if is_chunked else {"CONTENT_LENGTH": str(len(body))},
+    )
+    assert response.status_code == 201, response.text
+    assert running
+    assert not any(running)
 
 
 def credentials(agent: Agent) -> dict[str, str]:
