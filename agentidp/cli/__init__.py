@@ -1,4 +1,4 @@
-"""The ``agentidp`` command: one module for each group of commands, put together here."""
+"""The ``agentidp`` command, which combines the command groups of the package's modules."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ for command in (apply, backup, check, dashboard, demo, restore, serve, token, wa
 
 
 def main() -> None:
-    """The console script: an error is one sentence on standard error and exit code 1."""
+    """Run the console script. An error is printed as one sentence to standard error, with exit code 1."""
     with contextlib.suppress(BrokenPipeError):
         cli()

@@ -25,7 +25,7 @@ agent_argument = click.argument("agent", metavar="ID|NAME")
 
 *_TEXTS, _LAST_TEXT = (field.words for field in agents.AgentFields().fields.values() if isinstance(field, Text))
 ERASED = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
-"""The texts of an agent, as part of a sentence."""
+"""The names of an agent's text fields, as part of a sentence."""
 
 
 @click.group(
@@ -85,7 +85,7 @@ def show_(agent: str, as_json: bool) -> None:
 @member_options(agents.AgentChangeSchema(exclude=["status"]))
 @as_json_option
 def update(agent: str, as_json: bool, **options: Any) -> None:
-    """Change an agent and print it. What is left out stays."""
+    """Change an agent and print it. Omitted options keep their values."""
     change = given(agents.AgentChangeSchema(), options)
     with opened() as services:
         _change(services, agent_named(services, agent), change, as_json)
@@ -97,7 +97,7 @@ def update(agent: str, as_json: bool, **options: Any) -> None:
 @dry_run_option
 @as_json_option
 def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
-    """Suspend an agent and print it. It gets no token, and the tokens that it has stop working at once."""
+    """Suspend an agent and print it. It gets no further token, and its tokens stop working at once."""
     with opened() as services:
         found = agent_named(services, agent)
         confirm(
@@ -126,9 +126,10 @@ def _change(services: Services, found: AgentOf, change: dict[str, Any], as_json:
 
 
 def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) -> str:
-    """The agent and what it was issued, as part of a sentence.
+    """Return the agent's name and its recent tokens, as part of a sentence.
 
-    :raises NotFound: there is no such agent, or it is deleted and should not be.
+    :param is_deleted: whether the agent must be deleted or must not be.
+    :raises NotFound: there is no such agent.
     """
     database = services.database.of(found.organization_id, utc_now())
     [organization] = database.fetch("organizations/get_organization")
@@ -166,7 +167,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
             )
 
         confirm(consequences, is_dry_run=is_dry_run)
-        # Not the instant of before: whoever was asked may have taken an hour.
+        # Read the clock again, because the confirmation may have taken an hour.
         with services.database.of(found.organization_id, utc_now()).transaction() as transaction:
             agents.remove_agent(transaction, found.agent_id)
 
@@ -181,7 +182,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
 @asks_first
 @agent_argument
 def erase(agent: str) -> None:
-    """Ask, and erase."""
+    """Ask for confirmation, and erase."""
     with opened() as services:
         found = agent_named(services, agent, is_deleted=True)
         if services.database.of(found.organization_id, utc_now()).fetch("agents/get_agent", agent_id=found.agent_id):

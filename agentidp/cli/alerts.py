@@ -30,7 +30,7 @@ from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 
 POLL_SECONDS = 2.0
-"""Between two looks into the outbox."""
+"""Seconds between two checks of the outbox."""
 
 target_argument = click.argument("target", metavar="ID|NAME")
 
@@ -84,7 +84,7 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 def add(organization: str, as_json: bool, **options: Any) -> None:
     """Add a target of a type. Its URL is a secret, so it is read from a file.
 
-    Prints its id, and the key if its messages are signed with one, which is shown only now.
+    Prints the target's id, and the key that signs its messages if it is a webhook. The key is shown only now.
     """
     new = NewAlertTargetSchema().load(given(NewAlertTargetSchema(), options))
     with opened() as services, database_named(services, organization).transaction() as transaction:
@@ -104,7 +104,7 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 @member_options(AlertTargetChangeSchema())
 @as_json_option
 def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
-    """Change a target and print it. What is left out stays."""
+    """Change a target and print it. Omitted options keep their values."""
     change = given(AlertTargetChangeSchema(), options)
     with opened() as services:
         database = database_named(services, organization)
@@ -121,7 +121,7 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
 @target_argument
 @organization_option
 def delete(target: str, organization: str) -> None:
-    """Delete a target, and what waits to be sent to it."""
+    """Delete a target, and the alerts that wait to be sent to it."""
     with opened() as services:
         database = database_named(services, organization)
         row = _target(database, target)
@@ -169,7 +169,7 @@ def test(target: str, organization: str) -> None:
 @click.option("--limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="How many.")
 @as_json_option
 def deliveries(organization: str, limit: int, as_json: bool) -> None:
-    """List what was sent and what waits, the newest first.
+    """List the alerts that were sent or wait to be sent, newest first.
 
     Prints: id, target's id and name, finding's id, change, when it happened, attempts, status, time of the delivery or
     of the next attempt, and the last error.
@@ -202,7 +202,7 @@ def _delivery(row: Any) -> dict[str, Any]:
 @commands.command("deliver")
 @click.option("--once", is_flag=True, help="End when nothing is due.")
 def deliver(once: bool) -> None:
-    """Send what is due, until Ctrl-C."""
+    """Send the alerts that are due, until Ctrl-C."""
     with opened() as services:
         dispatcher = Dispatcher(services.settings, services.database, utc_now)
         with contextlib.closing(dispatcher), contextlib.suppress(KeyboardInterrupt):

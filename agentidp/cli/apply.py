@@ -18,7 +18,7 @@ from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, as_text
 
 DIFFERENT = 2
-"""The exit code of ``--plan`` if something differs, as that of Terraform's ``-detailed-exitcode``."""
+"""Exit code of ``--plan`` if something differs, the same as with Terraform's ``-detailed-exitcode``."""
 
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
@@ -28,7 +28,7 @@ class _WrongUsage(click.UsageError):
 
 
 class _Command(click.Command):
-    """Wrong usage is exit code 1, so that 2 has one meaning."""
+    """A command whose exit code for wrong usage is 1, because 2 means that something differs."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -70,7 +70,7 @@ def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
         confirm(lambda: "", question="Apply this?")
-        # Not the instant of the plan: whoever was asked may have taken an hour.
+        # Read the clock again, because the confirmation may have taken an hour.
         with saying("Applying the file"):
             applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed=planned.plans)
     _print_new_agents(applied)
@@ -92,7 +92,7 @@ def _print(changes: list[Change], as_json: bool) -> None:
 
 
 def _print_new_agents(applied: Applied) -> None:
-    """On standard error, so that --json stays JSON."""
+    """Print the new agents to standard error, so that standard output is valid JSON with --json."""
     if applied.new_agents:
         click.echo("The new agents have no credential yet. These commands make them:", err=True)
     for organization, name, agent_id in applied.new_agents:

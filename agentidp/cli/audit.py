@@ -28,7 +28,7 @@ from agentidp.registry import organizations
 from agentidp.services import Services
 
 POLL_SECONDS = 2.0
-"""Between two looks for further events."""
+"""Seconds between two checks for further events."""
 
 organization_option = click.option(
     "--organization", metavar="ID|NAME", help="The organization's id (org-…), or its name. Default: the instance."
@@ -82,7 +82,7 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
 
 
 def _trail(services: Services, organization: str) -> str:
-    """The id of an organization that there is, or was: a deleted one's trail stays."""
+    """Return the ID of an existing or deleted organization, because deleted organizations keep their trail."""
     if organizations.is_id(organization):
         return organization
     return str(organization_named(services, organization).organization_id)
@@ -119,7 +119,7 @@ def export(organization: str | None, since: Any, after: int | None, state: Path 
         if after is not None:
             positions[str(organization_id)] = after
         if state is not None:
-            # Before anything is printed: a state that cannot be written is found out now.
+            # A state file that cannot be written fails here, before any event is printed.
             _write_state(state, positions)
         while True:
             found = upkeep.events_since(operator, services.database, positions, utc_now(), only=organization_id)
@@ -144,7 +144,7 @@ def _read_state(state: Path | None) -> dict[str, int]:
 
 
 def _write_state(state: Path, positions: dict[str, int]) -> None:
-    # Replaced as a whole, so that a crash leaves the one before.
+    # The file is replaced atomically, so that a crash keeps the earlier state.
     new = state.with_name(f"{state.name}.new")
     try:
         new.write_text(json.dumps(positions, sort_keys=True) + "\n", encoding="utf-8")
@@ -211,7 +211,7 @@ def _head(text: str) -> Head:
 @one_organization_option
 @as_json_option
 def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
-    """Remove events that are older than so many days. What is left can still be verified.
+    """Remove events that are older than a number of days. The remaining events can still be verified.
 
     Prints for each trail from which events were removed: organization, how many, the sequence of the last one.
     """

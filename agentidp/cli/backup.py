@@ -21,10 +21,10 @@ from agentidp.server.runtime import located, refuse_without_data, secret_file
 def command(file: Path, bindir: Path | None) -> None:
     """Back up the database to FILE, while the service runs. Nobody else can read the file.
 
-    It is in pg_dump's custom format, and complete or not there. AGENTIDP_DATABASE_URL must name a role to which
-    row-level security does not apply. The instance secret is not in the backup.
+    The file is in pg_dump's custom format. If the backup fails, no file is written. AGENTIDP_DATABASE_URL must name a
+    role to which row-level security does not apply. The instance secret is not in the backup.
     """
-    # So that nothing of an unfinished backup is left behind.
+    # SIGTERM raises SystemExit, so that the draft of an unfinished backup is deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with refusals():
         settings = settings_of_command()

@@ -17,7 +17,7 @@ from agentidp.maintenance.check import check_instance
 from agentidp.maintenance.result import FAILED, WARNING
 
 WARNED = 3
-"""The exit code of ``--strict`` if nothing failed but there are warnings. Click uses 2 for wrong usage."""
+"""Exit code of ``--strict`` if there are warnings but no failures. Click uses 2 for wrong usage."""
 
 
 @click.command("check")
@@ -44,7 +44,7 @@ def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: b
     warning or failed; what was checked; what was found. The exit code is 1 if a check failed, and 0 otherwise, also
     with warnings unless --strict is given.
     """
-    # What is wrong is a result, and not a line of a log beside it.
+    # Problems are printed as results, so they must not be logged as well.
     logging.disable(logging.CRITICAL)
     try:
         age = timedelta(hours=backup_hours)

@@ -1,11 +1,12 @@
-"""Commands that cannot be undone, or that end service for others, say what they will do and ask.
+"""Asks for confirmation before a command that cannot be undone, or that affects other users.
 
-Such a command is declared by :func:`asks_first`, the first line below ``@….command(…)``, which gives it ``--yes``.
-Before it changes anything it calls :func:`confirm` with a function that says, with counts, what it will do. With
-``--yes`` that function is not called. Without ``--yes`` and without a terminal the command says the same and refuses.
+Such a command has the decorator :func:`asks_first` directly below ``@….command(…)``, which adds ``--yes``. Before the
+command changes anything, it calls :func:`confirm` with a function that describes the consequences, with counts. With
+``--yes`` this function is not called. Without ``--yes`` and without a terminal, the command prints the consequences and
+refuses.
 
-``tests/audit/test_everything_is_recorded.py`` finds the commands that delete, revoke, suspend or release something by
-the events that they leave, and fails if one of them is not declared.
+``tests/audit/test_everything_is_recorded.py`` finds commands that delete, revoke, suspend or release something by their
+audit events, and fails if such a command lacks the decorator.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from agentidp.cli.output import say
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
-"""The key in the command's ``meta``, and there only in a command that is declared."""
+"""Key in the ``meta`` of the command's context, which only :func:`asks_first` sets."""
 
 COUNTED_DAYS = 30
-"""Days whose tokens a question counts, today included."""
+"""Number of days, including today, whose tokens a question counts."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def asks_first(command: F) -> F:
-    """Declare that a command asks before it changes anything, and give it ``--yes``."""
+    """Declare that a command asks before it changes anything, and add the option ``--yes``."""
 
     def remember(context: click.Context, _option: click.Parameter, is_confirmed: bool) -> None:
         context.meta[YES] = is_confirmed
@@ -52,13 +53,14 @@ def confirm(
     name: str | None = None,
     is_dry_run: bool = False,
 ) -> None:
-    """Say what the command will do, and return if it may.
+    """Print what the command will do, and return only if the user confirms.
 
-    :param consequences: says it, in sentences with counts; empty if the command has printed it.
-    :param name: what must be typed instead of y, if a mistake would cost most.
-    :param is_dry_run: print it, and end the command without an error.
-    :raises click.ClickException: there is no terminal and no ``--yes``, or another name was typed.
-    :raises click.Abort: the answer is no.
+    :param consequences: returns the consequences in sentences with counts, or an empty string if the command has
+        already printed them.
+    :param name: the name that the user must type instead of ``y``, for the most dangerous commands. None for others.
+    :param is_dry_run: print the consequences, and end the command with exit code 0.
+    :raises click.ClickException: there is neither a terminal nor ``--yes``, or the user typed another name.
+    :raises click.Abort: the user answered no.
     """
     if is_dry_run:
         say(consequences())
@@ -76,7 +78,7 @@ def confirm(
 
 
 def dry_run_option(command: F) -> F:
-    """``--dry-run``: the command gets ``is_dry_run``, says its consequences and changes nothing."""
+    """Add the option ``--dry-run``, which the command gets as ``is_dry_run`` and passes to :func:`confirm`."""
     return click.option(
         "--dry-run", "is_dry_run", is_flag=True, help="Print what it would do and what would break, and change nothing."
     )(command)
@@ -87,12 +89,12 @@ def _is_terminal() -> bool:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun: ``1 token``, ``2,000 tokens``."""
+    """Return a number with its noun: ``1 token``, ``2,000 tokens``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
-    """How many tokens an organization, or one of its agents, was issued lately, as part of a sentence."""
+    """Return the number of recent tokens of an organization or of one of its agents, as part of a sentence."""
     days = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
         rows = database.fetch("analytics/token_trend", **days)

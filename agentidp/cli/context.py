@@ -1,4 +1,4 @@
-"""What a command needs around it: the settings, the services, and errors that a person can read."""
+"""Provides commands with the settings and the services, and turns errors into readable messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from agentidp.services import Services
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turn the errors that a person can correct into one sentence and exit code 1."""
+    """Turn errors that the user can correct into one sentence and exit code 1."""
     try:
         yield
     except ConfigurationError as error:
@@ -42,7 +42,7 @@ def refusals() -> Iterator[None]:
 
 
 def _exception(message: str) -> click.ClickException:
-    # A message can contain a name, and the database's message a value.
+    # Messages can contain names and other text of organizations.
     return click.ClickException(printable(message, is_multiline=True))
 
 
@@ -58,7 +58,7 @@ def _sentence(error: ApiError | OAuthError) -> str:
 
 
 def _rules(details: dict[str, Any]) -> str:
-    """Which field breaks which rule. In a list, the index of the wrong element does not matter."""
+    """Return the fields and the rules that they break. The index of a wrong list element is omitted."""
 
     def texts(found: Any) -> list[str]:
         if isinstance(found, dict):
@@ -69,9 +69,9 @@ def _rules(details: dict[str, Any]) -> str:
 
 
 def settings_of_command() -> Settings:
-    """The settings in the environment; only warnings and errors are logged.
+    """Return the settings in the environment, and restrict the log to warnings and errors.
 
-    :raises ConfigurationError: a setting is wrong.
+    :raises ConfigurationError: a setting is invalid.
     """
     settings = Settings.from_environment()
     logging.config.dictConfig(logging_config("WARNING", settings.log_format))
@@ -80,10 +80,10 @@ def settings_of_command() -> Settings:
 
 @contextlib.contextmanager
 def opened(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
-    """The services of a command: a database that is ready, and the keys.
+    """Prepare the database and the keys, and yield the services for a command.
 
-    :param may_be_first: make the embedded database if there is none. Only a command that begins something does.
-    :param checks_keys: as for :func:`agentidp.server.runtime.prepared`.
+    :param may_be_first: whether to create a missing embedded database, for commands that are useful without data.
+    :param checks_keys: see :func:`agentidp.server.runtime.prepared`.
     """
     with refusals(), contextlib.ExitStack() as stack:
         settings = settings_of_command()

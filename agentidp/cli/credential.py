@@ -19,10 +19,10 @@ from agentidp.oauth import rule_results
 from agentidp.registry import credentials
 
 MAX_LIFETIME_DAYS = 36_500
-"""A hundred years, so that the time of expiry is a date that Python has. The API takes any time in the future."""
+"""Maximum lifetime in days, about 100 years. More could exceed the range of Python's dates."""
 
 SHOWN = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
-"""What a list shows of a credential, unless it is JSON."""
+"""The fields in a list of credentials, except with --json."""
 
 _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
 
@@ -69,11 +69,11 @@ def create(agent: str, expires_in: int | None, as_json: bool, **options: Any) ->
 @member_options(_LABEL)
 @as_json_option
 def trust(agent: str, as_json: bool, **options: Any) -> None:
-    """Let an agent authenticate by tokens of another issuer.
+    """Let an agent authenticate with tokens of another issuer.
 
-    It then needs no secret.
+    The agent then needs no secret.
 
-    Prints: credential id, issuer, subject, claims, audience. What the rule trusts beside one workload is a warning.
+    Prints: credential id, issuer, subject, claims, audience. Warns if the rule trusts more than one workload.
     """
     body = {"type": "federated"} | given(_RULE, options) | given(_LABEL, options)
     with opened() as services:
@@ -98,13 +98,14 @@ def trust(agent: str, as_json: bool, **options: Any) -> None:
 @click.option("--at", type=moment, metavar="TIME", help="Judge the times of the token for then. Default: now.")
 @as_json_option
 def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
-    """Say which rule accepts a platform's token.
+    """Show which rule accepts a platform's token.
 
-    For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts
-    the token. A terminal gets the verdict first. Standard error says what else must be known.
+    For each other rule, the command shows why it does not accept the token, claim by claim. Nothing is issued or
+    counted. The exit code is 1 if no rule accepts the token. A terminal gets the verdict first. Notes are printed to
+    standard error.
 
-    Prints: credential id, agent id, what is compared, result, what is expected, what was found, and of a provisioning
-    or delegation rule its name instead of the ids.
+    Prints: credential id, agent id, compared claim, result, expected value, actual value. For a provisioning or
+    delegation rule, its name is printed instead of the ids.
     """
     if (agent is None) == (organization is None):
         raise click.UsageError("Name either --agent or --organization.")
@@ -134,7 +135,7 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
 
 
 def _verdict(found: list[rule_results.RuleResult]) -> str:
-    """Whether a rule accepts the token, which one, and how near the best one is."""
+    """Return a sentence about the rule that accepts the token, or about the rule that comes closest."""
     if not found:
         return "No rule accepts the token: there is none."
     best = found[0]
@@ -164,8 +165,8 @@ def _lines(result: rule_results.RuleResult) -> list[dict[str, Any]]:
 def list_(agent: str, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
-    Prints: id, label, type, times of creation, of expiry and of the last use, which is exact to the minute; and of a
-    rule of trust whose tokens it trusts, issuer and subject.
+    Prints: id, label, type, time of creation, time of expiry, time of the last use (truncated to the minute), and for a
+    trust rule, the issuer and the subject.
     """
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)

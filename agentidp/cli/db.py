@@ -21,7 +21,7 @@ def commands() -> None:
 def migrate_() -> None:
     """Bring the schema up to date.
 
-    This is safe at any time, and from several places at once.
+    This is safe at any time, even if several processes do it at once.
     """
     with refusals():
         settings = settings_of_command()
@@ -34,8 +34,9 @@ def migrate_() -> None:
 def distribute_() -> None:
     """Distribute the tables over the nodes of a Citus cluster.
 
-    They are distributed by organization. Run again, the command continues where it ended. Prints each table and
-    function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator. Try it on a copy first.
+    The tables are distributed by organization. After an interruption, run the command again to continue. Prints each
+    table and function when it is distributed. AGENTIDP_DATABASE_URL must name a superuser of the coordinator. Try the
+    command on a copy first.
     """
     with refusals():
         settings = settings_of_command()

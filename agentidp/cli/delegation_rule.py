@@ -18,9 +18,9 @@ _RULE = delegation_rules.NewDelegationRuleSchema(exclude=["name"])
 
 @click.group("delegation-rule")
 def commands() -> None:
-    """Rules by which agents may act for others.
+    """Rules by which agents may act for people and systems of other issuers.
 
-    These are people and systems of other issuers; agents get tokens for them by token exchange.
+    Agents get tokens for them by token exchange.
 
     The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
     """
@@ -32,7 +32,7 @@ def commands() -> None:
 @member_options(_RULE)
 @as_json_option
 def create(name: str, organization: str, as_json: bool, **options: Any) -> None:
-    """Create the rule NAME and print it. Warns which subjects it matches beside a single one."""
+    """Create the rule NAME and print it. Warns if the rule matches more than one subject."""
     body = given(_RULE, options) | {"name": name}
     with opened() as services:
         database = database_named(services, organization)
@@ -59,7 +59,7 @@ def list_(organization: str, as_json: bool) -> None:
 @click.argument("rule", metavar="ID|NAME")
 @organization_option
 def delete(rule: str, organization: str) -> None:
-    """Delete a rule, and so end the tokens that were issued by it."""
+    """Delete a rule. Tokens that were issued by the rule stop working."""
     with opened() as services:
         database = database_named(services, organization)
         rows = database.fetch("delegation/list_rules")

@@ -33,8 +33,8 @@ note_option = click.option("--note", help="For people.")
 def commands() -> None:
     """Findings: an organization's unusual usage.
 
-    compute judges the usage now and stores nothing. All other commands are about findings with their state, as they
-    were stored last.
+    compute evaluates the current usage and stores nothing. All other commands use the findings that were stored last,
+    with their state.
 
     Findings with their state are printed as: id, state, severity, kind, agent, window, summary, time of
     acknowledgement, and until when they are muted.
@@ -55,7 +55,7 @@ def commands() -> None:
 @click.option("--agent", metavar="ID|NAME", help="Only those that name this agent.")
 @as_json_option
 def list_(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
-    """List an organization's findings, the most urgent first. What is ongoing comes before what has ended."""
+    """List an organization's findings, most urgent first. Ongoing findings come before ended findings."""
     at = utc_now()
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
@@ -114,7 +114,7 @@ def show_(finding_id: UUID, organization: str) -> None:
 @note_option
 @as_json_option
 def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
-    """Acknowledge the finding ID and print it. An escalation takes that back."""
+    """Acknowledge the finding ID and print it. An escalation ends the acknowledgement."""
     _act(finding_id, organization, as_json, Happening.acknowledged, NoteSchema(), {"note": note})
 
 
@@ -137,7 +137,7 @@ def mute_(
 ) -> None:
     """Mute findings like the finding ID, and print it.
 
-    These are findings of its kind about its agent. They are still listed.
+    This mutes findings of the same kind about the same agent. Muted findings are still listed.
     """
     if (until is None) == (days is None):
         raise click.UsageError("give --until or --days")
@@ -157,7 +157,7 @@ def mute_(
 def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """End the mutes that apply to the finding ID, and print it.
 
-    These are that of its kind and agent, and that of its kind.
+    This ends the mute of the finding's kind for its agent, and the mute of the finding's kind for all agents.
     """
     _act(finding_id, organization, as_json, Happening.unmuted, NoteSchema(), {"note": note})
 

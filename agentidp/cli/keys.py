@@ -28,7 +28,7 @@ def commands() -> None:
 @commands.command("rotate")
 @as_json_option
 def rotate(as_json: bool) -> None:
-    """Publish a new key, and print its kid. It signs once no client can still hold an older JWKS."""
+    """Publish a new key, and print its kid. The key signs tokens when no client can still have an older JWKS."""
     with opened() as services:
         kid = key_rotation.rotate(services.settings, at=utc_now())
         [new] = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] == kid]
@@ -36,10 +36,10 @@ def rotate(as_json: bool) -> None:
 
 
 class _OfKey(click.Command):
-    """A command whose argument may begin with "-", as one kid in 64 does. The letters after it are no options."""
+    """A command whose argument may begin with "-", as one kid in 64 does, and is not parsed as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse what is exactly an option as one, and anything else as an argument."""
+        """Parse exact names of options as options, and everything else as an argument."""
         options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         given = [one for one in args if one in options]
         return super().parse_args(ctx, [*given, "--", *(one for one in args if one not in {*options, "--"})])
@@ -52,8 +52,8 @@ class _OfKey(click.Command):
 def revoke(kid: str, as_json: bool) -> None:
     """Revoke the key KID: no token that it signed is accepted.
 
-    This is permanent, and within seconds the key is in no JWKS. agentidp keys rotate replaces a key and ends no token.
-    Prints the key; and if it was the one that signs tokens, first the new key that signs them from now on.
+    This is permanent. The key disappears from the JWKS within seconds. To replace a key without ending its tokens, use
+    agentidp keys rotate. Prints the key. If it was the signing key, prints the new signing key first.
     """
     with opened(checks_keys=False) as services:
         confirm(lambda: _consequences(services, kid))
@@ -72,8 +72,8 @@ def revoke(kid: str, as_json: bool) -> None:
 def reencrypt() -> None:
     """Encrypt all keys under a new instance secret.
 
-    Those that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS are encrypted under AGENTIDP_SECRET_KEY, and so are the
-    addresses and keys of alert targets.
+    The keys, and the addresses and keys of alert targets, are decrypted with AGENTIDP_SECRET_KEY_PREVIOUS and encrypted
+    with AGENTIDP_SECRET_KEY.
     """
     with opened() as services:
         with saying("Encrypting the keys again"):

@@ -55,7 +55,7 @@ def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
 @organization_option
 @as_json_option
 def list_(organization: str, as_json: bool) -> None:
-    """List an organization's markers that ended last, the latest first."""
+    """List an organization's latest markers, the marker that ended last first."""
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
         database = services.database.of(organization_id, utc_now())

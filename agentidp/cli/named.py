@@ -1,7 +1,7 @@
-"""What an argument names: the id of something, or its name if only one thing has it.
+"""Finds the object that an argument means, by its ID, or by its name if the name is unique.
 
-Commands take the text of the argument and call, inside of ``opened()``, one of :func:`organization_named`,
-:func:`database_named`, :func:`agent_named` and :func:`one_of`.
+A command calls :func:`organization_named`, :func:`database_named`, :func:`agent_named` or :func:`one_of` with the text
+of the argument, inside ``opened()``.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from agentidp.registry import organizations
 from agentidp.services import Services
 
 MAX_CANDIDATES = 10
-"""That a sentence lists."""
+"""Maximum number of candidates in an error message."""
 
 MAX_SEARCHED = 100
-"""Organizations in whose agents a similar name is looked for."""
+"""Maximum number of organizations whose agents are searched for a similar name."""
 
 
 class AgentOf(NamedTuple):
-    """An agent, and whose it is."""
+    """The ID of an agent, and the ID of its organization."""
 
     organization_id: str
     agent_id: UUID
 
 
 class Candidate(NamedTuple):
-    """What an argument may name."""
+    """An object that an argument may mean."""
 
     id: str
     names: Sequence[str]
-    """The first one is shown."""
+    """The object's names. Error messages contain the first name."""
 
     row: Any = None
     of: str = ""
-    """The name of what it belongs to, if the candidates belong to different ones."""
+    """The name of the object's owner, if the candidates have different owners."""
 
 
 def one_of(text: str, candidates: Iterable[Candidate], *, kind: str, owner: str = "the organization") -> Any:
-    """The row of the candidate that *text* names: by its id, or by a name that no other has.
+    """Return the row of the candidate with the ID or the unique name *text*.
 
-    :param kind: what they are, in the singular.
-    :param owner: whose they are; empty if they are the instance's.
-    :raises ConfigurationError: it names none or several, which are listed.
+    :param kind: the type of the candidates, as a singular noun.
+    :param owner: the owner of the candidates, for error messages. Empty if they belong to the instance.
+    :raises ConfigurationError: no candidate matches, or several do. The message lists them.
     """
     known = list(candidates)
     found = [one for one in known if one.id == text] or [one for one in known if text in one.names]
@@ -67,7 +67,7 @@ def one_of(text: str, candidates: Iterable[Candidate], *, kind: str, owner: str 
 
 
 def organization_named(services: Services, text: str) -> Any:
-    """The row of the organization with an id or a name.
+    """Return the row of the organization with an ID or a name.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
@@ -80,9 +80,9 @@ def organization_named(services: Services, text: str) -> Any:
 
 
 def database_named(services: Services, text: str) -> OrganizationDatabase:
-    """The database as the organization with an id or a name sees it now.
+    """Return the database for the organization with an ID or a name, at the current time.
 
-    :raises ConfigurationError: as :func:`organization_named`.
+    :raises ConfigurationError: there is no such organization, or several have the name.
     """
     return services.database.of(organization_named(services, text).organization_id, utc_now())
 
@@ -90,10 +90,10 @@ def database_named(services: Services, text: str) -> OrganizationDatabase:
 def agent_named(
     services: Services, text: str, *, organization_id: str | None = None, is_deleted: bool = False
 ) -> AgentOf:
-    """The agent with an id or a name. An id is not checked if the organization is known.
+    """Return the agent with an ID or a name. If *organization_id* is set, an ID is returned without a check.
 
-    :param organization_id: the only organization whose agents are meant. Default: all.
-    :param is_deleted: whether deleted agents are meant by a name.
+    :param organization_id: the ID of the only organization to search. None means all organizations.
+    :param is_deleted: whether a name means deleted agents, instead of agents that are not deleted.
     :raises ConfigurationError: there is no such agent, or several have the name.
     """
     agent_id = _uuid(text)
@@ -110,7 +110,7 @@ def agent_named(
                 found = AgentOf(row.organization_id, agent.agent_id)
                 yield Candidate(str(agent.agent_id), [agent.name], found, row.name)
 
-    # No name has what these replace.
+    # Names contain neither surrogates nor null characters, which PostgreSQL would refuse.
     found = list(named(text.encode(errors="replace").decode().replace("\0", "\ufffd")))
     if not found and len(rows) <= MAX_SEARCHED:
         found = list(named(None))
@@ -135,7 +135,7 @@ def with_agent_ids(services: Services, organization_id: str, schema: ma.Schema, 
 
 
 def organization_of(services: Services, agent_id: UUID) -> str:
-    """The id of the agent's organization.
+    """Return the ID of the agent's organization.
 
     :raises ConfigurationError: there is no such agent.
     """
@@ -146,7 +146,7 @@ def organization_of(services: Services, agent_id: UUID) -> str:
 
 
 def agent_or_operator(services: Services, text: str | None) -> AgentOf:
-    """The agent with an id or a name, by default the demo's operator.
+    """Return the agent with an ID or a name. None means the demo's operator.
 
     :raises ConfigurationError: there is no such agent, or several have the name.
     """

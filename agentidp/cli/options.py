@@ -1,4 +1,4 @@
-"""Options that several commands have, and those that set the members of a thing."""
+"""Options that several commands share, and options that set the fields of an object."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def moment(text: str) -> datetime:
 
 
 class WholeNumber(click.IntRange):
-    """A whole number within bounds. click's own refusal speaks of an "integer range"."""
+    """A whole number within bounds, with a clearer error message than click's."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number.
+        """Return the number.
 
-        :raises click.BadParameter: it is none, or not within the bounds.
+        :raises click.BadParameter: the value is not a whole number within the bounds.
         """
         try:
             return super().convert(value, param, ctx)
@@ -51,17 +51,17 @@ class WholeNumber(click.IntRange):
 
 
 NONE = "none"
-"""The value of an option that removes a number."""
+"""Value of a numeric option that sets the field to ``null``."""
 
 LISTS = ("items", "choices")
-"""Kinds of members that commands take as an option that may be repeated."""
+"""Kinds of members whose option may be repeated."""
 
 
 def member_options(body: ma.Schema) -> Decorator:
     """Return options for the members of a body. The command passes their values to :func:`given`.
 
-    :param body: without the members that the command asks for in another way, or not at all. An option of a member that
-        is ``partial`` may be omitted although the body needs the member.
+    :param body: the body's schema, without members that are not set by an option. The option of a ``partial`` member
+        may be omitted even if the body requires the member.
     """
     options = _options(body)
 
@@ -87,9 +87,9 @@ def _options(body: ma.Schema) -> list[Decorator]:
 
 
 def given(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what the options of :func:`member_options` say, as the JSON of our API, without omitted members.
+    """Return the values of the options of :func:`member_options` as JSON for our API, without omitted members.
 
-    :raises click.UsageError: a value cannot be read, one option contradicts another, or nothing is to change.
+    :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
     members: dict[str, Any] = {}
     for name, field in _members(body):
@@ -118,13 +118,13 @@ def _read(field: Member, typed: Any) -> Any:
 
 
 def printed(returned: type[ma.Schema]) -> str:
-    """Return the members of a thing that a command prints, for its help."""
+    """Return the names of the printed fields of an object, for a command's help."""
     names = [field.words if isinstance(field, Member) else words_of(name) for name, field in returned().fields.items()]
     return ", ".join(names)
 
 
 def listed(returned: type[ma.Schema]) -> list[str]:
-    """Return the members that lists show."""
+    """Return the names of the fields in a list."""
     return [member for member, field in _members(returned()) if field.is_listed]
 
 
@@ -176,7 +176,7 @@ def option_name(field: Member) -> str:
 
 
 def _emptying_option(field: Member) -> str:
-    """Return the option that empties a list. If the list may be ``null``, that stands for everything."""
+    """Return the option that empties a list. If the list may be ``null``, the option sets it to ``null``."""
     return f"--{'every' if field.allow_none else 'no'}-{option_name(field).removeprefix('--')}"
 
 
@@ -201,7 +201,7 @@ def _sentences(*texts: str) -> str:
 
 
 def _line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    """Return the first line of a file: in an argument, a secret would be seen in the list of processes."""
+    """Return the first line of a file. As an argument, the secret would be visible in the list of processes."""
     return None if file is None else file.readline().strip()
 
 
@@ -210,7 +210,7 @@ def _text(_context: click.Context, _option: click.Parameter, file: TextIO | None
 
 
 def _number(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return the callback of an option that is a number, or :data:`NONE` if the member may be ``null``."""
+    """Return the callback of an option that takes a number, or :data:`NONE` if the field may be ``null``."""
     rule = f"must be a whole number from {field.least} to {field.most}" + (f", or {NONE}" if field.allow_none else "")
 
     def check(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:

@@ -42,8 +42,8 @@ def commands() -> None:
 def create(name: str, with_administrator: bool, as_json: bool) -> None:
     """Create the organization NAME and print its id.
 
-    With --with-administrator: organization id, client_id, client_secret. With these the administrator gets a token, and
-    with that it creates agents, credentials and resource servers over HTTP.
+    With --with-administrator, prints organization id, client_id and client_secret. With these the administrator gets a
+    token that can create agents, credentials and resource servers over HTTP.
     """
     with opened(may_be_first=True) as services:
         url = str(services.settings.database_url)
@@ -88,8 +88,8 @@ def list_(as_json: bool) -> None:
 def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     """Print, set or remove a monthly token budget.
 
-    It is how many tokens the organization plans to get in a UTC calendar month. Tokens beyond the budget are still
-    issued; a finding warns when the budget is nearly reached.
+    The budget is the number of tokens that the organization plans for a UTC calendar month. Tokens beyond the budget
+    are still issued. A finding warns when the budget is nearly reached.
     """
     if is_removed and tokens is not None:
         raise click.UsageError("give TOKENS or --none, not both")
@@ -113,8 +113,8 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
 def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     """Print or set when dormant agents are suspended.
 
-    That is after so many days without a token. agentidp watch announces it two weeks before by the finding
-    dormant_agent, which is sent to alert targets.
+    A dormant agent is suspended after a number of days without a token. Two weeks before, agentidp watch announces the
+    suspension with the finding dormant_agent, which is sent to alert targets.
     """
     if is_removed and days is not None:
         raise click.UsageError("give DAYS or --none, not both")
@@ -174,8 +174,8 @@ def rename(organization: str, name: str) -> None:
 def suspend(organization: str, is_dry_run: bool) -> None:
     """Suspend an organization: its agents get no tokens.
 
-    The tokens that they have are refused. Nothing is deleted, and nothing can be changed by its agents or on its
-    dashboard meanwhile.
+    Their existing tokens are refused. Nothing is deleted. During the suspension, neither the agents nor the dashboard
+    can change anything.
     """
     with opened() as services:
         row = organization_named(services, organization)
@@ -203,7 +203,7 @@ def resume(organization: str) -> None:
 def export(named: tuple[str, ...]) -> None:
     """Print the file with which agentidp apply changes nothing.
 
-    It is that of the organizations that are named, or of all. It contains no credentials and no alert targets.
+    The file describes the named organizations, or all organizations. It contains no credentials and no alert targets.
     """
     with opened() as services:
         url = str(services.settings.database_url)
@@ -217,11 +217,11 @@ def export(named: tuple[str, ...]) -> None:
 @asks_first
 @organization_argument
 def delete(organization: str) -> None:
-    """Delete an organization and all that it has.
+    """Delete an organization with its agents, credentials, resource servers, usage and findings.
 
-    That is its agents, credentials, resource servers, usage and findings. This cannot be undone: export the usage and
-    the audit trail first. The trail stays without what was changed, and the resource identifiers stay assigned, so that
-    nobody else gets tokens for them. It asks for the organization's name.
+    This cannot be undone, so export the usage and the audit trail first. The trail is kept without the values that were
+    changed. The resource identifiers stay assigned, so that no other organization gets tokens for them. The command
+    asks for the organization's name.
     """
     with opened() as services:
         row = organization_named(services, organization)
@@ -241,14 +241,14 @@ def delete(organization: str) -> None:
 
 
 def _described(services: Services, row: Any) -> str:
-    """The organization with the number of its agents and of their tokens, as part of a sentence."""
+    """Return the organization's name, its number of agents and its recent tokens, as part of a sentence."""
     database = services.database.of(row.organization_id, utc_now())
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
     return f"{row.name} with {count(len(agents), 'agent')} and {recent_tokens(database)}"
 
 
 def _update(services: Services, row: Any, change: dict[str, Any]) -> Any:
-    """Change an organization as the operator, also if it is suspended, and return its row."""
+    """Change an organization as the operator, even if it is suspended, and return its row."""
     url = str(services.settings.database_url)
     with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
         return organizations.update_organization(transaction, change)

@@ -1,14 +1,14 @@
-"""How commands print rows (:func:`show`) and sentences with text of an organization or a token (:func:`say`).
+"""Prints rows (:func:`show`), and sentences that may contain text of an organization or a token (:func:`say`).
 
-- On a terminal a list is a table with headings and short times, and a single object has a labelled line for each value.
-- Elsewhere it is bare lines of tab-separated values, in the order of the members.
-- With ``--json`` it is JSON.
+- On a terminal, a list is a table with headings and short times, and a single object has one labelled line per value.
+- In a pipe or file, each row is a line of tab-separated values, in the order of the members.
+- With ``--json``, the output is JSON.
 
-Both escape characters that could forge what a terminal shows, because names and tokens can be of anybody and older than
-:mod:`agentidp.http.text`.
+Both functions escape characters that could manipulate a terminal, because anybody can choose names and tokens, and
+stored names can be older than the checks of :mod:`agentidp.http.text`.
 
-A command makes dicts whose names are those of our JSON (``agentId``, ``createdAt``), from which headings and labels are
-made. What only a program needs in a list is left out of ``columns``.
+Commands pass dicts with the names of our JSON (``agentId``, ``createdAt``), from which headings and labels are derived.
+Members that only programs need are not in ``columns``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from agentidp.http.schemas import words_of
 from agentidp.http.text import printable
 
 MAX_WORDS = 40
-"""Characters of a text with spaces in a column that another one follows. Ids and identifiers are never cut."""
+"""Maximum characters of a text with spaces in any column but the last. IDs and identifiers are never cut."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
@@ -41,9 +41,9 @@ def show(
 ) -> None:
     """Print rows for a person, a pipe or a program.
 
-    :param one: print an object and not a list, because the command always prints exactly one row.
-    :param columns: what the table on a terminal has. Default: all members.
-    :param only_now: members that no command can show again, which a terminal says.
+    :param one: print the only row as an object instead of a list.
+    :param columns: the members in a table on a terminal. None means all members.
+    :param only_now: members that no command can show again. On a terminal, the user is warned.
     """
     if as_json:
         click.echo(printable(json.dumps(rows[0] if one else rows, ensure_ascii=False)))
@@ -59,7 +59,7 @@ def show(
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines of text, any part of which can be a name or a claim.
+    """Print lines of text that may contain names and claims.
 
     :param err: print to standard error.
     """
@@ -67,13 +67,13 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def warn(warnings: Sequence[str]) -> None:
-    """Print warnings about what a command has made, where they disturb no program that reads the rest."""
+    """Print warnings to standard error, so that programs can still read standard output."""
     for warning in warnings:
         say(f"Warning: {warning}", err=True)
 
 
 def cell(value: object) -> str:
-    """Return a value as text in one line, ``-`` for ``None``."""
+    """Return a value as one line of text, or ``-`` for None."""
     if isinstance(value, list):
         text = " ".join(value)
     elif isinstance(value, dict | bool):
@@ -84,7 +84,7 @@ def cell(value: object) -> str:
 
 
 def is_terminal() -> bool:
-    """Whether a person sees what is printed."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -110,12 +110,12 @@ def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
 
 
 def _words(name: str) -> str:
-    """A member of our JSON in words: ``agent id`` of ``agentId``."""
+    """Convert the name of a JSON member to words: ``agentId`` becomes ``agent id``."""
     return words_of(name).replace("dpop", "DPoP")
 
 
 def _short(value: object) -> str:
-    """A value for a person: a time to the minute, in one line."""
+    """Return a value as one line of text for people. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = cell(value.replace("\n", " ") if isinstance(value, str) else value)
@@ -123,7 +123,7 @@ def _short(value: object) -> str:
 
 
 def _is_time(text: str) -> bool:
-    """Whether it is an instant, or a start and an end."""
+    """Return whether the text is an instant, or two instants separated by a slash."""
     return all(_TIME.fullmatch(part) for part in text.split("/"))
 
 
@@ -132,7 +132,7 @@ def _cut(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal."""
+    """Return the number of terminal columns that the text occupies."""
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

@@ -1,4 +1,4 @@
-"""What a command says on standard error while it works, if that is a terminal: how far it is, or what it is doing."""
+"""Shows the progress of a command on standard error if that is a terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TypeVar
 import click
 
 STEPS = 200
-"""That a bar moves in."""
+"""Number of steps of a progress bar."""
 
 PATIENCE = 2.0
-"""Seconds after which a command says what it is doing."""
+"""Seconds until a command prints what it is doing."""
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def saying(what: str) -> Iterator[None]:
-    """Say what the command is doing if it takes longer than ``PATIENCE``."""
+    """Print what the command is doing if it takes longer than ``PATIENCE``."""
     timer = threading.Timer(PATIENCE, click.echo, [f"{what} …"], {"err": True})
     if sys.stderr.isatty():
         timer.start()
@@ -33,7 +33,7 @@ def saying(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(label: str) -> Iterator[Callable[[float], None] | None]:
-    """What the work calls with the share that is done, from 0 to 1; ``None`` without a terminal."""
+    """Yield a function to call with the completed share, from 0 to 1. None if standard error is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -50,7 +50,7 @@ def progress(label: str) -> Iterator[Callable[[float], None] | None]:
 
 @contextlib.contextmanager
 def progress_over(items: Collection[T], label: str) -> Iterator[Iterable[T]]:
-    """The items, with a bar that shows how many of them were taken."""
+    """Yield the items, and show how many of them were consumed."""
     if not items or not sys.stderr.isatty():
         yield items
         return

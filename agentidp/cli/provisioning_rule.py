@@ -18,7 +18,7 @@ SHOWN = (
     *listed(provisioning.ProvisioningRuleSchema),
     "createdAt",
 )
-"""What is shown of a rule, unless it is JSON."""
+"""The printed fields of a rule, except with --json."""
 
 _RULE = provisioning.NewProvisioningRuleSchema(exclude=["name"])
 
@@ -27,10 +27,10 @@ _RULE = provisioning.NewProvisioningRuleSchema(exclude=["name"])
 def commands() -> None:
     """Rules that create agents at first sight.
 
-    They create them for subjects of other issuers that have none. agentidp organization provisioning switches all of an
-    organization's rules on and off.
+    A rule creates an agent for a subject of another issuer that has no agent yet. To switch all rules of an
+    organization on or off, use agentidp organization provisioning.
 
-    They are printed as: id, name, issuer, audience, how many agents there are, and may be, time of creation.
+    The rules are printed as: id, name, issuer, audience, number of agents, maximum number of agents, time of creation.
     """
 
 
@@ -40,7 +40,7 @@ def commands() -> None:
 @member_options(_RULE)
 @as_json_option
 def create(name: str, organization: str, as_json: bool, **options: Any) -> None:
-    """Create the rule NAME and print it. Warns by which names a token may match it."""
+    """Create the rule NAME and print it. Warns which subject names can match the rule."""
     new = provisioning.NewProvisioningRuleSchema().load(given(_RULE, options) | {"name": name})
     with opened() as services, database_named(services, organization).transaction() as transaction:
         row = provisioning.add_rule(transaction, services.settings, new)
@@ -63,7 +63,7 @@ def list_(organization: str, as_json: bool) -> None:
 @click.argument("rule", metavar="ID|NAME")
 @organization_option
 def delete(rule: str, organization: str) -> None:
-    """Delete a rule: it creates no further agent. Those that it has created stay."""
+    """Delete a rule. It creates no further agents, and the agents that it has created stay."""
     with opened() as services:
         database = database_named(services, organization)
         rows = database.fetch("provisioning/list_rules")

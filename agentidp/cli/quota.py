@@ -24,14 +24,14 @@ from agentidp.registry import quotas
 from agentidp.services import Services
 
 PAGE_SIZE = 500
-"""Quotas that are read by one statement."""
+"""Number of quotas per statement."""
 
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The command that sets a quota only counts, unless it is told to enforce the quota."""
+"""The fields of a quota. Without an option, a quota is not enforced."""
 
 
 class _Holder(NamedTuple):
-    """Whose a quota is."""
+    """The organization or the agent that a quota limits."""
 
     organization_id: str
     agent_id: UUID | None
@@ -56,7 +56,7 @@ _window_option = click.option(
 
 
 def _holder_named(services: Services, agent: str | None, organization: str | None) -> _Holder:
-    """Whose quota the options mean."""
+    """Return the organization or the agent that the options name."""
     if agent is None and organization is None:
         raise click.UsageError("name an --agent or an --organization")
     organization_id = None if organization is None else organization_named(services, organization).organization_id
@@ -79,8 +79,8 @@ def _changing(services: Services, holder: _Holder) -> Iterator[Transaction]:
 def commands() -> None:
     """Quotas: how many tokens may be issued in a window.
 
-    They are printed as: the agent's id and name, window, tokens, whether it is enforced, used, left, refused, observed,
-    and the begin and the end of the window. Observed are tokens that a quota would have refused if it were enforced.
+    The quotas are printed as: the agent's id and name, window, tokens, whether the quota is enforced, used, left,
+    refused, observed, begin and end of the window. Observed tokens would have been refused by an enforced quota.
     """
 
 
@@ -90,9 +90,9 @@ def commands() -> None:
 @_window_option
 @member_options(_QUOTA)
 def set_(agent: str | None, organization: str | None, window: str, **options: Any) -> None:
-    """Set a quota, or change it. It is in force as soon as the command ends.
+    """Set or change a quota. The quota applies as soon as the command ends.
 
-    Asks if it would refuse all tokens from now on.
+    Asks first if the quota would refuse all further tokens in the current window.
     """
     new = _QUOTA.load({"enforce": False} | given(_QUOTA, options))
     with opened() as services:
@@ -107,7 +107,7 @@ def set_(agent: str | None, organization: str | None, window: str, **options: An
 
 
 def _used(services: Services, holder: _Holder, window: str, at: datetime) -> int:
-    """The tokens that were issued in a window until now, whether there is a quota of it or not."""
+    """Return the number of tokens that were issued in the current window, even if the window has no quota."""
     parameters = {"agent_id": holder.agent_id or quotas.ORGANIZATION, "quota_window": window}
     return sum(
         row.used for row in services.database.of(holder.organization_id, at).fetch("quotas/used_tokens", **parameters)
@@ -128,9 +128,9 @@ def _refusing(window: str, tokens: int, used: int, at: datetime) -> str:
 @_holder_options
 @as_json_option
 def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
-    """List quotas, with what is used and left.
+    """List quotas, with the tokens used and left.
 
-    They are those of an agent, or of an organization and of all its agents.
+    Lists the quotas of an agent, or of an organization and all its agents.
     """
     with opened() as services:
         organization_id, agent_id = _holder_named(services, agent, organization)
@@ -153,7 +153,7 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
 
 
 def _pages(database: OrganizationDatabase) -> Iterator[Any]:
-    """The quotas of an organization and of its agents, each page by a statement of its own."""
+    """Yield the quotas of an organization and its agents, with one statement per page."""
     after: tuple[UUID | None, int | None] = (None, None)
     while True:
         [rows] = database.run(quotas.usage_page(after, PAGE_SIZE))

@@ -40,7 +40,7 @@ def commands() -> None:
 @member_options(resource_servers.NewResourceServerSchema(exclude=["resource"]))
 @as_json_option
 def create(organization: str, as_json: bool, **options: Any) -> None:
-    """Register a resource server and print its id. Its identifier RESOURCE is an absolute URI."""
+    """Register a resource server and print its id. RESOURCE is the server's absolute URI."""
     with opened() as services:
         database = database_named(services, organization)
         schema = resource_servers.NewResourceServerSchema()
@@ -69,7 +69,7 @@ def show_(server: str, organization: str, as_json: bool) -> None:
 @member_options(resource_servers.ResourceServerChangeSchema())
 @as_json_option
 def update(server: str, organization: str, as_json: bool, **options: Any) -> None:
-    """Change a resource server and print it. What is left out stays; the identifier cannot be changed."""
+    """Change a resource server and print it. Omitted options keep their values. The URI cannot be changed."""
     schema = resource_servers.ResourceServerChangeSchema()
     change = given(schema, options)
     with opened() as services:
@@ -89,7 +89,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
 @organization_option
 @dry_run_option
 def delete(server: str, organization: str, is_dry_run: bool) -> None:
-    """Delete a resource server: no further token is issued for it. The organization keeps its identifier."""
+    """Delete a resource server. No further token is issued for it. The organization keeps the identifier."""
     with opened() as services:
         database = database_named(services, organization)
         row = _server(database, server)
@@ -131,7 +131,7 @@ def _server(database: OrganizationDatabase, server: str) -> Any:
 def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
     """List the identifiers of all organizations.
 
-    Prints: identifier, organization that holds it, those that registered it.
+    Prints: identifier, organization that holds it, organizations that registered it.
     """
     if organization is not None and conflicts:
         raise click.UsageError("give --organization or --conflicts, not both")
@@ -156,7 +156,8 @@ def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
 def assign(resource: str, organization: str, verify: bool, as_json: bool) -> None:
     """Assign the identifier RESOURCE to an organization.
 
-    Asks if another organization holds it. Prints both, and the organization that held it before.
+    Asks first if another organization holds the identifier. Prints the identifier, the organization, and the
+    organization that held the identifier before.
     """
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
@@ -175,7 +176,7 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
 @click.argument("resource")
 @as_json_option
 def release(resource: str, as_json: bool) -> None:
-    """Release the identifier RESOURCE. The next organization that registers it gets it."""
+    """Release the identifier RESOURCE. The next organization that registers the identifier gets it."""
     with opened() as services:
         url = str(services.settings.database_url)
         holder = resource_identifiers.holder(url, resource, utc_now())

@@ -28,9 +28,9 @@ from agentidp.server.runtime import instance_secret, located, secret_file
 def command(file: Path, clean: bool, bindir: Path | None) -> None:
     """Restore the backup FILE into an empty database.
 
-    All of it is restored in one transaction, and then the schema is brought up to date. With --clean it asks for the
-    name of the database, whose contents it deletes. Stop the service first. The settings must have the instance secret
-    with which the backup was made.
+    The backup is restored in one transaction, and then the schema is brought up to date. With --clean, the command
+    deletes the contents of the database, and asks for its name first. Stop the service first. The settings must have
+    the instance secret with which the backup was made.
     """
     with refusals():
         settings = _with_secret(settings_of_command())
@@ -58,7 +58,7 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
         "alerts that waited are sent again."
     )
     if restored.left_out:
-        # Whoever has written the file has chosen the names.
+        # The names are escaped, because the author of the file has chosen them.
         names = ", ".join(ascii(name)[1:-1] for name in restored.left_out)
         click.echo(f"The rows of tables that are not AgentIdP's were not restored: {names}.")
     if restored.migrations:
@@ -70,7 +70,7 @@ def _contents(target: Target) -> str:
 
 
 def _with_secret(settings: Settings) -> Settings:
-    """The settings with the instance secret, which is not made here: a new one would not decrypt the keys."""
+    """Return the settings with the instance secret. No secret is created, because it would not decrypt the keys."""
     if settings.secret_key is not None:
         return settings
     if settings.database_url is None:

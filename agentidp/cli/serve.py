@@ -41,7 +41,7 @@ def command(bind: str | None, has_demo: bool) -> None:
     def ready(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
-            # A link is a secret, and if standard output is not a terminal, it may be a log.
+            # The link is a secret, and without a terminal, standard output may be a log.
             signs_in = _demo_link(runtime) if sys.stdout.isatty() else None
             click.echo(demo_welcome(runtime.settings, link=signs_in, program=_program(), environ=os.environ))
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
@@ -54,12 +54,12 @@ def command(bind: str | None, has_demo: bool) -> None:
 
 
 def _program() -> str:
-    """How this command was called: with its path if it was found by that, as ``make run`` does."""
+    """Return the command for the printed examples, with its path if it was called with a path."""
     return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
 
 
 def _demo_link(runtime: Runtime) -> str | None:
-    """A link that signs in as the demo's operator; ``None`` if somebody has suspended that agent."""
+    """Return a link that signs in as the demo's operator. None if that agent is suspended."""
     services = Services.of(runtime.settings, utc_now, actor=operator())
     try:
         return link.new_link(services, *agent_or_operator(services, None), utc_now())

@@ -42,7 +42,7 @@ class Months(click.ParamType[int]):
     name = "months"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the option."""
+        """Return the number of months."""
         found = re.fullmatch(r"([1-9][0-9]{0,3})months", str(value))
         if not found or int(found[1]) < MIN_MONTHS:
             self.fail(f"must be a number of months from {MIN_MONTHS}, for example 25months", param, ctx)
@@ -64,8 +64,8 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
     """Add the usage in FILE to an organization's counters.
 
     FILE is a path, or - for standard input. A record has time (RFC 3339), agent (id or name) and tokens, and may have
-    requests (by default as many as tokens) and rejected (0). All records are added or none. A file that was imported
-    before adds nothing.
+    requests (default: the value of tokens) and rejected (default: 0). Either all records are added or none. A file that
+    was imported before adds nothing.
     """
     with opened() as services, _open(path) as (file, size), _reading(size) as advance:
         organization_id = organization_named(services, organization).organization_id
@@ -100,7 +100,7 @@ def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 @contextlib.contextmanager
 def _reading(size: int) -> Iterator[Callable[[int], None] | None]:
-    """What is called with the bytes that were read, if a bar shows them: the size is known, and there is a terminal."""
+    """Yield a function to call with the number of bytes read. None if the size is unknown, or without a terminal."""
     if not size:
         yield None
         return
@@ -146,9 +146,9 @@ def _report(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
     help="What is printed.",
 )
 def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
-    """Print an organization's usage, as import reads it.
+    """Print an organization's usage, in the format of agentidp usage import.
 
-    It has a record for each agent and UTC hour.
+    The output has one record per agent and UTC hour.
     """
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
@@ -177,9 +177,10 @@ def export(organization: str, first: datetime | None, last: datetime | None, fil
 @click.option("--organization", metavar="ID|NAME", help="Only of this organization. Default: of all.")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
-    """Delete old usage: all before some calendar months.
+    """Delete usage that is older than a number of calendar months.
 
-    It deletes a day at a time, so it can be interrupted. Deleted usage is gone: export it first.
+    The usage is deleted day by day, so the command can be interrupted. Deletion cannot be undone, so export the usage
+    first.
     """
     at = utc_now()
     before = first_kept_day(months, at)

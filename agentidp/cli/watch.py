@@ -18,9 +18,9 @@ from agentidp.server.watch import watch
 def command(once: bool) -> None:
     """Evaluate findings and send alerts, until SIGTERM.
 
-    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. Of several instances one
-    evaluates. If it ends, even by SIGKILL, another one takes over within seconds. `agentidp serve` starts one by
-    itself.
+    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If there are several
+    instances, only one evaluates. If it ends, even by SIGKILL, another instance takes over within seconds.
+    `agentidp serve` starts an instance by itself.
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
