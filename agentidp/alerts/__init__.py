@@ -1,1 +1,1 @@
-"""Alerts: where an organization's findings are sent, the outbox, and the delivery."""
+"""Sends an organization's findings to its alert targets, by means of an outbox."""

@@ -1,4 +1,4 @@
-"""The addresses that a target can have, by its type; each is a secret, because services put their tokens into it."""
+"""Checks the addresses of alert targets. An address is a secret, because it can contain a service's token."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TYPES = {
     "alertmanager": "https (Alertmanager's base URL)",
     "apprise": "one of apprise's, such as slack://…",
 }
-"""Type of a target -> which addresses it takes, for people."""
+"""Descriptions of the accepted addresses, by type of target."""
 
 MAX_URL_LENGTH = 2000
-"""Characters."""
+"""Maximum characters of an address."""
 
 APPRISE_SCHEMES = frozenset(
     (
@@ -26,10 +26,10 @@ APPRISE_SCHEMES = frozenset(
         *("mailtos", "mailto", "sendgrid", "mailgun", "ses", "twilio"),
     )
 )
-"""Schemes of apprise's that send one message by HTTP or SMTP. Others start programs, read files or use the desktop."""
+"""Allowed schemes of apprise, which send one message by HTTP or SMTP. Others start programs or access files."""
 
 PLAIN_APPRISE_SCHEMES = frozenset(("mmost", "rocket", "matrix", "ntfy", "gotify", "mailto"))
-"""Those that may send without TLS."""
+"""Schemes that may send without TLS."""
 
 APPRISE_PARAMETERS = frozenset(
     (
@@ -37,22 +37,22 @@ APPRISE_PARAMETERS = frozenset(
         *("channel", "topic", "stream", "thread", "token", "region", "priority", "tags", "source", "component"),
     )
 )
-"""Parameters that apprise's URLs can have here. Others name files (template, pgpkey) or turn off TLS (verify)."""
+"""Allowed parameters of apprise's URLs. Other parameters name files (template, pgpkey) or disable checks (verify)."""
 
 
 _NO_NETWORK = "AGENTIDP_ALERT_NETWORKS allows no network, and nothing is sent to others without encryption"
 
 
 class BadAddress(ValueError):
-    """The message is the rule that the address breaks; it does not repeat the address."""
+    """An address breaks a rule. The message is the rule, without the address."""
 
 
 def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     """Check the address of a target without resolving its host.
 
     :param type_: one of ``TYPES``.
-    :returns: the part of it that is no secret: the scheme, and for HTTP also the host.
-    :raises BadAddress: it breaks a rule.
+    :returns: the public part of the address: the scheme, and for HTTP also the host.
+    :raises BadAddress: the address breaks a rule.
     """
     if not re.fullmatch(rf"[!-~]{{1,{MAX_URL_LENGTH}}}", url):
         raise BadAddress(f"must have 1 to {MAX_URL_LENGTH} printable ASCII characters")
@@ -83,8 +83,8 @@ def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
     if scheme in PLAIN_APPRISE_SCHEMES and not networks.allow_plain:
         raise BadAddress(f"must be {scheme}s, which uses TLS: {_NO_NETWORK}")
-    # apprise reads URLs otherwise than urllib: everything behind the first "?" is parameters, behind a "#" too, and ";"
-    # separates them as "&" does.
+    # apprise parses URLs differently from urllib: everything after the first "?" is parameters, even after a "#", and
+    # both ";" and "&" separate them.
     pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]
     others = {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS
     if others:

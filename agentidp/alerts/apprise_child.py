@@ -1,10 +1,11 @@
-"""Sends one message by apprise, in a process of its own: ``python -m agentidp.alerts.apprise_child``.
+"""Sends one message with apprise, in a separate process: ``python -m agentidp.alerts.apprise_child``.
 
-apprise's plugins open connections themselves, so they run where an audit hook sees each connection and refuses those to
-addresses that are not allowed. The process also bounds what a plugin can use: time, memory, and the files that it can
-write. It reads a JSON object with ``url``, ``title``, ``body``, ``type``, ``networks`` and ``isPlain`` from standard
-input, and writes one with ``error``, which is null if the message was accepted. Nothing else is written, because
-apprise's own messages can contain secrets.
+apprise's plugins open connections themselves, so an audit hook in this process refuses connections to addresses that
+are not allowed. The separate process also has limits for its time and memory, and gets none of the service's secrets.
+
+Standard input is a JSON object with ``url``, ``title``, ``body``, ``type``, ``networks`` and ``isPlain``. Standard
+output is a JSON object with ``error``, which is null if the message was accepted. apprise's own messages are not
+printed, because they can contain secrets.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from typing import Any
 from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 MAX_MEMORY = 512 * 1024 * 1024
-"""Bytes of address space, which also bounds the response that a plugin reads."""
+"""Maximum bytes of address space, which also limits the size of a response."""
 
 
 class _Connections:
-    """Checks each connection of this process, and remembers why one was refused."""
+    """Checks each connection of this process, and stores the reason for the last refusal."""
 
     def __init__(self, networks: AllowedNetworks, *, is_plain: bool) -> None:
         self.refusal: str | None = None
         self._networks, self._is_plain = networks, is_plain
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """For :func:`sys.addaudithook`: the event comes before the connection, with the address that it goes to."""
+        """Refuse connections to addresses that are not allowed, and new programs, as a :func:`sys.addaudithook`."""
         if event in ("socket.connect", "socket.sendto"):
             try:
                 self._networks.check(ip_address(arguments[1][0]), is_plain=self._is_plain)
@@ -45,25 +46,25 @@ class _Connections:
 
 
 class _Statuses(logging.Handler):
-    """Remembers the status of the last response that apprise complained about."""
+    """Stores the HTTP status in the last error that apprise logged."""
 
     status: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look for the status; the rest of the message is dropped."""
+        """Store the status in the message, and drop the rest."""
         found = re.search(r"error=(\d{3})\b", record.getMessage())
         self.status = found[1] if found else self.status
 
 
 def main() -> None:
-    """Send the message of standard input."""
+    """Send the message in standard input."""
     json.dump({"error": _send(json.load(sys.stdin))}, sys.stdout)
 
 
 def _send(message: dict[str, Any]) -> str | None:
     """Send a message.
 
-    :returns: why it was not accepted, or ``None``.
+    :returns: the reason why the message was not accepted, or None if it was.
     """
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     try:
@@ -79,8 +80,8 @@ def _send(message: dict[str, Any]) -> str | None:
     if sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(connections.audit)
-    # apprise escapes text for services that take HTML. For Markdown apprise would escape our link too, which is then no
-    # link; the rest of the message contains no markup (agentidp.alerts.messages.disarmed).
+    # apprise escapes text for services that expect HTML. For services that expect Markdown, escaping would break our
+    # link, so the text is declared as Markdown. The rest contains no markup (agentidp.alerts.messages.disarmed).
     markdown, text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown if sender.resolve_format(text) == markdown else text
     services = apprise.Apprise([sender])

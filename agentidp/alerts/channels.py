@@ -1,4 +1,4 @@
-"""Sending a state change to a target: one function for each type."""
+"""Sends state changes to targets, with one function per type of target."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from agentidp.outbound.networks import AllowedNetworks
 USER_AGENT = "AgentIdP"
 
 TIMEOUT = 10.0
-"""Seconds for connecting, sending and the response's status and headers together. Resolving the name comes on top."""
+"""Maximum seconds for a whole request, except for resolving the host name."""
 
 APPRISE_TIMEOUT = 20.0
-"""Seconds for a message by apprise: its process takes one or more to start."""
+"""Maximum seconds for a message with apprise, whose process takes more than a second to start."""
 
 
 class SendFailed(Exception):
-    """The target did not accept the message. The text is for the organization and contains no secret."""
+    """The target did not accept the message. The text is for the organization, and contains no secret."""
 
 
 class Gone(SendFailed):
-    """The target says that it wants no more messages (410)."""
+    """The target responded with 410, so it must get no further messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A state change on its way to a target. ``message_id`` is the idempotency key: the same at each attempt.
+    """A state change to send to a target.
 
-    ``owner`` is whom to ask about the agent that the finding is about, ``None`` if nobody has said or there is none.
+    ``message_id`` is the idempotency key, which is the same for each attempt. ``owner`` is the owner of the finding's
+    agent. None if the finding has no agent, or the agent has no owner.
     """
 
     message_id: UUID
@@ -54,16 +55,16 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a target is, with what must be kept secret: ``secret`` is the key that signs webhooks."""
+    """A target's address, and the key that signs its webhooks. Both are secret."""
 
     url: str
     secret: str | None = None
 
 
 class Channels:
-    """Sends messages.
+    """Sends messages to targets of all types.
 
-    :param settings: for the allowed networks, and the address of the dashboard that messages link to.
+    :param settings: settings with the allowed networks, and the address of the dashboard for links in messages.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -79,17 +80,17 @@ class Channels:
     def send(self, type_: str, address: Address, message: Message, at: datetime) -> None:
         """Send a message, and wait until the target has accepted it.
 
-        :param type_: of the target.
-        :param at: now, aware; webhooks are signed with it.
-        :raises SendFailed: it was not accepted, or it is unknown whether it was.
-        :raises Gone: the target wants no more messages.
+        :param type_: the target's type.
+        :param at: the current time, with time zone, which is part of a webhook's signature.
+        :raises SendFailed: the message was not accepted, or it is unknown whether it was.
+        :raises Gone: the target must get no further messages.
         """
         self._senders[type_](address, message, at)
 
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
         body = messages.webhook_body(message.change, message.organization, message.owner, self._dashboard)
         at = at.astimezone(UTC)
-        # The library signs this as text, so both must be the same characters.
+        # The library signs a string, so it must consist of the same characters as the body.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
         headers = {
             "webhook-id": str(message.message_id),
@@ -141,7 +142,7 @@ class Channels:
                 input=json.dumps(sent).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # Neither secrets of ours nor a proxy, through which any address could be reached.
+                # The environment contains neither secrets nor a proxy, which could connect to any address.
                 env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,

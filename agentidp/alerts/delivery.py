@@ -1,10 +1,10 @@
-"""The delivery of what is in the outbox: at least once, in order for each finding, with a lease for each target.
+"""Delivers the messages in the outbox at least once, in order per finding and target.
 
-A dispatcher claims targets with something due, and each gets a thread for a turn, so a slow target does not delay the
-others. The organization whose last turn is longest ago comes first, and within it the target. A turn ends after a slow
-message, and organizations with slow messages leave half of the threads to the others. If the process dies, its leases
-end, and another process sends again with the same idempotency keys. A target that fails is left alone for longer each
-time, and so is a message.
+A dispatcher leases targets with due messages, and gives each target a thread for a turn, so that a slow target does not
+delay other targets. The organization that has waited longest comes first, and within an organization the target that
+has waited longest. A turn ends after a slow message, and organizations with slow messages get at most half of the
+threads. If the process dies, its leases expire, and another process sends the messages again with the same idempotency
+keys. The delay after a failure doubles with each failure, both for the target and for the message.
 """
 
 from __future__ import annotations
@@ -35,60 +35,60 @@ from agentidp.jose.sealing import Unreadable
 logger = logging.getLogger("agentidp")
 
 CONCURRENCY = 8
-"""Targets that a process sends to at the same time."""
+"""Maximum number of targets that a process sends to at the same time."""
 
 CONCURRENCY_OF_ONE = 2
-"""At most this many of them are of one organization, so that its slow targets do not delay those of others."""
+"""Maximum number of targets per organization at the same time, so that other organizations are not delayed."""
 
 SLOW = 3.0
-"""Seconds that a message takes that is slow. One by apprise usually takes one or two."""
+"""Minimum seconds that a slow message takes. A message with apprise usually takes one or two."""
 
 SLOW_FOR = timedelta(minutes=10)
-"""For which an organization counts as slow after a slow message."""
+"""Time for which an organization counts as slow after a slow message."""
 
 CONCURRENCY_OF_SLOW = CONCURRENCY // 2
-"""At most this many targets of slow organizations are sent to at the same time."""
+"""Maximum number of targets at the same time for all slow organizations together."""
 
 TURN = timedelta(seconds=15)
-"""How long a target keeps a thread, unless one message takes longer."""
+"""Time after which a target's turn ends when its current message is finished."""
 
 LEASE = timedelta(seconds=90)
-"""After which another process may send to a target. Longer than a turn and the slowest message together."""
+"""Time after which another process may send to a target. Longer than a turn plus the slowest message."""
 
 FIRST_DELAY = timedelta(seconds=5)
-"""After the first failure. It doubles with each further one, and is shortened at random by up to a half."""
+"""Delay after the first failure. It doubles with each failure, and is shortened at random by up to a half."""
 
 LONGEST_DELAY = timedelta(minutes=30)
-"""Between two attempts. A target that was down for a day gets its alerts within this time."""
+"""Maximum delay between two attempts. A target gets its alerts within this time after it recovers."""
 
 GIVE_UP_AFTER = timedelta(days=3)
-"""Age of a message that is attempted for the last time."""
+"""Age of a message after which it is not sent again."""
 
 KEPT = timedelta(days=7)
-"""Age at which deliveries are deleted, except the last accepted one of a finding that goes on."""
+"""Age at which deliveries are deleted, except the last accepted delivery of an ongoing finding."""
 
 KEPT_FOR_THE_END = timedelta(days=366)
-"""Age at which that one is deleted as well."""
+"""Age at which the last accepted delivery of an ongoing finding is deleted."""
 
 FORGET_INTERVAL = timedelta(hours=1)
-"""Between two deletions of old deliveries."""
+"""Minimum time between two deletions of old deliveries."""
 
 
 def delay_after(failures: int, jitter: float) -> timedelta:
-    """The time to the next attempt.
+    """Return the delay until the next attempt.
 
-    :param failures: in a row, at least 1.
-    :param jitter: from 0 to 1, at random, so that what failed together is not attempted together.
+    :param failures: the number of consecutive failures, at least 1.
+    :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
-    # 2**20 times five seconds is more than any limit.
+    # The exponent is limited, because timedelta overflows. 2**20 times five seconds exceeds LONGEST_DELAY anyway.
     longest = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
     return longest * (1 - jitter / 2)
 
 
 def _next_attempts(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
-    """When a delivery that has failed once more, and its target, are tried again.
+    """Return when to retry a delivery that has failed, and its target.
 
-    :param failures: of the target, in a row, before this one.
+    :param failures: the number of the target's consecutive failures before this failure.
     """
     jitter = random.random()  # noqa: S311 - no secret
     next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
@@ -100,11 +100,11 @@ def _next_attempts(delivery: Any, failures: int, ended_at: datetime) -> dict[str
 
 
 class Dispatcher:
-    """Sends what is due, for all organizations.
+    """Sends the due messages of all organizations.
 
-    :param settings: of a command: ``database_url`` is that of the role that owns the tables.
-    :param database: for the rows of one organization at a time.
-    :param clock: gives the current time, aware.
+    :param settings: the operator's settings, whose ``database_url`` has the role that owns the tables.
+    :param database: the database for the statements of single organizations.
+    :param clock: returns the current time, with time zone.
     """
 
     def __init__(
@@ -120,15 +120,15 @@ class Dispatcher:
         self._forgot_at: datetime | None = None
 
     def begin_due(self) -> int:
-        """Begin to send what is due, as far as threads are free, and do not wait for it.
+        """Start turns for targets with due messages on the free threads, without waiting for them.
 
-        :returns: the number of targets that are sent to.
-        :raises ConfigurationError: the database does not answer.
-        :raises DatabaseUnavailable: the same, or it is too slow.
+        :returns: the number of started turns.
+        :raises ConfigurationError: the database does not respond.
+        :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
         at, begun = self._clock(), 0
-        # A copy, because turns add to it. An organization that was slow long ago is forgotten.
+        # Iterate over a copy, because the threads of turns add items.
         slow = {whose for whose, slow_at in list(self._slow_at.items()) if at - slow_at < SLOW_FOR}
         self._slow_at = {whose: slow_at for whose, slow_at in list(self._slow_at.items()) if whose in slow}
         for organization_id in self._waiting_organizations(at):
@@ -149,11 +149,11 @@ class Dispatcher:
         return begun
 
     def deliver_due(self) -> int:
-        """Send what is due until nothing is, and wait for it.
+        """Send messages until no message is due.
 
-        :returns: the number of turns that targets had.
-        :raises ConfigurationError: the database does not answer.
-        :raises DatabaseUnavailable: the same, or it is too slow.
+        :returns: the number of turns.
+        :raises ConfigurationError: the database does not respond.
+        :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         count = 0
         while begun := self.begin_due():
@@ -162,7 +162,7 @@ class Dispatcher:
         return count
 
     def close(self) -> None:
-        """Wait for the turns that have begun, and close the connection."""
+        """Wait for the running turns, and close the connection."""
         self._threads.shutdown(cancel_futures=True)
         if self._connection is not None:
             self._connection.close()
@@ -183,7 +183,7 @@ class Dispatcher:
         return [row.organization_id for row in rows]
 
     def _turn(self, organization_id: str, target: Any) -> None:
-        """Send to one target until nothing is due, a message fails or is slow, or the turn is over."""
+        """Send messages to a target until no message is due, a message fails or is slow, or the turn's time is over."""
         try:
             begun_at, failures = self._clock(), target.failures
             while (at := self._clock()) < begun_at + TURN:
@@ -201,16 +201,16 @@ class Dispatcher:
                 failures = 0
             self._release(organization_id, target)
         except DatabaseUnavailable:
-            # The lease ends by itself. What was sent and could not be recorded is sent again.
+            # The lease expires. A message whose success could not be recorded is sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)
 
     def _send(self, organization_id: str, target: Any, delivery: Any, failures: int, at: datetime) -> bool:
-        """Send one message and record the result.
+        """Send one message, and record the result.
 
-        :param failures: of the target, in a row.
-        :returns: whether it was accepted.
+        :param failures: the number of the target's consecutive failures.
+        :returns: whether the target accepted the message.
         """
         message = Message(
             message_id=delivery.delivery_id,

@@ -1,4 +1,4 @@
-"""A state change as the bodies that receivers understand: a webhook's, Alertmanager's, and text for people."""
+"""Formats state changes for receivers: bodies of webhooks, bodies for Alertmanager, and text for people."""
 
 from __future__ import annotations
 
@@ -13,38 +13,36 @@ from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
 ONGOING = timedelta(days=30)
-"""How long Alertmanager is to take an alert for ongoing unless it is resolved before. By default it forgets an alert
-after five minutes without a repetition.
-"""
+"""Time until Alertmanager resolves an alert by itself. Without an end time, it does so after five minutes."""
 
 RESOLVED_TEST = timedelta(minutes=1)
-"""How long the alert of a test is ongoing in Alertmanager."""
+"""Time until Alertmanager resolves the alert of a test."""
 
 _ACTIVE = re.compile(
     r"[@#<>\[\]*~`|\\]"
-    # The beginning of an address, and its top-level domain.
+    # The "://" of a URL, and the dot before a top-level domain.
     r"|:(?=//)|\.(?=[^\W\d_])"
-    # An entity of HTML, and emphasis.
+    # HTML entities, and underscores for emphasis.
     r"|&(?=#?\w+;)|_(?![^\W_])|(?<![^\W_])_"
 )
-"""The characters by which chats recognize mentions, links and markup, where they recognize them."""
+"""Matches the characters with which chats recognize mentions, links and markup."""
 
 _FULL_WIDTH = 0xFEE0
-"""The distance from a printable character of ASCII to its full-width form."""
+"""Difference between the code point of a printable ASCII character and that of its full-width form."""
 
 _SYMBOLS = {"resolved": "resolved", TEST: "test"}
 
 
 @dataclass(frozen=True)
 class Organization:
-    """Whose finding it is. The name may change while the finding goes on."""
+    """The organization of a finding. Its name may change while the finding is ongoing."""
 
     organization_id: str
     name: str
 
 
 def webhook_body(change: StateChange, organization: Organization, owner: str | None, dashboard: str) -> bytes:
-    """The body of a webhook, by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
+    """Return the body of a webhook, as specified by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
     body = {
         "type": f"finding.{change.change}" if change.change != TEST else TEST,
         "timestamp": timestamp(change.at),
@@ -67,10 +65,10 @@ def webhook_body(change: StateChange, organization: Organization, owner: str | N
 
 
 def alertmanager_body(change: StateChange, organization: Organization, owner: str | None, dashboard: str) -> bytes:
-    """The body of ``POST /api/v2/alerts``.
+    """Return the body for Alertmanager's ``POST /api/v2/alerts``.
 
-    Alertmanager tells alerts apart by their labels, and severity is one of them: an escalation is the end of one alert
-    and the begin of another. The end of an alert that it does not know changes nothing there.
+    Alertmanager identifies an alert by its labels, which include the severity. Therefore an escalation ends the alerts
+    of other severities and begins a new alert. Alertmanager ignores the end of an unknown alert.
     """
     severities = [change.severity] if change.change in ("opened", TEST) else SEVERITIES
     alerts = [_alert(change, severity, organization, owner, dashboard) for severity in severities]
@@ -90,16 +88,16 @@ def _alert(
     }
     return {
         "labels": labels,
-        # No labels, because they may change while the finding goes on.
+        # These values may change while the finding is ongoing, so they must not be labels.
         "annotations": {
             "summary": disarmed(change.title),
             "description": disarmed(change.description),
             "kind": change.kind,
             "subject": disarmed(change.subject),
             "organization": disarmed(organization.name),
-            # Alertmanager drops an annotation without a text.
+            # Alertmanager drops empty annotations.
             "owner": disarmed(owner or ""),
-            # Few notifications show generatorURL.
+            # Few notifications show generatorURL, so the link is also an annotation.
             "url": page_of(change, dashboard),
         },
         "startsAt": timestamp(change.opened_at),
@@ -109,16 +107,16 @@ def _alert(
 
 
 def disarmed(text: str) -> str:
-    """Return text of an organization in which no chat finds a mention, a link or markup.
+    """Return text without characters that chats interpret as mentions, links or markup.
 
-    A workload chooses the name of the agent that is created for it. So the characters that could notify a channel, or
-    lead a reader to another address, become their full-width forms, which look alike and mean nothing.
+    The text may contain the name of an agent, which a workload can choose. Characters that could notify a channel, or
+    link to another address, are replaced by their full-width forms, which look similar and are not interpreted.
     """
     return _ACTIVE.sub(lambda active: chr(ord(active[0]) + _FULL_WIDTH), printable(text, is_multiline=True))
 
 
 def title(change: StateChange, organization: Organization) -> str:
-    """Return a line for people, who may get alerts of several organizations."""
+    """Return the title of a message, including the organization, because people may get alerts from several."""
     name = disarmed(organization.name)
     return f"[{_SYMBOLS.get(change.change, change.severity)}] {name}: {disarmed(change.title)}"
 
@@ -130,7 +128,7 @@ def text(change: StateChange, owner: str | None, dashboard: str) -> str:
 
 
 def page_of(change: StateChange, dashboard: str) -> str:
-    """The address of the page of the finding. A test is about none.
+    """Return the address of the finding's page. For a test, return the dashboard's address.
 
     :param dashboard: the dashboard's address.
     """

@@ -1,4 +1,4 @@
-"""The outbox: what is to be sent, written in the transaction that changes a finding's state (transactional outbox)."""
+"""Writes messages to the outbox in the transaction that changes a finding's state (transactional outbox)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from agentidp.db.organization import Transaction
 def enqueue(
     opened: Transaction, change: StateChange, *, contributors: Collection[UUID] = (), is_for_others: bool = False
 ) -> int:
-    """Put a state change into the outbox, once for each target of the organization that wants it.
+    """Put a state change into the outbox, once per target of the organization that receives such changes.
 
-    A target that has received the beginning receives what follows, whatever it wants now, and after it is enabled if
-    it is disabled: it would else show the finding as going on for ever. The end goes to nobody else.
+    A target that received a finding's beginning also receives its further changes, even if its filters have changed
+    meanwhile, because it would otherwise show the finding as ongoing for ever. If the target is disabled, it receives
+    them when it is enabled. Only these targets receive the end.
 
-    Nothing is sent before the transaction is committed, and nothing is lost after it. To enqueue the same change again
-    does nothing.
+    A message is sent after the transaction commits. Enqueueing the same change again has no effect.
 
     :param opened: the transaction that changes the finding's state.
-    :param contributors: the agents that take part in a finding about several.
-    :param is_for_others: leave out the targets that have received the beginning, and not the end.
+    :param contributors: the agents that contribute to a finding about several agents.
+    :param is_for_others: whether to skip targets that have received the beginning but not the end.
     :returns: the number of targets.
     """
     severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
@@ -52,9 +52,9 @@ def enqueue(
 
 
 def enqueue_test(opened: Transaction, target_id: UUID, target_name: str) -> UUID:
-    """Put a test of one target into the outbox.
+    """Put a test message for a target into the outbox.
 
-    :returns: the id of the delivery.
+    :returns: the ID of the delivery.
     """
     change = change_for_test(target_name, opened.at)
     [row] = opened.fetch(

@@ -1,4 +1,4 @@
-"""What alerts are about: a finding was opened, became more severe, or was resolved."""
+"""The state changes of findings that alerts report: opened, escalated and resolved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 from agentidp.http.schemas import timestamp
 
 SEVERITIES = ("info", "warning", "critical")
-"""The least urgent first."""
+"""The severities of findings, least urgent first."""
 
 KINDS = (
     "budget",
@@ -26,25 +26,25 @@ KINDS = (
     "unused_credential",
     "weekend",
 )
-"""The names of the kinds of findings. The modules ``agentidp/findings/<name>.py`` have their rules."""
+"""The kinds of findings. The rules of each kind are in the module ``agentidp/findings/<kind>.py``."""
 
 FORMER_KINDS = ("peak", "zero_day")
-"""The kinds of earlier releases. No evaluation opens such a finding any more, but stored ones are read and end."""
+"""Kinds of findings in earlier releases. No such finding is opened any more, but stored findings can still end."""
 
 CHANGES = ("opened", "escalated", "resolved")
-"""What can happen to a finding."""
+"""The possible state changes of a finding."""
 
 TEST = "test"
-"""In place of a change: a message that only shows whether a target works."""
+"""The value of ``change`` in a message that only tests a target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateChange:
     """A change of a finding's state.
 
-    ``change`` is one of ``CHANGES``; ``severity`` the one after it, and for ``resolved`` the highest that was reported.
-    ``subject`` names the agent or the organization for people.
-    ``opened_at`` is when the finding was opened, and ``at`` when this change happened, both aware.
+    ``change`` is one of ``CHANGES`` or ``TEST``. ``severity`` is the severity after the change, or for ``resolved`` the
+    highest reported severity. ``subject`` is the name of the agent or the organization. ``opened_at`` and ``at`` are
+    the times of the finding's beginning and of this change, with time zone.
     """
 
     finding_id: UUID
@@ -60,11 +60,11 @@ class StateChange:
 
     @property
     def change_id(self) -> UUID:
-        """The same for the same change, however often it is enqueued."""
+        """Return an ID that is the same each time the same change is enqueued."""
         return uuid.uuid5(self.finding_id, f"{self.change} {timestamp(self.at)}")
 
     def to_json(self) -> dict[str, Any]:
-        """As the outbox stores it."""
+        """Return the state change as the outbox stores it."""
         values = asdict(self)
         for name in ("finding_id", "agent_id"):
             values[name] = None if values[name] is None else str(values[name])
@@ -72,14 +72,14 @@ class StateChange:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> StateChange:
-        """Read what :meth:`to_json` made."""
+        """Return the state change from the result of :meth:`to_json`."""
         ids = {name: UUID(stored[name]) if stored[name] else None for name in ("finding_id", "agent_id")}
         instants = {name: datetime.fromisoformat(stored[name]) for name in ("opened_at", "at")}
         return cls(**(stored | ids | instants))
 
 
 def change_for_test(target_name: str, at: datetime) -> StateChange:
-    """A message that shows whether a target works."""
+    """Return a message that tests a target."""
     return StateChange(
         finding_id=uuid.uuid4(),
         change=TEST,

@@ -1,4 +1,4 @@
-"""What an alert target has, and its bodies."""
+"""The fields of an alert target, and the schemas of its request and response bodies."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from agentidp.http.schemas import (
 )
 
 MAX_OWNERS = 50
-"""That one target names."""
+"""Maximum number of owners per target."""
 
 _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items())
 
 
 class Url(Member, ma.fields.String):
-    """An address, which is a secret. It is checked completely when the target's type is known."""
+    """An address, which is a secret. The rules for the target's type are checked later."""
 
     most = MAX_URL_LENGTH
 

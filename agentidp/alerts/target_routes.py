@@ -1,4 +1,4 @@
-"""``/api/v1/alert-targets``: where an organization's alerts go."""
+"""``/api/v1/alert-targets``: the alert targets of an organization."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def get_alert_target(caller: Caller, target_id: UUID) -> Response:
 @blueprint.response(200, AlertTargetSchema)
 @blueprint.alt_response(409, "CONFLICT")
 def change_alert_target(caller: Caller, change: dict[str, Any], target_id: UUID) -> Response:
-    """Change an alert target. What waits for it is sent to the new address. The key of its webhooks stays."""
+    """Change an alert target. Waiting alerts are sent to the new address. The key of its webhooks stays the same."""
     with caller.transaction() as opened:
         row = update_target(opened, caller.settings, target_id, change)
     return json_response(represent(row))
@@ -76,7 +76,7 @@ def change_alert_target(caller: Caller, change: dict[str, Any], target_id: UUID)
 @bearer("alerts:write")
 @blueprint.response(204)
 def delete_alert_target(caller: Caller, target_id: UUID) -> Response:
-    """Delete an alert target, and what waits to be sent to it."""
+    """Delete an alert target, and the alerts that wait to be sent to it."""
     with caller.transaction() as opened:
         remove_target(opened, target_id)
     return Response(status=204)
@@ -88,7 +88,7 @@ def delete_alert_target(caller: Caller, target_id: UUID) -> Response:
 @blueprint.alt_response(409, "CONFLICT")
 @blueprint.alt_response(429, "RATE_LIMITED")
 def test_alert_target(caller: Caller, target_id: UUID) -> Response:
-    """Send a test to an alert target within seconds. Then its `lastSuccessAt` or its `lastError` is new."""
+    """Send a test to an alert target within seconds. The result changes `lastSuccessAt` or `lastError`."""
     with caller.transaction() as opened:
         delivery_id = request_test(opened, target_id)
     return json_response({"deliveryId": str(delivery_id)}, 202)

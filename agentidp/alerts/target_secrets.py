@@ -1,4 +1,4 @@
-"""The address of a target in the database: encrypted, because services put their tokens into it."""
+"""Encrypts the addresses of alert targets, because they can contain services' tokens."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from agentidp.db.sql import load_sql
 from agentidp.jose.sealing import Sealer, Unreadable
 
 SECRET_BYTES = 32
-"""Of the key that signs webhooks. Standard Webhooks asks for 24 to 64."""
+"""Bytes of a key that signs webhooks. Standard Webhooks requires 24 to 64."""
 
 
 def new_secret() -> str:
-    """A key for signing webhooks, as Standard Webhooks spells it."""
+    """Return a new key for signing webhooks, in the format of Standard Webhooks."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 class TargetSealer:
-    """Encrypts and decrypts addresses under the instance secret.
+    """Encrypts and decrypts addresses with the instance secret.
 
-    :raises ConfigurationError: *settings* hold no secret.
+    :raises ConfigurationError: *settings* contain no secret.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,17 +38,17 @@ class TargetSealer:
     def open(self, target_id: UUID, sealed: bytes) -> Address:
         """Decrypt the address of a target.
 
-        :raises Unreadable: no instance secret that we have decrypts it.
+        :raises Unreadable: neither the current nor the previous instance secret decrypts the address.
         """
         url, secret = json.loads(self._sealer.open(str(target_id), sealed))
         return Address(url=url, secret=secret)
 
 
 def reencrypt(settings: Settings) -> tuple[int, int]:
-    """Encrypt every address under the current instance secret that is still under the previous one.
+    """Encrypt, with the current instance secret, all addresses that are encrypted with the previous secret.
 
-    :returns: how many were encrypted again, and how many there are.
-    :raises ConfigurationError: neither secret decrypts one of them. Then nothing is changed.
+    :returns: the number of addresses that were encrypted again, and the number of all addresses.
+    :raises ConfigurationError: neither secret decrypts an address. Nothing is changed.
     """
     sealer, count = Sealer(settings, b"agentidp alert targets"), 0
     with connect(str(settings.database_url)) as connection, connection.transaction():
@@ -65,6 +65,6 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
             if not sealer.is_current(target_id, sealed):
                 values = {"organization_id": row.organization_id, "target_id": row.target_id}
                 resealed = values | {"sealed": sealer.seal(target_id, plain), "previous": sealed}
-                # An address that was changed meanwhile is encrypted under the current secret by the server.
+                # The statement skips an address that was changed meanwhile, because the server used the current secret.
                 count += len(connection.execute(load_sql("alerts/reseal_target"), resealed).fetchall())
     return count, len(rows)

@@ -1,4 +1,4 @@
-"""The alert targets of an organization: create, change, delete and test them."""
+"""Creates, changes, deletes and tests the alert targets of an organization."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
 MAX_TARGETS = 50
-"""Of one organization."""
+"""Maximum number of alert targets per organization."""
 
 TEST_INTERVAL = timedelta(seconds=30)
-"""Between two tests of one target."""
+"""Minimum time between two tests of the same target."""
 
 _CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
@@ -32,16 +32,16 @@ represent = AlertTargetSchema().as_json
 """Return an alert target's row as our JSON, without its secrets."""
 
 _recorded = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).as_json
-"""What the audit trail records: no secret."""
+"""Return the fields of an alert target that the audit trail records, without secrets."""
 
 
 def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> tuple[Any, str | None]:
     """Create an alert target.
 
-    :param new: what :class:`NewAlertTargetSchema` loads.
-    :returns: its row, and for a webhook the key that signs its messages.
-    :raises ValidationError: the type cannot have this address.
-    :raises Conflict: the organization has as many targets as it may.
+    :param new: the fields loaded by :class:`NewAlertTargetSchema`.
+    :returns: the target's row, and the key that signs its messages, or None if it is not a webhook.
+    :raises ValidationError: the address is not allowed for the type.
+    :raises Conflict: the organization has the maximum number of targets.
     """
     columns = dict(new)
     url, type_ = columns.pop("url"), columns["type"]
@@ -65,11 +65,11 @@ def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> 
 def update_target(opened: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
     """Change an alert target.
 
-    :param change: what :class:`AlertTargetChangeSchema` loads; what is left out stays.
-    :returns: its row.
+    :param change: the fields loaded by :class:`AlertTargetChangeSchema`. Omitted fields are unchanged.
+    :returns: the target's new row.
     :raises NotFound: the organization has no such target.
-    :raises ValidationError: its type cannot have this address.
-    :raises Conflict: it gets another address, and the instance secret does not decrypt its key.
+    :raises ValidationError: the address is not allowed for the target's type.
+    :raises Conflict: the address changes, but the instance secret does not decrypt the target's key.
     """
     before = locked(opened, target_id)
     values = changed(_CHANGEABLE, before, change)
@@ -83,14 +83,14 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
             raise Conflict("The instance secret does not decrypt the target's key: create another target.") from None
         values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=secret))
     [row] = opened.fetch("alerts/change_target", target_id=target_id, **values)
-    # The address itself is a secret.
+    # The address is a secret, so only the time of its change is recorded.
     moved = {"urlChangedAt": opened.at} if "url" in change else {}
     audit.record(opened, "alert_target.changed", target_id, before=_recorded(before), after=_recorded(row) | moved)
     return row
 
 
 def remove_target(opened: Transaction, target_id: UUID) -> None:
-    """Delete an alert target and what waits to be sent to it.
+    """Delete an alert target, and the alerts that wait to be sent to it.
 
     :raises NotFound: the organization has no such target.
     """
@@ -101,10 +101,10 @@ def remove_target(opened: Transaction, target_id: UUID) -> None:
 def request_test(opened: Transaction, target_id: UUID) -> UUID:
     """Put a test of an alert target into the outbox.
 
-    :returns: the id of the delivery.
+    :returns: the ID of the delivery.
     :raises NotFound: the organization has no such target.
-    :raises Conflict: it is disabled.
-    :raises RateLimited: it was tested within ``TEST_INTERVAL``.
+    :raises Conflict: the target is disabled.
+    :raises RateLimited: the last test was less than ``TEST_INTERVAL`` ago.
     """
     row = locked(opened, target_id)
     if not row.enabled:
