@@ -1,1 +1,1 @@
-"""The analytics endpoints: a blueprint, a schema and a query each."""
+"""The analytics endpoints, with one module per endpoint."""

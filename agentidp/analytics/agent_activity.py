@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/agents/{agentId}``: what one agent did per UTC day."""
+"""``GET /api/v1/analytics/agents/{agentId}``: usage of one agent per UTC day."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from agentidp.http.schemas import MAX_DAYS, timestamp
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
 STATUSES_OF_USAGE = ("active", "suspended", "deleted")
-"""Of an agent in past usage. Nobody can set the last one: ``agentidp.registry.agents.STATUSES`` lacks it."""
+"""The possible statuses of an agent with usage. Unlike ``agentidp.registry.agents.STATUSES``, includes ``deleted``."""
 
 
 class AgentActivitySchema(PeriodSchema):
-    """An item for each day."""
+    """The usage of an agent, with one item per day."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)

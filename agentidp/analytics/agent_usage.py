@@ -43,7 +43,7 @@ class NamedAgentTokensSchema(AgentTokensSchema):
 
 
 class AgentUsageSchema(ma.Schema):
-    """The agents, most tokens first: of ``month``, or what there is of it so far, or from ``from`` to ``to``."""
+    """The agents, most tokens first, in ``month`` until now, or from ``from`` to ``to``."""
 
     class Meta:
         json_schema = {"oneOf": [{"required": ["month"]}, {"required": ["from", "to"]}]}

@@ -1,7 +1,7 @@
-"""Tokens by credential and resource: which there are on each day of a period, and which are not attributed.
+"""Tokens per credential, resource and day of a period, and tokens that are not attributed.
 
-A token is attributed in the transaction that issues it. Past usage that was imported belongs to no credential and
-resource that we know.
+A token is attributed to its credential and resource in the transaction that issues it. Imported usage is not
+attributed, because its credentials and resources are unknown.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ TOKENS_BY_DAY = ma.fields.List(
 
 @dataclass
 class Attribution:
-    """The tokens of an organization or agent in a period. The sums of all rows equal its tokens.
+    """The tokens of an organization or an agent in a period.
 
-    :param rows: of ``analytics/tokens_by_credential``, but for that of all tokens.
-    :param not_attributed: tokens of each day that belong to no credential and resource that we know.
+    The sum of *rows* and *not_attributed* equals the number of all tokens.
+
+    :param rows: rows of ``analytics/tokens_by_credential`` without the row of all tokens.
+    :param not_attributed: the number of tokens per day that are not attributed.
     :param credentials: rows of ``analytics/credentials``.
-    :param names: of agents by id.
-    :param agent_id: of the agent, ``None`` for the organization.
+    :param names: names of agents by ID.
+    :param agent_id: the agent's ID, or None for the organization.
     """
 
     period: Period
@@ -61,13 +63,14 @@ class Attribution:
 def read_attribution(
     caller: Caller, period: Period, agent_id: UUID | None, *further: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """The tokens of a period, and the rows of *further* calls.
+    """Return the attribution of a period's tokens, and the rows of *further* calls.
 
-    :raises NotFound: there is no such agent, nor was there one.
+    :param agent_id: the agent's ID, or None for the organization.
+    :raises NotFound: the agent does not exist and is not a deleted agent.
     """
     dates = period.bounds
     if agent_id is not None:
-        # The tokens first, so that all credentials that they have are known.
+        # The tokens are read first, so that the credentials of all tokens are in the rows read afterwards.
         tokens, credentials, *others = caller.read_together(
             Call("analytics/agent_tokens_by_credential", dates | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
@@ -95,14 +98,14 @@ def read_attribution(
 
 
 def delegations_in(period: Period, agent_id: UUID | None) -> Call:
-    """What reads the tokens by exchange of a period.
+    """Return the call that reads the tokens issued by token exchange in a period.
 
-    :param agent_id: only what this agent did, or others for it; ``None`` for all.
+    :param agent_id: only tokens with this agent as the actor or the subject. None means all tokens.
     """
     return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
 
 def add(counts: list[int], row: Any, times: int = 1) -> None:
-    """Add the tokens of a row to those of each day of its period."""
+    """Add a row's tokens per day, multiplied by *times*, to *counts*."""
     for day, tokens in zip(row.days, row.tokens, strict=True):
         counts[day] += times * tokens

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/credentials``: which credentials are used, how much and for what."""
+"""``GET /api/v1/analytics/credentials``: tokens per credential, and the resources that the tokens are for."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from agentidp.http.schemas import timestamp
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
 TYPES = ("secret", "key", "federated", "operator", "not_attributed")
-"""Of what got tokens. ``operator``: ``agentidp token``, without a credential.
-``not_attributed``: usage that was imported."""
+"""The types of items. ``operator`` means tokens that ``agentidp token`` issued without a credential, and
+``not_attributed`` means imported usage."""
 
 
 class ResourceTokensSchema(ma.Schema):
@@ -34,7 +34,7 @@ class ResourceTokensSchema(ma.Schema):
 
 
 class CredentialUsageItemSchema(ma.Schema):
-    """A credential, or what got tokens without one."""
+    """A credential, or tokens without a credential."""
 
     credentialId = ma.fields.UUID(required=True, allow_none=True)
     agentId = ma.fields.UUID(
@@ -59,8 +59,9 @@ class CredentialUsageItemSchema(ma.Schema):
 
 
 class CredentialUsageSchema(PeriodSchema):
-    """Credentials that are in force or were in the period, most tokens first. The tokens of all items together are
-    those of the organization, or of the agent that was asked for.
+    """The credentials that were in force in the period or are now, most tokens first.
+
+    The sum of all items is the number of tokens of the organization or of the requested agent.
     """
 
     data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
@@ -70,10 +71,10 @@ class CredentialUsageSchema(PeriodSchema):
 class CredentialUsage:
     """A credential and its tokens in a period.
 
-    :param credential_id: ``None`` for tokens that are not attributed.
+    :param credential_id: the credential's ID, or None for tokens that are not attributed.
     :param type: one of :data:`TYPES`.
-    :param by_day: its tokens on each day.
-    :param by_resource: its tokens by resource; our own API is empty.
+    :param by_day: the number of tokens per day.
+    :param by_resource: the number of tokens by resource. The key of our own API is an empty string.
     """
 
     credential_id: UUID | None
@@ -90,7 +91,7 @@ class CredentialUsage:
 
     @property
     def tokens(self) -> int:
-        """On all days."""
+        """Return the number of tokens on all days."""
         return sum(self.by_day)
 
 
@@ -114,7 +115,7 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 
 def used_credentials(found: Attribution) -> list[CredentialUsage]:
-    """The credentials and what else got tokens, most tokens first."""
+    """Return the credentials, and the tokens without a credential, most tokens first."""
     by_id = {
         row.credential_id: CredentialUsage(
             row.credential_id,
@@ -134,7 +135,7 @@ def used_credentials(found: Attribution) -> list[CredentialUsage]:
     for row in found.rows:
         used = by_id.get(row.credential_id)
         if used is None:
-            # No other credential's row is ever deleted.
+            # Rows of credentials are never deleted, so tokens without such a row were issued by the operator.
             used = by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, found.names[row.agent_id], "operator", [0] * found.period.days, {}
             )
@@ -144,17 +145,17 @@ def used_credentials(found: Attribution) -> list[CredentialUsage]:
     if any(found.not_attributed):
         name = None if found.agent_id is None else found.names[found.agent_id]
         all_used.append(CredentialUsage(None, found.agent_id, name, "not_attributed", found.not_attributed, {}))
-    # Those that are not attributed are last of those with as many tokens.
+    # Among items with equal tokens, tokens that are not attributed are last.
     return sorted(all_used, key=lambda used: (-used.tokens, used.credential_id or uuid.UUID(int=2**128 - 1)))
 
 
 def _is_newer(used: CredentialUsage, period: Period) -> bool:
-    """Whether it was added after the last day."""
+    """Return whether the credential was created after the last day of the period."""
     return used.created_at is not None and used.created_at.astimezone(UTC).date() > period.last
 
 
 def represent(used: CredentialUsage, own_resource: str) -> dict[str, Any]:
-    """A credential and its tokens as our JSON."""
+    """Return a credential and its tokens as our JSON."""
     resources = sorted(used.by_resource.items(), key=lambda pair: (-pair[1], pair[0]))
     return {
         "credentialId": None if used.credential_id is None else str(used.credential_id),

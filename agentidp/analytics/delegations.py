@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/delegations``: which agents act, for whom, and how many tokens they got for that."""
+"""``GET /api/v1/analytics/delegations``: tokens issued by token exchange, per actor, subject and resource."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
 
 
 class DelegationSchema(ma.Schema):
-    """An agent that acted, for whom, and for which resource. For whom is an agent or an issuer: no person is stored."""
+    """An agent that acted, its subject, and the resource. The subject is an agent, or an issuer instead of a person."""
 
     agentId = ma.fields.UUID(required=True, metadata={"description": "Of the agent that acted"})
     agentName = ma.fields.String(required=True)
@@ -41,8 +41,9 @@ class DelegationSchema(ma.Schema):
 
 
 class DelegationsSchema(PeriodSchema):
-    """Who acted for whom, most tokens first. The tokens of all items together are those that were issued by exchange,
-    or those of them that are about the agent that was asked for.
+    """The actors and their subjects, most tokens first.
+
+    The sum of all items is the number of tokens issued by token exchange, or of those that involve the requested agent.
     """
 
     data = ma.fields.List(ma.fields.Nested(DelegationSchema), required=True)
@@ -72,9 +73,9 @@ def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 
 def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
-    """Who acted for whom as our JSON, most tokens first.
+    """Return the actors and their subjects as our JSON, most tokens first.
 
-    :param rows: of :func:`agentidp.analytics.attribution.delegations_in`.
+    :param rows: the rows of :func:`agentidp.analytics.attribution.delegations_in`.
     """
     found = []
     for row in rows:

@@ -1,7 +1,7 @@
 """``…/impact``: what breaks if a credential is revoked, an agent suspended or deleted, or a resource server deleted.
 
-A person decides by the other credentials, the agents that are concerned, the tokens that stay valid, and the hours in
-which the fewest tokens are issued. All come from the counts of the last 90 days.
+The response lists the agent's other credentials, the affected agents, the tokens that stay valid, and the quietest
+hours. The numbers of tokens come from the counts of the last 90 days.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Run = Callable[..., list[Rows]]
 """A function that runs calls for an organization in one round trip and returns the rows of each call."""
 
 Issued = Counter[tuple[datetime, int]]
-"""(The first instant of an hour, lifetime in seconds) -> the tokens that were issued."""
+"""Numbers of issued tokens by (first instant of the hour, lifetime in seconds)."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ def valid_tokens(issued: Issued, at: datetime, last_used_at: datetime | None = N
 
 
 class Lifetimes:
-    """The longest time in seconds that tokens for a resource may be valid.
+    """The maximum lifetimes, in seconds, of tokens per resource.
 
-    The lifetime before a resource server changed or was deleted is not stored. For a day the longest possible lifetime
-    stands for it.
+    The earlier lifetime of a changed or deleted resource server is not stored. For one day after the change, and for
+    deleted resource servers, the longest possible lifetime is returned.
 
     :param servers: the organization's resource servers.
     :param ttl: the lifetime of tokens for our own API and for resource servers without a lifetime.
@@ -213,7 +213,7 @@ def of_agent(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
     for row in rows:
         for began, tokens in _hours(row):
             if row.credential_id is None:
-                # The whole hour, also tokens that are not attributed to a credential.
+                # This row counts all tokens of the agent, including tokens that are not attributed to a credential.
                 issued[began, ttl] += tokens
             else:
                 issued[began, lifetimes.of(row.resource)] += tokens

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/owners``: tokens by the owner of the agents that got them."""
+"""``GET /api/v1/analytics/owners``: tokens per owner of the agents that got the tokens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OwnerTokensSchema(ma.Schema):
 
 
 class OwnerUsageSchema(PeriodSchema):
-    """The owners, most tokens first. The tokens of all items together are those of the organization."""
+    """The owners, most tokens first. The sum of all items is the number of tokens of the organization."""
 
     data = ma.fields.List(ma.fields.Nested(OwnerTokensSchema), required=True)
 
@@ -57,10 +57,10 @@ def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 
 def tokens_by_owner(period: Period) -> Call:
-    """The statement that reads them; :func:`represent` takes its rows."""
+    """Return the call that reads the tokens per owner. :func:`represent` takes its rows."""
     return Call("analytics/owner_usage", period.bounds)
 
 
 def represent(rows: Rows) -> list[dict[str, Any]]:
-    """The owners and their tokens as our JSON."""
+    """Return the owners and their tokens as our JSON."""
     return [{"owner": row.owner or None, "agents": row.agents, "tokens": row.tokens} for row in rows]

@@ -1,4 +1,4 @@
-"""The UTC days that a request is about: ``days``, ``month``, or ``from`` and ``to``; and how a response names them."""
+"""The period of UTC days in a request (``days``, ``month``, or ``from`` and ``to``) and in a response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 MAX_PERIOD_DAYS = 92
-"""From the first day to the last, both included: a quarter."""
+"""Maximum number of days in a period, which is the length of a quarter."""
 
 MONTH_PATTERN = "2[0-9]{3}-(?:0[1-9]|1[0-2])"
 MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC"
@@ -22,7 +22,7 @@ DAY_PATTERN = f"{MONTH_PATTERN}-(?:0[1-9]|[12][0-9]|3[01])"
 DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
 
 KINDS = (("days",), ("month",), ("from_", "to"))
-"""The ways to name a period, by the names of their arguments."""
+"""The alternative sets of arguments that define a period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +34,28 @@ class Period:
 
     @staticmethod
     def of(days: int, at: datetime) -> Period:
-        """The last *days* days, today included."""
+        """Return the last *days* days, including today."""
         last = at.astimezone(UTC).date()
         return Period(last - timedelta(days=days - 1), last)
 
     @property
     def days(self) -> int:
-        """How many."""
+        """Return the number of days."""
         return (self.last - self.first).days + 1
 
     @property
     def bounds(self) -> dict[str, date]:
-        """What the statements about a period have as parameters."""
+        """Return the parameters of statements about a period."""
         return {"first": self.first, "last": self.last}
 
     @property
     def described(self) -> dict[str, str]:
-        """What a response says of it."""
+        """Return the members of a response that describe the period."""
         return {"from": self.first.isoformat(), "to": self.last.isoformat()}
 
 
 def parsed_date(text: str) -> date | None:
-    """A day as ISO 8601 writes it; years before 2000 are mistakes."""
+    """Return the day in an ISO 8601 date. None if the text is not a date, or is before 2000."""
     try:
         return date.fromisoformat(text) if re.fullmatch(DAY_PATTERN, text) else None
     except ValueError:
@@ -63,7 +63,7 @@ def parsed_date(text: str) -> date | None:
 
 
 class _Calendar(ma.fields.Field[date]):
-    """Part of a date as ISO 8601 writes it. Whether it is over is known to :func:`requested_period` alone."""
+    """A day or a month in ISO 8601 format. :func:`requested_period` refuses values in the future."""
 
     pattern, ending, rule = DAY_PATTERN, "", DAY_RULE
 
@@ -90,10 +90,10 @@ class Month(_Calendar):
 
 
 class PeriodArguments(ma.Schema):
-    """The days that an operation is about; :func:`requested_period` reads what is loaded."""
+    """The arguments that define a period. :func:`requested_period` interprets them."""
 
     default_days: ClassVar[int | None] = 30
-    """If the query names no period; ``None`` for the current month."""
+    """Default number of days if the query defines no period. None means the current month."""
 
     days = WholeNumber(1, MAX_DAYS, metadata={"description": "So many UTC days, the last of them today"})
     month = Month("A UTC calendar month, for example `2026-03`; of the current one, the days until today")
@@ -101,20 +101,20 @@ class PeriodArguments(ma.Schema):
     to = Day("The last UTC day. By default today")
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """What :class:`ma.Schema` calls for each field."""
+        """Describe the default of ``days``. :class:`ma.Schema` calls this method for each field."""
         if field_name == "days" and self.default_days is not None:
             field_obj.metadata = {**field_obj.metadata, "default": self.default_days}
 
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The period of a query that names none."""
+        """Add the default number of days if the query defines no period."""
         if self.default_days is not None and not _kinds_in(data):
             data["days"] = self.default_days
         return data
 
 
 class PeriodSchema(ma.Schema):
-    """The figures of a period, whose days are all in it."""
+    """The usage in a period."""
 
     tenantId = ma.fields.String(required=True)
     from_ = ma.fields.Date(required=True, data_key="from", metadata={"description": "The first UTC day"})
@@ -131,12 +131,12 @@ class AgentDaySchema(ma.Schema):
 
 
 def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
-    """The period that a request asks for.
+    """Return the period that a request asks for.
 
-    :param arguments: what :class:`PeriodArguments` has loaded.
-    :param at: the request's instant, aware.
-    :raises ValidationError: it names two periods, one that is not over yet, none at all, or a longer one than
-        :data:`MAX_PERIOD_DAYS`.
+    :param arguments: the arguments loaded by :class:`PeriodArguments`.
+    :param at: the time of the request, with time zone.
+    :raises ValidationError: the arguments contradict each other, or the period is in the future, ends before it begins,
+        or has more than :data:`MAX_PERIOD_DAYS` days.
     """
     today = at.astimezone(UTC).date()
     chosen, *others = _kinds_in(arguments) or [("month",)]

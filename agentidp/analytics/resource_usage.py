@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/resources``: for which resources tokens are issued, and to which agents."""
+"""``GET /api/v1/analytics/resources``: tokens per resource, and the agents that got the tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AgentOfResourceSchema(ma.Schema):
 
 
 class ResourceUsageItemSchema(ma.Schema):
-    """A resource: the API of this server, one of a resource server, or one whose resource server is deleted."""
+    """A resource: this server's own API, a resource server, or a deleted resource server."""
 
     resource = ma.fields.String(
         required=True, allow_none=True, metadata={"description": "Null for tokens that are not attributed"}
@@ -48,8 +48,9 @@ class ResourceUsageItemSchema(ma.Schema):
 
 
 class ResourceUsageSchema(PeriodSchema):
-    """All resource servers and whatever else tokens were issued for, most tokens first. The tokens of all items
-    together are those of the organization, or of the agent that was asked for.
+    """All resource servers, and other resources with tokens, most tokens first.
+
+    The sum of all items is the number of tokens of the organization or of the requested agent.
     """
 
     data = ma.fields.List(ma.fields.Nested(ResourceUsageItemSchema), required=True)
@@ -59,10 +60,10 @@ class ResourceUsageSchema(PeriodSchema):
 class ResourceUsage:
     """A resource and its tokens in a period.
 
-    :param resource: empty for our own API, ``None`` for tokens that are not attributed.
-    :param server: the row of its resource server, if there is one.
-    :param by_day: its tokens on each day.
-    :param by_agent: its tokens by agent.
+    :param resource: the resource identifier. Empty for our own API, None for tokens that are not attributed.
+    :param server: the row of the resource server, or None if there is none.
+    :param by_day: the number of tokens per day.
+    :param by_agent: the number of tokens by the agent's ID and name.
     """
 
     resource: str | None
@@ -72,12 +73,12 @@ class ResourceUsage:
 
     @property
     def tokens(self) -> int:
-        """On all days."""
+        """Return the number of tokens on all days."""
         return sum(self.by_day)
 
     @property
     def agents(self) -> list[tuple[UUID, str, int]]:
-        """The id, the name and the tokens of each agent, most tokens first."""
+        """Return the ID, the name and the number of tokens of each agent, most tokens first."""
         pairs = [(agent_id, name, tokens) for (agent_id, name), tokens in self.by_agent.items()]
         return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
 
@@ -100,7 +101,7 @@ def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 
 def used_resources(found: Attribution, servers: Rows) -> list[ResourceUsage]:
-    """Our own API, the resource servers and what else tokens were issued for, most tokens first.
+    """Return our own API, the resource servers, and other resources with tokens, most tokens first.
 
     :param servers: rows of ``oauth/list_resource_servers``.
     """
@@ -115,12 +116,12 @@ def used_resources(found: Attribution, servers: Rows) -> list[ResourceUsage]:
     all_used = [*by_resource.values()]
     if any(found.not_attributed):
         all_used.append(ResourceUsage(None, None, found.not_attributed))
-    # Those that are not attributed are last of those with as many tokens.
+    # Among items with equal tokens, tokens that are not attributed are last.
     return sorted(all_used, key=lambda used: (-used.tokens, used.resource is None, used.resource or ""))
 
 
 def represent(used: ResourceUsage, own_resource: str) -> dict[str, Any]:
-    """A resource and its tokens as our JSON."""
+    """Return a resource and its tokens as our JSON."""
     return {
         "resource": own_resource if used.resource == "" else used.resource,
         "resourceServerId": None if used.server is None else str(used.server.resource_server_id),

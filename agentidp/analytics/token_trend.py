@@ -25,7 +25,7 @@ class DaySchema(ma.Schema):
 
 
 class TokenTrendSchema(ma.Schema):
-    """Exactly ``days`` items, one for each day."""
+    """Exactly ``days`` items, one per day."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_PERIOD_DAYS))
@@ -49,5 +49,5 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 @lru_cache(maxsize=256)
 def _dates(period: Period) -> tuple[str, ...]:
-    """The days, oldest first. Remembered, since all requests of a day need the same."""
+    """Return the days as text, oldest first. They are cached, because most requests on a day have the same periods."""
     return tuple((period.first + timedelta(since)).isoformat() for since in range(period.days))

@@ -25,7 +25,7 @@ class OrganizationDaySchema(AgentDaySchema):
 
 
 class UsageByDaySchema(PeriodSchema):
-    """An item for each day."""
+    """The usage, with one item per day."""
 
     data = ma.fields.List(ma.fields.Nested(OrganizationDaySchema), required=True)
 

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/usage/hours`` and ``…/agents/{agentId}/hours``: usage in each UTC hour of a period."""
+"""``GET /api/v1/analytics/usage/hours`` and ``…/agents/{agentId}/hours``: usage per UTC hour of a period."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class HourSchema(ma.Schema):
 
 
 class UsageByHourSchema(PeriodSchema):
-    """24 items for each day; those of hours that have not begun are zero."""
+    """The usage, with 24 items per day. Hours that have not begun are zero."""
 
     data = ma.fields.List(ma.fields.Nested(HourSchema), required=True)
 
 
 class AgentUsageByHourSchema(UsageByHourSchema):
-    """The same of one agent."""
+    """The usage of one agent, with 24 items per day."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
@@ -86,7 +86,9 @@ def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUI
 
 
 def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows:
-    """The hours of an agent's days that have usage, each with its name; one row without an hour if there is none.
+    """Return one row per hour with usage of an agent, or one row without an hour if the agent has no usage.
+
+    Each row contains the agent's name.
 
     :raises NotFound: there is no such agent.
     """
