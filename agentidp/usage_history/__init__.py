@@ -1,1 +1,1 @@
-"""Past usage: taken over from another provider, exported, and deleted when it is old enough."""
+"""Imports, exports and deletes past usage, and stores monthly sums."""

@@ -1,4 +1,4 @@
-"""Adds usage of the past to the counters."""
+"""Adds past usage to the counters."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AN_HOUR = timedelta(hours=1)
 
 Hours = dict[int, list[int]]
-"""The :data:`COUNTS` of an agent in each UTC hour, counted from :data:`EPOCH`."""
+"""The :data:`COUNTS` of an agent, by UTC hour since :data:`EPOCH`."""
 
 
 def hour_number(day: date, hour: int) -> int:
-    """The hours from :data:`EPOCH` to an hour of a UTC day."""
+    """Return the number of hours from :data:`EPOCH` to an hour of a UTC day."""
     return (day - EPOCH.date()).days * 24 + hour
 
 
 def add_usage(opened: Transaction, sums: dict[UUID, Hours]) -> None:
-    """Add usage to the counters of an organization and of its agents.
+    """Add usage to the counters of an organization and its agents.
 
-    :raises psycopg.errors.NumericValueOutOfRange: an agent and hour would count more than an integer holds.
+    :param sums: the usage by agent ID.
+    :raises psycopg.errors.NumericValueOutOfRange: a counter of one hour would exceed PostgreSQL's integer.
     """
     counts = [count for hours in sums.values() for count in hours.values()]
     opened.fetch(

@@ -1,4 +1,4 @@
-"""``agentidp usage export``: writes what was counted, in the format that ``agentidp usage import`` reads."""
+"""Writes usage in the format of ``agentidp usage import``, for ``agentidp usage export``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _STATEMENTS = {"csv": "usage_history/export_csv", "ndjson": "usage_history/expor
 def export_usage(
     database_url: str, organization_id: str, out: BinaryIO, *, file_format: str, first: date, last: date, at: datetime
 ) -> None:
-    """Write an organization's usage: one record for each agent and UTC hour with usage, oldest first.
+    """Write an organization's usage, one record per agent and UTC hour with usage, oldest first.
 
-    :param database_url: as the operator.
-    :param out: what is written to, while the database sends it.
+    :param database_url: the database's URL, with the operator's role.
+    :param out: the file to which the records are written while the database sends them.
     :param file_format: ``csv`` or ``ndjson``.
     :param first: the first UTC day.
-    :param last: the last one.
-    :param at: now, aware.
+    :param last: the last UTC day.
+    :param at: the current time, with time zone.
     """
     days = {"organization_id": organization_id, "first": first, "last": last}
     statement = load_sql(_STATEMENTS[file_format])
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at),
-        # COPY takes no bound parameters: this cursor puts them into its text.
+        # COPY does not support bound parameters, so this cursor inserts them as literals.
         psycopg.ClientCursor(connection) as cursor,
         cursor.copy(statement, days) as copy,
     ):

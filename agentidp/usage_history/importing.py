@@ -1,4 +1,4 @@
-"""``agentidp usage import``: adds the records of a file to an organization's counters, all of them or none."""
+"""Adds the records of a file to an organization's counters, all or none, for ``agentidp usage import``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usa
 from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
 
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
-"""What lets the sums of a month that quotas keep be made anew. Last, because a token that sums the days again waits for
-it; and while no quota changes, because who changes several locks their rows in another order.
+"""Statements that mark the monthly sums of quotas as stale.
+
+They run last, because they make token requests wait that need a sum. They block changes of quotas, because a change of
+several quotas may lock the rows in another order, which could cause a deadlock.
 """
 
 FORMATS = {"csv": csv_values, "ndjson": json_values}
 
 MAX_CELLS = 50_000
-"""Hours of agents that are summed in memory before they go to the database."""
+"""Maximum number of pairs of agent and hour that are summed in memory before they are written to the database."""
 
 MAX_PROBLEMS = 20
-"""Bad records that are reported. Reading stops there."""
+"""Maximum number of reported bad records. After them, reading stops."""
 
 
 class ImportRefused(Exception):
     """The file has bad records, and nothing was imported.
 
-    :param problems: the line and the broken rule of the first of them.
+    :param problems: line number and broken rule of the first bad records.
     """
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
@@ -42,7 +44,7 @@ class ImportRefused(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """What a file holds. ``repeats`` is when the same file was imported before: then nothing was added."""
+    """The sums of a file. ``repeats`` is the time of an earlier import of the same file, or None."""
 
     records: int = 0
     tokens: int = 0
@@ -54,21 +56,21 @@ class Imported:
 
 
 class _TakeBack(Exception):
-    """Rolls back what was added."""
+    """Rolls back the transaction of an import."""
 
 
 def import_usage(
     database_url: str, organization_id: str, source: Source, *, file_format: str, at: datetime, is_dry_run: bool = False
 ) -> Imported:
-    """Read records and add them to the counters of an organization that exists, in one transaction.
+    """Add records to the counters of an existing organization, in one transaction.
 
-    Tokens that are issued meanwhile do not wait: the import counts in a slot of its own.
+    The import does not block token requests while it adds records, because it uses its own slot of the counters.
 
-    :param database_url: as the operator.
+    :param database_url: the database's URL, with the operator's role.
     :param file_format: one of :data:`FORMATS`.
-    :param at: now, aware.
-    :param is_dry_run: check and sum the records, and add nothing.
-    :raises ImportRefused: a record is bad, or an agent and hour would count more than an integer holds.
+    :param at: the current time, with time zone.
+    :param is_dry_run: check and sum the records without adding them.
+    :raises ImportRefused: a record is bad, or a counter of one hour would exceed PostgreSQL's integer.
     """
     total = Imported()
     try:
@@ -89,7 +91,7 @@ def import_usage(
 
 
 def _agents(opened: Transaction) -> dict[str, UUID]:
-    """The ids of the organization's agents by id, and of those that are not deleted by name."""
+    """Return the IDs of the organization's agents, by ID as text, and by name for agents that are not deleted."""
     rows = opened.fetch("usage_history/agents")
     by_name = {row.name: row.agent_id for row in rows if not row.is_deleted}
     return by_name | {str(row.agent_id): row.agent_id for row in rows}
@@ -98,9 +100,9 @@ def _agents(opened: Transaction) -> dict[str, UUID]:
 def _summed(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
-    """The sums of each agent and hour, as many at a time as fit into memory. *total* grows with each record.
+    """Yield the sums per agent and hour in batches of at most ``MAX_CELLS``, and count the records in *total*.
 
-    What is yielded is emptied for the next records.
+    The yielded dictionary is reused for the next batch.
 
     :raises ImportRefused: a record is bad.
     """
@@ -108,7 +110,7 @@ def _summed(
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     hours_of = {agent: sums[agent_id] for agent, agent_id in agents.items()}
     read, cells = Reader(at).read, 0
-    # In one piece, because a function would be called for each of millions of records.
+    # The loop is not split into functions, because calls per record would be slow for millions of records.
     try:
         for values in FORMATS[file_format](source):
             try:
@@ -157,7 +159,7 @@ def _add(opened: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
 
 
 def _record(opened: Transaction, digest: bytes, total: Imported) -> None:
-    """Remember the file. ``total.repeats`` is set if it was imported before."""
+    """Record the import of the file, and set ``total.repeats`` if the file was imported before."""
     counts = {name: getattr(total, name) for name in ("records", *COUNTS)}
     [recorded] = opened.fetch("usage_history/record_import", digest=digest, **counts)
     if not recorded.is_new:

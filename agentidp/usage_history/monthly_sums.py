@@ -1,13 +1,14 @@
-"""Stored sums of a month's complete days, so that reading a month of many agents need not add up every day.
+"""Stores the sums of a month's complete days, so that reading a month of many agents need not add up every day.
 
-``agentidp watch`` stores them. They are a cache: if they are missing or out of date, the days are read instead. Who
-reads them compares the stored sum of all agents with the organization's counters of the same days, in one snapshot.
-This is exact:
+``agentidp watch`` stores the sums as a cache. Readers compare the stored sum of all agents with the organization's
+counters of the same days, in one snapshot. If the sums are missing or differ, the days are read instead.
 
-- each token is counted for its agent and for its organization in one transaction;
-- a counter only grows, so if the organization's sum is the same, so is that of each agent. Tokens that are counted late
-  or imported make it larger, and then the days are read until the sums are stored again;
-- only deletion lowers a counter, and it deletes the month's sums in the same transaction.
+Sums that pass this comparison are exact:
+
+- Each token is counted for its agent and its organization in the same transaction.
+- Counters only increase. If the organization's sum is unchanged, so is the sum of each agent. Late or imported tokens
+  increase the organization's counters, so the days are read until the sums are stored again.
+- Only deletion decreases a counter, and deletes the month's sums in the same transaction.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from agentidp.db.organization import Transaction, operator_transaction
 
 
 def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: datetime) -> int:
-    """Store an organization's sums of each month in which they are missing or differ, up to yesterday, each month in a
-    transaction of its own.
+    """Store an organization's missing or stale sums of each month until yesterday, with one transaction per month.
 
-    :param connection: the operator's.
-    :param at: now, aware.
-    :returns: how many months.
+    :param connection: a connection with the operator's role.
+    :param at: the current time, with time zone.
+    :returns: the number of months whose sums were stored.
     """
     with operator_transaction(connection, organization_id, at) as opened:
         months = opened.fetch("usage_history/stale_months")
@@ -44,5 +44,5 @@ def delete_sums(opened: Transaction, day: date) -> None:
 
 
 def _wait_for_others(opened: Transaction) -> None:
-    """Until the transaction ends, no other one stores or deletes sums: they would be those of before a deletion."""
+    """Block other changes of sums until the transaction ends, because sums could be from before a deletion."""
     opened.fetch("organizations/lock_organization")

@@ -1,4 +1,4 @@
-"""``agentidp usage prune``: deletes usage that is older than a number of calendar months."""
+"""Deletes usage that is older than a number of calendar months, for ``agentidp usage prune``."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from agentidp.db.organization import operator_transaction
 from agentidp.usage_history.monthly_sums import delete_sums
 
 MIN_MONTHS = 4
-"""The trend and the heatmap reach back 90 days, and most findings compare with up to 12 weeks before."""
+"""Minimum months to keep, because the trend and the heatmap need 90 days, and most findings up to 12 weeks."""
 
 
 def first_kept_day(months: int, at: datetime) -> date:
-    """The first day of the oldest calendar month to keep, the current one being the first of *months*."""
+    """Return the first day of the oldest month to keep. *months* is the number of kept months, including this month."""
     today = at.astimezone(UTC).date()
     month = today.year * 12 + today.month - months
     return date(month // 12, month % 12 + 1, 1)
 
 
 def counted_days(database_url: str, organization_id: str, *, before: date, at: datetime) -> dict[date, int]:
-    """The UTC days before *before* on which an organization has usage, oldest first, and their tokens.
+    """Return the number of tokens by UTC day with usage before *before*, oldest day first.
 
-    :param database_url: as the operator.
-    :param at: now, aware.
+    :param database_url: the database's URL, with the operator's role.
+    :param at: the current time, with time zone.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
         return {row.day: row.tokens for row in opened.fetch("usage_history/days_before", before=before)}
 
 
 def delete_days(database_url: str, organization_id: str, days: Iterable[date], *, before: date, at: datetime) -> None:
-    """Delete an organization's usage of the UTC days before *before*, each in a transaction of its own: an interruption
-    leaves whole days. What is going to be deleted is recorded with the first one.
+    """Delete an organization's usage on *days*, with one transaction per day, so that an interruption keeps whole days.
 
-    :param database_url: as the operator.
+    The first transaction also records the whole deletion in the audit trail.
+
+    :param database_url: the database's URL, with the operator's role.
     :param days: the result of :func:`counted_days`.
-    :param at: now, aware.
+    :param before: the first UTC day to keep, which is recorded.
+    :param at: the current time, with time zone.
     """
     with connect(database_url) as connection:
         for index, day in enumerate(days):

@@ -1,4 +1,4 @@
-"""A file of past usage, as CSV or NDJSON: one record a line, of one agent at one instant."""
+"""Reads files of past usage in CSV or NDJSON, with one record per line. A record is the usage of an agent at a time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ REQUIRED = ("time", "agent", "tokens")
 OPTIONAL = ("requests", "rejected")
 
 MAX_COUNT = 1_000_000_000
-"""Of one record. The counters hold twice as much for an agent and hour."""
+"""Maximum count in a record. A counter of one hour can store about twice as much."""
 
 PART = 1 << 20
-"""Bytes that are read at once."""
+"""Size of the read buffer in bytes."""
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 HOUR_LENGTH = len("2026-04-01T09")
-"""The characters of a time that name its date and hour."""
+"""Number of characters of a time that contain the date and the hour."""
 
 _WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _REST_IN_UTC = re.compile(rf"{_WITHIN_HOUR}(?:Z|\+00:00)")
@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 class BadRecord(Exception):
-    """A record breaks a rule. Its text names the field and the rule."""
+    """A record breaks a rule. The message contains the field and the rule."""
 
 
 Counts = tuple[int, int, int]
@@ -46,7 +46,7 @@ Counts = tuple[int, int, int]
 class Record(NamedTuple):
     """The usage of an agent in a UTC hour.
 
-    ``hour`` counts from :data:`EPOCH`, and ``agent`` is the id or name that the file has.
+    ``hour`` is the number of hours since :data:`EPOCH`. ``agent`` is the ID or the name in the file.
     """
 
     hour: int
@@ -55,24 +55,24 @@ class Record(NamedTuple):
 
 
 class Source:
-    """A file, digested while its lines are read.
+    """A file whose SHA-256 is computed while its lines are read.
 
-    :param file: open for reading bytes.
-    :param on_read: gets the length of each part that was read, in bytes.
+    :param file: a file that is open for reading bytes.
+    :param on_read: called with the number of bytes of each read. None means no calls.
     """
 
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:
         self.line = 0
-        """The line of the record that was read last, counted from 1."""
+        """The line number of the last record, counted from 1."""
         self._raw = _Digested(file, on_read)
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of what was read so far."""
+        """Return the SHA-256 of the bytes that were read so far."""
         return self._raw.digest.digest()
 
     def texts(self) -> Iterator[str]:
-        """The lines, decoded. A byte order mark at the beginning is left out.
+        """Yield the decoded lines, without a byte order mark at the beginning.
 
         :raises UnicodeDecodeError: a line is not UTF-8.
         """
@@ -84,7 +84,7 @@ class Source:
 
 
 class _Digested(io.RawIOBase):
-    """Reads another file, and digests what it reads."""
+    """Reads from another file, and computes its SHA-256."""
 
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None) -> None:
         self.digest = hashlib.sha256()
@@ -103,14 +103,15 @@ class _Digested(io.RawIOBase):
 
 
 Values = Sequence[Any]
-"""Of one record, in the order of :data:`REQUIRED` and :data:`OPTIONAL`; None for one that is missing."""
+"""The values of a record, in the order of :data:`REQUIRED` and :data:`OPTIONAL`. Missing values are None."""
 
 
 def csv_values(source: Source) -> Iterator[Values | BadRecord]:
-    """The values of each record of a CSV file with a header.
+    """Yield the values of each record in a CSV file with a header.
 
-    :returns: a record's values, or what is wrong with it: the next record can still be read.
-    :raises BadRecord: the header lacks a field or has an unknown one, or the rest is not CSV.
+    A bad record is yielded as an exception instead of raising it, so that the next record can be read.
+
+    :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
     rows = csv.reader(source.texts(), strict=True)
     try:
@@ -120,7 +121,7 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
         if not {*REQUIRED} <= {*header} <= known or len({*header}) < len(header):
             fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
             raise BadRecord(f"the first line must name {fields}, each once")
-        # A field that the header does not name is the None that is appended to each row.
+        # Index -1 selects the None that is appended to each row, for optional fields that the header lacks.
         values_of = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
             source.line = rows.line_num
@@ -138,7 +139,7 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
 
 def json_values(source: Source) -> Iterator[Values | BadRecord]:
-    """The values of each record of an NDJSON file, likewise. Blank lines are left out."""
+    """Yield the values of each record in an NDJSON file, like :func:`csv_values`. Blank lines are skipped."""
     try:
         for line in source.texts():
             source.line += 1
@@ -162,9 +163,9 @@ def _members(line: str) -> Values | BadRecord:
 
 
 class Reader:
-    """Turns a record's values into a :class:`Record`. It remembers the hours that it has parsed.
+    """Converts a record's values to a :class:`Record`, and caches parsed hours.
 
-    :param at: now: no record may be of a later hour.
+    :param at: the current time. Records of later hours are refused.
     """
 
     def __init__(self, at: datetime) -> None:
@@ -172,7 +173,7 @@ class Reader:
         self._hours: dict[str, int] = {}
 
     def read(self, values: Values) -> Record:
-        """Check the values of one record.
+        """Check and convert the values of a record.
 
         :raises BadRecord: a value breaks a rule.
         """
@@ -182,7 +183,7 @@ class Reader:
         try:
             counts = _counts(tokens, requests, rejected)
         except TypeError:
-            # An array or object of JSON, which no cache can remember.
+            # JSON arrays and objects are not hashable, so they cannot be looked up in the cache.
             counts = _counts.__wrapped__(tokens, requests, rejected)
         return Record(self._hour(time), agent, counts)
 
@@ -212,7 +213,7 @@ class Reader:
 
 @lru_cache(10_000, typed=True)
 def _counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
-    """:raises BadRecord: one of them breaks a rule."""
+    """:raises BadRecord: a count breaks a rule."""
     tokens = _count("tokens", tokens)
     requests = tokens if requests in (None, "") else _count("requests", requests)
     rejected = 0 if rejected in (None, "") else _count("rejected", rejected)
@@ -222,7 +223,7 @@ def _counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
 
 
 def _count(name: str, value: Any) -> int:
-    """A JSON number, or digits as CSV has them."""
+    """Return a count from a JSON number, or from digits as in CSV."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_COUNT:
