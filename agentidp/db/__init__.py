@@ -1,1 +1,1 @@
-"""The database: connections, statements, migrations, and the embedded server."""
+"""Database connections, statements and migrations, and the embedded server."""

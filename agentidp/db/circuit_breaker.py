@@ -1,4 +1,4 @@
-"""A memory of failure: while the database is unreachable, requests fail at once and one thread tries to reach it."""
+"""A circuit breaker: while the database is unreachable, requests fail at once and one thread tries to reach it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ logger = logging.getLogger("agentidp")
 
 FIRST_PAUSES = (0.0, 0.1, 0.2, 0.4)
 PAUSE = 0.8
-"""Seconds between two attempts to reach the database."""
+"""Seconds before each attempt to reach the database after those in :data:`FIRST_PAUSES`."""
 
 
 class CircuitBreaker:
-    """Open while the database called *name* is unreachable.
+    """A circuit breaker, which is open while the database is unreachable.
 
-    :param attempt: reaches the database, or raises.
+    :param name: the name of the database in the log.
+    :param attempt: raises unless the database is reachable.
     """
 
     def __init__(self, name: str, attempt: Callable[[], None]) -> None:
@@ -32,21 +33,21 @@ class CircuitBreaker:
         return self._closing is not None
 
     def open(self, reason: str) -> None:
-        """Remember that the database is unreachable, and try to reach it in a thread until that succeeds.
+        """Let requests fail at once, and start a thread that closes the breaker when the database is reachable.
 
-        :param reason: for the log.
+        :param reason: the reason for the log.
         """
         with self._lock:
             if self._closing is not None:
                 return
             closing = threading.Event()
-            # The thread begins here, so after a fork; and being a daemon, it does not hold up the end of the process.
+            # A thread started before a fork would be lost. A daemon thread does not delay the end of the process.
             threading.Thread(target=self._run, args=(closing,), name="circuit-breaker", daemon=True).start()
             self._closing = closing
         logger.error("database unreachable", extra={"fields": {"database": self._name, "reason": reason}})
 
     def close(self) -> None:
-        """Forget the failure."""
+        """Let requests try the database again, and end the thread."""
         with self._lock:
             if self._closing is not None:
                 self._closing.set()
@@ -60,7 +61,7 @@ class CircuitBreaker:
                 return
             try:
                 self._attempt()
-            except Exception as error:  # Whatever it is: a thread that ended would leave the breaker open for ever.
+            except Exception as error:  # Any error, because the breaker would stay open for ever without the thread.
                 reason = " ".join(str(error).split())
                 if reason != last_reason:
                     fields = {"database": self._name, "reason": reason}

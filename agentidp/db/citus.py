@@ -1,4 +1,4 @@
-"""What is different on a connection to Citus: how parameters are bound, and how a transaction is opened."""
+"""Binding of parameters and transactions on a connection to Citus."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from agentidp.db.pipeline import OutcomeLost, is_lost
 from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 
 _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
-"""The errors of a connection that could not be opened, so that a worker has received nothing."""
+"""Matches the errors of a connection that could not be opened, so that the worker received nothing."""
 
 _UNCERTAIN = ("57014", "XX000")
-"""The SQLSTATEs of a cancelled statement, for example after its timeout, and of Citus's internal errors."""
+"""SQLSTATEs of a cancelled statement, for example after its timeout, and of Citus's internal errors."""
 
 DEADLOCKS = 20
-"""After so many in a row a transaction is given up. The first hundred milliseconds after one, Citus finds the next."""
+"""Maximum number of attempts of a transaction that Citus ends as a deadlock, which it may do again for 100 ms."""
 
 
 def look_for_citus(connection: psycopg.Connection[Any]) -> None:
     """Bind parameters on the client if the database has Citus.
 
-    Citus sends only ``set local`` on to its workers, which takes no parameter, and it cannot make the generic plan of
-    a statement in several steps.
+    Citus forwards only ``set local`` to its workers, which accepts no parameters. And it cannot make generic plans for
+    statements that it executes in several steps.
     """
     [row] = connection.execute(load_sql("database/look_for_citus")).fetchall()
     if row.has_citus:
@@ -34,19 +34,22 @@ def look_for_citus(connection: psycopg.Connection[Any]) -> None:
 
 
 def is_on_citus(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the connection's database has Citus."""
+    """Return whether the connection's database has Citus."""
     return connection.cursor_factory is psycopg.ClientCursor
 
 
 def enter_organization(
     connection: psycopg.Connection[Any], organization_id: str, *, durable: bool
 ) -> psycopg.Cursor[Any]:
-    """Open a transaction's view of one organization. The transaction must have begun; the view ends with it."""
+    """Limit the open transaction to the rows of one organization.
+
+    :param durable: whether the commit waits for the disk.
+    """
     if not is_on_citus(connection):
         enter = {"organization_id": organization_id, "durable": durable}
         return connection.execute(load_sql("database/enter_organization"), enter)
     connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
-    # The workers commit, each by a setting of its own unless this is sent.
+    # Without this statement, each worker would commit with its own setting.
     commit = {"synchronous_commit": "on" if durable else "off"}
     return connection.execute(load_sql("database/set_local_commit"), commit)
 
@@ -56,21 +59,21 @@ def run_on_citus(
 ) -> list[Rows]:
     """Run an organization's statements in one transaction and one round trip.
 
-    One function that enters the organization by itself is sent to the worker as it is. Anything else needs an explicit
-    transaction, which psycopg's own pipeline sends together.
+    A single function that enters the organization itself is sent alone. Other statements need an explicit transaction,
+    which is sent as a pipeline of psycopg.
     """
     try:
         for _ in range(DEADLOCKS - 1):
             try:
                 return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
             except psycopg.errors.DeadlockDetected:
-                # Of a transaction that waits for a lock, Citus may find that it waits for itself: it takes all those on
-                # a server that have no distributed transaction for one (citusdata/citus#1803). So it does with tokens
-                # that are near the end of a quota. Nothing was done.
+                # Citus treats all transactions of a server without a distributed transaction as the same transaction
+                # (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for
+                # example if tokens are near the limit of a quota. Nothing was done.
                 connection.rollback()
         return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
-        # A transaction that is still open after the error never got to its commit.
+        # A transaction that is still open after the error was not committed.
         is_open = connection.info.transaction_status == TransactionStatus.INERROR
         if not is_open and (is_lost(error) or may_have_committed(error)):
             raise OutcomeLost(str(error)) from error
@@ -83,8 +86,8 @@ def _run_beside_the_shard(
     try:
         return _run(connection, organization_id, calls, durable=durable)
     except psycopg.errors.InsufficientPrivilege:
-        # The organization's shard moved to another worker meanwhile. There the function has not entered it, so
-        # row-level security refuses the row. Nothing was done, and the second time the call goes to the right one.
+        # The organization's shard has moved to another worker. The function did not enter the organization there, so
+        # row-level security refused the row. Nothing was done, and the second call goes to the right worker.
         connection.rollback()
         return _run(connection, organization_id, calls, durable=durable)
 
@@ -113,14 +116,14 @@ def _run_in_transaction(
     cursors = []
     try:
         with connection.pipeline():
-            # By connection.transaction() it would be four round trips. The pool rolls back.
+            # connection.transaction() would need four round trips. After an error the pool rolls back.
             connection.execute("begin")
             try:
                 enter_organization(connection, organization_id, durable=durable)
                 cursors = [_execute(connection, call) for call in calls]
                 connection.execute("commit")
             except psycopg.Error as error:
-                # The error came before everything was sent. Raised here, psycopg would log that the rest is skipped.
+                # An error that is raised inside the pipeline makes psycopg log that it skips the other statements.
                 failure = error
     except psycopg.Error as error:
         raise failure or error from None
@@ -136,5 +139,5 @@ def _execute(connection: psycopg.Connection[Any], call: Call) -> psycopg.Cursor[
 
 
 def rows_of(cursor: psycopg.Cursor[Any]) -> Rows:
-    """The rows of a statement that was run; none if it returns no rows."""
+    """Return the rows of a statement that was run; an empty list if the statement returns no rows."""
     return cursor.fetchall() if cursor.description else []

@@ -1,7 +1,7 @@
-"""A server whose clock differs from the database's does not serve.
+"""Refuses requests while this server's clock differs from the database's clock.
 
-Each server's own clock goes into tokens, counters and throttles. One that is wrong would issue tokens that others
-refuse and count in the wrong hour. The database's clock is the one that all servers share.
+Tokens, counters and throttles use the clock of the server. With a wrong clock, a server would issue tokens that others
+refuse, and count in the wrong hour. All servers compare their clocks with the database's, which they share.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ INTERVAL = 15
 """Seconds between two measurements."""
 
 INTERVAL_WHILE_REFUSING = 1
-"""Seconds until the next measurement if the last one was out of bounds, or too slow."""
+"""Seconds until the next measurement if the last measurement was out of bounds or too slow."""
 
 MAX_ROUND_TRIP = 1
-"""Seconds; a measurement that took longer says too little, since the database's clock was read somewhere within."""
+"""Maximum seconds of a measurement. Longer measurements are too inexact, because the clock was read at an unknown time
+during the round trip."""
 
 
 def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
-    """How far this machine's clock is ahead of the database's, in seconds; ``None`` if that took too long to tell.
+    """Return the seconds by which this machine's clock is ahead of the database's; ``None`` if this took too long.
 
     :raises psycopg.Error: the database does not answer.
     """
@@ -40,7 +41,10 @@ def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
 
 
 def difference(ahead: float) -> str:
-    """A clock's difference from the database's in words, if it is more than the leeway, and otherwise nothing."""
+    """Return a clock's difference from the database's in words; an empty string if it is within the leeway.
+
+    :param ahead: seconds by which the clock is ahead.
+    """
     if abs(ahead) <= LEEWAY:
         return ""
     return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
@@ -51,19 +55,19 @@ class ClockDiffers(Exception):
 
 
 class ClockCheck:
-    """Compares a process's clock with the database's, now and then, on connections that requests have at hand."""
+    """Compares a process's clock with the database's at intervals, on the connections of requests."""
 
     def __init__(self) -> None:
         self._due = float("-inf")
         self._since_boot = 0.0
         self._is_refused = False
         self.seconds_ahead: float | None = None
-        """By the last usable measurement."""
+        """The result of the last usable measurement; ``None`` before the first."""
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
-        """Measure if a measurement is due, or the clock was set since the last one.
+        """Measure if a measurement is due or the clock was set, and refuse to serve with a wrong clock.
 
-        :raises ClockDiffers: by the last usable measurement.
+        :raises ClockDiffers: the clock was wrong at the last usable measurement.
         :raises psycopg.Error: the database does not answer.
         """
         now = time.monotonic()
@@ -73,13 +77,13 @@ class ClockCheck:
             raise ClockDiffers("the clock differs from the database's")
 
     def measure(self, connection: psycopg.Connection[Any]) -> None:
-        """Measure, and log if the clock has become wrong or right.
+        """Measure the difference, and log if the clock has become wrong or right.
 
         :raises psycopg.Error: the database does not answer.
         """
         now = time.monotonic()
         self._since_boot = time.time() - now
-        # First, so that other threads do not measure too.
+        # Set before the measurement, so that other threads do not measure as well.
         self._due = now + INTERVAL
         ahead = seconds_ahead(connection)
         if ahead is not None:

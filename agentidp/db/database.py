@@ -1,4 +1,4 @@
-"""The service's database: a pool of connections, and the errors for its failures. Also the operator's connection."""
+"""The service's connection pool and the errors for its failures, and the operator's connection."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ CONNECT_TIMEOUT = 5
 MAX_WAITING = 64
 """Maximum number of requests per worker that wait for a connection. Further requests get 503 at once."""
 
-# Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
-# that is a standby, and conflicts that go away when the client tries again; a sick server (system errors, internal
-# errors, damaged data), and what a trigger of the operator's own raises. Our own faults are none of these.
+# SQLSTATEs of failures that are not our faults: connection exceptions, insufficient resources, operator intervention, a
+# statement timeout, a read-only server, conflicts that a retry resolves, system and internal errors, damaged data, and
+# errors that a trigger of the operator raises.
 _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
 
 RECOVERY_CONFLICTS = ("40001", "40P01")
-"""What a standby reports of a statement that kept it from replaying the primary's log."""
+"""SQLSTATEs of a statement that a standby cancels because it blocked the replay of the primary's log."""
 
 
 READ_ONLY = "the server is read-only: a standby, or with default_transaction_read_only"
@@ -48,17 +48,17 @@ NO_STANDBY = "the server is not a standby"
 
 
 class Database:
-    """The database, on a pool of connections that run as the service's role.
+    """A database with a pool of connections, which have the service's role.
 
-    The pool connects at its first use in a process, so after a fork. Each method raises
-    ``DatabaseUnavailable`` if the database is unreachable, exhausted or too slow, or this server's clock is wrong: then
-    nothing was done. It raises ``OutcomeUnknown`` if the connection was lost at the commit.
+    The pool connects at its first use in a process, so that it connects after a fork. Every method raises
+    ``DatabaseUnavailable`` if the database is unreachable, exhausted or too slow, or if this server's clock is wrong.
+    Nothing was done then. Every method raises ``OutcomeUnknown`` if the connection was lost during the commit.
 
-    :param url: of a PostgreSQL, 15 or newer.
-    :param settings: for the pool's sizes and the times to wait.
-    :param is_replica: it is a standby, for reading only. Nothing depends on its clock, and what fails there is read
-        from the primary. Without this it must be a server that can write.
-    :param actor: who makes changes in a transaction that names nobody.
+    :param url: the URL of a PostgreSQL database, version 15 or newer.
+    :param settings: the sizes of the pool and the timeouts.
+    :param is_replica: whether the server must be a standby, which serves only reads. Its clock is not checked, and the
+        primary serves the reads that fail. If false, the server must accept writes.
+    :param actor: the actor of transactions that do not name one.
     """
 
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False, actor: Actor = SYSTEM) -> None:
@@ -67,10 +67,10 @@ class Database:
         deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connecting = {
             "autocommit": True,
-            # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
+            # After a rollback, psycopg would deallocate all prepared statements, including ours.
             "prepare_threshold": None,
             "connect_timeout": deadline,
-            # TCP gives up on a host that vanished as soon as we do; and asks for it while a connection is idle.
+            # TCP detects a host that has vanished as soon as we do, and also while a connection is idle.
             "tcp_user_timeout": deadline * 1000,
             "keepalives": 1,
             "keepalives_idle": deadline,
@@ -89,14 +89,15 @@ class Database:
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
-        """The database as an organization sees it at an instant: the one way to its rows."""
+        """Return the database as an organization sees it at an instant. No other object gives access to its rows."""
         return OrganizationDatabase(self, organization_id, at)
 
     def run_in(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
         """Run statements for an organization in one transaction and one round trip, for :class:`OrganizationDatabase`.
 
-        In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
-        transaction only, and the statements stand or fall together. A statement that sets it by itself saves one.
+        In autocommit, a pipeline is one implicit transaction until its sync. So the organization is set only for this
+        transaction, and all statements take effect or none. If the first statement sets the organization itself, the
+        statement for it is omitted.
         """
         with self._connection(organization_id) as connection:
             if is_on_citus(connection):
@@ -108,7 +109,7 @@ class Database:
 
     @contextlib.contextmanager
     def connection_in(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
-        """A connection with an open, durable transaction of an organization, for :class:`OrganizationDatabase`."""
+        """Open a durable transaction of an organization, for :class:`OrganizationDatabase`."""
         is_committing = False
         with self._connection(organization_id) as connection:
             try:
@@ -120,12 +121,12 @@ class Database:
                 if is_committing and (is_lost(error) or (is_on_citus(connection) and may_have_committed(error))):
                     raise OutcomeLost(str(error)) from error
                 if isinstance(error, OutcomeLost):
-                    # A statement before the commit.
+                    # A statement before the commit lost the connection, so nothing was committed.
                     raise psycopg.OperationalError(str(error)) from error
                 raise
 
     def fetch_unscoped(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one reading statement about no organization: the client directory, the signing keys, a health check."""
+        """Run one reading statement outside an organization: the client directory, the signing keys, a health check."""
         with self._connection() as connection:
             if is_on_citus(connection):
                 return rows_of(connection.execute(load_sql(statement), parameters))
@@ -144,9 +145,9 @@ class Database:
             self._clock.check(connection)
 
     def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
-        """Raise what a failure of a connection means for its user; nothing if *error* is not such a failure.
+        """Raise the error of this module for a failed connection. Return if *error* is no such failure.
 
-        :param organization_id: whose statements failed, for the log.
+        :param organization_id: the organization whose statements failed, for the log.
         """
         match error:
             case NoConnection():
@@ -168,10 +169,10 @@ class Database:
                 self._count_error("outcome unknown")
                 raise OutcomeUnknown(one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
-                # Without the server's details, which can contain values of the statement.
+                # The server's details are omitted, because they can contain values of the statement.
                 reason = error.diag.message_primary or one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-                    # Another server is the primary now, to which new connections may lead.
+                    # Another server is the primary now. New connections may lead to it.
                     self.pool.breaker.open(READ_ONLY)
                 elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
                     fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}
@@ -199,20 +200,20 @@ class Database:
 
     @property
     def seconds_ahead(self) -> float | None:
-        """How far this machine's clock is ahead of the database's; ``None`` if that was not measured yet."""
+        """Seconds by which this machine's clock is ahead of the database's; ``None`` if not measured yet."""
         return self._clock.seconds_ahead if self._clock is not None else None
 
     def _count_error(self, cause: str) -> None:
         DATABASE_ERRORS.labels(self.pool.name, cause).inc()
 
     def close(self) -> None:
-        """Close the pool's connections; the next use opens others."""
+        """Close the pool's connections. The next use opens new connections."""
         self.pool.close()
 
 
 class _Connection:
-    """A connection of the pool for a block, which raises the errors of a :class:`Database`. A class, since a generator
-    takes twice as long.
+    """A connection of the pool for a block, which raises the errors of :class:`Database`. A generator would take twice
+    as long as this class.
     """
 
     def __init__(self, database: Database, organization_id: str | None) -> None:
@@ -239,10 +240,9 @@ class _Connection:
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
-    """A connection of the operator's own, as the role in *url*: for migrations and for making organizations.
+    """Return a connection for the operator with the role in *url*, for example for migrations.
 
-    :raises ConfigurationError: one sentence, if the server does not answer or is too old, or this machine's clock is
-        wrong.
+    :raises ConfigurationError: the server does not answer or is too old, or this machine's clock is wrong.
     """
     connection = reach(url)
     if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
@@ -259,10 +259,10 @@ def connect(url: str) -> psycopg.Connection[Any]:
 
 
 def reach(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
-    """A connection about which nothing is known yet but that it is there.
+    """Return a connection without checking or configuring it.
 
-    :param setting: the one that names the server.
-    :raises ConfigurationError: one sentence, if the server does not answer.
+    :param setting: the name of the setting with the URL, for the error.
+    :raises ConfigurationError: the server does not answer or *url* is not valid.
     """
     try:
         return psycopg.connect(

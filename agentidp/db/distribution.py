@@ -1,4 +1,4 @@
-"""Citus: each organization's rows on one of several PostgreSQL servers, the workers, with its functions beside them."""
+"""Distributes the tables with Citus, so that one of several servers has the rows and functions of an organization."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ROLE = (
 
 
 def distribute(url: str) -> Iterator[tuple[str, str]]:
-    """Distribute what is not distributed yet: tables, then functions, each in a transaction of its own.
+    """Distribute the tables and then the functions that are not distributed yet, each in a transaction of its own.
 
-    What was done stays done when this is interrupted, and the next run goes on from there. Migrations wait meanwhile.
+    If this is interrupted, the next run continues. Migrations wait until it ends.
 
-    :param url: of the coordinator's database, as a superuser.
-    :returns: each function or table as soon as it is done, and what it is now; the service's role, if how the servers
-        plan for it changes.
+    :param url: the coordinator's database, with a superuser.
+    :returns: the name of each table or function as soon as it is distributed, with its new state; and the service's
+        role if its planning changes.
     :raises ConfigurationError: the server does not answer, has no Citus, or refuses.
     """
     try:
@@ -81,7 +81,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
 
 
 def _plan(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    """Let the servers keep plans for the service, unless one of them does not find those that it has kept."""
+    """Let the servers cache plans for the service's role, unless one of the servers does not reuse cached plans."""
     are_kept = True
     for server in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
         if not server.success and not server.result.endswith("plans are not kept"):

@@ -1,15 +1,14 @@
-"""What the database layer raises when a request cannot be carried out."""
+"""Errors of the database layer."""
 
 from __future__ import annotations
 
 
 class DatabaseUnavailable(Exception):
-    """The database is unreachable, exhausted or too slow, or this server's clock is wrong. The text is the reason.
+    """The database is unreachable, exhausted or too slow, or this server's clock is wrong. The message is the reason.
 
-    What was asked of it was certainly not done: there was no connection, or the database itself reported an error and
-    rolled the transaction back.
+    Nothing was done: there was no connection, or the database reported an error and rolled the transaction back.
     """
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection was lost, or no answer came in time, when the transaction may have been committed."""
+    """The connection was lost, or the database did not answer, while the transaction may have been committed."""

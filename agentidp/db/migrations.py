@@ -1,5 +1,5 @@
-"""The steps that make the schema: ``sql/schema/`` in an empty database, each file of ``sql/migrations/`` once, and
-``sql/functions/`` whenever their text has changed. The table ``schema_migrations`` has a row for each.
+"""Creates and migrates the schema: ``sql/schema/`` in an empty database, each file of ``sql/migrations/`` once, and
+``sql/functions/`` whenever their text changes. The table ``schema_migrations`` has one row per applied step.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ logger = logging.getLogger("agentidp")
 
 MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
 LOCK_TIMEOUT = "2s"
-"""How long a migration waits for a table that is in use. Meanwhile everything else waits behind it."""
+"""Time that a migration waits for a table that is in use. Other statements on the table queue behind the migration."""
 
 LOCK_ATTEMPTS = 30
 
 SCHEMA = "0001_release_1.0.0"
-"""The step that makes ``sql/schema/``. The first migration after it has the number 0002."""
+"""Name of the step that runs ``sql/schema/``. The first migration after it has the number 0002."""
 
 _FUNCTIONS = re.compile(r"functions_([0-9.]+)\S*_[0-9a-f]{16}")
 
@@ -37,34 +37,33 @@ _SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[
 
 
 class NewerSchema(ConfigurationError):
-    """The database has a step of a newer release."""
+    """The database has a step that only a newer release has."""
 
 
 class Step(NamedTuple):
-    """Files that are applied in one transaction."""
+    """SQL files that are applied in one transaction."""
 
     name: str
-    """As ``schema_migrations`` has it."""
+    """The name in ``schema_migrations``."""
 
     files: list[Path]
 
     def statements(self) -> list[str]:
-        """The statements of its files, in order."""
+        """Return the statements of the files, in order."""
         return [statement for file in self.files for statement in statements_of(file.read_text(encoding="utf-8"))]
 
 
 @functools.cache
 def steps() -> list[Step]:
-    """The steps of this release, in order."""
+    """Return the steps of this release, in order."""
     return steps_of(sql_directory())
 
 
 def steps_of(directory: Path) -> list[Step]:
-    """The steps of the release whose SQL is in *directory*: the schema of 1.0.0, the migrations after it, and the
-    functions.
+    """Return the steps of the release whose SQL is in *directory*: the schema of 1.0.0, the migrations, the functions.
 
-    The functions come last because they may use everything else. Their step has the release and a digest of their text
-    in its name.
+    The functions come last, because they may use everything else. The name of their step contains the release and a
+    digest of their text.
     """
     schema, migrations, functions = (
         sorted((directory / name).glob("*.sql")) for name in ("schema", "migrations", "functions")
@@ -79,14 +78,14 @@ def steps_of(directory: Path) -> list[Step]:
 
 
 def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
-    """Bring the schema up to date: each step in a transaction of its own.
+    """Bring the schema up to date, each step in a transaction of its own.
 
-    The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
-    waits for the first and then finds nothing to do. A migration that does not get a table within two seconds, for
-    example because of a long export, lets others go on and tries again. What PostgreSQL warns of is logged.
+    A second process waits for the first, and then has nothing to do. The advisory lock ends with the connection, so a
+    killed process leaves nothing to clean up. A migration that cannot lock a table within two seconds, for example
+    because of a long export, lets other statements run and tries again. PostgreSQL's warnings are logged.
 
-    :param release: the steps of a release; of this one by default.
-    :returns: the names of the steps applied.
+    :param release: the steps of a release. Default: this release.
+    :returns: the names of the applied steps.
     :raises ConfigurationError: the server does not answer, the role lacks a privilege, a table is in use for a minute
         and a half, or the database has a step that this release does not know.
     """
@@ -95,7 +94,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            # A refusal undoes the first statement: a restore wants an empty database.
+            # In a transaction, so that a refusal leaves the database empty, as a restore needs it.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
                 pending = pending_steps(applied_steps(connection), release)
@@ -103,7 +102,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply(connection, step)
-            # No step, because it is about the database, which a backup does not contain.
+            # Not a step, because backups do not contain privileges on the database.
             for row in connection.execute(load_sql("database/temporary_tables")).fetchall():
                 connection.execute(row.statement)
     except psycopg.Error as error:
@@ -115,10 +114,12 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
 
 
 def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:
-    """Raise ConfigurationError if the role that has logged in may not make the service's role, or may not use the one
-    that another installation has made on the same server.
+    """Refuse a connection whose role may not create the service's role or use an existing one.
 
-    :param creates_role: whether it creates the role even if there is one.
+    Another installation on the same server may have created the service's role.
+
+    :param creates_role: whether the role will be created even if it exists.
+    :raises ConfigurationError: a right is missing. The message has the statements that grant it.
     """
     parameters = {"creates_role": creates_role}
     if missing := connection.execute(load_sql("database/missing_rights"), parameters).fetchall():
@@ -134,7 +135,7 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
         try:
             with connection.transaction():
                 connection.execute(load_sql("database/set_lock_timeout"), {"timeout": LOCK_TIMEOUT})
-                # One execute per statement: Citus forwards the whole text to its workers, which refuse two at once.
+                # One call per statement, because Citus forwards the whole text, and its workers refuse two statements.
                 for statement in step.statements():
                     connection.execute(statement)
                 if _FUNCTIONS.fullmatch(step.name):
@@ -149,32 +150,32 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # What waited behind the migration has its turn.
+            # Statements that queued behind the migration can run now.
             time.sleep(1)
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Citus says of each view that its table is not distributed yet, which comes next.
+    # Citus warns for each view that its table is not distributed yet, but the table is distributed next.
     is_of_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_of_citus:
         logger.warning(notice.message_primary)
 
 
 def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
-    """What ``schema_migrations`` has."""
+    """Return the names of the steps in ``schema_migrations``."""
     return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
 
 
 def pending_steps(
     applied: Collection[str], release: Sequence[Step] | None = None, *, holder: str = "the database"
 ) -> list[Step]:
-    """The steps that a database lacks, in order.
+    """Return the steps that a database lacks, in order.
 
-    :param applied: what its ``schema_migrations`` has.
-    :param release: the steps of a release; of this one by default.
-    :param holder: what has them, for the error.
-    :raises NewerSchema: it has a step that this release does not know. If these are the functions of a newer release,
-        those of this one must not replace them: the newer servers need what they decide.
+    :param applied: the names in the database's ``schema_migrations``.
+    :param release: the steps of a release. Default: this release.
+    :param holder: the name of the database or backup in the error.
+    :raises NewerSchema: *applied* has a step that this release does not know. Functions of a newer release must not be
+        replaced either, because newer servers depend on them.
     """
     release = steps() if release is None else release
     known, own = {step.name for step in release}, _release_of(release[-1].name)
@@ -192,12 +193,12 @@ def pending_steps(
 
 
 def _release_of(name: str) -> tuple[int, ...]:
-    """The release whose functions a step has made, or an empty tuple if it is another step."""
+    """Return the release in the name of a step for functions; an empty tuple for another step."""
     found = _FUNCTIONS.fullmatch(name)
     return tuple(int(part) for part in found[1].split(".") if part) if found else ()
 
 
 def statements_of(text: str) -> list[str]:
-    """The statements of a file, of which none may have a body that begins with ``begin atomic``."""
+    """Return the statements of a file. Bodies that begin with ``begin atomic`` are not supported."""
     found = (match[0].strip() for match in _SQL_STATEMENT.finditer(text))
     return [statement for statement in found if re.sub(r"--[^\n]*|\s", "", statement)]

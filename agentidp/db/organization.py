@@ -1,10 +1,10 @@
 """The database as one organization sees it at one instant.
 
-The service's statements about an organization run here, in a transaction that has entered it: row-level security shows
-the transaction the rows of this organization only. The operator's statements run on a connection of its own.
+The service's statements about an organization run here, in a transaction that has entered the organization, so that
+row-level security shows only the organization's rows. The operator's statements run on a separate connection.
 
-Each statement gets, beside its own parameters, ``organization_id``, ``at`` (the instant), ``day`` (its UTC date) and
-``hour`` (its UTC hour, 0 to 23), and ``durable`` (whether the commit waits for the disk).
+In addition to its own parameters, each statement gets ``organization_id``, ``at`` (the instant), ``day`` (its UTC
+date), ``hour`` (its UTC hour, 0 to 23), and ``durable`` (whether the commit waits for the disk).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from agentidp.db.sql import Call, Rows, load_sql
 class Transaction:
     """An open transaction of one organization.
 
-    :param connection: on which the transaction has begun and the organization is entered.
+    :param connection: a connection whose transaction has begun and entered the organization.
     :param organization_id: the organization.
-    :param at: the instant at which it acts, aware.
-    :param actor: who makes its changes.
+    :param at: the time of the changes, aware.
+    :param actor: the actor to whom the audit trail attributes the changes.
     """
 
     def __init__(
@@ -44,23 +44,23 @@ class Transaction:
         connection = self._connection
         parameters = self._common | parameters
         if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
-            # Which plans it once a connection.
+            # Plans the statement once per connection.
             [rows] = connection.run_together([(load_sql(statement), parameters)])
             return rows
         return rows_of(connection.execute(load_sql(statement), parameters))
 
     def as_of(self, at: datetime) -> Transaction:
-        """The same open transaction, at another instant."""
+        """Return the same open transaction at another instant."""
         same = Transaction(self._connection, self.organization_id, at, self.actor)
         same._at_end = self._at_end
         return same
 
     def before_commit(self, write: Callable[[Transaction, list[Any]], None], item: Any) -> None:
-        """Call *write* once before the transaction commits, with all items that were given with it."""
+        """Call *write* once before the commit, with all items that were registered with it."""
         self._at_end.setdefault(write, []).append(item)
 
     def complete(self) -> None:
-        """Write what :meth:`before_commit` was given. Whoever commits the transaction calls it."""
+        """Call the functions of :meth:`before_commit`. Must be called before the commit."""
         for write, items in self._at_end.items():
             write(self, items)
 
@@ -70,7 +70,7 @@ class Transaction:
 
 
 class Runner(Protocol):
-    """What runs statements for an organization: :class:`agentidp.db.database.Database`."""
+    """The part of :class:`agentidp.db.database.Database` that runs statements for an organization."""
 
     actor: Actor
 
@@ -78,17 +78,17 @@ class Runner(Protocol):
         """Run statements in one transaction and one round trip."""
 
     def connection_in(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
-        """A connection with an open, durable transaction of the organization."""
+        """Open a durable transaction of the organization."""
 
 
 class OrganizationDatabase:
-    """The database as one organization sees it at one instant. :meth:`Database.of` makes it; it costs nothing.
+    """The database as one organization sees it at one instant. :meth:`Database.of` creates it without a connection.
 
-    Its methods raise what those of :class:`agentidp.db.database.Database` do.
+    Its methods raise the same errors as :class:`agentidp.db.database.Database`.
 
     :param runner: runs the statements.
-    :param organization_id: the organization; any other's rows are invisible.
-    :param at: the instant at which it acts, aware.
+    :param organization_id: the organization, whose rows alone are visible.
+    :param at: the time of the statements, aware.
     """
 
     def __init__(self, runner: Runner, organization_id: str, at: datetime) -> None:
@@ -99,7 +99,7 @@ class OrganizationDatabase:
     def run(self, *calls: Call, durable: bool = False) -> list[Rows]:
         """Run statements in one transaction and one round trip: all of them take effect, or none.
 
-        :param durable: wait for the commit to be on disk, as everything but a request's count must.
+        :param durable: whether the commit waits for the disk. Only counting a request does not need it.
         :returns: the rows of each call.
         """
         common = self._common | {"durable": durable}
@@ -113,17 +113,17 @@ class OrganizationDatabase:
         return rows
 
     def fetch_durably(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one writing statement and wait until it is on disk."""
+        """Run one writing statement, wait until it is on disk, and return its rows."""
         [rows] = self.run(Call(statement, parameters), durable=True)
         return rows
 
     @contextlib.contextmanager
     def transaction(self, actor: Actor | None = None) -> Iterator[Transaction]:
-        """A durable transaction, for what needs an answer before the next statement.
+        """Open a durable transaction, for statements that depend on earlier results.
 
-        It commits at the end of the block and rolls back if the block raises.
+        The transaction commits at the end of the block, and rolls back if the block raises.
 
-        :param actor: who makes its changes. Default: that of the process.
+        :param actor: the actor of the changes. Default: the process's actor.
         """
         with self._runner.connection_in(self.organization_id) as connection:
             opened = Transaction(connection, self.organization_id, self.at, actor or self._runner.actor)
@@ -132,7 +132,7 @@ class OrganizationDatabase:
 
 
 def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
-    """What every statement about an organization can use beside its own parameters."""
+    """Return the parameters that every statement about an organization has in addition to its own."""
     in_utc = at.astimezone(UTC)
     return {"organization_id": organization_id, "at": at, "day": in_utc.date(), "hour": in_utc.hour}
 
@@ -141,7 +141,7 @@ def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
 def operator_transaction(
     connection: psycopg.Connection[Any], organization_id: str, at: datetime
 ) -> Iterator[Transaction]:
-    """A durable transaction of an organization on a connection of the operator's own, who makes its changes."""
+    """Open a durable transaction of an organization on the operator's connection, with the operator as the actor."""
     with connection.transaction():
         enter_organization(connection, organization_id, durable=True)
         opened = Transaction(connection, organization_id, at, operator())

@@ -1,14 +1,14 @@
-"""Several statements in one message to PostgreSQL and one answer back, and a deadline for every answer.
+"""Runs several statements in one round trip to PostgreSQL, with a deadline for every answer.
 
-This is all that uses private parts of psycopg, for two reasons:
+Only this module uses private parts of psycopg, for two reasons:
 
-- psycopg's public pipeline mode sends and looks for answers at every ``execute``, and parses the query each time. A
-  request's statements are known beforehand, so here they are prepared once a connection, sent together and read
-  together. The three statements of a read take 93 µs of Python with it and 24 here, which is a fifth of a trend. One
-  statement takes 21 µs with ``execute`` and 14 here.
+- psycopg's public pipeline mode sends, looks for answers and parses the query at every ``execute``. Here, statements
+  are prepared once per connection, sent together and read together. For the three statements of a read, this takes
+  24 µs of Python instead of 93 µs, which saves a fifth of a token trend. For one statement it takes 14 µs instead of
+  21 µs with ``execute``.
 - No public part of psycopg gives up on a server that does not answer.
 
-So setup.cfg bounds the version of psycopg, and a test fails if one of these parts is missing.
+Therefore setup.cfg limits the version of psycopg, and a test fails if one of these parts is missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 _PLACEHOLDER = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
 BLOCK = 250
-"""Number of rows that are converted in one call. No other thread of the process runs during such a call."""
+"""Maximum number of rows that are converted in one call. No other thread of the process runs during such a call."""
 
 _WAIT_INTERVAL = 0.1
 _RUN = None
@@ -39,20 +39,20 @@ _Result = TypeVar("_Result")
 
 
 class OutcomeLost(psycopg.OperationalError):
-    """The connection was lost when a transaction may have been committed: nobody here knows whether it was."""
+    """The connection was lost while the transaction may have been committed, so that its outcome is unknown."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection ended with this error. Then a commit that was sent may have happened or not."""
+    """Return whether the connection ended with this error, so that the outcome of a commit that was sent is unknown."""
     if error.sqlstate is None:
-        # libpq noticed, not the server; or a parameter cannot be sent, which is another type.
+        # libpq noticed the loss. If a parameter cannot be sent, the error has another type.
         return isinstance(error, psycopg.OperationalError)
-    # The server's last words on a connection.
+    # After an error of these severities the server ends the connection.
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 class Statement(NamedTuple):
-    """A query with numbered parameters, and their names in that order."""
+    """A query with numbered parameters, and the names of the parameters in this order."""
 
     query: bytes
     parameters: tuple[str, ...]
@@ -60,52 +60,50 @@ class Statement(NamedTuple):
     @classmethod
     @functools.cache
     def of(cls, text: str) -> Statement:
-        """From a query with ``%(name)s`` parameters."""
+        """Return the statement for a query with ``%(name)s`` parameters."""
         names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(text))))
         query = _PLACEHOLDER.sub(lambda found: f"${names.index(found[1]) + 1}" if found[1] else "%", text)
         return cls(query.encode(), tuple(names))
 
 
 class PipelinedConnection(psycopg.Connection[Any]):
-    """A connection that runs statements together, and gives up on a server that does not answer.
-
-    It must be in autocommit.
-    """
+    """A connection in autocommit that runs statements together, and gives up on a server that does not answer."""
 
     patience: float | None = None
-    """Seconds after which the server is asked to cancel what it is doing; ``None`` waits for ever."""
+    """Seconds after which the server is asked to cancel the current statement; ``None`` means no limit."""
 
     grace = 0.5
-    """Seconds that the server then has to say how it ended, before the connection is closed."""
+    """Seconds from the request to cancel until the connection is closed if the server does not answer."""
 
     is_unanswered = False
-    """Whether it was closed because the server did not answer."""
+    """Whether the connection was closed because the server did not answer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._statement_names: dict[Any, bytes] = {}
         self._numbers = itertools.count()
-        # One, because it remembers how to convert each type.
+        # Reused, because it caches how to convert each type.
         self._transformer = Transformer(self)
         self._row_types: dict[tuple[bytes, Any], Any] = {}
         self._poll = select.poll()
         self._poll.register(self.fileno(), select.POLLIN)
 
     def has_ended(self) -> bool:
-        """Whether the server has closed the connection, which is open here, while it was idle.
+        """Return whether the server has closed the connection while it was idle.
 
-        A server that ends a connection says so and closes it, so an idle socket with something to read is a dead
-        connection. That costs 2 µs where ``ConnectionPool.check_connection`` costs a round trip, 76 µs.
+        A server sends a message before it closes a connection, so if an idle socket has something to read, the
+        connection has ended. This takes 2 µs, and the round trip of ``ConnectionPool.check_connection`` takes 76 µs.
         """
         return bool(self._poll.poll(0))
 
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
-        """Run a generator of psycopg's to its end, which every exchange with the server does.
+        """Run a generator of psycopg to its end, as every exchange with the server does, but with a deadline.
 
-        The server's own statement_timeout is for one statement; this also bounds several that are sent together, and
-        a server that is stopped, or behind a dead network. Cancelling first makes the outcome certain if it can be.
+        The server's statement_timeout limits one statement. This deadline also limits several statements that are sent
+        together, and works if the server is stopped or unreachable. The statement is cancelled before the connection is
+        closed, so that the outcome is known if the server still answers.
 
-        :raises psycopg.OperationalError: no answer within ``patience`` and ``grace``; the connection is closed.
+        :raises psycopg.OperationalError: no answer within ``patience`` and ``grace``. The connection is closed.
         """
         if self.patience is None or timeout is not None:
             return super().wait(gen, interval, timeout)
@@ -116,7 +114,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
     def _cancelled(self, gen: PQGen[_Result], deadline: float) -> _Result:
         try:
-            # Older libraries can cancel as well, and wait for the server without end.
+            # Older versions of libpq can also cancel, but wait for the server without a limit.
             if psycopg.capabilities.has_cancel_safe():
                 self.cancel_safe(timeout=self.grace)
         except psycopg.OperationalError:
@@ -131,10 +129,10 @@ class PipelinedConnection(psycopg.Connection[Any]):
     def run_together(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
         """Run queries in one implicit transaction.
 
-        :param calls: queries with ``%(name)s`` parameters, and the parameters.
-        :returns: the rows of each, as named tuples.
-        :raises OutcomeLost: the connection was lost; whether the transaction was committed is unknown.
-        :raises psycopg.Error: any other is the first statement that failed; then none of them has done anything.
+        :param calls: queries with ``%(name)s`` parameters, each with its parameters.
+        :returns: the rows of each query, as named tuples.
+        :raises OutcomeLost: the connection was lost, and it is unknown whether the transaction was committed.
+        :raises psycopg.Error: the error of the first statement that failed. None of the statements took effect.
         """
         transformer = self._transformer
         dumped = []
@@ -147,11 +145,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             answers = self._exchange(dumped)
         except BaseException:
-            # Answers may still be under way: nobody else may meet them.
+            # The next user of the connection must not receive answers that are still to come.
             self.close()
             raise
         results = []
-        # Not strict, since a statement that could not be prepared has two answers. The loop ends at the first of them.
+        # Not strict, because a statement that cannot be prepared has two answers. The first of them ends the loop.
         for answer, (query, _, types, _) in zip(answers, dumped, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
@@ -169,16 +167,16 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return results
 
     def _exchange(self, dumped: Sequence[Any]) -> list[Any]:
-        # In one piece, because each function more would be called for each exchange.
+        # One long function, because function calls would slow down every exchange.
         pgconn = self.pgconn
         prepared = self._statement_names
-        # For each answer, in order: the key of the statement that was prepared, or _RUN if one was run.
+        # Per expected answer: the key of the statement that is prepared, or _RUN for a statement that is run.
         expected: list[Any] = []
         pgconn.enter_pipeline_mode()
         for query, values, types, formats in dumped:
             key = query, types
             if key not in prepared:
-                # A name is never used again: a failure leaves open whether the server knows it.
+                # Names are never reused, because after a failure it is unknown whether the server has the statement.
                 prepared[key] = b"agentidp_%d" % next(self._numbers)
                 pgconn.send_prepare(prepared[key], query, types)
                 expected.append(key)
@@ -189,15 +187,15 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             self.wait(_sent_and_answered(pgconn, len(expected), received))
         except psycopg.OperationalError as lost:
-            # The commit comes after the last statement's answer. One that failed before has undone them all.
-            # The first result of each list, since the loss of the connection may have added another.
+            # The commit follows the last statement. If a statement failed before it, all were rolled back.
+            # Only the first result of each list is its answer. The loss of the connection may have added another.
             failed = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
             if failed is None:
                 raise OutcomeLost(str(lost)) from lost
             raise psycopg.errors.error_from_result(failed, encoding=self.info.encoding) from None
         *received, [synced] = received
         if synced.status != ExecStatus.PIPELINE_SYNC:
-            # The commit failed. If that also ended the connection, it may be the end of one that had committed.
+            # The commit failed. If the error also ended the connection, the transaction may have been committed before.
             error = psycopg.errors.error_from_result(synced, encoding=self.info.encoding)
             if is_lost(error):
                 raise OutcomeLost(str(error)) from error
@@ -208,7 +206,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:
                 del prepared[key]
-                # If it was not skipped but failed, this is what is raised; the server has skipped the run after it.
+                # A statement that failed to be prepared is the error to raise. The server skips what follows it.
                 if answer.status == ExecStatus.FATAL_ERROR:
                     answers.append(answer)
         pgconn.exit_pipeline_mode()
@@ -216,7 +214,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
 
 def _sent_and_answered(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
-    """Send, and append the answers to *received*: one of each statement, and one of the sync."""
+    """Send everything, and append to *received* one answer per statement and one for the sync."""
     yield from send(pgconn)
     for _ in range(statements + 1):
         received.append((yield from fetch_many(pgconn)))
@@ -225,5 +223,5 @@ def _sent_and_answered(pgconn: PGconn, statements: int, received: list[list[PGre
 @functools.cache
 def _row_type(names: tuple[bytes, ...]) -> Any:
     row = namedtuple("Row", [name.decode() for name in names])  # type: ignore[misc]
-    # As its _make, without a call of Python's and a look at the length for each row.
+    # Does the same as the row's _make, which for each row calls a Python function and checks the length.
     return functools.partial(tuple.__new__, row)

@@ -1,10 +1,9 @@
-"""psycopg's pool with what it lacks: it stops waiting for a database that is unreachable.
+"""psycopg's pool, except that requests do not wait for a database that is unreachable.
 
-psycopg_pool opens connections in threads of its own, so a request that waits for one does not learn that they fail.
-Here a circuit breaker opens if the server does not respond in time, or if it refuses a pool without any connection
-twice. The pool is closed then, so those who wait fail at once, as do further requests until a connection succeeds. The
-next request opens another pool, so no connection of before the outage is used again: it may lead to a host that has
-vanished without closing it.
+psycopg_pool opens connections in threads of its own, so a waiting request does not learn that they fail. Here a circuit
+breaker opens if the server does not respond in time, or if it twice refuses a pool that has no connection. The pool is
+then closed, so that waiting requests fail at once, as do further requests until a connection succeeds. The next request
+opens a new pool, because connections from before the outage may lead to a host that has vanished.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from agentidp.db.circuit_breaker import CircuitBreaker
 from agentidp.db.pipeline import PipelinedConnection
 
 RECONNECT_TIMEOUT = 0.05
-"""Seconds after which psycopg_pool gives up a connection that could not be opened: it tries twice."""
+"""Seconds after which psycopg_pool stops trying to open a connection, so short that it tries twice."""
 
 ASK_AGAIN = 1.0
-"""Seconds after which a request that waits asks again: one that begins to wait while the pool is closed is not told."""
+"""Seconds after which a waiting request asks again, because it may have missed that the pool was closed."""
 
 Configure = Callable[[PipelinedConnection], None]
 
 
 class NoConnection(Exception):
-    """The pool has no connection to give; its text is the reason, for the log.
+    """The pool cannot provide a connection. The message is the reason, for the log.
 
-    ``is_known`` says that the breaker has logged why.
+    :param is_known: whether the circuit breaker has already logged the reason.
     """
 
     def __init__(self, reason: str, *, is_known: bool = False) -> None:
@@ -44,12 +43,12 @@ class NoConnection(Exception):
 
 
 class Pool:
-    """A pool that opens at its first use in a process, so after a fork.
+    """A pool that opens at its first use in a process, so that it opens after a fork.
 
-    :param url: of the database.
-    :param arguments: of :meth:`psycopg.Connection.connect` for each connection.
-    :param configure: makes a new connection ready for statements, or raises.
-    :param name: of the database, for the log.
+    :param url: the URL of the database.
+    :param arguments: arguments of :meth:`psycopg.Connection.connect`.
+    :param configure: prepares a new connection for statements, or raises.
+    :param name: the name of the database in the log.
     :param max_size: the maximum number of connections. Connections are opened when requests need them.
     :param timeout: seconds to wait for a connection if all are in use.
     :param max_waiting: the maximum number of waiting requests. Further requests are refused.
@@ -75,18 +74,18 @@ class Pool:
         self.breaker = CircuitBreaker(name, self._reach)
 
     def connection(self) -> _Borrowed:
-        """A connection for a block. The pool replaces it if the block leaves it unusable.
+        """Return a context manager for a connection. The pool replaces the connection if it becomes unusable.
 
-        Entering the block raises ``NoConnection`` if the database is unreachable, or all connections stayed in use.
+        Entering the context raises ``NoConnection`` if the database is unreachable or all connections stay in use.
         """
         return _Borrowed(self)
 
     def statistics(self) -> dict[str, int]:
-        """The statistics of psycopg_pool, for example ``pool_size`` and ``requests_waiting``."""
+        """Return the statistics of psycopg_pool, for example ``pool_size`` and ``requests_waiting``."""
         return self._opened.get_stats() if self._opened is not None else {"pool_size": 0, "requests_waiting": 0}
 
     def close(self) -> None:
-        """Close all connections; the next use opens the pool again."""
+        """Close all connections. The next use opens a new pool."""
         self.breaker.close()
         self._discard()
 
@@ -131,7 +130,7 @@ class Pool:
                     name=f"agentidp {self.name}",
                     **self._sizes,
                 )
-                # From Python 3.13 on, a pool that is left open holds up the end of the process for 20 seconds.
+                # From Python 3.13 on, an open pool delays the end of the process by 20 seconds.
                 atexit.register(self.close)
             return self._opened
 
@@ -145,24 +144,24 @@ class Pool:
 
     def _failed_to_connect(self, error: psycopg.Error) -> None:
         self._reason = one_line(error)
-        # A server that did not respond for so long is not tried a second time.
+        # After such a long wait, the second attempt is not worth waiting for.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
     def _gave_up_connecting(self, pool: ConnectionPool[Any]) -> None:
-        # A server that is full refuses a further connection, and those that are there go on.
+        # A server with too many connections refuses new connections, but existing connections still work.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 
     def _reach(self) -> None:
-        # At each attempt: a request may have opened it again just before the breaker opened.
+        # Repeated at each attempt, because a request may have opened a pool just before the breaker opened.
         self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
 
 
 class _Borrowed:
-    """A connection of a pool for a block. A class, since a generator takes twice as long."""
+    """A connection of a pool for a block. A generator would take twice as long as this class."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -186,7 +185,7 @@ class _Borrowed:
 
 
 def _watched(failed: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
-    """Connections that call *failed* if they cannot be opened. psycopg_pool only logs it."""
+    """Return a class of connections that call *failed* if they cannot be opened. psycopg_pool only logs failures."""
 
     class Watched(PipelinedConnection):
         @classmethod
@@ -201,5 +200,5 @@ def _watched(failed: Callable[[psycopg.Error], None]) -> type[PipelinedConnectio
 
 
 def one_line(error: psycopg.Error) -> str:
-    """An error's text for the log."""
+    """Return an error's message in one line, for the log."""
     return " ".join(str(error).split())

@@ -1,10 +1,10 @@
-"""Reads from a hot standby as long as it has enough of what the primary has.
+"""Reads from a hot standby, unless it is too far behind the primary.
 
-1. When a caller is admitted, the primary returns its position in its log, and the time of its clock.
-2. The standby returns, with the rows, its position: how far it has replayed that log.
-3. If it has replayed all of it, it is up to date, however long ago the primary last wrote.
+1. When a caller is admitted, the primary returns its position in its log and its time.
+2. The standby returns, with the rows, its position: how far it has replayed the primary's log.
+3. If the standby has reached the primary's position, it is up to date, however long ago the primary last wrote.
 4. Otherwise its data is as old as the last transaction that it has replayed. So a standby that has lost the primary is
-   noticed as soon as the primary has written something.
+   noticed as soon as the primary writes something.
 
 Both times are the primary's, so the standby's clock does not matter.
 """
@@ -29,28 +29,28 @@ from agentidp.metrics import REPLICA_READS, REPLICA_STALENESS
 logger = logging.getLogger("agentidp")
 
 MAX_STALENESS = 10.0
-"""Maximum seconds that the replica may be behind the primary. Beyond that the primary serves the reads."""
+"""Maximum seconds that the replica may be behind the primary. Otherwise the primary serves the reads."""
 
 PAUSE = 1.0
-"""Seconds for which a process does not use a replica that was behind."""
+"""Seconds for which a process does not use a replica that was too far behind."""
 
 LAST_CHANGE = Call("audit/get_head", {})
 POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
-"""What the primary must say before a read: how far it is, and which recorded change of the organization is the last."""
+"""Calls that the primary runs before a read. They return its position, and the organization's last recorded change."""
 
 
 class Lag(NamedTuple):
-    """The first position of the primary that a replica was seen to lack, and when, by the monotonic clock."""
+    """The first position of the primary that a replica had not reached, and when this was noticed (monotonic clock)."""
 
     position: int
     noticed_at: float
 
 
 class ReadReplica:
-    """A hot standby for reads, as one process sees it.
+    """A hot standby for the reads of one process.
 
-    :param url: of the standby.
-    :param settings: the settings of the primary's pool.
+    :param url: the URL of the standby.
+    :param settings: the settings, which are the same as for the primary's pool.
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -61,11 +61,11 @@ class ReadReplica:
         self._is_reported = False
 
     def of(self, primary: OrganizationDatabase) -> ReplicaReads:
-        """The replica for the reads of one request."""
+        """Return the replica for the reads of one request."""
         return ReplicaReads(self, primary)
 
     def is_usable(self) -> bool:
-        """Whether it is worth asking: it is reachable, and was not found behind just now."""
+        """Return whether the replica is reachable and was not too far behind within the last :data:`PAUSE` seconds."""
         if self.database.pool.breaker.is_open:
             REPLICA_READS.labels("unreachable").inc()
         elif time.monotonic() < self._paused_until:
@@ -75,10 +75,10 @@ class ReadReplica:
         return False
 
     def staleness(self, primary: Any, replica: Any) -> float | None:
-        """How many seconds older than the primary's the replica's data can be; ``None`` if that is too much.
+        """Return the seconds by which the replica's data can be older than the primary's; ``None`` if too many.
 
         :param primary: the row of ``database/primary_position``.
-        :param replica: the row of ``database/replica_position``, asked for later.
+        :param replica: the row of ``database/replica_position``, which was read later.
         """
         seconds = self._compare(primary, replica)
         if seconds is not None and seconds > MAX_STALENESS:
@@ -89,7 +89,7 @@ class ReadReplica:
 
     def _compare(self, primary: Any, replica: Any) -> float | None:
         if not replica.is_standby:
-            # It was promoted. Its connections are replaced, and the URL may lead to another server.
+            # The standby was promoted. New connections may lead to another server.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None
@@ -104,10 +104,10 @@ class ReadReplica:
         return seconds
 
     def _observe(self, primary: int, replica: int) -> None:
-        """Log once when it has lacked something for longer than it may, and once when it has everything again.
+        """Log once when the replica has been behind for too long, and once when it is up to date again.
 
-        How long is measured here, and not taken from the last transaction that was replayed. If the primary has paused,
-        that transaction is old, and the replica seems far behind until it has replayed the next one a moment later.
+        The time is measured here and not taken from the last replayed transaction. After a pause of the primary, that
+        transaction is old, and the replica seems far behind until it has replayed the next one a moment later.
         """
         if self._lag is not None and replica >= self._lag.position:
             self._lag = None
@@ -127,8 +127,8 @@ class ReadReplica:
 class ReplicaReads:
     """The replica for the reads of one request of an organization, at the request's instant.
 
-    :param replica: the process's.
-    :param primary: the organization's database.
+    :param replica: the replica of the process.
+    :param primary: the organization's database on the primary.
     """
 
     def __init__(self, replica: ReadReplica, primary: OrganizationDatabase) -> None:
@@ -138,37 +138,37 @@ class ReplicaReads:
         self._last_change: Rows = []
         self._is_left = False
         self.staleness: float | None = None
-        """Seconds by which what was read can be older than the primary's data; ``None`` if nothing was read here."""
+        """Seconds by which the data that was read can be older than the primary's; ``None`` if nothing was read."""
 
     def is_usable(self) -> bool:
-        """Whether it is worth asking."""
+        """Return whether the request may read from the replica now."""
         return not self._is_left and self._replica.is_usable()
 
     def leave(self) -> None:
-        """The request is about to write: what it reads from now on must contain that."""
+        """Stop using the replica, because the request is about to write and must see its own changes."""
         self._is_left = True
 
     def learn(self, position: Rows, last_change: Rows) -> None:
-        """Take how far the primary is from the rows of :data:`POSITION`, which was run there."""
+        """Store the rows that :data:`POSITION` returned on the primary."""
         [self._position], self._last_change = position, last_change
 
     def read(self, *calls: Call) -> list[Rows] | None:
-        """Run reading statements.
+        """Run reading statements on the replica.
 
-        :returns: the rows of each; ``None`` if the primary must run them.
-        :raises DatabaseUnavailable: they took too long, as they would on the primary.
+        :returns: the rows of each statement; ``None`` if the primary must run them instead.
+        :raises DatabaseUnavailable: the statements took too long, as they would on the primary.
         """
         if self._position is None:
             self.learn(*self._primary.run(*POSITION))
         try:
-            # The position first: what is read after it is as new or newer.
+            # The position is read first, so that the rows are at least as new.
             position = Call("database/replica_position", {})
             [position_there], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
             cause = error.__cause__
             if isinstance(cause, psycopg.errors.QueryCanceled):
                 raise
-            # The primary runs them instead. If the fault is a statement's, it fails there too, and is reported.
+            # The primary runs the statements instead. A faulty statement also fails there, and is reported.
             is_conflict = isinstance(cause, psycopg.Error) and cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None
@@ -176,7 +176,7 @@ class ReplicaReads:
         if staleness is None:
             return None
         if _sequence(last_change) < _sequence(self._last_change):
-            # Whoever has just changed something must find it.
+            # A caller must see changes that it has just made.
             REPLICA_READS.labels("lacks a change").inc()
             return None
         REPLICA_READS.labels("served").inc()
