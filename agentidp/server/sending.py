@@ -48,7 +48,7 @@ def within(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[...
 
 
 class _Body:
-    """A response body that limits the time for sending its parts, and pauses the request's turn during that time."""
+    """A response body that limits the time for sending its parts, and pauses the request's turn while it sends them."""
 
     def __init__(self, parts: Iterable[bytes], connection: Any, seconds: float, turn: Turn | None) -> None:
         self._parts, self._connection, self._seconds, self._turn = parts, connection, seconds, turn
@@ -56,7 +56,7 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         left, turn = self._seconds, self._turn
         for part in self._parts:
-            # Also for a small part: there may be no room for it, because the client has not received what was sent.
+            # Even sending a small part may wait, because the client has not yet received earlier parts.
             if turn is not None:
                 turn.pause()
             began = time.monotonic()
