@@ -1,4 +1,4 @@
-"""What one check has found."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ OK, WARNING, FAILED = "ok", "warning", "failed"
 
 
 class Result(NamedTuple):
-    """One line of ``agentidp check``.
+    """A line of ``agentidp check``.
 
-    :param check: what was checked.
+    :param check: the name of the check.
     :param status: ``ok``, ``warning`` or ``failed``.
-    :param message: what was found, and unless it is ok, what to do.
+    :param message: the facts, and unless the status is ``ok``, advice.
     """
 
     check: str
