@@ -37,7 +37,7 @@ class AuditArguments(ma.Schema):
 
 
 class AuditEventSchema(ma.Schema):
-    """An event. `docs/audit.md` says how to compute its hashes."""
+    """An audit event. For the computation of its hashes, see `docs/audit.md`."""
 
     organizationId = ma.fields.String(required=True)
     sequence = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
@@ -59,7 +59,7 @@ class AuditEventSchema(ma.Schema):
 
 
 class AuditSchema(ma.Schema):
-    """A page, newest events first; ``nextCursor`` is null on the last."""
+    """A page of events, newest first. ``nextCursor`` is null on the last page."""
 
     data = ma.fields.List(ma.fields.Nested(AuditEventSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
@@ -70,8 +70,9 @@ class AuditSchema(ma.Schema):
 @blueprint.arguments(AuditArguments, location="query")
 @blueprint.data_response(AuditSchema, has_pages=True)
 def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List what was changed in the organization and by whom, newest first. A `Link` header (RFC 8288) has the address
-    of the next page.
+    """List the organization's audit events, newest first.
+
+    A `Link` header (RFC 8288) contains the address of the next page.
     """
     limit, cursor = arguments.pop("limit"), arguments.pop("cursor")
     call = list_call(below=cursor, limit=limit + 1, **arguments)

@@ -175,7 +175,7 @@ class InstanceMetrics:
 
 
 def largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the organizations with the most tokens this month, the sum of all further ones, and unknown clients."""
+    """Return the usage of the organizations with the most tokens this month, of all others, and of unknown clients."""
     registered = sorted(
         (row for row in usage if row.organization != UNKNOWN),
         key=lambda row: (-row.tokens_this_month, row.organization),
