@@ -153,7 +153,7 @@ def _broken(services: Services, found: AgentOf) -> str:
 @agent_argument
 @dry_run_option
 def delete(agent: str, is_dry_run: bool) -> None:
-    """Delete an agent and revoke its credentials. Its tokens stop working at once; its usage stays counted."""
+    """Delete an agent and revoke its credentials. Its tokens stop working at once. Its usage stays counted."""
     with opened() as services:
         found = agent_named(services, agent)
         database = services.database.of(found.organization_id, utc_now())

@@ -143,7 +143,7 @@ def delete(target: str, organization: str) -> None:
 @target_argument
 @organization_option
 def test(target: str, organization: str) -> None:
-    """Send a test to a target from here, and say whether it was accepted."""
+    """Send a test to a target from this machine, and print whether the target accepted it."""
     at = utc_now()
     with opened() as services:
         database = database_named(services, organization)

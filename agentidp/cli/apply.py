@@ -54,11 +54,11 @@ class _Command(click.Command):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
-    """Make organizations and what they have as FILE says.
+    """Change organizations, agents and resource servers to match FILE.
 
-    Organizations, agents and resource servers are changed in one transaction. What FILE leaves out stays as it is. It
-    contains no secret: new agents are listed with the command that makes their credential. Prints what differs: + for
-    what is created, ~ for what changes, - for what is deleted.
+    They are changed in one transaction. Everything that FILE omits stays unchanged. FILE contains no secrets, so new
+    agents are listed with the command that creates their credential. Prints the differences: + for objects that are
+    created, ~ for changes, - for objects that are deleted.
     """
     with refusals():
         source = "standard input" if path == Path("-") else str(path)

@@ -44,7 +44,7 @@ one_organization_option = click.option(
 def commands() -> None:
     """The audit trail: who changed what.
 
-    Each organization has a trail. Changes of the signing keys are in the trail of the instance.
+    Each organization has an audit trail. Changes of the signing keys are in the instance's audit trail.
     """
 
 
@@ -62,8 +62,8 @@ def commands() -> None:
 def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first.
 
-    Prints: sequence, time, kind of actor, actor, action, subject, the change before and after. A terminal shows who did
-    what in words.
+    Prints: sequence, time, kind of actor, actor, action, subject, values before the change, values after the change. On
+    a terminal, each event is a sentence.
     """
     with opened() as services:
         trail = audit.INSTANCE if organization is None else _trail(services, organization)
@@ -106,10 +106,10 @@ def _cell(value: Any) -> Any:
 )
 @click.option("--follow", is_flag=True, help="Wait for further events, until Ctrl-C.")
 def export(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
-    """Print events as lines of JSON, each trail's oldest first.
+    """Print events as lines of JSON, oldest first in each trail.
 
-    It is for a SIEM, which then has the hash of each event. After a crash, events after the last state that was saved
-    are printed again: a receiver should ignore an eventId that it has.
+    The output is meant for a SIEM, which then also stores the hash of each event. After a crash, events since the last
+    saved state are printed again, so the receiver should ignore an eventId that it already has.
     """
     if after is not None and (organization is None or state is not None):
         raise click.UsageError("give --after with --organization and without --state")
@@ -165,8 +165,8 @@ def _write_state(state: Path, positions: dict[str, int]) -> None:
 def verify(organization: str | None, known: str | None, as_json: bool) -> None:
     """Verify that no event was changed or removed. Exit code 1 if one was.
 
-    Prints for each trail: organization, number of events, how many of them had their content erased, sequence and hash
-    of the last one, and either ok or the first event that is wrong and what is wrong.
+    Prints for each trail: organization, number of events, number of events with erased content, sequence and hash of
+    the last event, and either ok or the sequence of the first wrong event and the reason.
     """
     if known is not None and organization is None:
         raise click.UsageError("give --known with --organization")
@@ -213,7 +213,7 @@ def _head(text: str) -> Head:
 def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
     """Remove events that are older than a number of days. The remaining events can still be verified.
 
-    Prints for each trail from which events were removed: organization, how many, the sequence of the last one.
+    Prints for each trail from which events were removed: organization, number of removed events, sequence of the last.
     """
     at = utc_now()
     with opened() as services, connect(str(services.settings.database_url)) as operator:

@@ -38,11 +38,10 @@ WARNED = 3
 @click.option("--strict", "is_strict", is_flag=True, help=f"Exit code {WARNED} if there are warnings and no failure.")
 @as_json_option
 def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
-    """Check what an instance needs, and say what to do.
+    """Check an instance's settings, database, keys, clock, backups and more, and print advice.
 
-    That is settings, database, keys, clock, backups and more. It changes nothing. Prints a line for each check: ok,
-    warning or failed; what was checked; what was found. The exit code is 1 if a check failed, and 0 otherwise, also
-    with warnings unless --strict is given.
+    The command changes nothing. Prints per check: ok, warning or failed; the name of the check; the result. The exit
+    code is 1 if a check failed. Otherwise it is 0, even if there are warnings, unless --strict is given.
     """
     # Problems are printed as results, so they must not be logged as well.
     logging.disable(logging.CRITICAL)

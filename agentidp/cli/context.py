@@ -49,7 +49,7 @@ def _exception(message: str) -> click.ClickException:
 def _sentence(error: ApiError | OAuthError) -> str:
     if isinstance(error, OAuthError):
         return error.description
-    # Commands about anything but an agent catch NotFound themselves.
+    # This NotFound is about an agent, because all other commands catch NotFound themselves.
     if isinstance(error, NotFound):
         return "there is no such agent"
     if isinstance(error, ValidationError):

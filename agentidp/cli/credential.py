@@ -29,7 +29,7 @@ _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.Rul
 
 @click.group("credential")
 def commands() -> None:
-    """Credentials: secrets or keys by which agents get tokens."""
+    """Credentials: secrets or keys with which agents get tokens."""
 
 
 @commands.command("create")
@@ -184,7 +184,7 @@ def list_(agent: str, as_json: bool) -> None:
 @agent_option
 @dry_run_option
 def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
-    """Revoke a credential: it gets no further token."""
+    """Revoke a credential. The agent gets no further token with the credential."""
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
         database = services.database.of(organization_id, utc_now())

@@ -13,7 +13,7 @@ from agentidp.dashboard import link
 @click.command("dashboard")
 @click.option("--agent", metavar="ID|NAME", help="As this agent. Default: the demo's operator.")
 def command(agent: str | None) -> None:
-    """Print a link that signs in to the dashboard once. It expires after a few minutes, and is counted as a token."""
+    """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
     with opened() as services:
         signs_in = link.new_link(services, *agent_or_operator(services, agent), utc_now())
     click.echo(signs_in)

@@ -90,7 +90,7 @@ def list_(as_json: bool) -> None:
     """List the keys, newest first.
 
     Prints: kid, alg, creation time, time of the first signature, status. The exit code is 1 if the instance secret does
-    not decrypt the key that signs.
+    not decrypt the signing key.
     """
     with opened(checks_keys=False) as services:
         at = utc_now()

@@ -120,7 +120,7 @@ def agent_named(
 
 
 def with_agent_ids(services: Services, organization_id: str, schema: ma.Schema, body: dict[str, Any]) -> dict[str, Any]:
-    """Return a body of :func:`agentidp.cli.options.given` with the ids of the agents that it names.
+    """Return a body of :func:`agentidp.cli.options.given` with agents' names replaced by their IDs.
 
     :raises ConfigurationError: the organization has no such agent.
     """

@@ -18,7 +18,7 @@ from agentidp.registry import operator_token
 @click.option("--scope", help="Space-separated. Default: all scopes of the agent.")
 @click.option("--resource", metavar="URI", help="For this resource server. Default: AgentIdP's own API.")
 def command(agent: str | None, scope: str | None, resource: str | None) -> None:
-    """Issue an access token, and print nothing else. It is counted like any other."""
+    """Issue an access token and print only the token. The token is counted like any other token."""
     with opened() as services:
         if resource == services.settings.resource:
             resource = None
