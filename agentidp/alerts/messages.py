@@ -122,7 +122,7 @@ def title(change: StateChange, organization: Organization) -> str:
 
 
 def text(change: StateChange, owner: str | None, dashboard: str) -> str:
-    """Return the message below the title."""
+    """Return the text of a message, without its title."""
     texts = [change.description, *([f"Owner of {change.subject}: {owner}"] if owner else [])]
     return "\n\n".join([*map(disarmed, texts), page_of(change, dashboard)])
 

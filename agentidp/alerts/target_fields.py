@@ -101,7 +101,7 @@ class NewAlertTargetSchema(AlertTargetFields):
 
 
 class AlertTargetChangeSchema(ChangeSchema, AlertTargetFields):
-    """The body that changes an alert target. Missing members stay as they are; the type cannot be changed."""
+    """The body that changes an alert target. Omitted members are unchanged. The type cannot be changed."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("type", *read_only(AlertTargetFields))
@@ -115,7 +115,7 @@ class AlertTargetSchema(ReturnedSchema, AlertTargetFields):
 
 
 class CreatedAlertTargetSchema(AlertTargetSchema):
-    """An alert target, and the only time the key that its webhooks are signed with."""
+    """An alert target, with the key that signs its webhooks. No other response contains the key."""
 
     secret = ma.fields.String(
         required=True, allow_none=True, metadata={"description": "`whsec_…` for `webhook`, null for the other types"}
