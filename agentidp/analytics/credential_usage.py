@@ -102,8 +102,9 @@ class CredentialUsage:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.data_response(CredentialUsageSchema)
 def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Tokens by credential: for each, its agent, its last use, the tokens of each UTC day and the resources that they
-    are for. Exact, because a token is counted for its credential in the transaction that issues it.
+    """Tokens per credential, with its agent, its last use, its tokens per UTC day and the resources of the tokens.
+
+    The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
     period = requested_period(arguments, caller.at)
     found, _ = read_attribution(caller, period, arguments["agent"])

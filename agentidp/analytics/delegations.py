@@ -56,8 +56,9 @@ class DelegationsSchema(PeriodSchema):
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.data_response(DelegationsSchema)
 def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Tokens by exchange: which agent acted, for which agent or which other issuer's subjects, and for which resource.
-    Exact, because such a token is counted so in the transaction that issues it.
+    """Tokens issued by token exchange, per acting agent, subject (an agent or another issuer) and resource.
+
+    The numbers are exact, because a token is counted in the transaction that issues it.
     """
     period, agent_id = requested_period(arguments, caller.at), arguments["agent"]
     if agent_id is None:

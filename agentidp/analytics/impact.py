@@ -53,7 +53,7 @@ Issued = Counter[tuple[datetime, int]]
 
 @dataclass(frozen=True)
 class Impact:
-    """What would break.
+    """The effects of revoking, suspending or deleting something.
 
     :param issued: the tokens of the last :data:`DAYS` days.
     :param max_valid: the maximum number of tokens that have not expired.
@@ -86,7 +86,7 @@ class Impact:
 
     @property
     def quietest(self) -> dict[str, int] | None:
-        """Return the quietest hours as the API has them; ``None`` without tokens."""
+        """Return the quietest hours as the API's JSON. None without tokens."""
         if not self.tokens:
             return None
         week = [0] * HOURS
@@ -100,7 +100,7 @@ class Impact:
 def quietest_hours(week: Sequence[int]) -> int:
     """Return the first of the :data:`QUIET_HOURS` consecutive hours with the fewest tokens.
 
-    Of several, the hours in the middle of the quietest half day are returned.
+    If several hours qualify, the hours in the middle of the quietest 13 hours are returned.
 
     :param week: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
@@ -224,7 +224,7 @@ def of_agent(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
 def of_resource_server(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a resource server is deleted.
 
-    :param server: its row.
+    :param server: the resource server's row.
     :param ttl: as for :class:`Lifetimes`.
     """
     bounds, issued = Period.of(DAYS, at).bounds, Issued()
@@ -342,7 +342,7 @@ class QuietestHoursSchema(ma.Schema):
 
 
 class _ImpactSchema(ma.Schema):
-    """The members of all bodies."""
+    """The members that all responses have."""
 
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -408,7 +408,7 @@ class ResourceServerImpactSchema(_ImpactSchema):
 @blueprint.tool("impact_of_revoking")
 @blueprint.response(200, CredentialImpactSchema)
 def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Say what breaks if the credential is revoked: its tokens of 90 days, and the agent's other credentials."""
+    """Return what breaks if the credential is revoked: its tokens of 90 days, and the agent's other credentials."""
     impact = of_credential(caller.read_together, agent_id, credential_id, caller.at, caller.settings.token_ttl)
     body = {
         "credentialId": str(credential_id),
@@ -428,7 +428,7 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 @blueprint.tool("impact_of_suspending")
 @blueprint.response(200, AgentImpactSchema)
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
-    """Say what breaks if the agent is suspended or deleted: its tokens of the last 90 days, and who acts for it."""
+    """Return what breaks if the agent is suspended or deleted: its tokens of 90 days, and agents that act for it."""
     impact = of_agent(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
     return json_response(
         {"agentId": str(agent_id), **_represent(impact), "actingAgents": _represent_agents(impact.acting)}
@@ -440,7 +440,7 @@ def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.tool("impact_of_deleting")
 @blueprint.response(200, ResourceServerImpactSchema)
 def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
-    """Say what breaks if the resource server is deleted: the tokens for it of the last 90 days, and who got them."""
+    """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
     server, impact = read_resource_impact(caller, resource_server_id)
     body = {
         "resourceServerId": str(resource_server_id),

@@ -46,8 +46,9 @@ class OwnerUsageSchema(PeriodSchema):
 @blueprint.arguments(OwnerUsageArguments(), location="query")
 @blueprint.data_response(OwnerUsageSchema)
 def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Tokens by owner, by default in the current calendar month (UTC) so far. A deleted agent counts for the owner that
-    it had.
+    """Tokens per owner of agents, by default in the current calendar month (UTC) so far.
+
+    A deleted agent counts for its last owner.
     """
     period = requested_period(arguments, caller.at)
     [rows] = caller.read_together(tokens_by_owner(period))

@@ -90,7 +90,7 @@ class ResourceUsage:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.data_response(ResourceUsageSchema)
 def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Tokens by resource: for each, the tokens of each UTC day and the agents that they were issued to."""
+    """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
     period = requested_period(arguments, caller.at)
     found, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
     own_resource = caller.settings.resource
