@@ -20,8 +20,8 @@ RESOLVED_TEST = timedelta(minutes=1)
 
 _ACTIVE = re.compile(
     r"[@#<>\[\]*~`|\\]"
-    # The "://" of a URL, and the dot before a top-level domain.
-    r"|:(?=//)|\.(?=[^\W\d_])"
+    # The colon after a URL's scheme, and the dot before a top-level domain.
+    r"|:(?=[^\s\d])|\.(?=[^\W\d_])"
     # HTML entities, and underscores for emphasis.
     r"|&(?=#?\w+;)|_(?![^\W_])|(?<![^\W_])_"
 )

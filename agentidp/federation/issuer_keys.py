@@ -76,7 +76,7 @@ FETCHES_OF_SLOW = FETCHES // 2
 """Maximum concurrent fetches for all slow organizations together."""
 
 WAITING = 6
-"""Maximum requests that wait for fetches at the same time. A worker has eight threads, so two stay free for others."""
+"""Maximum requests that wait for fetches at the same time. A worker serves eight, so two are left for others."""
 
 WAITING_OF_ONE = 2
 """Maximum waiting requests of one organization."""

@@ -6,7 +6,7 @@ import re
 
 CONTROL = r"\u0000-\u001f\u007f-\u009f"
 CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
-INVISIBLE = r"\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+INVISIBLE = r"\u00ad\u034f\u061c\u115f\u1160\u3164\uffa0\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 """Characters that change the direction of text (Unicode's Bidi_Control), separate lines or paragraphs, or show nothing.
 
 U+180E, U+200C and U+200D are allowed, because Mongolian, Persian, the scripts of India and emoji need them.

@@ -41,7 +41,7 @@ def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard()
         ("www.evil.example #general", "www．evil．example ＃general"),
         ("**b** _c_ a__b `d` ~e~ ||f|| \\[g]", "＊＊b＊＊ ＿c＿ a＿＿b ｀d｀ ～e～ ｜｜f｜｜ ＼［g］"),
         ("&lt;b&gt; &#64;all", "＆lt;b＆gt; ＆＃64;all"),
-        ("[[a](//b.c)](d://e)", "［［a］(//b．c)］(d：//e)"),
+        ("[[a](//b.c)](d://e) mailto:f", "［［a］(//b．c)］(d：//e) mailto：f"),
         ("a\u202eb", "a＼u202eb"),
         # Figures, sentences and usual names stay.
         ("nightly_report-2: 1,200.5 tokens at 12:00. R&D", "nightly_report-2: 1,200.5 tokens at 12:00. R&D"),

@@ -148,10 +148,10 @@ class TestTheWholeWay:
         name = "<b>\u202eEve\x00</b> (anna-1 at https://elsewhere.example)" + "x" * 100
         assert sign_in(client, provider, acme, name=name, sub="eve-2").status_code == 200
         page = client.get("/dashboard").text
-        assert "&lt;b&gt;Eve&lt;/b&gt; (anna-1 at https://elsewhere.example)" in page
+        assert "&lt;b&gt; Eve &lt;/b&gt; (anna-1 at https://elsewhere.example)" in page
         assert "\u202e" not in page
         [(_, _, actor, _)] = events(acme)
-        assert actor.startswith(f"eve-2 at {provider.issuer} (<b>Eve</b> (anna-1 at")
+        assert actor.startswith(f"eve-2 at {provider.issuer} (<b> Eve </b> (anna-1 at")
         assert len(actor) < 200
 
     def test_leads_back_to_the_page_that_was_asked_for_in_that_window(

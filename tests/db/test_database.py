@@ -57,7 +57,9 @@ FILTERED = [
 
 
 OTHER_SPELLING = re.compile(
-    r"%\(organization_id\)s(::text)?( collate \S+)?\s*(=|<|in\b)|(=|>|\bin \(|any \()\s*%\(organization_id\)s"
+    r"%\(organization_id\)s(::text)?( collate \S+)?\s*(=|<|in\b)"
+    # An argument by name ("=>") is no condition.
+    r"|((?<!=)[=>](?!>)|\bin \(|any \()\s*%\(organization_id\)s"
 )
 
 CONDITION_IN_FUNCTION = re.compile(r"(\w+\.)?organization_id = p_organization_id")
