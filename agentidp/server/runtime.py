@@ -36,7 +36,7 @@ def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = Tru
     :param serve: whether this process must run the embedded server itself, and fail if another process runs it.
     :param checks_keys: whether the secret must decrypt the signing keys. False for the commands with which an operator
         who has lost the secret lists and revokes the keys.
-    :raises ConfigurationError: with one sentence for the operator.
+    :raises ConfigurationError: a step failed. The message is one sentence for the operator.
     """
     if settings.database_url is not None and settings.secret_key is None:
         raise ConfigurationError(
@@ -65,7 +65,7 @@ def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
     """Find or start the database, without reading or changing its contents.
 
     :param serve: as for :func:`prepared`.
-    :raises ConfigurationError: with one sentence for the operator.
+    :raises ConfigurationError: the database cannot be found or started. The message is a sentence for the operator.
     """
     if settings.database_url is not None:
         yield Runtime(settings, None)

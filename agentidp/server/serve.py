@@ -56,7 +56,7 @@ def serve(
     :param before: called when the database is ready.
     :param ready: called when the service responds to requests.
     :returns: the exit code after a signal.
-    :raises ConfigurationError: with one sentence for the operator.
+    :raises ConfigurationError: the service cannot start or has failed. The message is one sentence for the operator.
     """
     bind = bind or f"127.0.0.1:{settings.port}"
     with _signals():
