@@ -55,7 +55,7 @@ def back_up(
     :param bindir: the directory of pg_dump. None means to search for a suitable version.
     :param report: called with the completed share, which is based on PostgreSQL's estimated numbers of rows.
     :returns: the contents of the backup.
-    :raises ConfigurationError: with one sentence for the operator. *file* is unchanged.
+    :raises ConfigurationError: the backup failed, and *file* is unchanged. The message is for the operator.
     """
     if file.exists() and not file.is_file():
         raise ConfigurationError(f"{file} is no regular file, and a backup would replace it")

@@ -118,7 +118,7 @@ def restore(
     :param settings: settings with the database's URL, as its owner, and the instance secret.
     :param at: the current time.
     :param report: called with the share of the file that was restored, without the indexes that are built afterwards.
-    :raises ConfigurationError: with one sentence for the operator. Unless the sentence says otherwise, nothing was
+    :raises ConfigurationError: the restore failed. Unless the message says that the backup was restored, nothing was
         changed.
     """
     url = str(settings.database_url)
