@@ -41,7 +41,7 @@ class StatusSchema(ma.Schema):
 @public
 @blueprint.response(200, StatusSchema)
 def healthz() -> Response:
-    """The process responds."""
+    """Return 200 if the process responds."""
     return json_response({"status": "ok"})
 
 
@@ -50,7 +50,7 @@ def healthz() -> Response:
 @blueprint.response(200, StatusSchema)
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> Response:
-    """The database responds and has its schema, and this process has a signing key. Otherwise 503."""
+    """Return 200 if the database responds, its schema is up to date and this process has a signing key, else 503."""
     try:
         rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
