@@ -57,7 +57,7 @@ class ForeignOrigin(ApiError):
 @blueprint.alt_response(413, "PAYLOAD_TOO_LARGE")
 @blueprint.alt_response(415, "UNSUPPORTED_MEDIA_TYPE")
 def mcp(caller: Caller) -> Response:
-    """Take one message of the Model Context Protocol. Its tools only read, and each is an operation of this API."""
+    """Receive a message of the Model Context Protocol. The tools only read, and each is an operation of this API."""
     received = current_request()
     _refuse_foreign_origin(received.environ.get("HTTP_ORIGIN"), caller.settings.issuer)
     body = received.get_data()
