@@ -102,7 +102,7 @@ class AllowedNetworks:
             raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
 
     def resolve(self, host: str, port: int, *, is_plain: bool) -> list[str]:
-        """Return the checked addresses of a host. Connect to one of them, because resolving again bypasses the check.
+        """Return the checked addresses of a host. Connect to them directly, because the name may resolve differently.
 
         :raises AddressRefused: at least one of the addresses is refused.
         :raises OSError: the name has no address.
