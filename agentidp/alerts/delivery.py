@@ -1,8 +1,8 @@
 """Delivers the messages in the outbox at least once, in order per finding and target.
 
 A dispatcher leases targets with due messages, and gives each target a thread for a turn, so that a slow target does not
-delay other targets. The organization that has waited longest comes first, and within an organization the target that
-has waited longest. A turn ends after a slow message, and organizations with slow messages get at most half of the
+delay other targets. The organization whose last turn is oldest comes first, and within an organization the target whose
+last lease is oldest. A turn ends after a slow message, and organizations with slow messages get at most half of the
 threads. If the process dies, its leases expire, and another process sends the messages again with the same idempotency
 keys. The delay after a failure doubles with each failure, both for the target and for the message.
 """
