@@ -14,7 +14,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 MAX_PERIOD_DAYS = 92
-"""Maximum number of days in a period, which is the length of a quarter."""
+"""Maximum number of days in a period, the length of the longest quarter."""
 
 MONTH_PATTERN = "2[0-9]{3}-(?:0[1-9]|1[0-2])"
 MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC"
