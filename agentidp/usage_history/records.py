@@ -1,4 +1,4 @@
-"""Reads files of past usage in CSV or NDJSON, with one record per line. A record is the usage of an agent at a time."""
+"""Reads files of past usage in CSV or NDJSON. Each line is a record of an agent's usage at one time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BadRecord(Exception):
 
 
 Counts = tuple[int, int, int]
-"""Tokens, requests and rejected."""
+"""Numbers of tokens, requests and rejected requests."""
 
 
 class Record(NamedTuple):
