@@ -1,17 +1,18 @@
-"""Parts that do what stock parts of gunicorn and Flask do, in less processor time. The service runs without them too.
+"""Replacements for parts of gunicorn and Flask that take less processor time. The service also runs without them.
 
-Each part uses private parts of the library that it replaces. So ``agentidp/server/wiring.py``, the only module that
-imports this package, takes these parts if the installed versions are those in :data:`TESTED`, and the stock ones
-otherwise. Nothing else changes with it, so this directory can be deleted.
+Each replacement uses private parts of its library. So ``agentidp/server/wiring.py``, the only module that imports this
+package, uses the replacements only if the installed versions are in :data:`TESTED`, and the stock parts otherwise.
+Nothing else depends on this package, so the directory can be deleted.
 
-| part | replaces | a token without it |
+| module | replaces | processor time per token without it |
 |---|---|---|
 | ``worker.py`` | gunicorn's threaded worker | + 33 % |
-| ``environments.py`` | gunicorn's making of WSGI environments | + 10 to 18 %, which is a part of those 33 |
-| ``application.py`` | Flask's way from a request to its view and back | + 25 % |
+| ``environments.py`` | gunicorn's creation of WSGI environments | + 10 to 18 %, included in the 33 % |
+| ``application.py`` | Flask's path from a request to its view and back | + 25 % |
 | all | | + 50 to 60 % |
 
-The figures are processor time of Python, measured in alternating rounds on a busy machine. A part must gain 5 %.
+The figures are processor time of Python, measured in alternating rounds on a busy machine. A module must save at least
+5 %.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from __future__ import annotations
 from importlib.metadata import version
 
 TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
-"""Exact versions: what another one mends may be in what these parts replace. To add one, read what it changed there and
-run the tests with it.
+"""The supported versions. Other versions may have fixes in the code that is replaced here. Before you add a version,
+read its changes to that code and run the tests with it.
 """
 
 
 def untested() -> list[str]:
-    """What is installed in another version than the tested one, for the log."""
+    """Return the libraries whose installed version is not tested, with the version, for the log."""
     installed = {name: version(name) for name in TESTED}
     return [f"{name} {found}" for name, found in installed.items() if found not in TESTED[name]]

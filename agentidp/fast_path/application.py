@@ -1,7 +1,7 @@
-"""Flask's way from a request to its view and back, without what a synchronous service does not need.
+"""Flask's path from a request to its view and back, without the steps that a synchronous service does not need.
 
-It replaces ``Flask.full_dispatch_request``, the search for a route, the teardown of contexts, the reading of a body and
-the sending of a response, and a token takes 25 % more of Python without it. tests/fast_path compares it with Flask.
+This replaces ``Flask.full_dispatch_request``, the search for a route, the teardown of contexts, the reading of bodies
+and the sending of responses. tests/fast_path compares the results with Flask's.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class FastRequest(BoundedRequest):
 
     @functools.cached_property
     def blueprints(self) -> list[str]:
-        """The names of the route's blueprint and of those around it. Flask looks for them three times."""
+        """The names of the route's blueprint and of its parents. Cached, because Flask looks for them three times."""
         return super().blueprints
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body. One of a known length is read at once; werkzeug reads any in steps, through three layers.
+        """The body. A body of known length is read in one call; Werkzeug reads in steps, through three layers.
 
-        :raises ClientDisconnected: the connection ended before all of the body was there.
+        :raises ClientDisconnected: the connection ended before the body was complete.
         """
         length = self.environ.get("CONTENT_LENGTH", "")
         if not length.isdecimal() or int(length) > MAX_BODY:
@@ -57,18 +57,18 @@ class FastRequest(BoundedRequest):
         return io.BytesIO(body)
 
     def close(self) -> None:
-        """Close the files that a form has brought, if it was read. Werkzeug would go through none as well."""
+        """Close the uploaded files, if a form was parsed. Werkzeug would also iterate over an empty list of files."""
         if "files" in vars(self):
             super().close()
 
 
 class FastResponse(Response):
-    """A response that is sent as it is, if it has all of its body. Werkzeug would copy its headers one by one."""
+    """A response whose headers are sent unchanged if its body is complete. Werkzeug would copy each header."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Send it: the status and the headers by *start_response*, and the body as the result."""
+        """Pass the status and the headers to *start_response*, and return the body, as WSGI requires."""
         body = self.response
-        # For other statuses Werkzeug changes headers: some have no Content-Length, and some have a Location.
+        # For some other statuses, Werkzeug removes Content-Length or changes Location.
         is_plain = self.status_code == 200 and isinstance(body, list) and "Content-Length" in self.headers
         if not is_plain or self._on_close or environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
@@ -77,31 +77,32 @@ class FastResponse(Response):
 
 
 class NoSessions(SessionInterface):
-    """Flask's sessions, of which there are none: one object says so for all requests."""
+    """Sessions that are always empty, with one object for all requests."""
 
     _none = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> NullSession:
-        """What fails if it is changed."""
+        """Return a session that raises an error if it is changed."""
         return self._none
 
 
 class FastApplication(Application):
-    """An application whose views and hooks are plain functions."""
+    """An application whose views and hooks are not coroutines."""
 
     request_class = FastRequest
     session_interface = NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """*func* itself. Flask would ask for each hook and view of each request whether it is a coroutine."""
+        """Return *func* unchanged. Flask would check at each call whether it is a coroutine function."""
         return func
 
     def full_dispatch_request(self) -> Response:
-        """Respond to a request: call the hooks before it, the view, and the hooks after it.
+        """Call the hooks before the request, the view, and the hooks after the request, and return the response.
 
-        Flask would also send signals and look for hooks of the route's blueprint. It does so if there are any, and for
-        OPTIONS, an unknown address and the first request, after which Flask lets nobody register anything. Otherwise no
-        function of ``flask.after_this_request`` is called, and no session is saved: we use both in no such view.
+        Flask would also send signals and look for hooks of the route's blueprint. Flask's own method handles requests
+        for which there are any, and also OPTIONS, unknown addresses and the first request, after which Flask allows no
+        more registrations. Functions of ``flask.after_this_request`` are not called and sessions are not saved,
+        because none of our views uses them.
         """
         received = current_request()
         rule = received.url_rule
@@ -133,25 +134,26 @@ class FastApplication(Application):
 
     @functools.cached_property
     def _plain_endpoints(self) -> frozenset[str]:
-        """Those for which only the hooks of all requests are called. Filled at the first request."""
+        """The endpoints that have no hooks of their own. Computed at the first request that is dispatched here."""
         hooked = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
         prefixes = tuple(f"{name}." for name in hooked if name is not None)
         endpoints = () if None in self.url_value_preprocessors else self.view_functions
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
 
     def do_teardown_request(self, *error: Any) -> None:
-        """Call the hooks at the end of a request, if there are any."""
+        """Call the hooks for the end of a request, if there are any."""
         if self.teardown_request_funcs or request_tearing_down.receivers:
             super().do_teardown_request(*error)
 
     def do_teardown_appcontext(self, *error: Any) -> None:
-        """Call the hooks at the end of an application context, if there are any."""
+        """Call the hooks for the end of an application context, if there are any."""
         if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
             super().do_teardown_appcontext(*error)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """What finds a request's route, by its path and method. Flask's own would also look for a subdomain and a
-        WebSocket, and decode once more what the request has decoded.
+        """Return the object that finds a request's route, by its path and method.
+
+        Flask would also look for a subdomain and a WebSocket, and decode values that the request has already decoded.
         """
         if request is None:
             return super().create_url_adapter(None)
@@ -170,16 +172,16 @@ class FastApplication(Application):
 
     @functools.cached_property
     def _plain_routes(self) -> dict[tuple[str, str], Rule]:
-        """The routes that have no parameter, by method and path. Filled at the first request."""
+        """The routes without parameters, by method and path. Computed at the first request."""
         rules = [rule for rule in self.url_map.iter_rules() if not rule.arguments]
         return {(method, rule.rule): rule for rule in rules for method in (rule.methods or ()) if method != "OPTIONS"}
 
 
 class _PlainRoute(MapAdapter):
-    """A route that is known without a search. What only addresses and redirects need is made when they need it.
+    """An adapter for a route that was found without a search. Attributes for addresses and redirects are set if needed.
 
     :param rule: the route.
-    :param bind: makes the adapter that would search.
+    :param bind: returns Werkzeug's adapter, whose attributes are copied when one of them is first read.
     """
 
     def __init__(self, rule: Rule, bind: Callable[[], MapAdapter]) -> None:
@@ -190,5 +192,5 @@ class _PlainRoute(MapAdapter):
         return object.__getattribute__(self, name)
 
     def match(self, *args: Any, **kwargs: Any) -> Any:
-        """The route, if Flask asks for that of the request."""
+        """Return the route of the request. Let Werkzeug search for any other route."""
         return (self._rule, {}) if not args and kwargs == {"return_rule": True} else super().match(*args, **kwargs)

@@ -1,9 +1,9 @@
-"""The WSGI environments of the requests of one connection, which share what does not differ between them.
+"""Creates the WSGI environments of a connection's requests from a dictionary that these requests share.
 
-It replaces ``gunicorn.http.wsgi.create``, which makes all of it for each request, and a token takes 10 to 18 % more of
-Python without it. Requests over a UNIX socket gain nothing, because each ``Host`` names the server there. There is no
-``wsgi.early_hints``, by which an application could send responses with the status 103.
-tests/fast_path/test_environments.py compares it with gunicorn.
+This replaces ``gunicorn.http.wsgi.create``, which creates the whole environment for each request. Requests over a UNIX
+socket are not faster, because the server's name in their environments comes from their ``Host``. The environments lack
+``wsgi.early_hints``, with which an application could send responses with status 103.
+tests/fast_path/test_environments.py compares the environments with gunicorn's.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 
 _CGI = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
-"""The headers whose names have no ``HTTP_`` before them."""
+"""The headers whose names in the environment have no prefix ``HTTP_``."""
 
 _OWN = frozenset(("REQUEST_METHOD", "QUERY_STRING", "RAW_URI", "PATH_INFO", "wsgi.input", *_CGI.values()))
-"""What each request has of its own, beside its headers."""
+"""The variables that differ between a connection's requests, in addition to the headers."""
 
 
 def create(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
-    """The response to a request, still empty, and the request's environment.
+    """Return the empty response to a request, and the request's environment.
 
-    ``connection.shared`` keeps what its requests share. Requests in which a header comes twice or decides more than its
-    own value are left to gunicorn.
+    ``connection.shared`` caches the variables that the connection's requests share. gunicorn creates the environments
+    of the first request, and of requests with a repeated header or a header that affects other variables.
     """
     shared, headers = connection.shared, request.headers
     names = {name for name, _ in headers}
@@ -50,7 +50,7 @@ def _by_gunicorn(request: Any, connection: Any, cfg: Config, *, keep: bool) -> t
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
-    # Not if the application is mounted below a path, which each path would have to lose.
+    # If the application is mounted below a path, that path would have to be removed from each request's path.
     if keep and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
         shared = {name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _OWN}
         connection.shared = shared | {"agentidp.kind": (request.version, request.scheme)}

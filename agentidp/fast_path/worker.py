@@ -1,29 +1,28 @@
-"""A gunicorn worker whose threads all poll: the thread that finds a request ready serves it.
+"""A gunicorn worker in which every thread polls for requests and serves the request that it finds.
 
-It replaces gunicorn's threaded worker (``gthread``), and a token takes 33 % more of Python without it.
+gunicorn's threaded worker (``gthread``) polls in one thread, hands each request to a second thread, and takes the
+connection back after the response: two hand-overs per request. Here all threads wait at the same epoll. For a request,
+the kernel wakes one of them, which serves the request and puts the connection back.
 
-gunicorn's own threaded worker polls in one thread, hands each request to a second one, and takes the connection back
-when the response is sent. That is two hand-overs a request. Here all threads wait at one epoll: the kernel wakes one of
-them for a request, and that thread serves it and puts the connection back.
+- A connection that waits for a request is in ``keepalived_conns``. The thread that removes the connection owns it: the
+  main thread if no request arrives in time, and otherwise the thread that serves the request. So no connection is
+  served twice, or closed while it is served.
+- With EPOLLONESHOT, the kernel reports a connection to only one thread, until the connection is put back.
+- Only SERVING threads serve at once, because more would compete for the interpreter. A thread that is about to block,
+  or has been busy for STALLED seconds, lets another thread serve in its place, and then waits until it may serve again.
+- The kernel wakes the thread that began to wait last. Threads that are not needed continue to sleep and cost nothing.
+- The main thread serves no requests. It accepts connections, closes idle connections and sends gunicorn's heartbeat.
+- A new connection waits like a kept-alive connection, so a client that connects and sends nothing holds no thread.
 
-- A connection that waits for a request is in ``keepalived_conns``. Whoever removes it owns it: a thread if a request
-  arrives, the main thread if none arrives in time. So no connection is served twice or closed while it is served.
-- With EPOLLONESHOT the kernel reports a connection to one thread, and then to none until it is put back.
-- Few threads serve at the same time (SERVING), because more would compete for the interpreter. A thread that is about
-  to block, or has been busy for STALLED, lets another thread serve in its place, and then waits until it may serve.
-- The kernel wakes the thread that began to wait last. Threads that the load does not need sleep on and cost nothing.
-- The main thread serves no request. It accepts connections, closes idle ones and sends gunicorn's heartbeat.
-- A new connection waits like a kept-alive one, so a client that connects and sends nothing holds no thread.
+gunicorn reads requests, calls the application (``ThreadWorker.handle``) and handles signals. Some of its work per
+request is omitted here or costs less:
 
-gunicorn reads requests, makes responses (``ThreadWorker.handle``) and handles signals. It does some things for each
-request that are not needed here, or that cost less here:
-
-- It looks up each setting by two calls, 22 times a request. Here the worker has them as plain attributes.
-- It calls its logger and the hooks ``pre_request`` and ``post_request``. Here nothing does, and a configuration with a
-  hook gets a warning.
-- It waits for the rest of a request before it reads the next one. Here only if there can be one.
-- It sends the headers and the body of a response by two calls. Here by one.
-- It makes a whole WSGI environment for each request: ``agentidp/fast_path/environments.py``.
+- gunicorn looks up settings 22 times per request, with two calls each. Here they are plain attributes.
+- gunicorn calls its logger and the hooks ``pre_request`` and ``post_request``. Here they are not called, and a
+  configuration with a hook causes a warning.
+- gunicorn waits for the rest of each request before it reads the next. Here this is done only if there can be a rest.
+- gunicorn sends the headers and the body of a response with two calls. Here one call sends both.
+- gunicorn creates a whole WSGI environment for each request. See ``agentidp/fast_path/environments.py``.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ from agentidp.http.worker import Worker
 
 
 class Connection(TConn):
-    """A connection that may have ended on this side, and then waits for the client to close."""
+    """A client's connection. ``ended`` means that this side has closed it and waits for the client to do so."""
 
     ended = False
     shared: dict[str, Any] | None = None
-    """What the WSGI environments of its requests have in common."""
+    """The variables that the WSGI environments of the connection's requests share."""
 
     def has_request(self) -> bool:
-        """Whether something has arrived that no thread has served yet, because all were busy."""
+        """Return whether data has arrived that no thread has served yet, because all threads were busy."""
         if self.ended:
             return False
         if self.initialized and self.parser.unreader.buf.getvalue():
@@ -62,29 +61,29 @@ class Connection(TConn):
 
 
 SERVING = 8
-"""Number of threads that serve at the same time while none is blocked."""
+"""Maximum number of threads that serve at once, not counting blocked threads."""
 
 STALLED = 0.1
-"""Seconds after which the thread of a request counts as blocked."""
+"""Seconds after which a thread that serves a request counts as blocked."""
 
 
 class PollingWorker(Worker):
-    """The threaded worker without the hand-overs. ``--threads`` counts blocked threads too."""
+    """The threaded worker without hand-overs. ``--threads`` is the number of all threads, including blocked threads."""
 
     alive: bool
     keepalived_conns: dict[int, Connection]
-    """The connections that wait for a request, by file descriptor. gunicorn closes further ones if there are many."""
+    """The connections that wait for a request, by file descriptor. If there are too many, others are not kept alive."""
 
     @classmethod
     def check_config(cls, cfg: Config, log: Any) -> None:
-        """Warn about hooks that would never be called."""
+        """Warn about configured hooks that are never called."""
         super().check_config(cfg, log)
         for name in ("pre_request", "post_request"):
             if cfg.settings[name].get() is not cfg.settings[name].default:
                 log.warning("The hook %s is never called by this worker.", name)
 
     def init_process(self) -> None:
-        """In the new process, before the application is loaded."""
+        """Prepare the new process, before the application is loaded."""
         keep_settings(self.cfg)
         self.keepalived_conns = {}
         self._ready = select.epoll()
@@ -95,12 +94,12 @@ class PollingWorker(Worker):
         super().init_process()
 
     def run(self) -> None:
-        """Serve until gunicorn says to stop, and then end what is under way."""
+        """Serve until gunicorn stops the worker, and then complete the requests in progress."""
         for number in range(self.cfg.threads):
             threading.Thread(target=self._serve, name=f"serve-{number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            # Under the lock: a thread that closes a connection afterwards sees that it must wake this one.
+            # With the lock, a thread that closes a connection after this notices that it must wake the main thread.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()
@@ -126,9 +125,9 @@ class PollingWorker(Worker):
         self._let_wait(connection, self._ready.register, self.cfg.keepalive)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Serve a request. Whether another may follow.
+        """Serve a request, and return whether another may follow on the connection.
 
-        As gunicorn's, without its hooks, its access log, its clock and ``sendfile``: a file is sent in parts.
+        This is gunicorn's method without hooks, access log, clock and ``sendfile``. Files are sent in parts.
         """
         response, environ = create(req, conn, self.cfg)
         self.nr += 1
@@ -148,7 +147,7 @@ class PollingWorker(Worker):
             raise
         except (Exception, SystemExit):
             if not response.headers_sent:
-                # gunicorn responds with a 500.
+                # gunicorn responds with 500.
                 raise
             self.log.exception("Error handling request")
             util.close_graceful(conn.sock)
@@ -157,7 +156,7 @@ class PollingWorker(Worker):
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         if keepalive and _is_read(conn.parser.mesg.body):
-            # gunicorn would set the socket's time limit twice to find that out, and again before the next request.
+            # To find this out, gunicorn would set the socket's timeout twice, and once more before the next request.
             conn.parser.mesg = None
             return True
         return bool(super()._keepalive_after(conn, keepalive))
@@ -169,10 +168,13 @@ class PollingWorker(Worker):
         seconds: float | None = None,
         events: int = select.EPOLLIN,
     ) -> None:
-        """Put a connection back. Without ``seconds``, it waits until the same instant as before.
+        """Put a connection back, so that it waits for the next event.
 
-        All under the lock, so that the main thread neither closes a connection that is not watched yet, nor stops
-        between the look at ``alive`` and the end of this.
+        The lock prevents the main thread from closing a connection that is not watched yet, and from stopping between
+        the check of ``alive`` and the end of this method.
+
+        :param watch: registers or modifies the connection at the epoll.
+        :param seconds: seconds to wait; ``None`` keeps the previous deadline.
         """
         descriptor = connection.sock.fileno()
         with self._lock:
@@ -194,9 +196,9 @@ class PollingWorker(Worker):
                     self._busy_since[thread] = None
 
     def give_way(self, thread: int | None = None) -> None:
-        """Let another thread serve in place of a blocked one.
+        """Let another thread serve in place of a blocked thread.
 
-        :param thread: the blocked one; ``None`` is the calling thread.
+        :param thread: the blocked thread. Default: the calling thread.
         """
         thread = thread or threading.get_ident()
         with self._lock:
@@ -212,7 +214,7 @@ class PollingWorker(Worker):
             try:
                 self._serve_once(connection)
             except OSError:
-                # The connection is closed already, for example by gunicorn if a response ended in the middle.
+                # The connection is already closed, for example by gunicorn after an incomplete response.
                 self._close(connection)
             except BaseException:
                 self.log.exception("Error handling request")
@@ -225,14 +227,14 @@ class PollingWorker(Worker):
             else:
                 self._close(connection)
         elif not self.handle(connection):
-            # The client gets the rest of the response only if nothing it sent is unread when the connection is closed
-            # (RFC 9112, section 9.6). So it may close first, and holds no thread meanwhile.
+            # If the connection were closed while data of the client is unread, the client might lose the end of the
+            # response (RFC 9112 section 9.6). So the client closes first. Until then, it holds no thread.
             connection.sock.shutdown(socket.SHUT_WR)
             connection.ended = True
             self._let_wait(connection, self._ready.modify, STOP_KEEPALIVE_LINGER)
         elif connection.initialized and connection.parser.unreader.buf.getvalue():
-            # The client did not wait for the response, and its next request is read already. It is served when the
-            # client can receive, after the requests of others.
+            # The next request was sent without waiting for the response, and is already read. It is served when the
+            # client can receive, after the requests of other clients.
             self._let_wait(connection, self._ready.modify, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
             self._let_wait(connection, self._ready.modify, self.cfg.keepalive)
@@ -242,7 +244,7 @@ class PollingWorker(Worker):
         with self._lock:
             self.nr_conns -= 1
         if not self._accepting:
-            # The main thread waits for a place, or for the last connection.
+            # Wakes the main thread, which waits until it may accept a connection or until the last connection ends.
             self.method_queue.defer(lambda: None)
 
     def _wait_in_main_thread(self) -> None:
@@ -265,10 +267,11 @@ class PollingWorker(Worker):
 
 
 def _send(response: Any, body: Iterable[bytes]) -> None:
-    """Send a response, its headers and its body at once if the body is made. gunicorn sends the headers first, and each
-    call that sends hands the interpreter to another thread and back.
+    """Send a response, with its headers and body in one call if the body is complete.
 
-    :param response: gunicorn's, which has the status and the headers.
+    gunicorn sends the headers first, but each call that sends gives the interpreter to another thread and back.
+
+    :param response: gunicorn's response object, which has the status and the headers.
     """
     if type(body) is list and len(body) == 1 and len(body[0]) == response.response_length:
         lines = response.default_headers() + [f"{name}: {value}\r\n" for name, value in response.headers]
@@ -282,11 +285,11 @@ def _send(response: Any, body: Iterable[bytes]) -> None:
 
 
 def _is_read(body: Any) -> bool:
-    """Whether nothing of a request's body is left on the connection."""
+    """Return whether a request's body was read completely."""
     return getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes
 
 
 def keep_settings(cfg: Config) -> None:
-    """Make attributes of gunicorn's settings, which it otherwise looks up by a function at each use."""
+    """Store gunicorn's settings as attributes, because gunicorn would call a function at each use of a setting."""
     found = {name: setting.get() for name, setting in cfg.settings.items() if not hasattr(Config, name)}
     vars(cfg).update(found)
