@@ -1,9 +1,8 @@
-"""gunicorn's settings, in development and in production alike.
+"""gunicorn's settings for development and production.
 
-The settings and hooks are documented. What the hooks get is an object of gunicorn's, of which these attributes are not,
-and there is no public way to any of them: ``cfg`` of the server, for an address that ``--bind`` names on the command
-line; ``sockets`` of a worker, which alone has its listening sockets if each worker has its own; and ``wsgi``, the
-application that the worker has loaded.
+The settings and hooks are documented by gunicorn. These attributes of the hooks' arguments are not, but have no public
+alternative: ``cfg`` of the server, for an address that ``--bind`` sets on the command line; ``sockets`` of a worker,
+which are the only references to listening sockets per worker; and ``wsgi``, the application that the worker has loaded.
 """
 
 import atexit
@@ -16,29 +15,28 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# A heartbeat on a disk that is busy writing can stop a worker.
+# In memory, because a busy disk can block a worker's heartbeat, and gunicorn then ends the worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
 
 
 def _remove(directory: str, process: int) -> None:
-    # A worker must not: it runs this at its end as well.
+    # Workers inherit this handler and must not remove the directory when they end.
     if os.getpid() == process:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _make_metrics_directory() -> str:
-    """Make the directory in which the workers count, and lock it until this process and its children have ended."""
+    """Create the workers' metrics directory, and lock it until this process and its children have ended."""
     while True:
         path = tempfile.mkdtemp(prefix="agentidp-metrics-locked-", dir=worker_tmp_dir)
-        # The descriptor stays open. The kernel releases the lock, also if the processes are killed.
+        # The descriptor stays open, and the kernel releases the lock even if the processes are killed.
         fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_SH)
         # Another service that starts may have removed the directory before it was locked.
         if os.path.isdir(path):  # noqa: PTH112
             return path
 
 
-# prometheus-client looks for the variable when it is imported. After SIGHUP this file runs again, and the directory
-# stays.
+# prometheus-client reads the variable when it is imported. After SIGHUP this file runs again with the same directory.
 if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
@@ -57,29 +55,30 @@ except ConfigurationError as error:
     raise SystemExit(f"Error: {error}") from None
 _, worker_class, reason_for_stock_parts = parts(settings)
 
-# In a list, so that gunicorn takes it for one address, whatever it holds.
+# In a list, because gunicorn would split a string at commas.
 bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
-# Who may connect to a UNIX socket: its owner and its group, 0660. Without this gunicorn makes it 0777.
+# Only the owner and the group may connect to a UNIX socket (0660). gunicorn's default would be 0777.
 umask = 0o117
 workers = settings.web_concurrency
-# Each request inside the fair queue may block a thread, so eight threads are always left for tokens. On the fast path
-# eight threads serve at a time (agentidp/fast_path/worker.py).
+# Each request in the fair queue may hold a thread, so eight threads are always left for tokens. On the fast path, at
+# most eight threads serve at once (agentidp/fast_path/worker.py).
 threads = MAX_REQUESTS + 8
-# One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. What waits in
-# the queue of such a socket is reset when its worker stops, so behind a proxy, which renews its connections, the
-# workers share one. Of a UNIX socket there is one only: each worker would replace the socket of the one before.
+# One listening socket per worker, because with a shared socket one worker often gets all kept-alive connections. But
+# connections in the queue of a worker's socket are reset when the worker stops. So the workers share a socket behind a
+# proxy, which renews its connections. They also share a UNIX socket, because each worker would replace the others'.
 reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
-# Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx is the one that closes.
+# Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that always nginx closes the connection.
 keepalive = 75
-# Ends a worker whose main thread hangs. It does not end a request: other threads serve, and the main thread goes on.
+# Seconds after which a worker whose main thread hangs is ended. Requests are not limited, because other threads serve.
 timeout = 30
-# For the requests of a worker that stops. Whatever stops gunicorn waits longer: docs/deployment.md, "Timeouts".
+# Seconds to complete the requests of a worker that stops. The process that stops gunicorn must wait longer
+# (docs/deployment.md, "Timeouts").
 graceful_timeout = 30
-# More than nginx forwards (its large_client_header_buffers, 8 KB): gunicorn's refusal is in one form for all endpoints.
+# More than nginx forwards (large_client_header_buffers, 8 KB), because gunicorn's refusals ignore an endpoint's format.
 limit_request_line = 8190
 limit_request_field_size = 16_380
 limit_request_fields = 10_000
-# No forwarded header is trusted, because the next two settings name none. `*` only saves parsing the client's address.
+# The next two settings trust no forwarded headers. `*` only saves parsing the client's address.
 forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -89,8 +88,9 @@ logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start without a database or a secret, and on an address that other machines reach without a proxy,
-    gunicorn's own --bind included. Log the address otherwise.
+    """Refuse to start with a missing database or secret, or on an address that other machines reach without a proxy.
+
+    Addresses of gunicorn's ``--bind`` are also checked. Start the metrics server.
     """
     try:
         settings.database_and_secret()
@@ -107,17 +107,15 @@ def on_starting(server: Any) -> None:
     if settings.metrics_address:
         directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         remove_leftovers(directory.parent)
-        # Here, where this process has neither a signal handler nor a listening socket that a fork would inherit.
+        # Started here, because this process has no signal handlers and listening sockets yet that a fork would inherit.
         server.metrics = MetricsServer(settings, directory)
         server.metrics.start()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let clients that read nothing hold no thread and threads that compute soon make way for others, let the fast path
-    replace a thread that is about to block, and count the worker.
-    """
+    """Limit the worker's time for sending, let threads switch sooner and give way before they block, and count it."""
     limit_sending(worker.sockets, 30)
-    # A token needs the interpreter about ten times, and waits each time for as long as this while a thread computes.
+    # A token request needs the interpreter about ten times, and each time waits this long if another thread computes.
     sys.setswitchinterval(0.0005)
     if hasattr(worker, "give_way"):
         worker.wsgi.extensions["agentidp"].fair_queue.before_blocking = worker.give_way
@@ -126,7 +124,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Keep what a worker has counted that has ended."""
+    """Keep the metrics of a worker that has ended."""
     if settings.metrics_address:
         server.metrics.worker_ended(worker.pid)
 
