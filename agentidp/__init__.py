@@ -72,7 +72,7 @@ BLUEPRINTS = (
     mcp.blueprint,
     api_docs.blueprint,
 )
-"""Of the API. Those of the dashboard are registered by the dashboard."""
+"""The blueprints of the API. The dashboard registers its own."""
 
 logger = logging.getLogger("agentidp")
 
@@ -83,11 +83,11 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
     flask_config: Mapping[str, Any] | None = None,
 ) -> Flask:
-    """Wire the application. It connects to the database at its first request, so after gunicorn's fork.
+    """Return the application. It connects to the database at its first request, so that it connects after a fork.
 
-    :param config: the settings; read from the environment when left out.
-    :param clock: gives the instant of each request, aware.
-    :param flask_config: further values of Flask's own configuration.
+    :param config: the settings. Default: read from the environment.
+    :param clock: returns the time of each request, aware.
+    :param flask_config: further values of Flask's configuration.
     :raises ConfigurationError: a setting is missing or wrong.
     """
     settings = config or Settings.from_environment()
@@ -97,7 +97,7 @@ def create_app(
     app.config.update(flask_config or {})
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # The address alone: no response depends on the host, the scheme or the path that was asked for.
+        # Only the client's address is taken from headers, because no response depends on the requested host or scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     if settings.metrics_address:
         request_metrics.init_app(app)

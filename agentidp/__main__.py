@@ -1,4 +1,4 @@
-"""``python -m agentidp``."""
+"""Entry point of ``python -m agentidp``."""
 
 from agentidp.cli import main
 

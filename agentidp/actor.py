@@ -1,4 +1,4 @@
-"""Who changes something, as the audit trail records it."""
+"""Actors, to whom the audit trail attributes changes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import pwd
 from dataclasses import dataclass
 
 TYPES = ("agent", "session", "person", "operator", "system", "anonymous")
-"""An agent with a token; an agent that is signed in to the dashboard; a person who is signed in there; a person on the
-command line; the service itself; somebody who failed to sign in."""
+"""The types, in this order: an agent with a token, an agent that is signed in to the dashboard, a person who is signed
+in to the dashboard, a person on the command line, the service itself, and a client that failed to sign in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something.
+    """An agent, a person or a process that makes changes.
 
     :param type: one of :data:`TYPES`.
-    :param name: the id of the agent; who the person is at the OpenID Connect provider; the name of the operating
-        system's user on the command line.
-    :param client_address: from where, if it is a request.
-    :param request_id: the request's id, if it is one.
-    :param display_name: what people call the person.
+    :param name: the agent's id, the person's identity at the OpenID Connect provider, or on the command line the name
+        of the operating system's user.
+    :param client_address: the client's address, for a request.
+    :param request_id: the request's id, for a request.
+    :param display_name: the person's name for people.
     """
 
     type: str
@@ -34,17 +34,17 @@ SYSTEM = Actor("system", "agentidp")
 
 
 def operator() -> Actor:
-    """Whoever runs this process, by the operating system; with the user who has called sudo, if there is one.
+    """Return the operating system's user of this process as an actor, and the user who called sudo, if there is one.
 
-    Only sudo can be relied on to set ``SUDO_USER``, so the user of the process is always named as well.
+    Other programs can also set ``SUDO_USER``, so the name always includes the user of the process.
     """
     user_id = os.geteuid()
     try:
         user = pwd.getpwuid(user_id).pw_name
     except KeyError:
-        # In a container, for example.
+        # The user has no name, for example in a container.
         user = f"uid {user_id}"
     called = os.environ.get("SUDO_USER", "")
     name = f"{user} (sudo by {called})" if called and called != user else user
-    # A name that is no text would be refused by the database.
+    # The database would refuse a name that is not valid UTF-8.
     return Actor("operator", name.encode("ascii", "backslashreplace").decode()[:200])

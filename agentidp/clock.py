@@ -1,4 +1,4 @@
-"""The clock of a process, which whoever starts it passes on: everything below gets its instant as an argument."""
+"""The clock of a process. Entry points pass it on; all other code gets the time as an argument."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """This machine's time, aware, in UTC."""
+    """Return the current time, aware, in UTC."""
     return datetime.now(UTC)

@@ -1,7 +1,7 @@
-"""Counting: the statements that count a request made and a request rejected; and why and from where it was rejected.
+"""Counts admitted and rejected requests, and records the reasons and networks of rejections.
 
-They count by the function ``sql/functions/count_usage.sql``. A token issued is counted by the statement that issues it,
-``sql/oauth/issue_access_token.sql``, with the function ``sql/functions/count_token.sql``.
+The statements use the function ``sql/functions/count_usage.sql``. An issued token is counted by the statement that
+issues it, ``sql/oauth/issue_access_token.sql``, with the function ``sql/functions/count_token.sql``.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ from agentidp.metrics import REJECTIONS
 logger = logging.getLogger("agentidp")
 
 UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
-"""Counts the failed authentications of clients that nobody registered, in one row a day."""
+"""Organization under which failed authentications of unknown clients are counted, in one row per day."""
 
 UNKNOWN_AGENT = UUID(int=0)
 
 MAX_NETWORKS = 200
-"""Rows that say from where an organization's rejections of a day came, beside one for all others."""
+"""Maximum number of networks per organization and day for which rejections are stored. Others share one row."""
 
 KEEP_NETWORKS = 30
-"""Days for which they are kept, the day itself included."""
+"""Days for which these rows are stored, including the current day."""
 
 KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
-"""Bits of an address that are kept: the network of a site or a provider, and not a person's address."""
+"""Number of stored bits of an address, which identify the network of a site or a provider, but not a person."""
 
 
 def request_made(agent_id: UUID, jti: str) -> Call:
-    """Admits an active agent's token and counts the request. It returns no row if the agent is not active or the token
-    *jti* is revoked.
+    """Return the call that admits an agent's token and counts the request.
+
+    The call returns no row if the agent is not active or the token *jti* is revoked.
     """
     return Call("usage/record_request", {"agent_id": agent_id, "jti": jti})
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A failed authentication in the current request, if there is one.
+    """A failed authentication, in the current request if there is one.
 
-    :param organization_id: of the agent; ``UNKNOWN_ORGANIZATION`` for a client that nobody registered.
-    :param credential: what was sent: ``secret``, ``assertion`` or ``token``.
-    :param reason: why it was rejected, in the words of the log, if the database knows nothing more precise. There are
-        few: it is a label of a metric.
-    :param secret_hash: of the secret, if one was sent.
+    :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
+    :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
+    :param reason: the logged reason, unless the database finds a more precise reason. There must be few reasons,
+        because they are labels of a metric.
+    :param secret_hash: the hash of the secret; ``None`` for other credentials.
     """
 
     organization_id: str
@@ -60,8 +61,9 @@ class Rejection:
     secret_hash: bytes | None = None
 
     def calls(self) -> tuple[Call, Call]:
-        """Count it. The first call returns the reason. It is first so that a request that waits for its row locks no
-        counter that the organization's tokens need.
+        """Return the calls that count the rejection. The first call returns the reason.
+
+        It comes first so that a request that waits for its row does not lock a counter that token requests need.
         """
         where = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         known = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
@@ -72,37 +74,38 @@ class Rejection:
         )
 
     def report(self, reason: str) -> None:
-        """Tell the operator: the log, with the client's address, and the metrics. The client does not learn the
-        reason, except what is wrong with a DPoP proof.
+        """Log the rejection with the client's address, and count it in the metrics.
 
-        :param reason: which the first of :meth:`calls` has returned.
+        The client does not learn the reason, except for a DPoP proof.
+
+        :param reason: the reason that the first of :meth:`calls` returned.
         """
         REJECTIONS.labels(reason).inc()
         organization_id = self.organization_id if self.organization_id != UNKNOWN_ORGANIZATION else None
         agent_id = str(self.agent_id) if self.agent_id != UNKNOWN_AGENT else None
         fields = {"organization": organization_id, "agent": agent_id, "credential": self.credential, "reason": reason}
         if has_request_context():
-            # For the line of the request itself.
+            # Fields for the request's own log line.
             g.organization_id, g.agent_id = organization_id, agent_id
             fields["address"] = request.remote_addr or None
         logger.warning("authentication rejected", extra={"fields": fields})
 
 
 def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str = "invalid token") -> None:
-    """Count and report that an agent's token was refused, before the response to it is sent."""
+    """Count and report that an agent's token was refused."""
     rejection = Rejection(database.organization_id, agent_id, "token", reason)
     [[found], _] = database.run(*rejection.calls())
     rejection.report(found.reason)
 
 
 def remote_address() -> str:
-    """The client's, which a trusted proxy may have sent; empty if there is none, as for a UNIX socket."""
+    """Return the client's address, as a trusted proxy reports it; empty without an address, as for a UNIX socket."""
     return (request.remote_addr or "") if has_request_context() else ""
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """The /24 of an IPv4 address, the /48 of an IPv6 address; ``unknown`` for anything else."""
+    """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address; otherwise ``unknown``."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -34,16 +34,16 @@ DAYS = 90
 
 SEED = "agentidp demo"
 GROWTH = 0.45
-"""Share by which the first day's traffic is lower than today's."""
+"""Fraction by which the first day's traffic is lower than today's."""
 
 MONTHLY_TOKEN_BUDGET = 120_000
 """A budget that a month exceeds in its last days."""
 
 
 class Rhythm(NamedTuple):
-    """The activity of an agent: one digit per UTC hour, from 0 (none) to 9 (its peak).
+    """The activity of an agent: one digit per UTC hour, from 0 (none) to 9 (the agent's peak).
 
-    ``grows`` says whether the activity grows over the days of traffic.
+    :param grows: whether the activity grows over the days of traffic.
     """
 
     weekday: str
@@ -74,11 +74,11 @@ ORDERS, TICKETS, PAYMENTS, TRACKER = SERVERS
 class DemoAgent:
     """An agent of the demo.
 
-    :param tokens: tokens per hour at its peak.
+    :param tokens: tokens per hour at the agent's peak.
     :param calls: further requests per token.
-    :param joined: how many days ago it was registered, if that is within the days of traffic.
-    :param last: how many days ago it last worked.
-    :param resources: the resource servers that its tokens are for, in equal parts. Default: our own API.
+    :param joined: days since the agent was registered; 0 if that is before the days of traffic.
+    :param last: days since the agent's last activity.
+    :param resources: the resource servers of the agent's tokens, in equal parts. Default: our own API.
     """
 
     name: str
@@ -147,14 +147,14 @@ ROTATED_REJECTED = 75
 
 REJECTED_BY_CHANCE = 1 / 150
 ACTS_FOR = {TRIAGE: 2, RESEARCHER: 4}
-"""Agent -> the divisor of the order tracker's tokens for orders that it gets on the agent's behalf."""
+"""Agent -> divisor. The order tracker gets one in so many of its tokens for orders on the agent's behalf."""
 
 QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
 """Holder (``None``: the organization), window, tokens, and whether the quota is enforced."""
 
 
 class Usage(NamedTuple):
-    """The counts of an agent in an hour. A token is a request too; a rejected request is neither."""
+    """The counts of an agent in an hour. A token also counts as a request, but a rejected request does not."""
 
     tokens: int
     requests: int
@@ -260,7 +260,7 @@ class _Demo:
         self._credential_ids[agent] = self._add_credential(agent, opened)
 
     def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> UUID:
-        # Nobody gets its secret, which is random.
+        # The secret is random and not returned, so nobody can use the credential.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else opened.at + timedelta(days=365)
         row, _ = add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label)
         credential_id: UUID = row.credential_id
@@ -291,7 +291,7 @@ class _Demo:
             | {"resource": resource, "tokens": sum(tokens) // divisor}
             for (day, agent_id, _, resource), tokens in attributed.items()
             for subject, divisor in ACTS_FOR.items()
-            # The subject has a token to exchange on that day.
+            # Only if the subject has a token on that day that could be exchanged.
             if resource == ORDERS and sum(tokens) >= divisor
             if (day, self._agent_ids[subject], self._credential_ids[subject], TRACKER) in attributed
         ]

@@ -1,10 +1,10 @@
-"""What a process counts for Prometheus. ``server/metrics_server.py`` sums it over the workers and serves it.
+"""The metrics of a process for Prometheus. ``server/metrics_server.py`` sums them over the workers and serves them.
 
-prometheus-client writes each value into a file of the process that other processes can read, if
-``PROMETHEUS_MULTIPROC_DIR`` was set when this module was imported, which ``deploy/gunicorn.conf.py`` does if
-AGENTIDP_METRICS_ADDRESS is set. Otherwise values stay in the process, and nothing reads them.
+If AGENTIDP_METRICS_ADDRESS is set, ``deploy/gunicorn.conf.py`` sets ``PROMETHEUS_MULTIPROC_DIR`` before this module is
+imported. prometheus-client then writes each value to a file that other processes can read. Otherwise the values stay in
+the process, and nothing reads them.
 
-Every label has few values: never an address, an id or a text that a client has sent.
+Labels must have few values, so they never contain addresses, ids or text from clients.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds. A quiet token request takes about 3 ms. The wait for a connection ends at 5 s by default."""
+"""Upper bounds in seconds. A token request takes about 3 ms without load. Waiting for a connection ends after 5 s by
+default."""
 
 REQUESTS_NAME = "agentidp_http_requests"
 REQUESTS = Counter(REQUESTS_NAME, "HTTP requests", ["route", "method", "status"])

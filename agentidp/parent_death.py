@@ -1,4 +1,4 @@
-"""On Linux a child process gets a signal when its parent dies, even by SIGKILL."""
+"""Lets Linux send a signal to a child process when its parent dies, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
-    """What a child runs before its program, ``preexec_fn``, so that it gets the signal if this process dies.
+    """Return a ``preexec_fn`` that lets a child process get the signal if this process dies.
 
-    Elsewhere than on Linux it does nothing. The signal comes when the thread that started the child ends.
+    The signal is already sent when the thread that started the child ends. Only Linux supports this; on other systems
+    the function does nothing.
     """
     parent, libc = os.getpid(), ctypes.CDLL(None)
 

@@ -1,4 +1,4 @@
-"""Where the files are that ship beside the code: sql/ and deploy/; and an address that several modules name."""
+"""Paths of sql/ and deploy/, which are shipped with the code, and an address that several modules use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ TOKEN_ENDPOINT = "/api/v1/token"  # noqa: S105 - an address
 
 
 def shipped_directory(name: str) -> Path:
-    """The directory *name*: inside an installed package, at the top level of a checkout."""
+    """Return the directory *name*, which is in an installed package or at the top level of a checkout."""
     installed = PACKAGE / name
     return installed if installed.is_dir() else PACKAGE.parent / name
