@@ -1,4 +1,4 @@
-"""``/dashboard/agents/{agentId}``: one agent."""
+"""``/dashboard/agents/{agentId}``: the page of an agent."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from agentidp.registry.quotas import usage_of
 from agentidp.scopes import SCOPES
 
 SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
-"""What has a line of its own on the page."""
+"""Members that have their own line on the page."""
 
 MAX_DELEGATIONS = 50
-"""How many rows each table of those for whom an agent acts, and of those that act for it, has."""
+"""Maximum number of rows per table: subjects for whom the agent acts, and agents that act on behalf of the agent."""
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -35,7 +35,7 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 @blueprint.get("/dashboard/agents/<uuid:agent_id>")
 @session.required
 def agent(caller: Caller, agent_id: UUID) -> Response:
-    """One agent's usage by day, and the findings that name it."""
+    """Show an agent's usage by day, and the findings that name the agent."""
     period = requested_period(caller.at)
     activity, credentials, registered, markers, servers, own_quotas, shared_quotas, used, acted = caller.read_together(
         Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}),
@@ -81,7 +81,11 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
 
 
 def _by_day(rows: Rows, member: str, period: Period) -> dict[Any, list[int]]:
-    """The tokens of each day of the period, by a member of the rows of ``analytics/agent_tokens_by_credential``."""
+    """Return the attributed tokens per day of the period, grouped by a column.
+
+    :param rows: rows of ``analytics/agent_tokens_by_credential``.
+    :param member: the column, ``credential_id`` or ``resource``.
+    """
     found: dict[Any, list[int]] = {}
     for row in rows:
         if row.credential_id is not None:
@@ -90,7 +94,7 @@ def _by_day(rows: Rows, member: str, period: Period) -> dict[Any, list[int]]:
 
 
 def _not_attributed(rows: Rows, period: Period) -> list[int]:
-    """The tokens of each day that belong to no credential and resource that we know."""
+    """Return the tokens per day that are not attributed to any credential."""
     rest = [0] * period.days
     for row in rows:
         add(rest, row, 1 if row.credential_id is None else -1)
@@ -98,8 +102,10 @@ def _not_attributed(rows: Rows, period: Period) -> list[int]:
 
 
 def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
-    """The scopes of an agent, with the row of the resource server that has them: ``None`` for our own API, and ``""``
-    for those that no resource server has any more. Two resource servers may have the same scope.
+    """Return an agent's scopes grouped by API, as (row of the resource server, scopes).
+
+    The row is ``None`` for our own API and ``""`` for scopes that no longer belong to any API. A scope of two resource
+    servers is in both groups.
     """
     apis: list[tuple[Any, Collection[str]]] = [(None, SCOPES), *((server, server.scopes) for server in servers)]
     known = {scope for _, theirs in apis for scope in theirs}
@@ -111,7 +117,7 @@ def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str
 def _findings_and_charts(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any]
 ) -> dict[str, Any]:
-    """What takes long to compute."""
+    """Return the context of the slow part of the page."""
     found = page_findings(caller, period, agent_id)
     marked = {of: charts.days_with_findings(found.listed, of_rejections=of) for of in (False, True)}
     created = activity[0].created_at.astimezone(UTC).date()

@@ -1,8 +1,6 @@
-"""What an operator does to an agent on its page: suspend, resume and delete it, create and revoke a credential.
+"""Actions on an agent's page: suspend, resume and delete the agent, create and revoke a credential.
 
-A GET shows what will happen and asks for confirmation, or for what is needed, and a POST does it. Both need a session
-whose agent has the scope ``agents:write`` now, which the transaction of the POST checks again. A POST from another
-site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
+A GET shows the consequences and asks for confirmation or input; a POST acts.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from agentidp.registry.credentials import (
 SCOPE = "agents:write"
 
 MEMBERS = forms.members(NewCredentialSchema(only=["label", "expiresAt"]))
-"""The fields of the form of a credential with a secret."""
+"""Fields of the form for a credential with a secret."""
 
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 
@@ -40,7 +38,7 @@ blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume, delete):action>")
 @session.required_to(SCOPE)
 def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
-    """Say what the action does, and ask for confirmation."""
+    """Show the consequences of the action, and ask for confirmation."""
     credentials = present(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
@@ -52,7 +50,7 @@ def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
 @session.required_to(SCOPE)
 def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Say what revoking the credential does, and ask for confirmation."""
+    """Show the consequences of revoking the credential, and ask for confirmation."""
     rows = caller.read("agents/list_credentials", agent_id=agent_id)
     credential = existing([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
@@ -75,7 +73,7 @@ def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/delete")
 @session.required_to(SCOPE)
 def delete(caller: Caller, agent_id: UUID) -> Response:
-    """Delete the agent, and show the others."""
+    """Delete the agent, and redirect to the list of agents."""
     with session.changing(caller, SCOPE) as opened:
         remove_agent(opened, agent_id)
     return pages.see_other("/agents")
@@ -84,14 +82,14 @@ def delete(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/rotate")
 @session.required_to(SCOPE)
 def new_credential(caller: Caller, agent_id: UUID) -> Response:
-    """The form of another credential."""
+    """Show the form for another credential."""
     return _credential_form(caller, agent_id, Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
 @session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
-    """Create another credential, and show its secret this once."""
+    """Create another credential, and show its secret for the only time."""
     key, typed = sent_form_key(), forms.sent(MEMBERS)
     try:
         new = forms.loaded(NewCredentialSchema(), forms.body(MEMBERS, typed))

@@ -1,8 +1,4 @@
-"""``/dashboard/agents/new`` and ``/dashboard/agents/{agentId}/edit``: the forms of an agent.
-
-They need a session with the scope ``agents:write``, which the transaction checks again. A POST from another site's page
-is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/agents/new`` and ``/dashboard/agents/{agentId}/edit``: the forms of an agent."""
 
 from __future__ import annotations
 
@@ -23,12 +19,12 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 SCOPE = "agents:write"
 
 MEMBERS = forms.members(NewAgentSchema(exclude=("scopes",)))
-"""What the form asks for. Scopes are grouped by their API."""
+"""Fields of the form, without the scopes, which the form groups by API."""
 
 LABELS = forms.labels(forms.members(NewAgentSchema()))
 
 NEW = forms.proposed(MEMBERS) | {"scopes": DEFAULT_SCOPES}
-"""What the form of a new agent proposes."""
+"""Content of the form for a new agent."""
 
 blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
 
@@ -36,14 +32,14 @@ blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
 @blueprint.get("/dashboard/agents/new")
 @session.required_to(SCOPE)
 def new_agent(caller: Caller) -> Response:
-    """The form of a new agent."""
+    """Show the form for a new agent."""
     return _page(caller, Form(NEW, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/new")
 @session.required_to(SCOPE)
 def create_agent(caller: Caller) -> Response:
-    """Create an agent, and show its page."""
+    """Create an agent, and redirect to the agent's page."""
     key = sent_form_key()
     try:
         new = forms.loaded(NewAgentSchema(), _body(_sent()))
@@ -61,14 +57,14 @@ def create_agent(caller: Caller) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/edit")
 @session.required_to(SCOPE)
 def edit_agent(caller: Caller, agent_id: UUID) -> Response:
-    """The form with what the agent is now."""
+    """Show the form with the agent's current values."""
     return _page(caller, None, agent_id)
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/edit")
 @session.required_to(SCOPE)
 def change_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Change the agent, and show its page."""
+    """Change the agent, and redirect to the agent's page."""
     try:
         change = forms.loaded(NewAgentSchema(), _body(_sent()))
         with session.changing(caller, SCOPE) as opened:
@@ -83,7 +79,7 @@ def _sent() -> dict[str, Any]:
 
 
 def _body(sent: dict[str, Any]) -> dict[str, Any]:
-    """An edited agent, too, is sent as a whole."""
+    """Return the body for the API. The form of an existing agent sends all members, changed or not."""
     return forms.body(MEMBERS, sent) | {"scopes": sent["scopes"]}
 
 
@@ -92,10 +88,10 @@ def _refused(refused: ValidationError | Conflict, form_key: str | None = None) -
 
 
 def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
-    """The form.
+    """Return the page with the form.
 
-    :param form: what is in it; ``None`` for what the agent is now.
-    :param agent_id: of the agent that is edited, or ``None`` for a new one.
+    :param form: the content of the form; ``None`` for the agent's current values.
+    :param agent_id: the agent that is edited; ``None`` for a new agent.
     """
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
     servers, *agents = caller.read_together(Call("oauth/list_resource_servers", {}), *calls)

@@ -1,4 +1,4 @@
-"""Rules of trust of an agent: the form that makes one, and the page that says why a token is accepted or not."""
+"""Rules of trust of an agent: the form for a new rule, and the page that explains why a token is accepted or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agentidp.registry.credentials import NewCredentialSchema, add_credential, r
 from agentidp.services import services
 
 LABEL = forms.members(NewCredentialSchema(only=["label"]))
-"""What the form asks for beside the rule."""
+"""Fields of the form in addition to those of the rule."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *LABEL])
 
@@ -31,14 +31,14 @@ blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/trust")
 @session.required_to(SCOPE)
 def new_rule(caller: Caller, agent_id: UUID) -> Response:
-    """What the platform's preset asks, or the rule that comes of the answers."""
+    """Show the questions of the platform's preset, or the form with the rule that follows from the answers."""
     return _rule_form(caller, agent_id, None, new_form_key(caller.at))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/trust")
 @session.required_to(SCOPE)
 def make_rule(caller: Caller, agent_id: UUID) -> Response:
-    """Make a rule of trust, and show it with its warnings."""
+    """Create a rule of trust, and show the rule with its warnings."""
     key, given = sent_form_key(), forms.sent([*rule_form.MEMBERS, *LABEL])
     try:
         body = rule_form.sent_rule(caller, checked, given) | forms.body(LABEL, given) | {"type": "federated"}
@@ -78,9 +78,9 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
 
 
 def _rule_form(caller: Caller, agent_id: UUID, form: Form | None, form_key: str, status: int | None = None) -> Response:
-    """The form.
+    """Return the page with the form.
 
-    :param form: what was sent; ``None`` before anything was.
+    :param form: the content that was sent; ``None`` before the form is sent.
     """
     way = rule_form.way(WORKLOADS, caller, checked, form.given if form else None)
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))

@@ -1,4 +1,4 @@
-"""``/dashboard/agents``: the organization's agents and their usage in a period; to search, filter and sort."""
+"""``/dashboard/agents``: the organization's agents and their usage in a period, with search, filters and sorting."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from agentidp.http.schemas import MAX_NAME
 from agentidp.registry.agents import AgentSchema
 
 PAGE_SIZE = 50
-"""Agents in a table."""
+"""Maximum number of agents on a page of the table."""
 
 MAX_OWNERS = 20
-"""On the page: those with the most tokens. All of them are in the CSV."""
+"""Maximum number of owners on the page, those with the most tokens. The CSV has all owners."""
 
 MAX_PAGE = 100_000
 MAX_SEARCH = MAX_NAME
-"""Characters of a search for part of a name."""
+"""Maximum number of characters of a search text."""
 
 SHARE_LIMIT = 80
-"""An agent with a higher percentage of the period's tokens is flagged."""
+"""Percentage of the period's tokens above which an agent is flagged."""
 
 SORTS = {
     "name": "by name",
@@ -47,19 +47,19 @@ SORTS = {
     "last_token": "by last token",
     "last_rejection": "by last rejection",
 }
-"""Column -> how the table is called that is sorted by it."""
+"""Column -> words for the order in the caption of the table."""
 
 LISTED = [member for member in forms.members(AgentSchema()) if member.is_listed]
-"""What the list shows of an agent beside its name and description."""
+"""Members of an agent that the list shows in addition to its name and description."""
 
 blueprint = pages.new_blueprint("dashboard-agents", __name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentUsage:
-    """An agent, its usage in a period, and the hours of its last token, request and rejection in it.
+    """An agent, its usage in a period, and the hours of its last token, request and rejection in the period.
 
-    :param listed: its other members that lists show, by their columns.
+    :param listed: the values of :data:`LISTED`, by column.
     """
 
     agent_id: UUID
@@ -77,9 +77,9 @@ class AgentUsage:
 
 @dataclass(frozen=True, slots=True)
 class AgentPage:
-    """A page of the agents that are found.
+    """A page of the matching agents.
 
-    ``count`` is how many are found; ``all_agents`` and ``all_tokens`` are of all agents.
+    ``count`` is the number of matching agents on all pages. ``all_agents`` and ``all_tokens`` include the other agents.
     """
 
     data: list[AgentUsage]
@@ -90,7 +90,7 @@ class AgentPage:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which agents are shown, and in what order."""
+    """The filters and the order of the table of agents."""
 
     search: str = ""
     status: str = ""
@@ -100,16 +100,16 @@ class Selection:
 
     @property
     def is_descending(self) -> bool:
-        """Whether the last come first. Unless it is said, most come first, and names begin with A."""
+        """Whether the order is descending. Default: ascending for names, descending for any other column."""
         return self.sort != "name" if not self.order else self.order == "desc"
 
     def query_of_heading(self, period: Period, sort: str) -> str:
-        """The query of the address to which the heading of a column leads: the other order, if it is the column's."""
+        """Return the query for the link in a column's heading. A table sorted by this column is sorted in reverse."""
         order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
         return self.query(period, sort=sort, order=order)
 
     def query(self, period: Period, **changes: Any) -> str:
-        """The query of an address that shows them, with *changes*."""
+        """Return the query of an address with this selection and *changes*."""
         chosen = dataclasses.asdict(self) | changes
         return f"{period.query}&{urlencode({name: value for name, value in chosen.items() if value})}"
 
@@ -117,7 +117,7 @@ class Selection:
 @blueprint.get("/dashboard/agents")
 @session.required
 def agents(caller: Caller) -> Response:
-    """The agents that are asked for, fifty on a page."""
+    """Show a page of the agents that the request selects."""
     period, number = requested_period(caller.at), requested_page()
     call, selection, unusual = agents_shown(caller, period, PAGE_SIZE * (number - 1))
     [rows] = caller.read_together(call)
@@ -142,7 +142,7 @@ def agents(caller: Caller) -> Response:
 
 
 def _owners(caller: Caller, period: Period) -> list[dict[str, Any]] | None:
-    """The tokens by owner; ``None`` if they could not be computed."""
+    """Return the tokens by owner; ``None`` if the database is unavailable or too slow."""
     try:
         [rows] = caller.read_together(tokens_by_owner(period))
     except DatabaseUnavailable:
@@ -153,8 +153,8 @@ def _owners(caller: Caller, period: Period) -> list[dict[str, Any]] | None:
 def agents_shown(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
 ) -> tuple[Call, Selection, BadgesByAgent | None]:
-    """The statement that reads the agents that the request asks for, what it asks for, and which agents are unusual
-    because of which findings.
+    """Return the statement that reads the agents that the request selects, the selection, and the unusual agents, which
+    are ``None`` if the findings could not be computed.
     """
     selection, unusual = _requested_selection(), unusual_agents(caller)
     among = (unusual or {}) if selection.unusual else None
@@ -169,9 +169,9 @@ def agents_of_the_period(
     limit: int = PAGE_SIZE,
     among: Collection[UUID] | None = None,
 ) -> Call:
-    """The statement that reads a page of agents; :func:`agent_page` takes its rows.
+    """Return the statement that reads a page of agents. Pass its rows to :func:`agent_page`.
 
-    :param among: of these only.
+    :param among: the only agents to read; ``None`` for all.
     """
     return Call(
         "dashboard/agents",
@@ -189,7 +189,7 @@ def agents_of_the_period(
 
 
 def agent_page(rows: Rows) -> AgentPage:
-    """The rows of :func:`agents_of_the_period`."""
+    """Return the page for rows of :func:`agents_of_the_period`."""
     data = [agent_of(row) for row in rows]
     if not rows:
         return AgentPage(data, 0, 0, 0)
@@ -197,11 +197,13 @@ def agent_page(rows: Rows) -> AgentPage:
 
 
 def agents_by_id(shown: Call, after: UUID, limit: int) -> Call:
-    """The statement that reads those of the agents that *shown* lists which are among the next ones by id.
+    """Return the statement that reads the next agents by id. Pass its rows with ``is_listed`` to :func:`agent_of`.
 
-    Its rows are for :func:`agent_of`. The last one may be of an agent that is not listed, to go on after it.
+    The last row may be an agent that is not listed, because the next statement begins after the last row.
 
-    :param limit: how many agents it looks at, those included that are not listed.
+    :param shown: the statement of :func:`agents_of_the_period` whose filters apply.
+    :param after: agents with greater ids only.
+    :param limit: the maximum number of agents that the statement examines, listed or not.
     """
     kept = ("first", "last", "search", "status", "agent_ids")
     return Call(
@@ -211,7 +213,7 @@ def agents_by_id(shown: Call, after: UUID, limit: int) -> Call:
 
 
 def agent_of(row: Any) -> AgentUsage:
-    """A row of a statement that reads agents."""
+    """Return the agent in a row of :func:`agents_of_the_period` or :func:`agents_by_id`."""
     return AgentUsage(
         row.agent_id,
         row.name,
@@ -248,9 +250,9 @@ def _requested_selection() -> Selection:
 
 
 def requested_page() -> int:
-    """Which page of a table the request asks for; the first is 1.
+    """Return the number of the page that the request asks for; the first page is 1.
 
-    :raises ValidationError: it is no whole number, or too high.
+    :raises ValidationError: the number is not a whole number from 1 to :data:`MAX_PAGE`.
     """
     number = request.args.get("page", "1")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAX_PAGE:

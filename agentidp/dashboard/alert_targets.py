@@ -1,8 +1,4 @@
-"""``/dashboard/alert-targets``: where the organization's alerts go, whether they arrive, and what one does about it.
-
-All of it needs a session with the scope ``alerts:write``, as at the API. A GET asks for confirmation, and a POST acts.
-A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/alert-targets``: the targets of the organization's alerts, and the latest deliveries."""
 
 from __future__ import annotations
 
@@ -23,16 +19,16 @@ from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 SCOPE = "alerts:write"
 
 PAGE_SIZE = 50
-"""Targets in a table: as many as an organization can have now."""
+"""Maximum number of targets on a page: as many as an organization can have now."""
 
 LATEST = 20
-"""Alerts that are listed below the targets."""
+"""Maximum number of alerts listed below the targets."""
 
 MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
-"""What the form asks for."""
+"""Fields of the form for a new target."""
 
 LISTED = forms.members(AlertTargetChangeSchema(exclude=("name", "url", "enabled")))
-"""What a target wants."""
+"""Members that select which alerts a target gets."""
 
 blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 
@@ -40,12 +36,12 @@ blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 @blueprint.get("/dashboard/alert-targets")
 @session.required_to(SCOPE)
 def alert_targets(caller: Caller) -> Response:
-    """The targets, those that fail first, and the latest alerts."""
+    """Show the targets, failing ones first, and the latest alerts."""
     number = requested_page()
     targets, deliveries = caller.read_together(
         Call("alerts/list_targets", {}), Call("alerts/list_deliveries", {"limit": LATEST})
     )
-    # Stable: otherwise the oldest first.
+    # The sort is stable, so within each group the oldest target stays first.
     ordered = sorted(targets, key=lambda row: row.failing_since is None)
     shown = ordered[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
     if not shown and number != 1:
@@ -66,14 +62,14 @@ def alert_targets(caller: Caller) -> Response:
 @blueprint.get("/dashboard/alert-targets/new")
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
-    """The form of a new target."""
+    """Show the form for a new target."""
     return _form(Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/alert-targets/new")
 @session.required_to(SCOPE)
 def create_alert_target(caller: Caller) -> Response:
-    """Create a target. The key of a webhook is shown this once."""
+    """Create a target, and show the key of a webhook for the only time."""
     sent, key = forms.sent(MEMBERS), sent_form_key()
     try:
         new = forms.loaded(NewAlertTargetSchema(), forms.body(MEMBERS, sent))
@@ -97,7 +93,7 @@ def create_alert_target(caller: Caller) -> Response:
 @blueprint.get("/dashboard/alert-targets/<uuid:target_id>/<any(test, disable, enable, delete):action>")
 @session.required_to(SCOPE)
 def confirm(caller: Caller, target_id: UUID, action: str) -> Response:
-    """Say what the action does, and ask for confirmation."""
+    """Show the consequences of the action, and ask for confirmation."""
     row = existing(caller.read("alerts/get_target", target_id=target_id))
     return pages.page(
         "confirm_alert_target.html",
@@ -112,7 +108,7 @@ def confirm(caller: Caller, target_id: UUID, action: str) -> Response:
 @blueprint.post("/dashboard/alert-targets/<uuid:target_id>/test")
 @session.required_to(SCOPE)
 def test_target(caller: Caller, target_id: UUID) -> Response:
-    """Put a test into the outbox, and show the targets again."""
+    """Put a test alert into the outbox, and redirect to the targets."""
     with session.changing(caller, SCOPE) as opened:
         request_test(opened, target_id)
     return pages.see_other(f"/alert-targets?tested={target_id}")

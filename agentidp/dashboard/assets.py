@@ -1,4 +1,4 @@
-"""``/dashboard/static``: what the pages load."""
+"""``/dashboard/static``: the style sheet, script and icon of the pages."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ blueprint = pages.new_blueprint("dashboard-assets", __name__)
 @blueprint.get("/dashboard/static/<asset>")
 @public
 def asset(asset: str) -> Response:
-    """An asset of the pages."""
+    """Return an asset of the pages."""
     return pages.ASSETS.response(asset)

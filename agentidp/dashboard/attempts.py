@@ -1,4 +1,4 @@
-"""What the audit trail records of signing in to the dashboard."""
+"""Audit events about signing in to the dashboard."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from agentidp.services import services
 
 
 def viewer(agent_id: UUID) -> Actor:
-    """Who signs in, for the transaction in which :func:`record_success` is called."""
+    """Return the actor of the transaction that calls :func:`record_success`."""
     return request_actor("session", str(agent_id))
 
 
 def record_success(opened: Transaction, agent_id: UUID, by: str) -> None:
-    """Record that somebody has signed in as an agent.
+    """Record a successful sign-in as an agent.
 
     :param by: ``credential``, ``token`` or ``link``.
     """
@@ -28,11 +28,10 @@ def record_success(opened: Transaction, agent_id: UUID, by: str) -> None:
 
 
 def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
-    """Record that somebody failed to sign in as an agent, unless that happens all the time: what anyone can cause must
-    not fill the disk.
+    """Record a refused sign-in as an agent. The number of records is throttled, because anyone can cause refusals.
 
     :param by: as for :func:`record_success`.
-    :param reason: the error in OAuth's words.
+    :param reason: the OAuth error code.
     """
     if agent_id == UNKNOWN_AGENT:
         return

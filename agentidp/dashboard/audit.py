@@ -1,4 +1,4 @@
-"""``/dashboard/audit``: who changed what, for agents with the scope ``audit:read``."""
+"""``/dashboard/audit``: the audit trail, for sessions with the scope ``audit:read``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import ValidationError
 
 PAGE_SIZE = 50
-"""Events in the table."""
+"""Maximum number of events in the table."""
 
 _IS_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 
@@ -28,12 +28,12 @@ blueprint = pages.new_blueprint("dashboard-audit", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Whom or what an event names.
+    """The actor or the subject of an event, as the page names it.
 
-    :param kind: what it is, if its name does not say so.
-    :param name: what people call it.
-    :param path: of its page, below the dashboard's; empty if it has none.
-    :param agent: to which it belongs.
+    :param kind: the type to write before the name; empty if the name is enough.
+    :param name: the name for people.
+    :param path: the path of its page, below the dashboard's path; empty without a page.
+    :param agent: the agent to which a credential belongs.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Thing:
 @blueprint.get("/dashboard/audit")
 @session.required_to("audit:read")
 def audit(caller: Caller) -> Response:
-    """The newest events, or older ones."""
+    """Show the newest events that the filters select, or a page of older events."""
     chosen = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
     ids, several = _ids(caller, chosen)
     events = _events(caller, chosen | ids)
@@ -68,8 +68,8 @@ def audit(caller: Caller) -> Response:
 
 
 def _ids(caller: Caller, chosen: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Any]]]:
-    """The id of what was named in a filter; and by filter what could be meant, as (id, name), if several things have
-    the name. What nothing is called stays as it was typed: an id, or a user of the operating system.
+    """Return filter -> the id, if the filter names one agent, server or target; and filter -> (id, name) of each, if it
+    names several. A filter that names none is in neither, because it may be a user of the operating system.
     """
     typed = {name: chosen[name] for name in ("subject", "actor") if chosen[name] and "\0" not in chosen[name]}
     typed = {name: text for name, text in typed.items() if not words.IS_ID.fullmatch(text)}
@@ -100,7 +100,7 @@ def _events(caller: Caller, chosen: dict[str, str]) -> list[dict[str, Any]]:
     until = None
     if chosen["until"]:
         try:
-            # The whole of the day is shown.
+            # Include the whole last day.
             until = datetime.combine(date.fromisoformat(chosen["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None
@@ -119,10 +119,10 @@ def _events(caller: Caller, chosen: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Thing]:
-    """What has a name among what the events are about, by its id."""
+    """Return the actors, subjects and mentioned objects that have names, by id."""
     agents, servers, targets = caller.read_together(*words.calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
-    # What is deleted is named as in other events of the page.
+    # Other events of the page may have the name of a deleted target or resource server.
     names = {
         event["subject"]: Thing(event["subjectType"].replace("_", " "), members["name"])
         for event in events
@@ -140,7 +140,7 @@ def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Thing]:
 
 
 def _shown(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> dict[str, Any]:
-    """An event as the page shows it."""
+    """Return an event with the fields that the page shows."""
     return event | {
         "when": datetime.fromisoformat(event["at"]),
         "by": names.get(event["actor"]) or Thing("", event["actor"]),
@@ -151,7 +151,7 @@ def _shown(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> dict
 
 
 def _subject(event: dict[str, Any], names: dict[str, Thing]) -> Thing:
-    """What an event is about. Its id stands for it if it has no name."""
+    """Return the subject of an event. A subject without a name is shown by its id."""
     subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
     if subject in names:
         return names[subject]
@@ -165,8 +165,8 @@ def _subject(event: dict[str, Any], names: dict[str, Thing]) -> Thing:
 
 
 def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> list[str]:
-    """What changed, as text. Of something new or deleted, what it does not have is left out; of a credential its agent,
-    which the subject names.
+    """Return the changes of an event, one string per member. Null members of a created or deleted subject are left out,
+    and so is the agent of a credential, because the subject names the agent.
     """
 
     def text(value: Any) -> str:
@@ -196,5 +196,5 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
 
 
 def _in_words(member: str) -> str:
-    """``expires at`` for ``expiresAt``."""
+    """Return a member's name as words: ``expires at`` for ``expiresAt``."""
     return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", member)

@@ -1,8 +1,4 @@
-"""``/dashboard/budget``: how many tokens may be issued in a month.
-
-It needs a session with the scope ``agents:write``, which the transaction checks again. A POST from another site's page
-is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/budget``: the form for the organization's monthly token budget."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ blueprint = pages.new_blueprint("dashboard-budget", __name__)
 @blueprint.get("/dashboard/budget")
 @session.required_to(SCOPE)
 def edit_budget(caller: Caller) -> Response:
-    """The form with what is set now."""
+    """Show the form with the current budget."""
     [organization] = caller.read("organizations/get_organization")
     return _page(Form(forms.typed(MEMBERS, represent(organization))))
 
@@ -33,7 +29,7 @@ def edit_budget(caller: Caller) -> Response:
 @blueprint.post("/dashboard/budget")
 @session.required_to(SCOPE)
 def change_budget(caller: Caller) -> Response:
-    """Set it, and show it on the overview."""
+    """Set the budget, and redirect to the overview, which shows it."""
     sent = forms.sent(MEMBERS)
     try:
         change = forms.loaded(OrganizationChangeSchema(), forms.body(MEMBERS, sent))

@@ -1,4 +1,4 @@
-"""What the templates draw, as numbers: the bars of a chart, the shades of the heatmap."""
+"""Coordinates for the charts of the templates: the bars of a chart, the shades of the heatmap."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ from agentidp.db.sql import Rows
 from agentidp.findings.finding import KnownFinding
 
 STEP = 10
-"""Width of a bar and the gap beside it in a drawing, in its units."""
+"""Width of a bar with its gap, in units of the drawing."""
 
 HEIGHT = 100
-"""Height of a drawing's axis, in its units."""
+"""Height of the axis, in units of the drawing."""
 
 SHADES = 5
-"""Of the heatmap; an hour without a request has none."""
+"""Number of shades of the heatmap. An hour without requests has shade 0."""
 
 MAX_MARKED = timedelta(days=3)
-"""Not all days of a finding with a longer window are marked: it is about the whole period."""
+"""Maximum length of a finding whose days are all marked. A longer finding is about the period, not about a day."""
 
 MAX_LINE = 108
-"""Height of a point of the line that is above the axis: outside of it, and still in the drawing."""
+"""Maximum height of a point of the comparison line: above the axis, and still inside the drawing."""
 
 MIN_HEIGHT = 1.5
-"""Of a bar, so that a low one beside a high one can be seen."""
+"""Minimum height of a bar, so that a low bar beside a high bar is visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A UTC day or hour of a chart.
+    """The bar of a UTC day or hour.
 
-    ``earlier`` is the count that it is compared with, if it is, ``earlier_height`` where the line of these is, and
-    ``earlier_findings`` are about that day. ``findings`` are those about it, the most severe first. ``left`` is its
-    position in the drawing and ``height`` the height of its bar. A day or hour that ``is_running`` is not over; one
-    that ``is_empty`` is over and counted nothing, though its subject existed.
+    :param earlier: the count that this count is compared with; ``None`` without a comparison.
+    :param findings: the findings about this day, the most severe first.
+    :param left: the position of the bar in the drawing.
+    :param is_running: whether the day or hour is not over yet.
+    :param is_empty: whether the day or hour is over and its count is zero, although the chart's subject existed.
+    :param earlier_height: the height of the comparison line at this bar.
+    :param earlier_findings: the findings about the day that this day is compared with.
     """
 
     when: date
@@ -55,19 +58,19 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. ``top`` is the value of the highest grid line."""
+    """A chart of days or hours, oldest first. ``top`` is the count at the highest grid line."""
 
     bars: list[Bar]
     top: int
 
     @property
     def earlier_bars(self) -> list[Bar]:
-        """Those through which the line of what they are compared with goes. It may begin later than the chart."""
+        """The bars that have a point of the comparison line. The line may begin later than the chart."""
         return [bar for bar in self.bars if bar.earlier_height is not None]
 
     @property
     def width(self) -> int:
-        """Of the drawing, in its units."""
+        """Width of the drawing, in its units."""
         return STEP * len(self.bars)
 
     @property
@@ -77,18 +80,18 @@ class Chart:
 
     @property
     def max_bar(self) -> Bar:
-        """The bar with the highest count, the latest of several."""
+        """The bar with the highest count; the latest if several have this count."""
         return max(reversed(self.bars), key=lambda bar: bar.count)
 
     @property
     def running_bar(self) -> Bar | None:
-        """The bar of the day or hour that is not over, if it is shown."""
+        """The bar of the day or hour that is not over yet; ``None`` if the chart ends earlier."""
         return next((bar for bar in self.bars if bar.is_running), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A marker in a chart of days: the days that it covers, and where they are in the drawing."""
+    """A marker in a chart of days: its first and last day, and their position and width in the drawing."""
 
     kind: str
     first: date
@@ -106,14 +109,14 @@ def day_chart(
     earlier: Sequence[int | None] = (),
     earlier_marked: Sequence[list[KnownFinding]] = (),
 ) -> Chart:
-    """The chart of some days.
+    """Return the chart of several days.
 
     :param counts: day and count, oldest first.
-    :param marked: day -> the findings about it.
-    :param created: since when the subject of the chart exists, if that is known; no day before that is empty.
-    :param earlier: the counts that they are compared with, ``None`` before there were any. Without any above zero there
-        is no line. The axis is that of *counts*: where the line is higher, it leaves the drawing.
-    :param earlier_marked: the findings about each of the days that they are compared with.
+    :param marked: day -> the findings about the day.
+    :param created: the day on which the chart's subject was created; no earlier day is empty. ``None`` if unknown.
+    :param earlier: per day the count to compare with; ``None`` before the first usage. If no count is above zero, the
+        chart has no comparison line. The line does not change the axis, and is cut off at :data:`MAX_LINE`.
+    :param earlier_marked: per day the findings about the day to compare with.
     """
     return _chart(counts, marked, today, created, earlier, earlier_marked)
 
@@ -126,11 +129,12 @@ def hour_chart(
     created_at: datetime | None = None,
     expected: Sequence[int | None] = (),
 ) -> Chart:
-    """The chart of a day's hours up to the hour of *at*.
+    """Return the chart of the hours of a day.
 
-    :param name: of the count in :class:`HourUsage`.
-    :param created_at: when the agent was created whose chart it is; no hour before that is empty.
-    :param expected: of each hour, as the counts that it is compared with.
+    :param name: the attribute of :class:`HourUsage` to draw.
+    :param at: the current time; its hour is drawn as running.
+    :param created_at: when the chart's agent was created; no earlier hour is empty. ``None`` for the organization.
+    :param expected: per hour the count to compare with.
     """
     begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
@@ -150,7 +154,7 @@ def _chart(
     earlier: Sequence[int | None] = (),
     earlier_marked: Sequence[list[KnownFinding]] = (),
 ) -> Chart:
-    # Usage that was imported can be older than the agent.
+    # Imported usage can be older than the agent.
     first_used = next((when for when, count in counts if count), running)
     begins = counts[0][0] if created is None else min(created, first_used)
     top = _round_number(max(count for _, count in counts))
@@ -169,10 +173,12 @@ def _chart(
 
 
 def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dict[date, list[KnownFinding]]:
-    """Day -> the findings about it, the most severe first: those of at most three days, and those of a longer time that
-    are so since a day within it, such as a budget since it was exceeded.
+    """Return the findings about each day, the most severe first.
 
-    :param of_rejections: those about rejected requests, which are marked on the chart of these; else all others.
+    A finding of at most :data:`MAX_MARKED` is on all its days. A longer finding is on the day of its ``since``, such as
+    the day on which a budget was exceeded, and on no day if it has been so from its beginning.
+
+    :param of_rejections: return the findings about rejected requests, which have their own chart; otherwise all others.
     """
     marked: dict[date, list[KnownFinding]] = {}
     for known in sorted(found, key=lambda one: -one.severity):
@@ -189,9 +195,9 @@ def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dic
 
 
 def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
-    """Seven days of 24 hours, from Sunday: the count of each hour, and its shade from 0 to :data:`SHADES`.
+    """Return seven days from Sunday, each of 24 hours: the count of the hour, and its shade from 0 to :data:`SHADES`.
 
-    :param cells: with ``dow``, ``hour`` and ``count``, those that are not zero.
+    :param cells: the hours whose ``count`` is not zero, with ``dow`` and ``hour``.
     """
     counts = {(cell["dow"], cell["hour"]): cell["count"] for cell in cells}
     max_count = max(counts.values(), default=1)
@@ -202,15 +208,15 @@ def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
 
 
 def marked_days(markers: Rows, first: date, last: date, agent_id: UUID | None = None) -> list[Marked]:
-    """The markers on the days of a chart, the earliest first.
+    """Return the markers on the days of a chart, the earliest first.
 
     :param markers: rows of ``markers/list_markers``.
-    :param agent_id: whose chart it is; on the organization's are the markers of every agent.
+    :param agent_id: the chart's agent; ``None`` for the organization's chart, which has the markers of all agents.
     """
     found = []
     for marker in markers:
         begins = marker.starts_at.astimezone(UTC).date()
-        # A deployment may be at an instant.
+        # A marker of a single instant, such as a deployment at midnight, would otherwise end on the day before.
         ends = max(begins, last_day(marker.ends_at.astimezone(UTC)))
         if begins <= last and ends >= first and (agent_id is None or marker.agent_id in (None, agent_id)):
             begins, ends = max(begins, first), min(ends, last)
@@ -220,13 +226,14 @@ def marked_days(markers: Rows, first: date, last: date, agent_id: UUID | None = 
 
 
 def last_day(ends: datetime) -> date:
-    """The day of the last instant before *ends*."""
+    """Return the day of the last instant before *ends*."""
     return (ends - timedelta(microseconds=1)).date()
 
 
 def _round_number(count: int) -> int:
-    """The lowest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is not below *count*; half of it is a
-    whole number too.
+    """Return the smallest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is at least *count*.
+
+    Half of each of these numbers is a whole number, too.
     """
     if count <= 10:
         return max(2, count + count % 2)

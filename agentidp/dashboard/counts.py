@@ -1,4 +1,4 @@
-"""The usage that the pages show: read once, then summed in Python."""
+"""The usage that the pages show: statements read it once per page, and Python sums it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DayUsage:
 
     @property
     def requests(self) -> int:
-        """The sum of all hours."""
+        """The requests of all hours."""
         return sum(self.requests_by_hour)
 
 
@@ -35,15 +35,15 @@ class HourUsage:
 
 
 def usage_by_day(period: Period) -> Call:
-    """The statement that reads a period and the days that it is compared with; :func:`split` takes its rows."""
+    """Return the statement that reads a period and the days to compare with. Pass its rows to :func:`split`."""
     return Call("analytics/usage_by_day", {"first": period.earlier_first, "last": period.last})
 
 
 def split(rows: Rows, period: Period, first_used: date | None = None) -> tuple[list[DayUsage | None], list[DayUsage]]:
-    """The days that the period is compared with, one for each of its own, and those of the period.
+    """Return the days to compare the period with, one per day of the period, and the days of the period.
 
-    :param first_used: the first day on which anything was counted. What is before it is ``None``: no usage is known of
-        then, which is not the same as none.
+    :param first_used: the first day with any usage; ``None`` if there is none. Days to compare with are ``None`` before
+        it, because their usage is unknown, not zero.
     """
     days = [DayUsage(*row) for row in rows]
     earlier = [day if first_used and day.day >= first_used else None for day in days[: period.days]]
@@ -51,12 +51,12 @@ def split(rows: Rows, period: Period, first_used: date | None = None) -> tuple[l
 
 
 def usage_by_hour(day: date) -> Call:
-    """The statement that reads the hours of a day; :func:`hours_of` takes its rows."""
+    """Return the statement that reads the hours of a day. Pass its rows to :func:`hours_of`."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 
 def hours_of(rows: Rows, day: date) -> list[HourUsage]:
-    """The 24 hours of a day."""
+    """Return the 24 hours of a day."""
     found = {
         row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day
     }
@@ -64,7 +64,7 @@ def hours_of(rows: Rows, day: date) -> list[HourUsage]:
 
 
 def heatmap_cells(days: list[DayUsage]) -> list[dict[str, int]]:
-    """The requests of each hour of the week, from Sunday, as the API returns them."""
+    """Return the requests per hour of the week, from Sunday, without hours of zero requests, as the API does."""
     counts = [[0] * 24 for _ in range(7)]
     for day in days:
         for hour, requests in enumerate(day.requests_by_hour):
@@ -78,9 +78,9 @@ def heatmap_cells(days: list[DayUsage]) -> list[dict[str, int]]:
 
 
 def busiest_hour(days: list[DayUsage]) -> tuple[datetime, int] | None:
-    """Return when the hour with the most requests begins, and its number of requests. ``None`` without a request.
+    """Return the start of the hour with the most requests, and its number of requests; ``None`` without a request.
 
-    Of several such hours, the latest one is returned.
+    If several hours have this number, the latest hour is returned.
     """
     requests, day, hour = max(
         ((requests, day.day, hour) for day in days for hour, requests in enumerate(day.requests_by_hour)),

@@ -1,7 +1,4 @@
-"""``/dashboard/credentials``: the credentials of all agents, which of them are used, and which need attention.
-
-Reading needs a session with the scope ``agents:read`` or ``agents:write``, as an agent's credentials do.
-"""
+"""``/dashboard/credentials``: the credentials of all agents, with their use and expiry."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.http.errors import NotFound, ValidationError
 
 READERS = ("agents:read", "agents:write")
-"""Scopes of which a session needs one."""
+"""Scopes; a session needs at least one of them."""
 
 DAYS = 30
-"""Whose tokens are shown, today included."""
+"""Number of days, today included, whose tokens are shown."""
 
 SOON = timedelta(days=30)
-"""A credential expires soon if it does within so long."""
+"""Maximum time until the expiry of a credential that is listed as expiring."""
 
 Choice = Callable[[CredentialUsage], bool]
 
@@ -38,7 +35,7 @@ SHOWN = {
     "ending": f"expires within {SOON.days} days",
     "several": "more than one in use",
 }
-"""Filter -> how it is called."""
+"""Filter -> its label."""
 
 blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 
@@ -46,7 +43,7 @@ blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 @blueprint.get("/dashboard/credentials")
 @session.required_to(*READERS)
 def credentials(caller: Caller) -> Response:
-    """The credentials that are asked for, fifty on a page, most tokens first."""
+    """Show a page of the credentials that the filter selects, most tokens first."""
     show, number = request.args.get("show", ""), requested_page()
     if show not in SHOWN:
         raise ValidationError("The credentials cannot be filtered by this.")
@@ -71,12 +68,15 @@ def credentials(caller: Caller) -> Response:
 
 
 def is_in_force(used: CredentialUsage) -> bool:
-    """Whether it is a credential that is not revoked; it may have expired."""
+    """Return whether the tokens belong to a known credential that is not revoked. It may have expired."""
     return used.created_at is not None and used.revoked_at is None
 
 
 def choices(in_force: list[CredentialUsage], at: datetime) -> dict[str, Choice]:
-    """What each of :data:`SHOWN` shows of the credentials that are in force."""
+    """Return per filter of :data:`SHOWN` the function that decides whether the filter selects a credential.
+
+    :param in_force: all credentials for which :func:`is_in_force` is true.
+    """
 
     def is_in_use(used: CredentialUsage) -> bool:
         is_expired = used.expires_at is not None and used.expires_at <= at

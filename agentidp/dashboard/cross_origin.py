@@ -1,4 +1,4 @@
-"""Protection against cross-site request forgery that needs no state and no token in forms.
+"""Protection against cross-site request forgery, without state and without tokens in forms.
 
 The rule is that of ``CrossOriginProtection`` in Go's ``net/http`` (1.25).
 """
@@ -23,19 +23,19 @@ class CrossOrigin(ApiError):
 
 
 def refuse_cross_origin(request: Request) -> None:
-    """Refuse a request that changes something and comes from another site's page, signing in included.
+    """Refuse a request that comes from another site's page, unless its method is safe. Sign-ins are no exception.
 
-    Browsers send ``Sec-Fetch-Site`` to https and localhost. Browsers from before 2023 do not, but send ``Origin``. A
-    client that sends neither is no browser and has no cookie that could be misused.
+    Browsers send ``Sec-Fetch-Site`` to https origins and to localhost; browsers from before 2023 send ``Origin``
+    instead. A client that sends neither header is not a browser, so no other site can misuse its cookie.
 
-    :raises CrossOrigin: 403.
+    :raises CrossOrigin: the request comes from another site's page.
     """
     if request.method in SAFE_METHODS:
         return
     site, origin = request.environ.get("HTTP_SEC_FETCH_SITE", ""), request.environ.get("HTTP_ORIGIN", "")
     if site in ("same-origin", "none") or (not site and not origin):
         return
-    # A proxy may have changed Host; the page's origin is then still the issuer's.
+    # If a proxy has changed Host, the origin of our pages still equals the issuer's.
     own = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
     if site or "://" not in origin or origin.partition("://")[2] not in own:
         raise CrossOrigin

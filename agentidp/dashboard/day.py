@@ -1,4 +1,4 @@
-"""``/dashboard/days/{date}``: the hours of a day, of the organization or of one agent, and the agents of an hour."""
+"""``/dashboard/days/{date}``: the usage per hour of the organization or of an agent, and the agents of an hour."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ blueprint = pages.new_blueprint("dashboard-day", __name__)
 @blueprint.get("/dashboard/days/<on_day>")
 @session.required
 def organization_day(caller: Caller, on_day: str) -> Response:
-    """The hours of a UTC day; the agents of the whole day, or of the hour in the query."""
+    """Show the hours of a UTC day, and the agents with usage on the day, or in the hour that the query names."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
     call = agents_of_the_day(day, limit=PAGE_SIZE)
@@ -43,7 +43,7 @@ def organization_day(caller: Caller, on_day: str) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
 @session.required
 def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
-    """The hours of an agent's UTC day."""
+    """Show the hours of an agent's UTC day."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
     by_hour = agent_hours(caller, agent_id, day, day)
@@ -69,10 +69,9 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
 
 
 def agents_of_the_day(day: date, *, limit: int | None) -> Call:
-    """The statement that reads the agents with usage on a day, or in the hour of it that the request asks for, in the
-    order that it asks for.
+    """Return the statement that reads the agents with usage on a day. The request may choose an hour and the order.
 
-    :param limit: of the agents, ``None`` for all.
+    :param limit: the maximum number of agents; ``None`` for all.
     """
     return Call(
         "dashboard/agents_of_the_day",
@@ -81,9 +80,9 @@ def agents_of_the_day(day: date, *, limit: int | None) -> Call:
 
 
 def past_day(text: str, at: datetime) -> date:
-    """The day in an address.
+    """Return the day in an address.
 
-    :raises NotFound: it is none, or in the future.
+    :raises NotFound: the text is not a date, or the day is in the future.
     """
     day = parsed_date(text)
     if day is None or day > at.date():
@@ -99,7 +98,7 @@ def _requested_hour() -> int | None:
 
 
 def _requested_order() -> bool:
-    """Whether the agents with most rejected requests come first."""
+    """Return whether the agents are sorted by rejected requests instead of tokens."""
     order = request.args.get("by", "tokens")
     if order not in ("tokens", "rejected"):
         raise ValidationError("The agents cannot be sorted by this.")

@@ -1,8 +1,4 @@
-"""``/dashboard/delegation-rules``: for whose subjects agents may act, and what they may reach.
-
-Reading needs a session with the scope ``agents:read`` or ``agents:write``. Changing needs ``agents:write``, which the
-transaction checks again. A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/delegation-rules``: on behalf of which subjects agents may act, and which APIs they may reach."""
 
 from __future__ import annotations
 
@@ -26,13 +22,13 @@ SCOPE, READING = "agents:write", "agents:read"
 RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
 
 MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
-"""The fields beside those of the rule of trust, and the scopes by their resource server."""
+"""Fields in addition to those of the rule of trust. The form groups the scopes by resource server."""
 
 LISTED = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "resources"]))
-"""The members that have no column of their own in the list."""
+"""Members without a column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
-"""What an error calls the fields."""
+"""Name of a field -> its name in error messages."""
 
 blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 
@@ -40,7 +36,7 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 @blueprint.get("/dashboard/delegation-rules")
 @session.required_to(READING, SCOPE)
 def delegation_rules(caller: Caller) -> Response:
-    """All of them, oldest first."""
+    """Show all delegation rules, oldest first."""
     return pages.page(
         "delegation_rules.html", here="delegation", rules=caller.read("delegation/list_rules"), members=LISTED
     )
@@ -49,14 +45,14 @@ def delegation_rules(caller: Caller) -> Response:
 @blueprint.get("/dashboard/delegation-rules/new")
 @session.required_to(SCOPE)
 def new_delegation_rule(caller: Caller) -> Response:
-    """What the preset asks, or the form of the rule that comes of the answers."""
+    """Show the questions of the preset, or the form with the rule that follows from the answers."""
     return _form(caller, None, new_form_key(caller.at))
 
 
 @blueprint.post("/dashboard/delegation-rules/new")
 @session.required_to(SCOPE)
 def create_delegation_rule(caller: Caller) -> Response:
-    """Create a rule, and show all."""
+    """Create a rule, and redirect to the list of rules."""
     given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]), sent_form_key()
     given["resources"] = request.form.getlist("resources")
     try:
@@ -75,7 +71,7 @@ def create_delegation_rule(caller: Caller) -> Response:
 @blueprint.get("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete")
 @session.required_to(SCOPE)
 def confirm_deletion(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Say what deleting it ends, and ask for confirmation."""
+    """Show the consequences of deleting the rule, and ask for confirmation."""
     rule = rule_with(caller.read("delegation/list_rules"), delegation_rule_id)
     return pages.page("confirm_delegation_rule.html", here="delegation", rule=rule)
 
@@ -83,30 +79,30 @@ def confirm_deletion(caller: Caller, delegation_rule_id: UUID) -> Response:
 @blueprint.post("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete")
 @session.required_to(SCOPE)
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Delete it, and show the others."""
+    """Delete the rule, and redirect to the list of rules."""
     with session.changing(caller, SCOPE) as opened:
         remove_rule(opened, delegation_rule_id)
     return pages.see_other("/delegation-rules")
 
 
 def _body(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what was sent beside the rule of trust, as the API takes it: a box for each scope of a resource server."""
+    """Return the body for the API, without the rule of trust. Each checked box is one line of ``resources``."""
     body = forms.body([*MEMBERS, *RESOURCES], given | {"resources": "\n".join(given["resources"])})
-    # The schema refuses more.
+    # The schema refuses any other number of agents, so do not look them up.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = ids_of("agentIds", body["agentIds"], caller.read_together)
     return body
 
 
 def _form(caller: Caller, form: Form | None, form_key: str, status: int | None = None) -> Response:
-    """The form.
+    """Return the page with the form.
 
-    :param form: what was sent; ``None`` before anything was.
+    :param form: the content that was sent; ``None`` before the form is sent.
     """
     way = rule_form.way(PEOPLE, caller, checked_for_delegation, form.given if form else None)
     if form is None:
         proposed = forms.proposed(MEMBERS) | {"resources": []}
-        # Without an audience it is the client_id of the agent that acts.
+        # An empty audience means the client_id of the acting agent.
         form = Form(way.proposed(caller) | ({} if way.rule else {"audience": ""}) | proposed, form_key=form_key)
     return pages.page(
         "delegation_rule_form.html",

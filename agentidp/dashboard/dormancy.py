@@ -1,8 +1,4 @@
-"""``/dashboard/agents/dormancy``: after how many days without a token an agent is suspended.
-
-It needs a session with the scope ``agents:write``, which the transaction checks again. A POST from another site's page
-is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/agents/dormancy``: the form for the number of days without a token after which agents are suspended."""
 
 from __future__ import annotations
 
@@ -26,14 +22,14 @@ blueprint = pages.new_blueprint("dashboard-dormancy", __name__)
 @blueprint.get("/dashboard/agents/dormancy")
 @session.required_to(SCOPE)
 def edit_dormancy(caller: Caller) -> Response:
-    """The form with what is set now."""
+    """Show the form with the current number of days."""
     return _page(caller)
 
 
 @blueprint.post("/dashboard/agents/dormancy")
 @session.required_to(SCOPE)
 def change_dormancy(caller: Caller) -> Response:
-    """Set it, and show the agents."""
+    """Set the number of days, and redirect to the agents."""
     sent = forms.sent(MEMBERS)
     try:
         change = forms.loaded(OrganizationChangeSchema(), forms.body(MEMBERS, sent))
@@ -45,9 +41,9 @@ def change_dormancy(caller: Caller) -> Response:
 
 
 def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
-    """The form.
+    """Return the page with the form.
 
-    :param form: what is in it; ``None`` for what is set now.
+    :param form: the content of the form; ``None`` for the current value.
     """
     [organization], [agents] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})

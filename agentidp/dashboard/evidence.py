@@ -1,6 +1,4 @@
-"""What a finding's page shows of the hours or days that it is about: the counts, what was expected, and what was
-changed then.
-"""
+"""The evidence on a finding's page: counts and expected counts per hour or day, and the changes at that time."""
 
 from __future__ import annotations
 
@@ -17,12 +15,12 @@ from agentidp.findings.kinds import kind_of
 from agentidp.findings.markers import NOTICED
 
 DAYS_BEFORE = 14
-"""Days that are drawn before those of a finding, to compare them with."""
+"""Number of days drawn before the days of a finding, for comparison."""
 
 MAX_DAYS_DRAWN = 92
 
 MAX_DAYS_OF_HOURS = 2
-"""A finding about more UTC days is drawn by day."""
+"""Maximum number of UTC days of a finding that is drawn by hour. A longer finding is drawn by day."""
 
 MAX_CHANGES = 20
 
@@ -32,8 +30,12 @@ CHANGED |= {"credential.created": "A credential was created", "credential.revoke
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A chart for each day, by hour, or one of all days, by day (``day`` is ``None``); the days that it is about; and
-    what was changed, as (when, what, note).
+    """The evidence for a finding.
+
+    :param unit: the counted attribute, such as ``tokens``.
+    :param drawn: (day, chart by hour) per day, or a single (``None``, chart by day).
+    :param period: the days of the finding.
+    :param changes: (instant, description, note) per change, oldest first.
     """
 
     unit: str
@@ -43,7 +45,7 @@ class Evidence:
 
 
 def calls(known: KnownFinding, at: datetime) -> list[Call]:
-    """The statements that read it; :func:`evidence` takes their rows."""
+    """Return the statements that read the evidence. Pass their rows to :func:`evidence`."""
     first, last = _days(known, at)
     by_hour = _is_by_hour(known, at)
     if not by_hour:
@@ -60,7 +62,7 @@ def calls(known: KnownFinding, at: datetime) -> list[Call]:
 
 
 def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) -> Evidence:
-    """What the rows of :func:`calls` come to."""
+    """Return the evidence for the rows of :func:`calls`."""
     name = kind_of(known).counted
     first, last = _days(known, at)
     drawn: list[tuple[date | None, charts.Chart]]
@@ -84,7 +86,7 @@ def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) ->
 
 
 def _days(known: KnownFinding, at: datetime) -> tuple[date, date]:
-    """The first and the last UTC day that a finding is about, none of them in the future."""
+    """Return the first and the last UTC day of a finding, at most today and :data:`MAX_DAYS_DRAWN` days apart."""
     last = min(charts.last_day(known.ends.astimezone(UTC)), at.date())
     return max(min(known.begins.astimezone(UTC).date(), last), last - timedelta(days=MAX_DAYS_DRAWN - 1)), last
 
@@ -107,14 +109,14 @@ def _count(row: Any, name: str) -> int:
 
 
 def _expected_in(known: KnownFinding, step: timedelta) -> int | None:
-    """What was expected in each hour or day of a finding, spread evenly; ``None`` if it is no such count."""
+    """Return the expected tokens per *step*, spread evenly; ``None`` unless the finding expects a number of tokens."""
     if known.unit == "tokens" or known.unit.startswith("tokens in the "):
         return round(known.expected * step / max(known.ends - known.begins, step))
     return None
 
 
 def _expected(known: KnownFinding, day: date) -> list[int | None]:
-    """The line of a day's hours."""
+    """Return the expected tokens per hour of a day."""
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
     hour = timedelta(hours=1)
     each = _expected_in(known, hour)

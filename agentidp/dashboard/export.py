@@ -1,6 +1,6 @@
-"""What the charts and tables of the pages show, as CSV to download: ``/dashboard/days.csv`` and others.
+"""Downloads of the charts and tables as CSV: ``/dashboard/days.csv`` and others.
 
-The API has the same for a bearer token. A person has a session.
+The API returns the same data, but needs a bearer token, which a person with a session does not have.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ LISTED = [member.name or "" for member in agent_list.LISTED]
 AGENT = ("agentId", "name", "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour", *LISTED)
 
 AT_ONCE = 10_000
-"""Agents that one statement may read."""
+"""Maximum number of agents that a single statement reads."""
 
 PART = 1_000
-"""Agents that one statement looks at if there are more, those included that are not listed."""
+"""Number of agents, listed or not, that each statement examines if more than :data:`AT_ONCE` agents match."""
 
 blueprint = pages.new_blueprint("dashboard-export", __name__)
 
@@ -43,7 +43,7 @@ blueprint = pages.new_blueprint("dashboard-export", __name__)
 @blueprint.get("/dashboard/days.csv")
 @session.required
 def days(caller: Caller) -> Response:
-    """The organization's usage on each day of the period."""
+    """Return the organization's usage per day of the period."""
     period = requested_period(caller.at)
     shown = _days(caller, period)
     return _csv(f"days {_named(period)}", ("date", *USAGE), [[day.day, *_usage(day)] for day in shown])
@@ -52,7 +52,7 @@ def days(caller: Caller) -> Response:
 @blueprint.get("/dashboard/activity.csv")
 @session.required
 def activity(caller: Caller) -> Response:
-    """The requests of the period by day of week, from Sunday (0), and hour; those that are not zero."""
+    """Return the non-zero request counts of the period by day of week (Sunday is 0) and hour."""
     period = requested_period(caller.at)
     cells = counts.heatmap_cells(_days(caller, period))
     return _csv(f"activity {_named(period)}", ("dow", "hour", "count"), [list(cell.values()) for cell in cells])
@@ -61,13 +61,15 @@ def activity(caller: Caller) -> Response:
 @blueprint.get("/dashboard/agents.csv")
 @session.required
 def agents(caller: Caller) -> Response:
-    """The agents that the table of agents shows on its pages. Few are in the order of the table, as one statement finds
-    them; more are ordered by id, and are read and sent in parts: each is there once, whatever is counted meanwhile.
+    """Return the agents that the table of agents lists on all its pages.
+
+    Up to :data:`AT_ONCE` agents are in the order of the table. More agents are read and sent in parts, ordered by id,
+    so that each agent is included exactly once although its counts change meanwhile.
     """
     period = requested_period(caller.at)
     call, selection, unusual = agents_shown(caller, period, limit=AT_ONCE)
     if selection.unusual and unusual is None:
-        # An empty file would look as if no agent was unusual.
+        # Without the findings, an empty file would suggest that no agent is unusual.
         raise ServiceUnavailable
     [rows] = caller.read_together(call)
     found, name = agent_page(rows), f"agents {_named(period)}"
@@ -77,8 +79,8 @@ def agents(caller: Caller) -> Response:
     response = _csv(name, AGENT, [])
     header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
-    # The first part is read already, so that a failure until then has its status. A later one ends the connection
-    # before the response is complete.
+    # The first part was read before the status is sent, so a failure until here gets its own status. A later failure
+    # ends the connection before the response is complete.
     response.response = itertools.chain([header], _parts(caller, call, first))
     return response
 
@@ -86,7 +88,7 @@ def agents(caller: Caller) -> Response:
 @blueprint.get("/dashboard/owners.csv")
 @session.required
 def owners(caller: Caller) -> Response:
-    """What the API returns of the owners."""
+    """Return the tokens by owner, as the API does."""
     period = requested_period(caller.at)
     [rows] = caller.read_together(owner_usage.tokens_by_owner(period))
     table = [[*row.values()] for row in owner_usage.represent(rows)]
@@ -94,9 +96,9 @@ def owners(caller: Caller) -> Response:
 
 
 def _parts(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
-    """CSV of the agents that *call* lists, by id.
+    """Yield the CSV of the agents that *call* lists, ordered by id.
 
-    :param rows: of the first part.
+    :param rows: the rows of the first part.
     """
     while rows:
         listed = [_agent(agent_of(row)) for row in rows if row.is_listed]
@@ -113,7 +115,7 @@ def _agent(one: AgentUsage) -> list[Any]:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
 @session.required
 def agent_days(caller: Caller, agent_id: UUID) -> Response:
-    """An agent's usage on each day of the period."""
+    """Return an agent's usage per day of the period."""
     period = requested_period(caller.at)
     [rows] = caller.read_together(Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}))
     if not rows:
@@ -125,7 +127,7 @@ def agent_days(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.get("/dashboard/days/<on_day>/hours.csv")
 @session.required
 def hours(caller: Caller, on_day: str) -> Response:
-    """The organization's usage in each hour of a day."""
+    """Return the organization's usage per hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     [rows] = caller.read_together(counts.usage_by_hour(day))
     return _hours(f"hours {day}", rows, day)
@@ -134,7 +136,7 @@ def hours(caller: Caller, on_day: str) -> Response:
 @blueprint.get("/dashboard/days/<on_day>/agents.csv")
 @session.required
 def agents_of_a_day(caller: Caller, on_day: str) -> Response:
-    """All agents with usage on a day, or in the hour of it that is asked for, in the order of the page's table."""
+    """Return all agents with usage on a day, or in the requested hour of the day, in the order of the page's table."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     call = agents_of_the_day(day, limit=None)
     [rows] = caller.read_together(call)
@@ -146,7 +148,7 @@ def agents_of_a_day(caller: Caller, on_day: str) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
 @session.required
 def hours_of_agent(caller: Caller, agent_id: UUID, on_day: str) -> Response:
-    """An agent's usage in each hour of a day."""
+    """Return an agent's usage per hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     return _hours(f"agent {agent_id} {day}", agent_hours(caller, agent_id, day, day), day)
 
@@ -154,7 +156,7 @@ def hours_of_agent(caller: Caller, agent_id: UUID, on_day: str) -> Response:
 @blueprint.get("/dashboard/credentials.csv")
 @session.required_to(*credentials.READERS)
 def tokens_by_credential(caller: Caller) -> Response:
-    """What the API returns of the credentials and of the tokens that they got."""
+    """Return the tokens by credential, as the API does."""
     period = requested_period(caller.at)
     found, _ = read_attribution(caller, period, None)
     own_resource = caller.settings.resource
@@ -166,7 +168,7 @@ def tokens_by_credential(caller: Caller) -> Response:
 @blueprint.get("/dashboard/resources.csv")
 @session.required_to(*credentials.READERS)
 def tokens_by_resource(caller: Caller) -> Response:
-    """What the API returns of the resources and the tokens for them."""
+    """Return the tokens by resource, as the API does."""
     period = requested_period(caller.at)
     found, [servers] = read_attribution(caller, period, None, resource_usage.RESOURCE_SERVERS)
     own_resource = caller.settings.resource

@@ -1,4 +1,4 @@
-"""How the templates write numbers, times and names."""
+"""Filters with which the templates write numbers, times and names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentidp.findings.finding import Finding, KnownFinding
 from agentidp.findings.incidents import Incident, incidents
 
 MUTE_DAYS = 7
-"""Until how many days from now a form mutes a finding, unless it is changed."""
+"""Default number of days for which a form mutes a finding."""
 
 
 _DATE = re.compile(
@@ -25,7 +25,7 @@ _DATE = re.compile(
 
 
 def init_app(app: Flask) -> None:
-    """Make the functions of this module available to the templates, and to their macros the length of a note."""
+    """Make the functions of this module and the maximum length of a note available to the templates."""
     functions = (
         number,
         coordinate,
@@ -52,66 +52,66 @@ def init_app(app: Flask) -> None:
 
 
 def number(value: float) -> str:
-    """``1234567`` -> ``1,234,567``."""
+    """Return a number with separators: ``1,234,567`` for ``1234567``."""
     return f"{value:,}"
 
 
 def coordinate(value: float) -> str:
-    """``12.0`` -> ``12``."""
+    """Return a coordinate without trailing zeros: ``12`` for ``12.0``."""
     return f"{value:g}"
 
 
 def parts(text: str) -> Markup:
-    """An address or a subject, which lines break behind ``/``, ``:`` and ``.``, unless a part is longer than a line."""
+    """Return an address or a subject as HTML in which lines break after ``/``, ``:`` and ``.``."""
     found = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", text)
     return Markup("").join(Markup('<span class="part">{}</span>').format(part) for part in found if part)
 
 
 def with_code(text: str) -> Markup:
-    """A sentence of ours with what is between backticks as code."""
+    """Return a sentence as HTML, in which the text between backticks is code."""
     pieces = enumerate(text.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece) for n, piece in pieces)
 
 
 def utc(at: datetime) -> datetime:
-    """An instant in UTC, whatever the time zone of the database session."""
+    """Return an instant in UTC. The database session may have another time zone."""
     return at.astimezone(UTC)
 
 
 def percent_of(part: int, whole: int) -> float:
-    """A percentage with one decimal place."""
+    """Return a percentage with one decimal place; 0 if *whole* is 0."""
     return round(100 * part / whole, 1) if whole else 0.0
 
 
 def day_label(day: date, at: datetime) -> str:
-    """A date as the pages write it: ``Wed 15 Apr``, with the year if that is not the year of *at*."""
+    """Return a date as the pages write it: ``Wed 15 Apr``, with the year unless it is the year of *at*."""
     return f"{day:%a %-d %b}" if day.year == at.year else f"{day:%a %-d %b %Y}"
 
 
 def bar_label(when: date, at: datetime) -> str:
-    """The day or the hour of a bar: ``Wed 15 Apr`` or ``12:00``."""
+    """Return the day or the hour of a bar: ``Wed 15 Apr`` or ``12:00``."""
     return f"{when:%H:%M}" if isinstance(when, datetime) else day_label(when, at)
 
 
 def bar_query(when: date) -> str:
-    """What the address of a bar's page ends with: ``2026-04-15``, or ``?hour=12``."""
+    """Return the end of the address of a bar's page: ``2026-04-15`` or ``?hour=12``."""
     return f"?hour={when.hour}" if isinstance(when, datetime) else when.isoformat()
 
 
 def time_label(instant: datetime, at: datetime) -> str:
-    """An instant as the pages write it, in UTC: ``Wed 15 Apr, 12:00``."""
+    """Return an instant as the pages write it, in UTC: ``Wed 15 Apr, 12:00``."""
     instant = instant.astimezone(UTC)
     return f"{day_label(instant, at)}, {instant:%H:%M}"
 
 
 def hour_label(hour: datetime, at: datetime) -> str:
-    """An hour in which something happened, in UTC: ``Wed 15 Apr, 12:00-13:00``."""
+    """Return an hour as the pages write it, in UTC: ``Wed 15 Apr, 12:00-13:00``."""
     return f"{time_label(hour, at)}-{hour.astimezone(UTC) + timedelta(hours=1):%H:%M}"
 
 
 def in_numbers(listed: list[Incident], at: datetime) -> str:
-    """How many of some incidents go on and how many have ended; and of those, if there are any, how many were
-    acknowledged, and how many began in the last 24 hours.
+    """Return the numbers of ongoing and of ended incidents; and unless zero, the numbers of acknowledged ongoing
+    incidents and of incidents that began in the last 24 hours.
     """
     heads = [incident.head for incident in listed]
     ongoing = [one for one in heads if one.is_ongoing]
@@ -125,19 +125,19 @@ def in_numbers(listed: list[Incident], at: datetime) -> str:
 
 
 def since(known: KnownFinding, at: datetime) -> str:
-    """From when on a finding is so, or on which day it ended, short enough for a row of a list."""
+    """Return since when a finding is ongoing, or the day on which it ended, short enough for a row of a list."""
     if known.ended_at is not None:
         return f"ended {day_label(charts.last_day(known.ended_at.astimezone(UTC)), at)}"
     begins = (known.since or known.begins).astimezone(UTC)
     if known.kind == "budget" and begins == known.begins:
-        # It will be exceeded. That is known since it was forecast, and not since the month began.
+        # The budget is only forecast to be exceeded, so the finding counts from the forecast, not from the month.
         begins = known.first_seen_at.astimezone(UTC)
     is_day = begins.time() == time() or at - begins > timedelta(days=2)
     return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
 
 
 def next_page(finding: Finding) -> tuple[str, str]:
-    """Where the next step of a finding begins: what the address has after the dashboard's own, and what is there."""
+    """Return the page to look at next for a finding: its path below the dashboard's path, and the text of the link."""
     agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     first = finding.begins.astimezone(UTC).date()
     if is_of_organization(finding) and finding.kind != "spike" and finding.agents:
@@ -156,11 +156,11 @@ def next_page(finding: Finding) -> tuple[str, str]:
 
 
 def window(known: KnownFinding, at: datetime) -> Markup:
-    """The time that a finding is about. Its end is left out if it still went on when it was last evaluated."""
+    """Return the time that a finding is about, without an end if it was still ongoing at the last evaluation."""
     begins, ends = known.begins.astimezone(UTC), known.ends.astimezone(UTC)
     are_days = begins.time() == time()
     begin = _time(begins, f"{time_label(begins, at)} UTC")
-    # The report has milliseconds.
+    # The stored report has only milliseconds, so the two times may differ slightly.
     if known.is_ongoing and known.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin
     if are_days and ends.time() == time():
@@ -172,7 +172,7 @@ def window(known: KnownFinding, at: datetime) -> Markup:
 
 
 def _time(when: date, words: str) -> Markup:
-    """A day, or an instant in UTC, beside which the page's script writes the reader's own time."""
+    """Return a day or an instant as HTML. The page's script adds the reader's local time to an instant."""
     is_day = not isinstance(when, datetime) or not words.endswith("UTC")
     return Markup('<time datetime="{}">{}</time>').format(
         f"{when:%Y-%m-%d}" if is_day else f"{when:%Y-%m-%dT%H:%MZ}", words
@@ -180,7 +180,7 @@ def _time(when: date, words: str) -> Markup:
 
 
 def dated(sentence: str, at: datetime) -> str:
-    """A sentence of a finding with its dates as the pages write them, and no line break before a percent sign."""
+    """Return a sentence of a finding with dates as the pages write them, and no line break before a percent sign."""
 
     def label(found: re.Match[str]) -> str:
         try:
@@ -194,10 +194,10 @@ def dated(sentence: str, at: datetime) -> str:
 
 
 def named(sentence: str, known: Finding, at: datetime, base: str | None = None) -> Markup:
-    """A sentence of a finding with its dates as the pages write them. The names of its agents are isolated, so that
-    their writing direction does not affect the rest, at the first place at which the sentence contains each.
+    """Return a sentence of a finding as HTML, with dates as the pages write them. The first occurrence of each agent's
+    name is isolated, so that its writing direction does not affect the rest of the sentence.
 
-    :param base: makes each name a link to the agent's page below this address.
+    :param base: the address below which each name becomes a link to the agent's page; ``None`` for no links.
     """
     ids = {one.agent_name: one.agent_id for one in known.agents}
     if known.agent_id and known.agent_name:
@@ -217,6 +217,6 @@ def named(sentence: str, known: Finding, at: datetime, base: str | None = None) 
 
 
 def mute_days(at: datetime) -> tuple[date, date, date]:
-    """The first and the last day until which a finding can be muted, and between them the one that forms propose."""
+    """Return the earliest, the proposed and the latest day until which a finding can be muted."""
     today = at.date()
     return today + timedelta(days=1), today + timedelta(days=MUTE_DAYS), today + MAX_MUTE

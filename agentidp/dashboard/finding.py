@@ -1,7 +1,6 @@
-"""``/dashboard/findings/{findingId}``: one finding, what happened to it, and the form to acknowledge and mute it.
+"""``/dashboard/findings/{findingId}``: a finding, its history, and the form to acknowledge and mute it.
 
-The same form is on the finding's card. Its buttons need a session with the scope ``findings:write``, which the
-transaction checks again. A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
+Lists of findings have the same form.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from agentidp.http.errors import ValidationError
 
 ACTIONS = {"acknowledge": Happening.acknowledged, "mute": Happening.muted, "unmute": Happening.unmuted}
 LABELS = forms.labels(forms.members(actions.MuteSchema()))
-"""What an error calls the fields of the form."""
+"""Name of a field -> its name in error messages."""
 
 _BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,500}")
 
@@ -35,14 +34,14 @@ blueprint = pages.new_blueprint("dashboard-finding", __name__)
 @blueprint.get("/dashboard/findings/<uuid:finding_id>")
 @session.required
 def finding(caller: Caller, finding_id: UUID) -> Response:
-    """One finding, its evidence, and what happened to it."""
+    """Show a finding, its evidence and its history."""
     return _page(caller, finding_id)
 
 
 @blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
 @session.required_to(SCOPE)
 def act(caller: Caller, finding_id: UUID, action: str) -> Response:
-    """Acknowledge, mute or unmute the finding, and go back to the card that the form was on."""
+    """Acknowledge, mute or unmute the finding, and redirect to the list or page from which the form was sent."""
     try:
         given = _given(action)
         with session.changing(caller, SCOPE) as opened:
@@ -55,7 +54,7 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
 
 
 def _given(action: str) -> dict[str, Any]:
-    """What the form contains for an action.
+    """Return the values that the form sends for an action.
 
     :raises ValidationError: as at the API.
     """

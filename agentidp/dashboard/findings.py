@@ -1,4 +1,4 @@
-"""``/dashboard/findings``: the organization's findings, to filter by state, kind, agent and owner."""
+"""``/dashboard/findings``: the organization's findings, with filters for state, kind, agent and owner."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ blueprint = pages.new_blueprint("dashboard-findings", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which findings are shown: by state, kind, the name or id of an agent that they name, and its owner."""
+    """The filters: state, kind, part of the name or the whole id of an agent, and owner of an agent."""
 
     state: str = ""
     kind: str = ""
@@ -34,14 +34,14 @@ class Chosen:
     owner: str = ""
 
     def query(self, **further: Any) -> str:
-        """The query of an address that shows them."""
+        """Return the query of an address with these filters and *further* parameters."""
         return urlencode({name: value for name, value in (asdict(self) | further).items() if value})
 
 
 @blueprint.get("/dashboard/findings")
 @session.required
 def findings(caller: Caller) -> Response:
-    """The findings of 90 days that are asked for, fifty rows on a page; what is ongoing and most urgent first."""
+    """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent ones first."""
     chosen, number = _requested(), requested_page()
     return pages.page(
         "findings.html", slow_part=lambda: _listed(caller, chosen, number), here="findings", chosen=chosen
@@ -49,7 +49,7 @@ def findings(caller: Caller) -> Response:
 
 
 def _listed(caller: Caller, chosen: Chosen, number: int) -> dict[str, Any]:
-    """The findings, with the page of this number, or the last page."""
+    """Return the context of the slow part. A page number after the last page means the last page."""
     found = listing(caller, MAX_DAYS)
     known = found.findings if found else []
     [agents] = caller.read_together(
@@ -82,12 +82,12 @@ def _requested() -> Chosen:
 
 
 def _chosen(known: list[KnownFinding], chosen: Chosen, owners: dict[UUID, str]) -> list[KnownFinding]:
-    """Those about an agent, also as one of several, and about an agent of an owner."""
+    """Return the findings that match the filters for agent and owner."""
     return [one for one in known if _names(one, chosen.agent) and (not chosen.owner or _is_of(one, chosen, owners))]
 
 
 def _names(one: KnownFinding, agent: str) -> bool:
-    """Whether a finding names an agent with this id, or with this text in its name."""
+    """Return whether a finding names an agent with this id, or with this text in its name."""
     wanted = agent.casefold()
     names = [one.agent_name or "", *(each.agent_name for each in one.agents)]
     return wanted in map(str, one.agent_ids) or any(wanted in name.casefold() for name in names)

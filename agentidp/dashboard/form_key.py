@@ -1,10 +1,9 @@
-"""The key of a form that creates something: the form creates it once, however often it is sent.
+"""Keys of forms: a form with a key creates an object once, even if it is sent several times.
 
-A reload, or a click in a hurry, sends the same form again. The transaction that creates consumes the key, as the
-identifier of a client assertion is consumed, and remembers the id of what it has created, which is shown the next time.
-That needs no script.
+A reload or a double click sends a form again. The transaction that creates the object consumes the key, as client
+assertions are consumed, and stores the id of the object with it. A repeated form gets a page that leads to the object.
 
-What a browser sends as a key becomes no id. It decides only whether the form of this address was sent before in the
+The browser's key never becomes an id. It decides only whether the form of this address was sent before in the
 organization of the session.
 """
 
@@ -28,24 +27,22 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 
 NAME = "form_key"
-"""Of the hidden field."""
+"""Name of the hidden field."""
 
 LIFETIME = timedelta(hours=24)
-"""How long a form may be sent after its page was opened, and how long its key is remembered: longer than any session in
-which it was opened. An old tab that is reloaded after that is refused, so it creates nothing either.
-"""
+"""Age at which a form is refused. Its key is stored until then, so no form creates anything twice."""
 
 _KEY = re.compile(r"([0-9]{1,10})\.[0-9a-f]{32}", re.ASCII)
-"""Seconds since 1970, at which its page was opened, and 128 random bits."""
+"""Seconds since 1970 at which the form was opened, and 128 random bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormKey:
     """The key of a form that was sent.
 
-    :param text: as the form has it.
-    :param digest: by which it is stored. Those of assertions, proofs and links are of arrays that begin otherwise.
-    :param expires_at: from then on it is refused.
+    :param text: the content of the hidden field.
+    :param digest: the stored hash. Its input begins with "form", unlike the input for assertions, proofs and links.
+    :param expires_at: the instant from which the key is refused.
     """
 
     text: str
@@ -54,9 +51,9 @@ class FormKey:
 
 
 class SentBefore(Exception):
-    """The form was sent before, and nothing was created now.
+    """The form was sent before, so nothing was created now.
 
-    :param created_id: of what it created then, which may have been deleted meanwhile.
+    :param created_id: the id of the object that the form created. The object may have been deleted meanwhile.
     """
 
     def __init__(self, created_id: UUID) -> None:
@@ -65,24 +62,24 @@ class SentBefore(Exception):
 
 
 def new_form_key(at: datetime) -> str:
-    """The key of a form that is about to be shown.
+    """Return a key for a form that is about to be shown.
 
-    :param at: now, aware.
+    :param at: the current time, timezone-aware.
     """
     return f"{int(at.timestamp())}.{secrets.token_hex(16)}"
 
 
 def sent_form_key() -> FormKey:
-    """The key of the form that was sent. It is of this very address: the same key at another one is another key.
+    """Return the key of the form in the current request. The same text at another address is another key.
 
-    :raises ValidationError: there is none, it is no key, or it has expired.
+    :raises ValidationError: the key is missing, malformed or expired.
     """
     sent = request.form.get(NAME, "")
     matched = _KEY.fullmatch(sent)
     if matched is None:
         raise ValidationError("This form is not valid. Open its page again.")
     opened_at, at = datetime.fromtimestamp(int(matched[1]), UTC), g.at
-    # Servers' clocks differ, so a form may come from a server that is ahead.
+    # A server whose clock is ahead may have opened the form.
     if not -LIFETIME < at - opened_at < LIFETIME:
         hours = LIFETIME // timedelta(hours=1)
         raise ValidationError(f"This form was opened more than {hours} hours ago. Open its page again.")
@@ -92,10 +89,10 @@ def sent_form_key() -> FormKey:
 
 @contextlib.contextmanager
 def creating(caller: Caller, scope: str, key: FormKey) -> Iterator[Transaction]:
-    """A transaction as :func:`agentidp.dashboard.session.changing`'s, which consumes the key. It must create something
-    and :func:`remember` that. If it raises, the form may be sent again.
+    """Open a transaction as :func:`agentidp.dashboard.session.changing` does, and consume the key. The block must
+    create an object and :func:`remember` it. If the block raises, the key stays valid, so the form may be sent again.
 
-    :raises SentBefore: the key was consumed before. Of two transactions at once, one waits for the other.
+    :raises SentBefore: the key was consumed before. Of two concurrent transactions, one waits for the other.
     """
     with session.changing(caller, scope) as opened:
         [consumed] = opened.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
@@ -105,13 +102,14 @@ def creating(caller: Caller, scope: str, key: FormKey) -> Iterator[Transaction]:
 
 
 def remember(opened: Transaction, key: FormKey, created_id: UUID) -> None:
-    """Remember what the form created."""
+    """Store the id of the object that the form created."""
     opened.fetch("forms/remember_created", digest=key.digest, created_id=created_id)
 
 
 def sent_before(message: str, *, path: str, label: str) -> Response:
-    """The page that says that a form was sent before.
+    """Return the page that says that a form was sent before.
 
-    :param path: below the dashboard's: of the page that shows what was created, whose link is *label*.
+    :param path: the path below the dashboard's path of the page that shows the created object.
+    :param label: the text of the link to this page.
     """
     return pages.page("sent_before.html", 409, message=message, path=path, label=label)

@@ -1,7 +1,8 @@
-"""What the forms of the dashboard share: a form is loaded as a body of the API is, and shown again with the typed texts
-and with the rule that each field breaks. The macros are in ``forms.html``.
+"""Functions for the forms of the dashboard. The macros are in ``forms.html``.
 
-The fields of a thing's form, and the lines of its page, are the members of its body (:mod:`agentidp.http.schemas`).
+The fields of an object's form, and the lines of its page, are the members of its body in the API
+(:mod:`agentidp.http.schemas`). A form is validated like such a body, and a refused form is shown again with the typed
+texts and the rules that they break.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from agentidp.http.schemas import Group, Member
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form as it is shown.
+    """The content of a form.
 
     :param given: name of a field -> the content of the field.
-    :param errors: name of a field -> a sentence. A sentence about no field has the name "".
+    :param errors: name of a field -> a sentence. A sentence that is not about a field has the name "".
     :param form_key: the key of a form that creates something.
     """
 
@@ -32,15 +33,15 @@ class Form:
 
 
 def members(schema: ma.Schema) -> list[Member]:
-    """Return the members of a thing that a form asks for, or a page shows.
+    """Return the members of an object that a form asks for, or a page shows.
 
-    :param schema: without the members that have a place of their own. A :class:`Group` has its own fields.
+    :param schema: the schema without the members that are shown elsewhere. Each :class:`Group` in it is skipped.
     """
     return [field for field in schema.fields.values() if isinstance(field, Member) and not isinstance(field, Group)]
 
 
 def sent(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return the typed text of each field, the checked values of ``choices``, or whether a box is checked."""
+    """Return the sent content by field: a text, the checked values of ``choices``, or whether a ``flag`` is checked."""
     return {field.typed_name: _sent(field.kind, field.typed_name) for field in fields}
 
 
@@ -51,9 +52,9 @@ def _sent(kind: str, name: str) -> Any:
 
 
 def body(fields: Iterable[Member], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of our API for what was typed. A required field that is empty stays in it, so that it is refused.
+    """Return the body for the API. An empty required field stays in the body, so that the schema refuses it.
 
-    :raises ValidationError: a text cannot be read.
+    :raises ValidationError: a text cannot be converted.
     """
     members, details = {}, {}
     for member in fields:
@@ -67,30 +68,30 @@ def body(fields: Iterable[Member], typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(field: Member, typed: Any) -> Any:
-    """Return the lines of a text of ``items``, and anything else as it is."""
+    """Return the non-empty lines of an ``items`` field, and the content of any other field unchanged."""
     return list(filter(None, map(str.strip, typed.splitlines()))) if field.kind == "items" else typed
 
 
 def typed(fields: Iterable[Member], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the form of an existing thing contains.
+    """Return the content of the form for an existing object.
 
-    :param shown: the thing, as the API returns it.
+    :param shown: the object, as the API returns it.
     """
     return {field.typed_name: field.to_typed(shown.get(field.name or "")) for field in fields}
 
 
 def proposed(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return what the form of a new thing contains: the defaults."""
+    """Return the content of the form for a new object: the defaults."""
     return {field.typed_name: field.to_typed(field.default) for field in fields}
 
 
 def labels(fields: Iterable[Member]) -> dict[str, str]:
-    """Return what an error calls each field."""
+    """Return the name of each field in error messages."""
     return {field.typed_name: f"The {field.words}" for field in fields}
 
 
 def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the API loads from a body.
+    """Return the values that a schema loads from a body.
 
     :raises ValidationError: as at the API.
     """
@@ -104,20 +105,20 @@ def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
 def errors(refused: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the sentences of :class:`Form` for an error, by the names of the fields.
 
-    :param labels: name of a field -> what a sentence calls it.
+    :param labels: name of a field -> its name in sentences.
     """
     about = [name for name in refused.details if name in labels]
     if isinstance(refused, ValidationError) and about:
         return {name: f"{labels[name]} {_rule(refused.details[name])}." for name in about}
-    # A conflict with the present state has a sentence of its own.
+    # A conflict with the present state has a complete sentence as its message.
     return {about[0] if about else "": refused.message}
 
 
 def text(*names: str) -> dict[str, str]:
-    """Return texts of the request by their names. Browsers end lines with CRLF, which becomes LF."""
+    """Return texts of the request by name. The CRLF with which browsers end lines becomes LF."""
     return {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names}
 
 
 def _rule(rules: Any) -> str:
-    """Return the first rule that a field breaks. The rules of a list stand below the indexes of its items."""
+    """Return the first rule that a field breaks. The rules of a list are nested below the indexes of its items."""
     return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0]).removesuffix(", or null")

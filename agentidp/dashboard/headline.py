@@ -1,4 +1,4 @@
-"""The numbers at the top of the overview, each with its change."""
+"""The numbers at the top of the overview, each with a comparison with earlier days."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentidp.findings.finding import Severity
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of the headline, and how it changed; one that a finding could be about has that finding's severity."""
+    """A number of the headline, with a note that compares it, and a severity if it is unusually high."""
 
     label: str
     value: str
@@ -32,11 +32,11 @@ def headline(
     hours: dict[str, list[HourUsage]],
     at: datetime,
 ) -> list[Figure]:
-    """The tokens, requests and rejections of the period; and those of today, if today is in it.
+    """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
-    :param earlier: the days that those of the period are compared with; ``None`` before there was any usage, which is
-        compared with nothing. The days that remain are the last ones of the period.
-    :param hours: those of ``today``, and of the day a ``week_ago`` if there was any usage by then.
+    :param earlier: per day of the period the day to compare with; ``None`` before the first usage, which excludes this
+        day of the period from the comparison.
+    :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then.
     """
     complete = period.complete_days
     pairs = [(day, then) for day, then in zip(days[:complete], earlier[:complete], strict=True) if then is not None]
@@ -45,7 +45,7 @@ def headline(
     for label, name in (("Tokens", "tokens"), ("Requests", "requests"), ("Rejected", "rejected")):
         total = sum(getattr(day, name) for day in days)
         now, before = (sum(getattr(pair[place], name) for pair in pairs) for place in (0, 1))
-        # Of a total that is all of today, it would say that there was none.
+        # If the whole total is from today, the comparison of the complete days would say that there was none.
         is_compared = pairs and (now or before or not total)
         severity = None
         if name == "rejected" and any(then.requests for _, then in pairs):
@@ -60,13 +60,13 @@ def _days(number: int) -> str:
 
 
 def rejected_severity(now: int, before: int) -> Severity | None:
-    """A warning, if so many more requests were rejected than before that it would be one for an agent's day."""
+    """Return a warning if the rise in rejected requests exceeds the thresholds for an agent's day."""
     is_far_more = now >= thresholds.MIN_REJECTED and now > thresholds.REJECTED_TIMES * before
     return Severity.warning if is_far_more else None
 
 
 def budget_figure(month: Any, at: datetime) -> Figure:
-    """How much of the month's budget is used, and the forecast for the whole month.
+    """Return the used share of the month's budget, and the forecast for the whole month.
 
     :param month: the row of ``findings/budget``.
     """
@@ -82,9 +82,9 @@ def budget_figure(month: Any, at: datetime) -> Figure:
 
 
 def change(now: int, before: int, when: str) -> str:
-    """How *now* differs from *before*, in words.
+    """Return the difference between *now* and *before*, in words.
 
-    :param when: ends the sentence "10 % more than …".
+    :param when: the end of the sentence "10 % more than …".
     """
     if now == before == 0:
         return f"none {when} either"
@@ -98,7 +98,7 @@ def change(now: int, before: int, when: str) -> str:
 
 
 def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
-    # Hours are the finest that is counted, so both days are compared up to the last complete hour.
+    # Usage is counted per hour, so both days are compared up to the last complete hour.
     now, earlier = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     week_ago, until = f"on {day_label(at - WEEK, at)}", f"until {at.hour:02}:00"
     if not at.hour:

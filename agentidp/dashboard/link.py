@@ -1,6 +1,7 @@
-"""The link that signs in to the dashboard: it can be used once, within a few minutes, and opens a new session.
+"""Links that sign in to the dashboard. A link can be used once, within a few minutes, and opens a new session.
 
-It contains an access token whose audience is ``Settings.dashboard_sign_in``: neither a session nor a token for the API.
+A link contains an access token whose audience is ``Settings.dashboard_sign_in``, so that the token is neither accepted
+as a session nor by the API.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LIFETIME = 5 * 60
 
 
 class LinkFromElsewhere(ApiError):
-    """403: a sign-in link was followed from another page, whose author could thus choose who is signed in."""
+    """403: a sign-in link was followed from another page, whose author could choose the agent that is signed in."""
 
     status, code = 403, "FORBIDDEN"
     message = "A sign-in link works only from the address bar: copy it, paste it there and press Enter."
@@ -43,11 +44,11 @@ class LinkRefused(session.NotSignedIn):
 
 
 def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
-    """Make a link, a secret, that signs in as an agent. It is no token of the agent's, and not counted.
+    """Return a new link that signs in as an agent. The link is a secret, and does not count as a token of the agent.
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
     """
-    # Read first: a link that cannot be signed must not be recorded.
+    # Read the key before the link is recorded, because without a key there is no link.
     signing_key = s.keys.current().signing
     client, granted = operator_token.grant(
         s,
@@ -67,9 +68,9 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
 def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
     """Open a session with the link in *request*, and consume the link.
 
-    :param at: when the session begins: revoking a credential later ends it.
+    :param at: when the session begins. Revoking any credential of the agent later ends the session.
     :returns: the session's token for the cookie, and its claims.
-    :raises LinkFromElsewhere: the link was followed from a page.
+    :raises LinkFromElsewhere: the link was followed from another page.
     :raises LinkRefused: the link is not valid, or was used before.
     """
     if not _is_typed(request):
@@ -101,7 +102,7 @@ def _is_typed(request: Request) -> bool:
 
 
 def _consume(s: Services, link: AccessToken, at: datetime) -> None:
-    """Consume a link if its agent may sign in. Of two uses at once, one waits for the other and is refused.
+    """Consume a link if its agent may sign in. Of two concurrent uses, one waits for the other and is refused.
 
     :raises LinkRefused: the agent may not sign in, or the link was used before.
     """

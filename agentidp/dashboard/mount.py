@@ -1,4 +1,4 @@
-"""Mounts the dashboard at ``/dashboard``, errors included."""
+"""Registration of the dashboard's pages and error pages at ``/dashboard``."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def init_app(app: Flask) -> None:
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
     oidc_sign_in.init_app(app, app.extensions["agentidp"].settings)
-    # A template's line that holds only a statement adds no blank line to the page.
+    # Otherwise each template line with only a statement would add a blank line to the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     render_pages(app, "/dashboard", pages.error_page)

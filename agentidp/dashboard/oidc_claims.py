@@ -1,4 +1,4 @@
-"""What the claims of an ID token say: which organization a person belongs to, in which role."""
+"""The subject, name, organization and role of a person, from the claims of an ID token."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SUBJECT = re.compile(r"[ -~]{1,255}")
 class NoAccess(Exception):
     """The person has no access.
 
-    :param reason: for the log and the audit trail.
-    :param message: for the person.
+    :param reason: the text for the log and the audit trail.
+    :param message: the text for the person.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -27,18 +27,18 @@ class NoAccess(Exception):
 
 
 def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
-    """The claims of an ID token, and those that only the userinfo endpoint has."""
+    """Return the claims of an ID token, and the claims that only the userinfo endpoint returned."""
     found = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
-        # Each says of its own address only whether it is verified.
+        # Take ``email_verified`` from the response that the address comes from.
         found["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
     return found
 
 
 def subject_of(claims: Mapping[str, Any]) -> str:
-    """Who the person is at the provider (OpenID Connect Core section 2).
+    """Return the id of the person at the provider (OpenID Connect Core section 2).
 
-    :raises NoAccess: the claim cannot be used.
+    :raises NoAccess: the claim ``sub`` is missing or malformed.
     """
     subject = claims.get("sub")
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
@@ -47,7 +47,7 @@ def subject_of(claims: Mapping[str, Any]) -> str:
 
 
 def name_of(claims: Mapping[str, Any]) -> str | None:
-    """Return the name of the person, without characters that a name must not contain."""
+    """Return the name of the person, without forbidden characters; ``None`` if the claims have no name."""
     for claim in ("name", "preferred_username", "email"):
         value = claims.get(claim)
         if isinstance(value, str) and (name := in_one_line(value)[:MAX_NAME].rstrip()):
@@ -56,9 +56,9 @@ def name_of(claims: Mapping[str, Any]) -> str | None:
 
 
 def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """The ID of the organization that the claims name. It may not exist.
+    """Return the ID of the organization that the claims name. This organization may not exist.
 
-    :raises NoAccess: they name none, or more than one.
+    :raises NoAccess: the claims name no organization, or more than one.
     """
     values = values_of(claims, settings.organization_claim)
     if settings.organizations:
@@ -75,9 +75,9 @@ def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 
 
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """The role that the claims give.
+    """Return the role of the person.
 
-    :raises NoAccess: they give none.
+    :raises NoAccess: the claims give no role.
     """
     values = values_of(claims, settings.role_claim) | {ANYONE}
     if values & settings.administrators:
@@ -88,15 +88,15 @@ def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 
 
 def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
-    """The texts in a claim: one, or those in a list. With points in its name the claim may be inside others."""
+    """Return the strings in a claim, which may be a string or a list. A name with dots is a path to a nested claim."""
     if name is None:
         return set()
-    # At some providers, anyone can register an address that is not theirs.
+    # At some providers, anyone can register somebody else's address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
     found: Any = claims
     for part in [name] if name in claims else name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     values: Iterable[Any] = found if isinstance(found, list) else [found]
-    # Whoever may choose the value must not stand for everyone.
+    # In the settings this value means everyone, so a claim with this value must not match it.
     return {value for value in values if isinstance(value, str) and value != ANYONE}

@@ -1,6 +1,6 @@
-"""OpenID Connect's authorization code flow, as its client: with state, nonce and PKCE (RFC 7636).
+"""A client of OpenID Connect's authorization code flow, with state, nonce and PKCE (RFC 7636).
 
-What the callback needs of the request that began a sign-in is in Flask's session, a signed cookie of the browser.
+Flask's session, which is a signed cookie, keeps the state of a sign-in between the first request and the callback.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from agentidp.outbound.client import RequestFailed, proxy_of_environment, reques
 from agentidp.outbound.networks import OF_THE_OPERATOR
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
-"""Of ID tokens: signatures with a key of the provider's, never ``none`` or a shared secret."""
+"""Algorithms of ID tokens: signatures with a private key of the provider, never ``none`` or a shared secret."""
 
 TYPES = (None, "jwt", "jose")
-"""Values of ``typ`` of an ID token, in lower case."""
+"""Accepted values of ``typ`` of an ID token, in lower case."""
 
 CLOCK_DIFFERENCE = 60
-"""Seconds by which the provider's clock may differ from ours."""
+"""Maximum seconds by which the provider's clock may differ from ours."""
 
 MAX_FLOWS = 4
-"""Sign-ins that a browser may have begun at a time, in several windows."""
+"""Maximum number of sign-ins that a browser may have begun in several windows. The oldest is forgotten."""
 
 _FLOWS = "flows"
 _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 class Unavailable(Exception):
-    """The provider did not respond, or with an error of its own. The message is for the log."""
+    """The provider did not respond, or responded with an internal error. The message is for the log."""
 
 
 class BadResponse(Exception):
-    """What the provider sent cannot be used, or is a refusal. The message is for the log."""
+    """The provider refused the request, or its response cannot be used. The message is for the log."""
 
 
 class Flow(NamedTuple):
     """A sign-in that a browser has begun.
 
-    :param return_to: what :func:`begin` got.
+    :param return_to: the argument of :func:`begin`.
     """
 
     state: str
@@ -62,10 +62,10 @@ class Flow(NamedTuple):
 
 
 def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, return_to: str) -> Response:
-    """Send the browser to the provider.
+    """Redirect the browser to the provider, and store the sign-in in the browser.
 
-    :param metadata: the provider's.
-    :raises Unavailable: it does not say where.
+    :param metadata: the metadata of the provider.
+    :raises Unavailable: the metadata lack a usable authorization endpoint.
     """
     endpoint = _endpoint(metadata, "authorization_endpoint").geturl()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
@@ -88,7 +88,7 @@ def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, r
 
 
 def begun_flow() -> Flow | None:
-    """The sign-in that the current request names, if its browser has begun it and not completed it."""
+    """Return the open sign-in with the ``state`` of the request; ``None`` unless this browser has begun it."""
     state = flask.request.args.get("state")
     return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
@@ -104,12 +104,13 @@ def complete(
 ) -> dict[str, Any]:
     """Validate the provider's response in the current request, and exchange its code for an ID token.
 
-    :param keys_of: the provider's keys by ``kid`` and ``alg``.
-    :returns: the claims of the ID token. Claims that the settings name and the ID token lacks are those of the userinfo
-        endpoint.
-    :raises BadResponse, Unavailable: there are none.
+    :param keys_of: returns the provider's keys for a ``kid`` and an ``alg``.
+    :returns: the claims of the ID token. If the ID token lacks a claim that the settings name, the claims of the
+        userinfo endpoint are added.
+    :raises BadResponse: the provider refused, or one of its responses is not valid.
+    :raises Unavailable: the provider cannot be reached, or had an internal error.
     """
-    # RFC 9207: the response of another provider.
+    # RFC 9207 detects the response of another provider.
     if flask.request.args.get("iss", settings.issuer) != settings.issuer:
         raise BadResponse("the response is of another issuer")
     flask.session[_FLOWS] = [one for one in flask.session[_FLOWS] if one[0] != flow.state]
@@ -128,9 +129,9 @@ def complete(
 
 
 def end_session_endpoint(metadata: dict[str, Any]) -> str | None:
-    """Where people sign out at the provider, if it offers that.
+    """Return the address at which people sign out at the provider; ``None`` if the provider has none.
 
-    :raises Unavailable: at an address that cannot be used.
+    :raises Unavailable: the address cannot be used.
     """
     return _endpoint(metadata, "end_session_endpoint").geturl() if "end_session_endpoint" in metadata else None
 
@@ -145,7 +146,7 @@ def _endpoint(metadata: dict[str, Any], name: str) -> SplitResult:
 def _token(
     metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, until: float
 ) -> dict[str, Any]:
-    """The token response (RFC 6749 section 5.1) for the code in the current request."""
+    """Return the token response (RFC 6749 section 5.1) for the code in the current request."""
     form = {
         "grant_type": "authorization_code",
         "code": flask.request.args.get("code", ""),
@@ -154,7 +155,7 @@ def _token(
     }
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     methods = metadata.get("token_endpoint_auth_methods_supported")
-    # In a form, because providers disagree about how a secret is encoded in the header.
+    # Prefer the form, because providers disagree about the encoding of a secret in the header.
     if isinstance(methods, list) and "client_secret_post" in methods:
         form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
     else:
@@ -171,7 +172,10 @@ def _id_token(
     keys_of: Callable[[str | None, str], list[Any]],
     at: datetime,
 ) -> dict[str, Any]:
-    """The claims of an ID token that is valid (OpenID Connect Core section 3.1.3.7)."""
+    """Return the claims of a valid ID token (OpenID Connect Core section 3.1.3.7).
+
+    :raises BadResponse: the ID token is not valid.
+    """
     if not isinstance(text, str):
         raise BadResponse("the response contains no ID token")
     unverified = read_unverified(text, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
@@ -194,7 +198,7 @@ def _wrong_claim(
     claims = unverified.claims
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    # A token for several must say for whom it was issued.
+    # A token with several audiences must name the client to which it was issued.
     azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
     earliest, latest = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
     checks = {
@@ -216,7 +220,7 @@ def _is_time(value: object, earliest: float, latest: float) -> bool:
 
 
 def _half_hash(alg: str, access_token: str) -> str:
-    """What ``at_hash`` must be (OpenID Connect Core section 3.1.3.6). Ed25519 hashes with SHA-512."""
+    """Return the correct ``at_hash`` (OpenID Connect Core section 3.1.3.6). Ed25519 uses SHA-512."""
     size = alg[-3:] if alg[-3:] in ("256", "384") else "512"
     digest = hashlib.new(f"sha{size}", access_token.encode(errors="replace")).digest()
     return base64url(digest[: len(digest) // 2]).decode()
@@ -225,11 +229,11 @@ def _half_hash(alg: str, access_token: str) -> str:
 def _ask(
     method: str, url: SplitResult, until: float, headers: dict[str, str], body: bytes | None = None
 ) -> dict[str, Any]:
-    """The JSON object with which the provider responds.
+    """Return the JSON object in the provider's response.
 
-    :param until: the time of the monotonic clock by which it must have.
-    :raises Unavailable: it does not respond, or with an error of its own.
-    :raises BadResponse: it refuses, or sends something else.
+    :param until: the time of the monotonic clock by which the response must be complete.
+    :raises Unavailable: the provider does not respond, or responds with an internal error.
+    :raises BadResponse: the provider refuses, or the response is not a JSON object.
     """
     try:
         response = request(
@@ -248,7 +252,7 @@ def _ask(
     if response.status >= 500:
         raise Unavailable(f"status {response.status}")
     if response.status != 200:
-        # Nothing of the response reaches the log, but for the error codes of OAuth.
+        # Of the response, only an OAuth error code may reach the log.
         error = str((found or {}).get("error"))
         raise BadResponse(error if found and _ERROR.fullmatch(error) else f"status {response.status}")
     if found is None:

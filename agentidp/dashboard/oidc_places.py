@@ -1,8 +1,8 @@
-"""The places of a process for exchanging codes, and who gets one.
+"""Places for the exchange of codes. A process exchanges at most as many codes at the same time as it has places.
 
-Each place is a thread of the process, and anyone can send a code that the provider takes seconds to refuse. So a site
-has few places, and half of them are for sites that have not failed lately. Finding no place twice is a failure too:
-whoever tries all the time with many addresses is soon known by all of them, and a person gets in at the second try.
+An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site has few
+places, and half of the places are for sites without recent failures. Finding no place twice counts as a failure, so
+that all addresses of an attacker soon count as failed, while a person finds a place at the second attempt.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import threading
 from datetime import datetime, timedelta
 
 PLACES = 4
-"""Threads of a process that exchange codes at the same time."""
+"""Maximum number of threads of a process that exchange codes at the same time."""
 
 PLACES_OF_ONE = 2
-"""At most this many of them are for one site, so that it cannot occupy them all."""
+"""Maximum number of places for the same site, so that no site can occupy them all."""
 
 PLACES_OF_FAILED = PLACES // 2
-"""At most this many of them are for sites that have failed lately."""
+"""Maximum number of places for all sites with recent failures together."""
 
 FAILED_FOR = timedelta(minutes=10)
-"""For which a site that has failed, and not succeeded since, counts as failed."""
+"""Time since its last failure for which a site counts as failed, unless it succeeds."""
 
 MAX_REMEMBERED = 10_000
-"""Sites with failures that a process remembers, about 2 MB. The one whose last failure is longest ago is forgotten."""
+"""Maximum number of sites whose failures a process remembers, in about 2 MB. The oldest failure is forgotten first."""
 
 _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """The places of one process. A site is any number that stands for a network."""
+    """The places of a process. A site is a number that stands for a network."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Places:
         self._failures: dict[int, tuple[int, datetime]] = {}
 
     def take(self, site: int, at: datetime) -> bool:
-        """Take a place, and return whether there was one. Whoever has taken it must :meth:`give_back`."""
+        """Take a place, and return whether there was one. The caller must then :meth:`give_back` the place."""
         with self._lock:
             if self._busy.count(site) >= PLACES_OF_ONE:
                 return False
@@ -51,7 +51,7 @@ class Places:
             return has_place
 
     def give_back(self, site: int, at: datetime, *, has_failed: bool) -> None:
-        """Give a place back, and remember how it went."""
+        """Give a place back, and remember whether the exchange failed."""
         with self._lock:
             self._busy.remove(site)
             if has_failed:

@@ -1,9 +1,8 @@
-"""What sign-ins ask of the OpenID Connect provider, how many at a time, and what its failures mean for a person.
+"""The OpenID Connect provider at which people sign in. This module limits the requests to it and explains its failures.
 
-Anyone can open the addresses of a sign-in. So few threads wait for the provider's metadata and keys, as for any issuer,
-and after a failure nobody fetches them for a while. Codes are exchanged by a few threads at a time
-(:mod:`agentidp.dashboard.oidc_places`), and whose codes are refused too often is refused without asking the provider.
-A code that fails says nothing about the codes of others.
+Anyone can open the addresses of a sign-in. So only a few threads wait for the provider's metadata and keys, and after a
+failed fetch there is a pause. Only a few threads exchange codes (:mod:`agentidp.dashboard.oidc_places`), and an address
+with too many refused codes is refused without a request to the provider. A refused code does not affect other sites.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 class ProviderUnavailable(SignInRefused):
-    """503: the provider cannot be reached, or is too slow."""
+    """503: the provider cannot be reached or is too slow, or no place is free."""
 
     code = "SERVICE_UNAVAILABLE"
 
@@ -51,14 +50,14 @@ class ProviderUnavailable(SignInRefused):
 
 
 class ResponseRefused(SignInRefused):
-    """403: the provider did not sign the person in, or what it sent is not valid."""
+    """403: the provider did not sign the person in, or its response is not valid."""
 
     def __init__(self) -> None:
         super().__init__(403, "Your company did not sign you in. Try again. The log of the service says why.")
 
 
 class TooManyFailures(SignInRefused):
-    """429: too many responses from this address or its site were not valid. The next one is not examined."""
+    """429: this address or its site sent too many invalid responses of the provider. The new one is not examined."""
 
     code = "RATE_LIMITED"
 
@@ -68,16 +67,16 @@ class TooManyFailures(SignInRefused):
 
 
 class FlowExpired(SignInRefused):
-    """400: this browser has begun no such sign-in, or finished it before."""
+    """400: this browser did not begin this sign-in, or has completed it."""
 
     def __init__(self) -> None:
         super().__init__(400, "This sign-in has expired or was completed before. Sign in again.")
 
 
 class Provider:
-    """The provider that the settings name. Nothing is connected yet.
+    """The provider that the settings name. Creating the object connects to nothing.
 
-    :param timeout: seconds for its metadata and keys together.
+    :param timeout: maximum seconds for fetching the metadata and the keys together.
     """
 
     def __init__(self, settings: OidcSettings, *, timeout: float = TIMEOUT) -> None:
@@ -87,23 +86,23 @@ class Provider:
         self._places = Places()
 
     def begin(self, redirect_uri: str, return_to: str) -> Response:
-        """Send the browser to the provider.
+        """Redirect the browser to the provider.
 
-        :param return_to: what :meth:`complete` is to return.
-        :raises ProviderUnavailable: its metadata cannot be read.
+        :param return_to: a string that :meth:`complete` will return.
+        :raises ProviderUnavailable: the provider's metadata cannot be read.
         """
         with self._failures():
             return oidc_client.begin(self._metadata(), self.settings, redirect_uri, return_to)
 
     def complete(self, redirect_uri: str, at: datetime) -> tuple[dict[str, Any], str]:
-        """The claims about the person in whose browser the provider's response arrived, and what was passed to
-        :meth:`begin` in that browser.
+        """Return the claims about the person whose browser sent the provider's response, and the *return_to* that was
+        passed to :meth:`begin`.
 
-        :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: there are none.
+        :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
         error = request.args.get("error")
         if error is not None:
-            # Anyone can send it, so it is repeated nowhere unless it looks like an error of OAuth.
+            # Anyone can send this parameter, so log it only if it looks like an OAuth error code.
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
         flow = oidc_client.begun_flow()
@@ -116,29 +115,25 @@ class Provider:
             return claims, flow.return_to
 
     def end_session_endpoint(self) -> str | None:
-        """Where people sign out at the provider; ``None`` if it offers that to nobody, or cannot be reached."""
+        """Return the address for signing out at the provider; ``None`` if it has none or cannot be reached."""
         with contextlib.suppress(KeysUnavailable, Unavailable):
             return oidc_client.end_session_endpoint(self._metadata())
         return None
 
     def _metadata(self) -> dict[str, Any]:
-        """:raises KeysUnavailable: the provider's metadata is not known now."""
+        """Return the provider's metadata, or raise :exc:`KeysUnavailable`."""
         return self._keys.metadata(self._source, organization_id=INSTANCE)
 
     def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
-        """The provider's keys.
-
-        :raises KeysUnavailable: they are not known now.
-        """
+        """Return the provider's keys, or raise :exc:`KeysUnavailable`."""
         return self._keys.find(self._source, kid, alg, organization_id=INSTANCE)
 
     @contextlib.contextmanager
     def _exchange(self, at: datetime) -> Iterator[None]:
-        """A block that exchanges a code, with its place among the threads that do. If it fails, that is counted for
-        the address and for its site.
+        """Take a place for a block that exchanges a code, and count a failure for the address and for its site.
 
-        :raises TooManyFailures: too many have failed.
-        :raises ProviderUnavailable: there is no place.
+        :raises TooManyFailures: the address or its site has failed too often.
+        :raises ProviderUnavailable: no place is free.
         """
         s = services()
         key, address = s.settings.secret_key or b"", request.remote_addr
@@ -161,11 +156,11 @@ class Provider:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
-        """A block that asks the provider, and whose failures become pages."""
+        """Turn the failures of a block that sends requests to the provider into errors for people."""
         try:
             yield
         except KeysUnavailable:
-            # Whoever tried to fetch them has logged why.
+            # The thread that fetched the keys has logged the reason.
             raise ProviderUnavailable from None
         except Unavailable as failed:
             fields = {"issuer": self.settings.issuer, "reason": str(failed)}
@@ -182,5 +177,5 @@ def _log_refusal(reason: str) -> None:
 
 
 def provider_of(app: Flask) -> Provider | None:
-    """The provider at which people sign in, if there is one."""
+    """Return the provider at which people sign in; ``None`` if the settings name none."""
     return app.extensions.get(EXTENSION)

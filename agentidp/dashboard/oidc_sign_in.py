@@ -1,8 +1,7 @@
 """``/dashboard/sign-in/oidc`` and its callback: people sign in at their company's OpenID Connect provider.
 
-Authorization code flow with PKCE (RFC 7636), state and nonce. What the callback needs of the first request
-is in a cookie of its own, signed under the instance secret. It is ``SameSite=Lax``, because the provider leads the
-browser back.
+A separate cookie, signed under the instance secret, keeps the state of a sign-in until the callback. The cookie is
+``SameSite=Lax``, because the provider redirects the browser back to us.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from agentidp.services import services
 PATH = "/dashboard/sign-in/oidc"
 
 FLOW_LIFETIME = timedelta(minutes=10)
-"""Within which a person must have signed in at the provider."""
+"""Maximum time that a person may take to sign in at the provider."""
 
 logger = logging.getLogger("agentidp")
 
@@ -44,7 +43,7 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @blueprint.get(PATH)
 @public
 def begin() -> Response:
-    """Send the browser to the provider."""
+    """Redirect the browser to the provider."""
     response = _provider().begin(_callback_address(), return_page.of(request))
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -73,7 +72,8 @@ def callback() -> Response:
         _record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
         raise session.SignInRefused(403, refused.message) from None
     g.organization_id = person.organization_id
-    # No redirect: the browser would follow it without the new cookie, which is for navigation within our site only.
+    # Not a redirect: the navigation began at another site, so the browser would follow it without the new cookie, which
+    # is SameSite=Strict.
     response = pages.page("signed_in.html", return_to=return_page.checked(return_to))
     session.set_cookie(response, person.sealed(services().settings), person)
     return response
@@ -91,7 +91,7 @@ def _provider() -> Provider:
 
 
 def _existing(organization_id: str, at: datetime) -> str:
-    """:raises NoAccess: there is no such organization."""
+    """Return the ID, or raise :exc:`NoAccess` if the organization does not exist."""
     if find_organization(services().database, organization_id, at) is None:
         raise NoAccess("unknown organization", "Your account belongs to no organization here.")
     return organization_id
@@ -112,7 +112,7 @@ def _person(organization_id: str, issuer: str, subject: str, name: str | None, r
 
 
 def _open(person: Person, at: datetime) -> None:
-    """Record that the person signs in.
+    """Record the sign-in in the audit trail.
 
     :raises NoAccess: the organization is suspended.
     """
@@ -126,7 +126,7 @@ def _open(person: Person, at: datetime) -> None:
 def _record_refusal(
     organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
 ) -> None:
-    """Record that a person was refused, unless that happens all the time."""
+    """Log a refused sign-in, and record it in the audit trail unless the person was refused too often lately."""
     s, identity = services(), identity_of(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
@@ -138,7 +138,7 @@ def _record_refusal(
 
 
 class _Flows(SecureCookieSessionInterface):
-    """Flask's session, which only sign-ins at the provider have."""
+    """Flask's session, which exists only below :data:`PATH`."""
 
     digest_method = staticmethod(hashlib.sha256)
 
@@ -167,7 +167,7 @@ class _Flows(SecureCookieSessionInterface):
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let people sign in, if the settings name a provider."""
+    """Let people sign in if the settings name a provider."""
     if settings.oidc is None:
         return
     app.extensions[EXTENSION] = Provider(settings.oidc)
@@ -178,7 +178,7 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def end_session_url(settings: Settings) -> str | None:
-    """Where a person who has signed out here can sign out at the provider as well, or ``None``."""
+    """Return the address at which a person who has signed out here can also sign out at the provider, or ``None``."""
     provider = provider_of(current_app)
     endpoint = provider.end_session_endpoint() if provider else None
     if provider is None or endpoint is None:

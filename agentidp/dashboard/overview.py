@@ -1,4 +1,4 @@
-"""``/dashboard``: the organization's usage on one page, findings first."""
+"""``/dashboard``: the findings and the usage of the organization."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
 
 FEW_TOKENS = 10
-"""An organization with one agent and at most so many tokens is shown the first steps."""
+"""Maximum number of tokens with which an organization with a single agent is shown the first steps."""
 
 BUSIEST = 10
-"""Agents that the overview lists."""
+"""Maximum number of agents that the overview lists."""
 
 blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
@@ -29,7 +29,7 @@ blueprint = pages.new_blueprint("dashboard-overview", __name__)
 @blueprint.get("/dashboard", strict_slashes=False)
 @session.required
 def overview(caller: Caller) -> Response:
-    """The organization's usage on one page, findings first; the first steps if there is hardly any usage."""
+    """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK

@@ -1,4 +1,4 @@
-"""The findings that a page shows."""
+"""Selection of the findings that a page shows."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from agentidp.findings.store import Listing
 from agentidp.http.schemas import MAX_DAYS
 
 MAX_FINDINGS = 50
-"""On a page: the most urgent."""
+"""Maximum number of findings on a page."""
 
 
 RECENT = timedelta(days=7)
-"""What ended less than so long ago is recent."""
+"""Maximum time since the end of a recent finding."""
 
 BadgesByAgent = dict[UUID, list[KnownFinding]]
-"""Agent -> the findings that are badges beside its name in a list of agents, the most severe first."""
+"""Agent -> the findings shown as badges next to its name, the most severe first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageFindings:
-    """The findings of a page: those about its period that are ``shown`` and those that are ``folded`` away; those that
-    are ongoing and ``outside`` the period; the kinds that could not be computed last time, of which the findings
-    from before are among them; and those about the ``earlier`` days that the period is compared with.
+    """The findings of a page.
 
-    ``shown`` is ``None`` if the findings had to be computed first, and all statements were too slow or too many
-    requests for findings were running: then the page is shown without findings.
+    :param shown: findings about the period; ``None`` if computing them failed, because the database was slow or busy.
+    :param folded: findings about the period that are folded away.
+    :param outside: ongoing findings that are not about the period.
+    :param not_computed: kinds that could not be computed at the last evaluation, so that their findings are older.
+    :param earlier: findings about the earlier days that the period is compared with.
     """
 
     shown: list[KnownFinding] | None
@@ -43,18 +44,18 @@ class PageFindings:
 
     @property
     def listed(self) -> list[KnownFinding]:
-        """All that are about the period, in the order of the page."""
+        """All findings about the period, in the order of the page."""
         return [*(self.shown or []), *self.folded]
 
 
 def page_findings(
     caller: Caller, period: Period, agent_id: UUID | None = None, *, is_compared: bool = False
 ) -> PageFindings:
-    """The stored findings about a period: those that are ongoing first, and of these the most severe. Of a period that
-    reaches until today, those are folded away that have ended, but for recent ones that are critical.
+    """Return the stored findings about a period, ongoing ones first, then by severity. If the period includes today,
+    ended findings are folded away unless they are recent and critical.
 
-    :param agent_id: only those that name this agent, also as one of several.
-    :param is_compared: whether the days that it is compared with are shown too.
+    :param agent_id: the agent that the findings must name; ``None`` for all findings.
+    :param is_compared: whether the page also shows the days that the period is compared with.
     """
     earlier_days = WEEK.days * period.weeks_earlier if is_compared else 0
     days = period.days_ago + earlier_days if (period.today - period.last).days < MAX_DAYS else 1
@@ -77,7 +78,7 @@ def page_findings(
 
 
 def _between(known: list[KnownFinding], first: date, last: date) -> list[KnownFinding]:
-    """Those about one of the UTC days from *first* to *last*."""
+    """Return the findings about at least one of the UTC days from *first* to *last*."""
     begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
     return [one for one in known if one.begins < ends and one.ends > begins]
 
@@ -88,12 +89,12 @@ def _is_folded(one: KnownFinding, period: Period, at: datetime) -> bool:
 
 
 def is_recent(one: KnownFinding, at: datetime) -> bool:
-    """Whether a finding is ongoing, or ended less than :data:`RECENT` ago."""
+    """Return whether a finding is ongoing, or ended less than :data:`RECENT` ago."""
     return one.ended_at is None or one.ended_at > at - RECENT
 
 
 def badges(findings: list[KnownFinding]) -> BadgesByAgent:
-    """The findings of each agent that they name, also as one of several."""
+    """Return the findings by agent. A finding that names several agents belongs to each of them."""
     by_agent: BadgesByAgent = {}
     for known in sorted(findings, key=lambda one: -one.severity):
         for agent_id in known.agent_ids:
@@ -102,7 +103,7 @@ def badges(findings: list[KnownFinding]) -> BadgesByAgent:
 
 
 def unusual_agents(caller: Caller) -> BadgesByAgent | None:
-    """The agents that ongoing and recent findings name; ``None`` as in :class:`PageFindings`."""
+    """Return the agents that ongoing or recent findings name; ``None`` as for :func:`listing`."""
     stored = listing(caller, RECENT.days + 1)
     if stored is None:
         return None
@@ -110,7 +111,7 @@ def unusual_agents(caller: Caller) -> BadgesByAgent | None:
 
 
 def listing(caller: Caller, days: int) -> Listing | None:
-    """The stored findings that are ongoing or ended within so many days; ``None`` as in :class:`PageFindings`."""
+    """Return the findings that are ongoing or ended in the last *days* days; ``None`` if computing them failed."""
     try:
         return callers_listing(caller, days=days)
     except DatabaseUnavailable:

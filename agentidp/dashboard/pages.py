@@ -1,4 +1,4 @@
-"""How a page of the dashboard is rendered and sent."""
+"""Rendering of the dashboard's pages, and the headers of its responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"
-"""The place in a page for what takes long to compute. No name can contain it, because "<" is escaped."""
+"""Placeholder in a page for its slow part. No name can contain it, because "<" is escaped."""
 
 STATIC = Path(__file__).resolve().parent / "static"
 ASSETS = Assets(
@@ -60,7 +60,7 @@ TITLES = {
 
 
 def new_blueprint(name: str, import_name: str) -> Blueprint:
-    """A blueprint that refuses requests from other sites' pages and adds :data:`SECURITY` to every response."""
+    """Return a blueprint that refuses requests from other sites' pages and adds :data:`SECURITY` to every response."""
     blueprint = Blueprint(name, import_name, template_folder="templates")
 
     @blueprint.before_request
@@ -69,7 +69,7 @@ def new_blueprint(name: str, import_name: str) -> Blueprint:
 
     @blueprint.after_request
     def secure(response: Response) -> Response:
-        # Also where Flask responds without a view, as it does to OPTIONS.
+        # Not in page(), because Flask responds to OPTIONS without a view.
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         return response
@@ -80,11 +80,11 @@ def new_blueprint(name: str, import_name: str) -> Blueprint:
 def page(
     template: str, status: int = 200, *, slow_part: Callable[[], dict[str, Any]] | None = None, **context: Any
 ) -> Response:
-    """A page, which no cache keeps.
+    """Return a page that no cache stores.
 
-    :param slow_part: computes what takes long, as further context for the template whose name ends with ``_slow_part``.
-        The part of the page before it is sent first, so that a browser shows it meanwhile. The status has been sent by
-        then, so only an unexpected error may be raised in it.
+    :param slow_part: returns further context for the template whose name ends with ``_slow_part``. The page up to
+        :data:`SLOW_PART` is sent first, so that a browser shows it meanwhile. The status has been sent by then, so it
+        is too late for an expected error such as 404.
     """
     context |= _common_context()
     text = flask.render_template(template, **context)
@@ -96,29 +96,28 @@ def page(
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
-        # The address contains a secret, or did.
+        # The address contains a secret, which may still be valid.
         response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
 
 def error_page(error: ApiError) -> Response:
-    """An error for a person; on the sign-in page if signing in resolves it."""
+    """Return the page for an error. An error about signing in is shown on the sign-in page."""
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     is_about_sign_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
     if type(error) is session.NotSignedIn and _is_link_from_elsewhere():
-        # The browser has sent no cookie because of the link, and sends it with what our own page leads to.
+        # Because of the link the browser withheld the cookie (SameSite). It sends the cookie after a click on our page.
         context["again"] = return_page.of(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    # Delete only a cookie that was sent and refused. A request that another site's link led here lacks the cookie
-    # (SameSite), and its session may be good.
+    # Without a cookie in the request, the browser may have withheld the cookie of a valid session (SameSite).
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
 
 
 def _is_link_from_elsewhere() -> bool:
-    """Whether the browser was led to a page by a link of another site, such as that of a mail or a chat."""
+    """Return whether a link of another site, such as in a mail or a chat, led the browser here."""
     sent = request.environ
     return (
         request.method == "GET"
@@ -130,7 +129,7 @@ def _is_link_from_elsewhere() -> bool:
 def see_other(path: str) -> Response:
     """Redirect a browser to a page of the dashboard."""
     response = redirect(session.base_path(services().settings) + path, 303)
-    assert isinstance(response, Response)  # noqa: S101 - Flask's own class, which its annotation does not say
+    assert isinstance(response, Response)  # noqa: S101 - Flask's own class, although the annotation does not say so
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
@@ -168,10 +167,10 @@ def _parts(text: str, rest: Iterator[str]) -> Iterator[str]:
     before, _, after = text.partition(SLOW_PART)
     yield before
     try:
-        # All at once: the request's context, in which it is rendered, must not stay open between two parts.
+        # Render all of it before sending, because the request's context must not stay open while a client reads.
         middle = "".join(rest)
     except Exception:
         yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
-        # gunicorn then ends the connection before the page is complete, by which our script recognizes the failure.
+        # gunicorn then closes the connection early, from which the script of the page recognizes the failure.
         raise
     yield middle + after

@@ -1,4 +1,4 @@
-"""Which days a page shows, and which earlier days they are compared with."""
+"""The days that a page shows, and the earlier days to compare them with."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS
 
 PERIODS = (7, 30, MAX_DAYS)
-"""Numbers of days that a page offers, the last of them today."""
+"""Numbers of days until today that a page offers as periods."""
 
 MONTHS = 13
-"""Months that a page offers: the current one and a year before."""
+"""Number of months that a page offers as periods: the current month and the twelve before it."""
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Period(period.Period):
-    """The days that a page shows.
+    """The days that a page shows. ``query`` is the query of an address that requests the period.
 
-    ``query`` asks for them in an address. They are compared with the same days of the week, so many whole weeks earlier
-    that the two do not overlap: a period with five Saturdays is not compared with one that has four.
+    The days are compared with the same days of the week, the smallest number of whole weeks earlier at which the two
+    periods do not overlap.
     """
 
     today: date
@@ -35,42 +35,42 @@ class Period(period.Period):
 
     @property
     def is_running(self) -> bool:
-        """Whether today, which is not over, is in it."""
+        """Whether the period includes today, which is not over."""
         return self.last == self.today
 
     @property
     def complete_days(self) -> int:
-        """The number of days that are over."""
+        """The number of days of the period that are over."""
         return self.days - self.is_running
 
     @property
     def weeks_earlier(self) -> int:
-        """How many weeks lie between a day and the one that it is compared with."""
+        """The number of weeks between a day and the day to compare it with."""
         return -(-self.days // 7)
 
     @property
     def earlier_first(self) -> date:
-        """The first day of the days that it is compared with."""
+        """The first of the days to compare the period with."""
         return self.first - self.weeks_earlier * WEEK
 
     @property
     def earlier(self) -> str:
-        """When those days were, in words: ``5 weeks earlier``."""
+        """The distance of these days in words: ``5 weeks earlier``."""
         return "a week earlier" if self.weeks_earlier == 1 else f"{self.weeks_earlier} weeks earlier"
 
     @property
     def days_ago(self) -> int:
-        """How many days, today included, reach back to its first."""
+        """The number of days from the first day of the period to today, both included."""
         return (self.today - self.first).days + 1
 
 
 def requested_period(at: datetime) -> Period:
-    """The period that the request asks for, as at the API.
+    """Return the period that the request asks for, as at the API.
 
-    :param at: now, aware.
+    :param at: the current time, timezone-aware.
     :raises ValidationError: as :func:`agentidp.analytics.period.requested_period`.
     """
-    # A form sends a field that is empty.
+    # Ignore empty fields, which forms send, too.
     asked = {name: value for name in ("days", "month", "from", "to") if (value := request.args.get(name))}
     asked = asked or {"days": str(period.PeriodArguments.default_days)}
     try:
@@ -82,7 +82,7 @@ def requested_period(at: datetime) -> Period:
 
 
 def recent_months(today: date) -> list[date]:
-    """The first days of the current month and those before it, latest first."""
+    """Return the first days of the latest :data:`MONTHS` months, latest first."""
     months = [today.replace(day=1)]
     while len(months) < MONTHS:
         months.append((months[-1] - DAY).replace(day=1))

@@ -1,7 +1,7 @@
-"""A person who is signed in to the dashboard by the company's OpenID Connect provider.
+"""Sessions of people who sign in to the dashboard at the company's OpenID Connect provider.
 
-The session is in the cookie, encrypted under the instance secret, so the server stores of the person only what the
-audit trail says. It is no token: neither the API nor introspection can take it for one.
+The cookie contains the whole session, encrypted under the instance secret. The server stores a person only in the audit
+trail. A session is not a JWT, so neither the API nor introspection can accept it as a token.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from agentidp.scopes import SCOPES
 
 VIEWER, ADMINISTRATOR = "viewer", "administrator"
 ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)}
-"""Role -> what it may do, in the words of the API."""
+"""Role -> its scopes."""
 
 PREFIX = "person."
-"""What the cookie begins with. No JWT contains it: it begins with the encoding of a brace."""
+"""Prefix of the cookie. No JWT begins with it, because every JWT begins with the encoding of a brace."""
 
 MAX_LENGTH = 4096
-"""Characters of the cookie, which is what browsers keep."""
+"""Maximum number of characters of the cookie. Browsers store no longer cookies."""
 
 _ROW = "session"
 
@@ -36,11 +36,11 @@ _ROW = "session"
 class Person:
     """A session of a person.
 
-    :param organization_id: whose pages the person sees.
-    :param issuer: of the ID token, with ``subject``: who the person is.
-    :param name: what people call the person, if the provider says so.
-    :param role: one of :data:`ROLES`.
-    :param session_id: random, to revoke the session by.
+    :param organization_id: the organization whose pages the person sees.
+    :param issuer: the issuer of the ID token. Together with ``subject`` it identifies the person.
+    :param name: the person's name; ``None`` if the provider did not send it.
+    :param role: a role of :data:`ROLES`.
+    :param session_id: a random id with which the session can be revoked.
     :param issued_at: seconds since the epoch, like ``expires_at``.
     """
 
@@ -55,12 +55,12 @@ class Person:
 
     @property
     def identity(self) -> str:
-        """Who the person is, whatever their name."""
+        """The identity of the person, which does not depend on the name."""
         return identity_of(self.issuer, self.subject)
 
     @property
     def display_name(self) -> str:
-        """What people call the person."""
+        """The name of the person, or else the subject."""
         return self.name or self.subject
 
     @property
@@ -70,41 +70,41 @@ class Person:
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What the person may do."""
+        """The scopes of the person's role."""
         return ROLES[self.role]
 
     def query(self) -> Call:
-        """The statement that returns the organization's name, or no row if the session has ended."""
+        """Return the statement that returns the organization's name, or no row if the session has ended."""
         return Call("dashboard/person_session", {"jti": self.session_id})
 
     def revocation(self) -> Call:
-        """The statement that ends the session on every device."""
-        # As for an access token: a server whose clock is behind takes the session for one leeway longer.
+        """Return the statement that ends the session on every device."""
+        # As for access tokens: a server whose clock is behind accepts the session for another leeway.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
     def sealed(self, settings: Settings) -> str:
-        """The session as it is in the cookie."""
+        """Return the content of the cookie."""
         plain = json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
-        assert settings.oidc is not None  # noqa: S101 - by which the person has signed in
+        assert settings.oidc is not None  # noqa: S101 - the person signed in with these settings
         return PREFIX + base64.urlsafe_b64encode(_sealer(settings, settings.oidc).seal(_ROW, plain)).decode()
 
 
 def identity_of(issuer: str, subject: str) -> str:
-    """Who a person is at a provider: the issuer and the subject together never change."""
+    """Return the identity of a person. The issuer and the subject together never change."""
     return f"{subject} at {issuer}"
 
 
 def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
-    """A person as the audit trail names them. The name is last, because people can choose their own."""
+    """Return the person as the actor of audit events. The name is last, because people can choose their names."""
     identity = identity_of(issuer, subject)
     return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
 def unsealed(cookie: str, settings: Settings, at: datetime) -> Person | None:
-    """The session in a cookie that begins with :data:`PREFIX`.
+    """Return the session in a cookie that begins with :data:`PREFIX`.
 
-    :returns: ``None`` if it is not one of ours, has expired, or was opened by settings that are no longer in force.
+    :returns: ``None`` if the cookie is not ours, has expired, or was made under settings that are no longer in force.
     """
     oidc, now = settings.oidc, at.timestamp()
     if oidc is None or len(cookie) > MAX_LENGTH:
@@ -112,7 +112,7 @@ def unsealed(cookie: str, settings: Settings, at: datetime) -> Person | None:
     try:
         sealed = base64.urlsafe_b64decode(cookie.removeprefix(PREFIX).encode("ascii"))
         person = Person(**json.loads(_sealer(settings, oidc).open(_ROW, sealed)))
-    # A TypeError if another release has written it.
+    # A session that another release has written raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
     if oidc.organizations and person.organization_id not in oidc.organizations.values():
@@ -121,6 +121,6 @@ def unsealed(cookie: str, settings: Settings, at: datetime) -> Person | None:
 
 
 def _sealer(settings: Settings, oidc: OidcSettings) -> Sealer:
-    """Its key depends on the provider and on our secret there: with a new one, all sessions of people end."""
+    """Return the sealer. Its key depends on the provider and our client secret, so a new secret ends all sessions."""
     provider = hashlib.sha256("\0".join((oidc.issuer, oidc.client_id, oidc.client_secret)).encode()).digest()
     return Sealer(settings, b"agentidp dashboard session of a person" + provider)

@@ -1,8 +1,4 @@
-"""``/dashboard/provisioning-rules``: the rules that create agents at first sight, and the switch of all of them.
-
-Reading needs a session with the scope ``agents:read`` or ``agents:write``. Changing needs ``agents:write``, which the
-transaction checks again. A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/provisioning-rules``: the rules that create an agent for its first token, and their common switch."""
 
 from __future__ import annotations
 
@@ -45,7 +41,7 @@ LIMITS = forms.members(NewProvisioningRuleSchema(exclude=["name"]))
 AGENT = forms.members(AgentTemplateSchema(only=["name", "owner"]))
 AGENT_LIMITS = forms.members(AgentTemplateSchema(exclude=["name", "owner", "scopes", "quotas"]))
 MEMBERS = [*NAME, *LIMITS, *AGENT, *AGENT_LIMITS]
-"""The fields beside those of the rule of trust, the quotas, and the scopes by their API."""
+"""Fields in addition to those of the rule of trust, the quotas, and the scopes, which the form groups by API."""
 
 OWN_SCOPES = {scope: about for scope, about in SCOPES.items() if scope not in FORBIDDEN}
 
@@ -54,7 +50,7 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
     "agentTemplate": "What agents get",
     **{window: f"The tokens per {window}" for window in WINDOWS},
 }
-"""What an error calls the fields, or a group of them."""
+"""Name of a field, or of a group of fields -> its name in error messages."""
 
 blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 
@@ -62,7 +58,7 @@ blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 @blueprint.get("/dashboard/provisioning-rules")
 @session.required_to(READING, SCOPE)
 def provisioning_rules(caller: Caller) -> Response:
-    """All of them, oldest first, with the number of their agents."""
+    """Show all provisioning rules, oldest first, with the number of their agents."""
     calls = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
     rows, [organization] = caller.read_together(*calls)
     rules = [represent(row) for row in rows]
@@ -72,7 +68,7 @@ def provisioning_rules(caller: Caller) -> Response:
 @blueprint.post("/dashboard/provisioning-rules/switch")
 @session.required_to(SCOPE)
 def switch(caller: Caller) -> Response:
-    """Let the rules create agents, or not."""
+    """Switch the creation of agents by rules on or off."""
     with session.changing(caller, SCOPE) as opened:
         update_organization(opened, {"provisions_agents": request.form.get("state") == "on"})
     return pages.see_other("/provisioning-rules")
@@ -81,14 +77,14 @@ def switch(caller: Caller) -> Response:
 @blueprint.get("/dashboard/provisioning-rules/new")
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
-    """What the platform's preset asks, or the form of the rule that comes of the answers."""
+    """Show the questions of the platform's preset, or the form with the rule that follows from the answers."""
     return _form(caller, None, new_form_key(caller.at))
 
 
 @blueprint.post("/dashboard/provisioning-rules/new")
 @session.required_to(SCOPE)
 def create_provisioning_rule(caller: Caller) -> Response:
-    """Create a rule, and show all."""
+    """Create a rule, and redirect to the list of rules."""
     given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]) | forms.text(*WINDOWS), sent_form_key()
     given["scopes"] = request.form.getlist("scopes")
     try:
@@ -108,7 +104,7 @@ def create_provisioning_rule(caller: Caller) -> Response:
 @blueprint.get("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete")
 @session.required_to(SCOPE)
 def confirm_deletion(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Say what deleting it ends, and ask for confirmation."""
+    """Show the consequences of deleting the rule, and ask for confirmation."""
     rule = represent(rule_with(caller.read("provisioning/list_rules"), provisioning_rule_id))
     return pages.page("confirm_provisioning_rule.html", here="provisioning", rule=rule)
 
@@ -116,7 +112,7 @@ def confirm_deletion(caller: Caller, provisioning_rule_id: UUID) -> Response:
 @blueprint.post("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete")
 @session.required_to(SCOPE)
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Delete it, and show the others."""
+    """Delete the rule, and redirect to the list of rules."""
     with session.changing(caller, SCOPE) as opened:
         remove_rule(opened, provisioning_rule_id)
     return pages.see_other("/provisioning-rules")
@@ -139,7 +135,7 @@ def test_token(caller: Caller) -> Response:
 
 
 def _body(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what was sent beside the rule of trust, as the API takes it."""
+    """Return the body for the API, without the rule of trust."""
     quotas = {window: {"tokens": number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
     template = forms.body([*AGENT, *AGENT_LIMITS], given) | {"quotas": quotas, "scopes": given["scopes"]}
     if not template["name"]:
@@ -148,7 +144,7 @@ def _body(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_field(details: dict[str, Any]) -> dict[str, Any]:
-    """What is wrong, by the names of the form's fields: those of the template are not in a group here."""
+    """Return the error details by the names of the form's fields, which are not nested as in the body."""
     template = details.get("agentTemplate")
     if not isinstance(template, dict):
         return details
@@ -158,9 +154,9 @@ def _by_field(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _form(caller: Caller, form: Form | None, form_key: str, status: int | None = None) -> Response:
-    """The form.
+    """Return the page with the form.
 
-    :param form: what was sent; ``None`` before anything was.
+    :param form: the content that was sent; ``None`` before the form is sent.
     """
     way = rule_form.way(WORKLOADS, caller, checked_for_provisioning, form.given if form else None)
     servers = caller.read("oauth/list_resource_servers")

@@ -1,8 +1,4 @@
-"""``/dashboard/quotas``: the quotas of the organization and of its agents, with what is used of each.
-
-Changing one needs a session with the scope ``quotas:write``, which the transaction checks again. A POST from another
-site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/quotas``: the quotas of the organization and of its agents, with their use."""
 
 from __future__ import annotations
 
@@ -46,11 +42,11 @@ blueprint = pages.new_blueprint("dashboard-quotas", __name__)
 
 
 def used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
-    """Return the rows of ``sql/quotas/quota_usage.sql`` as pages show them, those first of which most is used.
+    """Return the rows of ``sql/quotas/quota_usage.sql`` with further members, by their used share, greatest first.
 
-    A quota without ``agent_id`` is the organization's own. Beside the columns it has ``percent``, the used share of its
-    tokens, rounded down; ``left``; ``ends``, the first instant of the next window; ``exhausted``, when nothing is left
-    at this pace, or ``None`` if the window ends first; and ``severity``, that of the finding about it, if there is one.
+    The members are ``percent``, the used share, rounded down; ``left``, the unused tokens; ``ends``, the first instant
+    of the next window; ``exhausted``, when no token will be left at this pace, or ``None`` if the window ends first;
+    ``severity``, that of the finding about the quota, or ``None``. The organization's own quotas have no ``agent_id``.
     """
     return sorted((_used(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
 
@@ -77,9 +73,8 @@ def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> 
 @blueprint.get("/dashboard/quotas")
 @session.required
 def quotas(caller: Caller) -> Response:
-    """All quotas of the organization and of its agents."""
+    """Show a page of the quotas of the organization and of its agents."""
     number = requested_page()
-    # To sort them, what is used of each is summed.
     rows, own = caller.read_together(usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1)), usage_of(None))
     if not rows and number != 1:
         raise NotFound
@@ -99,7 +94,7 @@ def quotas(caller: Caller) -> Response:
 @blueprint.get(NEW_OF_AGENT)
 @session.required_to(SCOPE)
 def new_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
-    """The form of a quota of a window that is chosen in it. It observes first."""
+    """Show the form for a new quota, in which its window is chosen."""
     return _page(caller, "quota_form.html", None, agent_id)
 
 
@@ -107,7 +102,7 @@ def new_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
 @blueprint.post(NEW_OF_AGENT)
 @session.required_to(SCOPE)
 def create_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
-    """Set the quota of the window that was chosen."""
+    """Set the quota of the chosen window, and redirect to the quotas."""
     return _set(caller, None, agent_id)
 
 
@@ -115,7 +110,7 @@ def create_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
 @blueprint.get(f"{OF_AGENT}/edit")
 @session.required_to(SCOPE)
 def edit_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """The form with what the quota is now. A new one observes first."""
+    """Show the form with the current quota of the window, or with the defaults if there is none."""
     return _page(caller, "quota_form.html", window, agent_id)
 
 
@@ -123,14 +118,14 @@ def edit_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Res
 @blueprint.post(f"{OF_AGENT}/edit")
 @session.required_to(SCOPE)
 def change_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Set the quota, and show it."""
+    """Set the quota of the window, and redirect to the quotas."""
     return _set(caller, window, agent_id)
 
 
 def _set(caller: Caller, window: str | None, agent_id: UUID | None) -> Response:
-    """Set a quota, and show it.
+    """Set a quota, and redirect to the quotas.
 
-    :param window: the window of the quota; ``None`` if the form asks for it.
+    :param window: the window of the quota; ``None`` if it is a field of the form.
     """
     sent = forms.sent(MEMBERS)
     chosen = forms.text("window")["window"] if window is None else window
@@ -151,7 +146,7 @@ def _set(caller: Caller, window: str | None, agent_id: UUID | None) -> Response:
 @blueprint.get(f"{OF_AGENT}/delete")
 @session.required_to(SCOPE)
 def confirm_removal(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Say what removing the quota does, and ask for confirmation."""
+    """Show the consequences of removing the quota, and ask for confirmation."""
     return _page(caller, "confirm_quota.html", window, agent_id)
 
 
@@ -159,7 +154,7 @@ def confirm_removal(caller: Caller, window: str, agent_id: UUID | None = None) -
 @blueprint.post(f"{OF_AGENT}/delete")
 @session.required_to(SCOPE)
 def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Remove the quota, and show the others."""
+    """Remove the quota, and redirect to the quotas."""
     with _locked(caller, window) as opened:
         remove_quota(opened, agent_id, window)
     return pages.see_other(_path(agent_id))
@@ -167,7 +162,7 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 
 @contextlib.contextmanager
 def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
-    """Open a transaction under the lock of quotas. The session is checked first, which locks no row.
+    """Open a transaction under the lock of quotas. The check of the session precedes the lock, as it locks no row.
 
     :raises NotFound: the window does not exist.
     """
@@ -191,14 +186,15 @@ def _page(
     form: Form | None = None,
     status: int = 200,
 ) -> Response:
-    """The form of a quota, or the confirmation of its removal, which only an existing one has.
+    """Return the page with the form of a quota, or with the confirmation of its removal.
 
-    :param window: ``None`` for a form that asks for one.
-    :param form: what is in the form; ``None`` for what the quota is now.
+    :param window: the window of the quota; ``None`` if it is a field of the form.
+    :param form: the content of the form; ``None`` for the current quota.
+    :raises NotFound: the window or the agent does not exist, or the quota to remove does not.
     """
     if window not in (None, *WINDOWS):
         raise NotFound
-    # A view with an agent looks for it, although its id may be the one that stands for the organization.
+    # Look for the agent, because its id may be the nil UUID, which stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
     agent = existing(agents[0]) if agents else None

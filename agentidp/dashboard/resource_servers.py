@@ -1,9 +1,4 @@
-"""``/dashboard/resource-servers``: the APIs that the organization's agents get tokens for, and who has their scopes.
-
-Reading needs a session with the scope ``agents:read`` or ``agents:write``, as an agent's credentials do. Changing needs
-``agents:write``, which the transaction checks again. A POST from another site's page is refused
-(:mod:`agentidp.dashboard.cross_origin`).
-"""
+"""``/dashboard/resource-servers``: the APIs for which agents get tokens, and the agents that have their scopes."""
 
 from __future__ import annotations
 
@@ -36,16 +31,16 @@ from agentidp.registry.resource_servers import (
 SCOPE, READING = "agents:write", "agents:read"
 
 DAYS = 30
-"""Whose tokens the list shows, today included."""
+"""Number of days, today included, whose tokens the list shows."""
 
 MAX_HOLDERS = 50
-"""Agents that the page of a resource server names."""
+"""Maximum number of agents per table on the page of a resource server."""
 
 MEMBERS, CHANGEABLE = forms.members(NewResourceServerSchema()), forms.members(ResourceServerChangeSchema())
-"""What the forms of a new one, and of one that there is, ask for."""
+"""Fields of the forms for a new and for an existing resource server."""
 
 SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes", "agentId")))
-"""What has a line of its own on the page."""
+"""Members that have their own line on the page."""
 
 blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 
@@ -53,8 +48,8 @@ blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 @blueprint.get("/dashboard/resource-servers")
 @session.required_to(READING, SCOPE)
 def resource_servers(caller: Caller) -> Response:
-    """All of them, oldest first, with the number of agents that have scopes of each, and the tokens for each. What else
-    tokens were issued for stands below: our own API, deleted ones, and what is not attributed.
+    """Show the resource servers, oldest first, with the number of agents that have at least one of their scopes, and
+    their tokens. Below are the tokens for our own API, for deleted resource servers, and without attribution.
     """
     calls = Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
     found, [servers, lists] = read_attribution(caller, Period.of(DAYS, caller.at), None, *calls)
@@ -74,14 +69,14 @@ def resource_servers(caller: Caller) -> Response:
 @blueprint.get("/dashboard/resource-servers/new")
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
-    """The form of a new resource server."""
+    """Show the form for a new resource server."""
     return _form(Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/resource-servers/new")
 @session.required_to(SCOPE)
 def create_resource_server(caller: Caller) -> Response:
-    """Register a resource server, and show its page."""
+    """Register a resource server, and redirect to its page."""
     sent, key = forms.sent(MEMBERS), sent_form_key()
     try:
         new = forms.loaded(NewResourceServerSchema(), _body(caller, MEMBERS, sent))
@@ -99,7 +94,7 @@ def create_resource_server(caller: Caller) -> Response:
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
 @session.required_to(READING, SCOPE)
 def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """One resource server, the agents that got tokens for it, and those that have its scopes."""
+    """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
     _, broken = impact.read_resource_impact(caller, resource_server_id)
     return _page(
         "resource_server.html",
@@ -115,7 +110,7 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
 @session.required_to(SCOPE)
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """The form with what the resource server is now."""
+    """Show the form with the current values of the resource server."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     named = {"agentId": server.agent_name or ""}
     return _form(Form(forms.typed(CHANGEABLE, represent(server)) | named), server)
@@ -124,7 +119,7 @@ def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
 @session.required_to(SCOPE)
 def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Change what can be changed, and show the resource server."""
+    """Change the resource server, and redirect to its page."""
     sent = forms.sent(CHANGEABLE)
     try:
         change = forms.loaded(ResourceServerChangeSchema(), _body(caller, CHANGEABLE, sent))
@@ -139,7 +134,7 @@ def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
 @session.required_to(SCOPE)
 def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
-    """Say what deleting it ends, and ask for confirmation."""
+    """Show the consequences of deleting the resource server, and ask for confirmation."""
     _, broken = impact.read_resource_impact(caller, resource_server_id)
     sentences = impact.sentences(broken)
     return _page("confirm_resource_server.html", **_with_holders(caller, resource_server_id), sentences=sentences)
@@ -148,7 +143,7 @@ def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
 @session.required_to(SCOPE)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Delete it, and show the others."""
+    """Delete the resource server, and redirect to the list."""
     with session.changing(caller, SCOPE) as opened:
         remove_resource_server(opened, resource_server_id)
     return pages.see_other("/resource-servers")
@@ -161,7 +156,7 @@ def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
 
 
 def _body(caller: Caller, members: list[Member], sent: dict[str, Any]) -> dict[str, Any]:
-    """What was sent, as the API has it: with the id of the agent that is named."""
+    """Return the body for the API, in which the id of the agent replaces its name."""
     body = forms.body(members, sent)
     if body["agentId"]:
         [body["agentId"]] = ids_of("agentId", [body["agentId"]], caller.read_together)
@@ -169,7 +164,7 @@ def _body(caller: Caller, members: list[Member], sent: dict[str, Any]) -> dict[s
 
 
 def _form(form: Form, server: Any = None, status: int = 200) -> Response:
-    """The form of *server*, or of a new one."""
+    """Return the page with the form for *server*; ``None`` for a new resource server."""
     members = CHANGEABLE if server else MEMBERS
     return _page("resource_server_form.html", status, form=form, server=server, members=members)
 

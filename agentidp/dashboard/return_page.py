@@ -1,7 +1,7 @@
-"""The page to which somebody who signs in is led back: the one that they asked for first.
+"""The page to return to after signing in: the page that the browser requested first.
 
-It travels in the query of the sign-in page, which anyone can write. So it is a path below the dashboard's, and never
-the address of another site.
+It is in the query of the sign-in page, which anyone can write. So only a path below the dashboard's path is accepted,
+never the address of another site.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from urllib.parse import urlencode
 from flask import Request
 
 NAME = "return_to"
-"""Of the parameter."""
+"""Name of the parameter."""
 
 MAX_LENGTH = 300
-"""Characters. Four sign-ins at the OpenID Connect provider, each with such a page, fit into the 4 KB of a cookie."""
+"""Maximum number of characters, so that four sign-ins at the OpenID Connect provider fit into a cookie of 4 KB."""
 
-# Downloads have a dot in their path: they would leave the sign-in page open.
-# The pages of signing in and out would follow themselves.
+# Excludes downloads, whose paths have a dot, because a download would leave the sign-in page open. Excludes the pages
+# for signing in and out, because a browser would be redirected again and again.
 _PAGE = re.compile(r"(?:/(?!sign-)[\w-]+)*(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
 
 
 def checked(page: str) -> str:
-    """*page* if it is a path with or without a query, to append to the dashboard's own path; otherwise ``""``, which is
-    the overview.
+    """Return *page* if it is a path with an optional query, to append to the dashboard's path; otherwise ``""``, which
+    means the overview.
     """
     return page if len(page) <= MAX_LENGTH and _PAGE.fullmatch(page) else ""
 
 
 def of(request: Request) -> str:
-    """The page that *request* asks for, or that the query of the sign-in page names; ``""`` if there is none."""
+    """Return the page that *request* asks for, or that the query of the sign-in page names; ``""`` without a page."""
     page = request.path.removeprefix("/dashboard")
     if page.startswith("/sign-"):
         return checked(request.args.get(NAME, ""))
     if request.method != "GET":
-        # It has changed nothing, and its form is gone.
+        # A refused POST cannot be repeated, because its form is lost.
         return ""
     query = request.query_string.decode("latin-1")
     return checked(page + (f"?{query}" if query else ""))
 
 
 def query(page: str) -> str:
-    """The query by which the addresses of the sign-in page pass on *page*."""
+    """Return the query with which addresses of the sign-in page pass on *page*."""
     return f"?{urlencode({NAME: page})}" if page else ""

@@ -1,8 +1,8 @@
-"""The parts that the forms of rules of trust share: they begin with a preset, and show the rule before it is saved.
+"""Common functions of the forms for rules of trust, which begin with a preset and show the rule before it is saved.
 
-The questions of a preset are sent by GET, so the address has the answers and nothing is changed. The next page shows
-the rule that follows from the answers, and has a field for each member. It is sent by POST to the same address, which
-keeps the answers. A preset without questions has the fields at once.
+The answers to a preset's questions are sent by GET, so they are in the address and nothing is changed. The next page
+shows the rule that follows from the answers, with a field per member. The browser sends this form by POST to the same
+address, which keeps the answers. A preset without questions shows the fields immediately.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ MEMBERS = forms.members(RuleSchema())
 LABELS = forms.labels(MEMBERS)
 
 SHOW = "show"
-"""The name of the parameter that is sent with the answers."""
+"""Name of the parameter that is sent with the answers."""
 
 Check = Callable[..., dict[str, Any]]
-""":func:`agentidp.federation.rule_checks.checked`, or what has its parameters."""
+""":func:`agentidp.federation.rule_checks.checked`, or another check with the same parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Way:
 
     :param answers: the answers to the questions of the preset, with their errors.
     :param query: the query of the page with these answers.
-    :param rule: the rule of the answers, or the typed rule, as it would be stored. It is empty if the preset has no
-        questions or the typed rule is refused, and ``None`` while the preset asks.
+    :param rule: the rule that follows from the answers, or the typed rule, as it would be stored. It is empty if the
+        preset has no questions or the typed rule is refused, and ``None`` while the page shows questions.
     """
 
     presets: tuple[Preset, ...]
@@ -52,7 +52,7 @@ class Way:
 
     @property
     def is_asking(self) -> bool:
-        """Whether the page shows the questions, and not yet the rule."""
+        """Whether the page shows the questions instead of the rule."""
         return self.rule is None
 
     @property
@@ -66,7 +66,7 @@ class Way:
         return warnings(self.rule) if self.rule else []
 
     def proposed(self, caller: Caller) -> dict[str, Any]:
-        """Return what the fields of the rule contain."""
+        """Return the content of the fields of the rule."""
         rule = self.rule or {"audience": own_audience(caller)}
         return forms.typed(MEMBERS, rule)
 
@@ -107,10 +107,10 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
 
 
 def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the typed rule, as the API takes it. Members that it lacks get their defaults there.
+    """Return the typed rule as a body for the API, which adds the defaults of missing members.
 
     :param sent: the fields of :data:`MEMBERS` as they were typed.
-    :raises ValidationError: naming the field that is wrong.
+    :raises ValidationError: a field is wrong; the details name the field.
     """
     rule = _body(sent)
     trusted(rule, caller.settings, caller.organization_id, check=check)
@@ -118,9 +118,9 @@ def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str
 
 
 def _body(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of the rule that were typed, which nothing has checked.
+    """Return the typed members of the rule, without checking them.
 
-    :raises ValidationError: the claims or the keys cannot be read.
+    :raises ValidationError: the claims or the keys cannot be converted.
     """
     return {name: value for name, value in forms.body(MEMBERS, sent).items() if value}
 

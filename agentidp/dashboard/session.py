@@ -1,8 +1,7 @@
-"""The session of who is signed in to the dashboard, in a cookie: the server stores nothing.
+"""Sessions of the dashboard. The cookie contains the whole session, and the server stores nothing.
 
-The session of an agent is an access token of ours. Its audience is either ``Settings.dashboard``, which the API
-refuses, or the API, if somebody pasted such a token into the sign-in form. That of a person is described in
-:mod:`agentidp.dashboard.person`.
+The session of an agent is an access token of ours. Its audience is ``Settings.dashboard``, which the API refuses, or
+the API, if a token was pasted into the sign-in form. For sessions of people see :mod:`agentidp.dashboard.person`.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from agentidp.oauth.token_revocation import end_session
 from agentidp.services import Services, services
 
 SCOPE = "analytics:read"
-"""The one scope of an agent's session."""
+"""The only scope of an agent's session."""
 
 LIFETIME = 12 * 60 * 60
-"""Seconds that a session lives: a working day, and shorter than a signing key stays published. A session opened with a
-pasted token lives as long as the token.
+"""Seconds until a session expires: a working day, and less than the time for which a signing key stays published. A
+session with a pasted token expires with the token.
 """
 
 CHALLENGE = 'Cookie realm="agentidp"'
-"""A 401 must have a challenge (RFC 9110 section 15.5.2). At one that browsers know they would ask for a password."""
+"""Challenge of each 401 (RFC 9110 section 15.5.2). A scheme that browsers know would make them ask for a password."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -62,7 +61,7 @@ class SessionEnded(NotSignedIn):
 
 
 class SignInRefused(ApiError):
-    """Signing in failed although the credential or token is valid, or was not checked. Shown on the sign-in page."""
+    """Signing in failed for a reason other than an invalid credential or token. Shown on the sign-in page."""
 
     code = "FORBIDDEN"
 
@@ -72,10 +71,10 @@ class SignInRefused(ApiError):
 
 
 class NotAllowed(ApiError):
-    """403: a page or an action needs a scope that who is signed in lacks.
+    """403: the session lacks the scope that a page or an action needs.
 
-    :param scope: that it needs.
-    :param role: of the person, or ``None`` if it is an agent.
+    :param scope: the missing scope.
+    :param role: the role of the person; ``None`` for an agent.
     """
 
     status, code = 403, "FORBIDDEN"
@@ -86,12 +85,12 @@ class NotAllowed(ApiError):
 
 
 class Viewer(NamedTuple):
-    """Who is signed in.
+    """The agent or the person that is signed in.
 
-    :param organization_name: of the organization whose pages are shown.
-    :param name: of the agent or the person.
-    :param scopes: what the session may do now, in the words of the API.
-    :param role: of the person, or ``None`` if it is an agent.
+    :param organization_name: the name of the organization whose pages are shown.
+    :param name: the name of the agent or the person.
+    :param scopes: the scopes that the session has now.
+    :param role: the role of the person; ``None`` for an agent.
     """
 
     organization_name: str
@@ -100,35 +99,35 @@ class Viewer(NamedTuple):
     role: str | None = None
 
     def may(self, scope: str) -> bool:
-        """Whether the session may do what needs *scope* at the API."""
+        """Return whether the session has *scope*."""
         return scope in self.scopes
 
     def require(self, *scopes: str) -> None:
-        """:raises NotAllowed: the session may not do what needs one of *scopes*."""
+        """Raise :exc:`NotAllowed` unless the session has at least one of *scopes*."""
         if not any(self.may(scope) for scope in scopes):
             raise NotAllowed(scopes[0], self.role)
 
 
 def base_path(settings: Settings) -> str:
-    """The path of the dashboard as a browser sees it."""
+    """Return the path of the dashboard in a browser's address."""
     return urlsplit(settings.issuer).path + "/dashboard"
 
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
-    """Sign a session that begins at *at* for a client that was granted :data:`SCOPE`."""
+    """Return the token of a session that begins at *at*, for a client that was granted :data:`SCOPE`."""
     body = issuance.token_response(s, signing_key, client, SCOPE, resource=s.settings.dashboard, at=at, ttl=LIFETIME)
     return str(body["access_token"])
 
 
 def is_suitable(token: AccessToken) -> bool:
-    """Whether a verified token is a bearer token with :data:`SCOPE`; :func:`viewer_query` checks the rest."""
+    """Return whether a verified token is a bearer token with :data:`SCOPE`. :func:`viewer_query` checks the rest."""
     return token.jkt is None and SCOPE in token.scope
 
 
 def viewer_query(session: Session) -> Call:
-    """The statement that returns the :class:`Viewer` of a session, or no row if the session is not valid now.
+    """Return the statement that reads the :class:`Viewer` of a session. It returns no row if the session is not valid.
 
-    Revoking a credential ends the sessions and links that were made before, but not a pasted token for the API.
+    Revoking a credential ends all earlier sessions and links of its agent, but no session with a pasted token.
     """
     if isinstance(session, Person):
         return session.query()
@@ -146,9 +145,7 @@ def viewer_query(session: Session) -> Call:
 
 
 def required(view: View) -> View:
-    """Declare a page that needs a session. The view gets the :class:`Caller` as first argument; what it reads is not
-    counted as a request.
-    """
+    """Declare a page that needs a session. The view gets the :class:`Caller` as its first argument."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -159,9 +156,7 @@ def required(view: View) -> View:
 
 
 def required_to(*scopes: str) -> Callable[[View], View]:
-    """Declare a page that needs a session that may do what needs one of *scopes*. What the page changes, it changes in
-    :func:`changing`.
-    """
+    """Declare a page that needs a session with at least one of *scopes*. A change must use :func:`changing`, too."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -177,10 +172,10 @@ def required_to(*scopes: str) -> Callable[[View], View]:
 
 @contextlib.contextmanager
 def changing(caller: Caller, scope: str) -> Iterator[Transaction]:
-    """A transaction that begins by checking again that the session is valid and may do what needs *scope*.
+    """Open a transaction, and check in it again that the session is valid and has *scope*.
 
-    :raises SessionEnded: it is no longer valid.
-    :raises NotAllowed: its agent no longer has the scope.
+    :raises SessionEnded: the session is no longer valid.
+    :raises NotAllowed: the session no longer has the scope.
     """
     with caller.transaction() as opened:
         rows = opened.run(viewer_query(g.session))
@@ -191,7 +186,7 @@ def changing(caller: Caller, scope: str) -> Iterator[Transaction]:
 
 
 def resume(cookie: str | None) -> Caller:
-    """Resume the session in a cookie.
+    """Return the caller for the session in a cookie.
 
     :raises NotSignedIn: there is no cookie.
     :raises SessionEnded: the session is no longer valid, or never was.
@@ -220,23 +215,23 @@ def _token_in(cookie: str) -> AccessToken | None:
 
 
 def open_for(session: Session) -> bool:
-    """Whether a session is valid now; if it is, ``g.session``, ``g.caller`` and ``g.viewer`` are set.
+    """Return whether a session is valid now. If it is, set ``g.session``, ``g.caller`` and ``g.viewer``.
 
-    :param session: verified, and suitable if it is a token.
+    :param session: a verified session; a token must be suitable (:func:`is_suitable`).
     """
     [rows] = services().database.of(session.organization_id, g.at).run(viewer_query(session))
     if not rows:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
-    # Nothing here is counted as a request: a page that refreshes itself must not appear in the heatmap.
+    # Pages do not count as requests, because a page that refreshes itself must not appear in the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
     g.session, g.viewer = session, _viewer(session, rows[0])
     return True
 
 
 def end(caller: Caller) -> None:
-    """End a session everywhere, unless it is a token for the API that somebody pasted."""
+    """End the session on all devices. A pasted token for the API is not revoked."""
     session: Session = g.session
     with caller.transaction() as opened:
         if isinstance(session, Person):
@@ -247,12 +242,12 @@ def end(caller: Caller) -> None:
 
 
 def cookie_name(settings: Settings) -> str:
-    """With the prefix for which browsers enforce ``Secure``, if the issuer is https."""
+    """Return the cookie's name. With an https issuer, its prefix makes browsers enforce ``Secure``."""
     return ("__Secure-" if _is_secure(settings) else "") + "agentidp_session"
 
 
 def set_cookie(response: Response, cookie: str, session: Session) -> None:
-    """Keep a session in the browser until it expires."""
+    """Set the session cookie, which the browser keeps until the session expires."""
     settings = services().settings
     response.set_cookie(
         cookie_name(settings),
@@ -266,7 +261,7 @@ def set_cookie(response: Response, cookie: str, session: Session) -> None:
 
 
 def delete_cookie(response: Response) -> None:
-    """Delete the session from the browser."""
+    """Delete the session cookie from the browser."""
     settings = services().settings
     response.delete_cookie(
         cookie_name(settings),
@@ -280,7 +275,7 @@ def delete_cookie(response: Response) -> None:
 def _viewer(session: Session, row: Any) -> Viewer:
     if isinstance(session, Person):
         return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
-    # A session has one scope, so its agent's scopes decide. A pasted token has its own scopes, and can do no more.
+    # A session has the current scopes of its agent. A pasted token is also limited to its own scopes.
     is_for_api = session.audience == services().settings.resource
     scopes = frozenset(row.scopes)
     return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)

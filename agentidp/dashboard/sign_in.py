@@ -26,7 +26,7 @@ NOTICES = {
     "ended": session.SessionEnded.message,
     "signed-out": "You are signed out. A link that signed you in cannot be used again.",
 }
-"""What the sign-in page says if one of these is in its query."""
+"""Name of a parameter of the sign-in page -> the notice that it shows."""
 
 blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
 
@@ -34,7 +34,7 @@ blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
 @blueprint.get("/dashboard/sign-in")
 @public
 def sign_in_form() -> Response:
-    """The form; with a token in the query, signing in at once."""
+    """Show the form, or sign in if the query has the token of a link."""
     # A program that checks with HEAD whether the address exists must not consume the link.
     if "token" not in request.args or request.method == "HEAD":
         notices = [text for name, text in NOTICES.items() if name in request.args]
@@ -45,30 +45,30 @@ def sign_in_form() -> Response:
 @blueprint.post("/dashboard/sign-in")
 @public
 def sign_in() -> Response:
-    """Sign in with a credential, or with an access token."""
+    """Sign in with an agent's credential or with an access token."""
     return _signed_in(*open_session(request, g.at))
 
 
 @blueprint.post("/dashboard/sign-out")
 @session.required
 def sign_out(caller: Caller) -> Response:
-    """Sign out, also on other devices that have the same session, and a person at the provider if it offers that."""
+    """Sign out on all devices with this session, and offer a person to sign out at the provider, too."""
     session.end(caller)
     address = oidc_sign_in.end_session_url(services().settings) if isinstance(g.session, Person) else None
-    # A page that leads to the provider: the policy of our pages lets no form do so.
+    # Not a redirect to the provider: form-action in our Content-Security-Policy forbids it after a form is sent.
     response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
-    # The browser's back button then shows none of the pages again.
+    # Prevent the browser's back button from showing the pages again.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
 
 def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
-    """Open a session with what the sign-in form contains: an agent's credential, or an access token.
+    """Open a session with the agent's credential or the access token in the sign-in form.
 
     :returns: the token for the cookie, and its claims.
-    :raises NotSignedIn: 401: it is not valid, which was counted as a rejection, as at the API.
-    :raises SignInRefused: it is valid and does not suffice; or 429, too many attempts.
+    :raises NotSignedIn: the credential or token is not valid. This is counted as a rejection, as at the API.
+    :raises SignInRefused: the credential or token is valid but not sufficient, or there were too many attempts.
     """
     try:
         form = read_form(request)
@@ -99,8 +99,8 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
 
 
 def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
-    """What :func:`agentidp.oauth.issuance.record` does, but for counting a token: a session is none. In one transaction
-    with its record in the audit trail.
+    """Authenticate the client and grant the scope as :func:`agentidp.oauth.issuance.record` does, but count no token.
+    Record the sign-in in the audit trail in the same transaction.
     """
     call = issuance.issuing(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
     database = services().database.of(client.organization_id, at)
@@ -139,7 +139,7 @@ def _by_token(unverified_token: str, at: datetime) -> AccessToken:
 
 
 def _explained(refused: OAuthError) -> ApiError:
-    """An OAuth error in words for a person."""
+    """Return an error for people that explains an OAuth error."""
     if refused.error == "invalid_client":
         return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
     if isinstance(refused, QuotaExhausted):
