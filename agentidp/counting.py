@@ -76,8 +76,6 @@ class Rejection:
     def report(self, reason: str) -> None:
         """Log the rejection with the client's address, and count it in the metrics.
 
-        The client does not learn the reason, except for a DPoP proof.
-
         :param reason: the reason that the first of :meth:`calls` returned.
         """
         REJECTIONS.labels(reason).inc()

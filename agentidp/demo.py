@@ -339,7 +339,7 @@ def _usage_in_hour(agent: DemoAgent, calendar: Calendar, day: date, hour: int, r
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
     tokens = _about(agent.tokens * level, random)
-    # A kept token serves the next hour too, so the calls do not follow from this hour's tokens.
+    # A cached token is also used in the next hour, so the calls do not depend on this hour's tokens.
     calls = _about(agent.tokens * agent.calls * level, random)
     return Usage(tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE))
 

@@ -190,10 +190,7 @@ class Caller:
             raise
 
     def _refuse_used_proof(self, token: AccessToken) -> None:
-        """Refuse the DPoP proof as used, because of a unique violation. Do nothing if the request has no proof.
-
-        :raises InvalidProof: the DPoP proof was used before.
-        """
+        """Refuse the DPoP proof as used, because of a unique violation. Do nothing if the request has no proof."""
         if self._proof is not None:
             record_rejection(self._database, token.agent_id, "DPoP proof used before")
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None

@@ -33,10 +33,7 @@ class CircuitBreaker:
         return self._closing is not None
 
     def open(self, reason: str) -> None:
-        """Let requests fail at once, and start a thread that closes the breaker when the database is reachable.
-
-        :param reason: the reason for the log.
-        """
+        """Let requests fail at once, log *reason*, and close the breaker in a thread when an attempt succeeds."""
         with self._lock:
             if self._closing is not None:
                 return

@@ -32,10 +32,7 @@ Configure = Callable[[PipelinedConnection], None]
 
 
 class NoConnection(Exception):
-    """The pool cannot provide a connection. The message is the reason, for the log.
-
-    :param is_known: whether the circuit breaker has already logged the reason.
-    """
+    """The pool cannot provide a connection. ``is_known`` means that the circuit breaker has logged the reason."""
 
     def __init__(self, reason: str, *, is_known: bool = False) -> None:
         super().__init__(reason)

@@ -11,8 +11,7 @@ Nothing else depends on this package, so the directory can be deleted.
 | ``application.py`` | Flask's path from a request to its view and back | + 25 % |
 | all | | + 50 to 60 % |
 
-The figures are processor time of Python, measured in alternating rounds on a busy machine. A module must save at least
-5 %.
+The figures are processor time of Python, measured in alternating rounds on a busy machine. A module must save 5 %.
 """
 
 from __future__ import annotations

@@ -99,10 +99,9 @@ class FastApplication(Application):
     def full_dispatch_request(self) -> Response:
         """Call the hooks before the request, the view, and the hooks after the request, and return the response.
 
-        Flask would also send signals and look for hooks of the route's blueprint. Flask's own method handles requests
-        for which there are any, and also OPTIONS, unknown addresses and the first request, after which Flask allows no
-        more registrations. Functions of ``flask.after_this_request`` are not called and sessions are not saved,
-        because none of our views uses them.
+        Flask's own method handles requests with signals or hooks of the route's blueprint, OPTIONS, unknown addresses,
+        and the first request, after which Flask allows no more registrations. Functions of ``flask.after_this_request``
+        are not called and sessions are not saved, because none of our views uses them.
         """
         received = current_request()
         rule = received.url_rule
@@ -151,10 +150,8 @@ class FastApplication(Application):
             super().do_teardown_appcontext(*error)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return the object that finds a request's route, by its path and method.
-
-        Flask would also look for a subdomain and a WebSocket, and decode values that the request has already decoded.
-        """
+        """Return the object that finds a request's route, by its path and method."""
+        # Flask would also look for a subdomain and a WebSocket, and decode values again.
         if request is None:
             return super().create_url_adapter(None)
         rule = self._plain_routes.get((request.method, request.path))

@@ -2,8 +2,7 @@
 
 This replaces ``gunicorn.http.wsgi.create``, which creates the whole environment for each request. Requests over a UNIX
 socket are not faster, because the server's name in their environments comes from their ``Host``. The environments lack
-``wsgi.early_hints``, with which an application could send responses with status 103.
-tests/fast_path/test_environments.py compares the environments with gunicorn's.
+``wsgi.early_hints``. tests/fast_path/test_environments.py compares the environments with gunicorn's.
 """
 
 from __future__ import annotations

@@ -168,13 +168,10 @@ class PollingWorker(Worker):
         seconds: float | None = None,
         events: int = select.EPOLLIN,
     ) -> None:
-        """Put a connection back, so that it waits for the next event.
+        """Put a connection back, so that it waits for events. Without *seconds*, it keeps its previous deadline.
 
         The lock prevents the main thread from closing a connection that is not watched yet, and from stopping between
         the check of ``alive`` and the end of this method.
-
-        :param watch: registers or modifies the connection at the epoll.
-        :param seconds: seconds to wait; ``None`` keeps the previous deadline.
         """
         descriptor = connection.sock.fileno()
         with self._lock:

@@ -25,10 +25,8 @@ class Application(Flask):
         self.json.sort_keys = False  # type: ignore[attr-defined]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return the object that finds a request's route, with ``/`` for an empty path (RFC 9110 section 4.2.3).
-
-        Werkzeug would redirect a request with an empty path to an address with the host that the client sent.
-        """
+        """Return the object that finds a request's route, with ``/`` for an empty path (RFC 9110 section 4.2.3)."""
+        # Werkzeug would redirect an empty path to an address with the host that the client sent.
         if request is not None and not request.environ.get("PATH_INFO"):
             request.environ["PATH_INFO"] = "/"
         return super().create_url_adapter(request)

@@ -23,10 +23,7 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """The files that one set of pages loads.
-
-    :param max_age: seconds that a browser may cache an asset whose address does not contain its current version.
-    """
+    """The assets of a set of pages. *max_age*: seconds that a browser may cache assets without the current version."""
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
         self._assets = assets

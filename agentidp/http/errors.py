@@ -125,10 +125,7 @@ class NotFound(ApiError):
 
 
 def existing(rows: Sequence[Any]) -> Any:
-    """Return the only row of a statement about a single object, such as an agent.
-
-    :raises NotFound: *rows* is empty.
-    """
+    """Return the only row of a statement about a single object. Raise ``NotFound`` if there is no row."""
     if not rows:
         raise NotFound
     return rows[0]

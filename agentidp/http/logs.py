@@ -25,10 +25,7 @@ _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client d
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields of a log line, in order, including those in ``extra={"fields": …}``.
-
-    Only the type of an exception is logged, because its message can contain a secret.
-    """
+    """Return the fields of a log line, in order, including those in ``extra={"fields": …}``."""
     message = record.getMessage()
     if record.name == "gunicorn.error":
         message = _QUOTED.sub(r"\1", message)
@@ -39,6 +36,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
         **getattr(record, "fields", {}),
     }
     if record.exc_info and record.exc_info[0] is not None:
+        # Without the message, which can contain a secret.
         line["error"] = record.exc_info[0].__name__
     return line
 

@@ -50,13 +50,11 @@ def camel_case(name: str) -> str:
 
 @dataclass
 class Declared:
-    """The declarations that decorators have added to a view.
+    """The declarations that decorators have added to a view, in the form of the OpenAPI document.
 
-    :ivar reads: the parts of the request that the view reads: ``json`` and ``query``.
-    :ivar parameters: the parameters, in the form of the OpenAPI document.
-    :ivar responses: status -> the response, in the form of the OpenAPI document.
+    :ivar reads: ``json`` or ``query`` for each part of the request that the view reads.
     :ivar errors: status -> the code of the error.
-    :ivar members: further members of the operation in the OpenAPI document.
+    :ivar members: further members of the operation.
     :ivar tool: the name of the view's MCP tool and the maximum number of items of ``data`` that the tool returns.
     """
 

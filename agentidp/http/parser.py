@@ -41,10 +41,8 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body as a stream that notices an incomplete body. Werkzeug relies on gunicorn for this, which does not.
-
-        Reading raises ``ClientDisconnected`` if the connection ended before the body was complete.
-        """
+        """The body as a stream that raises ``ClientDisconnected`` at the end of an incomplete body."""
+        # Werkzeug relies on the server to notice an incomplete body, but gunicorn does not.
         stream, length = super().stream, self.content_length
         return stream if length is None else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
 

@@ -86,10 +86,8 @@ def _with_data(body: dict[str, Any], parts: Iterable[str]) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _preferred(accept: str) -> str:
-    """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1); JSON if it prefers none.
-
-    Cached, because clients use few values and parsing a browser's value takes 90 µs.
-    """
+    """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1); JSON if it prefers none."""
+    # Cached, because clients use few values and parsing a browser's value takes 90 µs.
     best = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
     return _CSV if best in _CSV_ACCEPTED else best or "application/json"
 
@@ -144,10 +142,8 @@ def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
 
 
 def _cell(value: Any) -> Any:
-    """Return the content of a cell: lists and objects as JSON, other values unchanged.
-
-    Text that a spreadsheet would run as a formula is prefixed with a quote
-    (https://owasp.org/www-community/attacks/CSV_Injection).
+    """Return the content of a cell, with lists and objects as JSON. Text that a spreadsheet would run as a formula is
+    prefixed with a quote (https://owasp.org/www-community/attacks/CSV_Injection).
     """
     if isinstance(value, list | dict):
         return _encode(value)

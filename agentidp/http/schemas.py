@@ -279,10 +279,7 @@ def instant(text: str) -> datetime:
 
 
 class Text(Member, ma.fields.String):
-    """Text for people: *least* to *most* characters that :mod:`agentidp.http.text` allows.
-
-    :param multiline: whether line breaks and tabs are allowed.
-    """
+    """Text for people: *least* to *most* characters (see :mod:`agentidp.http.text`), also in lines if *multiline*."""
 
     def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self.most = most

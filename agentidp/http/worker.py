@@ -1,8 +1,7 @@
 """gunicorn's threaded worker, except that it does not quote unreadable requests in the log and the response.
 
 gunicorn quotes an unreadable request in its log and in an HTML page, and a query or header can contain a secret.
-``worker_class`` is a documented setting. ``handle_error`` and the exceptions are undocumented, but there is no public
-way to change the log line and the page.
+``handle_error`` and the exceptions are undocumented, but there is no public way to change the log line and the page.
 """
 
 from __future__ import annotations

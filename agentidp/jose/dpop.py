@@ -34,12 +34,7 @@ class ProofRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified proof.
-
-    :param jkt: the thumbprint of its key.
-    :param jti: its identifier, which is accepted only once.
-    :param issued_at: its ``iat``, in seconds since the epoch.
-    """
+    """A verified proof: the thumbprint of its key, its identifier, which is accepted only once, and its ``iat``."""
 
     jkt: str
     jti: str

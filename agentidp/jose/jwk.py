@@ -60,7 +60,7 @@ def key_algorithms(jwk: dict[str, Any]) -> set[str]:
 
 
 def jwk_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the keys that :func:`public_jwk` accepts, except that it cannot check their values."""
+    """Return the JSON Schema of accepted keys, except for the checks that only :func:`public_jwk` can do."""
 
     def of(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
@@ -141,10 +141,7 @@ def public_jwks(jwks: object) -> list[dict[str, Any]]:
 
 
 def _check_usage(jwk: dict[str, Any]) -> None:
-    """Refuse a key whose ``use`` or ``key_ops`` does not allow verification (RFC 7517 sections 4.2 and 4.3).
-
-    ``sign``, which only the private half can do, is the only operation that the RFC allows in addition to ``verify``.
-    """
+    """Refuse a key whose ``use`` or ``key_ops`` does not allow verification (RFC 7517 sections 4.2 and 4.3)."""
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")
     key_ops = jwk.get("key_ops", ["verify"])

@@ -59,10 +59,7 @@ class UnverifiedJwt:
         return kid if is_possible else ""
 
     def is_signed_by(self, key: Any) -> bool:
-        """Return whether *key*, an object of ``cryptography``, made the signature.
-
-        Results are cached, because several rules of trust often have the same key.
-        """
+        """Return whether *key* made the signature. Cached, because rules of trust often have the same keys."""
         for tried, is_theirs in self.tried:
             if tried == key:
                 return is_theirs

@@ -26,10 +26,7 @@ from agentidp.services.token_rate import TokenRate
 
 @dataclass(frozen=True)
 class Services:
-    """The shared objects of one application.
-
-    :param clock: returns the current time as an aware datetime. Tests replace it.
-    """
+    """The shared objects of one application. ``clock`` returns the current time, aware; tests replace it."""
 
     settings: Settings
     clock: Callable[[], datetime]

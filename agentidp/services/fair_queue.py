@@ -42,10 +42,7 @@ SHORT_WAIT = 0.005
 """Seconds that a request waits before its thread gives way to another. Most reads take less than a millisecond."""
 
 SMALL = 65_536
-"""Maximum number of bytes of a response whose turn ends before it is sent, because sending it rarely blocks.
-
-:func:`agentidp.server.listening.limit_sending` ends connections whose clients do not receive.
-"""
+"""Maximum number of bytes of a response whose turn ends before it is sent, because sending it rarely blocks."""
 
 RETRY_AFTER = 1
 """Seconds that a refused client is asked to wait."""

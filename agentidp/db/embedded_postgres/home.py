@@ -92,10 +92,7 @@ Account = pwd.struct_passwd
 
 
 def service_account() -> Account:
-    """Return the unprivileged account for a server that root starts.
-
-    Errors: EmbeddedPostgresError if the machine has no suitable account.
-    """
+    """Return the account for a server that root starts. Raise EmbeddedPostgresError if no suitable account exists."""
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)

@@ -92,10 +92,7 @@ class Programs:
     lock: int
 
     def major_version(self) -> int:
-        """Return PostgreSQL's major version.
-
-        Errors: EmbeddedPostgresError if the version is too old.
-        """
+        """Return PostgreSQL's major version. Raise EmbeddedPostgresError if it is too old."""
         version = self.run("postgres", "--version").strip()
         found = re.search(r"\) (\d+)", version)
         if not found or int(found[1]) < OLDEST_POSTGRESQL:
