@@ -79,7 +79,7 @@ def init_app(app: Flask) -> None:
     def end(response: Response) -> Response:
         context, received = current_context(), current_request()
         headers = response.headers
-        # No view sets these headers, so adding them saves the search for an existing header.
+        # No view sets the headers that are added, so nothing must search for an existing value.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
