@@ -133,10 +133,7 @@ def _issued(metric: Metric) -> float:
 
 
 def _has_content(file: Path) -> bool:
-    """Return whether prometheus_client can read a file.
-
-    A worker creates the file empty and then sets its size. If the worker is killed in between, the file stays empty.
-    """
+    # A worker creates the file empty and then sets its size. If the worker is killed in between, the file stays empty.
     with contextlib.suppress(FileNotFoundError):
         return file.stat().st_size > 0
     return False
