@@ -67,7 +67,7 @@ class Archive(NamedTuple):
         }
 
     def migrations(self) -> list[str]:
-        """Return the names of the migrations that were applied to the backup's database, in order.
+        """Return the names of the migrations that the backup's database had, in order.
 
         :raises ConfigurationError: the backup is not from AgentIdP.
         """

@@ -144,7 +144,7 @@ def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Arch
 
 
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
-    """Refuse a backup whose signing keys the instance secret does not decrypt."""
+    """Refuse a backup that the instance secret does not decrypt, before existing data is deleted for the backup."""
     sealer = KeySealer(settings)
     for kid, sealed in archive.keys().items():
         try:
