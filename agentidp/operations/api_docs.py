@@ -121,7 +121,6 @@ def described() -> dict[str, Any]:
 
 
 def _text() -> str:
-    """Return the OpenAPI document as JSON, which is serialized at the first use in a process."""
     extensions = current_app.extensions
     if "agentidp-openapi-text" not in extensions:
         extensions["agentidp-openapi-text"] = json.dumps(described(), separators=(",", ":"), ensure_ascii=False)
