@@ -146,7 +146,6 @@ def _cacheable() -> dict[str, Any]:
 
 
 def _tools() -> dict[str, Tool]:
-    """Return the tools by name, which are created at the first use in a process."""
     app = current_app
     if EXTENSION not in app.extensions:
         app.extensions[EXTENSION] = tools_of(app, described())

@@ -149,7 +149,6 @@ def _text(text: str) -> dict[str, str]:
 
 
 def _sentence(error: ApiError) -> str:
-    """Return an error's message, followed by the fields and the rules that they break."""
     rules = "; ".join(f"{name} {', '.join(found)}" for name, found in error.details.items())
     return f"{error.message} {rules}".strip()
 
@@ -183,10 +182,7 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _spelled(name: str, value: Any) -> str:
-    """Return an argument's value as a string for the query.
-
-    :raises ValidationError: the value is an object or a list.
-    """
+    """Return an argument's value as a string for the query, and refuse objects and lists."""
     if isinstance(value, dict | list):
         raise ValidationError(details={name: ["must be a string, a number or a boolean"]})
     return value if isinstance(value, str) else json.dumps(value)
