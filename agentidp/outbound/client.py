@@ -139,10 +139,6 @@ def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: 
 
 
 def _content(response: http.client.HTTPResponse, max_body: int) -> bytes:
-    """Read the response's body.
-
-    :raises RequestFailed: the body has more than *max_body* bytes.
-    """
     content = b""
     while chunk := response.read1(max_body + 1 - len(content)):
         content += chunk
