@@ -191,10 +191,6 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        """Refuse settings that contradict each other.
-
-        :raises ConfigurationError: two settings contradict each other.
-        """
         if self.statement_timeout + EXCHANGE_MARGIN >= self.pool_timeout:
             raise ConfigurationError(
                 "AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT, "

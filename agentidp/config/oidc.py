@@ -71,10 +71,7 @@ class OidcSettings:
         return found
 
     def _check_completeness(self) -> None:
-        """Refuse settings with which nobody could sign in, or with which the organization or the role is undefined.
-
-        :raises ConfigurationError: a necessary setting is missing.
-        """
+        """Refuse settings with which nobody could sign in, or with which the organization or the role is undefined."""
         if not self.issuer:
             raise ConfigurationError("AGENTIDP_OIDC_ISSUER must be set if another AGENTIDP_OIDC_ setting is")
         if not self.client_id:
