@@ -123,7 +123,6 @@ def _short(value: object) -> str:
 
 
 def _is_time(text: str) -> bool:
-    """Return whether the text is an instant, or two instants separated by a slash."""
     return all(_TIME.fullmatch(part) for part in text.split("/"))
 
 
@@ -132,7 +131,6 @@ def _cut(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Return the number of terminal columns that the text occupies."""
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

@@ -56,7 +56,6 @@ _window_option = click.option(
 
 
 def _holder_named(services: Services, agent: str | None, organization: str | None) -> _Holder:
-    """Return the organization or the agent that the options name."""
     if agent is None and organization is None:
         raise click.UsageError("name an --agent or an --organization")
     organization_id = None if organization is None else organization_named(services, organization).organization_id
