@@ -62,10 +62,7 @@ def main() -> None:
 
 
 def _send(message: dict[str, Any]) -> str | None:
-    """Send a message.
-
-    :returns: the reason why the message was not accepted, or None if it was.
-    """
+    """Send a message, and return the reason why it was not accepted, or None if it was."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     try:
         import apprise

@@ -52,10 +52,7 @@ def enqueue(
 
 
 def enqueue_test(opened: Transaction, target_id: UUID, target_name: str) -> UUID:
-    """Put a test message for a target into the outbox.
-
-    :returns: the ID of the delivery.
-    """
+    """Put a test message for a target into the outbox, and return the ID of the delivery."""
     change = change_for_test(target_name, opened.at)
     [row] = opened.fetch(
         "alerts/add_test",
