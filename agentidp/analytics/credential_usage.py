@@ -59,10 +59,7 @@ class CredentialUsageItemSchema(ma.Schema):
 
 
 class CredentialUsageSchema(PeriodSchema):
-    """The credentials that were in force in the period or are now, most tokens first.
-
-    The sum of all items is the number of tokens of the organization or of the requested agent.
-    """
+    """The credentials that are in force or were in the period. The sum of all items equals the number of all tokens."""
 
     data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
 
@@ -151,7 +148,6 @@ def used_credentials(found: Attribution) -> list[CredentialUsage]:
 
 
 def _is_newer(used: CredentialUsage, period: Period) -> bool:
-    """Return whether the credential was created after the last day of the period."""
     return used.created_at is not None and used.created_at.astimezone(UTC).date() > period.last
 
 

@@ -156,7 +156,6 @@ class Lifetimes:
 
 
 def _hours(row: Any) -> Iterator[tuple[datetime, int]]:
-    """Yield the hours of a UTC day that have tokens, with their tokens."""
     midnight = datetime.combine(row.on_day, time(), UTC)
     for hour, tokens in enumerate(row.hours):
         if tokens:

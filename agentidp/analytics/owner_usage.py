@@ -46,10 +46,7 @@ class OwnerUsageSchema(PeriodSchema):
 @blueprint.arguments(OwnerUsageArguments(), location="query")
 @blueprint.data_response(OwnerUsageSchema)
 def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Tokens per owner of agents, by default in the current calendar month (UTC) so far.
-
-    A deleted agent counts for its last owner.
-    """
+    """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
     period = requested_period(arguments, caller.at)
     [rows] = caller.read_together(tokens_by_owner(period))
     return data_response(

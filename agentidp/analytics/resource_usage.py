@@ -48,10 +48,7 @@ class ResourceUsageItemSchema(ma.Schema):
 
 
 class ResourceUsageSchema(PeriodSchema):
-    """All resource servers, and other resources with tokens, most tokens first.
-
-    The sum of all items is the number of tokens of the organization or of the requested agent.
-    """
+    """All resource servers and other resources with tokens. The sum of all items equals the number of all tokens."""
 
     data = ma.fields.List(ma.fields.Nested(ResourceUsageItemSchema), required=True)
 
