@@ -147,7 +147,6 @@ def _summed(
 
 
 def _add(opened: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
-    """Add sums to the counters and to *total*."""
     add_usage(opened, sums)
     counts = [count for its_hours in sums.values() for count in its_hours.values()]
     for place, name in enumerate(COUNTS):

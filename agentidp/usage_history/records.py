@@ -84,8 +84,6 @@ class Source:
 
 
 class _Digested(io.RawIOBase):
-    """Reads from another file, and computes its SHA-256."""
-
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None) -> None:
         self.digest = hashlib.sha256()
         self._file, self._on_read = file, on_read
@@ -213,7 +211,6 @@ class Reader:
 
 @lru_cache(10_000, typed=True)
 def _counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
-    """:raises BadRecord: a count breaks a rule."""
     tokens = _count("tokens", tokens)
     requests = tokens if requests in (None, "") else _count("requests", requests)
     rejected = 0 if rejected in (None, "") else _count("rejected", rejected)
