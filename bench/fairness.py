@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import os
+import socket
 import statistics
 import tempfile
 import threading
@@ -34,8 +35,10 @@ from bench.requests import GRANT, TOKEN, TREND, basic, get, response
 from bench.servers import free_ports, server, service_settings
 
 CONNECTIONS = 16
-CONTROL = "GET /api/v1/analytics/tokens?days=90"
-COLUMNS = f"{'':<58}{'reads/s':>9}{'token p50':>11}{'token p99':>11}{'ratio p50':>11}{'p99':>7}  own reads"
+CONTROL = "`GET /api/v1/analytics/tokens?days=90`"
+COLUMNS = """\
+| read by 16 connections | status | per second | token, p50 ms | p99 ms | to the control | neighbour's reads |
+|---|---|---|---|---|---|---|"""
 
 
 def reads_of(settings: Settings, bearer: str, agent_id: str) -> dict[str, bytes]:
@@ -54,7 +57,9 @@ def reads_of(settings: Settings, bearer: str, agent_id: str) -> dict[str, bytes]
         query = {"days": "90"} if "days" in _parameters(view) else {}
         address = f"{path}?{urlencode(query)}" if query else path
         cookie = f"Cookie: agentidp_session={bearer}\r\n" if path.startswith("/dashboard") else ""
-        reads[f"GET {address}"] = get(address, bearer).replace(b"\r\n\r\n", f"\r\n{cookie}\r\n".encode())
+        reads[f"`GET {rule.rule}{f'?{urlencode(query)}' if query else ''}`"] = get(address, bearer).replace(
+            b"\r\n\r\n", f"\r\n{cookie}\r\n".encode()
+        )
         if (tool := declared(view).tool) is not None:
             ids = {camel_case(name): agent_id for name in rule.arguments}
             call = {"name": tool[0], "arguments": ids | query}
@@ -62,7 +67,7 @@ def reads_of(settings: Settings, bearer: str, agent_id: str) -> dict[str, bytes]
             head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             request = get("/api/v1/mcp", bearer).replace(b"GET ", b"POST ")
             request = request.replace(b"\r\n\r\n", f"\r\n{head}\r\n".encode())
-            reads[f"tool {tool[0]}"] = request + body.encode()
+            reads[f"tool `{tool[0]}`"] = request + body.encode()
     return reads
 
 
@@ -108,6 +113,13 @@ class Neighbour(threading.Thread):
         return percentiles[49] * 1000, percentiles[98] * 1000
 
 
+def status_of(port: int, request: bytes) -> str:
+    """Return the status with which the service answers a request."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request)
+        return connection.recv(12, socket.MSG_WAITALL)[9:].decode()
+
+
 def measure(port: int, requests: list[bytes], client: tuple[str, str], seconds: float) -> tuple[float, Neighbour]:
     """Load the service by :data:`CONNECTIONS` for each of *requests*, beside a neighbour.
 
@@ -115,17 +127,22 @@ def measure(port: int, requests: list[bytes], client: tuple[str, str], seconds: 
     """
     neighbour = Neighbour(port, client)
     neighbour.start()
+
+    def rate(request: bytes) -> float:
+        try:
+            return wrk.run(port, iter([request]), connections=CONNECTIONS, seconds=seconds).rate
+        except load.LoadFailed:
+            # No read ended in that time.
+            return 0
+
     with ThreadPoolExecutor(len(requests)) as pool:
-        rounds = pool.map(
-            lambda request: wrk.run(port, iter([request]), connections=CONNECTIONS, seconds=seconds), requests
-        )
-        rate = sum(done.rate for done in rounds)
+        total = sum(pool.map(rate, requests))
     neighbour.stop()
-    return rate, neighbour
+    return total, neighbour
 
 
 def main() -> None:
-    """Measure each read, and print a line per read."""
+    """Measure each read, and print a row of a table per read."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--agents", type=int, default=20_000)
     parser.add_argument("--organizations", type=int, default=1, help="how many organizations read at the same time")
@@ -136,27 +153,29 @@ def main() -> None:
     with temporary(durable=True) as postgres, tempfile.TemporaryDirectory() as directory:
         migrate(postgres.url)
         # seed() makes one large organization per call.
-        shape = Shape(agents=options.agents, others=0)
-        busy = [seed(postgres.url, key, shape)[0] for _ in range(options.organizations)]
+        shapes = [Shape(agents=options.agents, others=0, days=31)] * options.organizations
+        busy = [seed(postgres.url, key, shape)[0] for shape in shapes]
         [client] = seed(postgres.url, key, Shape(agents=1, others=0))
         [port] = free_ports(1)
         environment = service_settings(postgres.url) | {"AGENTIDP_ISSUER": f"http://localhost:{port}"}
         settings = Settings.from_environment(os.environ | environment)
-        print(facts(postgres.url, Path(directory)), COLUMNS, sep="\n", flush=True)
+        print(facts(postgres.url, Path(directory)), COLUMNS, sep="\n\n", flush=True)
         with server(["agentidp", "serve"], port=port, environment=environment, log=Path(directory) / "log"):
-            bearers = [
-                json.loads(response(port, "POST", TOKEN, basic(agent), GRANT)[1])["access_token"] for agent in busy
+            bodies = [response(port, "POST", TOKEN, basic(agent), GRANT)[1] for agent in busy]
+            reads = [
+                reads_of(settings, json.loads(body)["access_token"], agent[0])
+                for body, agent in zip(bodies, busy, strict=True)
             ]
-            reads = [reads_of(settings, bearer, agent[0]) for bearer, agent in zip(bearers, busy, strict=True)]
-            control: tuple[float, float] | None = None
+            control = (0.0, 0.0)
             for name in reads[0]:
                 if name == CONTROL or options.only in name:
                     rate, neighbour = measure(port, [read[name] for read in reads], client, options.seconds)
                     p50, p99 = neighbour.percentiles()
-                    control = control or (p50, p99)
-                    ratios = f"{p50 / control[0]:>11.1f}{p99 / control[1]:>7.1f}"
-                    own = ", ".join(f"{count} x {status}" for status, count in sorted(neighbour.reads.items()))
-                    print(f"{name:<58}{rate:>9,.0f}{p50:>8.1f} ms{p99:>8.1f} ms{ratios}  {own}", flush=True)
+                    control = (p50, p99) if name == CONTROL else control
+                    own = ", ".join(f"{count} of {code}" for code, count in sorted(neighbour.reads.items()))
+                    ratios = f"{p50 / control[0]:.1f}, {p99 / control[1]:.1f}"
+                    status = status_of(port, reads[0][name])
+                    print(f"| {name} | {status} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {ratios} | {own} |", flush=True)
 
 
 if __name__ == "__main__":
