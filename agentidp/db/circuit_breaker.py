@@ -16,11 +16,7 @@ PAUSE = 0.8
 
 
 class CircuitBreaker:
-    """A circuit breaker, which is open while the database is unreachable.
-
-    :param name: the name of the database in the log.
-    :param attempt: raises unless the database is reachable.
-    """
+    """*name* is the database's name in the log; *attempt* raises unless the database is reachable."""
 
     def __init__(self, name: str, attempt: Callable[[], None]) -> None:
         self._name, self._attempt = name, attempt

@@ -41,10 +41,7 @@ def is_on_citus(connection: psycopg.Connection[Any]) -> bool:
 def enter_organization(
     connection: psycopg.Connection[Any], organization_id: str, *, durable: bool
 ) -> psycopg.Cursor[Any]:
-    """Limit the open transaction to the rows of one organization.
-
-    :param durable: whether the commit waits for the disk.
-    """
+    """Limit the open transaction to one organization's rows. With *durable*, the commit waits for the disk."""
     if not is_on_citus(connection):
         enter = {"organization_id": organization_id, "durable": durable}
         return connection.execute(load_sql("database/enter_organization"), enter)

@@ -24,8 +24,7 @@ INTERVAL_WHILE_REFUSING = 1
 """Seconds until the next measurement if the last measurement was out of bounds or too slow."""
 
 MAX_ROUND_TRIP = 1
-"""Maximum seconds of a measurement. Longer measurements are too inexact, because the clock was read at an unknown time
-during the round trip."""
+"""Maximum seconds of a measurement, because the clock was read at an unknown time during the round trip."""
 
 
 def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
@@ -41,10 +40,7 @@ def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
 
 
 def difference(ahead: float) -> str:
-    """Return a clock's difference from the database's in words; an empty string if it is within the leeway.
-
-    :param ahead: seconds by which the clock is ahead.
-    """
+    """Return a clock's difference from the database's in words; empty within the leeway. *ahead*: seconds."""
     if abs(ahead) <= LEEWAY:
         return ""
     return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
@@ -77,10 +73,7 @@ class ClockCheck:
             raise ClockDiffers("the clock differs from the database's")
 
     def measure(self, connection: psycopg.Connection[Any]) -> None:
-        """Measure the difference, and log if the clock has become wrong or right.
-
-        :raises psycopg.Error: the database does not answer.
-        """
+        """Measure the difference, and log if the clock has become wrong or right."""
         now = time.monotonic()
         self._since_boot = time.time() - now
         # Set before the measurement, so that other threads do not measure as well.

@@ -55,7 +55,6 @@ class Database:
     Nothing was done then. Every method raises ``OutcomeUnknown`` if the connection was lost during the commit.
 
     :param url: the URL of a PostgreSQL database, version 15 or newer.
-    :param settings: the sizes of the pool and the timeouts.
     :param is_replica: whether the server must be a standby, which serves only reads. Its clock is not checked, and the
         primary serves the reads that fail. If false, the server must accept writes.
     :param actor: the actor of transactions that do not name one.
@@ -96,8 +95,7 @@ class Database:
         """Run statements for an organization in one transaction and one round trip, for :class:`OrganizationDatabase`.
 
         In autocommit, a pipeline is one implicit transaction until its sync. So the organization is set only for this
-        transaction, and all statements take effect or none. If the first statement sets the organization itself, the
-        statement for it is omitted.
+        transaction, and all statements take effect or none.
         """
         with self._connection(organization_id) as connection:
             if is_on_citus(connection):
@@ -145,10 +143,7 @@ class Database:
             self._clock.check(connection)
 
     def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
-        """Raise the error of this module for a failed connection. Return if *error* is no such failure.
-
-        :param organization_id: the organization whose statements failed, for the log.
-        """
+        """Raise the error of this module for a failed connection. Return if *error* is no such failure."""
         match error:
             case NoConnection():
                 if not error.is_known:
@@ -161,7 +156,6 @@ class Database:
                 raise DatabaseUnavailable(str(error)) from error
             case OutcomeLost():
                 if self._is_replica:
-                    # A read has no outcome.
                     self._count_error("connection lost")
                     raise DatabaseUnavailable(one_line(error)) from error
                 fields = {"reason": one_line(error), "organization": organization_id}
@@ -212,9 +206,7 @@ class Database:
 
 
 class _Connection:
-    """A connection of the pool for a block, which raises the errors of :class:`Database`. A generator would take twice
-    as long as this class.
-    """
+    """A pooled connection for a block, with the errors of :class:`Database`. A generator would take twice as long."""
 
     def __init__(self, database: Database, organization_id: str | None) -> None:
         self._database, self._organization_id = database, organization_id

@@ -26,7 +26,6 @@ class Transaction:
     """An open transaction of one organization.
 
     :param connection: a connection whose transaction has begun and entered the organization.
-    :param organization_id: the organization.
     :param at: the time of the changes, aware.
     :param actor: the actor to whom the audit trail attributes the changes.
     """
@@ -86,8 +85,6 @@ class OrganizationDatabase:
 
     Its methods raise the same errors as :class:`agentidp.db.database.Database`.
 
-    :param runner: runs the statements.
-    :param organization_id: the organization, whose rows alone are visible.
     :param at: the time of the statements, aware.
     """
 

@@ -42,7 +42,6 @@ class NoConnection(Exception):
 class Pool:
     """A pool that opens at its first use in a process, so that it opens after a fork.
 
-    :param url: the URL of the database.
     :param arguments: arguments of :meth:`psycopg.Connection.connect`.
     :param configure: prepares a new connection for statements, or raises.
     :param name: the name of the database in the log.

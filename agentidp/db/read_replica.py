@@ -47,11 +47,7 @@ class Lag(NamedTuple):
 
 
 class ReadReplica:
-    """A hot standby for the reads of one process.
-
-    :param url: the URL of the standby.
-    :param settings: the settings, which are the same as for the primary's pool.
-    """
+    """A hot standby for the reads of one process."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.database = Database(url, settings, is_replica=True)
@@ -125,11 +121,7 @@ class ReadReplica:
 
 
 class ReplicaReads:
-    """The replica for the reads of one request of an organization, at the request's instant.
-
-    :param replica: the replica of the process.
-    :param primary: the organization's database on the primary.
-    """
+    """The replica for the reads of one request of an organization, at the request's instant."""
 
     def __init__(self, replica: ReadReplica, primary: OrganizationDatabase) -> None:
         self._replica, self._primary = replica, primary

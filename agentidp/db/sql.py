@@ -36,7 +36,6 @@ def load_sql(name: str) -> str:
     """Return the statement in ``sql/<name>.sql``, without comment lines, which would be sent with each call.
 
     :param name: the path without the suffix, for example ``analytics/token_trend``.
-    :raises FileNotFoundError: the file does not exist.
     """
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
     return with_columns("\n".join(line for line in lines if not line.lstrip().startswith("--")))

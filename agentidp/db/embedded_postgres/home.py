@@ -65,9 +65,6 @@ def server_url(password: str, socket_directory: str) -> str:
 def running_url(home: Path) -> str | None:
     """Return the URL of the server that another process runs on `home`; None if no server accepts connections.
 
-    Arguments:
-        home: as for EmbeddedPostgres.
-
     Errors: EmbeddedPostgresError if this user may not read the server's files.
     """
     home = Path(home).resolve()

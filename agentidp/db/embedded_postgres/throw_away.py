@@ -18,10 +18,7 @@ ENOUGH_MEMORY = 2 << 30  # Minimum free bytes in MEMORY. A container has 64 MB b
 def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPostgres]:
     """Run a temporary server, whose data is removed afterwards. Unless `durable`, it has no fsync and uses memory.
 
-    Arguments:
-        durable, options: as for EmbeddedPostgres, without `home`.
-
-    Errors: EmbeddedPostgresError, as from `EmbeddedPostgres.start`.
+    Options and errors are those of EmbeddedPostgres.
     """
     directory = tempfile.mkdtemp(prefix="agentidp-", dir=_throw_away_directory(durable))
     try:
@@ -32,11 +29,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _throw_away_directory(durable: bool) -> str:
-    """Return the parent of a temporary server's home, in memory if there is enough and the server is not durable.
-
-    Each test creates a database, which takes 8 ms in memory and 200 ms on a virtual disk. The path is short, because
-    the path of a socket must be short.
-    """
+    # Creating a test's database takes 8 ms in memory and 200 ms on a virtual disk. The path of a socket must be short.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
