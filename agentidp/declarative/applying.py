@@ -50,11 +50,7 @@ _AGAIN = "Run the command again: it prints the new plan first."
 
 @dataclass(frozen=True)
 class Applied:
-    """The changes that were made.
-
-    :param plans: the plan of each organization of the file.
-    :param new_agents: the organization's name, the agent's name and its id, for each new agent without a credential.
-    """
+    """The plans that were applied, and the organization, name and id of each new agent without a credential."""
 
     plans: list[Plan] = field(default_factory=list)
     new_agents: list[tuple[str, str, UUID]] = field(default_factory=list)
@@ -76,7 +72,6 @@ def apply(
 ) -> Applied:
     """Apply a file as a whole or, if anything in it is refused, not at all.
 
-    :param settings: the settings of the operator, with a database URL.
     :param is_pruning: also delete objects that a list of the file does not name.
     :param is_dry_run: roll back at the end, after every rule of the database has been applied.
     :param agreed: the plans of the same file that a person has agreed to.
@@ -132,8 +127,6 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
 
     An organization has its id only if its name is not unique. Everything is sorted by name, so that two exports can be
     compared.
-
-    :param database_url: the URL of the operator.
     """
     contents = []
     with connect(database_url) as connection:
@@ -332,7 +325,6 @@ def _make_resource_server(opened: Transaction, settings: Settings, change: Chang
 
 
 def _set_agent_of_server(opened: Transaction, settings: Settings, change: Change) -> None:
-    """Set the agent that runs a resource server, which the first changes have registered."""
     name = change.after["agent"]
     agent_id = None if name is None else UUID(_agent_id(opened, "agent", name))
     servers = opened.fetch("oauth/list_resource_servers")

@@ -180,8 +180,6 @@ def _repetitions(organizations: list[Declared]) -> list[str]:
 
 
 class _Place:
-    """The places of the values of a document."""
-
     def __init__(self, source: str, root: yaml.Node) -> None:
         self._source, self._root = source, root
 
@@ -210,10 +208,7 @@ class _Place:
 
 
 def write_document(organizations: list[dict[str, Any]]) -> str:
-    """Return the file that describes organizations.
-
-    :param organizations: the content of each organization, as :func:`read_document` returns it.
-    """
+    """Return the file that describes organizations, from the content of each as :func:`read_document` returns it."""
 
     def dumped(*, is_unicode: bool) -> str:
         document = {"organizations": organizations}

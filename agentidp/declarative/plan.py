@@ -49,7 +49,6 @@ class Plan:
 
     :param name: the name in the file.
     :param organization_id: the id, which a new organization gets.
-    :param is_new: whether the organization must be created.
     :param changes: the differences, in an order in which they can be made.
     """
 

@@ -133,8 +133,7 @@ PROVISIONING_RULE = _kind("provisioningRules", "name", "provisioningRuleId", New
 DELEGATION_RULE = _kind("delegationRules", "name", "delegationRuleId", _DelegationRuleSchema)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
 """All kinds, in the order of creation: agents and rules may have scopes of a resource server that the same file
-registers, and delegation rules name agents.
-"""
+registers, and delegation rules name agents."""
 
 ORGANIZATION_MEMBERS = tuple(
     name
