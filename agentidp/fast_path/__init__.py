@@ -19,9 +19,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
-"""The supported versions. Other versions may have fixes in the code that is replaced here. Before you add a version,
-read its changes to that code and run the tests with it.
-"""
+"""The supported versions. Before you add one, read its changes to the replaced code and run the tests with it."""
 
 
 def untested() -> list[str]:

@@ -175,11 +175,7 @@ class FastApplication(Application):
 
 
 class _PlainRoute(MapAdapter):
-    """An adapter for a route that was found without a search. Attributes for addresses and redirects are set if needed.
-
-    :param rule: the route.
-    :param bind: returns Werkzeug's adapter, whose attributes are copied when one of them is first read.
-    """
+    """An adapter for a route found without a search. Werkzeug's attributes are copied when one is first read."""
 
     def __init__(self, rule: Rule, bind: Callable[[], MapAdapter]) -> None:
         self._rule, self._bind = rule, bind

@@ -193,10 +193,7 @@ class PollingWorker(Worker):
                     self._busy_since[thread] = None
 
     def give_way(self, thread: int | None = None) -> None:
-        """Let another thread serve in place of a blocked thread.
-
-        :param thread: the blocked thread. Default: the calling thread.
-        """
+        """Let another thread serve in place of *thread*, which is blocked. Default: the calling thread."""
         thread = thread or threading.get_ident()
         with self._lock:
             if thread in self._gave_way or thread not in self._busy_since:
@@ -267,8 +264,6 @@ def _send(response: Any, body: Iterable[bytes]) -> None:
     """Send a response, with its headers and body in one call if the body is complete.
 
     gunicorn sends the headers first, but each call that sends gives the interpreter to another thread and back.
-
-    :param response: gunicorn's response object, which has the status and the headers.
     """
     if type(body) is list and len(body) == 1 and len(body[0]) == response.response_length:
         lines = response.default_headers() + [f"{name}: {value}\r\n" for name, value in response.headers]
@@ -282,7 +277,6 @@ def _send(response: Any, body: Iterable[bytes]) -> None:
 
 
 def _is_read(body: Any) -> bool:
-    """Return whether a request's body was read completely."""
     return getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes
 
 
