@@ -27,12 +27,9 @@ from agentidp.findings.kinds import KINDS
 from agentidp.findings.uncached_tokens import as_one_finding
 
 MARKERS = "markers"
-"""Name of the statement that is read together with those of the kinds."""
 
 DEFAULT_DAYS = 7
-"""UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request. A request for more days
-computes its findings itself.
-"""
+"""UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request."""
 
 MAX_SECONDS = 5.0
 """Maximum seconds for computing the kinds one by one, after all together failed. Kinds that are left are skipped."""

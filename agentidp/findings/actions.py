@@ -33,8 +33,6 @@ blueprint = Blueprint("finding-actions", __name__, description="Findings")
 
 
 class NoteSchema(ma.Schema):
-    """A note for people."""
-
     note = Text(1, MAX_NOTE, multiline=True, allow_none=True, load_default=None)
 
 

@@ -22,10 +22,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def used(row: Any) -> str:
-    """Return how much of the budget is used, such as ``54 %``.
-
-    :param row: the row of the statement, for an organization with a budget.
-    """
+    """Return how much of the budget is used, such as ``54 %``."""
     return f"{round(100 * row.tokens / row.budget, 1):,.15g} %"
 
 

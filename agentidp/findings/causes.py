@@ -112,9 +112,7 @@ def _of_several(spikes: list[Finding]) -> Finding:
 
 
 def urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a key that sorts findings: ongoing ones first, then those that ended within a day, then by severity, then
-    the newest first. Findings that are only listed are last.
-    """
+    """Return a sort key: ongoing findings, ended within a day, older; by severity; newest first. Listed ones last."""
     return (
         finding.severity is Severity.info,
         _age(finding, at),

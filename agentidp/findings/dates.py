@@ -1,7 +1,4 @@
-"""Write numbers, days and instants for the texts of findings, always in UTC.
-
-The other members of a finding have instants in the format of the API (:func:`agentidp.http.schemas.timestamp`).
-"""
+"""Write numbers, days and instants for the texts of findings, always in UTC."""
 
 from __future__ import annotations
 
@@ -15,10 +12,7 @@ def day_in_words(day: date) -> str:
 
 
 def number_of(count: float, noun: str) -> str:
-    """Return ``1 token`` or ``1,200 tokens``.
-
-    :param noun: the noun in the singular.
-    """
+    """Return ``1 token`` or ``1,200 tokens``, from the noun in the singular."""
     text = f"{count:,.0f}"
     return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
 
@@ -37,9 +31,6 @@ def days_in_words(first: date, last: date) -> str:
 
 
 def instant_in_words(at: datetime) -> str:
-    """Return ``08:00 UTC on Wednesday, 15 April 2026``.
-
-    :param at: an aware instant.
-    """
+    """Return ``08:00 UTC on Wednesday, 15 April 2026`` for an aware instant."""
     at = at.astimezone(UTC)
     return f"{at:%H:%M} UTC on {day_in_words(at)}"

@@ -25,9 +25,7 @@ DAY = timedelta(days=1)
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the credentials that end within the days of the first reminder, or ended within
-    the last day. So the last report of a finding says that its credential has ended.
-    """
+    """Return the statement that reads the credentials that the first reminder covers, or that ended within a day."""
     ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
     return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
@@ -48,7 +46,6 @@ def has_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
 
     While an agent uses both, either of them can be the one that was used last.
 
-    :param last_used_at: when the credential was last used.
     :param moved_at: when another credential that ends later was last used.
     """
     if moved_at is None:

@@ -35,10 +35,7 @@ def hours_until(at: datetime, first_day: date) -> int:
 
 
 def instant(first_day: date, hour: int) -> datetime:
-    """Return the instant at which an hour begins.
-
-    :param hour: the number of hours since the midnight of *first_day*.
-    """
+    """Return the instant at which an hour begins, counted from the midnight of *first_day*."""
     return datetime.combine(first_day, time(), UTC) + timedelta(hours=hour)
 
 

@@ -58,7 +58,6 @@ def reconcile(
     """Return the findings to store after an evaluation.
 
     :param stored: the findings that are ongoing or reach into the days of the evaluation.
-    :param at: the instant of the evaluation.
     :param not_computed: the kinds that could not be computed, whose findings do not end.
     """
     matches = _match(stored, computed)

@@ -42,10 +42,7 @@ class Incident:
 
 
 def incidents(findings: Sequence[KnownFinding]) -> list[Incident]:
-    """Return the incidents of findings.
-
-    :param findings: the most urgent first.
-    """
+    """Return the incidents of *findings*, which are sorted by urgency, the most urgent first."""
     incident_by_place: dict[int, Incident] = {}
     for place, finding in enumerate(findings):
         if place not in incident_by_place and (is_of_organization(finding) or finding.kind == "dominance"):

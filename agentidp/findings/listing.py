@@ -25,7 +25,6 @@ from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
 F = TypeVar("F", bound=Finding)
 
 STORED_KINDS = (*KINDS, *FORMER_KINDS)
-"""The kinds that a stored finding can be of."""
 
 WHO = (
     "the name of the agent; the name of the person who is signed in to the dashboard, or the person's ID at the "
@@ -43,8 +42,6 @@ def _one_of(choices: Iterable[str]) -> ma.validate.OneOf:
 
 
 class FindingsArguments(ma.Schema):
-    """The query's parameters."""
-
     days = WholeNumber(1, MAX_DAYS, load_default=DEFAULT_DAYS)
     state = ma.fields.String(validate=_one_of(STATES), load_default=None)
     kind = ma.fields.String(validate=_one_of(STORED_KINDS), load_default=None)
@@ -76,8 +73,6 @@ class WindowSchema(ma.Schema):
 
 
 class ContributorSchema(ma.Schema):
-    """An agent that takes part in a finding."""
-
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
     count = ma.fields.Integer(required=True)
@@ -130,8 +125,6 @@ class FindingSchema(ma.Schema):
 
 
 class ListedFindingSchema(FindingSchema):
-    """A finding in a list."""
-
     partOf = ma.fields.UUID(
         required=True,
         allow_none=True,
@@ -152,8 +145,6 @@ class FindingsSchema(ma.Schema):
 
 
 class ChangeSchema(ma.Schema):
-    """A change of a finding's state."""
-
     at = ma.fields.AwareDateTime(required=True)
     change = ma.fields.String(required=True, validate=ma.validate.OneOf([*Happening]))
     severity = ma.fields.String(required=True, validate=ma.validate.OneOf([severity.name for severity in Severity]))

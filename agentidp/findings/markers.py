@@ -32,9 +32,7 @@ NOTICED = {
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the markers of the time in which a finding may lie, or in which an agent's
-    silence may have begun. A marker without ``agent_id`` is about all agents.
-    """
+    """Return the statement that reads the markers since the earliest beginning of a finding or a silence."""
     since = query.at - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 1)
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})
 

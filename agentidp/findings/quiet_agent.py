@@ -105,10 +105,7 @@ def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Colle
 
 
 def evidence(active: float, weeks: int) -> float:
-    """Return the evidence of a quiet hour or day.
-
-    :param active: the number of weeks with activity in it, of *weeks* weeks.
-    """
+    """Return the evidence of a quiet hour or day in which there was activity in *active* of *weeks* weeks."""
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 

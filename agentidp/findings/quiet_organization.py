@@ -100,7 +100,6 @@ def quiet_days(
     Such days are one quiet time if no request was made between them. It lasts if none was made after them.
 
     :param requests: the requests by the hour of the whole sample; the last hour still runs.
-    :param busy: the busy hours, as :func:`busy_hours` returns them.
     :param since: the first day that is judged.
     :param holidays: the hours of marked holidays.
     """

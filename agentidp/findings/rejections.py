@@ -111,11 +111,7 @@ def _finding(
 
 
 def _explained(row: Any, rejected: int, tokens: int, expected: float) -> tuple[Severity, str, str, str]:
-    """Return the severity, the summary, the causes and the next step.
-
-    :param tokens: the tokens that were issued in the same time.
-    :param expected: the tokens that were expected in this time.
-    """
+    """Return the severity, the summary, the causes and the next step. The tokens are those of the same time."""
     seen = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
         return (
@@ -151,10 +147,7 @@ def _explained(row: Any, rejected: int, tokens: int, expected: float) -> tuple[S
 
 
 def _origin(sources: Iterable[tuple[int, str, str, int]]) -> str:
-    """Return the sentences about the reasons and the networks; an empty text if they are unknown.
-
-    :param sources: day, network, reason and number of rejected requests.
-    """
+    """Return the sentences about the reasons and the networks; an empty text if they are unknown."""
     reasons, networks = Counter[str](), Counter[str]()
     for _, network, reason, number in sources:
         reasons[reason] += number

@@ -164,9 +164,7 @@ def _of_quiet_time(time: QuietTime, sample: list[Agent], first_day: date, query:
 
 
 def _absent(time: QuietTime, sample: list[Agent]) -> list[Agent]:
-    """Return the agents of the sample that were active in the same hours of the week before and not in the quiet
-    time, the busiest first.
-    """
+    """Return the agents that were active in these hours a week before and not in the quiet time, the busiest first."""
     during, week_before = slice(time.begins, time.ends), slice(time.begins - WEEK, time.ends - WEEK)
     absent = [agent for agent in sample if any(agent.counts[week_before]) and not any(agent.counts[during])]
     return sorted(absent, key=lambda agent: (-sum(agent.counts[week_before]), str(agent.agent_id)))

@@ -80,9 +80,7 @@ class Spike:
 
     @property
     def deciding_hour(self) -> UnusualHour:
-        """The first hour with the severity of the spike; if possible one that is unusual by itself, and not as the
-        end of a night.
-        """
+        """The first hour of the spike's severity, if possible one that is unusual by itself, not as a night's end."""
         most_urgent = [hour for hour in self.hours if hour.severity is self.severity]
         return min(most_urgent, key=lambda hour: hour.reason.hours if hour.reason else 1)
 

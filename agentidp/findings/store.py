@@ -48,7 +48,6 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
 
     Nothing is stored if another evaluation of the same or a later instant has been stored meanwhile.
 
-    :param run: reads, as in :func:`agentidp.findings.findings`.
     :raises DatabaseUnavailable: no kind could be computed, or the result could not be stored. Nothing has changed.
     """
     begins = monotonic()
@@ -86,7 +85,6 @@ def store_evaluation(
 
 
 def _store(opened: Transaction, result: Reconciled) -> None:
-    """Store the findings, record the changes, and write the alerts about them into the outbox."""
     escalated = {finding.finding_id for finding, happening in result.changes if happening is Happening.escalated}
     muted = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
     to_store, alerts = alerts_of(result.findings, muted, result.turned, escalated)
@@ -152,7 +150,6 @@ def listing_of(
     query = findings_query(at, settings, days=days)
     listing = _stored_listing(run, query)
     if listing and listing.first_day > query.since:
-        # Findings that ended before the first day of the evaluation are unknown.
         listing = None
     if listing and at - listing.evaluated_at <= STALE_TIMES * timedelta(seconds=settings.watch_interval):
         return listing
@@ -172,9 +169,7 @@ def listing_of(
 
 
 def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
-    """Return the stored findings that are ongoing or ended within the days of *query*; ``None`` before the first
-    evaluation.
-    """
+    """Return the stored findings for the days of *query*; ``None`` before the first evaluation."""
     evaluations, rows = run(
         Call("finding_state/last_evaluation", {}),
         Call("finding_state/stored_findings", {"ended_after": _midnight(query)}),
@@ -190,7 +185,6 @@ def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
 
 
 def _midnight(query: FindingsQuery) -> datetime:
-    """Return when the first of the days begins."""
     return datetime.combine(query.since, time(), UTC)
 
 

@@ -54,10 +54,8 @@ from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
-"""Days before the first day that matters whose surprises are needed. A spike that runs on that day may have begun
-``NEW_LEVEL_DAYS`` and one day before, and is compared with the usual days before that. The sums of the very first day
-are not complete.
-"""
+"""Days whose surprises are needed before the first day that matters. A spike that runs then may have begun
+``NEW_LEVEL_DAYS`` and one day earlier, and is compared with the usual days before that. The first sums lack hours."""
 
 
 class Reason(NamedTuple):
@@ -237,7 +235,6 @@ def matters(tokens: float, expected: float, expected_of_day: float) -> bool:
 def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
     """Return whether an hour has so many tokens that only a retry loop is likely.
 
-    :param expected_of_day: the tokens that are expected in the last 24 hours.
     :param busiest_hour: the tokens of the busiest hour of the usual days.
     """
     excess = hour.tokens - hour.expected
@@ -254,8 +251,6 @@ def newcomers_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
 
     The limit is also a multiple of the agent's busiest hour. The last 24 hours do not raise it, so that a loop is
     reported while it lasts, but for at most a day.
-
-    :param first: the midnight of the first day with a token.
     """
     unusual: list[UnusualHour] = []
     busiest = 0

@@ -27,7 +27,6 @@ from agentidp.registry.agents import update_agent
 def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
     """Announce the suspension of an organization's dormant agents, and suspend the agents whose time has come.
 
-    :param database: the database of the organization, now.
     :returns: the ids of the agents that were suspended.
     """
     [organization] = database.fetch("organizations/get_organization")
@@ -49,10 +48,7 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
 
 
 def suspension_at(row: Any, at: datetime) -> datetime | None:
-    """Return when an agent will be suspended, or ``None`` if that need not be announced yet.
-
-    :param row: a row of the statement ``dormant_agent``.
-    """
+    """Return when an agent will be suspended, or ``None`` if that need not be announced yet."""
     if row.suspend_after_days is None:
         return None
     notice = timedelta(days=SUSPENSION_NOTICE_DAYS)

@@ -25,11 +25,7 @@ from agentidp.findings.history import DAY, hourly, hours_until, instant, median,
 
 
 class CostlyDay(NamedTuple):
-    """A day with far more tokens than needed.
-
-    :param first_hour: the first hour that was costly.
-    :param last_hour: the last hour that was costly.
-    """
+    """A day with far more tokens than needed, and its first and last costly hour."""
 
     day: int
     tokens: int
@@ -51,9 +47,7 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return one finding per agent with the habit. :func:`as_one_finding` merges them, after other kinds have used
-    them as causes.
-    """
+    """Return one finding per agent. :func:`as_one_finding` merges them, after other kinds have used them as causes."""
     first_day = _first_day(query)
     length, since = hours_until(query.at, first_day), (query.since - first_day).days
     agents = []
@@ -101,10 +95,7 @@ def newest_part(days: list[CostlyDay]) -> list[CostlyDay]:
 
 
 def costly_day(tokens: Sequence[int], active: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
-    """Return the day if it has far more tokens than needed, in half of its active hours or more.
-
-    :param active: the hours of the day in which the agent was active.
-    """
+    """Return the day of the *active* hours if it has far more tokens than needed, in half of these hours or more."""
     costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
     issued, needed = sum(tokens[hour] for hour in active), needed_tokens(active, token_ttl) * replicas
     is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * needed
@@ -145,10 +136,7 @@ def as_one_finding(findings: list[Finding]) -> list[Finding]:
 
 
 def _endangers(habits: Sequence[Finding], limit: Finding) -> bool:
-    """Return whether the tokens that the habits waste are a tenth of those of a budget or quota that is nearly used.
-
-    :param limit: the finding about the budget or the quota.
-    """
+    """Return whether the habits waste a tenth of the tokens of a budget or quota that is nearly used."""
     wasted = sum(
         habit.excess
         for habit in habits

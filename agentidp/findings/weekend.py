@@ -61,8 +61,6 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
     """Return the tokens of a day, or of its hours, on which an agent usually rests, and the usual number.
 
-    :param tokens: the tokens of the agent by the hour.
-    :param day: the number of the day.
     :returns: ``None`` if the agent did not work then, or usually does not rest then.
     """
     of_days = daily(tokens)
