@@ -12,8 +12,6 @@ from agentidp.http.request_context import Context
 
 
 class Application(Flask):
-    """A Flask application."""
-
     request_class = BoundedRequest
     app_ctx_globals_class = Context  # type: ignore[assignment]
 

@@ -132,33 +132,23 @@ def existing(rows: Sequence[Any]) -> Any:
 
 
 class WrongMethod(ApiError):
-    """405."""
-
     status, code, message = 405, "METHOD_NOT_ALLOWED", "This address does not take this method."
 
 
 class Conflict(ApiError):
-    """409: the request contradicts what is stored."""
-
     status, code, message = 409, "CONFLICT", "The request contradicts the present state."
 
 
 class PayloadTooLarge(ApiError):
-    """413."""
-
     status, code, message = 413, "PAYLOAD_TOO_LARGE", "The request body is too large."
 
 
 class UnsupportedMediaType(ApiError):
-    """415."""
-
     status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
     message = "The request body must be application/json."
 
 
 class RateLimited(ApiError):
-    """429."""
-
     status, code, message = 429, "RATE_LIMITED", "Too many requests."
     always_sent = ("Retry-After",)
 

@@ -42,16 +42,12 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON."""
-
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the record as one line of JSON."""
         return _encode(fields_of(record))
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record as one line of text, for people."""
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the UTC time, the level, the message, and each other field that has a value as ``name=value``."""
         line = fields_of(record)

@@ -61,10 +61,7 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 def init_app(app: Flask) -> None:
-    """Set each request's id and time, and log the request when its response is complete.
-
-    Each line that is logged during a request contains the request's id.
-    """
+    """Set each request's id and time, add the id to its log lines, and log it when its response is complete."""
     logger.addFilter(_add_request_id)
 
     @app.before_request

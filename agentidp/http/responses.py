@@ -97,7 +97,6 @@ def _are_tuples(rows: list[Any]) -> bool:
 
 
 def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
-    """Return the JSON of each row."""
     if _are_tuples(rows):
         template = _template(item)
         return [template % row for row in rows]
@@ -142,9 +141,7 @@ def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
 
 
 def _cell(value: Any) -> Any:
-    """Return the content of a cell, with lists and objects as JSON. Text that a spreadsheet would run as a formula is
-    prefixed with a quote (https://owasp.org/www-community/attacks/CSV_Injection).
-    """
     if isinstance(value, list | dict):
         return _encode(value)
+    # A spreadsheet would run such text as a formula (https://owasp.org/www-community/attacks/CSV_Injection).
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -138,8 +138,7 @@ class Member(ma.fields.Field[Any]):
 
     kind = "text"
     """The kind of form control: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``, ``agent`` (name or
-    id), ``choices``, ``items`` (one per line), or ``document``, which commands read from a file.
-    """
+    id), ``choices``, ``items`` (one per line), or ``document``, which commands read from a file."""
 
     typed_as = ""
     """The description for forms and commands, if their format differs from the API's."""
@@ -408,10 +407,7 @@ class ScopeList(Items):
 
 
 def unique(what: str) -> Callable[[list[Any]], None]:
-    """Return a validator that refuses lists with a repeated item.
-
-    :param what: the word for an item, with its article.
-    """
+    """Return a validator that refuses lists with a repeated item. *what*: the word for an item, with its article."""
 
     def check(items: list[Any]) -> None:
         if len(set(items)) != len(items):

@@ -9,10 +9,7 @@ from agentidp.http.request_context import current_request
 
 
 def refuse() -> None:
-    """Refuse a request with an access token in its query or form, in addition to its header (RFC 6750 section 2).
-
-    :raises SecondToken: the query or the form has a parameter ``access_token``.
-    """
+    """Raise ``SecondToken`` if the query or the form has an ``access_token`` (RFC 6750 section 2)."""
     environ = current_request().environ
     if is_in_query() or (environ.get("CONTENT_TYPE") and _is_in_form()):
         raise SecondToken

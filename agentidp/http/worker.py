@@ -32,8 +32,6 @@ _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Worker(ThreadWorker):
-    """gunicorn's threaded worker, except that it does not quote unreadable requests."""
-
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Log and answer a request that gunicorn cannot read, with only the kind of the error."""
         is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
