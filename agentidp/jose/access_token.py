@@ -25,8 +25,7 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 16_384
-"""Maximum number of characters of a token that is parsed. Most of ours have about 600, the longest without a delegation
-9,000."""
+"""Maximum characters of a parsed token. Most of ours have about 600; the longest without a delegation have 9,000."""
 
 MAX_ACTORS = 4
 """Maximum number of actors in a token, including the client."""
@@ -211,10 +210,8 @@ def issue_access_token(
 
     :param at: becomes ``iat``, in whole seconds.
     :param ttl: seconds until ``exp``.
-    :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param scope: space-separated. An empty scope is omitted from the token (RFC 6749 appendix A.4).
     :param subject: one of ``SUBJECTS``; ignored with a delegation.
-    :param delegation: the delegation of a token by exchange.
     :param resource: the identifier of the resource server, if *audience* is a different name for it.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)

@@ -14,8 +14,7 @@ MAX_LENGTH = 8192
 """Maximum number of characters of an assertion."""
 
 CLIENT_LEEWAY = 30
-"""Maximum seconds by which a client's clock may differ from ours. Servers differ by less:
-``agentidp.config.LEEWAY``."""
+"""Maximum seconds between a client's clock and ours. Servers differ by less: ``agentidp.config.LEEWAY``."""
 
 WRONG_SIGNATURE = "wrong signature"
 """The logged reason for an assertion that none of the tried keys has signed."""
@@ -30,8 +29,7 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""One unused key per algorithm. It verifies assertions of clients without a key, so that this failure takes as long as
-others."""
+"""One unused key per algorithm, so that refusing a client without a key takes as long as refusing another."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
 """Maximum number of keys with which a request's assertion is verified, by algorithm. So many verifications take less

@@ -35,7 +35,6 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
     If several processes start with an empty database, only one of them creates a key.
 
-    :param at: now.
     :raises ConfigurationError: the key that signs was encrypted under another secret.
     """
     with connect(str(settings.database_url)) as connection:
@@ -59,7 +58,6 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
     """Publish a new key of the algorithm ``settings.signing_alg``, which signs later.
 
-    :param at: now.
     :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
     :returns: the kid of the new key.
     """
@@ -70,7 +68,6 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
 def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
     """Revoke the key *kid*, which then neither signs nor verifies. Revoking it again changes nothing.
 
-    :param at: now.
     :returns: the kid of the new key that signs from now on if *kid* was the key that signed; otherwise ``None``.
     :raises ConfigurationError: there is no key *kid*.
     """

@@ -65,10 +65,7 @@ class KeySealer:
 
 
 def new_key(alg: str) -> OpenedKey:
-    """Generate a key.
-
-    :param alg: ``ES256`` or ``RS256`` (RFC 7518 section 3.1).
-    """
+    """Generate a key for *alg*, which is ``ES256`` or ``RS256`` (RFC 7518 section 3.1)."""
     private_key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if alg == "ES256":
         private_key = ec.generate_private_key(ec.SECP256R1())

@@ -43,8 +43,7 @@ FIRST_PATIENCE_SECONDS = 10
 
 PUBLISH_AHEAD = timedelta(seconds=900)
 """Time between a key's publication and its first signature. Clients and processes cache an older JWKS for ten minutes
-and ten seconds; the rest allows for differing clocks and failed reads.
-"""
+and ten seconds; the rest allows for differing clocks and failed reads."""
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
 """Time between the first signature of a key's successor and the key's retirement, longer than any token is valid."""
