@@ -25,10 +25,7 @@ def start_child(module: list[str], environment: dict[str, str]) -> subprocess.Po
 
 
 def stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Stop a process if it is still running.
-
-    :param timeout: seconds between SIGTERM and SIGKILL.
-    """
+    """Stop a process if it is still running. *timeout*: seconds between SIGTERM and SIGKILL."""
     if process.poll() is not None:
         return
     process.terminate()

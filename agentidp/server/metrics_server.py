@@ -56,10 +56,7 @@ def remove_leftovers(parent: Path) -> None:
 
 
 class MetricsServer:
-    """Starts and stops the process from gunicorn's main process.
-
-    :param directory: the directory of the workers' metrics files.
-    """
+    """Starts and stops the process from gunicorn's main process. *directory* has the workers' metrics files."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self._settings, self._directory = settings, directory

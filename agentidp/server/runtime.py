@@ -64,7 +64,6 @@ def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = Tru
 def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
     """Find or start the database, without reading or changing its contents.
 
-    :param serve: as for :func:`prepared`.
     :raises ConfigurationError: the database cannot be found or started. The message is a sentence for the operator.
     """
     if settings.database_url is not None:

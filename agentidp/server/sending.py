@@ -29,8 +29,6 @@ def within(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[...
     The limit is the timeout of Python's socket, because it applies to a whole ``sendall``. The kernel's timeout applies
     to each system call. Stock parts and fast path both send with ``sendall``, and reset the timeout only before they
     read a request.
-
-    :param seconds: maximum seconds in which a client receives a response.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -113,10 +113,7 @@ def _environment_of_gunicorn(runtime: Runtime, bind: str) -> dict[str, str]:
 
 
 class Watcher:
-    """Runs ``agentidp watch`` as a child process, and restarts it if it ends.
-
-    :param environment: the environment variables of the child process.
-    """
+    """Runs ``agentidp watch`` as a child process, and restarts it if it ends."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment

@@ -21,7 +21,6 @@ def service_url(url: str) -> str:
     ``reset role``, the session has the login role, which can read and write nothing.
 
     :param url: the URL of the migrated database, as its superuser.
-    :returns: *url* with the role's name and password.
     """
     password = secrets.token_urlsafe(24)
     with connect(url) as connection:

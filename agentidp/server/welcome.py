@@ -81,10 +81,7 @@ def demo_welcome(settings: Settings, *, link: str | None, program: str, environ:
 
 
 def empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
-    """Return a text that shows how to create the first organization.
-
-    For the parameters, see :func:`demo_welcome`.
-    """
+    """Return a text that shows how to create the first organization. Parameters as in :func:`demo_welcome`."""
     return _WITHOUT_DEMO.format(command=_command(program, environ), secrets=_secrets(environ))
 
 
