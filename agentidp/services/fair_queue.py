@@ -33,7 +33,6 @@ MAX_REQUESTS = 36
 """Maximum number of requests in the queue. gunicorn has eight more threads (deploy/gunicorn.conf.py), for tokens."""
 
 MAX_REQUESTS_PER_ORGANIZATION = 16
-"""Maximum number of requests in the queue per organization."""
 
 MAX_WAIT = 10.0
 """Seconds after which a waiting request is refused."""
@@ -81,10 +80,7 @@ class Turn:
         self._woken.acquire()
 
     def wait(self, max_wait: float) -> bool:
-        """Block until :meth:`wake`, but at most *max_wait* seconds; -1 means no limit.
-
-        :returns: whether the turn was woken.
-        """
+        """Block until :meth:`wake` or for *max_wait* seconds (-1: no limit). Return whether the turn was woken."""
         assert self._woken is not None  # noqa: S101
         return self._woken.acquire(timeout=max_wait)
 
@@ -124,10 +120,7 @@ class FairQueue:
         return turn
 
     def start(self, turn: Turn, max_wait: float) -> bool:
-        """Wait until a turn may run, but at most *max_wait* seconds; -1 means no limit.
-
-        :returns: whether the turn runs.
-        """
+        """Wait until a turn may run or for *max_wait* seconds (-1: no limit). Return whether it runs."""
         with self._lock:
             if self._may_run(turn):
                 self._run(turn)
