@@ -1,7 +1,7 @@
 """``private_key_jwt``: a client authenticates with a JWT that it has signed (RFC 7523).
 
-The audience rule is draft-ietf-oauth-rfc7523bis's: the issuer and nothing else, so that an assertion made for another
-server cannot be replayed here. A setting allows the token endpoint as well, which older libraries send.
+The only accepted audience is the issuer (draft-ietf-oauth-rfc7523bis), so that an assertion made for another server
+cannot be replayed here.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from agentidp.services import Services
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TYPES = (None, "jwt", "client-authentication+jwt")
-"""Values of ``typ``, in lower case; the last is rfc7523bis's."""
+"""Accepted values of ``typ``, in lower case. The last is from rfc7523bis."""
 
 MAX_LIFETIME = 3600
-"""Seconds until ``exp``. A used ``jti`` is kept until then, and for both leeways, so longer assertions are refused."""
+"""Maximum seconds until ``exp``, because a used ``jti`` is stored until ``exp`` and for both leeways."""
 
 MAX_REMEMBERED = 10_000
-"""Keys of clients that a process remembers, about 20 MB. Only an authentic assertion adds one."""
+"""Maximum client keys that a process remembers, about 20 MB. Only an authentic assertion adds a key."""
 
 WRONG_AUDIENCE = "wrong audience"
-"""The reason why an assertion that the client has signed is refused. The response says so: the client holds the key."""
+"""The only reason that the response states, because only the holder of the client's key can cause it."""
 
 
 def read(text: str) -> UnverifiedJwt | None:
-    """An assertion before its signature is verified, or ``None`` if it is not one that can be accepted."""
+    """Return an assertion whose signature is not verified yet, or ``None`` if the text is not an acceptable JWT."""
     return read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
 
 
 def named_client(unverified: UnverifiedJwt) -> str | None:
-    """The ``client_id`` of a client that has signed the assertion itself; ``None`` if it names another issuer."""
+    """Return the ``client_id`` of a client that signs for itself, or ``None`` if the assertion names another issuer."""
     subject = unverified.claims.get("sub")
     return subject if isinstance(subject, str) and unverified.claims.get("iss") == subject else None
 
@@ -50,11 +50,11 @@ def verify(s: Services, unverified: UnverifiedJwt, organization_id: str, agent_i
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
     The key that verified the client's last assertion is tried first, from memory. The statement that issues the token
-    checks that a credential in force still holds it. Any other key is read from the database, so a failure takes the
-    same queries and as many signatures as it does for a client that is not remembered.
+    checks that a credential in force still has the key. Other keys are read from the database, so a failure takes as
+    many queries and signatures as for a client that is not remembered.
 
-    :returns: the client, with the key that has verified the assertion, or with none and a reason if nothing fits: the
-        statement that issues the token then finds nobody, as for a wrong secret.
+    :returns: the client with the key that verified the assertion. Without such a key the client has a reason, and the
+        statement that issues the token finds nobody, as for a wrong secret.
     """
     alg, kid = unverified.alg, unverified.kid
     remembered = s.client_keys.get((agent_id, alg, kid))
@@ -80,7 +80,7 @@ def verify(s: Services, unverified: UnverifiedJwt, organization_id: str, agent_i
                 s.client_keys.clear()
             s.client_keys[agent_id, alg, kid] = jwk, key
             return _authentic(organization_id, agent_id, jwk, unverified.claims)
-        # What is wrong beside the signature is known of the key that has made it.
+        # A refusal for anything but the signature comes from the key that made the signature.
         if found != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = found
     if not tried:
@@ -94,13 +94,13 @@ def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str,
         agent_id,
         jwk=jwk,
         digest=hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
-        # As AccessToken.refused_from: servers' clocks differ.
+        # Servers' clocks differ, as for AccessToken.refused_from.
         expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
     )
 
 
 def _refusal(s: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> str | None:
-    """Why an assertion is refused, in the words of the log; ``None`` if *key* has signed it and it is right."""
+    """Return the logged reason to refuse an assertion, or ``None`` to accept it."""
     if not unverified.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")

@@ -1,4 +1,4 @@
-"""The client that a request names, and its credential (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
+"""Read which client a request names, and its credential (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
 
 from __future__ import annotations
 
@@ -25,32 +25,29 @@ from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
-"""Of client authentication. The last one is draft-ietf-oauth-spiffe-client-auth-02's (section 4)."""
+"""Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
 
 UNREADABLE = "unreadable assertion"
-"""The reason why what is no JWT, or one that nobody may accept, is rejected, in the words of the log."""
+"""The logged reason for an assertion that is not a JWT that any rule could accept."""
 
 _AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _uuid = lru_cache(maxsize=4096)(UUID)
 
-
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def authenticates_client(view: View) -> View:
-    """Declare a route at which the client itself authenticates (RFC 6749 section 2.3), and not by an access token."""
+    """Declare a route at which the client authenticates itself (RFC 6749 section 2.3) instead of by an access token."""
     view.authentication = "client"  # type: ignore[attr-defined]
     return oauth_errors(view)
 
 
 def presented_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """The client that a request names, with its credential: a secret that is yet to be compared, or the key with which
-    it has signed an assertion.
+    """Return the client that a request names, with a secret that is still to be compared, or a verified assertion.
 
-    :param form: the body's parameters, each once.
-    :raises OAuthError: ``invalid_request`` for two mechanisms at once or half of one, ``invalid_client`` if the
-        client does not authenticate, or by a mechanism that is not supported.
+    :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
+        for no mechanism or one that is not supported.
     """
     header = request.environ.get("HTTP_AUTHORIZATION")
     mechanisms = (header is not None, "client_secret" in form, "client_assertion" in form)
@@ -72,11 +69,10 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
 
 
 def granting_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """The client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
+    """Return the client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
 
-    :param form: the body's parameters, each once.
-    :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if only ``client_id``
-        could say whose it is; ``invalid_grant`` if it is no token.
+    :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if ``client_id`` is
+        needed to choose the agent; ``invalid_grant`` for a string that is not a token.
     """
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")
@@ -91,10 +87,10 @@ def granting_client(request: Request, form: dict[str, str], at: datetime) -> Cli
 def by_another_rule(
     request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None
 ) -> Client:
-    """The client of a failed authentication once more, by a rule of trust that is stored: the one that has accepted its
-    token was remembered, and may have been replaced.
+    """Verify the token of a client again by the stored rules of trust, because the remembered rule was replaced.
 
-    :raises OAuthError: as :func:`refuse`, if there is no other rule.
+    :returns: the client with another rule.
+    :raises OAuthError: as :func:`refuse`, if no other rule accepts the token.
     """
     other = None if client.anew is None else client.anew()
     if other is None or other.jwk in (None, client.jwk):
@@ -103,16 +99,17 @@ def by_another_rule(
 
 
 def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
-    """Count a failed authentication and raise its error. All failures take the same time and look the same, except
-    that the error names the right audience if the client has signed an assertion for another one.
+    """Count a failed authentication and raise its error.
+
+    All failures take the same time and look the same, except that the holder of a client's key learns the right
+    audience, and that ``client_id`` is demanded if several agents could be meant.
 
     :param error: makes the error. Default: :func:`invalid_client`.
-    :raises OAuthError: always: ``invalid_client``, or if the client fails too often from its address
-        ``temporarily_unavailable`` with 429.
+    :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     s = services()
-    # An unknown client costs a query, so a wrong secret must cost one too. It also says if the organization was deleted
-    # since the client was remembered: nothing more is counted for it.
+    # An unknown client costs a query, so a wrong secret must cost a query too. Nothing is counted for an organization
+    # that was deleted since the client was remembered.
     if client.is_remembered and s.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
@@ -137,7 +134,7 @@ def _rejection(client: Client) -> Rejection:
         credential, reason = "secret", "wrong secret"
     elif client.is_federated:
         credential, reason = "federated token", federated_token.REVOKED_RULE
-    # Without a refusal the assertion is right, and no credential in force has the key or the rule any more.
+    # Without a refusal the assertion is right, but no credential in force has its key or rule any more.
     reason = client.refusal or reason
     if client.organization_id == UNKNOWN_ORGANIZATION and reason not in federated_token.UNCLEAR:
         reason = "unknown client"
@@ -145,12 +142,12 @@ def _rejection(client: Client) -> Rejection:
 
 
 def invalid_client(description: str = "client authentication failed") -> OAuthError:
-    """The error of every failed client authentication."""
+    """Return the error for a failed client authentication."""
     return OAuthError("invalid_client", description, status=401, headers={"WWW-Authenticate": CHALLENGE})
 
 
 def invalid_grant() -> OAuthError:
-    """The error of every token that is no grant (RFC 7523 section 3.1)."""
+    """Return the error for a token that is not accepted as a grant (RFC 7523 section 3.1)."""
     return OAuthError("invalid_grant", "the assertion is not accepted")
 
 
@@ -186,9 +183,7 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
 
 
 def _by_federated_token(text: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
-    """Return the client whose rule trusts a token of another issuer: the client that the request names, or the only one
-    of the organization that the token names.
-    """
+    """Return the named client, or the only client of the token's organization, whose rule trusts the token."""
     s = services()
     token = s.issuer_tokens.read(text, is_svid=is_svid)
     if token is None:
@@ -216,14 +211,14 @@ def _basic(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise invalid_client()
     if "," in encoded:
-        # base64 has no comma. A server joins repeated headers by one (RFC 9110 section 5.2).
+        # base64 has no comma, but servers join repeated headers by a comma (RFC 9110 section 5.2).
         raise OAuthError("invalid_request", "there is more than one Authorization header")
     try:
         decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
         client_id, colon, client_secret = decoded.partition(b":")
         if not colon:
             raise invalid_client()
-        # RFC 6749 section 2.3.1: both are form-encoded before they are joined. Ours need no encoding.
+        # Clients form-encode both before they join them (RFC 6749 section 2.3.1).
         if b"%" not in decoded and b"+" not in decoded:
             return client_id.decode(), client_secret.decode()
         return _form_decoded(client_id), _form_decoded(client_secret)

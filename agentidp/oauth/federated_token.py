@@ -1,4 +1,4 @@
-"""Clients that authenticate with a token of another issuer, because one of their rules trusts it (RFC 7523)."""
+"""Authenticate clients by tokens of other issuers that their rules trust (RFC 7523)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 """The type of a client assertion that is a JWT-SVID (draft-ietf-oauth-spiffe-client-auth)."""
 
 ASSERTION_TYPES = (TYPE, SPIFFE_TYPE)
-"""Values of ``client_assertion_type``."""
 
 SEVERAL_AGENTS, REVOKED_RULE = REASONS = ("several agents trust the token", "revoked or expired rule")
-"""Reasons for the rejection of an authentic token, in the words of the log."""
+"""Logged reasons for the rejection of an authentic token."""
 
 UNCLEAR = (SEVERAL_AGENTS, TOO_MANY_RULES)
-"""Reasons for which only ``client_id`` can say which agent is meant."""
+"""Logged reasons for which the request must choose an agent by ``client_id``."""
 
 logger = logging.getLogger("agentidp")
 
@@ -39,8 +38,8 @@ def verify(s: Services, token: IssuerToken, named: Client, at: datetime) -> Clie
     The rules by which the client's last token was accepted are tried first, from memory. The statement that issues the
     token checks that a credential in force still has the rule.
 
-    :returns: the client, with the rule that accepts the token, or with none and a reason: the statement that issues the
-        token then finds nobody, as for a wrong secret.
+    :returns: the client with the rule that accepts the token. Without such a rule the client has a reason, and the
+        statement that issues the token finds nobody, as for a wrong secret.
     :raises OAuthError: as :func:`keys_missing`.
     """
     memory, organization_id, key = s.issuer_tokens.remembered, named.organization_id, (named.agent_id, token.issuers)
@@ -62,7 +61,6 @@ def verify(s: Services, token: IssuerToken, named: Client, at: datetime) -> Clie
     verdict = verdict_of(s, token, candidates(), named, at)
     accepting = next(iter(verdict.accepting), None)
     if accepting is not None and stored:
-        # Only an authentic token adds them.
         characters = sum(len(candidate.text) for candidate in stored) + sum(map(len, token.issuers))
         memory.put(organization_id, key, stored, characters=characters)
 
@@ -81,12 +79,12 @@ def trusting_rules(token: IssuerToken) -> Call:
 
 
 def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Rows, at: datetime) -> Client:
-    """Find the client whose rule trusts a token that comes without ``client_id``.
+    """Return the client whose rule trusts a token that was sent without ``client_id``.
 
     :param organization_id: the organization in the token's audience. No other organization's rules are read.
     :param rows: the result of :func:`trusting_rules`.
-    :returns: the client, with the rule that accepts the token; or with the reason why none does, if only one agent can
-        be meant; or an unknown client.
+    :returns: the client with the rule that accepts the token; or the only agent that can be meant, with the reason why
+        no rule accepts the token; or an unknown client.
     :raises OAuthError: as :func:`keys_missing`.
     """
     nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
@@ -103,7 +101,7 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
     if verdict.accepting:
         [accepting] = verdict.accepting
         return replace(named, agent_id=accepting.owner, jwk=accepting.text)
-    # If no rule is met, a failure names the agent that has a rule for this subject.
+    # If the token meets no rule, a failure names the agent that has a rule for its subject.
     agent_ids = agent_ids or {c.owner for c in candidates if c.rule and c.rule.subject is not None}
     if len(agent_ids) != 1:
         return nobody
@@ -126,9 +124,8 @@ def candidates_of(s: Services, organization_id: str, rows: Rows) -> list[Candida
 def verdict_of(
     s: Services, token: IssuerToken, candidates: Iterable[Candidate], named: Client, at: datetime, **how: bool
 ) -> Verdict:
-    """Verify a token by rules.
+    """Verify a token by rules that might accept it for a client.
 
-    :param named: the client whose rule might accept the token.
     :raises OAuthError: as :func:`keys_missing`.
     """
     try:
@@ -138,13 +135,14 @@ def verdict_of(
 
 
 def keys_missing(named: Client, unavailable: KeysUnavailable) -> OAuthError:
-    """Log a token that cannot be judged now, which is no failed authentication and counts for nobody.
+    """Log a token that cannot be judged now, and return ``temporarily_unavailable`` with 503.
+
+    This is not a failed authentication, so nothing is counted or throttled.
 
     :param named: the client whose rule might accept the token.
-    :returns: ``temporarily_unavailable`` with 503.
     """
     context, agent_id = current_context(), str(named.agent_id) if named.agent_id != UNKNOWN_AGENT else None
-    # For the line of the request.
+    # The request's log line has these fields.
     context.organization_id, context.agent_id = named.organization_id, agent_id
     fields = {"organization": named.organization_id, "agent": agent_id, "issuer": unavailable.issuer}
     logger.warning("token not judged", extra={"fields": fields | {"reason": str(unavailable)}})

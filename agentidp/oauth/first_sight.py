@@ -1,8 +1,7 @@
-"""First sight: a token of a subject that no agent trusts yet, and of which a provisioning rule may create an agent.
+"""Create an agent at first sight: for a token that no agent trusts, but that a provisioning rule accepts.
 
-Nothing here is in the way of a token that an agent trusts. A token finds the organization whose rules may create an
-agent by its audience, which has the organization's id. ``agentidp/registry/provisioning.py`` creates the agent, with a
-rule of trust of its own; then the token is verified by that, as any later one is.
+The token's audience contains the id of the organization whose rules may create the agent.
+``agentidp/registry/provisioning.py`` creates the agent with a rule of trust of its own, which then verifies the token.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
 PROVISION = "agentidp_provision_agent"
-"""The extension of the application that creates an agent: a function of a layer above this one."""
+"""The application's extension that creates an agent, because the function is in a layer above this module."""
 
 NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "no agent yet",
@@ -32,13 +31,12 @@ NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "organization has its maximum of agents",
     "agent cannot be created",
 )
-"""Why an authentic token of a new subject is rejected, in the words of the log. The first one is that of an endpoint
-that creates no agent.
-"""
+"""Logged reasons for the rejection of an authentic token of a new subject. Only endpoints that create no agent use the
+first."""
 
 
 class Refused(Exception):
-    """No agent is created. The message is one of :data:`REASONS`."""
+    """No agent is created, for one of :data:`REASONS`."""
 
 
 def provisioning_rules(token: IssuerToken) -> Call:
@@ -52,11 +50,10 @@ def provisioning_rules(token: IssuerToken) -> Call:
 def look(s: Services, token: IssuerToken, refused: Client, organization_id: str, rows: Rows, at: datetime) -> Client:
     """Find the provisioning rule that accepts a token which no agent trusts.
 
-    :param refused: the result if there is no such rule.
-    :param organization_id: the organization of the rules.
+    :param refused: the result if no rule accepts the token.
     :param rows: the result of :func:`provisioning_rules`, oldest first.
-    :returns: a client with ``sighting``, or with the reason why no agent can be created, or the agent that the subject
-        has and that does not trust the token any more.
+    :returns: a client with ``sighting``, or with the reason why no agent can be created, or the subject's agent, which
+        no longer trusts the token.
     """
     named = replace(refused, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     candidates = [
@@ -68,7 +65,7 @@ def look(s: Services, token: IssuerToken, refused: Client, organization_id: str,
     [accepting] = verdict.accepting
     agent_id = accepting.row.agent_id or ended_agent(s.database.of(organization_id, at), token)
     if agent_id is not None:
-        # It does not trust the token any more; or another request has created it since it was looked for.
+        # The agent no longer trusts the token, or another request has just created the agent.
         return federated_token.verify(s, token, replace(named, agent_id=agent_id), at)
     if not accepting.row.is_on:
         return replace(named, refusal=SWITCHED_OFF)
@@ -76,19 +73,17 @@ def look(s: Services, token: IssuerToken, refused: Client, organization_id: str,
 
 
 def ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
-    """Return the agent that somebody has registered for a subject, and that an administrator has ended: the agent is
-    suspended, or it is deleted or its rule is revoked, and the rule was for exactly this subject.
-    """
-    # No rule has a subject with characters that PostgreSQL does not take.
+    """Return the agent with which an administrator has ended the access of a subject, or ``None``."""
+    # No rule has a subject with characters that PostgreSQL refuses.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
     return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.compared)), None)
 
 
 def provision(s: Services, client: Client, at: datetime) -> Client:
-    """Create the agent of a client that :func:`look` has found, unless another request just has.
+    """Create the agent of a client that :func:`look` has returned, unless another request has just created it.
 
-    :returns: the agent, with the rule of its own that accepts the token; or with the reason why there is none.
+    :returns: the agent with its rule that accepts the token, or the client with the reason why no agent was created.
     """
     row, token = client.sighting
     try:

@@ -1,4 +1,4 @@
-"""``POST /api/v1/token/introspect``: whether a token is active at this moment, and its claims (RFC 7662)."""
+"""``POST /api/v1/token/introspect``: return whether a token is active now, and its claims (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.services import services
 
 INACTIVE = {"active": False}
-"""The response for every other token, whatever the reason (section 2.2)."""
+"""The response for any token that is not active, whatever the reason (section 2.2)."""
 
 blueprint = Blueprint("oauth-introspection", __name__, description="OAuth 2.0 token introspection")
 
@@ -43,8 +43,6 @@ class ActSchema(ma.Schema):
 
 
 class AncestorSchema(ma.Schema):
-    """A token that was exchanged."""
-
     jti = ma.fields.String(required=True)
     aud = ma.fields.String(required=True)
     scope = ma.fields.String(required=True)
@@ -94,14 +92,14 @@ class IntrospectionSchema(ma.Schema):
 def introspect() -> Response:
     """Return whether a token of the client's organization is active, and its claims."""
     inspected = inspect_token(g.at)
-    # Without the leeway that this server grants itself: whoever asks compares "exp" with the response.
+    # No leeway applies, because the client compares "exp" with the response.
     if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)
     return json_response(describe(inspected.token), headers=NO_STORE)
 
 
 def describe(token: AccessToken) -> dict[str, Any]:
-    """The response for an active token (section 2.2, RFC 9449 section 6.2)."""
+    """Return the response for an active token (section 2.2, RFC 9449 section 6.2)."""
     body: dict[str, Any] = {
         "active": True,
         "scope": " ".join(sorted(token.scope)),

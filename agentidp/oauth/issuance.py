@@ -24,34 +24,28 @@ from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-"""A token of another issuer is the grant (RFC 7523 section 2.1)."""
+"""The grant is a token of another issuer (RFC 7523 section 2.1)."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
-"""A token of the subject for whom the client acts is the grant (RFC 8693)."""
+"""The grant is a token of the subject for whom the client acts."""
 
 ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
-"""Of the token that an exchange issues, whatever was exchanged."""
+"""The type of each token that an exchange issues."""
 
 GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE)
-"""The grants that issue a token (RFC 6749 section 4)."""
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
-"""As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
+"""An array as PostgreSQL spells it, because psycopg takes 15 µs to convert a list."""
 
 _NO_TARGET = "resource is not a resource server whose identifier the organization holds"
-
 _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
-
 _MUST_BIND = "agent must bind its tokens to a key"
-
 _NO_SCOPE_OF_OURS = (
     "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
 )
-
 _NOT_AT_THE_RESOURCE = (
     "the agent does not have every scope that was asked for at this resource; for this API's scopes, leave out resource"
 )
-
 _NOT_IN_COMMON = (
     "the agent, for whom it acts and the tokens that this one comes from have no scope in common at this resource, or "
     "not every one that was asked for"
@@ -60,19 +54,20 @@ _NOT_IN_COMMON = (
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client of a request and its credential: a secret, whose digest the database compares; or a key, or a rule of
-    trust, by which a signature was verified, and of which the database checks that a credential in force still holds
-    it. The ids of an unknown client match nothing in the database.
+    """The client of a request and its credential.
+
+    The database compares the digest of a secret. It also checks that a credential in force still has the key or the
+    rule of trust that verified a signature. The ids of an unknown client match nothing in the database.
 
     :param jwk: the key, alone in a JSON array, or the rule of trust, a JSON object.
-    :param digest: of the assertion's identifier, which the transaction that issues the token consumes.
-    :param expires_at: until when the identifier is stored.
-    :param sent_id: the ``client_id`` as it was sent, valid or not. A failure is throttled under it.
-    :param is_remembered: the organization was found in memory, without a query.
-    :param refusal: why its assertion is refused, in the words of the log.
-    :param is_federated: it has sent a token of another issuer.
-    :param sighting: what :mod:`agentidp.oauth.first_sight` knows of a subject that has no agent yet.
-    :param anew: verifies its token by the rules that are stored, if its rule was remembered.
+    :param digest: the digest of the assertion's ``jti``, which the transaction that issues the token consumes.
+    :param expires_at: the time until which the digest is stored.
+    :param sent_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
+    :param is_remembered: whether the organization was in memory, without a query.
+    :param refusal: the logged reason for the refusal of the assertion.
+    :param is_federated: whether the assertion is a token of another issuer.
+    :param sighting: the provisioning rule's row and the token of a subject that has no agent yet.
+    :param anew: verifies the token again by the stored rules, if its rule was remembered.
     """
 
     organization_id: str
@@ -90,18 +85,16 @@ class Client:
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:
-        """By what a process remembers something of the client that only whoever has this credential may use."""
+        """The key in memory for facts about the client that apply only to this credential."""
         return self.agent_id, self.secret_hash or self.jwk
 
 
 class AssertionUsed(Exception):
-    """The client's assertion was used before."""
+    """The client has used the assertion before."""
 
 
 class SubjectRefused(Exception):
-    """The client is authentic, and may not act for the subject of an exchange. The message is why, in the words of the
-    log.
-    """
+    """The client is authentic, but may not act for the subject of an exchange. The message is the logged reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +102,10 @@ class Grant:
     """A token that was counted.
 
     :param scope: space-separated.
-    :param quotas: of the agent and of its organization, as they were before this token.
-    :param audience: what the resource server names instead of its identifier; likewise the seconds that the token is
-        valid. ``None``: it names nothing.
-    :param subject: which of the ``SUBJECTS`` of a token its ``sub`` is.
+    :param quotas: those of the agent and of its organization, before this token.
+    :param audience: the resource server's ``aud``; ``None`` for its identifier.
+    :param token_ttl: the resource server's lifetime of tokens, in seconds; ``None`` for the setting's.
+    :param subject: one of ``SUBJECTS``.
     """
 
     scope: str
@@ -123,17 +116,16 @@ class Grant:
 
 
 def record(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
-    """Authenticate the client, grant the scope and count the token, in one durable transaction; without a proof it is
-    one round trip.
+    """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
-    :param database: of the client's organization, at the instant at which the token is issued.
-    :param call: which :func:`issuing` or :mod:`agentidp.oauth.token_exchange` has made.
-    :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
-    :returns: ``None`` if authentication failed and nothing was counted.
-    :raises AssertionUsed: likewise.
-    :raises SubjectRefused: likewise, but the client is authentic.
-    :raises OAuthError: the client is authentic and may not have what it asks for, a quota refuses it, or the proof was
-        used before; no token was counted.
+    Without a proof, the transaction takes one round trip. Unless a grant is returned, no token was counted.
+
+    :param call: a call from :func:`issuing` or :mod:`agentidp.oauth.token_exchange`.
+    :param proof: the proof of the key that the token is bound to, which is consumed only if the token is issued.
+    :returns: ``None`` if authentication failed.
+    :raises AssertionUsed: authentication failed, because the assertion was used before.
+    :raises SubjectRefused: as :func:`granted`.
+    :raises OAuthError: as :func:`granted`, or the proof was used before.
     """
     try:
         if proof is None:
@@ -146,9 +138,7 @@ def record(database: OrganizationDatabase, client: Client, call: Call, proof: Pr
 
 
 def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
-    """Run a call that issues a token. A proof does not identify the client, so it is consumed only after the
-    client has authenticated and has been granted a scope: nobody else can write a row.
-    """
+    # A proof does not identify the client. Only an authentic client that is granted a scope may write a row.
     with database.transaction() as transaction:
         rows = transaction.run(call)
         if rows and rows[0].scope is not None:
@@ -167,9 +157,9 @@ def issuing(
     has_proof: bool,
     is_counted: bool,
 ) -> Call:
-    """The statement that authenticates *client*, grants *scope* for *resource* and counts the token.
+    """Return the statement that authenticates *client*, grants *scope* for *resource* and counts the token.
 
-    :param is_counted: false for a sign-in to the dashboard, which is no token and no work of the agent.
+    :param is_counted: false for a sign-in to the dashboard, which issues no token.
     """
     return Call(
         "oauth/issue_access_token",
@@ -189,12 +179,11 @@ def issuing(
 
 
 def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
-    """What came back from a call that issues a token. Unless a grant is returned, no token was counted.
+    """Return the grant in the rows of a call that issues a token, or ``None`` if authentication failed.
 
-    :param at: when the token was asked for.
-    :returns: ``None`` if authentication failed.
-    :raises SubjectRefused: the client is authentic, and may not act for the subject of an exchange.
-    :raises OAuthError: the client is authentic, and may not have what it asks for, or a quota refuses it.
+    :param at: the time of the request.
+    :raises SubjectRefused: the client is authentic, but may not act for the subject of an exchange.
+    :raises OAuthError: the client is authentic, but may not have the token, or a quota refuses it.
     """
     if not rows:
         return None
@@ -212,7 +201,7 @@ def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | 
         result = "observed" if row.scope is not None else "refused"
         QUOTAS_EXHAUSTED.labels(holder, window, result).inc()
         if has_request_context():
-            # For the line of the request.
+            # The request's log line has these fields.
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
             g.quota = f"{row.exhausted} {result}"
         if row.scope is None:
@@ -243,16 +232,16 @@ def token_response(
     subject: str = AGENT,
     delegation: Delegation | None = None,
 ) -> dict[str, Any]:
-    """The response of RFC 6749 section 5.1, with a signed token that was counted at *at*.
+    """Return the response of RFC 6749 section 5.1, or of RFC 8693 section 2.2.1 with a *delegation*.
 
     :param scope: space-separated.
-    :param resource: the identifier of the resource server; our own API if ``None``.
+    :param resource: the identifier of the resource server; ``None`` for our own API.
     :param audience: the ``aud`` of the token, if it is not the identifier.
+    :param at: the time at which the token was counted.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
-    :param ttl: seconds until it expires; the setting's when ``None``.
-    :param ends_at: when it expires at the latest, in seconds since the epoch, which is later than *at*.
+    :param ttl: seconds until the token expires; ``None`` for the setting's.
+    :param ends_at: latest expiry in seconds since the epoch, later than *at*.
     :param subject: one of ``SUBJECTS``.
-    :param delegation: for whom the agent acts. The response is then that of RFC 8693 section 2.2.1.
     """
     ttl = ttl or s.settings.token_ttl
     if ends_at is not None:

@@ -1,4 +1,4 @@
-"""The JWKS (RFC 7517), and the authorization server's metadata (RFC 8414, OpenID Connect Discovery 1.0)."""
+"""Publish the JWKS (RFC 7517), and the metadata of the server (RFC 8414, OpenID Connect Discovery 1.0, RFC 9728)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ from agentidp.services import services
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
 RESPONSE_TYPES = ("id_token",)
-"""There is no authorization endpoint, so nobody can ask for a response type. RFC 8414 section 2 requires the member all
-the same, and validators refuse an empty list. This is the value of issuers that only sign tokens for workloads, such as
-Kubernetes, and the one that clouds look for.
-"""
+"""RFC 8414 section 2 requires the member, although there is no authorization endpoint, and validators refuse an empty
+list. Issuers for workloads such as Kubernetes have this value, and clouds look for it."""
 
 CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf")
-"""What tokens contain, of which OpenID Connect Discovery recommends a list."""
+"""Claims of our tokens, which OpenID Connect Discovery recommends to list."""
 
 _BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")
 CACHED = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}
@@ -137,9 +135,8 @@ def openid_configuration() -> Response:
 
 
 def authorization_server_metadata() -> dict[str, Any]:
-    """The members of RFC 8414 section 2, RFC 9449 section 5.1 and RFC 9728 section 4."""
+    """Return the members of RFC 8414 section 2, RFC 9449 section 5.1 and RFC 9728 section 4."""
     issuer = services().settings.issuer
-    # All three authenticate the client in the same way.
     authentication = {
         f"{endpoint}_endpoint_auth_{name}_supported": list(values)
         for endpoint in ("token", "introspection", "revocation")
@@ -147,8 +144,7 @@ def authorization_server_metadata() -> dict[str, Any]:
     }
     return {
         "issuer": issuer,
-        # No route exists there. RFC 8414 requires it only of servers with a grant that uses it, but the SDKs of MCP
-        # refuse metadata without it.
+        # This route does not exist, but the SDKs of MCP refuse metadata without the member.
         "authorization_endpoint": f"{issuer}/api/v1/authorize",
         "token_endpoint": f"{issuer}/api/v1/token",
         "introspection_endpoint": f"{issuer}/api/v1/token/introspect",

@@ -1,7 +1,6 @@
-"""What a token response says of quotas: which one refuses the token, and how much is left of those that are enforced.
+"""Report quotas in token responses: the quota that refuses the token, and what is left of the enforced quotas.
 
-``sql/functions/check_quotas.sql`` decides. A quota's window is the UTC hour, day or calendar month of the instant at
-which the token is issued.
+``sql/functions/check_quotas.sql`` decides. A quota's window is the UTC hour, day or calendar month of the token.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import NamedTuple
 from agentidp.http.errors import OAuthError
 
 WINDOWS = ("hour", "day", "month")
-"""Whose end allows a quota's tokens again."""
 
 
 class QuotaExhausted(OAuthError):
@@ -21,13 +19,13 @@ class QuotaExhausted(OAuthError):
 
 
 class Quota(NamedTuple):
-    """A quota as it was when a token was asked for.
+    """A quota before the requested token.
 
-    :param holder: whose quota it is: ``agent`` or ``organization``.
+    :param holder: ``agent`` or ``organization``.
     :param window: one of :data:`WINDOWS`.
-    :param tokens: how many may be issued in the window.
-    :param left: how many more could be, before this one.
-    :param is_enforced: whether it refuses tokens.
+    :param tokens: maximum tokens in the window.
+    :param left: tokens that can still be issued in the window, including the requested token.
+    :param is_enforced: whether the quota refuses tokens.
     """
 
     holder: str
@@ -38,7 +36,7 @@ class Quota(NamedTuple):
 
 
 def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
-    """The first instant of the window that contains *at*, and that of the next one."""
+    """Return the start of the window that contains *at*, and the start of the next window."""
     hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if window == "hour":
         return hour, hour + timedelta(hours=1)
@@ -50,26 +48,27 @@ def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
 
 
 def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: datetime) -> datetime | None:
-    """When a quota will have no token left, if as many are issued in a time as since its window began.
+    """Return when a quota will have no token left at the window's average rate so far.
 
     :param used: tokens issued in the window so far.
-    :param tokens: how many may be.
-    :param begins: the window's first instant.
-    :param ends: that of the next window.
+    :param tokens: maximum tokens in the window.
+    :param begins: the start of the window.
+    :param ends: the start of the next window.
     :param at: now, in the window.
-    :returns: an instant before *ends*, *at* if nothing is left; ``None`` if the window ends first.
+    :returns: an instant before *ends*; *at* if nothing is left; ``None`` if the window ends first.
     """
     if used >= tokens:
         return at
-    # A pace that is slow enough leads to an instant that no datetime can hold.
+    # At a low rate, the instant would be too late for a datetime.
     if used == 0 or (at - begins) / (ends - begins) * (tokens / used) >= 1:
         return None
     return begins + (at - begins) * (tokens / used)
 
 
 def read(text: str | None) -> list[Quota]:
-    """The quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``: for each holder its name, the tokens
-    of each window, negative if the quota is not enforced, and how many were left of each.
+    """Return the quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``.
+
+    Per holder, the column has its name, the tokens per window (negative if not enforced), and the tokens left of each.
     """
     words, size, found = (text or "").split(), 1 + 2 * len(WINDOWS), []
     for start in range(0, len(words), size):
@@ -82,11 +81,10 @@ def read(text: str | None) -> list[Quota]:
 
 
 def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers-11) of the enforced quotas; nothing
-    without one.
+    """Return the headers for the enforced quotas (draft-ietf-httpapi-ratelimit-headers-11).
 
-    :param at: when the token was asked for.
-    :param is_issued: whether it was issued, so that one less is left.
+    :param at: the time of the request.
+    :param is_issued: whether the token was issued.
     """
     enforced = [quota for quota in quotas if quota.is_enforced]
     if not enforced:
@@ -101,12 +99,7 @@ def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, 
 
 
 def refusal(quotas: list[Quota], holder: str, window: str, at: datetime) -> QuotaExhausted:
-    """The error of a token that a quota refuses: 429.
-
-    :param holder: whose quota it is.
-    :param window: of the quota.
-    :param at: when the token was asked for.
-    """
+    """Return the error for a token that the quota of a holder and window refuses at a time."""
     [quota] = [quota for quota in quotas if (quota.holder, quota.window) == (holder, window)]
     _, ends = bounds(window, at)
     return QuotaExhausted(

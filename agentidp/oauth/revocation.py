@@ -30,7 +30,7 @@ def revoke() -> Response:
     token = inspected.token
     if token is not None:
         if token.agent_id != inspected.client.agent_id and "agents:write" not in inspected.client_scopes:
-            # After a silent 200 the client would believe that the token is revoked.
+            # With 200, the client would believe that the token is revoked.
             raise OAuthError("unauthorized_client", "the token was issued to another agent")
         database = services().database.of(token.organization_id, g.at)
         if token.agent_id == inspected.client.agent_id:

@@ -1,6 +1,6 @@
-"""Why a token of another issuer is accepted or not: rule by rule, and claim by claim.
+"""Explain rule by rule and claim by claim why a token of another issuer is accepted or not.
 
-This is for people who set up a rule. A client never learns it.
+People who set up rules see the results; clients never do.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ from agentidp.oauth.token_exchange import wrong_subject
 from agentidp.services import Services
 
 MAX_RULES = 1_000
-"""Rules that a token is compared with."""
+"""Maximum rules of trust that a token is compared with."""
 
 MAX_KEYS = 200
-"""Keys that its signature is verified with, whosever rules have them. Rules about one issuer usually share its keys; a
-thousand with ten of their own would take ten seconds.
-"""
+"""Maximum keys that verify a signature. A thousand rules with ten keys each would take ten seconds."""
 
 MAX_DEPTH = 100
-"""Objects and lists within each other in a token. What is nested by the hundreds can be read, but not always shown."""
+"""Maximum depth of objects and lists in a token, because deeper JSON can be read but not always shown."""
 
 _CLIENT_ID = (
     "The workload must send client_id with this token: its audience does not contain the id of the organization, or "
@@ -45,13 +43,12 @@ _EXCHANGE = "It is no credential: an agent that may act by this rule sends it as
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What a rule says of a token.
+    """The result for a token and a rule.
 
-    :param agent_id: whose rule of trust it is, and ``credential_id`` which; ``None`` of another rule.
-    :param rule: which one, in words.
-    :param comparisons: those of the rule, then the signature and the times.
-    :param provisioning_rule: its name, if it is one; ``delegation_rule`` likewise.
-    :param needs_client_id: whether the token does not say by itself which agent is meant.
+    :param agent_id: the agent of a rule of trust; ``None`` for an organization's rule, likewise ``credential_id``.
+    :param rule: the rule in words.
+    :param provisioning_rule: the name of a provisioning rule; likewise ``delegation_rule``.
+    :param needs_client_id: whether the token alone does not name one agent.
     """
 
     agent_id: UUID | None
@@ -64,17 +61,17 @@ class RuleResult:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the token gets an access token by this rule."""
+        """Whether the rule accepts the token."""
         return all(comparison.is_met for comparison in self.comparisons)
 
     @property
     def met(self) -> int:
-        """How many of its comparisons are met."""
+        """The number of comparisons that are met."""
         return sum(comparison.is_met for comparison in self.comparisons)
 
     @property
     def note(self) -> str | None:
-        """What else there is to know of a token that is accepted, if anything."""
+        """What to do with an accepted token, unless it is sent as it is."""
         if not self.is_accepted:
             return None
         return _EXCHANGE if self.delegation_rule else _CLIENT_ID if self.needs_client_id else None
@@ -83,11 +80,11 @@ class RuleResult:
 def examine(
     s: Services, database: OrganizationDatabase, text: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
-    """Compare a token with the rules of an organization that are in force, the best result first.
+    """Compare a token with an organization's rules that are in force, and return the best result first.
 
-    :param agent_id: of one agent only.
-    :param at: for when the times of the token are judged.
-    :raises ConfigurationError: it is not a token that any rule could accept, or cannot be shown.
+    :param agent_id: the agent whose rules are compared; ``None`` for all rules.
+    :param at: the time at which the token's times are judged.
+    :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
     """
     token = s.issuer_tokens.read(text.strip())
     if token is None:
@@ -120,7 +117,6 @@ def examine(
 
 
 def _depth(claims: dict[str, Any]) -> int:
-    """How many objects and lists of a token are within each other."""
     depth = 0
     level: list[Any] = [claims]
     while nested := [one for one in level if isinstance(one, dict | list)]:
@@ -130,7 +126,6 @@ def _depth(claims: dict[str, Any]) -> int:
 
 
 def _provisioning(s: Services, database: OrganizationDatabase, token: IssuerToken, at: datetime) -> list[RuleResult]:
-    """What the provisioning rules say, and whether they would create an agent."""
     found, subject = [], token.claims.get("sub")
     [known] = database.run(first_sight.provisioning_rules(token))
     agents = {row.provisioning_rule_id: row.agent_id for row in known}
@@ -160,13 +155,12 @@ def _provisioning(s: Services, database: OrganizationDatabase, token: IssuerToke
 def _delegation(
     s: Services, database: OrganizationDatabase, token: IssuerToken, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
-    """What the delegation rules say, all or those of an agent, and whether it can act for the subject."""
     found, claims = [], token.claims
     for row in database.fetch("delegation/list_rules"):
         agent_ids = [one for one in row.agent_ids if agent_id in (None, one)]
         if not agent_ids:
             continue
-        # Without an audience, the token must have been made for the agent that acts.
+        # A rule without an audience demands a token for the agent that acts.
         meant = next((one for one in agent_ids if str(one) == token.compared.audience), agent_ids[0])
         compared = _comparisons(s, database, Rule.of({"audience": str(meant)} | row.trust), token, at)
         wrong = {wrong_subject(claims, one, s.settings.issuer) for one in agent_ids}
@@ -192,7 +186,6 @@ def _comparisons(
 
 
 def _instant(seconds: Any) -> str:
-    """A time of a token in words; as it is, if it is none."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (TypeError, ValueError, OverflowError, OSError):
@@ -212,7 +205,7 @@ def _signature(s: Services, database: OrganizationDatabase, rule: Rule, token: I
 
 
 def shown(result: RuleResult) -> dict[str, Any]:
-    """A result as JSON."""
+    """Return a result as JSON."""
     return {
         "agentId": None if result.agent_id is None else str(result.agent_id),
         "credentialId": None if result.credential_id is None else str(result.credential_id),

@@ -1,12 +1,9 @@
-"""Failed client authentications are throttled, by client and address. Nothing else is: the right credential always
-succeeds.
+"""Throttle failed client authentications by client and address. The right credential always succeeds.
 
-A throttle is a time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). An admitted
+A throttle is the time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). An admitted
 failure gets 401, any other 429. The times are in the database, so all workers share them. The row, or *cell*, of a
-client is a keyed hash, so nobody can aim at the cell of another client.
-
-The cell is computed from the ``client_id`` that was sent. This module does not know whether that client exists, so an
-unknown one is throttled like any other.
+client is a keyed hash of the sent ``client_id`` and the address, so nobody can aim at the cell of another client, and
+unknown clients are throttled like existing clients.
 """
 
 from __future__ import annotations
@@ -24,52 +21,49 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 FAILURES_A_MINUTE = 10
-"""Failures that a throttle admits: at once after a minute without any, and a minute in the long run. The audit trail
-has as many refused sign-ins of an agent or a person (:func:`admits`)."""
+"""Failures that a throttle admits per minute. After a minute without a failure it admits as many at once. The audit
+trail gets refused sign-ins of an agent or a person at the same rate (:func:`admits`)."""
 
 INTERVAL = timedelta(minutes=1) / FAILURES_A_MINUTE
-"""The time after which one failure is forgotten. A client never has to wait longer."""
+"""Time after which a throttle forgets a failure, which is also the longest wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""How far ahead of our clock a throttle may be: one leeway for our clock, and one for that of the server that wrote it.
-A time further ahead was written by a server with a wrong clock."""
+"""Maximum time of a throttle ahead of our clock, with a leeway each for our clock and the clock of the server that
+wrote the time. A later time is ignored, because a wrong clock wrote it."""
 
 CELLS = 2**22
-"""The maximum number of rows. Two clients that share a cell share its throttle."""
+"""Maximum number of rows. Clients with the same cell share its throttle."""
 
 NEARBY = CELLS // 1024
-"""Cells in which each failure looks for unused ones to delete. At most about 1,000 unused cells remain, and no scan of
-the whole table is needed."""
+"""Number of cells in which a failure deletes unused rows, so that about 1,000 unused rows remain at most."""
 
 
 class Prefix(NamedTuple):
-    """How many bits of an IPv4 and of an IPv6 address count."""
+    """Numbers of leading bits of an address that count."""
 
     ipv4: int
     ipv6: int
 
 
 HOST = Prefix(32, 64)
-"""A host usually has a whole /64 of IPv6."""
+"""A host usually has a /64 of IPv6."""
 
 SITE = Prefix(24, 56)
-"""A home or an office usually has a /56 of IPv6, and whoever has several IPv4 addresses often has neighbouring ones."""
+"""A home or an office usually has a /56 of IPv6, or neighbouring IPv4 addresses."""
 
 INTERVAL_OF_SITE = INTERVAL / 3
-"""The same for all addresses of a site together, which several people may share."""
+"""Like ``INTERVAL``, but for all addresses of a site combined, because several people may share a site."""
 
 
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> timedelta | None:
-    """Count a failed authentication and update its throttle, in one transaction and round trip. Report it.
+    """Count and report a failed authentication and update its throttle, in one round trip.
 
-    A throttled failure is counted too, but it does not make the throttle last longer.
-
-    :param cell: of the throttle, from :func:`cell_of`.
-    :returns: if the failure is throttled, the time after which another one is certainly admitted; otherwise ``None``.
+    :param cell: from :func:`cell_of`.
+    :returns: the time after which another failure is certainly admitted, or ``None`` if this failure is admitted.
     """
     admitted, _, [found], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _failure(cell, at),
-        # Last, so that a request that waits for a throttle locks no counter that the organization's tokens need.
+        # A request that waits for a throttle must not lock a counter that the organization's tokens need.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.calls(),
     )
@@ -78,17 +72,16 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
 
 def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
-    """Update a throttle that is about something else than authentication, and counts nothing.
+    """Return whether a throttle for other events than failed authentications admits an event now, and update it.
 
-    :param every: the time after which one is forgotten.
-    :returns: whether it admits what happens now: at once what a minute has, and one more after each interval.
+    :param every: time after which the throttle forgets an event.
     """
     [admitted] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at, every))
     return bool(admitted)
 
 
 def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
-    """Whether :func:`admits` would admit nothing now for one of several cells. Updates nothing."""
+    """Return whether :func:`admits` would now refuse an event for one of several cells. Update nothing."""
     return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=cells, latest=at + LATEST))
 
 
@@ -97,11 +90,10 @@ def _failure(cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
 
 
 def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
-    """The cell of a client at an address.
+    """Return the cell of a client at an address.
 
-    :param secret_key: the instance's.
     :param client_id: as it was sent, valid or not.
-    :param remote_address: the peer's. Anything but an IP address (the peer of a UNIX socket) counts as one address.
+    :param remote_address: the peer's address. All other strings, such as a UNIX socket's peer, count as one address.
     :param prefix: how much of the address counts.
     """
     name = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
@@ -116,7 +108,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _network(remote_address: str, prefix: Prefix) -> bytes:
-    """Sixteen bytes, so that no two pairs of address and client_id have the same concatenation."""
+    # Always sixteen bytes, so that no two pairs of address and client_id have the same concatenation.
     try:
         address = ip_address(remote_address)
     except ValueError:

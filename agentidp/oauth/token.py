@@ -87,7 +87,7 @@ PROOF = {
 }
 
 QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
-"""The headers that say what is left of enforced quotas, if there are any."""
+"""Headers with the tokens left of enforced quotas."""
 
 
 @blueprint.route(TOKEN_ENDPOINT, methods=["POST"])
@@ -115,7 +115,7 @@ def issue_token() -> Response:
     if client.sighting is not None:
         client = first_sight.provision(s, client, at)
     refuse_flood(client, at)
-    # Read first: a token that cannot be signed must not be counted.
+    # A token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
     granted, subject = None, None
@@ -151,7 +151,7 @@ def issue_token() -> Response:
 
 
 def refuse_flood(client: Client, at: datetime) -> None:
-    """:raises QuotaExhausted: this process has issued as many tokens to the agent in this minute as it may."""
+    """Raise ``QuotaExhausted`` if this process has issued as many tokens to the agent in this minute as it may."""
     rate = services().token_rate
     wait = rate.seconds_to_wait(*client.credential, at)
     if wait is not None:
@@ -168,7 +168,7 @@ def refuse_flood(client: Client, at: datetime) -> None:
 
 
 def check_grant_type(form: dict[str, str]) -> None:
-    """:raises OAuthError: ``invalid_request`` without a grant type, ``unsupported_grant_type`` for another."""
+    """Raise ``invalid_request`` without a grant type, ``unsupported_grant_type`` for any but ours."""
     if "grant_type" not in form:
         raise OAuthError("invalid_request", "grant_type is missing")
     if form["grant_type"] not in issuance.GRANT_TYPES:
@@ -176,7 +176,7 @@ def check_grant_type(form: dict[str, str]) -> None:
 
 
 def requested_scope(form: dict[str, str]) -> list[str] | None:
-    """The requested scopes, each once and in their order, or ``None`` for all that the agent has (section 3.3).
+    """Return the requested scopes in their order, or ``None`` for all scopes of the agent (section 3.3).
 
     :raises OAuthError: ``invalid_scope`` for characters that a scope cannot have.
     """
@@ -189,10 +189,10 @@ def requested_scope(form: dict[str, str]) -> list[str] | None:
 
 
 def requested_resource(form: dict[str, str]) -> str | None:
-    """The resource server that the token is for, or ``None`` for our own API (RFC 8707 section 2).
+    """Return the identifier of the requested resource server, or ``None`` for our own API (RFC 8707 section 2).
 
-    :raises OAuthError: ``invalid_target`` for what is not an absolute URI without fragment, or for the parameter of
-        other servers: who sends it must not get a token for something else.
+    :raises OAuthError: ``invalid_target`` for a wrong identifier, or for the parameter ``audience`` of other servers,
+        whose clients must not get a token for another resource.
     """
     if "audience" in form:
         raise OAuthError(
@@ -207,10 +207,7 @@ def requested_resource(form: dict[str, str]) -> str | None:
 
 
 def dpop_proof(request: Request, at: datetime) -> dpop.Proof | None:
-    """The proof of the key that the token shall be bound to, or ``None`` for a bearer token (RFC 9449 section 5).
-
-    :raises OAuthError: ``invalid_dpop_proof``.
-    """
+    """Return the proof of the key to bind the token to, or ``None`` for a bearer token (RFC 9449 section 5)."""
     unverified_proof = request.environ.get("HTTP_DPOP")
     if unverified_proof is None:
         return None

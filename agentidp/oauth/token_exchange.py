@@ -1,9 +1,9 @@
 """Token exchange (RFC 8693): a client gets a token by which it acts for the subject of another token.
 
-The client is the actor, whatever a token says. The subject's token is one of ours that was made for the client: then
-the subject is an agent. Or it is one of another issuer that a delegation rule of the organization accepts: then the
-subject is whom that issuer names. ``sql/functions/exchange_token.sql`` decides what only the database knows, in the
-transaction that counts the token. Nobody impersonates anybody: each token names its actors.
+The client is the actor, whatever a token says. The subject's token is our token for the client, whose subject is an
+agent, or another issuer's token that a delegation rule of the organization accepts.
+``sql/functions/exchange_token.sql`` decides what depends on the database, in the transaction that counts the token.
+Impersonation is impossible, because each token names its actors.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TYPES = (
     "urn:ietf:params:oauth:token-type:id_token",
     "urn:ietf:params:oauth:token-type:jwt",
 )
-"""What ``subject_token_type`` may be (RFC 8693 section 3): a token of ours, and two names for another issuer's."""
+"""Values of ``subject_token_type`` (RFC 8693 section 3): for our tokens, and two for those of other issuers."""
 
 MAX_SUBJECT = 255
-"""Characters of another issuer's ``sub``, which are printable ASCII (OpenID Connect Core section 2)."""
+"""Maximum characters of another issuer's ``sub``, which are printable ASCII (OpenID Connect Core section 2)."""
 
 (
     UNREADABLE,
@@ -70,17 +70,17 @@ MAX_SUBJECT = 255
     "no delegation rule",
     "delegation rule deleted",
 )
-"""Why a token is not acceptable, in the words of the log. The database returns the last six."""
+"""Logged reasons why a token is not acceptable. The database returns the last six."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """For whom a client may act, as far as the tokens say.
+    """The subject for whom a client may act according to the tokens.
 
-    :param delegation: of the token that it may get.
-    :param ends_at: when the subject's token ends, in seconds since the epoch.
-    :param is_bound: whether its token is bound to a key, so that the new one must be.
-    :param actor_jtis: of the actor's token, if it was sent.
+    :param delegation: the delegation of the new token.
+    :param ends_at: the expiry of the subject's token, in seconds since the epoch.
+    :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
+    :param actor_jtis: the ``jti`` of the actor's token, if it was sent.
     """
 
     delegation: Delegation
@@ -90,16 +90,15 @@ class Subject:
 
 
 class NotAcceptable(Exception):
-    """A token is not. The message is one of :data:`REASONS`, or of those of a federated token."""
+    """A token is not acceptable, for one of :data:`REASONS` or a reason of a federated token."""
 
 
 def check_form(form: dict[str, str], resource: str | None) -> str:
-    """Check what does not depend on a token (RFC 8693 section 2.1).
+    """Check the parameters that do not depend on a token (RFC 8693 section 2.1), and return the resource.
 
-    :param resource: which the form names; ``None`` for our own API.
-    :returns: the resource.
-    :raises OAuthError: ``invalid_request`` for a parameter that is missing or has a wrong value, ``invalid_target`` for
-        our own API, which lets nobody act for another.
+    :param resource: the form's resource; ``None`` for our own API.
+    :raises OAuthError: ``invalid_request`` for a missing or wrong parameter, ``invalid_target`` for our own API, at
+        which nobody acts for another.
     """
     if resource is None:
         raise OAuthError(
@@ -121,12 +120,12 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
 def record(
     s: Services, database: OrganizationDatabase, form: dict[str, str], client: Client, call: Call, proof: Proof | None
 ) -> tuple[Grant | None, Subject | None]:
-    """Do what :func:`agentidp.oauth.issuance.record` does, for whom the form says.
+    """Do what :func:`agentidp.oauth.issuance.record` does, for the subject in the form.
 
-    :param form: which :func:`check_form` has checked.
+    :param form: the parameters that :func:`check_form` has checked.
     :param client: the actor.
-    :param call: the statement that issues it a token for itself.
-    :returns: the grant, and for whom it is.
+    :param call: the statement that issues a token without a subject.
+    :returns: the grant and the subject.
     :raises OAuthError: also ``invalid_request`` for a token that is not acceptable.
     """
     subject, refusal = _read_subject(s, form, client, call, proof, database.at)
@@ -135,7 +134,7 @@ def record(
     except issuance.SubjectRefused as refused:
         reason = refusal or str(refused)
     if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, client.credential):
-        # It was remembered, and another one may accept the token. The assertion was consumed for this request.
+        # The rule was remembered, so a stored rule may accept the token. This request has consumed the assertion.
         again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record(s, database, form, client, again, proof)
     raise _refusal(s, database, client, reason)
@@ -144,13 +143,9 @@ def record(
 def _read_subject(
     s: Services, form: dict[str, str], client: Client, call: Call, proof: Proof | None, at: datetime
 ) -> tuple[Subject | None, str | None]:
-    """Verify the tokens of an exchange.
+    """Verify the tokens of an exchange, and return the subject, or the logged reason for a refusal.
 
-    :param client: the actor. The statement that issues the token authenticates it.
-    :param call: that statement without a subject.
-    :param proof: of the key that the token will be bound to.
-    :returns: the subject, or the reason why a token is not acceptable, in the words of the log.
-    :raises OAuthError: ``temporarily_unavailable`` with 503: the keys of another issuer are not there now.
+    :raises OAuthError: ``temporarily_unavailable`` with 503, because another issuer's keys are not there now.
     """
     try:
         if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
@@ -162,17 +157,16 @@ def _read_subject(
     except NotAcceptable as found:
         return None, str(found)
     if subject.ends_at <= int(at.timestamp()):
-        # Without the leeway of whoever has verified it: nothing would be left of the new token.
+        # No leeway applies, because the new token would have no lifetime.
         return None, ENDED
     return (None, TOO_LONG) if subject.delegation.is_too_long else (subject, None)
 
 
 def _exchanging(issuing: Call, subject: Subject | None) -> Call:
-    """The statement that authenticates a client, decides whether it may act for a subject, and counts the token.
+    """Return the statement that authenticates a client, decides whether it may act for a subject, and counts the token.
 
-    :param issuing: which issues one without a subject.
-    :param subject: ``None`` if a token is not acceptable: the statement then only authenticates the client, as it does
-        if the database does not accept it.
+    :param issuing: the statement without a subject.
+    :param subject: ``None`` if a token is not acceptable. The statement then only authenticates the client.
     """
     delegation = Delegation((), (), None) if subject is None else subject.delegation
     issuer, _ = delegation.subject_id or (None, None)
@@ -191,11 +185,10 @@ def _exchanging(issuing: Call, subject: Subject | None) -> Call:
 
 
 def _refusal(s: Services, database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
-    """Count and report that an authentic client has sent a token that is not acceptable; its error (RFC 8693 section
-    2.2.2), which is the same for every reason.
+    """Count and report a token that is not acceptable, and return the error, which hides the reason (section 2.2.2).
 
-    It is no failed authentication, so nothing is throttled: others send an agent the tokens that it exchanges, and must
-    not be able to lock it out.
+    This is not a failed authentication, so nothing is throttled: an agent exchanges tokens that others send, and they
+    must not be able to lock it out.
     """
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[found], _] = database.run(*rejection.calls())
@@ -204,7 +197,7 @@ def _refusal(s: Services, database: OrganizationDatabase, client: Client, reason
 
 
 def _of_an_agent(text: str, client: Client) -> Subject:
-    """The subject of a token of ours. The database knows whether it was made for the client."""
+    # The database decides whether the token was made for the client.
     try:
         token = verified_token(text, audience=None)
     except TokenRefused:
@@ -220,7 +213,6 @@ def _of_an_agent(text: str, client: Client) -> Subject:
 
 
 def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at: datetime) -> Subject:
-    """Return the subject of a token that a delegation rule accepts, which lets the client act."""
     token = s.issuer_tokens.read(text)
     if token is None:
         raise NotAcceptable(UNREADABLE)
@@ -234,12 +226,10 @@ def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at
 
 
 def wrong_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
-    """Why an agent cannot act for the subject of another issuer's token, though a delegation rule accepts it: one of
-    :data:`REASONS`, or ``None`` if it can.
-    """
+    """Return why an agent may not act for the subject of a token that a delegation rule accepts, or ``None``."""
     subject = claims.get("sub")
     if "act" in claims:
-        # Nobody can vouch for who has acted in a token of somebody else's.
+        # We cannot verify the actors in another issuer's token.
         return HAS_ACT
     if "may_act" in claims and not _names(claims["may_act"], agent_id, own_issuer):
         return OTHER_ACTOR
@@ -251,7 +241,7 @@ def wrong_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> st
 
 
 def _names(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
-    """Whether a claim ``may_act`` (RFC 8693 section 4.4) is about an agent, whatever else it says."""
+    """Return whether a claim ``may_act`` names an agent (RFC 8693 section 4.4), whatever other members it has."""
     if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
         return False
     named = [may_act[name] for name in ("sub", "client_id") if name in may_act]
@@ -259,13 +249,10 @@ def _names(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
 
 
 def _accepting_rule(s: Services, token: IssuerToken, client: Client, resource: str, at: datetime) -> Any:
-    """Return the oldest delegation rule that accepts a token and has the resource; the oldest that accepts the token if
-    no rule has the resource.
+    """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
 
     Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
-    issues the token checks that the rule is still there.
-
-    :raises NotAcceptable: no rule accepts the token.
+    issues the token checks that the rule still exists.
     """
     memory, organization_id = s.issuer_tokens.remembered, client.organization_id
     stored: list[Candidate] = []
@@ -280,7 +267,7 @@ def _accepting_rule(s: Services, token: IssuerToken, client: Client, resource: s
     if not verdict.accepting:
         raise NotAcceptable(verdict.refusal())
     if stored:
-        # Only an authentic token adds them. A resource takes some memory in addition to its characters.
+        # Only an authentic token adds rules. A string takes about 100 bytes of memory in addition to its characters.
         texts = [name for candidate in stored for name in candidate.row.resources]
         texts += [candidate.text for candidate in stored]
         characters = len(client.jwk or "") + sum(100 + len(text) for text in texts)
@@ -289,13 +276,14 @@ def _accepting_rule(s: Services, token: IssuerToken, client: Client, resource: s
 
 
 def _rules(s: Services, client: Client, at: datetime) -> list[Candidate]:
-    """Return the rules by which an agent may act, oldest first, as the database has them now; none if the client is not
-    authentic. The effects of a rule, such as a request for keys, would tell anybody else what the rule says.
+    """Return the stored rules by which an agent may act, oldest first.
+
+    A client that is not authentic gets no rules, because effects such as a request for keys would reveal them.
     """
     rows = s.database.of(client.organization_id, at).fetch(
         "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.jwk
     )
-    # Without an audience, a token must have been made for the agent that acts.
+    # A rule without an audience demands a token for the agent that acts.
     texts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
     return [
         Candidate(s.issuer_tokens.rule(client.organization_id, text), row=row)
@@ -304,7 +292,7 @@ def _rules(s: Services, client: Client, at: datetime) -> list[Candidate]:
 
 
 def _with_actor_token(subject: Subject, text: str, client: Client, proof: Proof | None) -> Subject:
-    """An actor's token says nothing that its authentication does not: it must be one of the client's own."""
+    # The actor's token adds nothing to its authentication, so only the client's own token is accepted.
     try:
         token = verified_token(text, audience=None)
     except TokenRefused:

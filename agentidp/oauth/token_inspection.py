@@ -19,7 +19,7 @@ from agentidp.services import services
 
 
 class TokenFormSchema(ClientFormSchema):
-    """Section 2.1."""
+    """RFC 7662 section 2.1, RFC 7009 section 2.1."""
 
     token = ma.fields.String(required=True, validate=ma.validate.Length(1))
     token_type_hint = ma.fields.String(metadata={"description": "Ignored, because there are only access tokens"})
@@ -29,7 +29,7 @@ class TokenFormSchema(ClientFormSchema):
 class TokenInspection:
     """The result for an authenticated client.
 
-    ``token`` is ``None`` unless the token was verified and belongs to the client's organization.
+    :param token: ``None`` for a token that is not valid, or belongs to another organization.
     """
 
     client: issuance.Client
@@ -73,7 +73,7 @@ def inspect_token(at: datetime) -> TokenInspection:
             },
         )
         try:
-            # A consumed assertion must stay consumed after a crash. Nothing else is written that must.
+            # Only a consumed assertion must survive a crash.
             [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
         except psycopg.errors.UniqueViolation:
             client = replace(client, refusal="assertion used before")

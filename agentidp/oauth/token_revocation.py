@@ -1,7 +1,4 @@
-"""Revoke a verified token: the client's own, another agent's, or that of a session at the dashboard.
-
-The last two are recorded in the audit trail.
-"""
+"""Revoke verified tokens of a client, of another agent, or of a session at the dashboard."""
 
 from __future__ import annotations
 
@@ -13,22 +10,19 @@ from agentidp.jose.access_token import AccessToken
 
 
 def revoke_token(database: OrganizationDatabase, token: AccessToken) -> None:
-    """Revoke a verified token of the organization, until no server would accept it any more."""
+    """Revoke a token of the client itself. The revocation is stored until no server would accept the token."""
     database.run(_revocation(token), durable=True)
 
 
 def revoke_token_of_another(database: OrganizationDatabase, token: AccessToken, *, by: Actor) -> None:
-    """Revoke a token of another agent than the one that asks for it, which is recorded."""
+    """Revoke a token of another agent than the client, and record it in the audit trail."""
     with database.transaction(by) as opened:
         opened.run(_revocation(token))
         audit.record(opened, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
 
 
 def end_session(opened: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
-    """Record that somebody signs out of the dashboard.
-
-    :param is_revoked: revoke the session's token.
-    """
+    """Record a sign-out from the dashboard in the audit trail, and revoke the session's token if *is_revoked*."""
     if is_revoked:
         opened.run(_revocation(token))
     audit.record(opened, "agent.signed_out", token.agent_id)
