@@ -97,7 +97,6 @@ class OrganizationDatabase:
         """Run statements in one transaction and one round trip: all of them take effect, or none.
 
         :param durable: whether the commit waits for the disk. Only counting a request does not need it.
-        :returns: the rows of each call.
         """
         common = self._common | {"durable": durable}
         return self._runner.run_in(
@@ -117,8 +116,6 @@ class OrganizationDatabase:
     @contextlib.contextmanager
     def transaction(self, actor: Actor | None = None) -> Iterator[Transaction]:
         """Open a durable transaction, for statements that depend on earlier results.
-
-        The transaction commits at the end of the block, and rolls back if the block raises.
 
         :param actor: the actor of the changes. Default: the process's actor.
         """
