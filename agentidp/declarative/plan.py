@@ -47,7 +47,6 @@ class Change:
 class Plan:
     """The differences of an organization of a file.
 
-    :param name: the name in the file.
     :param organization_id: the id, which a new organization gets.
     :param changes: the differences, in an order in which they can be made.
     """
