@@ -1,12 +1,7 @@
 """``spike``: an agent is issued far more tokens than usual.
 
-:mod:`agentidp.findings.surprise` finds the unusual hours of each agent, and this module makes findings of them:
-
-1. Unusual hours of an agent are one spike if at most a day lies between one and the next.
-2. The severity of a spike is that of its most urgent hour.
-3. The text names the hours that decided this severity.
-
-Spikes of several agents that begin in the same hour become one finding in :mod:`agentidp.findings.causes`.
+:mod:`agentidp.findings.surprise` finds the unusual hours of each agent. Hours with at most a day between them are one
+spike. :mod:`agentidp.findings.causes` merges the spikes of several agents that begin in the same hour.
 """
 
 from __future__ import annotations

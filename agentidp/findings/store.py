@@ -1,10 +1,6 @@
 """Store and read findings. An evaluation writes them, everything else reads them.
 
-1. :func:`evaluate` computes an organization's findings, compares them with the stored ones
-   (:func:`agentidp.findings.identity.reconcile`), and stores the result, its history and its alerts in one transaction.
-2. The transaction locks the organization's evaluation first. Of two concurrent evaluations, the later instant wins.
-3. :func:`listing_of` and :func:`read_finding` return the stored findings with their acknowledgements and mutes.
-   :func:`listing_of` evaluates first if nothing recent is stored.
+The transaction locks the organization's evaluation first. Of two concurrent evaluations, the later instant wins.
 """
 
 from __future__ import annotations
@@ -189,8 +185,5 @@ def _midnight(query: FindingsQuery) -> datetime:
 
 
 def read_finding(fetch: Fetch, finding_id: UUID) -> KnownFinding:
-    """Return a stored finding.
-
-    :raises NotFound: the organization has no such finding.
-    """
+    """Return a stored finding. Raise ``NotFound`` if the organization has no such finding."""
     return from_row(existing(fetch("finding_state/get_finding", finding_id=finding_id)))

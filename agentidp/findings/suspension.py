@@ -25,10 +25,7 @@ from agentidp.registry.agents import update_agent
 
 
 def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
-    """Announce the suspension of an organization's dormant agents, and suspend the agents whose time has come.
-
-    :returns: the ids of the agents that were suspended.
-    """
+    """Announce suspensions of dormant agents, suspend the agents whose time has come, and return their ids."""
     [organization] = database.fetch("organizations/get_organization")
     if organization.suspend_dormant_after_days is None:
         return []
