@@ -21,7 +21,6 @@ class ApiError(Exception):
 
     :param message: a sentence for the client. Default: the message of the class.
     :param details: field name -> the rules that the field breaks.
-    :param headers: further response headers.
     """
 
     status = 500
@@ -182,8 +181,6 @@ class OAuthError(Exception):
 
     :param error: the error code of the RFC.
     :param description: ``error_description``, in ASCII without quotes and backslashes.
-    :param status: the HTTP status.
-    :param headers: further response headers.
     """
 
     def __init__(

@@ -61,10 +61,7 @@ class TextFormatter(logging.Formatter):
 
 
 def logging_config(level: str, log_format: str) -> dict[str, Any]:
-    """Return the configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``.
-
-    :param log_format: one of :data:`agentidp.config.LOG_FORMATS`.
-    """
+    """Return the configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     formatter = "agentidp.http.logs.TextFormatter" if is_text else "agentidp.http.logs.JsonFormatter"
     quiet = {"level": level, "handlers": ["stderr"], "propagate": False}

@@ -78,8 +78,6 @@ class Blueprint(FlaskBlueprint):
     """A blueprint whose routes appear in the OpenAPI document with what their decorators declare.
 
     Of these decorators, only :meth:`arguments` and :meth:`tool` affect more than the document.
-
-    :param description: describes the blueprint's operations in the document.
     """
 
     def __init__(self, name: str, import_name: str, *, description: str = "") -> None:
@@ -169,7 +167,6 @@ class Blueprint(FlaskBlueprint):
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
         """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
 
-        :param schema: the schema of the JSON.
         :param has_pages: whether the view returns one page of a list, with the next page's address in ``Link``.
         """
         names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))

@@ -47,10 +47,7 @@ class BoundedRequest(Request):
         return stream if length is None else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the body.
-
-        :raises RequestEntityTooLarge: the body is too long. Werkzeug would truncate a chunked body.
-        """
+        """Return the body, or raise ``RequestEntityTooLarge``. Werkzeug would truncate a chunked body."""
         data = super().get_data(*args, **kwargs)
         if len(data) >= MAX_BODY and self.content_length is None:
             raise RequestEntityTooLarge
@@ -135,10 +132,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of a JSON object as a dictionary.
-
-    :raises ValueError: a name is repeated. Two parsers may choose different values for it.
-    """
+    """Return the members of a JSON object. Raise ``ValueError`` if a name is repeated, because parsers differ then."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name stands twice in an object")

@@ -48,7 +48,6 @@ def request_actor(type_: str, name: str, display_name: str | None = None) -> Act
 
     :param type_: ``agent``, ``session``, ``person`` or ``anonymous``.
     :param name: the agent's id, or the person's identity at the OpenID Connect provider.
-    :param display_name: the person's name for people.
     """
     return Actor(type_, name, current_request().remote_addr, current_context().request_id, display_name)
 

@@ -60,7 +60,6 @@ def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
 def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that a body can change, with their values after the change.
 
-    :param before: the row before the change.
     :param change: the columns that the body has loaded.
     """
     columns = [field.attribute or name for name, field in body.fields.items()]
