@@ -126,10 +126,7 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
 
 
 def public_jwks(jwks: object) -> list[dict[str, Any]]:
-    """Check a JWK Set and return its keys as :func:`public_jwk` does.
-
-    :raises ValueError: the set breaks the rule in the message, which is for the client.
-    """
+    """Check a JWK Set and return its keys. Raise ``ValueError`` as :func:`public_jwk` does."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")

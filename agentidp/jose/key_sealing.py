@@ -33,10 +33,7 @@ class OpenedKey:
 
 
 class KeySealer:
-    """Encrypts private keys as :class:`agentidp.jose.sealing.Sealer` does, with the kid as the row's id.
-
-    :raises ConfigurationError: the secret is not set.
-    """
+    """Encrypts private keys as :class:`agentidp.jose.sealing.Sealer` does, with the kid as the row's id."""
 
     def __init__(self, settings: Settings) -> None:
         self._sealer = Sealer(settings, b"agentidp signing keys")
