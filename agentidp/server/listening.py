@@ -58,7 +58,6 @@ def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") ->
     """Refuse an address that gunicorn cannot listen on, or would share with another instance because of reuse_port.
 
     :param bind: ``address:port`` or ``unix:path``.
-    :param hint: the advice at the end of the error message.
     :raises ConfigurationError: another process listens on the address, or it is not an address of this machine.
     """
     if bind.startswith("unix:"):

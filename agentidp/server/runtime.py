@@ -128,10 +128,7 @@ def _running_issuer(settings: Settings, issuer_file: Path) -> str:
 
 
 def make_data_dir(path: Path) -> None:
-    """Create the data directory if it is missing.
-
-    :raises ConfigurationError: the directory cannot be created or written to.
-    """
+    """Create the data directory if it is missing. Raise ``ConfigurationError`` if it cannot be created or written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         usable = os.access(path, os.W_OK | os.X_OK)

@@ -48,8 +48,7 @@ def watch(services: Services, stop: threading.Event, *, once: bool = False) -> N
     """Evaluate findings, unless another instance does, and send alerts, until *stop* is set.
 
     :param once: evaluate each organization once, unless another instance evaluates, send the due alerts, and return.
-    :raises ConfigurationError: with *once*, the database does not respond.
-    :raises DatabaseUnavailable: with *once*, the database does not respond.
+    :raises ConfigurationError, DatabaseUnavailable: with *once*, the database does not respond.
     """
     with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
         if once:
