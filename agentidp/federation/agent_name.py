@@ -1,4 +1,4 @@
-"""The name of an agent that is created at first sight, from the claims of a token."""
+"""Name agents that are created at first sight by the claims of a token."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ _CLAIM = re.compile(r"\{([^{}]+)\}")
 
 
 def name_from(template: str, claims: dict[str, Any]) -> str | None:
-    """Replace each ``{claim}`` of the template by the claim, which is named as in a rule.
+    """Replace each ``{claim}`` of a template, which is named as in a rule, and return the name.
 
-    A claim can be any text, and people read the name. So characters that a name must not contain
-    (:mod:`agentidp.http.text`) become blanks, and a name that is too long is cut.
+    Characters that a name must not contain (:mod:`agentidp.http.text`) become blanks, and a long name is cut.
 
-    :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if nothing is left.
+    :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """
     values = {name: member_of(claims, name) for name in _CLAIM.findall(template)}
     if any(type(value) not in (str, int) for value in values.values()):
@@ -31,8 +30,6 @@ def name_from(template: str, claims: dict[str, Any]) -> str | None:
 
 
 def other_name(name: str, issuer: str, subject: str) -> str:
-    """The name of a subject if another agent has *name*: with the beginning of the digest of issuer and subject, which
-    no other subject has.
-    """
+    """Return *name* with the beginning of the subject's digest, for a subject whose name another agent has."""
     suffix = f" {selector_of(issuer, subject).hex()[:8]}"
     return name[: MAX_NAME - len(suffix)].rstrip() + suffix

@@ -1,17 +1,16 @@
 """Fetch the keys and the metadata of other issuers, and remember them within bounds.
 
-A fetch runs in a thread of its own, and goes on if nobody waits for it. Few requests wait; any other request that needs
-missing keys is told when to ask again. Keys that are no longer fresh are used while they are fetched again.
+A fetch runs in a thread of its own, and goes on if no request waits for it. Few requests wait; others that need missing
+keys are told when to ask again. Keys that are no longer fresh are used while they are fetched again.
 
 No organization may crowd out others. Each has few fetches and few waiting requests at a time. Organizations with slow
 issuers get at most half of the fetches, and their requests do not wait. Keys that have verified a token are forgotten
-only in favour of other keys that have. The organization with the most keys loses keys first.
+only in favour of other such keys. The organization with the most keys loses keys first.
 
-Keys are remembered by their address: if two rules name different addresses for one issuer, neither rule gets the
-other's keys. Organizations whose rules name the same address share the fetched keys, but each organization has its own
-use of them, so that none makes another's use be forgotten. Rules of trust share one :class:`IssuerKeys`. The provider
-at which people sign in to the dashboard has its own, because the operator names it: the provider may be at a private
-address or behind a proxy.
+Keys are remembered by their address, so that rules with different addresses for an issuer never share keys.
+Organizations whose rules name the same address share the fetched keys, but no organization can make another's use of
+them be forgotten. Rules of trust share one :class:`IssuerKeys`. The provider of the dashboard's sign-in has its own,
+because the operator names it: the provider may be at a private address or behind a proxy.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
 MAX_KEYS, MAX_PARSED = 500, 10
-"""Maximum keys of an issuer that are remembered as text, which is more than :data:`MAX_BODY` bytes have of the smallest
-ones; and maximum pairs of ``kid`` and ``alg`` whose keys are remembered ready for use."""
+"""Maximum keys of an issuer that are remembered as text, more than fit in :data:`MAX_BODY` bytes; and maximum pairs of
+``kid`` and ``alg`` whose keys are remembered ready for use."""
 
 TIMEOUT = 5.0
 """Maximum seconds to fetch an issuer's metadata and keys, without the time to resolve names. No request waits
@@ -96,10 +95,8 @@ ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 
 logger = logging.getLogger("agentidp")
 
-
 _SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS256"}
 """Algorithms that only ID tokens have, each with the algorithm whose keys are of the same kind."""
-
 
 Cause = Literal["fetching", "crowded", "failed"]
 
@@ -107,10 +104,9 @@ Cause = Literal["fetching", "crowded", "failed"]
 class KeysUnavailable(Exception):
     """The keys that a token may be signed with are not there now. The message is for the operator.
 
-    :param cause: the keys are being fetched; or too many others are; or they could not be fetched.
-    :param retry_after: seconds after which it is worth asking again.
-    :param issuer: the issuer of the keys.
-    :param owner: whose rule has asked for the keys, or ``None``.
+    :param cause: the keys are being fetched, wait for other fetches, or could not be fetched.
+    :param retry_after: seconds after which the request is worth repeating.
+    :param owner: the owner of the rule that needs the keys, or ``None``.
     """
 
     issuer = ""
@@ -122,10 +118,7 @@ class KeysUnavailable(Exception):
 
 
 class KeySource(NamedTuple):
-    """The place of an issuer's keys.
-
-    :param jwks_uri: the address of the JWK Set; ``None`` if the issuer's metadata has it.
-    """
+    """The place of an issuer's keys. Without ``jwks_uri``, the issuer's metadata names the address of the JWK Set."""
 
     issuer: str
     jwks_uri: str | None
@@ -143,21 +136,20 @@ class KeySet:
 
     def __init__(self, jwks: list[Any]) -> None:
         usable = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
-        # As text: the objects of a hostile issuer would take 25 times as much memory.
+        # Objects would take 25 times as much memory as text.
         self._jwks = [(jwk.get("kid"), key_algorithms(jwk), json.dumps(jwk)) for jwk in usable]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the keys that may have made a signature with *alg*, at most :data:`MAX_SIGNATURES`. A key that names
-        no algorithm may be for any of its kind.
+        """Return the keys that may have made a signature with *alg*, at most :data:`MAX_SIGNATURES`.
 
-        :param kid: the key that the token names; ``None`` for a token that names no key: then any key may be right.
+        :param kid: the key that the token names; ``None`` for any key.
         """
         keys = self._parsed.get((kid, alg))
         if keys is None:
             key_alg = key_algorithm(_SAME_KEY.get(alg, alg))
             texts = [text for name, algs, text in self._jwks if kid in (None, name) and key_alg in algs]
-            # Keys that cannot be parsed count too: an issuer could publish hundreds of them.
+            # Keys that cannot be parsed count too, because an issuer could publish hundreds of them.
             keys = [key for key in map(_parsed_key, texts[: MAX_SIGNATURES[key_alg]], repeat(alg)) if key is not None]
             if texts:
                 if len(self._parsed) >= MAX_PARSED:
@@ -167,7 +159,6 @@ class KeySet:
 
 
 def _parsed_key(text: str, alg: str) -> Any:
-    """Return the key of ``cryptography`` for a JWK, or ``None`` if the JWK has none for *alg*."""
     jwk = json.loads(text)
     if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
         return None
@@ -178,7 +169,7 @@ def _parsed_key(text: str, alg: str) -> Any:
 
 
 def usable_jwk(jwk: Any) -> dict[str, Any] | None:
-    """Return a member of a JWK Set that may verify tokens, or ``None`` for a key with another purpose.
+    """Return a JWK that may verify tokens, or ``None`` for a key with another purpose.
 
     A SPIFFE bundle has ``jwt-svid`` in place of ``sig``, and also contains the keys of certificates (SPIFFE Trust
     Domain and Bundle section 4.2.2).
@@ -191,18 +182,13 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 
 class Published(NamedTuple):
-    """The metadata and keys that an issuer publishes.
-
-    :param metadata: JSON, which is an empty object if the rule has the address of the keys.
-    """
+    """The metadata (JSON, empty if the rule has the address of the keys) and the keys that an issuer publishes."""
 
     metadata: str
     keys: KeySet
 
 
 class _Fetch(NamedTuple):
-    """A fetch, which goes on as long as its thread is alive."""
-
     thread: threading.Thread
     organization_id: str
     began_at: float
@@ -218,11 +204,11 @@ class Known:
         self.fetch: _Fetch | None = None
 
     def usable(self, now: float) -> Published | None:
-        """Return the keys and metadata that may be used now, fresh or not, or ``None``."""
+        """Return the keys and metadata that may be used now, fresh or not."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
     def is_being_fetched(self) -> bool:
-        """Return whether a fetch goes on."""
+        """Return whether the source is being fetched."""
         return self.fetch is not None and self.fetch.thread.is_alive()
 
     def last_fetched(self, now: float) -> Published:
@@ -239,11 +225,10 @@ class Known:
 
 
 class IssuerKeys:
-    """The keys that issuers publish, as one process knows them.
+    """The keys that issuers publish, in the memory of one process.
 
-    :param networks: the networks to which connections are allowed, and the loopback addresses that may be without
-        https.
-    :param now: returns seconds of a clock that never goes back.
+    :param networks: the networks to which connections are allowed, and whether loopback addresses may be without https.
+    :param now: returns seconds of a monotonic clock.
     :param proxy: returns the proxy for an address, or ``None``.
     :param timeout: maximum seconds of a fetch.
     """
@@ -268,8 +253,9 @@ class IssuerKeys:
         self._slow_at: dict[str, float] = {}
 
     def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
-        """Return the keys of an issuer that may have made a signature, as :meth:`KeySet.find` does. If no such key is
-        known, the keys are fetched; if the issuer has none, the list is empty.
+        """Return the keys of an issuer that may have made a signature, as :meth:`KeySet.find` does.
+
+        The issuer's keys are fetched if no remembered key may be right.
 
         :param organization_id: the organization of the rule that needs the keys.
         :raises KeysUnavailable: the keys are not there now.
@@ -280,9 +266,9 @@ class IssuerKeys:
         return found or self._fetched(source, known, organization_id).keys.find(kid, alg)
 
     def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
-        """Return an issuer's metadata (OpenID Connect Discovery section 3), which are fetched together with its keys.
+        """Return an issuer's metadata (OpenID Connect Discovery section 3), which is fetched together with its keys.
 
-        :raises KeysUnavailable: neither metadata nor keys are known.
+        :raises KeysUnavailable: the metadata is not there now.
         """
         known = self._known(source, organization_id)
         published = self._usable(source, known, organization_id) or self._fetched(source, known, organization_id)
@@ -290,10 +276,7 @@ class IssuerKeys:
         return metadata
 
     def verified(self, source: KeySource, *, organization_id: str) -> None:
-        """Remember a source whose keys have verified a token longer than a source whose keys have not.
-
-        :param organization_id: the organization of the rule that trusts the token.
-        """
+        """Remember a source longer, because its keys have verified a token that a rule of an organization trusts."""
         use = Use(organization_id, source)
         with self._lock:
             if use in self._proven:
@@ -313,17 +296,13 @@ class IssuerKeys:
             return known
 
     def _usable(self, source: KeySource, known: Known, organization_id: str) -> Published | None:
-        """Return the keys and metadata that may be used now. If they are not fresh, fetch them for a later request."""
         published = known.usable(self._now())
         if published is not None and self._now() >= known.fresh_until:
             self._begin_fetch(source, known, organization_id)
         return published
 
     def _fetched(self, source: KeySource, known: Known, organization_id: str) -> Published:
-        """Return the result of the last fetch. It was so recent that a key which it lacks does not exist.
-
-        :raises KeysUnavailable: the fetch has failed, or goes on, or the organization has no place for it.
-        """
+        # The last fetch is so recent that a key which it lacks does not exist.
         try:
             if not self._begin_fetch(source, known, organization_id):
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
@@ -360,7 +339,6 @@ class IssuerKeys:
             return True
 
     def _wait(self, known: Known, organization_id: str) -> None:
-        """Wait for the current fetch, unless the maximum number of requests waits already."""
         with self._lock:
             fetch = known.fetch
             if fetch is None or organization_id in self._slow(self._now()):
@@ -381,7 +359,6 @@ class IssuerKeys:
         return had | {fetch.organization_id for fetch in late}
 
     def _fetch(self, source: KeySource, known: Known, organization_id: str) -> None:
-        """Fetch a source and store the result. Runs in a thread of its own."""
         began_at, published, max_age, failure = self._now(), None, 0.0, None
         try:
             published, max_age = self._published(source)
@@ -405,15 +382,12 @@ class IssuerKeys:
             logger.warning("keys of an issuer not fetched", extra={"fields": fields})
 
     def _published(self, source: KeySource) -> tuple[Published, float]:
-        """Fetch the metadata and keys of an issuer, and return them with the seconds for which they are fresh.
-
-        :raises RequestFailed: a phrase that says why there are none.
-        """
+        """Fetch the metadata and keys of an issuer, and return them with the seconds for which they are fresh."""
         until = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
-            # OpenID Connect Discovery section 4.1: a closing slash is removed for this, and stays in the name.
+            # Only the address is without the issuer's closing slash (OpenID Connect Discovery section 4.1).
             metadata, _ = self._object(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", until)
             if metadata.get("issuer") != source.issuer:
                 raise RequestFailed("the metadata is of another issuer")
@@ -426,10 +400,6 @@ class IssuerKeys:
         return Published(json.dumps(metadata), KeySet(jwks["keys"])), _freshness(headers)
 
     def _object(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Fetch the JSON object at an address, and return it with the headers of the response.
-
-        :raises RequestFailed: a phrase that says why there is none.
-        """
         url = checked_url(address, self._networks)
         response = request(
             "GET",
@@ -449,8 +419,10 @@ class IssuerKeys:
 
 
 def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
-    """Forget uses until at most *most* sources are left in all, and *most_of_one* per organization. The organization
-    with the most uses loses its oldest use first.
+    """Forget the oldest uses of the organization with the most uses, until both maximums are observed.
+
+    :param most: maximum sources in all.
+    :param most_of_one: maximum sources per organization.
     """
     while True:
         [(whose, count)] = Counter(use.organization_id for use in uses).most_common(1)
@@ -460,10 +432,7 @@ def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
 
 
 def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """Return the parts of an address that an issuer publishes.
-
-    :raises RequestFailed: requests to this address are not allowed.
-    """
+    """Return the parts of an address that an issuer publishes, or raise ``RequestFailed`` if it is not allowed."""
     try:
         url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
         is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
@@ -485,7 +454,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def _freshness(headers: list[tuple[str, str]]) -> float:
-    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), within our bounds."""
+    # RFC 9111 section 4.2.1.
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

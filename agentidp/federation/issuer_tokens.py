@@ -1,12 +1,10 @@
-"""Verify tokens of other issuers: whose a token is by which rule of trust, or why it is not accepted.
+"""Verify tokens of other issuers: find the rule that accepts a token, or the reason why no rule does.
 
-:class:`IssuerTokens` is the only place where such a token is read, compared with rules and verified, and it remembers
-    the rules and the keys. A platform's token may be used as often as the client likes until it expires: a pod gets one
-    for an hour, and a token of this kind need not have a ``jti``. The keys are those of the rule's issuer, and of
-    nobody else who says that it is the same issuer.
+A platform's token may be used repeatedly until it expires, because a pod gets one token per hour, which need not have a
+``jti``.
 
-Anybody can send a token, so a token that nobody accepts must cost little, whatever tenants have stored: callers read at
-most :data:`MAX_CHARACTERS` of rules, and :data:`agentidp.jose.assertion.MAX_SIGNATURES` bounds the verifications.
+Anybody can send a token, so a token that no rule accepts must cost little, whatever tenants have stored: callers read
+at most :data:`MAX_CHARACTERS` of rules, and :data:`agentidp.jose.assertion.MAX_SIGNATURES` bounds the verifications.
 """
 
 from __future__ import annotations
@@ -26,15 +24,15 @@ from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
 
 TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentication+jwt")
-"""Values of ``typ``, in lower case. SPIFFE has ``JOSE``; an access token of another server is ``at+jwt`` (RFC 9068)."""
+"""Accepted values of ``typ``, in lower case. SPIFFE uses ``JOSE``, and RFC 9068 ``at+jwt``."""
 
 MAX_LIFETIME = 86_400
-"""Maximum seconds until ``exp``. Platforms give tokens for an hour, some for a day. A Kubernetes token without an end,
-as old clusters stored them, is a secret, and refused."""
+"""Maximum seconds until ``exp``. Platforms issue tokens for an hour, some for a day. A Kubernetes token that never
+expires, as old clusters stored them, is a secret, and refused."""
 
 MAX_CHARACTERS = MAX_RULE
-"""Maximum characters of an organization's rules with which a token is compared, as many as one rule may have. With an
-ordinary rule of 250 characters, these are about sixty rules."""
+"""Maximum characters of an organization's rules with which a token is compared: about sixty ordinary rules, or one rule
+of the maximum length."""
 
 NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "no rule of trust",
@@ -43,16 +41,13 @@ NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "unknown key",
     "too many rules for the token",
 )
-"""Reasons for a token that is not accepted, in the words of the log, from the farthest rule to the nearest. A wrong
-signature and wrong times come last."""
+"""Logged reasons why a token is not accepted, from the farthest rule to the nearest. A wrong signature and wrong times
+come last."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerToken:
-    """A token whose signature is not verified yet.
-
-    :param issuers: the possible issuers of the token.
-    """
+    """A token whose signature is not verified yet, with its possible issuers."""
 
     jwt: UnverifiedJwt
     compared: TokenClaims
@@ -76,7 +71,7 @@ class IssuerToken:
 
     @property
     def subject_selectors(self) -> list[bytes]:
-        """The ids by which the agent is looked up that a provisioning rule has created, one per issuer."""
+        """The ids by which an agent from a provisioning rule is looked up, one per issuer."""
         return [selector_of(issuer, str(self.claims.get("sub"))) for issuer in self.issuers]
 
     def is_signed_by(self, key: Any) -> bool | None:
@@ -89,10 +84,10 @@ class IssuerToken:
 class Candidate(NamedTuple):
     """A rule that may accept a token.
 
-    :param rule: ``None`` if it is one too many, and was not read.
-    :param owner: the agent whose rule it is, or any other value that all rules with the same effect share.
-    :param row: what the caller stores with the rule.
-    :param is_in_force: a rule that is not in force accepts nothing, but a failure may name its owner.
+    :param rule: ``None`` for a rule beyond the maximum, which was not read.
+    :param owner: the agent of the rule, or any other value that all rules with the same effect share.
+    :param row: the rule's row, for the caller.
+    :param is_in_force: false for a rule that accepts nothing, but whose owner a failure may name.
     """
 
     rule: Rule | None
@@ -107,7 +102,7 @@ class Candidate(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A candidate, and why it does not accept the token: ``None`` if it does."""
+    """A candidate with the reason why it does not accept the token; ``None`` if it does."""
 
     candidate: Candidate
     refusal: str | None
@@ -115,10 +110,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for a token.
-
-    :param trials: with all candidates that were tried.
-    """
+    """The result for a token."""
 
     trials: list[Trial] = field(default_factory=list)
 
@@ -133,7 +125,7 @@ class Verdict:
         return any(trial.refusal == TOO_MANY_RULES for trial in self.trials)
 
     def refusal(self, owner: Any = None) -> str:
-        """Return the reason of the candidate that comes nearest, of all candidates or of one owner's."""
+        """Return the reason of the candidate that comes nearest, among all candidates or those of one owner."""
         reasons = [trial.refusal for trial in self.trials if owner in (None, trial.candidate.owner) and trial.refusal]
         return max(reasons, key=_nearness, default=NO_RULE)
 
@@ -143,9 +135,8 @@ def _nearness(reason: str) -> int:
 
 
 class IssuerTokens:
-    """Tokens of other issuers, as one process verifies them.
+    """Read and verify tokens of other issuers. A process remembers their rules and keys.
 
-    :param keys: the keys that issuers publish.
     :param own_issuer: this server, whose own tokens no rule accepts.
     """
 
@@ -157,11 +148,10 @@ class IssuerTokens:
     def read(self, text: str, *, is_svid: bool = False) -> IssuerToken | None:
         """Read a token, or return ``None`` if no rule could accept it.
 
-        :param is_svid: whether it was sent as a JWT-SVID, whose only issuer is the trust domain.
+        :param is_svid: whether the token was sent as a JWT-SVID, whose only issuer is the trust domain.
         """
         unverified = read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
-        # A security event (RFC 8417 section 2.2), such as that somebody has signed out. Not every issuer says so by
-        # typ.
+        # A security event (RFC 8417 section 2.2) is no credential, and not every issuer marks it by "typ".
         if unverified is None or "events" in unverified.claims:
             return None
         compared = TokenClaims(unverified.claims)
@@ -171,7 +161,7 @@ class IssuerTokens:
         return IssuerToken(unverified, compared, issuers)
 
     def rule(self, organization_id: str, text: str) -> Rule:
-        """Return an organization's rule with this JSON, whose keys are parsed once."""
+        """Return an organization's rule with this JSON from memory, so that its keys are parsed once."""
         rules = self._rules.get(organization_id, text)
         if not rules:
             rules = [Rule.read(text)]
@@ -188,12 +178,12 @@ class IssuerTokens:
         tries_every_owner: bool = False,
         is_last: bool = True,
     ) -> Verdict:
-        """Try rules one after the other, until one accepts the token.
+        """Try rules in their order, until a rule accepts the token.
 
-        :param candidates: the rules of one organization, in the order in which they are tried.
+        :param candidates: rules of the organization.
         :param tries_every_owner: whether to go on until a rule of each owner accepts the token.
-        :param is_last: whether no other rules are tried afterwards. A failure then has verified at least one signature,
-            so that it takes as long as any other.
+        :param is_last: whether this is the last attempt, whose failure must verify at least one signature, so that all
+            failures take equally long.
         :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might are not there now.
         """
         trials: list[Trial] = []
@@ -219,11 +209,7 @@ class IssuerTokens:
         return Verdict(trials)
 
     def keys_of(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
-        """Return the keys of a rule's issuer that may have signed a token.
-
-        :param organization_id: of the rule.
-        :raises KeysUnavailable: the keys are not there now.
-        """
+        """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
         kid, alg = token.jwt.kid, token.jwt.alg
         if rule.inline_keys is not None:
             return rule.inline_keys.find(kid, alg)

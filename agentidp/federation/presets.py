@@ -1,8 +1,7 @@
-"""Presets of rules of trust: what each platform is asked, and the rule that comes of the answers.
+"""Presets of rules of trust: the questions for each platform, and the rule that the answers make.
 
-A preset is one entry here. It knows how a platform writes its subjects, and nothing of whom a rule may trust: the rule
-is checked like one that somebody has typed (:mod:`agentidp.federation.rule_checks`). ``*`` as an answer is a pattern of
-the rule. How the subjects are written: docs/workloads.md.
+A preset only knows how a platform writes its subjects (docs/workloads.md). The rule is checked like a typed rule
+(:mod:`agentidp.federation.rule_checks`). The answer ``*`` is a pattern of the rule.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ Answers = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a preset needs to know.
+    """A question of a preset.
 
-    :param name: of the field. If it is that of a member of the rule, the answer is this member.
-    :param words: what people call it.
-    :param pattern: what the whole answer must match. Without one, the checks of the rule decide.
-    :param rule: the same for people: "must ...".
-    :param makes: the members of the rule that come of it, so that what is wrong with one is shown here.
+    :param name: the field's name. An answer with the name of a member of the rule is this member.
+    :param words: the field's name for people.
+    :param pattern: the regular expression that the answer must match; empty if the checks of the rule decide.
+    :param rule: the pattern in words: "must ...".
+    :param makes: members of the rule that the answer makes, whose errors are shown at the question.
     """
 
     name: str
@@ -40,16 +39,16 @@ class Question:
 
     @property
     def label(self) -> str:
-        """What it is called, at the beginning of a line."""
+        """The words at the beginning of a line."""
         return self.words[:1].upper() + self.words[1:]
 
     @property
     def most(self) -> int:
-        """Characters of the answer."""
+        """Maximum characters of the answer."""
         return MAX_VALUE if self.pattern else MAX_URL
 
     def is_answered_by(self, answer: str) -> bool:
-        """Whether an answer is one."""
+        """Return whether an answer is valid, as far as the question decides that."""
         if not answer:
             return not self.is_needed
         return not self.pattern or re.fullmatch(self.pattern, answer) is not None
@@ -59,10 +58,10 @@ class Question:
 class Preset:
     """A platform.
 
-    :param name: in addresses.
-    :param about: which of its tokens is meant, as a sentence.
-    :param rule: makes the members of the rule of the answers, which are right.
-    :param agent_name: what a provisioning rule proposes to call its agents.
+    :param name: the preset's name in addresses.
+    :param about: a sentence about the platform's token.
+    :param rule: returns the members of the rule for valid answers.
+    :param agent_name: the proposed template for the names of a provisioning rule's agents.
     """
 
     name: str
@@ -74,9 +73,7 @@ class Preset:
 
 
 class AnswersRefused(Exception):
-    """No rule comes of the answers. ``errors``: the name of a question -> a sentence; without a name, what is about
-    none.
-    """
+    """The answers make no rule. ``errors`` has a sentence per name of a question; an empty name stands for the form."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__(errors)
@@ -84,10 +81,10 @@ class AnswersRefused(Exception):
 
 
 def rule_of(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """The rule that comes of the answers.
+    """Return the rule that the answers make.
 
     :param check: returns the rule as it is stored, or raises :class:`RuleRefused`.
-    :raises AnswersRefused: an answer is none, or the rule must not be made.
+    :raises AnswersRefused: an answer is not valid, or the rule is refused.
     """
     wrong = [question for question in preset.questions if not question.is_answered_by(answers[question.name])]
     if wrong:
@@ -104,7 +101,7 @@ def rule_of(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], 
 
 
 def preset_named(presets: tuple[Preset, ...], name: str) -> Preset | None:
-    """The preset with a name."""
+    """Return the preset with a name, or ``None``."""
     return next((preset for preset in presets if preset.name == name), None)
 
 
@@ -114,9 +111,7 @@ def _kubernetes(answers: Answers) -> dict[str, Any]:
 
 
 def _github(answers: Answers) -> dict[str, Any]:
-    """Whatever the subject has no place for is a claim. The subject of a job has its environment, or else its branch;
-    in it ``:`` is written ``%3A``. A repository that has the IDs in its subject is named with them.
-    """
+    # The subject of a job contains its environment, with "%3A" for ":", or else its branch. The rest become claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner, _, name = repository.partition("/")
     is_owner = name == "*"
@@ -165,7 +160,7 @@ _BRANCH = Question(
 
 def _people(answers: Answers) -> dict[str, Any]:
     name, _, value = answers["claim"].partition("=")
-    # The audience is the client_id of whoever acts.
+    # Without an audience, it is the client_id of the agent that acts.
     return {"issuer": answers["issuer"], "claims": {name: value} if name else {}, "audience": None}
 
 
@@ -286,7 +281,7 @@ OTHER = Preset(
 )
 
 WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
-"""Those of rules that trust workloads, in the order in which they are offered."""
+"""Presets of rules that trust workloads, in the order in which they are offered."""
 
 OPENID_CONNECT = Preset(
     "people",
@@ -314,4 +309,4 @@ OPENID_CONNECT = Preset(
 )
 
 PEOPLE = (OPENID_CONNECT, OTHER)
-"""Those of rules by which agents act for others."""
+"""Presets of rules by which agents act for others."""

@@ -1,4 +1,4 @@
-"""Rules that a process remembers, so that it does not read them for each token."""
+"""Remember rules in the process, so that they are not read for each token."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ CHARACTERS_PER_RULE = 1_000
 
 
 class Remembered(Generic[Key, Value]):
-    """Lists by an organization and a key. If all together become too long, those of the organization with the longest
-    are forgotten, so that no organization loses its rules because another has many. A rule is as long as its author
-    likes, so a number of rules would not bound the memory.
+    """Lists of rules per organization and key, within a maximum of characters, because the length of rules differs.
+
+    Without room, the organization with the most characters loses all its lists, so that no organization loses its rules
+    because another has many.
     """
 
     def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
@@ -29,15 +30,12 @@ class Remembered(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def get(self, organization_id: str, key: Key) -> list[Value]:
-        """Return the list, which is empty if it is not remembered."""
+        """Return a list, or an empty list if it is not remembered."""
         values, _ = self._lists.get(organization_id, {}).get(key, ([], 0))
         return values
 
     def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
-        """Remember a list in place of the one before.
-
-        :param characters: of the list and of the key.
-        """
+        """Remember a list under a key, which have *characters* together."""
         characters += CHARACTERS_PER_RULE * len(values)
         with self._lock:
             self._forget(organization_id, key)

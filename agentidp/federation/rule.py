@@ -1,11 +1,10 @@
-"""A rule of trust: which tokens of another issuer are an agent's (RFC 7523 section 3).
+"""Compare tokens of other issuers with rules of trust (RFC 7523 section 3).
 
-A rule is stored as JSON and never changes: to change a rule is to add another one and to revoke the first. Values are
-compared exactly, with their types. A value may end in ``*`` behind a ``:`` or ``/``, so that ``repo:acme/app:*`` does
-not match ``repo:acme/app-evil:...``.
+A rule is stored as JSON and never changes. Values are compared exactly, with their types. A value may end in ``*``
+behind a ``:`` or ``/``, so that ``repo:acme/app:*`` does not match ``repo:acme/app-evil:...``.
 
-Anybody can send a token and many tenants can write rules, so the time of a comparison grows with the characters of both
-together, and never with their product.
+Anybody can send a token and many tenants can write rules, so the time of a comparison grows with the sum of their
+characters, and never with the product.
 """
 
 from __future__ import annotations
@@ -21,24 +20,20 @@ from uuid import UUID
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
 SPIFFE = "spiffe://"
-"""The beginning of the identifier of a SPIFFE trust domain. A rule has the identifier in place of an issuer, because a
-JWT-SVID need not name an issuer (SPIFFE JWT-SVID section 3)."""
+"""The beginning of a SPIFFE trust domain's identifier, which a rule has in place of an issuer, because a JWT-SVID need
+not name an issuer (SPIFFE JWT-SVID section 3)."""
 
 SEPARATORS = (":", "/")
 """Characters that a pattern may end with before its ``*``."""
 
 MAX_POINTER = 20
-"""Maximum members on the way of a JSON Pointer in a rule."""
+"""Maximum number of parts of a JSON Pointer in a rule."""
 
 _MISSING = object()
 
 
 class Comparison(NamedTuple):
-    """A member of a token compared with a rule.
-
-    :param found: the value in the token, or ``None``.
-    :param is_there: whether the token has the member.
-    """
+    """A member of a token compared with a rule. ``found`` is ``None`` if the member is not there."""
 
     name: str
     expected: Any
@@ -56,10 +51,10 @@ class TokenClaims:
         self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
 
     def has(self, name: str, expected: Any) -> bool:
-        """Return whether a claim is an expected value, or a list with one. ``true`` is neither 1 nor ``"true"``.
+        """Return whether a claim is an expected value, or a list with an expected value. ``true`` does not equal 1.
 
-        :param name: of the claim, or a JSON Pointer to a member within one.
-        :param expected: a value, or a list of values of which one suffices.
+        :param name: the name of a claim, or a JSON Pointer to a member.
+        :param expected: an expected value, or a list of expected values.
         """
         if name not in self._values:
             value = member_of(self.claims, name)
@@ -73,7 +68,7 @@ class TokenClaims:
                 if (type(value), value) in values_with_types:
                     return True
                 continue
-            # The first string that is greater than the prefix begins with the prefix if any longer string does.
+            # If any longer string begins with the prefix, so does the first string that is greater than the prefix.
             index = bisect_right(sorted_strings, value[:-1])
             if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
                 return True
@@ -88,8 +83,8 @@ def _strings(values: list[Any]) -> list[str]:
 class Rule:
     """A rule of trust as it is stored, in the terms of the API.
 
-    :param claims: expected values, by the name of the claim, or by a JSON Pointer (RFC 6901) to a member within one. A
-        list has all values that are accepted. A claim that is itself a list, such as groups, must have one of them.
+    :param claims: an expected value or a list of them, by name of the claim or by JSON Pointer (RFC 6901). A claim that
+        is itself a list, such as groups, must contain an expected value.
     :param audience: the only accepted ``aud``.
     :param text: the rule as JSON. The statement that issues a token compares it with the stored rule.
     """
@@ -104,7 +99,7 @@ class Rule:
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Rule:
-        """Return the rule that the database has."""
+        """Return the rule of a JSON object from the database."""
         return cls.read(json.dumps(stored))
 
     @classmethod
@@ -128,9 +123,7 @@ class Rule:
 
     @property
     def key_source(self) -> KeySource:
-        """Where the issuer's keys are, unless the rule has them. Keys from two addresses are never mixed, even if both
-        are said to be those of one issuer.
-        """
+        """The place of the issuer's keys, unless the rule contains the keys."""
         return KeySource(self.issuer, self.jwks_uri)
 
     def compare(self, token: TokenClaims) -> list[Comparison]:
@@ -160,30 +153,29 @@ class Rule:
         )
 
     def _has_subject(self, token: TokenClaims) -> bool:
-        # A subject is a string, and no list of strings.
+        # A list of strings is not a subject.
         return self.subject is None or (isinstance(token.claims.get("sub"), str) and token.has("sub", self.subject))
 
 
 def selector_of(issuer: str, subject: str | None) -> bytes:
-    """Return the SHA-256 of an issuer and one of its subjects: two issuers never have a subject in common."""
+    """Return the SHA-256 of an issuer and its subject, because two issuers may use the same subject."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
 def found_by(issuer: str, subject: str | None) -> UUID:
-    """Return the id by which a rule is looked up in its organization, before it is compared as a whole."""
+    """Return the id by which rules for a token's issuer and subject are looked up."""
     return UUID(bytes=selector_of(issuer, subject)[:16])
 
 
 def is_pattern(expected: object) -> bool:
-    """Return whether a value stands for all longer values with the same beginning."""
+    """Return whether a value is a pattern, which stands for all longer values with the same beginning."""
     return isinstance(expected, str) and expected.endswith("*")
 
 
 def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
-    """Return the possible issuers of a token: its ``iss``, and the trust domain of its subject, if that is a SPIFFE
-    ID."""
+    """Return the possible issuers of a token: its ``iss``, and the trust domain of a subject that is a SPIFFE ID."""
     issuer, subject = claims.get("iss"), claims.get("sub")
-    # A trust domain is known by its subjects alone, whatever the token says of its issuer.
+    # Only the subject names a trust domain, so "iss" must not.
     issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
         domain, slash, path = subject.removeprefix(SPIFFE).partition("/")
@@ -193,18 +185,18 @@ def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def sole_audience(claims: dict[str, Any]) -> object:
-    """Return the audience of a token that has only one."""
+    """Return the audience of a token; the list if it has several audiences."""
     audience = claims.get("aud")
     return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
 
 
 def _is_printable(issuer: str) -> bool:
-    """Return whether a rule can have the issuer. PostgreSQL does not take all other strings."""
+    # No rule has another issuer, and PostgreSQL refuses some other strings.
     return issuer.isascii() and issuer.isprintable()
 
 
 def member_of(claims: dict[str, Any], name: str) -> Any:
-    """Return a claim, or the member that a JSON Pointer names. A list has no members here."""
+    """Return a claim, or the member that a JSON Pointer names. Pointers into lists are not supported."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
     parts = name[1:].split("/", MAX_POINTER)

@@ -1,4 +1,4 @@
-"""What a rule of trust must be, so that it trusts somebody and not anybody."""
+"""Check rules of trust, so that no rule trusts everybody by mistake."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from agentidp.http.text import text_refusal
 from agentidp.jose.jwk import public_jwks
 
 MAX_URL = 255
-"""Characters of an issuer, and of the address of its keys."""
+"""Maximum characters of an issuer, and of the address of its keys."""
 
 MAX_VALUE = 500
-"""Characters of a subject, of an audience, and of the value and the name of a claim."""
+"""Maximum characters of a subject, of an audience, and of the value and the name of a claim."""
 
 MAX_RULE = 16_000
-"""Maximum characters of a rule as JSON. Its other bounds together would let it have 200,000."""
+"""Maximum characters of a rule as JSON. The other maximums together would allow 200,000 characters."""
 
 MAX_PATTERN_PARTS = 20
-"""Maximum separators in a pattern. A token is looked up by each beginning of its subject that may be a pattern."""
+"""Maximum separators in a pattern, because rules are looked up by each beginning of a token's subject."""
 
 MAX_CLAIMS = 20
 MAX_VALUES = 20
-"""Accepted values of one claim."""
+"""Maximum accepted values per claim."""
 
 GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
 
 _OWN_MEMBERS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
-"""Claims that a rule has other members for, or that are of one token."""
+"""Claims that a rule has other members for, or that differ in each token."""
 
 _PINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
@@ -47,8 +47,8 @@ _PINS: Mapping[str, tuple[str, ...]] = {
     ),
     "https://accounts.google.com": ("email", "hd"),
 }
-"""Issuers that anyone can have tokens of, and the claims by which they distinguish their customers. The first ones are
-ids: they are never given to somebody else."""
+"""Claims that distinguish the customers of issuers from which anyone can get tokens. The first claims are ids, which
+are never given to another customer."""
 
 _ANYBODYS = {
     *_PINS,
@@ -77,16 +77,15 @@ _ANYBODYS = {
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers that anyone can have tokens of, with those that have no claim by which all of them distinguish customers.
-Without a closing slash, which some have. The platforms among them let a customer choose the audience.
-"""
+"""Issuers from which anyone can get tokens, without the closing slash that some have. A customer of the platforms among
+them can choose the audience."""
 
 _SUBJECT_BEGINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
     GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""How a subject of theirs begins if it names the customer first. GitHub and GitLab let a customer change the form."""
+"""Beginnings of subjects that name the customer first. Customers of GitHub and GitLab can change the form."""
 
 _IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -95,7 +94,7 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class RuleRefused(Exception):
-    """The rule must not be made. ``member`` is the part of it that is wrong; the message is for who makes it."""
+    """A rule is refused because of a member. The message is for the author of the rule."""
 
     def __init__(self, member: str, message: str) -> None:
         super().__init__(message)
@@ -110,14 +109,13 @@ def checked(
     allows_loopback: bool = False,
     may_trust_everybody: bool = False,
 ) -> dict[str, Any]:
-    """The rule as it is stored, with nothing that it does not say.
+    """Check a rule, and return it as it is stored, without absent members.
 
     :param new: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
-    :param own_issuer: ours, which is the audience if the rule names none.
-    :param organization_id: whose agent it is for.
+    :param own_issuer: this server, which is the default audience.
     :param allows_loopback: whether an issuer on this machine's loopback may be http.
-    :param may_trust_everybody: whether subject and claims may be left out: everybody whom the issuer knows is meant.
-    :raises RuleRefused: it breaks a rule, or anybody could meet it.
+    :param may_trust_everybody: whether a rule without subject and claims may trust all subjects of the issuer.
+    :raises RuleRefused: the rule is wrong, or would trust anybody.
     """
     issuer, subject, claims = new.get("issuer"), new.get("subject"), new.get("claims") or {}
     if not isinstance(issuer, str):
@@ -148,12 +146,12 @@ def checked(
 def checked_for_provisioning(
     new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
-    """As :func:`checked`, the rule by which agents are created for subjects that nobody has named.
+    """Check a provisioning rule as :func:`checked` does.
 
-    Its audience has the id of the organization, so that a token says in which organization it may create an agent, and
-    no other organization can have the agent created in its own.
+    Its audience must contain the id of the organization, so that the token itself names the organization that it may
+    create an agent in.
 
-    :raises RuleRefused: also if the rule does not say whose subjects they are.
+    :raises RuleRefused: also if the rule does not name the owner of the subjects.
     """
     audience = new.get("audience") or f"{own_issuer}/{organization_id}"
     rule = checked(
@@ -173,12 +171,10 @@ def checked_for_provisioning(
 def checked_for_delegation(
     new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
-    """As :func:`checked`, the rule for whose subjects agents may act.
+    """Check a delegation rule as :func:`checked` does.
 
-    Without an audience, a token must be for the agent that acts, so that no agent acts by a token that another one was
-    sent. An audience that the agents share has the id of the organization.
-
-    :raises RuleRefused: also if the audience is neither.
+    Without an audience, a token must be for the agent that acts, so that no agent acts by a token for another agent. An
+    audience that the agents share must contain the id of the organization.
     """
     audience = new.get("audience")
     rule = checked(
@@ -200,10 +196,9 @@ def checked_for_delegation(
 
 
 def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str) -> dict[str, Any]:
-    """The rule of trust of the agent that is created for a subject: of exactly this one, and otherwise as the rule that
-    has accepted its token.
+    """Return the rule of trust of the agent that is created for a subject: *trust* with exactly this subject.
 
-    :raises RuleRefused: no agent may trust the subject, which can be any text.
+    :raises RuleRefused: the subject, which can be any string, is not allowed in a rule.
     """
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
@@ -214,15 +209,13 @@ def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, or
 
 
 def named_organization(audience: object) -> str | None:
-    """The id of the organization that an audience contains, if there is one."""
+    """Return the id of the organization that an audience contains, or ``None``."""
     found = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None
     return None if found is None else found[0]
 
 
 def possible_subjects(subject: object) -> list[str | None]:
-    """Return each subject of a rule that a token with *subject* may meet: none, the same, or a pattern with which the
-    subject begins. There are at most two more than :data:`MAX_PATTERN_PARTS`.
-    """
+    """Return the subjects of all rules that *subject* may meet: none, the same, and patterns of its beginnings."""
     if not isinstance(subject, str):
         return [None]
     separators = islice(re.finditer("[:/]", subject[: MAX_VALUE - 1]), MAX_PATTERN_PARTS)
@@ -230,9 +223,7 @@ def possible_subjects(subject: object) -> list[str | None]:
 
 
 def warnings(rule: Mapping[str, Any]) -> list[str]:
-    """What whoever makes the rule should know: that it trusts more than one workload, or that a name that it relies on
-    can be taken over.
-    """
+    """Return warnings that a rule trusts more than one workload, or relies on a name that can be taken over."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
     found = [
         f"{name} ends in *, so everything below {value[:-1]} is trusted"
@@ -312,7 +303,7 @@ def _checked_text(member: str, text: object, most: int = MAX_VALUE) -> str:
 def _checked_audience(audience: object, organization_id: str) -> str:
     text = _checked_text("audience", audience)
     if any(named != organization_id for named in _ORGANIZATION_ID.findall(text)):
-        # So an audience with the organization's id is nobody else's, also without client_id.
+        # An audience with an organization's id belongs to this organization only, also without client_id.
         raise RuleRefused("audience", "must not name another organization")
     return text
 
@@ -324,7 +315,7 @@ def _checked_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for name, expected in claims.items():
         _checked_text("claims", name)
-        # Also by a JSON Pointer: every token of the issuer has this "/iss".
+        # A JSON Pointer such as "/iss" names the same claim.
         if name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
         if name.startswith("/") and name.count("/") > MAX_POINTER:
@@ -351,7 +342,6 @@ def _checked_keys(jwks: object) -> list[dict[str, Any]]:
 
 
 def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    """:raises RuleRefused: anybody could meet the rule, or nobody by a mistake in a pattern."""
     if subject is None and not claims:
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
     for name, value in _values(subject, claims):
@@ -378,11 +368,10 @@ def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str,
 
 
 def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    """:raises RuleRefused: nothing says to whom the subjects belong that a rule may create agents for."""
     values = {name: expected if isinstance(expected, list) else [expected] for name, expected in claims.items()}
     naming = {name for name, accepted in values.items() if not any(map(_names_nobody, accepted))}
     if issuer in _PINS:
-        # Who can be given a name that somebody else had must not be given agents.
+        # A name can be given to another customer, who must not get the agents.
         ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
         if naming.isdisjoint(ids):
             rule = f"must have one of {', '.join(ids)}, without *: the rule creates agents for whoever meets it"
@@ -398,7 +387,6 @@ def _names_nobody(value: object) -> bool:
 
 
 def _check_pattern(value: str, *, is_subject: bool) -> None:
-    """:raises ValueError: the rule that it breaks."""
     if "*" not in value:
         return
     prefix = value[:-1]
@@ -414,7 +402,6 @@ def _check_pattern(value: str, *, is_subject: bool) -> None:
 
 
 def _check_service_account(subject: str) -> None:
-    """The subjects of Kubernetes: ``system:serviceaccount:<namespace>:<name>``."""
     namespace, _, name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
     if is_pattern(namespace):
         raise RuleRefused("subject", "must name the namespace: every service account of the cluster could meet it")
@@ -426,5 +413,4 @@ def _check_service_account(subject: str) -> None:
 
 
 def _has_pin(claims: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    """Whether one of these claims has only values that name somebody."""
     return any(name in claims for name in names)

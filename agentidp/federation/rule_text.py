@@ -1,4 +1,4 @@
-"""The parts of a rule of trust that people write as text: claims, and the keys of a file."""
+"""Read the parts of a rule of trust that people write as text: claims, and the keys in a file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ JWKS_TYPED_AS = "The issuer's keys, if they cannot be fetched: a JWK Set, or a S
 
 
 def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the claims of a rule from lines ``name=value``. A repeated name has one more accepted value.
+    """Return the claims of a rule from lines ``name=value``, or ``name:=value`` for a boolean or a number.
 
-    A value is a string; after ``:=`` it is JSON, so that it can be a boolean or a number.
-
-    :raises RuleRefused: a text is something else.
+    :raises RuleRefused: a line has another form.
     """
     found: dict[str, list[Any]] = {}
     for pair in pairs:
@@ -53,7 +51,7 @@ def pairs_of(claims: dict[str, Any]) -> list[str]:
 def jwk_set_of(text: str) -> dict[str, Any]:
     """Return a JWK Set without the keys that do not verify tokens, such as the certificates of a SPIFFE bundle.
 
-    :raises RuleRefused: it is none.
+    :raises RuleRefused: the text is not a JWK Set.
     """
     try:
         keys = json.loads(text)["keys"]
