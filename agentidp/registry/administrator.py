@@ -1,4 +1,4 @@
-"""An organization's first administrator: an agent that can create all others over HTTP."""
+"""Create an organization with its first administrator: an agent that can create all other agents over HTTP."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Administrator(NamedTuple):
 
 
 def add_administered_organization(database_url: str, *, name: str, at: datetime) -> Administrator:
-    """Create an organization together with an agent that has every scope of our own API, and a credential of it.
+    """Create an organization, an agent with every scope of our own API, and a secret of this agent.
 
-    :param database_url: as the operator.
+    :param database_url: for the operator's role.
     """
     organization_id = new_id()
     with (

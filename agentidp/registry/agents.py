@@ -44,7 +44,6 @@ STATUSES = ("active", "suspended")
 """Statuses that can be set. A deleted agent has none, because it is not in the registry."""
 
 OWNER = "Whom to ask about it: a person, a team or an address"
-
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Minimum and maximum number of instances that can be declared for an agent."""
 
@@ -53,10 +52,7 @@ MAX_DESCRIPTION = 1000
 
 
 def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
-    """Refuse scopes that are neither ours nor those of a resource server of the organization.
-
-    :raises ValidationError: naming ``scopes``.
-    """
+    """Refuse scopes that are neither ours nor a resource server's of the organization, with an error for ``scopes``."""
     foreign = [scope for scope in scopes if scope not in SCOPES]
     if foreign:
         rows = opened.fetch("oauth/resource_server_scopes")
@@ -67,10 +63,7 @@ def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
 
 
 def refuse_unknown_agent(opened: Transaction, agent_id: UUID | None) -> None:
-    """Refuse an id that belongs to no agent of the organization; ``None`` is accepted.
-
-    :raises ValidationError: naming ``agentId``.
-    """
+    """Refuse an id of no agent of the organization, with an error for ``agentId``; accept ``None``."""
     if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
@@ -80,7 +73,7 @@ def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows
 
     :param member: the member that an error names.
     :param read_together: runs reading statements of the organization.
-    :raises ValidationError: a text is neither an id nor the name of an agent.
+    :raises ValidationError: a string is neither an id nor the name of an agent.
     """
     names = [text for text in texts if not IS_ID.fullmatch(text)]
     # Names contain neither lone surrogates nor NUL, which PostgreSQL would refuse.
@@ -154,8 +147,6 @@ class AgentFields(ma.Schema):
 
 
 class NewAgentSchema(AgentFields):
-    """The body that registers an agent."""
-
     class Meta:
         exclude = ("status", *read_only(AgentFields))
 
@@ -175,12 +166,9 @@ _CHANGEABLE = AgentChangeSchema()
 
 represent = AgentSchema().as_json
 _recorded = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
-"""Return what the audit trail records."""
 
 
 class ListArguments(ma.Schema):
-    """A page of a list."""
-
     limit = WholeNumber(1, 100, load_default=50)
     cursor = ma.fields.String(load_default=None, metadata={"description": "`nextCursor` of the previous page"})
 
@@ -267,13 +255,13 @@ def add_agent(
 ) -> Any:
     """Register an agent and its client.
 
-    :param most: the maximum number of agents in the organization. Deleted agents do not count.
+    :param most: maximum number of agents of the organization, without deleted agents.
     :param provisioned: the subject for which a provisioning rule creates the agent, in the terms of the API.
-    :param provisioned_selector: the digest of that subject. No other agent of the organization has it, deleted or not.
+    :param provisioned_selector: the digest of that subject, which no other agent has, not even a deleted agent.
     :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
     :returns: the agent's row.
-    :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
-    :raises Conflict: another agent of the organization has the name, or it has as many as it may.
+    :raises ValidationError: as :func:`refuse_unknown_scopes`.
+    :raises Conflict: another agent has the name, or the organization has the maximum number of agents.
     """
     opened.fetch("organizations/lock_organization")
     refuse_unknown_scopes(opened, scopes)
@@ -297,13 +285,12 @@ def add_agent(
 def update_agent(
     opened: Transaction, agent_id: UUID, change: dict[str, Any], *, reason: dict[str, Any] | None = None
 ) -> Any:
-    """Change an agent.
+    """Change an agent, and return its row.
 
-    :param change: what :class:`AgentChangeSchema` loads; missing members stay as they are.
+    :param change: members that :class:`AgentChangeSchema` loads; missing members stay as they are.
     :param reason: members that the audit trail records in addition.
-    :returns: the agent's row.
     :raises NotFound: no such agent.
-    :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
+    :raises ValidationError: as :func:`refuse_unknown_scopes`.
     :raises Conflict: another agent of the organization has the name.
     """
     refuse_unknown_scopes(opened, change.get("scopes", []))
@@ -312,7 +299,7 @@ def update_agent(
         [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **changed(_CHANGEABLE, before, change))
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
-    # A changed agent is dormant only after the whole time from now on.
+    # The time until a changed agent is dormant starts again.
     opened.fetch("agents/withdraw_suspension", agent_id=agent_id)
     after = _recorded(agent) | (reason or {})
     audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=after)
@@ -322,7 +309,7 @@ def update_agent(
 def remove_agent(opened: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
     """Delete an agent and revoke its credentials.
 
-    :param reason: members that the audit trail records in addition to the agent.
+    :param reason: members that the audit trail records in addition.
     :raises NotFound: no such agent.
     """
     agent = existing(opened.fetch("agents/delete_agent", agent_id=agent_id))

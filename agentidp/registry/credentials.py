@@ -39,15 +39,11 @@ MAX_CREDENTIALS = 20
 MAX_LABEL = 100
 """Maximum number of characters of a label. The database checks it too."""
 
-
 TYPES = ("secret", "key", "federated")
-"""The types: a secret, keys of the agent, or tokens of another issuer."""
-
 _VALUE = {"type": ["string", "integer", "boolean"]}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
 _RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
 """The members of a rule of trust that no other credential has."""
-
 _NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
 
 
@@ -81,14 +77,14 @@ class RuleObject(Member, ma.fields.Dict):
         super().__init__(**kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the object; an empty one if nothing was typed."""
+        """Return the object, or an empty object if nothing was typed."""
         try:
             return self._read(typed) if typed else {}
         except RuleRefused as refused:
             raise ma.ValidationError(str(refused)) from None
 
     def to_typed(self, value: Any) -> str:
-        """Return the lines or the text."""
+        """Return the typed lines or text for an object."""
         return self._write(value) if value else ""
 
 
@@ -178,16 +174,13 @@ class CredentialFields(RuleSchema):
     )
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Let other types lack the members of a rule of trust."""
+        """Make the members of a rule of trust optional, because other types lack them."""
         if field_name in _RULE:
             field_obj.required = False
 
 
 class NewCredentialSchema(CredentialFields):
-    """The optional body that creates a credential. With ``jwk`` or ``jwks`` the client authenticates by
-    ``private_key_jwt``, and no secret is created. With the type ``federated`` it authenticates by tokens of another
-    issuer, and ``jwks`` has the issuer's keys.
-    """
+    """The optional body that creates a credential. For the type ``federated``, ``jwks`` has the issuer's keys."""
 
     class Meta:
         exclude = read_only(CredentialFields)
@@ -228,9 +221,7 @@ class NewCredentialSchema(CredentialFields):
 
 
 class CredentialSchema(ReturnedSchema, CredentialFields):
-    """A credential, without its secret. ``lastUsedAt`` is exact to the minute. Only the type ``federated`` has
-    ``warnings`` and the members of a rule of trust, and of those only the ones that its rule has.
-    """
+    """A credential without its secret. ``lastUsedAt`` is exact to the minute."""
 
     class Meta:
         exclude = write_only(CredentialFields)
@@ -253,7 +244,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
 _returned = CredentialSchema().as_json
 _recorded_members = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""What the audit trail records: public keys or the rule of trust, and nothing of a secret."""
+"""Return the members that the audit trail records: public keys or the rule of trust, and nothing of a secret."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
@@ -303,10 +294,7 @@ def present(rows: Rows) -> Rows:
 
 
 def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
-    """Refuse an expiry that is not after *at*.
-
-    :raises ValidationError: naming ``expiresAt``.
-    """
+    """Refuse an expiry that is not after *at*, with an error for ``expiresAt``."""
     if expires_at is not None and expires_at <= at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
@@ -319,9 +307,8 @@ def trusted(
     check: Callable[..., dict[str, Any]] = checked,
     within: str | None = None,
 ) -> dict[str, Any]:
-    """Return a rule of trust as it is stored.
+    """Check a rule of trust in a body, and return it as it is stored.
 
-    :param rule: the members of the rule, as the API has them.
     :param check: the function of :mod:`agentidp.federation.rule_checks` that checks the rule.
     :param within: the member of the body that contains the rule. Default: the body itself has the rule's members.
     :raises ValidationError: naming *within*, or else the member that is wrong.
@@ -339,10 +326,7 @@ def trusted(
 
 
 def replace_rules(opened: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
-    """Replace the rules of trust of an agent. Rules that stay keep their credentials; missing rules are revoked.
-
-    :param rules: the new rules, which :func:`trusted` has checked.
-    """
+    """Replace an agent's rules of trust by rules that :func:`trusted` has checked. Equal rules stay as they are."""
     rows = opened.fetch("oauth/list_rules", agent_id=agent_id)
     for row in rows:
         if row.trust not in rules:
@@ -373,7 +357,6 @@ def add_credential(
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
-    :param label: a text for people, of at most :data:`MAX_LABEL` characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked.
     :param rule: a rule of trust that :func:`trusted` has checked. Without keys and rule, a secret is created.
     :returns: the row, and the secret, which is not stored, or ``None`` if the credential has keys or a rule.
@@ -416,7 +399,6 @@ def represent(credential: Any) -> dict[str, Any]:
 
 
 def _with_type(credential: Any) -> dict[str, Any]:
-    """Return the row with what follows from it: the type, and the members of the rule of trust with their warnings."""
     type_ = "federated" if credential.trust else "key" if credential.jwks else "secret"
     jwks = None if credential.jwks is None else {"keys": credential.jwks}
     rule = credential.trust | {"warnings": warnings(credential.trust)} if credential.trust else {}

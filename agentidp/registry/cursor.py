@@ -1,4 +1,4 @@
-"""Where a page of agents ends: what a client gets as ``nextCursor`` and sends back as ``cursor``."""
+"""Encode the end of a page of agents as ``nextCursor``, which a client sends back as ``cursor``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from agentidp.http.errors import ValidationError
 
 
 def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
-    """Where a page ends, as opaque text."""
+    """Return the end of a page as an opaque string."""
     text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """The reverse of :func:`encode_cursor`; ``None`` stays ``None``.
-
-    :raises ValidationError: naming ``cursor``.
-    """
+    """Return the creation time and the agent in a cursor, or refuse the cursor. Without a cursor, both are ``None``."""
     if cursor is None:
         return None, None
     try:

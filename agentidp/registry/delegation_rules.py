@@ -1,7 +1,7 @@
 """``/api/v1/delegation-rules``: rules by which agents act for subjects of other issuers (RFC 8693).
 
-A delegation rule is a rule of trust of the organization, with the agents that may act by it, and with what they may
-reach at most. :mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
+A delegation rule is a rule of trust of the organization, with the agents that may act by it and the maximum of scopes.
+:mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class DelegatedResourceSchema(ma.Schema):
 
     @ma.validates("scopes")
     def must_name_some(self, scopes: list[str], data_key: str) -> None:
-        """Refuse an empty list, because no token without a scope is issued for somebody."""
+        """Refuse an empty list, because no token for another subject is issued without a scope."""
         if not scopes:
             raise ma.ValidationError("must name at least one scope")
 
 
 class Resources(Member, ma.fields.List[Any]):
-    """The resource servers of a rule. People type lines: an identifier and scopes of it, with blanks between."""
+    """The resource servers of a rule. People type a line with an identifier and its scopes per resource server."""
 
     kind = "items"
     typed_as = "A resource server, and the scopes of it that tokens may have at most"
@@ -87,7 +87,7 @@ class Resources(Member, ma.fields.List[Any]):
         self.error_messages["invalid"] = "must be a list"
 
     def from_typed(self, typed: Any) -> Any:
-        """Return an entry per resource server. Lines of the same one are joined."""
+        """Return one entry per resource server, also for several lines."""
         scopes_of: dict[str, list[str]] = {}
         for resource, *scopes in filter(None, map(str.split, typed)):
             scopes_of.setdefault(resource, []).extend(scopes)
@@ -100,8 +100,6 @@ def _must_name_each_once(resources: list[dict[str, Any]]) -> None:
 
 
 class DelegationRuleFields(ma.Schema):
-    """A delegation rule."""
-
     delegationRuleId = ma.fields.UUID(attribute="delegation_rule_id", dump_only=True)
     name = Text(1, MAX_NAME, required=True, description="The rule's name, unique in the organization")
     trust = Group(
@@ -134,8 +132,6 @@ class DelegationRuleFields(ma.Schema):
 
 
 class NewDelegationRuleSchema(DelegationRuleFields):
-    """The body that creates a delegation rule."""
-
     class Meta:
         exclude = read_only(DelegationRuleFields)
 
@@ -145,8 +141,7 @@ class DelegationRuleSchema(ReturnedSchema, DelegationRuleFields):
 
 
 recorded = DelegationRuleSchema(only=list(NewDelegationRuleSchema().fields)).as_json
-"""Return what the audit trail records of a rule, and what a file says of it."""
-
+"""Return the members of a rule in the audit trail and in a file."""
 _returned = DelegationRuleSchema(exclude=["warnings"]).as_json
 
 
@@ -193,7 +188,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:
     """Create a delegation rule.
 
-    :param new: what :class:`NewDelegationRuleSchema` loads.
+    :param new: members that :class:`NewDelegationRuleSchema` loads.
     :returns: the row of the rule.
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
@@ -234,19 +229,12 @@ def _refuse_unknown_resources(opened: Transaction, resources: list[dict[str, Any
 
 
 def rule_with(rows: Rows, delegation_rule_id: UUID) -> Any:
-    """Return the rule with an id.
-
-    :param rows: the rows of ``delegation/list_rules``.
-    :raises NotFound: no row has the id.
-    """
+    """Return the row of ``delegation/list_rules`` with an id, or raise ``NotFound``."""
     return existing([row for row in rows if row.delegation_rule_id == delegation_rule_id])
 
 
 def remove_rule(opened: Transaction, delegation_rule_id: UUID) -> None:
-    """Delete a delegation rule, and so end the tokens that were issued by it.
-
-    :raises NotFound: there is no such rule.
-    """
+    """Delete a delegation rule, and so end the tokens that were issued by it, or raise ``NotFound``."""
     row = existing(opened.fetch("delegation/delete_rule", delegation_rule_id=delegation_rule_id))
     audit.record(opened, "delegation_rule.deleted", delegation_rule_id, before=recorded(row))
 

@@ -22,9 +22,7 @@ from agentidp.registry.agents import refuse_unknown_agent
 blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
 
 KINDS = ("deployment", "holiday")
-
 DAY = timedelta(days=1)
-
 MAX_MARKERS = 10_000
 """Maximum number of markers of an organization."""
 
@@ -32,20 +30,17 @@ MAX_LENGTH = timedelta(days=366)
 """Maximum time from the start of a marker to its end."""
 
 KEPT_FOR = timedelta(days=400)
-"""Age after the end at which a marker is deleted when another is added: no finding that is listed is as old."""
+"""Age after its end at which the next new marker deletes a marker, because no listed finding is as old."""
 
 FURTHEST = 2 * KEPT_FOR
 """Maximum time between now and the start of a new marker."""
 
 MAX_LISTED = 500
-
 MAX_NOTE = 200
 """Maximum number of characters of a note."""
 
 
 class MarkerFields(ma.Schema):
-    """A marker."""
-
     markerId = ma.fields.UUID(attribute="marker_id", dump_only=True)
     kind = Choice(KINDS, required=True)
     startsAt = Instant(required=True, attribute="starts_at", option="--from", description="Its start")
@@ -84,14 +79,11 @@ class NewMarkerSchema(MarkerFields):
 
 
 class MarkerSchema(ReturnedSchema, MarkerFields):
-    """A marker."""
-
     endsAt = Instant(attribute="ends_at")
 
 
 represent = MarkerSchema().as_json
 _recorded = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
-"""Return what the audit trail records."""
 
 
 @blueprint.route("/api/v1/markers", methods=["POST"])
@@ -134,11 +126,10 @@ def add_marker(
     agent_id: UUID | None,
     note: str | None,
 ) -> Any:
-    """Mark a time.
+    """Add a marker, and return its row.
 
-    :returns: the row of the marker.
-    :raises ValidationError: it starts too far from now, ends before it starts, or is too long; the organization has no
-        such agent; or a holiday names an agent.
+    :raises ValidationError: the marker starts too far from now, ends before it starts, or is too long; the organization
+        has no such agent; or a holiday names an agent.
     :raises Conflict: the organization has the maximum number of markers.
     """
     ends_at = _checked_end(opened.at, kind, starts_at, ends_at)
@@ -163,7 +154,6 @@ def add_marker(
 
 
 def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
-    """Return the end of the marker, after a check of its start and end."""
     if abs(starts_at - at) > FURTHEST:
         raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
     if ends_at is None:
@@ -180,9 +170,6 @@ def _check_agent(opened: Transaction, kind: str, agent_id: UUID | None) -> None:
 
 
 def remove_marker(opened: Transaction, marker_id: UUID) -> None:
-    """Delete a marker.
-
-    :raises NotFound: the organization has no such marker.
-    """
+    """Delete a marker, or raise ``NotFound``."""
     row = existing(opened.fetch("markers/delete_marker", marker_id=marker_id))
     audit.record(opened, "marker.deleted", marker_id, before=_recorded(row))

@@ -1,4 +1,4 @@
-"""Tokens that the operator issues to an agent on the command line, without a credential of that agent."""
+"""Issue tokens to an agent on the operator's command line, without a credential of the agent."""
 
 from __future__ import annotations
 
@@ -25,11 +25,8 @@ def issue(
     resource: str | None,
     at: datetime,
 ) -> str:
-    """An access token, counted like any other.
-
-    Arguments and errors are those of :func:`grant`.
-    """
-    # Read first: a token that cannot be signed must not be counted.
+    """Return an access token, counted like any other. Parameters and errors are those of :func:`grant`."""
+    # A token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, granted = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
     body = issuance.token_response(
@@ -58,26 +55,24 @@ def grant(
     action: str = "agent.token_issued",
     is_counted: bool = True,
 ) -> tuple[issuance.Client, issuance.Grant]:
-    """Grant an agent a token, by the statement that does so for the token endpoint.
+    """Grant an agent a token, by the same statement as the token endpoint.
 
     The agent authenticates with a secret that is made for this token and removed in the same transaction.
 
-    :param scope: all that the agent has if ``None``.
-    :param resource: our own API if ``None``.
-    :param action: what the audit trail calls it.
+    :param scope: the requested scopes; ``None`` for all scopes of the agent.
+    :param resource: the identifier of the resource server; ``None`` for our own API.
+    :param action: the action in the audit trail.
     :param is_counted: false for a link that signs in to the dashboard.
-    :returns: the agent as a client, and what it is granted.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
-    :raises OAuthError: the agent may not have what is asked for, or a quota refuses it.
+    :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # Always the same for an agent, so that its tokens are counted in one row a day. Nobody else's credential has it:
-    # all others are random.
+    # An agent always has the same id here, so that its tokens are counted in one row per day. Other ids are random.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.share(transaction)
-        # Two commands for one agent wait for each other.
+        # Concurrent commands for the same agent wait for each other.
         existing(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",

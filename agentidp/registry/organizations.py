@@ -32,24 +32,22 @@ from agentidp.http.schemas import (
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
 MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
-"""Tokens in a calendar month."""
+"""Minimum and maximum budget, in tokens per calendar month."""
 
 MIN_DORMANCY, MAX_DORMANCY = 30, 3650
-"""Days after which a dormant agent is suspended."""
+"""Minimum and maximum number of days without a token after which an agent is suspended."""
 
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class _Status(ma.fields.String):
-    """Whether an organization is suspended, by when it was."""
+    """The status of an organization, from the time at which it was suspended, or ``None``."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str:
         return "active" if value is None else "suspended"
 
 
 class OrganizationFields(ma.Schema):
-    """An organization."""
-
     organizationId = ma.fields.String(attribute="organization_id", dump_only=True)
     name = Text(1, MAX_NAME, required=True)
     monthlyTokenBudget = Number(
@@ -77,15 +75,11 @@ class OrganizationFields(ma.Schema):
 
 
 class NewOrganizationSchema(OrganizationFields):
-    """What an operator gives to create an organization."""
-
     class Meta:
         fields = ("name",)
 
 
 class OrganizationChangeSchema(ChangeSchema, OrganizationFields):
-    """The body that changes the organization."""
-
     class Meta(ChangeSchema.Meta):
         exclude = read_only(OrganizationFields)
 
@@ -98,7 +92,6 @@ _CHANGEABLE = OrganizationChangeSchema()
 
 represent = OrganizationSchema().as_json
 _recorded = OrganizationSchema(only=["status", *_CHANGEABLE.fields]).as_json
-"""Return what the audit trail records."""
 
 
 @blueprint.route("/api/v1/organization")
@@ -124,10 +117,9 @@ def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
 
 
 def add_organization(database_url: str, *, name: str, at: datetime) -> str:
-    """Create an organization.
+    """Create an organization, and return its id.
 
-    :param database_url: as the operator.
-    :returns: its id.
+    :param database_url: for the operator's role.
     """
     organization_id = new_id()
     with (
@@ -139,7 +131,7 @@ def add_organization(database_url: str, *, name: str, at: datetime) -> str:
 
 
 def new_id() -> str:
-    """The id of an organization that is about to be created."""
+    """Return an id for a new organization."""
     return f"org-{uuid.uuid4()}"
 
 
@@ -150,21 +142,21 @@ def found(opened: Transaction, *, name: str) -> None:
 
 
 def all_organizations(database_url: str) -> list[Any]:
-    """The rows of all organizations, oldest first.
+    """Return the rows of all organizations, oldest first.
 
-    :param database_url: as the operator.
+    :param database_url: for the operator's role.
     """
     with connect(database_url) as connection:
         return connection.execute(load_sql("organizations/all_organizations")).fetchall()
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is the id of an organization that there may be."""
+    """Return whether a string has the form of an organization's id."""
     return _ORGANIZATION_ID.fullmatch(text) is not None
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
-    """The organization's row, or ``None``; *organization_id* may be any text."""
+    """Return the organization's row, or ``None``, for any string."""
     if not is_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
@@ -174,8 +166,8 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
     """Change an organization that exists, and return its row.
 
-    :param change: what :class:`OrganizationChangeSchema` loads. An operator may also change ``suspended_at``: when the
-        organization was suspended, or ``None``.
+    :param change: members that :class:`OrganizationChangeSchema` loads. An operator may also change ``suspended_at``;
+        ``None`` resumes the organization.
     """
     [before] = opened.fetch("organizations/lock_organization")
     [row] = opened.fetch("organizations/change_organization", **changed(_CHANGEABLE, before, change))

@@ -1,8 +1,8 @@
 """``/api/v1/provisioning-rules``: rules that create agents at first sight, for subjects of other issuers.
 
-A provisioning rule is a rule of trust of the organization, with a template for the agents that it creates. The agent of
-a subject gets a rule of trust of its own, which trusts exactly this subject of this issuer, and is then an agent like
-any other. ``agentidp/oauth/first_sight.py`` finds the rule that accepts a token.
+A provisioning rule is a rule of trust of the organization, with a template for the agents that it creates. A new agent
+gets its own rule of trust for exactly its subject, and is then an agent like any other.
+``agentidp/oauth/first_sight.py`` finds the rule that accepts a token.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
 """Scopes that no agent gets at first sight."""
 
-
 logger = logging.getLogger("agentidp")
 
 
@@ -84,7 +83,7 @@ class Quotas(Member, ma.fields.Nested):
         super().__init__(nested=quotas.QuotasSchema, **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the quotas by their windows."""
+        """Return the enforced quotas by their windows."""
         quota_of = {}
         for text in typed:
             window, _, tokens = text.partition("=")
@@ -95,7 +94,7 @@ class Quotas(Member, ma.fields.Nested):
 
 
 class AgentTemplateSchema(ma.Schema):
-    """What an agent that a rule creates is given."""
+    """The members of the agents that a rule creates."""
 
     name = Text(
         1,
@@ -128,14 +127,12 @@ class AgentTemplateSchema(ma.Schema):
 
     @ma.validates("scopes")
     def must_change_nothing(self, scopes: list[str], data_key: str) -> None:
-        """Refuse scopes that change something: whoever can start a workload must not become an administrator by it."""
+        """Refuse scopes for changes, so that nobody becomes an administrator by starting a workload."""
         if not FORBIDDEN.isdisjoint(scopes):
             raise ma.ValidationError(f"must not contain {', '.join(sorted(FORBIDDEN))}: give it to the agent itself")
 
 
 class ProvisioningRuleFields(ma.Schema):
-    """A provisioning rule."""
-
     provisioningRuleId = ma.fields.UUID(attribute="provisioning_rule_id", dump_only=True)
     name = Text(1, MAX_NAME, required=True, description="The rule's name. The rule counts its agents by this name")
     trust = Group(
@@ -166,8 +163,6 @@ class ProvisioningRuleFields(ma.Schema):
 
 
 class NewProvisioningRuleSchema(ProvisioningRuleFields):
-    """The body that creates a provisioning rule."""
-
     class Meta:
         exclude = read_only(ProvisioningRuleFields)
 
@@ -177,8 +172,7 @@ class ProvisioningRuleSchema(ReturnedSchema, ProvisioningRuleFields):
 
 
 recorded = ProvisioningRuleSchema(only=list(NewProvisioningRuleSchema().fields)).as_json
-"""Return what the audit trail records of a rule, and what a file says of it."""
-
+"""Return the members of a rule in the audit trail and in a file."""
 _returned = ProvisioningRuleSchema(exclude=["warnings"]).as_json
 
 
@@ -229,7 +223,7 @@ def init_app(app: Flask) -> None:
 def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:
     """Create a provisioning rule.
 
-    :param new: what :class:`NewProvisioningRuleSchema` loads.
+    :param new: members that :class:`NewProvisioningRuleSchema` loads.
     :returns: the row of the rule.
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
@@ -260,19 +254,12 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
 
 
 def rule_with(rows: Rows, provisioning_rule_id: UUID) -> Any:
-    """Return the rule with an id.
-
-    :param rows: the rows of ``provisioning/list_rules``.
-    :raises NotFound: no row has the id.
-    """
+    """Return the row of ``provisioning/list_rules`` with an id, or raise ``NotFound``."""
     return existing([row for row in rows if row.provisioning_rule_id == provisioning_rule_id])
 
 
 def remove_rule(opened: Transaction, provisioning_rule_id: UUID) -> None:
-    """Delete a provisioning rule. Its agents stay.
-
-    :raises NotFound: there is no such rule.
-    """
+    """Delete a provisioning rule, whose agents stay, or raise ``NotFound``."""
     row = existing(opened.fetch("provisioning/delete_rule", provisioning_rule_id=provisioning_rule_id))
     audit.record(opened, "provisioning_rule.deleted", provisioning_rule_id, before=recorded(row))
 
@@ -280,7 +267,6 @@ def remove_rule(opened: Transaction, provisioning_rule_id: UUID) -> None:
 def provision(database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]) -> UUID:
     """Create the agent of a subject whose token a rule has accepted.
 
-    :param database: the organization of the rule, at the instant of the request.
     :param rule: the row of the rule.
     :param claims: the claims of the token, whose signature and times are verified.
     :returns: the id of the agent, which another request may have created meanwhile.
@@ -295,7 +281,7 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
         trust = of_subject(accepting, subject, own_issuer=settings.issuer, organization_id=database.organization_id)
     except RuleRefused:
         raise first_sight.Refused(first_sight.NOT_CREATED) from None
-    # The second name is for a subject whose name another agent has.
+    # Another agent may have the first name.
     for possible_name in (name, other_name(name, issuer, subject)):
         try:
             return _provision(database, rule, trust, name=possible_name, max_agents=settings.max_agents)
@@ -307,7 +293,7 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
 def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
     selector = selector_of(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as opened:
-        # The organization creates one agent at a time, so a subject gets one agent and no maximum is exceeded.
+        # The lock lets a subject get one agent only, and keeps the maximums.
         opened.fetch("organizations/lock_organization")
         rows = opened.fetch(
             "oauth/provisioning_rules",
@@ -347,17 +333,14 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
 
 
 def expire(database: OrganizationDatabase) -> list[UUID]:
-    """Delete the agents of an organization that have requested no token for the number of days that their rule says.
+    """Delete the agents that have requested no token for the number of days in their rule, and return their ids.
 
     Their subjects get new agents at their next token.
-
-    :param database: the organization, at the present instant.
-    :returns: the ids of the deleted agents.
     """
     if not database.fetch("provisioning/expired_agents", most=1):
         return []
     with database.transaction() as opened:
-        # The organization gets no token until the transaction ends, so no agent is deleted while it gets a token.
+        # No agent may be deleted while it gets a token.
         quotas.lock(opened)
         rows = opened.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
         for row in rows:

@@ -1,4 +1,4 @@
-"""``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: the number of tokens per hour, day or month.
+"""``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: maximum tokens per hour, day or month.
 
 ``sql/functions/check_quotas.sql`` decides about each token. A change waits until no token of the organization is being
 issued, so it is in force for every token that is issued after its response.
@@ -46,7 +46,7 @@ _WINDOW = {
 
 
 class Count(Member, ma.fields.Integer):
-    """A number of tokens, which is returned only."""
+    """A number of tokens that is only returned."""
 
     def __init__(self, description: str, **kwargs: Any) -> None:
         super().__init__(description=description, dump_only=True, validate=ma.validate.Range(0), **kwargs)
@@ -82,15 +82,11 @@ class QuotaFields(ma.Schema):
 
 
 class NewQuotaSchema(QuotaFields):
-    """The body that sets a quota."""
-
     class Meta:
         exclude = read_only(QuotaFields)
 
 
 class QuotasSchema(ma.Schema):
-    """Quotas by their windows."""
-
     class Meta:
         include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
@@ -100,40 +96,32 @@ class QuotaSchema(ReturnedSchema, QuotaFields):
 
 
 recorded = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
-"""Return a quota as it is set."""
-
 _returned = QuotaSchema().as_json
 
 
 class QuotaListSchema(ma.Schema):
-    """The quotas of the organization: at most one an hour, one a day and one a month, in this order."""
+    """The quotas of the organization: at most one each per hour, per day and per month, in this order."""
 
     data = ma.fields.List(ma.fields.Nested(QuotaSchema), required=True)
 
 
 class AgentQuotaListSchema(QuotaListSchema):
-    """The quotas of an agent: at most one an hour, one a day and one a month, in this order."""
-
     agentId = ma.fields.UUID(required=True)
 
 
 class ListedQuotaSchema(QuotaSchema):
-    """A quota of an agent."""
-
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
 
 
 class QuotaPageSchema(ma.Schema):
-    """A page, by the agent's id; ``nextCursor`` is null on the last."""
+    """A page of quotas, by the agent's id; ``nextCursor`` is null on the last page."""
 
     data = ma.fields.List(ma.fields.Nested(ListedQuotaSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
 
 
 class QuotaPageArguments(ma.Schema):
-    """A page of the quotas of all agents."""
-
     limit = WholeNumber(1, 100, load_default=50)
     cursor = ma.fields.String(
         load_default=f"{ORGANIZATION}.{WINDOWS[-1]}", metadata={"description": "`nextCursor` of the previous page"}
@@ -158,10 +146,7 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
 
 
 def _decoded(cursor: str) -> tuple[UUID, int]:
-    """Return the agent that a cursor names, and the place of the window in :data:`WINDOWS`, from 1.
-
-    :raises ValidationError: naming ``cursor``.
-    """
+    """Return the agent that a cursor names, and the place of the window in :data:`WINDOWS`, from 1."""
     agent_id, _, window = cursor.partition(".")
     try:
         return UUID(agent_id), WINDOWS.index(window) + 1
@@ -244,13 +229,9 @@ def _delete(caller: Caller, agent_id: UUID | None, window: str) -> None:
 
 @contextlib.contextmanager
 def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
-    """Open a transaction under the lock of quotas.
-
-    :raises NotFound: the window does not exist.
-    """
     if window not in WINDOWS:
         raise NotFound
-    # The caller is admitted in another transaction, because the lock of quotas must come before those of the counters.
+    # Admission locks counters, so it takes another transaction: the lock of quotas must come before such locks.
     caller.admit()
     with caller.transaction() as opened:
         lock(opened)
@@ -258,16 +239,16 @@ def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def lock(opened: Transaction) -> None:
-    """Take the lock under which quotas change: the organization gets no token until the transaction ends.
+    """Take the lock for changes of quotas. The organization gets no token until the transaction ends.
 
-    The lock waits for tokens that are being issued, which may wait for a row. Take it before the transaction locks its
-    first row.
+    The lock waits for tokens that are being issued, which may wait for a row, so take it before the transaction locks a
+    row.
     """
     opened.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
 
 def share(opened: Transaction) -> None:
-    """Let no quota of the organization change until the transaction ends.
+    """Block changes of the organization's quotas until the transaction ends.
 
     A transaction that locks a row and then issues a token must call this before it locks the row: see :func:`lock`.
     """
@@ -278,7 +259,6 @@ def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens
     """Set a quota, under the :func:`lock`.
 
     :param agent_id: the agent of the quota; ``None`` for the organization's own.
-    :param window: one of :data:`WINDOWS`.
     :raises NotFound: no such agent.
     """
     holder = _existing_holder(opened, agent_id)
@@ -304,7 +284,7 @@ def remove_quota(opened: Transaction, agent_id: UUID | None, window: str) -> Non
 def replace_quotas(opened: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
     """Replace the quotas of an agent, or the organization's own, under the :func:`lock`.
 
-    :param quotas: window -> a body of :class:`NewQuotaSchema`. Quotas of missing windows are removed.
+    :param quotas: the body of :class:`NewQuotaSchema` per window. Quotas of missing windows are removed.
     """
     existing_windows = {row.quota_window for row in opened.run(usage_of(agent_id))}
     for window in WINDOWS:
@@ -320,7 +300,7 @@ def usage_of(agent_id: UUID | None) -> Call:
 
 
 def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
-    """Return the call that reads a page of the quotas of the organization and of all its agents, by the agent's id.
+    """Return the call that reads a page of all quotas of the organization and its agents, by the agent's id.
 
     :param after: the agent of the previous page's last quota, and the place of its window, from 1.
     """
@@ -328,9 +308,9 @@ def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int 
 
 
 def usage_by_share(limit: int, offset: int) -> Call:
-    """Return the call that reads these quotas by their used share, greatest first. A row has the ``count`` of all.
+    """Return the call that reads all quotas by their used share, greatest first, with the ``count`` of all quotas.
 
-    To sort the quotas, the database sums the use of each.
+    The call is slow for many quotas, because the database must sum the use of each to sort them.
     """
     return _usage(by_share=True, limit=limit, offset=offset)
 
@@ -356,7 +336,7 @@ def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:
 
 
 def _recorded(row: Any) -> dict[str, Any]:
-    """Return what the audit trail records of a quota. It omits members that stay, so the window is a name."""
+    # The audit trail omits members that do not change, so the window is a name.
     return {row.quota_window: recorded(row)}
 
 

@@ -1,7 +1,6 @@
-"""Which organization a resource identifier belongs to: only that one gets tokens with it as ``aud`` (RFC 8707). The
-same applies to an audience that a resource server has instead.
+"""Give each resource identifier, and each audience, to one organization, which alone gets tokens for it (RFC 8707).
 
-It belongs to it in every spelling that ``resource_key()``, a function of the database, takes for the same.
+The SQL function ``resource_key()`` decides which spellings are the same identifier.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from agentidp.http.resource_identifier import claim_of, is_audience, is_resource
 from agentidp.registry.resource_proof import verify_ownership
 
 MAX_CLAIMS = 1000
-"""Identifiers that an organization can claim. They outlive its resource servers, so their number is limited."""
+"""Maximum identifiers per organization, because identifiers outlive resource servers."""
 
 
 class ResourceTaken(Conflict):
-    """409: another organization holds the identifier, or the caller's own has registered it. It does not say which."""
+    """409: another organization holds the identifier, or the caller's has registered it. The error hides which."""
 
     message = "The resource is registered already."
 
@@ -35,25 +34,25 @@ class ResourceTaken(Conflict):
 
 
 class ResourceIdentifier(NamedTuple):
-    """An identifier as the operator sees it."""
+    """An identifier, for the operator.
+
+    :param resource: the identifier in the normalized spelling.
+    :param organization_id: the organization that holds the identifier.
+    :param registered_by: the organizations with a resource server of the identifier, oldest first.
+    """
 
     resource: str
-    """In the normalized spelling."""
-
     organization_id: str | None
-    """The organization that holds it."""
-
     registered_by: tuple[str, ...]
-    """The organizations that have a resource server with it, oldest first."""
 
 
 def claim(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
     """Claim an identifier for the transaction's organization, which may hold it already.
 
-    If two organizations claim it at the same time, one waits for the other.
+    If another organization claims the identifier at the same time, this call waits.
 
-    :param member: of the body, which an error is about.
-    :raises ResourceTaken: another organization holds it.
+    :param member: the member of the body that an error names.
+    :raises ResourceTaken: another organization holds the identifier.
     :raises Conflict: the organization holds :data:`MAX_CLAIMS` identifiers.
     """
     transaction.fetch("organizations/lock_organization")
@@ -72,10 +71,10 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
 
 
 def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
-    """All identifiers of the instance that are held or registered, in order.
+    """Return all identifiers of the instance that are held or registered, in order.
 
-    :param database_url: as the operator.
-    :param conflicts: only those that are registered but held by nobody, so that no token is issued for them.
+    :param database_url: for the operator's role.
+    :param conflicts: return only registered identifiers that no organization holds, so that they get no tokens.
     """
     with connect(database_url) as connection:
         holders = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
@@ -92,10 +91,10 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
 
 
 def holder(database_url: str, resource: str, at: datetime) -> str | None:
-    """The id of the organization that holds an identifier, in any spelling, or ``None``.
+    """Return the id of the organization that holds an identifier, in any spelling, or ``None``.
 
-    :param database_url: as the operator.
-    :raises ConfigurationError: it is no resource identifier.
+    :param database_url: for the operator's role.
+    :raises ConfigurationError: the string is not a resource identifier.
     """
     resource = _checked(resource)
     with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as opened:
@@ -110,12 +109,12 @@ def assign(
 
     Other organizations keep their registrations, but get no tokens.
 
-    :param settings: with a database URL, as the operator.
-    :param organization_id: of an organization that exists.
+    :param settings: with the database URL of the operator's role.
+    :param organization_id: the id of an existing organization.
     :param verify: first check that the metadata of the resource server names the organization.
-    :returns: the organization that held it before, or ``None``.
-    :raises ConfigurationError: it is no resource identifier, or our own API's or dashboard's, or the resource server
-        does not name this issuer and the organization.
+    :returns: the previous holder, or ``None``.
+    :raises ConfigurationError: the string is not a resource identifier, or is our own API's or dashboard's, or the
+        metadata does not name this issuer and the organization.
     """
     resource = _checked(resource)
     if verify:
@@ -138,11 +137,12 @@ def assign(
 
 
 def release(database_url: str, resource: str, at: datetime) -> str:
-    """Take an identifier from the organization that holds it: the next that registers it gets it.
+    """Take an identifier from the organization that holds it, and return this organization's id.
 
-    :param database_url: as the operator.
-    :returns: the organization that held it.
-    :raises ConfigurationError: it is no resource identifier, or nobody holds it.
+    The next organization that registers the identifier gets it.
+
+    :param database_url: for the operator's role.
+    :raises ConfigurationError: the string is not a resource identifier, or no organization holds it.
     """
     resource = _checked(resource)
     with connect(database_url) as connection, connection.transaction():
@@ -156,7 +156,6 @@ def release(database_url: str, resource: str, at: datetime) -> str:
 
 
 def _checked(resource: str) -> str:
-    """What stands for an identifier, or for an audience that is none."""
     claimed = claim_of(resource) if is_resource_identifier(resource) or is_audience(resource) else None
     if claimed is None:
         raise ConfigurationError(

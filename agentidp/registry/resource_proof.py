@@ -1,4 +1,4 @@
-"""A resource server's own word on which organization it belongs to, in its metadata (RFC 9728)."""
+"""Verify by a resource server's metadata which organization the resource server belongs to (RFC 9728)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from agentidp.outbound.networks import OF_THE_OPERATOR
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"
-"""An additional parameter of the metadata (section 2), which names the organization whose tokens are taken."""
+"""An additional member of the metadata (section 2) with the organization whose tokens the resource server accepts."""
 
 TIMEOUT = 5.0
-"""Seconds for the request and its response."""
+"""Maximum seconds for the request and its response."""
 
 MAX_BYTES = 64 * 1024
-"""That the metadata may have."""
+"""Maximum bytes of the metadata."""
 
 
 def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
-    """Fetch the metadata that is published under a resource identifier, and check whose it is. Redirects are refused.
+    """Fetch the metadata of a resource identifier, and check that it names the organization and this issuer.
 
     :param resource: the identifier; https, or http on the loopback.
-    :param issuer: ours, which must be among ``authorization_servers``.
-    :raises ConfigurationError: one sentence: it cannot be fetched, or says something else.
+    :param issuer: this server, which must be among ``authorization_servers``.
+    :raises ConfigurationError: the metadata cannot be fetched, also because of a redirect, or proves nothing.
     """
     url = urlsplit(resource)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS):
@@ -60,7 +60,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
 
 
 def metadata_path(url: SplitResult) -> str:
-    """Where the metadata of a resource is on its host: the well-known part comes before the path (section 3.1)."""
+    """Return the path of a resource's metadata on its host (section 3.1)."""
     path = "" if url.path == "/" else url.path
     return f"{WELL_KNOWN}{path}?{url.query}" if url.query else f"{WELL_KNOWN}{path}"
 

@@ -56,8 +56,6 @@ _CHARACTERS = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without bl
 
 
 class ResourceServerFields(ma.Schema):
-    """A resource server."""
-
     resourceServerId = ma.fields.UUID(attribute="resource_server_id", dump_only=True)
     resource = Exact(
         MAX_RESOURCE_LENGTH,
@@ -117,20 +115,18 @@ class ResourceServerFields(ma.Schema):
 
     @ma.validates("scopes")
     def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
-        """Scopes with the names of our own would mislead readers, although the token names its resource."""
+        """Refuse the names of our own scopes, which would mislead readers, although a token names its resource."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
 
 class NewResourceServerSchema(ResourceServerFields):
-    """The body that registers a resource server."""
-
     class Meta:
         exclude = read_only(ResourceServerFields)
 
 
 class ResourceServerChangeSchema(ChangeSchema, ResourceServerFields):
-    """The body that changes a resource server: missing members stay as they are. Its identifier cannot be changed."""
+    """The body that changes a resource server, except its identifier. Missing members stay as they are."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("resource", *read_only(ResourceServerFields))
@@ -144,7 +140,6 @@ _CHANGEABLE = ResourceServerChangeSchema()
 
 represent = ResourceServerSchema().as_json
 _recorded = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
-"""Return what the audit trail records."""
 
 
 @blueprint.route("/api/v1/resource-servers", methods=["POST"])
@@ -212,9 +207,10 @@ def add_resource_server(
 
     :param members: other members that :class:`NewResourceServerSchema` loads. Default: the defaults of the schema.
     :returns: the row of the resource server.
-    :raises ValidationError: the identifier or the audience is one of this server's own, the identifier is an audience
-        that a cloud's customers share, or there is no such agent.
-    :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
+    :raises ValidationError: the identifier or the audience is this server's own, the identifier is an audience that a
+        cloud's customers share, or there is no such agent.
+    :raises ResourceTaken: another organization holds the identifier or the audience, or this organization has
+        registered the identifier.
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
     columns: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
@@ -253,10 +249,7 @@ def _claim(opened: Transaction, settings: Settings, member: str, resource: str) 
 
 
 def _claim_audience(opened: Transaction, settings: Settings, audience: str | None) -> str | None:
-    """Claim an audience for the organization.
-
-    :returns: the claim that the organization must hold to get tokens with the audience; ``None`` without one.
-    """
+    """Claim an audience, and return the claim, or ``None`` if the organization needs no claim to use the audience."""
     claimed = claim_of(audience) if audience else None
     if claimed is not None:
         _claim(opened, settings, "audience", claimed)
@@ -266,12 +259,11 @@ def _claim_audience(opened: Transaction, settings: Settings, audience: str | Non
 def update_resource_server(
     opened: Transaction, settings: Settings, resource_server_id: UUID, change: dict[str, Any]
 ) -> Any:
-    """Change a resource server.
+    """Change a resource server, and return its row.
 
-    :param change: what :class:`ResourceServerChangeSchema` loads; missing members stay as they are.
-    :returns: the row of the resource server.
+    :param change: members that :class:`ResourceServerChangeSchema` loads; missing members stay as they are.
     :raises NotFound: the organization has no such resource server.
-    :raises ValidationError: the audience is one of this server's own, or there is no such agent.
+    :raises ValidationError: the audience is this server's own, or there is no such agent.
     :raises ResourceTaken: another organization holds the audience.
     """
     before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
@@ -287,9 +279,6 @@ def update_resource_server(
 
 
 def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> None:
-    """Delete a resource server; its organization keeps the identifier.
-
-    :raises NotFound: the organization has no such resource server.
-    """
+    """Delete a resource server, whose organization keeps the identifier, or raise ``NotFound``."""
     row = existing(opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
     audit.record(opened, "resource_server.deleted", resource_server_id, before=_recorded(row))
