@@ -32,7 +32,7 @@ MAX_REMEMBERED = 10_000
 """Maximum client keys that a process remembers, about 20 MB. Only an authentic assertion adds a key."""
 
 WRONG_AUDIENCE = "wrong audience"
-"""The only reason that the response states, because only the holder of the client's key can cause it."""
+"""The only reason here that the response states, because only the holder of the client's key can cause it."""
 
 
 def read(text: str) -> UnverifiedJwt | None:

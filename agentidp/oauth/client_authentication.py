@@ -1,4 +1,4 @@
-"""Read which client a request names, and its credential (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
+"""Read a request's client and its credential (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
 
 from __future__ import annotations
 

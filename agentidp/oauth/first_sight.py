@@ -36,7 +36,7 @@ first."""
 
 
 class Refused(Exception):
-    """No agent is created, for one of :data:`REASONS`."""
+    """No agent is created. The message is one of :data:`REASONS`."""
 
 
 def provisioning_rules(token: IssuerToken) -> Call:

@@ -123,9 +123,7 @@ def authorization_server() -> Response:
 @oauth_errors
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
-    """The same members at OpenID Connect's address, the only one that many libraries use, two that it requires, and the
-    claims.
-    """
+    """The same metadata at OpenID Connect's address, which many libraries use, with the members that it requires."""
     more = {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
@@ -173,9 +171,7 @@ def protected_resource() -> Response:
 @oauth_errors
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_mcp() -> Response:
-    """The same for clients of the Model Context Protocol, which ask for all scopes that are named here: those that its
-    tools need, and that an agent has by default.
-    """
+    """The same metadata for MCP clients, which request all its scopes: the default scopes, which the tools need."""
     return _metadata_of_our_api(DEFAULT_SCOPES)
 
 

@@ -71,7 +71,7 @@ class RuleResult:
 
     @property
     def note(self) -> str | None:
-        """What to do with an accepted token, unless it is sent as it is."""
+        """An instruction for the sender of an accepted token, or ``None``."""
         if not self.is_accepted:
             return None
         return _EXCHANGE if self.delegation_rule else _CLIENT_ID if self.needs_client_id else None

@@ -94,7 +94,7 @@ def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefi
 
     :param client_id: as it was sent, valid or not.
     :param remote_address: the peer's address. All other strings, such as a UNIX socket's peer, count as one address.
-    :param prefix: how much of the address counts.
+    :param prefix: the numbers of leading bits of the address that count.
     """
     name = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(name, digest_size=8, key=_hash_key(secret_key)).digest()

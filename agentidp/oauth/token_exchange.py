@@ -90,7 +90,7 @@ class Subject:
 
 
 class NotAcceptable(Exception):
-    """A token is not acceptable, for one of :data:`REASONS` or a reason of a federated token."""
+    """A token is not acceptable. The message is one of :data:`REASONS`, or a reason for a federated token."""
 
 
 def check_form(form: dict[str, str], resource: str | None) -> str:

@@ -134,8 +134,8 @@ class QuotaPageArguments(ma.Schema):
 @blueprint.arguments(QuotaPageArguments, location="query")
 @blueprint.response(200, QuotaPageSchema)
 def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List the quotas of all agents, with what is used and left. By the agent's id, which never changes, and not by
-    what is used: no quota is left out or repeated because tokens are issued between two pages.
+    """List the quotas of all agents, with the tokens used and left. The order is by agent id, so it does not change
+    while tokens are issued.
     """
     limit = arguments["limit"]
     [rows] = caller.read_together(usage_page(_decoded(arguments["cursor"]), limit + 1))
@@ -159,7 +159,7 @@ def _decoded(cursor: str) -> tuple[UUID, int]:
 @blueprint.tool("quotas")
 @blueprint.response(200, QuotaListSchema)
 def list_quotas(caller: Caller) -> Response:
-    """List the organization's own quotas, with what is used and left."""
+    """List the organization's own quotas, with the tokens used and left."""
     [rows] = caller.read_together(usage_of(None))
     return json_response({"data": [represent(row, caller.at) for row in rows]})
 
@@ -188,7 +188,7 @@ def delete_quota(caller: Caller, window: str) -> Response:
 @bearer("agents:read")
 @blueprint.response(200, AgentQuotaListSchema)
 def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
-    """List an agent's quotas, with what is used and left. Those of the organization apply to the agent too."""
+    """List an agent's quotas, with the tokens used and left. The organization's quotas apply to the agent too."""
     existing(caller.read("agents/get_agent", agent_id=agent_id))
     [rows] = caller.read_together(usage_of(agent_id))
     return json_response({"agentId": str(agent_id), "data": [represent(row, caller.at) for row in rows]})

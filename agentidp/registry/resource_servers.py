@@ -179,9 +179,8 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.arguments(ResourceServerChangeSchema)
 @blueprint.response(200, ResourceServerSchema)
 def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
-    """Change what is said of a resource server, except its identifier. No further token is issued with a scope that
-    is removed; tokens that have it work until they expire. Introspection reports tokens with an audience that was
-    replaced as inactive.
+    """Change a resource server, except its identifier. No further token is issued with a removed scope; existing tokens
+    with the scope work until they expire. Introspection reports tokens with a replaced audience as inactive.
     """
     with caller.transaction() as opened:
         row = update_resource_server(opened, caller.settings, resource_server_id, change)
