@@ -226,8 +226,7 @@ def test_an_upgrade_keeps_data_and_a_rollback_brings_the_backup_back(
     before = tokens_of(checkout, client[0])
     upgrade(checkout)
     # The image may have another version of the package installed than the tests.
-    digest = steps()[-1].name.rpartition("_")[2]
-    assert [name.rpartition("_")[2] for name in applied(checkout)] == ["1.0.0", digest]
+    assert [name.rpartition("_")[2] for name in applied(checkout)] == [step.name.rpartition("_")[2] for step in steps()]
     assert ask_once(checkout, client) == 200
     assert tokens_of(checkout, client[0]) == before + 1
     *restore, up = shell_blocks("Rollback").splitlines()

@@ -434,6 +434,8 @@ class TestPromotion:
     def test_a_standby_cannot_be_the_primary(self, shared_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
         app = create_app(settings_for(shared_pair.standby.url), clock=Clock())
         assert_unavailable(app.test_client().get("/readyz"))
+        # The pool's own thread logs it, and may do so after the response.
+        wait_until(lambda: any(hasattr(record, "fields") for record in caplog.records))
         app.extensions["agentidp"].close()
         reasons = [record.fields["reason"] for record in caplog.records if hasattr(record, "fields")]
         assert reasons[0] == "the server is read-only: a standby, or with default_transaction_read_only"
