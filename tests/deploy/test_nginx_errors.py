@@ -110,7 +110,7 @@ code of other addresses, and the message.
 """
 
 
-@pytest.mark.parametrize("query", ["", "?client_secret=hunter2"])
+@pytest.mark.parametrize("query", ["", "?client_secret=hunter2", "#client_secret=hunter2"])
 @pytest.mark.parametrize("path", [*CLIENT_PATHS, *OTHERS])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_an_error_at_each_address(nginx: Nginx, situation: str, path: str, query: str) -> None:
@@ -166,11 +166,12 @@ def test_the_location_of_errors_is_no_address(nginx: Nginx) -> None:
     assert_error(nginx.port, request("/agentidp-error"), "404 Not Found", body)
 
 
-def test_the_log_has_the_address_without_the_query(nginx: Nginx) -> None:
+def test_the_log_has_the_address_without_the_query_and_the_fragment(nginx: Nginx) -> None:
     respond(nginx.port, request("/api/v1/agents?client_secret=hunter2", "Referer: https://hunter2/"))
+    respond(nginx.port, request("/api/v1/agents#client_secret=hunter2"))
     respond(nginx.port, "nonsense\r\n\r\n")
     # nginx logs a request after it has responded.
     wait_until(lambda: [line["path"] for line in nginx.requests()[-1:]] == [""])
-    logged, _ = nginx.requests()[-2:]
-    assert (logged["path"], logged["status"], logged["upstream_status"]) == ("/api/v1/agents", "503", "502")
+    logged = [(line["path"], line["status"], line["upstream_status"]) for line in nginx.requests()[-3:-1]]
+    assert logged == [("/api/v1/agents", "503", "502")] * 2
     assert not [file for file in nginx.directory.glob("*.log") if "hunter2" in file.read_text()]

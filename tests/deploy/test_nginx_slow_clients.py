@@ -70,8 +70,37 @@ def test_requests_at_the_same_time_are_bounded_per_address(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "another_network"),
+    [("2001:db8:0:1::{:x}", "2001:db8:0:2::1"), ("2001:db8::{:x}:1:1:1", "2001:db8:1::1")],
+    ids=["whole", "with zeros"],
+)
+def test_an_ipv6_network_is_bounded_like_an_address(tmp_path: Path, address: str, another_network: str) -> None:
+    nginx = Nginx(tmp_path, tmp_path / "nobody.sock")
+    configuration = tmp_path / "nginx.conf"
+    addresses_from_header = "http {\nset_real_ip_from 127.0.0.1;\nreal_ip_header X-Address;\n"
+    configuration.write_text(configuration.read_text().replace("http {\n", addresses_from_header))
+    with nginx, contextlib.ExitStack() as stack:
+
+        def upstream_status(client: str) -> str:
+            logged = len(nginx.requests())
+            respond(nginx.port, request("/healthz", f"X-Address: {client}"))
+            wait_until(lambda: len(nginx.requests()) > logged)
+            return str(nginx.requests()[logged]["upstream_status"])
+
+        # Nobody listens behind nginx.
+        assert upstream_status(address.format(0xFFFF)) == "502"
+        for number in range(PER_ADDRESS):
+            head = f"{HEAD}X-Address: {address.format(number)}\r\nContent-Length: 10\r\n\r\nx"
+            stack.enter_context(half_sent(nginx.port, 1, head))
+        wait_until(lambda: upstream_status(address.format(0xFFFF)) == "")
+        assert upstream_status(another_network) == "502"
+
+
+@pytest.mark.slow
 def test_without_a_connection_for_the_service_nginx_says_that_it_is_not_available(tmp_path: Path) -> None:
-    line = "GET /api/v1/agents HTTP/1.1\r\n"
+    path = "/api/v1/agents?client_secret=hunter2"
+    line = f"GET {path} HTTP/1.1\r\n"
     with socket.socket(socket.AF_UNIX) as service:
         # It never responds.
         service.bind(str(tmp_path / "service.sock"))
@@ -83,10 +112,11 @@ def test_without_a_connection_for_the_service_nginx_says_that_it_is_not_availabl
             with half_sent(nginx.port, 20, line) as clients:
                 wait_until(lambda: len(list(descriptors.iterdir())) == before + 20)
                 for client in clients:
-                    client.sendall(request("/api/v1/agents").removeprefix(line).encode())
+                    client.sendall(request(path).removeprefix(line).encode())
                 # A request that is forwarded needs a second connection.
                 wait_until(lambda: len(nginx.requests()) > 5)
                 assert {logged["status"] for logged in nginx.requests()} == {"503"}
                 [refused, *_], _, _ = select.select(clients, [], [], PATIENCE)
                 head, _, body = everything(refused).decode().partition("\r\n\r\n")
                 assert (head.partition("\r\n")[0], json.loads(body)) == BUSY
+        assert not [file for file in tmp_path.glob("*.log") if "hunter2" in file.read_text()]
