@@ -1,11 +1,10 @@
--- Deletes all rows of an organization except its audit trail and its resource identifiers. Returns no row. The order of the
--- tables does not matter, because PostgreSQL checks foreign keys at the end of the statement.
+-- Deletes all rows of an organization except its audit trail and its resource identifiers. Returns no row. A table comes
+-- after those that reference it, because Citus deletes from one table after the other.
 -- Parameters: organization_id.
 --
 -- for: operator
 with erased_clients as (delete from clients where organization_id = %(organization_id)s),
 erased_credentials as (delete from credentials where organization_id = %(organization_id)s),
-erased_agents as (delete from agents where organization_id = %(organization_id)s),
 erased_provisioning_rules as (delete from provisioning_rules where organization_id = %(organization_id)s),
 erased_delegation_rules as (delete from delegation_rules where organization_id = %(organization_id)s),
 erased_resource_servers as (delete from resource_servers where organization_id = %(organization_id)s),
@@ -28,6 +27,7 @@ erased_markers as (delete from markers where organization_id = %(organization_id
 erased_announced_suspensions as (delete from announced_suspensions where organization_id = %(organization_id)s),
 erased_quotas as (delete from quotas where organization_id = %(organization_id)s),
 erased_quota_refusals as (delete from quota_refusals_daily where organization_id = %(organization_id)s),
-erased_usage_imports as (delete from usage_imports where organization_id = %(organization_id)s)
+erased_usage_imports as (delete from usage_imports where organization_id = %(organization_id)s),
+erased_agents as (delete from agents where organization_id = %(organization_id)s)
 delete from organizations
 where organization_id = %(organization_id)s

@@ -31,7 +31,7 @@ from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule, 
 from agentidp.server.watch import watch
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NEW_AGENT, NOON, Agent, Clock, database_of, execute
+from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock, database_of, execute
 from tests.federation.issuer import NOW, Issuer
 from tests.helpers.quotas import put
 from tests.oauth.clients import FAILED, GRANT, ISSUER, claims_of, process, reasons, whole
@@ -499,6 +499,12 @@ class TestExpiry:
 
 def test_nothing_is_left_of_a_deleted_organization(acme: Fleet) -> None:
     assert acme.ask().status_code == 200
+    agent_id = acme.agent.client_id
+    for path, body in {
+        "resource-servers": {"resource": "https://api.example", "name": "api", "agentId": agent_id},
+        "markers": {"kind": "deployment", "startsAt": NOON.isoformat(), "agentId": agent_id},
+    }.items():
+        assert Api(acme.client, acme.agent).post(path, body).status_code == 201
     delete_organization(acme.agent.database_url, acme.organization_id, at=NOON)
     assert execute(acme.agent.database_url, "select count(*) from provisioning_rules") == [(0,)]
     assert whole(acme.ask()) == FAILED
