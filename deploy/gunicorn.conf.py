@@ -7,6 +7,7 @@ which are the only references to listening sockets per worker; and ``wsgi``, the
 
 import atexit
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -117,6 +118,9 @@ def post_worker_init(worker: Any) -> None:
     limit_sending(worker.sockets, 30)
     # A token request needs the interpreter about ten times, and each time waits this long if another thread computes.
     sys.setswitchinterval(0.0005)
+    # A full garbage collection stops all threads. It leaves out what the worker has loaded: 6 ms instead of 60.
+    gc.collect()
+    gc.freeze()
     if hasattr(worker, "give_way"):
         worker.wsgi.extensions["agentidp"].fair_queue.before_blocking = worker.give_way
     if settings.metrics_address:

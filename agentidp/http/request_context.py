@@ -30,6 +30,10 @@ class Context:
     organization_id: str | None = None
     agent_id: Any = None
     quota: str | None = None
+    max_rows: int | None = None
+    """Maximum number of rows in a response; ``None`` is without limit."""
+    row_count = 0
+    """Number of rows before that limit."""
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or *default* if it is missing."""

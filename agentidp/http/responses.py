@@ -16,7 +16,7 @@ from flask import Response
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from agentidp.http.request_context import current_request
+from agentidp.http.request_context import current_context, current_request
 
 # Response bodies never contain cycles, and checking for cycles would take a sixth of the time.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
@@ -48,7 +48,10 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     :param item: the schema of a row. Its names are the CSV's header row. A nested member is named
         ``object.member``.
     """
-    received = current_request()
+    received, context = current_request(), current_context()
+    if context.max_rows is not None:
+        context.row_count = len(body["data"])
+        body = body | {"data": body["data"][: context.max_rows]}
     content_type = _preferred(received.environ.get("HTTP_ACCEPT", ""))
     if content_type == _CSV:
         content = _csv(body["data"], item).encode()

@@ -115,7 +115,7 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
         with app.request_context(_environ(tool, arguments)):
             inner, received = current_context(), current_request()
             inner.started, inner.at, inner.request_id = outer.started, outer.at, outer.request_id
-            inner.caller = caller
+            inner.caller, inner.max_rows = caller, tool.rows
             # The MCP request was already authenticated, so the view is called without its authentication decorator.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declared(view).reads:
@@ -129,18 +129,23 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
         return {"content": [_text(_sentence(error))], "isError": True}
     text = response.get_data(as_text=True)
     body = json.loads(text)
-    return _bounded(body, text, tool.rows)
+    return _bounded(body, text, tool.rows, inner.row_count)
 
 
-def _bounded(body: dict[str, Any], text: str, rows: int) -> dict[str, Any]:
-    """Return the body as content. If ``data`` has more than *rows* items, cut it off and tell the client."""
+def _bounded(body: dict[str, Any], text: str, rows: int, row_count: int = 0) -> dict[str, Any]:
+    """Return the body as content. If ``data`` has more than *rows* items, cut it off and tell the client.
+
+    :param row_count: the number of items before a view cut them off; 0 if it did not.
+    """
     data = body.get("data")
-    if not isinstance(data, list) or len(data) <= rows:
+    row_count = row_count or (len(data) if isinstance(data, list) else 0)
+    if data is None or row_count <= rows:
         return {"content": [_text(text)], "structuredContent": body, "isError": False}
-    said = f"These are the first {rows} of {len(data)} items of data. Ask for less to see others."
-    body = body | {"data": data[:rows]}
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    shown = {"agentidp/items": {"returned": rows, "of": len(data)}}
+    said = f"These are the first {rows} of {row_count} items of data. Ask for less to see others."
+    if len(data) > rows:
+        body = body | {"data": data[:rows]}
+        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    shown = {"agentidp/items": {"returned": rows, "of": row_count}}
     return {"content": [_text(text), _text(said)], "structuredContent": body, "isError": False, "_meta": shown}
 
 
