@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics import attribution
-from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
+from agentidp.analytics.attribution import (
+    TOKENS,
+    TOKENS_BY_DAY,
+    Attribution,
+    AttributionArguments,
+    read_attribution,
+)
 from agentidp.analytics.period import Period, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
@@ -51,8 +57,8 @@ class CredentialUsageItemSchema(ma.Schema):
         required=True, allow_none=True, metadata={"description": "To the minute; null if it was never used"}
     )
     revokedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    tokens = attribution.TOKENS
-    tokensByDay = attribution.TOKENS_BY_DAY
+    tokens = TOKENS
+    tokensByDay = TOKENS_BY_DAY
     resources = ma.fields.List(
         ma.fields.Nested(ResourceTokensSchema), required=True, metadata={"description": "Most tokens first"}
     )
@@ -70,7 +76,9 @@ class CredentialUsage:
 
     :param credential_id: the credential's ID, or None for tokens that are not attributed.
     :param type: one of :data:`TYPES`.
-    :param by_day: the number of tokens per day.
+    :param days: the number of days of the period.
+    :param tokens: the number of tokens on all days.
+    :param usage: pairs of days, numbered from 0, and of the tokens on each of these days.
     :param by_resource: the number of tokens by resource. The key of our own API is an empty string.
     """
 
@@ -78,18 +86,24 @@ class CredentialUsage:
     agent_id: UUID | None
     agent_name: str | None
     type: str
-    by_day: list[int]
-    by_resource: dict[str, int]
+    days: int
     label: str | None = None
     created_at: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    tokens: int = 0
+    usage: list[tuple[Sequence[int], list[int]]] = field(default_factory=list)
+    by_resource: dict[str, int] = field(default_factory=dict)
 
     @property
-    def tokens(self) -> int:
-        """Return the number of tokens on all days."""
-        return sum(self.by_day)
+    def by_day(self) -> list[int]:
+        """Return the number of tokens per day."""
+        tokens_by_day = [0] * self.days
+        for days, counts in self.usage:
+            for day, tokens in zip(days, counts, strict=True):
+                tokens_by_day[day] += tokens
+        return tokens_by_day
 
 
 @blueprint.route("/api/v1/analytics/credentials")
@@ -104,47 +118,59 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
     period = requested_period(arguments, caller.at)
-    found, _ = read_attribution(caller, period, arguments["agent"])
-    own_resource = caller.settings.resource
-    data = [represent(used, own_resource) for used in used_credentials(found)]
-    return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": data}, CredentialUsageItemSchema
-    )
+    data = used_credentials(read_attribution(caller, period, arguments["agent"])[0])
+    body = {"tenantId": caller.organization_id, **period.described, "data": data}
+    return data_response(body, CredentialUsageItemSchema, partial(represent, own_resource=caller.settings.resource))
 
 
-def used_credentials(found: Attribution) -> list[CredentialUsage]:
+def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials, and the tokens without a credential, most tokens first."""
+    period = attribution.period
     by_id = {
         row.credential_id: CredentialUsage(
             row.credential_id,
             row.agent_id,
-            found.names[row.agent_id],
+            attribution.names[row.agent_id],
             row.type,
-            [0] * found.period.days,
-            {},
+            period.days,
             row.label,
             row.created_at,
             row.expires_at,
             row.last_used_at,
             row.revoked_at,
         )
-        for row in found.credentials
+        for row in attribution.credentials
     }
-    for row in found.rows:
-        used = by_id.get(row.credential_id)
-        if used is None:
+    for row in attribution.rows:
+        credential = by_id.get(row.credential_id)
+        if credential is None:
             # Rows of credentials are never deleted, so tokens without such a row were issued by the operator.
-            used = by_id[row.credential_id] = CredentialUsage(
-                row.credential_id, row.agent_id, found.names[row.agent_id], "operator", [0] * found.period.days, {}
+            credential = by_id[row.credential_id] = CredentialUsage(
+                row.credential_id, row.agent_id, attribution.names[row.agent_id], "operator", period.days
             )
-        add(used.by_day, row)
-        used.by_resource[row.resource] = used.by_resource.get(row.resource, 0) + sum(row.tokens)
-    all_used = [used for used in by_id.values() if used.tokens or not _is_newer(used, found.period)]
-    if any(found.not_attributed):
-        name = None if found.agent_id is None else found.names[found.agent_id]
-        all_used.append(CredentialUsage(None, found.agent_id, name, "not_attributed", found.not_attributed, {}))
-    # Among items with equal tokens, tokens that are not attributed are last.
-    return sorted(all_used, key=lambda used: (-used.tokens, used.credential_id or uuid.UUID(int=2**128 - 1)))
+        tokens = sum(row.tokens)
+        credential.usage.append((row.days, row.tokens))
+        credential.tokens += tokens
+        credential.by_resource[row.resource] = credential.by_resource.get(row.resource, 0) + tokens
+    credentials = [credential for credential in by_id.values() if credential.tokens or not _is_newer(credential, period)]
+    # Two sorts by integers take a third of one sort by tuples, in which no other thread of the process runs.
+    credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
+    if tokens := sum(attribution.not_attributed):
+        name = None if attribution.agent_id is None else attribution.names[attribution.agent_id]
+        # Among items with equal tokens, tokens that are not attributed are last.
+        credentials.append(
+            CredentialUsage(
+                None,
+                attribution.agent_id,
+                name,
+                "not_attributed",
+                period.days,
+                tokens=tokens,
+                usage=[(range(period.days), attribution.not_attributed)],
+            )
+        )
+    credentials.sort(key=lambda credential: -credential.tokens)
+    return credentials
 
 
 def _is_newer(used: CredentialUsage, period: Period) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from agentidp.analytics.period import PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response
+from agentidp.http.responses import data_response, take_blocks
 
 blueprint = Blueprint("resource-usage", __name__, description="Tokens by resource")
 
@@ -90,11 +92,8 @@ def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
     period = requested_period(arguments, caller.at)
     found, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
-    own_resource = caller.settings.resource
-    data = [represent(used, own_resource) for used in used_resources(found, servers)]
-    return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": data}, ResourceUsageItemSchema
-    )
+    body = {"tenantId": caller.organization_id, **period.described, "data": used_resources(found, servers)}
+    return data_response(body, ResourceUsageItemSchema, partial(represent, own_resource=caller.settings.resource))
 
 
 def used_resources(found: Attribution, servers: Rows) -> list[ResourceUsage]:
@@ -105,7 +104,7 @@ def used_resources(found: Attribution, servers: Rows) -> list[ResourceUsage]:
     days = found.period.days
     by_resource = {server.resource: ResourceUsage(server.resource, server, [0] * days) for server in servers}
     by_resource[""] = ResourceUsage("", None, [0] * days)
-    for row in found.rows:
+    for row in chain.from_iterable(take_blocks(found.rows)):
         used = by_resource.setdefault(row.resource, ResourceUsage(row.resource, None, [0] * days))
         add(used.by_day, row)
         agent = row.agent_id, found.names[row.agent_id]

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import marshmallow as ma
@@ -21,7 +21,7 @@ from agentidp.http.request_context import current_context, current_request
 # Response bodies never contain cycles, and checking for cycles would take a sixth of the time.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 BLOCK = 250
-"""Maximum number of rows that are encoded in one call. No other thread of the process runs during such a call."""
+"""Maximum number of rows that are encoded or released in one call. No other thread of the process runs meanwhile."""
 
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
@@ -36,34 +36,49 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
     return Response(_encode(body).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
 
-def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
+def take_blocks(rows: list[Any]) -> Iterator[list[Any]]:
+    """Return the rows in blocks, and remove each block from *rows*.
+
+    Otherwise all rows would be released in one step, which takes 50 ms for 20,000 rows with the days of three months.
+    """
+    while rows:
+        yield rows[:BLOCK]
+        del rows[:BLOCK]
+
+
+def data_response(
+    body: dict[str, Any], item: type[ma.Schema], represent: Callable[[Any], Any] = lambda row: row
+) -> Response:
     """Return *body* as JSON, or its ``data`` as CSV (RFC 4180) or NDJSON if the request's ``Accept`` prefers that.
 
     If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2). The ETag
     is weak, because a compressing proxy makes a strong ETag weak or drops it, and because these responses do not
     support range requests.
 
-    :param body: has the rows in ``data``. Rows are objects, or tuples in the order of *item*'s fields if all fields are
-        integers, ids and dates. Encoding a tuple as JSON takes less than half the time.
+    :param body: has the rows in ``data``, a list that is empty afterwards. Rows are objects, or tuples in the order of
+        *item*'s fields if all fields are integers, ids and dates. Encoding a tuple as JSON takes less than half the
+        time.
     :param item: the schema of a row. Its names are the CSV's header row. A nested member is named
         ``object.member``.
+    :param represent: returns a row of the response for an element of ``data``. It is called when the row is encoded,
+        so that only one block of large rows exists at a time.
     """
     received, context = current_request(), current_context()
+    rows = body["data"]
     if context.max_rows is not None:
-        context.row_count = len(body["data"])
-        body = body | {"data": body["data"][: context.max_rows]}
+        context.row_count = len(rows)
+        while len(rows) > context.max_rows:
+            del rows[max(context.max_rows, len(rows) - BLOCK) :]
+    blocks = ([*map(represent, block)] for block in take_blocks(rows))
     content_type = _preferred(received.environ.get("HTTP_ACCEPT", ""))
     if content_type == _CSV:
-        content = _csv(body["data"], item).encode()
+        content = _csv(blocks, item).encode()
     elif content_type == _NDJSON:
-        content = "".join(f"{line}\n" for line in _lines(body["data"], item)).encode()
-    elif _are_tuples(body["data"]):
-        content = _with_data(body, _lines(body["data"], item))
-    elif len(body["data"]) > BLOCK:
-        blocks = (body["data"][first : first + BLOCK] for first in range(0, len(body["data"]), BLOCK))
-        content = _with_data(body, (_encode(block)[1:-1] for block in blocks))
+        content = "".join(f"{line}\n" for block in blocks for line in _lines(block, item)).encode()
     else:
-        content = _encode(body).encode()
+        data = ",".join(_json_rows(block, item) for block in blocks)
+        members = (f"{_encode(name)}:{f'[{data}]' if name == 'data' else _encode(body[name])}" for name in body)
+        content = f"{{{','.join(members)}}}".encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     # Response.make_conditional would add a second Date to gunicorn's, and it refuses "If-Match: *".
@@ -73,18 +88,6 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
         name = "-".join(map(str, (received.blueprint, *(received.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return Response(content, headers={"Content-Type": content_type, **headers})
-
-
-def _with_data(body: dict[str, Any], parts: Iterable[str]) -> bytes:
-    """Encode *body* as a JSON object.
-
-    :param parts: the JSON of the rows in ``data``. A part is one or more rows, separated by commas, without brackets.
-    """
-    members = (
-        f"{_encode(name)}:{'[' + ','.join(parts) + ']' if name == 'data' else _encode(value)}"
-        for name, value in body.items()
-    )
-    return f"{{{','.join(members)}}}".encode()
 
 
 @functools.lru_cache(maxsize=256)
@@ -99,7 +102,13 @@ def _are_tuples(rows: list[Any]) -> bool:
     return bool(rows) and isinstance(rows[0], tuple)
 
 
+def _json_rows(rows: list[Any], item: type[ma.Schema]) -> str:
+    """Return the rows of a block in JSON, separated by commas."""
+    return ",".join(_lines(rows, item)) if _are_tuples(rows) else _encode(rows)[1:-1]
+
+
 def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
+    """Return each row of a block in JSON."""
     if _are_tuples(rows):
         template = _template(item)
         return [template % row for row in rows]
@@ -113,10 +122,13 @@ def _template(item: type[ma.Schema]) -> str:
     return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
 
 
-def _csv(rows: list[Any], item: type[ma.Schema]) -> str:
+def _csv(blocks: Iterable[list[Any]], item: type[ma.Schema]) -> str:
     columns = _columns(item)
-    if not _are_tuples(rows):
-        rows = [[functools.reduce(operator.getitem, path, row) for path in columns] for row in rows]
+    rows = (
+        row if isinstance(row, tuple) else [functools.reduce(operator.getitem, path, row) for path in columns]
+        for block in blocks
+        for row in block
+    )
     return csv_text((".".join(path) for path in columns), rows)
 
 

@@ -25,7 +25,7 @@ DAYS = timedelta(days=30)
 
 def used(agent: int, last_used: datetime | None = None, expires: datetime | None = None) -> CredentialUsage:
     """A credential of one of the agents."""
-    credential = CredentialUsage(UUID(int=agent), UUID(int=agent), "a", "secret", [0], {})
+    credential = CredentialUsage(UUID(int=agent), UUID(int=agent), "a", "secret", 1)
     credential.last_used_at, credential.expires_at, credential.created_at = last_used, expires, NOON
     return credential
 
