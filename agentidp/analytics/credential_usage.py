@@ -152,7 +152,7 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.usage.append((row.days, row.tokens))
         credential.tokens += tokens
         credential.by_resource[row.resource] = credential.by_resource.get(row.resource, 0) + tokens
-    credentials = [credential for credential in by_id.values() if credential.tokens or not _is_newer(credential, period)]
+    credentials = [used for used in by_id.values() if used.tokens or not _is_newer(used, period)]
     # Two sorts by integers take a third of one sort by tuples, in which no other thread of the process runs.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if tokens := sum(attribution.not_attributed):
