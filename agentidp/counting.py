@@ -35,7 +35,7 @@ KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
 """Number of stored bits of an address, which identify the network of a site or a provider, but not a person."""
 
 
-def request_made(agent_id: UUID, jti: str) -> Call:
+def build_admission_call(agent_id: UUID, jti: str) -> Call:
     """Return the call that admits an agent's token and counts the request.
 
     The call returns no row if the agent is not active or the token *jti* is revoked.

@@ -27,7 +27,7 @@ from flask.testing import FlaskClient
 from agentidp import demo
 from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.alerts.targets import add_target
-from agentidp.counting import Rejection, request_made
+from agentidp.counting import Rejection, build_admission_call
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
 from agentidp.findings import DEFAULT_DAYS, Found, findings_query
@@ -365,7 +365,7 @@ def count_usage(
                 expires_at=None,
                 most=1000,
             )
-            call = issuance.issuing(
+            call = issuance.build_call(
                 issuance.Client(organization_id, agent_id, secret_hash=digest),
                 scope=None,
                 resource=resource,
@@ -376,7 +376,7 @@ def count_usage(
                 assert transaction.run(call)
             transaction.fetch("agents/forget_credential", credential_id=credential_id)
         for _ in range(requests):
-            assert transaction.run(request_made(agent_id, "a"))
+            assert transaction.run(build_admission_call(agent_id, "a"))
         for _ in range(rejected):
             for call in Rejection(organization_id, agent_id, "secret", "wrong secret").calls():
                 transaction.run(call)

@@ -24,7 +24,7 @@ from psycopg import sql
 from agentidp.db.database import Database
 from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.oauth.issuance import Client, Grant, issuing, record
+from agentidp.oauth.issuance import Client, Grant, build_call, record_issuance
 from agentidp.oauth.quota_windows import WINDOWS, QuotaExhausted
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
@@ -489,8 +489,8 @@ class TestTwoTransactions:
 def recorded(agent: Agent) -> Grant | None:
     """A token, as the token endpoint counts it."""
     client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
-    call = issuing(client, scope=None, resource=None, has_proof=False, is_counted=True)
-    return record(database_of(agent.services, agent.organization_id), client, call, None)
+    call = build_call(client, scope=None, resource=None, has_proof=False, is_counted=True)
+    return record_issuance(database_of(agent.services, agent.organization_id), client, call, None)
 
 
 @ON_CITUS_TOO

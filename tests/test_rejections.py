@@ -24,7 +24,7 @@ from agentidp.counting import (
 )
 from agentidp.http.logs import JsonFormatter
 from agentidp.maintenance.erasure import delete_organization
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, database_of, execute, make_agent, usage_sums
@@ -150,8 +150,8 @@ def test_a_client_of_a_deleted_organization_is_one_that_nobody_registered(
 
 
 def test_a_throttled_failure_is_reported_as_well(client: FlaskClient, services: Services, cast: Cast) -> None:
-    statuses = [ask(client, cast.acme.client_id, "wrong")[0] for _ in range(FAILURES_A_MINUTE + 2)]
-    assert statuses == [401] * FAILURES_A_MINUTE + [429] * 2
+    statuses = [ask(client, cast.acme.client_id, "wrong")[0] for _ in range(MAX_FAILURES_PER_MINUTE + 2)]
+    assert statuses == [401] * MAX_FAILURES_PER_MINUTE + [429] * 2
     [row] = rows(services, cast.acme.organization_id)
     sums = usage_sums(str(services.settings.database_url), cast.acme.organization_id)
     assert row[-1] == sums["rejected"] == len(statuses)

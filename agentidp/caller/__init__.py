@@ -19,8 +19,8 @@ import psycopg
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from agentidp.caller.token_verification import verified_token
-from agentidp.counting import record_rejection, request_made
+from agentidp.caller.token_verification import verify_token
+from agentidp.counting import build_admission_call, record_rejection
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.read_replica import POSITION
@@ -177,7 +177,7 @@ class Caller:
 
         Consuming a proof needs a durable commit, so that a crash of the database does not make the proof usable again.
         """
-        calls = [request_made(token.agent_id, token.jti)]
+        calls = [build_admission_call(token.agent_id, token.jti)]
         if self._proof is not None:
             calls.insert(0, self._proof.consumption())
         return calls
@@ -281,7 +281,7 @@ def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
     s = services()
     proof = None
     try:
-        token = verified_token(unverified_token, audience=s.settings.resource)
+        token = verify_token(unverified_token, audience=s.settings.resource)
         # RFC 9449 section 7.2: the scheme must be DPoP for a token that is bound to a key, and Bearer for any other.
         if (token.jkt is not None) != (scheme == "dpop"):
             raise TokenRefused("sent by the wrong scheme", token)

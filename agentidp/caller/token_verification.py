@@ -16,7 +16,7 @@ MAX_LENGTH = 2_000
 """Maximum number of characters of a cached token. Longer tokens would take up to 10 KB each, or 20 KB by exchange."""
 
 
-def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
+def verify_token(unverified_token: str, *, audience: str | None) -> AccessToken:
     """Verify a token or use the cached result. Revocation and the agent's status are checked later, in the database.
 
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.

@@ -116,12 +116,12 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
         else:
             organization_id = organization_named(services, str(organization)).organization_id
         database = services.database.of(organization_id, utc_now())
-        found = rule_results.examine(services, database, token.read(), agent_id=agent_id, at=at or database.at)
+        found = rule_results.compare_token(services, database, token.read(), agent_id=agent_id, at=at or database.at)
     is_accepted = bool(found) and found[0].is_accepted
     if (is_terminal() and not as_json) or not is_accepted or found[0].note:
         say(_verdict(found), err=as_json or not is_terminal())
     if as_json:
-        show([rule_results.shown(one) for one in found], as_json)
+        show([rule_results.describe_result(one) for one in found], as_json)
     elif is_terminal():
         for one in found:
             say(f"{one.rule[:1].upper()}{one.rule[1:]}:")

@@ -13,7 +13,7 @@ from agentidp.dashboard.agent_actions import SCOPE
 from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import WORKLOADS
-from agentidp.federation.rule_checks import checked
+from agentidp.federation.rule_checks import check_rule
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth import rule_results
@@ -41,7 +41,7 @@ def make_rule(caller: Caller, agent_id: UUID) -> Response:
     """Create a rule of trust, and show the rule with its warnings."""
     key, given = sent_form_key(), forms.sent([*rule_form.MEMBERS, *LABEL])
     try:
-        body = rule_form.sent_rule(caller, checked, given) | forms.body(LABEL, given) | {"type": "federated"}
+        body = rule_form.sent_rule(caller, check_rule, given) | forms.body(LABEL, given) | {"type": "federated"}
         new = forms.loaded(NewCredentialSchema(), body)
         rule = trusted(new["rule"], caller.settings, caller.organization_id)
         with creating(caller, SCOPE, key) as opened:
@@ -67,7 +67,7 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
         try:
-            results = rule_results.examine(
+            results = rule_results.compare_token(
                 services(), database, forms.text("token")["token"], agent_id=agent_id, at=caller.at
             )
         except ConfigurationError as refused:
@@ -82,7 +82,7 @@ def _rule_form(caller: Caller, agent_id: UUID, form: Form | None, form_key: str,
 
     :param form: the content that was sent; ``None`` before the form is sent.
     """
-    way = rule_form.way(WORKLOADS, caller, checked, form.given if form else None)
+    way = rule_form.way(WORKLOADS, caller, check_rule, form.given if form else None)
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
     form = form or Form(way.proposed(caller) | forms.proposed(LABEL), form_key=form_key)
     return pages.page(

@@ -12,7 +12,7 @@ from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import PEOPLE
-from agentidp.federation.rule_checks import checked_for_delegation
+from agentidp.federation.rule_checks import check_delegation_rule
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.registry.agents import ids_of
 from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, remove_rule, rule_with
@@ -56,7 +56,7 @@ def create_delegation_rule(caller: Caller) -> Response:
     given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]), sent_form_key()
     given["resources"] = request.form.getlist("resources")
     try:
-        trust = rule_form.sent_rule(caller, checked_for_delegation, given)
+        trust = rule_form.sent_rule(caller, check_delegation_rule, given)
         new = forms.loaded(NewDelegationRuleSchema(), _body(caller, given) | {"trust": trust})
         with creating(caller, SCOPE, key) as opened:
             rule = add_rule(opened, caller.settings, new)
@@ -99,7 +99,7 @@ def _form(caller: Caller, form: Form | None, form_key: str, status: int | None =
 
     :param form: the content that was sent; ``None`` before the form is sent.
     """
-    way = rule_form.way(PEOPLE, caller, checked_for_delegation, form.given if form else None)
+    way = rule_form.way(PEOPLE, caller, check_delegation_rule, form.given if form else None)
     if form is None:
         proposed = forms.proposed(MEMBERS) | {"resources": []}
         # An empty audience means the client_id of the acting agent.

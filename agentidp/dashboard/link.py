@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from flask import Request, g
 
-from agentidp.caller.token_verification import verified_token
+from agentidp.caller.token_verification import verify_token
 from agentidp.dashboard import attempts, session
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
@@ -77,7 +77,7 @@ def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkFromElsewhere
     s = services()
     try:
-        link = verified_token(request.args.get("token", ""), audience=s.settings.dashboard_sign_in)
+        link = verify_token(request.args.get("token", ""), audience=s.settings.dashboard_sign_in)
     except TokenRefused as refused:
         if refused.claims is not None:
             _record_refusal(refused.claims, at)
@@ -92,7 +92,7 @@ def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
     token = session.session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
-    return token, verified_token(token, audience=s.settings.dashboard)
+    return token, verify_token(token, audience=s.settings.dashboard)
 
 
 def _is_typed(request: Request) -> bool:

@@ -20,10 +20,10 @@ from flask import Response
 
 from agentidp.config.oidc import OidcSettings
 from agentidp.dashboard.oidc_claims import merged, values_of
-from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, checked_url, json_object
+from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, check_url, parse_json_object
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, read_unverified
 from agentidp.outbound.client import RequestFailed, proxy_of_environment, request
-from agentidp.outbound.networks import OF_THE_OPERATOR
+from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
 """Algorithms of ID tokens: signatures with a private key of the provider, never ``none`` or a shared secret."""
@@ -138,7 +138,7 @@ def end_session_endpoint(metadata: dict[str, Any]) -> str | None:
 
 def _endpoint(metadata: dict[str, Any], name: str) -> SplitResult:
     try:
-        return checked_url(metadata.get(name), OF_THE_OPERATOR)
+        return check_url(metadata.get(name), OPERATOR_NETWORKS)
     except RequestFailed:
         raise Unavailable(f"{name} of the metadata is not an https URL") from None
 
@@ -239,7 +239,7 @@ def _ask(
         response = request(
             method,
             url,
-            networks=OF_THE_OPERATOR,
+            networks=OPERATOR_NETWORKS,
             timeout=max(until - time.monotonic(), 0.001),
             max_body=MAX_BODY,
             headers=ACCEPT | headers,
@@ -248,7 +248,7 @@ def _ask(
         )
     except RequestFailed as failed:
         raise Unavailable(str(failed)) from None
-    found = json_object(response.body)
+    found = parse_json_object(response.body)
     if response.status >= 500:
         raise Unavailable(f"status {response.status}")
     if response.status != 200:

@@ -26,7 +26,7 @@ from agentidp.dashboard.session import SignInRefused
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
 from agentidp.oauth import throttle
 from agentidp.outbound.client import proxy_of_environment
-from agentidp.outbound.networks import OF_THE_OPERATOR
+from agentidp.outbound.networks import OPERATOR_NETWORKS
 from agentidp.services import services
 
 EXTENSION = "agentidp-oidc"
@@ -81,7 +81,7 @@ class Provider:
 
     def __init__(self, settings: OidcSettings, *, timeout: float = TIMEOUT) -> None:
         self.settings = settings
-        self._keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment, timeout=timeout)
+        self._keys = IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment, timeout=timeout)
         self._source = KeySource(settings.issuer, None)
         self._places = Places()
 

@@ -14,7 +14,7 @@ from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, reme
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.federation.presets import WORKLOADS
-from agentidp.federation.rule_checks import checked_for_provisioning
+from agentidp.federation.rule_checks import check_provisioning_rule
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.http.schemas import number
 from agentidp.jose.assertion import MAX_LENGTH
@@ -88,7 +88,7 @@ def create_provisioning_rule(caller: Caller) -> Response:
     given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]) | forms.text(*WINDOWS), sent_form_key()
     given["scopes"] = request.form.getlist("scopes")
     try:
-        trust = rule_form.sent_rule(caller, checked_for_provisioning, given)
+        trust = rule_form.sent_rule(caller, check_provisioning_rule, given)
         new = forms.loaded(NewProvisioningRuleSchema(), _body(given) | {"trust": trust})
         with creating(caller, SCOPE, key) as opened:
             rule = add_rule(opened, caller.settings, new)
@@ -126,7 +126,7 @@ def test_token(caller: Caller) -> Response:
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
         try:
-            results = rule_results.examine(
+            results = rule_results.compare_token(
                 services(), database, forms.text("token")["token"], agent_id=None, at=caller.at
             )
         except ConfigurationError as refused:
@@ -158,7 +158,7 @@ def _form(caller: Caller, form: Form | None, form_key: str, status: int | None =
 
     :param form: the content that was sent; ``None`` before the form is sent.
     """
-    way = rule_form.way(WORKLOADS, caller, checked_for_provisioning, form.given if form else None)
+    way = rule_form.way(WORKLOADS, caller, check_provisioning_rule, form.given if form else None)
     servers = caller.read("oauth/list_resource_servers")
     if form is None:
         proposed = forms.proposed(MEMBERS) | {"scopes": [], "agentName": way.preset.agent_name}

@@ -17,7 +17,7 @@ from flask import request
 from agentidp.caller import Caller
 from agentidp.dashboard import forms
 from agentidp.dashboard.forms import Form
-from agentidp.federation.presets import AnswersRefused, Preset, preset_named, rule_of
+from agentidp.federation.presets import AnswersRefused, Preset, build_rule, find_preset
 from agentidp.federation.rule_checks import RuleRefused, warnings
 from agentidp.http.errors import ValidationError
 from agentidp.registry.credentials import RuleSchema, trusted
@@ -31,7 +31,7 @@ SHOW = "show"
 """Name of the parameter that is sent with the answers."""
 
 Check = Callable[..., dict[str, Any]]
-""":func:`agentidp.federation.rule_checks.checked`, or another check with the same parameters."""
+""":func:`agentidp.federation.rule_checks.check_rule`, or another check with the same parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
     :param sent: the typed fields of the rule; ``None`` before they are sent.
     :raises ValidationError: the request names an unknown preset.
     """
-    preset = preset_named(presets, request.args.get("preset", presets[0].name))
+    preset = find_preset(presets, request.args.get("preset", presets[0].name))
     if preset is None:
         names = ", ".join(preset.name for preset in presets)
         raise ValidationError(f"The preset must be one of {names}.", details={"preset": [f"must be one of {names}"]})
@@ -100,7 +100,7 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
     elif preset.questions and SHOW in request.args:
         try:
             audience = {"audience": own_audience(caller)}
-            rule = rule_of(preset, answers, lambda new: _checked(caller, check, audience | new))
+            rule = build_rule(preset, answers, lambda new: _checked(caller, check, audience | new))
         except AnswersRefused as refused:
             errors = refused.errors
     return Way(presets, preset, Form(answers, errors), query, rule)

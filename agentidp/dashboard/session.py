@@ -17,7 +17,7 @@ from flask import Response, g, request
 
 from agentidp import audit
 from agentidp.caller import Caller, wait_for_turn
-from agentidp.caller.token_verification import verified_token
+from agentidp.caller.token_verification import verify_token
 from agentidp.config import Settings
 from agentidp.dashboard import person
 from agentidp.dashboard.person import Person
@@ -207,7 +207,7 @@ def resume(cookie: str | None) -> Caller:
 
 def _token_in(cookie: str) -> AccessToken | None:
     try:
-        token = verified_token(cookie, audience=None)
+        token = verify_token(cookie, audience=None)
     except TokenRefused:
         return None
     settings = services().settings

@@ -10,7 +10,7 @@ import psycopg
 from flask import Request, Response, g, request
 
 from agentidp.caller import Caller, public
-from agentidp.caller.token_verification import verified_token
+from agentidp.caller.token_verification import verify_token
 from agentidp.counting import record_rejection
 from agentidp.dashboard import attempts, link, oidc_sign_in, pages, return_page, session
 from agentidp.dashboard.person import Person
@@ -77,12 +77,12 @@ def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
         token = _by_credential(request, form, at)
     except OAuthError as refused:
         raise _explained(refused) from None
-    return token, verified_token(token, audience=services().settings.dashboard)
+    return token, verify_token(token, audience=services().settings.dashboard)
 
 
 def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     s = services()
-    client = client_authentication.presented_client(request, form, at)
+    client = client_authentication.read_client(request, form, at)
     signing_key = s.keys.current().signing
     try:
         try:
@@ -99,10 +99,11 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
 
 
 def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
-    """Authenticate the client and grant the scope as :func:`agentidp.oauth.issuance.record` does, but count no token.
+    """Authenticate the client and grant the scope, but count no token.
+
     Record the sign-in in the audit trail in the same transaction.
     """
-    call = issuance.issuing(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
+    call = issuance.build_call(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
     database = services().database.of(client.organization_id, at)
     try:
         with database.transaction(attempts.viewer(client.agent_id)) as opened:
@@ -111,14 +112,14 @@ def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
                 attempts.record_success(opened, client.agent_id, "credential")
     except psycopg.errors.UniqueViolation:
         raise issuance.AssertionUsed from None
-    return issuance.granted(client, call, rows, at=at)
+    return issuance.read_grant(client, call, rows, at=at)
 
 
 def _by_token(unverified_token: str, at: datetime) -> AccessToken:
     s = services()
     token: AccessToken | None
     try:
-        token = verified_token(unverified_token, audience=s.settings.resource)
+        token = verify_token(unverified_token, audience=s.settings.resource)
     except TokenRefused as refused:
         token = refused.claims
         is_valid = False

@@ -30,7 +30,7 @@ from agentidp.declarative.schemas import (
     PROVISIONING_RULE,
     RESOURCE_SERVER,
 )
-from agentidp.federation.rule_checks import checked, checked_for_delegation, checked_for_provisioning
+from agentidp.federation.rule_checks import check_delegation_rule, check_provisioning_rule, check_rule
 from agentidp.http.errors import ApiError, NotFound, ValidationError
 from agentidp.registry import (
     agents,
@@ -198,8 +198,8 @@ def _with_checked_rules(declared: Declared, settings: Settings, organization_id:
 
     content = copy.deepcopy(declared.content)
     for section, check in (
-        ("provisioningRules", checked_for_provisioning),
-        ("delegationRules", checked_for_delegation),
+        ("provisioningRules", check_provisioning_rule),
+        ("delegationRules", check_delegation_rule),
     ):
         for index, rule in enumerate(content.get(section, [])):
             rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
@@ -210,7 +210,7 @@ def _with_checked_rules(declared: Declared, settings: Settings, organization_id:
     for index, agent in enumerate(content.get("agents", [])):
         if "trust" in agent:
             rules = enumerate(agent["trust"])
-            agent["trust"] = [checked_rule(rule, checked, "agents", index, "trust", nth) for nth, rule in rules]
+            agent["trust"] = [checked_rule(rule, check_rule, "agents", index, "trust", nth) for nth, rule in rules]
     return content
 
 

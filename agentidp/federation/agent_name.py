@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentidp.federation.rule import member_of, selector_of
+from agentidp.federation.rule import member_of, subject_selector
 from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
@@ -31,5 +31,5 @@ def name_from(template: str, claims: dict[str, Any]) -> str | None:
 
 def other_name(name: str, issuer: str, subject: str) -> str:
     """Return *name* with the beginning of the subject's digest, for a subject whose name another agent has."""
-    suffix = f" {selector_of(issuer, subject).hex()[:8]}"
+    suffix = f" {subject_selector(issuer, subject).hex()[:8]}"
     return name[: MAX_NAME - len(suffix)].rstrip() + suffix

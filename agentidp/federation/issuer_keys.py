@@ -400,7 +400,7 @@ class IssuerKeys:
         return Published(json.dumps(metadata), KeySet(jwks["keys"])), _freshness(headers)
 
     def _object(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        url = checked_url(address, self._networks)
+        url = check_url(address, self._networks)
         response = request(
             "GET",
             url,
@@ -412,7 +412,7 @@ class IssuerKeys:
         )
         if response.status != 200:
             raise RequestFailed(f"the status is {response.status}, not 200")
-        found = json_object(response.body)
+        found = parse_json_object(response.body)
         if found is None:
             raise RequestFailed("the response is not a JSON object")
         return found, response.headers
@@ -431,7 +431,7 @@ def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
         del uses[next(use for use in uses if use.organization_id == whose)]
 
 
-def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
+def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
     """Return the parts of an address that an issuer publishes, or raise ``RequestFailed`` if it is not allowed."""
     try:
         url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
@@ -444,7 +444,7 @@ def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
     return url
 
 
-def json_object(body: bytes) -> dict[str, Any] | None:
+def parse_json_object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a response, or ``None``."""
     try:
         found = json.loads(body)

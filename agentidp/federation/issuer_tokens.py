@@ -17,8 +17,8 @@ from uuid import UUID
 
 from agentidp.federation.issuer_keys import IssuerKeys, KeysUnavailable
 from agentidp.federation.remembered import Remembered
-from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, found_by, selector_of
-from agentidp.federation.rule_checks import MAX_RULE, named_organization, possible_subjects
+from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, rule_selector, subject_selector
+from agentidp.federation.rule_checks import MAX_RULE, find_organization_id, matching_rule_subjects
 from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, wrong_time
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
@@ -61,18 +61,18 @@ class IssuerToken:
     @property
     def organization_id(self) -> str | None:
         """The id of the organization in the audience, or ``None``."""
-        return named_organization(self.compared.audience)
+        return find_organization_id(self.compared.audience)
 
     @property
     def selectors(self) -> list[UUID]:
         """The ids by which an organization's rules for this token are looked up."""
-        subjects = possible_subjects(self.claims.get("sub"))
-        return [found_by(issuer, subject) for issuer in self.issuers for subject in subjects]
+        subjects = matching_rule_subjects(self.claims.get("sub"))
+        return [rule_selector(issuer, subject) for issuer in self.issuers for subject in subjects]
 
     @property
     def subject_selectors(self) -> list[bytes]:
         """The ids by which an agent from a provisioning rule is looked up, one per issuer."""
-        return [selector_of(issuer, str(self.claims.get("sub"))) for issuer in self.issuers]
+        return [subject_selector(issuer, str(self.claims.get("sub"))) for issuer in self.issuers]
 
     def is_signed_by(self, key: Any) -> bool | None:
         """Return whether a key has made the signature, or ``None`` if it was verified with too many other keys."""

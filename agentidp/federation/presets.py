@@ -80,7 +80,7 @@ class AnswersRefused(Exception):
         self.errors = errors
 
 
-def rule_of(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """Return the rule that the answers make.
 
     :param check: returns the rule as it is stored, or raises :class:`RuleRefused`.
@@ -100,7 +100,7 @@ def rule_of(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], 
         raise AnswersRefused({"": f"The {refused.member} {refused}."}) from None
 
 
-def preset_named(presets: tuple[Preset, ...], name: str) -> Preset | None:
+def find_preset(presets: tuple[Preset, ...], name: str) -> Preset | None:
     """Return the preset with a name, or ``None``."""
     return next((preset for preset in presets if preset.name == name), None)
 

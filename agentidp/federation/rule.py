@@ -157,14 +157,14 @@ class Rule:
         return self.subject is None or (isinstance(token.claims.get("sub"), str) and token.has("sub", self.subject))
 
 
-def selector_of(issuer: str, subject: str | None) -> bytes:
+def subject_selector(issuer: str, subject: str | None) -> bytes:
     """Return the SHA-256 of an issuer and its subject, because two issuers may use the same subject."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
-def found_by(issuer: str, subject: str | None) -> UUID:
+def rule_selector(issuer: str, subject: str | None) -> UUID:
     """Return the id by which rules for a token's issuer and subject are looked up."""
-    return UUID(bytes=selector_of(issuer, subject)[:16])
+    return UUID(bytes=subject_selector(issuer, subject)[:16])
 
 
 def is_pattern(expected: object) -> bool:

@@ -101,7 +101,7 @@ class RuleRefused(Exception):
         self.member = member
 
 
-def checked(
+def check_rule(
     new: Mapping[str, Any],
     *,
     own_issuer: str,
@@ -143,10 +143,10 @@ def checked(
     return rule
 
 
-def checked_for_provisioning(
+def check_provisioning_rule(
     new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
-    """Check a provisioning rule as :func:`checked` does.
+    """Check a provisioning rule as :func:`check_rule` does.
 
     Its audience must contain the id of the organization, so that the token itself names the organization that it may
     create an agent in.
@@ -154,7 +154,7 @@ def checked_for_provisioning(
     :raises RuleRefused: also if the rule does not name the owner of the subjects.
     """
     audience = new.get("audience") or f"{own_issuer}/{organization_id}"
-    rule = checked(
+    rule = check_rule(
         {**new, "audience": audience},
         own_issuer=own_issuer,
         organization_id=organization_id,
@@ -168,16 +168,16 @@ def checked_for_provisioning(
     return rule
 
 
-def checked_for_delegation(
+def check_delegation_rule(
     new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
-    """Check a delegation rule as :func:`checked` does.
+    """Check a delegation rule as :func:`check_rule` does.
 
     Without an audience, a token must be for the agent that acts, so that no agent acts by a token for another agent. An
     audience that the agents share must contain the id of the organization.
     """
     audience = new.get("audience")
-    rule = checked(
+    rule = check_rule(
         new,
         own_issuer=own_issuer,
         organization_id=organization_id,
@@ -203,18 +203,18 @@ def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, or
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
     # The provisioning rule was accepted, so its issuer was allowed.
-    return checked(
+    return check_rule(
         {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
     )
 
 
-def named_organization(audience: object) -> str | None:
+def find_organization_id(audience: object) -> str | None:
     """Return the id of the organization that an audience contains, or ``None``."""
     found = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None
     return None if found is None else found[0]
 
 
-def possible_subjects(subject: object) -> list[str | None]:
+def matching_rule_subjects(subject: object) -> list[str | None]:
     """Return the subjects of all rules that *subject* may meet: none, the same, and patterns of its beginnings."""
     if not isinstance(subject, str):
         return [None]

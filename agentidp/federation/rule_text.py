@@ -16,7 +16,7 @@ CLAIMS_TYPED_AS = (
 JWKS_TYPED_AS = "The issuer's keys, if they cannot be fetched: a JWK Set, or a SPIFFE bundle"
 
 
-def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
     """Return the claims of a rule from lines ``name=value``, or ``name:=value`` for a boolean or a number.
 
     :raises RuleRefused: a line has another form.
@@ -39,8 +39,8 @@ def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def pairs_of(claims: dict[str, Any]) -> list[str]:
-    """Return the lines from which :func:`claims_of` makes these claims."""
+def format_claims(claims: dict[str, Any]) -> list[str]:
+    """Return the lines from which :func:`parse_claims` makes these claims."""
     return [
         f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}"
         for name, expected in claims.items()
@@ -48,7 +48,7 @@ def pairs_of(claims: dict[str, Any]) -> list[str]:
     ]
 
 
-def jwk_set_of(text: str) -> dict[str, Any]:
+def parse_jwk_set(text: str) -> dict[str, Any]:
     """Return a JWK Set without the keys that do not verify tokens, such as the certificates of a SPIFFE bundle.
 
     :raises RuleRefused: the text is not a JWK Set.

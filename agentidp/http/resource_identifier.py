@@ -42,7 +42,7 @@ def is_audience(text: str) -> bool:
     return len(text) <= MAX_AUDIENCE_LENGTH and re.fullmatch(AUDIENCE, text) is not None
 
 
-def claim_of(audience: str) -> str | None:
+def owned_name(audience: str) -> str | None:
     """Return the name that an organization must own to get tokens for an audience; ``None`` if the audience is shared.
 
     Google Cloud treats ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` as the same audience.

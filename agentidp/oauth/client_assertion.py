@@ -92,7 +92,7 @@ def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str,
     return Client(
         organization_id,
         agent_id,
-        jwk=jwk,
+        key_or_rule=jwk,
         digest=hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
         # Servers' clocks differ, as for AccessToken.refused_from.
         expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),

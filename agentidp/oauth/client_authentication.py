@@ -43,7 +43,7 @@ def authenticates_client(view: View) -> View:
     return oauth_errors(view)
 
 
-def presented_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
     """Return the client that a request names, with a secret that is still to be compared, or a verified assertion.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
@@ -68,7 +68,7 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
     return _named_client(client_id, hash_secret(client_secret))
 
 
-def granting_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
     """Return the client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
 
     :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if ``client_id`` is
@@ -84,7 +84,7 @@ def granting_client(request: Request, form: dict[str, str], at: datetime) -> Cli
         raise invalid_grant() if error.error == "invalid_client" else error from None
 
 
-def by_another_rule(
+def verify_again_or_refuse(
     request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None
 ) -> Client:
     """Verify the token of a client again by the stored rules of trust, because the remembered rule was replaced.
@@ -92,8 +92,8 @@ def by_another_rule(
     :returns: the client with another rule.
     :raises OAuthError: as :func:`refuse`, if no other rule accepts the token.
     """
-    other = None if client.anew is None else client.anew()
-    if other is None or other.jwk in (None, client.jwk):
+    other = None if client.verify_again is None else client.verify_again()
+    if other is None or other.key_or_rule in (None, client.key_or_rule):
         refuse(request, client, at, error)
     return other
 
@@ -112,7 +112,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
     # that was deleted since the client was remembered.
     if client.is_remembered and s.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
-    cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
+    cell = throttle.cell_of(s.settings.secret_key or b"", client.client_id, request.remote_addr)
     wait = throttle.record_failure(s.database, cell, _rejection(client), at)
     if wait is not None:
         raise OAuthError(
@@ -159,7 +159,7 @@ def _named_client(client_id: str, secret_hash: bytes | None = None) -> Client:
     organization_id = organization_id or s.directory.look_up(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return Client(organization_id, agent_id, secret_hash, sent_id=client_id, is_remembered=is_remembered)
+    return Client(organization_id, agent_id, secret_hash, client_id=client_id, is_remembered=is_remembered)
 
 
 def _by_assertion(form: dict[str, str], at: datetime) -> Client:
@@ -179,7 +179,9 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
     named = _named_client(client_id)
     shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
-    return replace(named, jwk=shown.jwk, digest=shown.digest, expires_at=shown.expires_at, refusal=shown.refusal)
+    return replace(
+        named, key_or_rule=shown.key_or_rule, digest=shown.digest, expires_at=shown.expires_at, refusal=shown.refusal
+    )
 
 
 def _by_federated_token(text: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
@@ -198,12 +200,12 @@ def _by_federated_token(text: str, client_id: str | None, at: datetime, *, is_sv
             "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
         )
     trusting, provisioning = s.database.of(organization_id, at).run(
-        federated_token.trusting_rules(token), first_sight.provisioning_rules(token)
+        federated_token.trusting_rules_call(token), first_sight.provisioning_rules_call(token)
     )
     client = federated_token.find_client(s, token, organization_id, trusting, at)
-    if client.jwk is not None or client.refusal in federated_token.UNCLEAR:
+    if client.key_or_rule is not None or client.refusal in federated_token.UNCLEAR:
         return client
-    return first_sight.look(s, token, client, organization_id, provisioning, at)
+    return first_sight.match_provisioning_rule(s, token, client, organization_id, provisioning, at)
 
 
 def _basic(header: str) -> tuple[str, str]:

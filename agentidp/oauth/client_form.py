@@ -54,7 +54,9 @@ class ClientFormSchema(ma.Schema):
     )
 
 
-def described(form: type[ma.Schema], responses: Mapping[int, Any] = MappingProxyType({})) -> Callable[[Any], Any]:
+def describe_client_endpoint(
+    form: type[ma.Schema], responses: Mapping[int, Any] = MappingProxyType({})
+) -> Callable[[Any], Any]:
     """Describe an endpoint at which a client authenticates in the OpenAPI document.
 
     :param responses: responses that differ from those of :data:`ERRORS`, by status.
@@ -84,7 +86,7 @@ def read_form(request: Request) -> dict[str, str]:
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):
         raise OAuthError("invalid_request", "client credentials must not be sent in the URL")
     try:
-        pairs = pairs_of(request.get_data().decode("ascii"))
+        pairs = parse_pairs(request.get_data().decode("ascii"))
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(pairs)) < len(pairs):
@@ -96,7 +98,7 @@ def read_form(request: Request) -> dict[str, str]:
     return {name: value for name, value in pairs if value}
 
 
-def pairs_of(form: str) -> list[tuple[str, str]]:
+def parse_pairs(form: str) -> list[tuple[str, str]]:
     """Return the names and values of a form. A plain form takes a tenth of the calls of ``parse_qsl``.
 
     :raises ValueError: the form has more than ``MAX_PARAMETERS``, or text that is not UTF-8.

@@ -40,7 +40,7 @@ def verify(s: Services, token: IssuerToken, named: Client, at: datetime) -> Clie
 
     :returns: the client with the rule that accepts the token. Without such a rule the client has a reason, and the
         statement that issues the token finds nobody, as for a wrong secret.
-    :raises OAuthError: as :func:`keys_missing`.
+    :raises OAuthError: as :func:`report_missing_keys`.
     """
     memory, organization_id, key = s.issuer_tokens.remembered, named.organization_id, (named.agent_id, token.issuers)
     stored: list[Candidate] = []
@@ -58,22 +58,22 @@ def verify(s: Services, token: IssuerToken, named: Client, at: datetime) -> Clie
         stored.extend(candidates_of(s, organization_id, rows))
         yield from (candidate for candidate in stored if candidate not in remembered)
 
-    verdict = verdict_of(s, token, candidates(), named, at)
+    verdict = try_rules(s, token, candidates(), named, at)
     accepting = next(iter(verdict.accepting), None)
     if accepting is not None and stored:
         characters = sum(len(candidate.text) for candidate in stored) + sum(map(len, token.issuers))
         memory.put(organization_id, key, stored, characters=characters)
 
-    def anew() -> Client:
+    def verify_again() -> Client:
         memory.forget(organization_id, key)
         return verify(s, token, named, at)
 
     if accepting is None:
         return replace(named, refusal=verdict.refusal())
-    return replace(named, jwk=accepting.text, refusal=None, anew=None if stored else anew)
+    return replace(named, key_or_rule=accepting.text, refusal=None, verify_again=None if stored else verify_again)
 
 
-def trusting_rules(token: IssuerToken) -> Call:
+def trusting_rules_call(token: IssuerToken) -> Call:
     """Return the statement that reads an organization's rules for :func:`find_client`."""
     return Call("oauth/trusting_rules", {"selectors": token.selectors, "max_characters": MAX_CHARACTERS})
 
@@ -82,17 +82,17 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
     :param organization_id: the organization in the token's audience. No other organization's rules are read.
-    :param rows: the result of :func:`trusting_rules`.
+    :param rows: the result of :func:`trusting_rules_call`.
     :returns: the client with the rule that accepts the token; or the only agent that can be meant, with the reason why
         no rule accepts the token; or an unknown client.
-    :raises OAuthError: as :func:`keys_missing`.
+    :raises OAuthError: as :func:`report_missing_keys`.
     """
     nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = candidates_of(s, organization_id, rows)
     if any(candidate.rule is None for candidate in candidates):
         return replace(nobody, refusal=TOO_MANY_RULES)
     named = replace(nobody, organization_id=organization_id)
-    verdict = verdict_of(s, token, candidates, named, at, tries_every_owner=True, is_last=False)
+    verdict = try_rules(s, token, candidates, named, at, tries_every_owner=True, is_last=False)
     agent_ids = {c.owner for c in candidates if c.rule and c.rule.is_met_by(token.compared)}
     if len(verdict.accepting) > 1:
         return replace(nobody, refusal=SEVERAL_AGENTS)
@@ -100,7 +100,7 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
         return replace(nobody, refusal=TOO_MANY_RULES)
     if verdict.accepting:
         [accepting] = verdict.accepting
-        return replace(named, agent_id=accepting.owner, jwk=accepting.text)
+        return replace(named, agent_id=accepting.owner, key_or_rule=accepting.text)
     # If the token meets no rule, a failure names the agent that has a rule for its subject.
     agent_ids = agent_ids or {c.owner for c in candidates if c.rule and c.rule.subject is not None}
     if len(agent_ids) != 1:
@@ -121,20 +121,20 @@ def candidates_of(s: Services, organization_id: str, rows: Rows) -> list[Candida
     ]
 
 
-def verdict_of(
+def try_rules(
     s: Services, token: IssuerToken, candidates: Iterable[Candidate], named: Client, at: datetime, **how: bool
 ) -> Verdict:
     """Verify a token by rules that might accept it for a client.
 
-    :raises OAuthError: as :func:`keys_missing`.
+    :raises OAuthError: as :func:`report_missing_keys`.
     """
     try:
         return s.issuer_tokens.verify(token, candidates, at, organization_id=named.organization_id, **how)
     except KeysUnavailable as unavailable:
-        raise keys_missing(replace(named, agent_id=unavailable.owner or named.agent_id), unavailable) from None
+        raise report_missing_keys(replace(named, agent_id=unavailable.owner or named.agent_id), unavailable) from None
 
 
-def keys_missing(named: Client, unavailable: KeysUnavailable) -> OAuthError:
+def report_missing_keys(named: Client, unavailable: KeysUnavailable) -> OAuthError:
     """Log a token that cannot be judged now, and return ``temporarily_unavailable`` with 503.
 
     This is not a failed authentication, so nothing is counted or throttled.

@@ -35,31 +35,33 @@ NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
 first."""
 
 
-class Refused(Exception):
+class ProvisioningRefused(Exception):
     """No agent is created. The message is one of :data:`REASONS`."""
 
 
-def provisioning_rules(token: IssuerToken) -> Call:
-    """Return the statement that reads an organization's rules for :func:`look`."""
+def provisioning_rules_call(token: IssuerToken) -> Call:
+    """Return the statement that reads an organization's rules for :func:`match_provisioning_rule`."""
     return Call(
         "oauth/provisioning_rules",
         {"issuers": list(token.issuers), "selectors": token.subject_selectors, "max_characters": MAX_CHARACTERS},
     )
 
 
-def look(s: Services, token: IssuerToken, refused: Client, organization_id: str, rows: Rows, at: datetime) -> Client:
+def match_provisioning_rule(
+    s: Services, token: IssuerToken, refused: Client, organization_id: str, rows: Rows, at: datetime
+) -> Client:
     """Find the provisioning rule that accepts a token which no agent trusts.
 
     :param refused: the result if no rule accepts the token.
-    :param rows: the result of :func:`provisioning_rules`, oldest first.
-    :returns: a client with ``sighting``, or with the reason why no agent can be created, or the subject's agent, which
-        no longer trusts the token.
+    :param rows: the result of :func:`provisioning_rules_call`, oldest first.
+    :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent,
+        which no longer trusts the token.
     """
     named = replace(refused, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     candidates = [
         Candidate(s.issuer_tokens.rule(organization_id, row.trust) if row.trust else None, row=row) for row in rows
     ]
-    verdict = federated_token.verdict_of(s, token, candidates, named, at)
+    verdict = federated_token.try_rules(s, token, candidates, named, at)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return refused
     [accepting] = verdict.accepting
@@ -69,7 +71,7 @@ def look(s: Services, token: IssuerToken, refused: Client, organization_id: str,
         return federated_token.verify(s, token, replace(named, agent_id=agent_id), at)
     if not accepting.row.is_on:
         return replace(named, refusal=SWITCHED_OFF)
-    return replace(named, sighting=(accepting.row, token))
+    return replace(named, new_subject=(accepting.row, token))
 
 
 def ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
@@ -80,15 +82,15 @@ def ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | No
     return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.compared)), None)
 
 
-def provision(s: Services, client: Client, at: datetime) -> Client:
-    """Create the agent of a client that :func:`look` has returned, unless another request has just created it.
+def create_agent(s: Services, client: Client, at: datetime) -> Client:
+    """Create the agent of a client with ``new_subject``, unless another request has just created it.
 
     :returns: the agent with its rule that accepts the token, or the client with the reason why no agent was created.
     """
-    row, token = client.sighting
+    row, token = client.new_subject
     try:
         database = s.database.of(client.organization_id, at)
         agent_id = current_app.extensions[PROVISION](database, s.settings, row, token.claims)
-    except Refused as refused:
+    except ProvisioningRefused as refused:
         return replace(client, refusal=str(refused))
     return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)

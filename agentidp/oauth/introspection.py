@@ -11,7 +11,7 @@ from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.jose.access_token import AccessToken
 from agentidp.oauth.client_authentication import authenticates_client
-from agentidp.oauth.client_form import NO_STORE, described
+from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
 from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.services import services
 
@@ -88,7 +88,7 @@ class IntrospectionSchema(ma.Schema):
 @blueprint.route("/api/v1/token/introspect", methods=["POST"])
 @authenticates_client
 @blueprint.response(200, IntrospectionSchema)
-@described(TokenFormSchema)
+@describe_client_endpoint(TokenFormSchema)
 def introspect() -> Response:
     """Return whether a token of the client's organization is active, and its claims."""
     inspected = inspect_token(g.at)

@@ -59,34 +59,34 @@ class Client:
     The database compares the digest of a secret. It also checks that a credential in force still has the key or the
     rule of trust that verified a signature. The ids of an unknown client match nothing in the database.
 
-    :param jwk: the key, alone in a JSON array, or the rule of trust, a JSON object.
+    :param key_or_rule: the key, alone in a JSON array, or the rule of trust, a JSON object.
     :param digest: the digest of the assertion's ``jti``, which the transaction that issues the token consumes.
     :param expires_at: the time until which the digest is stored.
-    :param sent_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
+    :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
     :param is_remembered: whether the organization was in memory, without a query.
     :param refusal: the logged reason for the refusal of the assertion.
     :param is_federated: whether the assertion is a token of another issuer.
-    :param sighting: the provisioning rule's row and the token of a subject that has no agent yet.
-    :param anew: verifies the token again by the stored rules, if its rule was remembered.
+    :param new_subject: the provisioning rule's row and the token of a subject that has no agent yet.
+    :param verify_again: verifies the token again by the stored rules, if its rule was remembered.
     """
 
     organization_id: str
     agent_id: UUID
     secret_hash: bytes | None = None
-    jwk: str | None = None
+    key_or_rule: str | None = None
     digest: bytes | None = None
     expires_at: datetime | None = None
-    sent_id: str = ""
+    client_id: str = ""
     is_remembered: bool = False
     refusal: str | None = None
     is_federated: bool = False
-    sighting: Any = None
-    anew: Callable[[], Client] | None = None
+    new_subject: Any = None
+    verify_again: Callable[[], Client] | None = None
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:
         """The key in memory for facts about the client that apply only to this credential."""
-        return self.agent_id, self.secret_hash or self.jwk
+        return self.agent_id, self.secret_hash or self.key_or_rule
 
 
 class AssertionUsed(Exception):
@@ -115,17 +115,17 @@ class Grant:
     subject: str = AGENT
 
 
-def record(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
+def record_issuance(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
     Without a proof, the transaction takes one round trip. Unless a grant is returned, no token was counted.
 
-    :param call: a call from :func:`issuing` or :mod:`agentidp.oauth.token_exchange`.
+    :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     :param proof: the proof of the key that the token is bound to, which is consumed only if the token is issued.
     :returns: ``None`` if authentication failed.
     :raises AssertionUsed: authentication failed, because the assertion was used before.
-    :raises SubjectRefused: as :func:`granted`.
-    :raises OAuthError: as :func:`granted`, or the proof was used before.
+    :raises SubjectRefused: as :func:`read_grant`.
+    :raises OAuthError: as :func:`read_grant`, or the proof was used before.
     """
     try:
         if proof is None:
@@ -134,7 +134,7 @@ def record(database: OrganizationDatabase, client: Client, call: Call, proof: Pr
             rows = _record_with_proof(database, client, call, proof.consumption())
     except psycopg.errors.UniqueViolation:
         raise AssertionUsed from None
-    return granted(client, call, rows, at=database.at)
+    return read_grant(client, call, rows, at=database.at)
 
 
 def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
@@ -149,7 +149,7 @@ def _record_with_proof(database: OrganizationDatabase, client: Client, call: Cal
     return rows
 
 
-def issuing(
+def build_call(
     client: Client,
     *,
     scope: list[str] | None,
@@ -166,7 +166,7 @@ def issuing(
         {
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
-            "jwk": client.jwk,
+            "jwk": client.key_or_rule,
             "digest": client.digest,
             "expires_at": client.expires_at,
             "scope": scope,
@@ -178,7 +178,7 @@ def issuing(
     )
 
 
-def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
+def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
     """Return the grant in the rows of a call that issues a token, or ``None`` if authentication failed.
 
     :param at: the time of the request.

@@ -8,7 +8,7 @@ from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
 from agentidp.oauth.client_authentication import authenticates_client
-from agentidp.oauth.client_form import NO_STORE, described
+from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
 from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.oauth.token_revocation import revoke_token, revoke_token_of_another
 from agentidp.services import services
@@ -19,7 +19,7 @@ blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token
 @blueprint.route("/api/v1/token/revoke", methods=["POST"])
 @authenticates_client
 @blueprint.response(200)
-@described(TokenFormSchema)
+@describe_client_endpoint(TokenFormSchema)
 def revoke() -> Response:
     """Revoke a token of the client, or of another agent if the client has `agents:write`.
 

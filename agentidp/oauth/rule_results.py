@@ -21,7 +21,7 @@ from agentidp.federation.rule_checks import RuleRefused, of_subject
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.oauth import first_sight
-from agentidp.oauth.token_exchange import wrong_subject
+from agentidp.oauth.token_exchange import refusal_of_subject
 from agentidp.services import Services
 
 MAX_RULES = 1_000
@@ -77,7 +77,7 @@ class RuleResult:
         return _EXCHANGE if self.delegation_rule else _CLIENT_ID if self.needs_client_id else None
 
 
-def examine(
+def compare_token(
     s: Services, database: OrganizationDatabase, text: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
     """Compare a token with an organization's rules that are in force, and return the best result first.
@@ -127,7 +127,7 @@ def _depth(claims: dict[str, Any]) -> int:
 
 def _provisioning(s: Services, database: OrganizationDatabase, token: IssuerToken, at: datetime) -> list[RuleResult]:
     found, subject = [], token.claims.get("sub")
-    [known] = database.run(first_sight.provisioning_rules(token))
+    [known] = database.run(first_sight.provisioning_rules_call(token))
     agents = {row.provisioning_rule_id: row.agent_id for row in known}
     ended = first_sight.ended_agent(database, token)
     [organization] = database.fetch("organizations/get_organization")
@@ -163,7 +163,7 @@ def _delegation(
         # A rule without an audience demands a token for the agent that acts.
         meant = next((one for one in agent_ids if str(one) == token.compared.audience), agent_ids[0])
         compared = _comparisons(s, database, Rule.of({"audience": str(meant)} | row.trust), token, at)
-        wrong = {wrong_subject(claims, one, s.settings.issuer) for one in agent_ids}
+        wrong = {refusal_of_subject(claims, one, s.settings.issuer) for one in agent_ids}
         can_act = None in wrong
         said = "can act" if can_act else str(wrong.pop())
         compared.append(Comparison("agent for the subject", "can act", said, True, can_act))
@@ -204,7 +204,7 @@ def _signature(s: Services, database: OrganizationDatabase, rule: Rule, token: I
     return "right" if any(token.jwt.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
 
 
-def shown(result: RuleResult) -> dict[str, Any]:
+def describe_result(result: RuleResult) -> dict[str, Any]:
     """Return a result as JSON."""
     return {
         "agentId": None if result.agent_id is None else str(result.agent_id),

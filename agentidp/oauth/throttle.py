@@ -20,11 +20,11 @@ from agentidp.counting import UNKNOWN_ORGANIZATION, Rejection
 from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
-FAILURES_A_MINUTE = 10
+MAX_FAILURES_PER_MINUTE = 10
 """Failures that a throttle admits per minute. After a minute without a failure it admits as many at once. The audit
 trail gets refused sign-ins of an agent or a person at the same rate (:func:`admits`)."""
 
-INTERVAL = timedelta(minutes=1) / FAILURES_A_MINUTE
+INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time after which a throttle forgets a failure, which is also the longest wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)

@@ -21,7 +21,7 @@ from agentidp.jose.access_token import MAX_LENGTH
 from agentidp.jose.assertion import MAX_LENGTH as MAX_ASSERTION_LENGTH
 from agentidp.oauth import client_authentication, first_sight, issuance, quota_windows, token_exchange
 from agentidp.oauth.client_authentication import authenticates_client
-from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
+from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, describe_client_endpoint, read_form
 from agentidp.oauth.issuance import Client
 from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import services
@@ -94,7 +94,7 @@ QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
 @authenticates_client
 @blueprint.parameter(PROOF)
 @blueprint.response(200, TokenResponseSchema, headers=QUOTAS)
-@described(TokenRequestSchema, {429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
+@describe_client_endpoint(TokenRequestSchema, {429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
 def issue_token() -> Response:
     """Issue an access token to an agent."""
     received, context, s = current_request(), current_context(), services()
@@ -109,28 +109,28 @@ def issue_token() -> Response:
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
     if is_jwt_bearer:
-        client = client_authentication.granting_client(received, form, at)
+        client = client_authentication.read_client_from_grant(received, form, at)
     else:
-        client = client_authentication.presented_client(received, form, at)
-    if client.sighting is not None:
-        client = first_sight.provision(s, client, at)
+        client = client_authentication.read_client(received, form, at)
+    if client.new_subject is not None:
+        client = first_sight.create_agent(s, client, at)
     refuse_flood(client, at)
     # A token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
     granted, subject = None, None
     while granted is None:
-        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
+        call = issuance.build_call(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
         try:
             if is_exchange:
-                granted, subject = token_exchange.record(s, database, form, client, call, proof)
+                granted, subject = token_exchange.record_exchange(s, database, form, client, call, proof)
             else:
-                granted = issuance.record(database, client, call, proof)
+                granted = issuance.record_issuance(database, client, call, proof)
         except issuance.AssertionUsed:
             client = replace(client, refusal="assertion used before")
         if granted is None:
             error = client_authentication.invalid_grant if is_jwt_bearer else None
-            client = client_authentication.by_another_rule(received, client, at, error)
+            client = client_authentication.verify_again_or_refuse(received, client, at, error)
     s.token_rate.count(*client.credential)
     body = issuance.token_response(
         s,

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from agentidp.caller.token_verification import verified_token
+from agentidp.caller.token_verification import verify_token
 from agentidp.counting import Rejection
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
@@ -117,10 +117,10 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
     return resource
 
 
-def record(
+def record_exchange(
     s: Services, database: OrganizationDatabase, form: dict[str, str], client: Client, call: Call, proof: Proof | None
 ) -> tuple[Grant | None, Subject | None]:
-    """Do what :func:`agentidp.oauth.issuance.record` does, for the subject in the form.
+    """Do what :func:`agentidp.oauth.issuance.record_issuance` does, for the subject in the form.
 
     :param form: the parameters that :func:`check_form` has checked.
     :param client: the actor.
@@ -130,13 +130,13 @@ def record(
     """
     subject, refusal = _read_subject(s, form, client, call, proof, database.at)
     try:
-        return issuance.record(database, client, _exchanging(call, subject), proof), subject
+        return issuance.record_issuance(database, client, _exchanging(call, subject), proof), subject
     except issuance.SubjectRefused as refused:
         reason = refusal or str(refused)
     if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, client.credential):
         # The rule was remembered, so a stored rule may accept the token. This request has consumed the assertion.
         again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record(s, database, form, client, again, proof)
+        return record_exchange(s, database, form, client, again, proof)
     raise _refusal(s, database, client, reason)
 
 
@@ -199,7 +199,7 @@ def _refusal(s: Services, database: OrganizationDatabase, client: Client, reason
 def _of_an_agent(text: str, client: Client) -> Subject:
     # The database decides whether the token was made for the client.
     try:
-        token = verified_token(text, audience=None)
+        token = verify_token(text, audience=None)
     except TokenRefused:
         raise NotAcceptable(INVALID) from None
     if token.organization_id != client.organization_id:
@@ -218,14 +218,14 @@ def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at
         raise NotAcceptable(UNREADABLE)
     rule = _accepting_rule(s, token, client, resource, at)
     claims = token.claims
-    if wrong := wrong_subject(claims, client.agent_id, s.settings.issuer):
+    if wrong := refusal_of_subject(claims, client.agent_id, s.settings.issuer):
         raise NotAcceptable(wrong)
     issuer = rule.trust["issuer"]
     delegation = Delegation((client.agent_id,), (), None, (issuer, claims["sub"]), rule.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
 
-def wrong_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
+def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
     """Return why an agent may not act for the subject of a token that a delegation rule accepts, or ``None``."""
     subject = claims.get("sub")
     if "act" in claims:
@@ -263,14 +263,14 @@ def _accepting_rule(s: Services, token: IssuerToken, client: Client, resource: s
         stored.extend(_rules(s, client, at))
         yield from sorted(stored, key=lambda candidate: resource not in candidate.row.resources)
 
-    verdict = federated_token.verdict_of(s, token, candidates(), client, at)
+    verdict = federated_token.try_rules(s, token, candidates(), client, at)
     if not verdict.accepting:
         raise NotAcceptable(verdict.refusal())
     if stored:
         # Only an authentic token adds rules. A string takes about 100 bytes of memory in addition to its characters.
         texts = [name for candidate in stored for name in candidate.row.resources]
         texts += [candidate.text for candidate in stored]
-        characters = len(client.jwk or "") + sum(100 + len(text) for text in texts)
+        characters = len(client.key_or_rule or "") + sum(100 + len(text) for text in texts)
         memory.put(organization_id, client.credential, stored, characters=characters)
     return verdict.accepting[0].row
 
@@ -281,7 +281,7 @@ def _rules(s: Services, client: Client, at: datetime) -> list[Candidate]:
     A client that is not authentic gets no rules, because effects such as a request for keys would reveal them.
     """
     rows = s.database.of(client.organization_id, at).fetch(
-        "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.jwk
+        "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
     )
     # A rule without an audience demands a token for the agent that acts.
     texts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
@@ -294,7 +294,7 @@ def _rules(s: Services, client: Client, at: datetime) -> list[Candidate]:
 def _with_actor_token(subject: Subject, text: str, client: Client, proof: Proof | None) -> Subject:
     # The actor's token adds nothing to its authentication, so only the client's own token is accepted.
     try:
-        token = verified_token(text, audience=None)
+        token = verify_token(text, audience=None)
     except TokenRefused:
         raise NotAcceptable(WRONG_ACTOR_TOKEN) from None
     is_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)

@@ -8,7 +8,7 @@ from datetime import datetime
 import marshmallow as ma
 import psycopg
 
-from agentidp.caller.token_verification import verified_token
+from agentidp.caller.token_verification import verify_token
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
@@ -48,7 +48,7 @@ def inspect_token(at: datetime) -> TokenInspection:
     form = read_form(received)
     if "token" not in form:
         raise OAuthError("invalid_request", "token is missing")
-    client = client_authentication.presented_client(received, form, at)
+    client = client_authentication.read_client(received, form, at)
     token = _token_of(client.organization_id, form["token"])
     delegation = token and token.delegation
     s = services()
@@ -59,7 +59,7 @@ def inspect_token(at: datetime) -> TokenInspection:
             {
                 "agent_id": client.agent_id,
                 "secret_hash": client.secret_hash,
-                "jwk": client.jwk,
+                "jwk": client.key_or_rule,
                 "digest": client.digest,
                 "expires_at": client.expires_at,
                 "token_agent_id": token and token.agent_id,
@@ -78,7 +78,7 @@ def inspect_token(at: datetime) -> TokenInspection:
         except psycopg.errors.UniqueViolation:
             client = replace(client, refusal="assertion used before")
         if not rows:
-            client = client_authentication.by_another_rule(received, client, at)
+            client = client_authentication.verify_again_or_refuse(received, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [row] = rows
     return TokenInspection(client, frozenset(row.scopes), token, row.is_active)
@@ -86,7 +86,7 @@ def inspect_token(at: datetime) -> TokenInspection:
 
 def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:
     try:
-        token = verified_token(unverified_token, audience=None)
+        token = verify_token(unverified_token, audience=None)
     except TokenRefused:
         return None
     return token if token.organization_id == organization_id else None

@@ -125,7 +125,7 @@ class AllowedNetworks:
         self.check(address, is_plain=is_plain)
 
 
-OF_THE_OPERATOR = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
+OPERATOR_NETWORKS = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
 """The rule for addresses that the operator, instead of an organization, chooses. They may be internal."""
 
 

@@ -20,9 +20,17 @@ from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
-from agentidp.federation.rule import found_by
-from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
-from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS, claims_of, jwk_set_of, pairs_of
+from agentidp.federation.rule import rule_selector
+from agentidp.federation.rule_checks import (
+    MAX_CLAIMS,
+    MAX_URL,
+    MAX_VALUE,
+    MAX_VALUES,
+    RuleRefused,
+    check_rule,
+    warnings,
+)
+from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS, format_claims, parse_claims, parse_jwk_set
 from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -101,8 +109,8 @@ class RuleSchema(ma.Schema):
     claims = RuleObject(
         "items",
         CLAIMS_TYPED_AS,
-        claims_of,
-        lambda claims: "\n".join(pairs_of(claims)),
+        parse_claims,
+        lambda claims: "\n".join(format_claims(claims)),
         option="--claim",
         metavar="NAME=VALUE",
         description="What other claims must be, by name or JSON Pointer: a value, or a list of those that are accepted",
@@ -128,7 +136,7 @@ class RuleSchema(ma.Schema):
     jwks: Member = RuleObject(
         "document",
         JWKS_TYPED_AS,
-        jwk_set_of,
+        parse_jwk_set,
         json.dumps,
         words="keys of the issuer",
         option="--jwks",
@@ -304,7 +312,7 @@ def trusted(
     settings: Settings,
     organization_id: str,
     *,
-    check: Callable[..., dict[str, Any]] = checked,
+    check: Callable[..., dict[str, Any]] = check_rule,
     within: str | None = None,
 ) -> dict[str, Any]:
     """Check a rule of trust in a body, and return it as it is stored.
@@ -375,7 +383,7 @@ def add_credential(
         secret_hash=None if client_secret is None else hash_secret(client_secret),
         jwks=None if jwks is None else json.dumps(jwks),
         trust=None if rule is None else json.dumps(rule),
-        trust_selector=None if rule is None else found_by(rule["issuer"], rule.get("subject")),
+        trust_selector=None if rule is None else rule_selector(rule["issuer"], rule.get("subject")),
         label=label,
         expires_at=expires_at,
         most=MAX_CREDENTIALS,

@@ -20,7 +20,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
-from agentidp.federation.rule_checks import checked_for_delegation, warnings
+from agentidp.federation.rule_checks import check_delegation_rule, warnings
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
@@ -193,7 +193,7 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    trust = trusted(new["trust"], settings, opened.organization_id, check=checked_for_delegation, within="trust")
+    trust = trusted(new["trust"], settings, opened.organization_id, check=check_delegation_rule, within="trust")
     agent_ids = {row.agent_id for row in opened.fetch("agents/agents_with_ids", agent_ids=new["agent_ids"])}
     if unknown := [str(agent_id) for agent_id in new["agent_ids"] if agent_id not in agent_ids]:
         rule = f"must be agents of the organization, not {', '.join(unknown)}"

@@ -82,8 +82,8 @@ def grant(
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             most=MAX_CREDENTIALS + 1,
         )
-        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
-        granted = issuance.granted(client, call, transaction.run(call), at=at)
+        call = issuance.build_call(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
+        granted = issuance.read_grant(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if granted is not None:
             audit.record(transaction, action, agent_id, after={"scope": granted.scope, "resource": resource})

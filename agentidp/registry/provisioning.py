@@ -24,8 +24,8 @@ from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Rows
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, name_from, other_name
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS
-from agentidp.federation.rule import selector_of
-from agentidp.federation.rule_checks import RuleRefused, checked_for_provisioning, of_subject, warnings
+from agentidp.federation.rule import subject_selector
+from agentidp.federation.rule_checks import RuleRefused, check_provisioning_rule, of_subject, warnings
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
@@ -228,7 +228,7 @@ def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    trust = trusted(new["trust"], settings, opened.organization_id, check=checked_for_provisioning, within="trust")
+    trust = trusted(new["trust"], settings, opened.organization_id, check=check_provisioning_rule, within="trust")
     template = new["agent_template"]
     try:
         refuse_unknown_scopes(opened, template["scopes"])
@@ -270,28 +270,28 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
     :param rule: the row of the rule.
     :param claims: the claims of the token, whose signature and times are verified.
     :returns: the id of the agent, which another request may have created meanwhile.
-    :raises first_sight.Refused: no agent is created.
+    :raises first_sight.ProvisioningRefused: no agent is created.
     """
     accepting = json.loads(rule.trust)
     issuer, subject = accepting["issuer"], claims["sub"]
     name = name_from(rule.agent_template["name"], claims)
     if name is None:
-        raise first_sight.Refused(first_sight.NOT_CREATED)
+        raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
     try:
         trust = of_subject(accepting, subject, own_issuer=settings.issuer, organization_id=database.organization_id)
     except RuleRefused:
-        raise first_sight.Refused(first_sight.NOT_CREATED) from None
+        raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # Another agent may have the first name.
     for possible_name in (name, other_name(name, issuer, subject)):
         try:
             return _provision(database, rule, trust, name=possible_name, max_agents=settings.max_agents)
         except (Conflict, ValidationError):
             continue
-    raise first_sight.Refused(first_sight.NOT_CREATED)
+    raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
 
 
 def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
-    selector = selector_of(trust["issuer"], trust["subject"])
+    selector = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as opened:
         # The lock lets a subject get one agent only, and keeps the maximums.
         opened.fetch("organizations/lock_organization")
@@ -306,11 +306,11 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
             existing_id: UUID = now.agent_id
             return existing_id
         if now is None or not now.is_on:
-            raise first_sight.Refused(first_sight.SWITCHED_OFF)
+            raise first_sight.ProvisioningRefused(first_sight.SWITCHED_OFF)
         if opened.fetch("provisioning/count_agents", name=rule.name)[0].count >= rule.max_agents:
-            raise first_sight.Refused(first_sight.RULE_FULL)
+            raise first_sight.ProvisioningRefused(first_sight.RULE_FULL)
         if opened.fetch("agents/count_agents")[0].count >= max_agents:
-            raise first_sight.Refused(first_sight.AGENTS_FULL)
+            raise first_sight.ProvisioningRefused(first_sight.AGENTS_FULL)
         template = rule.agent_template
         provisioned = {"rule": rule.name, "issuer": trust["issuer"], "subject": trust["subject"]}
         agent = add_agent(

@@ -17,7 +17,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.errors import Conflict
-from agentidp.http.resource_identifier import claim_of, is_audience, is_resource_identifier
+from agentidp.http.resource_identifier import is_audience, is_resource_identifier, owned_name
 from agentidp.registry.resource_proof import verify_ownership
 
 MAX_CLAIMS = 1000
@@ -156,7 +156,7 @@ def release(database_url: str, resource: str, at: datetime) -> str:
 
 
 def _checked(resource: str) -> str:
-    claimed = claim_of(resource) if is_resource_identifier(resource) or is_audience(resource) else None
+    claimed = owned_name(resource) if is_resource_identifier(resource) or is_audience(resource) else None
     if claimed is None:
         raise ConfigurationError(
             "the resource must be an absolute URI without fragment, or an audience that is not shared"

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS, ConfigurationError
 from agentidp.outbound.client import RequestFailed, request
-from agentidp.outbound.networks import OF_THE_OPERATOR
+from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"
@@ -35,7 +35,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
         response = request(
             "GET",
             url._replace(path=metadata_path(url), query=""),
-            networks=OF_THE_OPERATOR,
+            networks=OPERATOR_NETWORKS,
             timeout=TIMEOUT,
             max_body=MAX_BYTES,
             headers={"Accept": "application/json"},

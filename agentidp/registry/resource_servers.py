@@ -21,9 +21,9 @@ from agentidp.http.resource_identifier import (
     MAX_AUDIENCE_LENGTH,
     MAX_RESOURCE_LENGTH,
     RESOURCE_IDENTIFIER,
-    claim_of,
     is_audience,
     is_resource_identifier,
+    owned_name,
 )
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import (
@@ -215,7 +215,7 @@ def add_resource_server(
     columns: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
     columns |= {"resource": resource, "name": name, "scopes": scopes, **members}
     refuse_unknown_agent(opened, columns["agent_id"])
-    if claim_of(resource) is None:
+    if owned_name(resource) is None:
         rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
         raise ValidationError(details={"resource": [rule]})
     _claim(opened, settings, "resource", resource)
@@ -249,7 +249,7 @@ def _claim(opened: Transaction, settings: Settings, member: str, resource: str) 
 
 def _claim_audience(opened: Transaction, settings: Settings, audience: str | None) -> str | None:
     """Claim an audience, and return the claim, or ``None`` if the organization needs no claim to use the audience."""
-    claimed = claim_of(audience) if audience else None
+    claimed = owned_name(audience) if audience else None
     if claimed is not None:
         _claim(opened, settings, "audience", claimed)
     return claimed
@@ -271,7 +271,7 @@ def update_resource_server(
     if "audience" in change:
         values["audience_claim"] = _claim_audience(opened, settings, change["audience"])
     else:
-        values["audience_claim"] = claim_of(before.audience) if before.audience else None
+        values["audience_claim"] = owned_name(before.audience) if before.audience else None
     [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **values)
     audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
     return row

@@ -20,7 +20,7 @@ from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.cli import cli
 from agentidp.oauth.client_secret import PATTERN
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.citus import WITHOUT_CITUS
@@ -151,7 +151,7 @@ class TestSigningIn:
         assert self.attempts(url, blind) == [("agent.sign_in_refused", "anonymous", "anonymous", reasons[1])]
 
     def test_refusals_cannot_fill_the_disk(self, client: FlaskClient, acme: Agent, url: str) -> None:
-        for number in range(FAILURES_A_MINUTE + 5):
+        for number in range(MAX_FAILURES_PER_MINUTE + 5):
             client.post(
                 "/dashboard/sign-in",
                 data={"client_id": acme.client_id, "client_secret": "wrong"},
@@ -159,7 +159,7 @@ class TestSigningIn:
                 # From another address each time, so that authentication itself is not throttled.
                 environ_base={"REMOTE_ADDR": f"10.0.0.{number}"},
             )
-        assert len(self.attempts(url, acme)) == FAILURES_A_MINUTE
+        assert len(self.attempts(url, acme)) == MAX_FAILURES_PER_MINUTE
 
 
 def chains(url: str) -> list[str]:

@@ -32,7 +32,7 @@ from agentidp.dashboard import oidc_client
 from agentidp.dashboard.oidc_provider import EXTENSION, Provider
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.audit.conftest import events_of
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
@@ -168,9 +168,9 @@ class TestPeopleWithoutAccess:
         assert events(anna.agent) == []
 
     def test_cannot_fill_the_audit_trail(self, anna: Anna) -> None:
-        for _ in range(FAILURES_A_MINUTE + 3):
+        for _ in range(MAX_FAILURES_PER_MINUTE + 3):
             assert anna.signs_in(roles=None, sub="mallory").status_code == 403
-        assert len(events(anna.agent)) == FAILURES_A_MINUTE
+        assert len(events(anna.agent)) == MAX_FAILURES_PER_MINUTE
 
 
 def signed_with_the_public_key(provider: Company, claims: dict[str, Any]) -> str:
@@ -471,7 +471,7 @@ class TestSomebodyWhoStopsTheOthers:
         self, anna: Anna, shared_app: Flask, replies: dict[str, Any], status: int, notice: str
     ) -> None:
         anna.provider.replies |= replies
-        for _ in range(FAILURES_A_MINUTE):
+        for _ in range(MAX_FAILURES_PER_MINUTE):
             refused(anna.client.get(self.bad(anna.client, anna.provider)), status, notice)
         anna.provider.replies.clear()
         anna.provider.requests.clear()
@@ -486,7 +486,7 @@ class TestSomebodyWhoStopsTheOthers:
         assert anna.client.get(path).status_code == 200
 
     def test_failures_that_ask_the_provider_for_nothing_are_not_counted(self, anna: Anna) -> None:
-        for _ in range(FAILURES_A_MINUTE + 1):
+        for _ in range(MAX_FAILURES_PER_MINUTE + 1):
             refused(anna.client.get(f"{PATH}/callback?state=unknown&code=x"), 400, EXPIRED)
             refused(anna.client.get(f"{PATH}/callback?error=access_denied"), 403, REFUSED)
         assert anna.signs_in().status_code == 200
@@ -495,7 +495,7 @@ class TestSomebodyWhoStopsTheOthers:
         self, provider: Company, acme: Agent, shared_app: Flask
     ) -> None:
         """Three times as many, because a site has more people than a host."""
-        for number in range(3 * FAILURES_A_MINUTE):
+        for number in range(3 * MAX_FAILURES_PER_MINUTE):
             attacker = browser(shared_app, f"2001:db8:0:{number:x}::1")
             refused(attacker.get(self.bad(attacker, provider)), 403, REFUSED)
         for address, status in (("2001:db8:0:ff::1", 429), ("2001:db8:0:100::1", 200)):

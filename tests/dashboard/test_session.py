@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.dashboard.session import LIFETIME
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.dashboard.conftest import (
     ENDED,
     SAME_ORIGIN,
@@ -128,7 +128,7 @@ class TestWithACredential:
     def test_is_throttled_as_at_the_token_endpoint_and_together_with_it(
         self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
-        most = FAILURES_A_MINUTE
+        most = MAX_FAILURES_PER_MINUTE
         form = {"client_id": acme.client_id, "client_secret": "wrong"}
         for _ in range(most // 2):
             assert sign_in(client, acme, **form).status_code == 401

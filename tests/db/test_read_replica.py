@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from agentidp import create_app
 from agentidp.caller import Caller, bearer
-from agentidp.counting import request_made
+from agentidp.counting import build_admission_call
 from agentidp.db import read_replica
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from agentidp.http.staleness import HEADER
@@ -239,7 +239,7 @@ class TestStaleness:
                 caller.read("organizations/get_organization")
                 with caller.transaction() as opened:
                     # Nothing that is recorded.
-                    opened.run(request_made(caller.agent_id, "a jti"))
+                    opened.run(build_admission_call(caller.agent_id, "a jti"))
                 before = reads("served")
                 caller.read("organizations/get_organization")
                 assert reads("served") == before

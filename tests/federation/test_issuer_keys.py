@@ -41,7 +41,7 @@ from agentidp.federation.issuer_keys import (
 )
 from agentidp.jose.assertion import MAX_SIGNATURES
 from agentidp.outbound.client import proxy_of_environment
-from agentidp.outbound.networks import LOOPBACK, OF_THE_OPERATOR, AllowedNetworks
+from agentidp.outbound.networks import LOOPBACK, OPERATOR_NETWORKS, AllowedNetworks
 from tests.factories import PATIENCE, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import Issuer
@@ -198,7 +198,7 @@ class TestDiscovery:
             for name, value in (("https_proxy", f"http://127.0.0.1:{port}"), ("no_proxy", "")):
                 monkeypatch.setenv(name, value)
                 monkeypatch.setenv(name.upper(), value)
-            process.keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment)
+            process.keys = IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment)
             assert process.failure() == "no connection: OSError"
         assert heard[0].startswith(f"CONNECT localhost:{process.published.port} HTTP/1.".encode())
         assert process.asked == []

@@ -15,9 +15,9 @@ from agentidp.federation.presets import (
     SPIFFE_WORKLOAD,
     AnswersRefused,
     Preset,
-    rule_of,
+    build_rule,
 )
-from agentidp.federation.rule_checks import GITHUB, GITLAB, checked, checked_for_provisioning
+from agentidp.federation.rule_checks import GITHUB, GITLAB, check_provisioning_rule, check_rule
 
 OWN = "https://idp.example"
 ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000001"
@@ -28,14 +28,14 @@ SHOP = {"issuer": GITLAB, "project": "shop/web"}
 BUILDER = {"issuer": EKS, "namespace": "shop", "serviceAccount": "builder"}
 SVID = {"spiffeId": "spiffe://acme.example/ns/shop/sa/builder", "jwksUri": BUNDLE}
 
-trust = partial(checked, own_issuer=OWN, organization_id=ORGANIZATION)
-provisioning = partial(checked_for_provisioning, own_issuer=OWN, organization_id=ORGANIZATION)
+trust = partial(check_rule, own_issuer=OWN, organization_id=ORGANIZATION)
+provisioning = partial(check_provisioning_rule, own_issuer=OWN, organization_id=ORGANIZATION)
 
 
 def made(preset: Preset, answers: dict[str, str], check: Callable[..., dict[str, Any]] = trust) -> dict[str, Any]:
     """The rule of answers, of which the others are empty; without the audience."""
     given = {question.name: "" for question in preset.questions} | answers
-    rule = rule_of(preset, given, check)
+    rule = build_rule(preset, given, check)
     return {name: value for name, value in rule.items() if name != "audience"}
 
 

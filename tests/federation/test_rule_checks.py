@@ -17,12 +17,12 @@ from agentidp.federation.rule_checks import (
     MAX_VALUE,
     MAX_VALUES,
     RuleRefused,
-    checked,
-    checked_for_delegation,
-    checked_for_provisioning,
-    named_organization,
+    check_delegation_rule,
+    check_provisioning_rule,
+    check_rule,
+    find_organization_id,
+    matching_rule_subjects,
     of_subject,
-    possible_subjects,
     warnings,
 )
 from agentidp.http.text import text_refusal
@@ -49,7 +49,7 @@ KEYS = {
 
 def check(**changes: Any) -> dict[str, Any]:
     """Check a rule with *changes*; ``None`` leaves a member out."""
-    return checked(RULE | changes, own_issuer=OWN, organization_id=ORGANIZATION)
+    return check_rule(RULE | changes, own_issuer=OWN, organization_id=ORGANIZATION)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ WIDE: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("rule", "member"), WIDE, ids=str)
 def test_a_rule_that_creates_agents_says_whose_subjects_they_are(rule: dict[str, Any], member: str) -> None:
     with pytest.raises(RuleRefused) as refused:
-        checked_for_provisioning(rule, own_issuer=OWN, organization_id=ORGANIZATION)
+        check_provisioning_rule(rule, own_issuer=OWN, organization_id=ORGANIZATION)
     assert refused.value.member == member
 
 
@@ -245,9 +245,9 @@ NAMED: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("rule", NAMED, ids=str)
 def test_a_rule_that_creates_agents_is_taken(rule: dict[str, Any]) -> None:
-    made = checked_for_provisioning(rule, own_issuer=OWN, organization_id=ORGANIZATION)
+    made = check_provisioning_rule(rule, own_issuer=OWN, organization_id=ORGANIZATION)
     assert made["audience"] == rule.get("audience", f"{OWN}/{ORGANIZATION}")
-    assert named_organization(made["audience"]) == ORGANIZATION
+    assert find_organization_id(made["audience"]) == ORGANIZATION
     for subject in ("*", "job:*", "job:a*", None, 7, "a\x00", "a" * 501):
         with pytest.raises(RuleRefused):
             of_subject(made, subject, own_issuer=OWN, organization_id=ORGANIZATION)
@@ -278,7 +278,7 @@ DELEGATION: list[tuple[dict[str, Any], str | None]] = [
 @pytest.mark.parametrize(("rule", "refused_member"), DELEGATION, ids=str)
 def test_for_whom_agents_may_act(rule: dict[str, Any], refused_member: str | None) -> None:
     try:
-        made = checked_for_delegation(rule, own_issuer=OWN, organization_id=ORGANIZATION)
+        made = check_delegation_rule(rule, own_issuer=OWN, organization_id=ORGANIZATION)
     except RuleRefused as refused:
         assert refused.member == refused_member
     else:
@@ -288,7 +288,7 @@ def test_for_whom_agents_may_act(rule: dict[str, Any], refused_member: str | Non
 
 @pytest.mark.parametrize("audience", [None, 7, [f"{OWN}/{ORGANIZATION}"], OWN, "org-1", ORGANIZATION.upper()], ids=str)
 def test_an_audience_names_no_organization(audience: object) -> None:
-    assert named_organization(audience) is None
+    assert find_organization_id(audience) is None
 
 
 @pytest.mark.parametrize(
@@ -304,12 +304,12 @@ def test_an_audience_names_no_organization(audience: object) -> None:
     ids=str,
 )
 def test_the_subjects_of_the_rules_that_a_token_may_meet(subject: object, found: list[str | None]) -> None:
-    assert possible_subjects(subject) == found
+    assert matching_rule_subjects(subject) == found
 
 
 def test_the_longest_pattern_of_a_rule_is_among_them_and_no_longer_one() -> None:
     longest = "a" * (MAX_VALUE - MAX_PATTERN_PARTS - 1) + ":" * MAX_PATTERN_PARTS + "*"
-    assert longest in possible_subjects(longest[:-1] + "b:c")
-    assert f"a{longest}" not in possible_subjects(f"a{longest[:-1]}b:c")
+    assert longest in matching_rule_subjects(longest[:-1] + "b:c")
+    assert f"a{longest}" not in matching_rule_subjects(f"a{longest[:-1]}b:c")
     # Anybody can send a subject with many separators, and each is one more look-up.
-    assert len(possible_subjects(":" * 8000)) == MAX_PATTERN_PARTS + 2
+    assert len(matching_rule_subjects(":" * 8000)) == MAX_PATTERN_PARTS + 2

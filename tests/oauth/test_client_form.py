@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentidp.oauth.client_form import MAX_PARAMETERS, pairs_of
+from agentidp.oauth.client_form import MAX_PARAMETERS, parse_pairs
 
 PIECES = st.sampled_from(
     ["a", "grant_type", "1.0", "~", "=", "&", ";", "+", "%20", "%", "%ff", ":", "/", "-", "ä", "\n"]
@@ -34,7 +34,7 @@ def parsed(form: str) -> list[tuple[str, str]] | None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_form_is_read_as_python_does(form: str) -> None:
     try:
-        found = pairs_of(form)
+        found = parse_pairs(form)
     except ValueError:
         found = None
     assert found == parsed(form)
@@ -43,6 +43,6 @@ def test_any_form_is_read_as_python_does(form: str) -> None:
 @pytest.mark.parametrize("value", ["1", "%31"])
 def test_it_may_have_fifty_parameters(value: str) -> None:
     form = "&".join(f"p{number}={value}" for number in range(MAX_PARAMETERS))
-    assert pairs_of(form) == [(f"p{number}", "1") for number in range(MAX_PARAMETERS)]
+    assert parse_pairs(form) == [(f"p{number}", "1") for number in range(MAX_PARAMETERS)]
     with pytest.raises(ValueError, match="Max number of fields exceeded"):
-        pairs_of(f"{form}&more={value}")
+        parse_pairs(f"{form}&more={value}")

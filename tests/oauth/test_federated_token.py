@@ -20,12 +20,12 @@ from werkzeug.test import TestResponse
 from agentidp.federation.issuer_keys import FETCHES_OF_ONE, WAITING_OF_ONE, IssuerKeys
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, MAX_LIFETIME, IssuerTokens
 from agentidp.federation.remembered import CHARACTERS_PER_RULE
-from agentidp.federation.rule import found_by
+from agentidp.federation.rule import rule_selector
 from agentidp.jose.assertion import CLIENT_LEEWAY, MAX_SIGNATURES
 from agentidp.oauth import client_assertion, rule_results
 from agentidp.oauth.federated_token import SPIFFE_TYPE
 from agentidp.oauth.issuance import JWT_BEARER
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import PATIENCE, Agent, Api, Clock, database_of, execute, make_agent, make_organization, wait_until
@@ -319,7 +319,7 @@ class TestPublishedKeys:
             exchange(client, published.keys.token(ours(agent))),
             client.post("/api/v1/token/introspect", data=inspected),
             client.post("/api/v1/token/revoke", data=inspected),
-            *(ask(client, agent, token) for _ in range(FAILURES_A_MINUTE)),
+            *(ask(client, agent, token) for _ in range(MAX_FAILURES_PER_MINUTE)),
         ]
         unknown = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "10"})
         assert [whole(answer) for answer in answers] == [unknown] * len(answers)
@@ -420,7 +420,7 @@ class TestGrant:
     ) -> None:
         """All that a token says is up to whoever sends it."""
         agents = itertools.cycle((trusted, cast.outsider))
-        strangers = [Issuer.with_curve(f"https://{n}.example") for n in range(FAILURES_A_MINUTE)]
+        strangers = [Issuer.with_curve(f"https://{n}.example") for n in range(MAX_FAILURES_PER_MINUTE)]
         for n, stranger in enumerate(strangers):
             assert exchange(client, stranger.token(ours(next(agents)), sub=f"job:{n}")).status_code == 400
         assert exchange(client, strangers[0].token(ours(trusted), sub="new")).status_code == 429
@@ -453,7 +453,7 @@ class Platform:
             "created_at) select %s, %s, gen_random_uuid(), %s::jsonb, %s, length((%s::jsonb)::text), now() "
             "from generate_series(1, %s)"
         )
-        selector = found_by(rule["issuer"], rule.get("subject"))
+        selector = rule_selector(rule["issuer"], rule.get("subject"))
         execute(
             agent.database_url,
             statement,
@@ -556,8 +556,8 @@ class TestWithoutClientId:
     def test_a_token_that_is_unclear_is_throttled_too(self, platform: Platform) -> None:
         for agent in (platform.worker, platform.acme):
             platform.trusted_by(agent, subject=SUBJECT)
-        answers = [platform.exchange()[0] for _ in range(FAILURES_A_MINUTE + 1)]
-        assert answers == [400] * FAILURES_A_MINUTE + [429]
+        answers = [platform.exchange()[0] for _ in range(MAX_FAILURES_PER_MINUTE + 1)]
+        assert answers == [400] * MAX_FAILURES_PER_MINUTE + [429]
 
     @ON_CITUS_TOO
     def test_of_two_agents_client_id_chooses(self, platform: Platform) -> None:
@@ -636,7 +636,7 @@ class TestWithoutClientId:
         for _ in range(3):
             Issuer.with_curve().trusted_by(worker)
         database = database_of(worker.services, worker.organization_id)
-        found = rule_results.examine(
+        found = rule_results.compare_token(
             worker.services, database, issuer.token(US), agent_id=worker.agent_id, at=database.at
         )
         said = [one.comparisons[-1].found for one in found]
@@ -648,7 +648,7 @@ class TestWithoutClientId:
         def notes(audience: str) -> list[bool]:
             database = database_of(worker.services, worker.organization_id)
             token = platform.issuer.token(audience)
-            found = rule_results.examine(worker.services, database, token, agent_id=None, at=database.at)
+            found = rule_results.compare_token(worker.services, database, token, agent_id=None, at=database.at)
             return [one.note is not None for one in found if one.is_accepted]
 
         for audience in (US, named):

@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.federation.issuer_tokens import MAX_LIFETIME
-from agentidp.federation.rule import selector_of
-from agentidp.federation.rule_checks import checked
+from agentidp.federation.rule import subject_selector
+from agentidp.federation.rule_checks import check_rule
 from agentidp.jose.assertion import CLIENT_LEEWAY
 from agentidp.maintenance.erasure import delete_organization, erase_agent
 from agentidp.oauth import client_assertion, first_sight, rule_results
@@ -126,7 +126,7 @@ class Fleet:
     def trusted(self, subject: str) -> Any:
         """A rule of trust for a subject."""
         new = {"issuer": self.issuer.url, "subject": subject, "audience": self.audience, "jwks": self.issuer.jwks()}
-        return checked(new, own_issuer=ISSUER, organization_id=self.organization_id)
+        return check_rule(new, own_issuer=ISSUER, organization_id=self.organization_id)
 
     def register(self, subject: str = SUBJECT) -> Any:
         """An agent that somebody has registered, and that trusts a subject; its row."""
@@ -224,7 +224,7 @@ def test_two_issuers_with_the_same_subject_get_two_agents(acme: Fleet) -> None:
         assert one.ask().status_code == 200
     names = {row.provisioned["issuer"]: row.name for row in acme.agents()}
     # The name was taken, so that of the second ends with the digest of its issuer and subject.
-    digest = selector_of(other.issuer.url, SUBJECT).hex()[:8]
+    digest = subject_selector(other.issuer.url, SUBJECT).hex()[:8]
     assert names == {acme.issuer.url: f"ci {SUBJECT}", other.issuer.url: f"ci {SUBJECT} {digest}"}
 
 
@@ -355,7 +355,7 @@ def test_nor_what_somebody_had_registered(acme: Fleet, caplog: pytest.LogCapture
     end(acme, agent)
     assert whole(acme.ask()) == FAILED
     database = database_of(services, acme.organization_id)
-    *_, found = rule_results.examine(services, database, acme.token(), agent_id=None, at=NOON)
+    *_, found = rule_results.compare_token(services, database, acme.token(), agent_id=None, at=NOON)
     [comparison] = [one for one in found.comparisons if not one.is_met]
     assert (comparison.name, comparison.found) == ("agent of the subject", str(agent.agent_id))
     assert reasons(caplog) == [reason]

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import throttle
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import SECRET_KEY, Clock, execute, usage_sums
 from tests.machine import within
@@ -30,7 +30,7 @@ SPELLED_WRONG = "8D9C1A52-0000-4000-8000-ABCDEFABCDEF"
 
 WAIT = {"Retry-After": f"{throttle.INTERVAL.total_seconds():g}"}
 THROTTLED = refused("temporarily_unavailable", "too many failed authentications; try again later", 429, **WAIT)
-ALLOWED = [FAILED] * FAILURES_A_MINUTE
+ALLOWED = [FAILED] * MAX_FAILURES_PER_MINUTE
 
 
 def ask(
@@ -56,7 +56,7 @@ def failures(client: FlaskClient, client_id: str, number: int, address: str = HE
 
 def exhaust(client: FlaskClient, client_id: str, address: str = HERE) -> None:
     """Fail as often as a client may from an address."""
-    assert failures(client, client_id, FAILURES_A_MINUTE, address) == ALLOWED
+    assert failures(client, client_id, MAX_FAILURES_PER_MINUTE, address) == ALLOWED
 
 
 def rows(url: str) -> dict[int, datetime]:
@@ -69,8 +69,8 @@ class TestAClientFromAnAddress:
 
     @ON_CITUS_TOO
     def test_is_throttled_alike_wherever_it_fails_and_nobody_else_is(self, client: FlaskClient, cast: Cast) -> None:
-        paths = CLIENT_PATHS * FAILURES_A_MINUTE
-        answers = [whole(ask(client, cast.acme.client_id, path=path)) for path in paths[: FAILURES_A_MINUTE + 3]]
+        paths = CLIENT_PATHS * MAX_FAILURES_PER_MINUTE
+        answers = [whole(ask(client, cast.acme.client_id, path=path)) for path in paths[: MAX_FAILURES_PER_MINUTE + 3]]
         assert answers == ALLOWED + [THROTTLED] * 3
         assert whole(ask(client, cast.acme.client_id, address=THERE)) == FAILED
         for other in (cast.acme.colleague(), cast.outsider):
@@ -90,7 +90,7 @@ class TestAClientFromAnAddress:
         clock.advance(seconds=29)
         assert failures(client, acme, 6) == [FAILED] * 4 + [THROTTLED] * 2
         clock.advance(hours=1)
-        assert failures(client, acme, FAILURES_A_MINUTE + 2) == ALLOWED + [THROTTLED] * 2
+        assert failures(client, acme, MAX_FAILURES_PER_MINUTE + 2) == ALLOWED + [THROTTLED] * 2
 
     def test_is_not_throttled_for_what_is_no_failed_authentication_or_names_no_client(
         self, client: FlaskClient, cast: Cast, database_url: str
@@ -187,7 +187,7 @@ class TestAnUnknownClient:
     ) -> None:
         def story(client_id: str) -> list[Whole]:
             begin = clock.now
-            answers = [whole(ask(client, client_id, path=path)) for _ in range(FAILURES_A_MINUTE + 2)]
+            answers = [whole(ask(client, client_id, path=path)) for _ in range(MAX_FAILURES_PER_MINUTE + 2)]
             for _ in range(3):
                 clock.advance(seconds=3)
                 answers.append(whole(ask(client, client_id, path=path)))
@@ -211,7 +211,7 @@ class TestAnUnknownClient:
     def test_is_throttled_like_a_known_one_that_shows_an_assertion(self, client: FlaskClient, cast: Cast) -> None:
         holder = KeyHolder(cast.acme, KEYS["ES256"]())
         for client_id in (cast.acme.client_id, str(uuid.uuid4()), "nobody"):
-            forms = [holder.form_of(client_id) for _ in range(FAILURES_A_MINUTE + 2)]
+            forms = [holder.form_of(client_id) for _ in range(MAX_FAILURES_PER_MINUTE + 2)]
             answers = [
                 whole(client.post(CLIENT_PATHS[0], data=form, environ_base={"REMOTE_ADDR": HERE})) for form in forms
             ]
@@ -247,7 +247,7 @@ class TestWorkers:
             (victim.client_id, address, status): number
             for victim in victims
             for address in addresses
-            for status, number in ((401, FAILURES_A_MINUTE), (429, 32 - FAILURES_A_MINUTE))
+            for status, number in ((401, MAX_FAILURES_PER_MINUTE), (429, 32 - MAX_FAILURES_PER_MINUTE))
         }
         assert (cast.acme.sums()["rejected"], cast.outsider.sums()["rejected"]) == (2 * 96, 96)
 
@@ -305,7 +305,7 @@ class TestAServerWhoseClockIsWrong:
     ) -> None:
         with process(database_url, Clock(clock() + timedelta(hours=1))) as ahead:
             failures(ahead, cast.acme.client_id, 15)
-        answers = failures(client, cast.acme.client_id, FAILURES_A_MINUTE + 2)
+        answers = failures(client, cast.acme.client_id, MAX_FAILURES_PER_MINUTE + 2)
         assert answers == ALLOWED + [THROTTLED] * 2
 
     @pytest.mark.parametrize(("beyond", "answer"), [(0, THROTTLED), (1, FAILED)])
@@ -324,7 +324,8 @@ class TestTheAddressBehindAProxy:
 
     def test_is_not_what_the_client_says_where_no_proxy_is_trusted(self, client: FlaskClient, cast: Cast) -> None:
         answers = [
-            whole(ask(client, cast.acme.client_id, forwarded=f"203.0.113.{n}")) for n in range(FAILURES_A_MINUTE + 1)
+            whole(ask(client, cast.acme.client_id, forwarded=f"203.0.113.{n}"))
+            for n in range(MAX_FAILURES_PER_MINUTE + 1)
         ]
         assert answers == [*ALLOWED, THROTTLED]
         # Nor does it fall upon whom the client names.
@@ -335,7 +336,7 @@ class TestTheAddressBehindAProxy:
         self, database_url: str, clock: Clock, cast: Cast, proxies: int, behind: str
     ) -> None:
         with process(database_url, clock, trusted_proxies=proxies) as client:
-            for number in range(FAILURES_A_MINUTE):
+            for number in range(MAX_FAILURES_PER_MINUTE):
                 forged = f"203.0.113.{number}, {HERE}{behind}"
                 assert whole(ask(client, cast.acme.client_id, address="10.0.0.9", forwarded=forged)) == FAILED
             # From a UNIX socket there is no address but this.

@@ -20,7 +20,7 @@ from agentidp.federation.rule_checks import MAX_CLAIMS
 from agentidp.jose.assertion import MAX_SIGNATURES
 from agentidp.jose.jwk import MAX_KEYS, key_algorithm
 from agentidp.oauth import client_assertion
-from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
+from agentidp.oauth.throttle import INTERVAL, MAX_FAILURES_PER_MINUTE
 from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
@@ -96,7 +96,7 @@ class TestConversation:
         # The first request of all reads the signing keys.
         status(client, form_of("somebody"))
         if is_throttled:
-            for client_id in clients * FAILURES_A_MINUTE:
+            for client_id in clients * MAX_FAILURES_PER_MINUTE:
                 assert status(client, form_of(client_id)) == 401
         said = [
             "database/enter_organization",
@@ -225,7 +225,7 @@ class TestTime:
         assert_same_time(client, cast, 401, lambda: clock.advance(seconds=INTERVAL.total_seconds()))
 
     def test_is_the_same_while_throttled(self, client: FlaskClient, cast: Cast) -> None:
-        for client_id in (UNKNOWN, cast.acme.client_id) * FAILURES_A_MINUTE:
+        for client_id in (UNKNOWN, cast.acme.client_id) * MAX_FAILURES_PER_MINUTE:
             assert status(client, by_secret(cast)(client_id)) == 401
         assert_same_time(client, cast, 429, lambda: None)
 

@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
 from agentidp.oauth.issuance import JWT_BEARER
-from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Api, Clock, execute
@@ -703,7 +703,7 @@ def test_only_an_authentic_client_learns_that_a_rule_has_no_keys_now(
 def test_junk_from_others_does_not_lock_an_agent_out(fleet: Fleet, client: FlaskClient) -> None:
     form = {"grant_type": TOKEN_EXCHANGE, "subject_token_type": ACCESS_TOKEN, "resource": fleet.billing}
     form |= {"client_id": fleet.worker.client_id, "client_secret": fleet.worker.client_secret}
-    for _ in range(FAILURES_A_MINUTE + 1):
+    for _ in range(MAX_FAILURES_PER_MINUTE + 1):
         assert whole(client.post("/api/v1/token", data=form | {"subject_token": "x"})) == NOT_ACCEPTABLE
     token = fleet.subject_token
     assert client.post("/api/v1/token", data=form | {"subject_token": token}).status_code == 200

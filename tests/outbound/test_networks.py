@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from agentidp.outbound.client import RequestFailed, request
-from agentidp.outbound.networks import INTERNAL, OF_THE_OPERATOR, AddressRefused, AllowedNetworks
+from agentidp.outbound.networks import INTERNAL, OPERATOR_NETWORKS, AddressRefused, AllowedNetworks
 from tests.alerts.receiver import Receiver
 from tests.deploy.deployment import make_certificate
 from tests.factories import PATIENCE
@@ -76,12 +76,12 @@ def test_the_operators_networks_are_allowed_and_end_where_they_end(is_plain: boo
 
 @pytest.mark.parametrize("network", INTERNAL, ids=str)
 def test_what_the_operator_names_may_be_internal_and_is_encrypted(network: Any) -> None:
-    OF_THE_OPERATOR.check(network[1 % network.num_addresses], is_plain=False)
+    OPERATOR_NETWORKS.check(network[1 % network.num_addresses], is_plain=False)
     if network.is_loopback:
-        OF_THE_OPERATOR.check(network[1 % network.num_addresses], is_plain=True)
+        OPERATOR_NETWORKS.check(network[1 % network.num_addresses], is_plain=True)
     else:
         with pytest.raises(AddressRefused):
-            OF_THE_OPERATOR.check(network[1], is_plain=True)
+            OPERATOR_NETWORKS.check(network[1], is_plain=True)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_the_operator_names_may_be_internal_and_is_encrypted(network: Any) 
 )
 def test_what_the_operator_names_may_not_be_everywhere(address: str) -> None:
     with pytest.raises(AddressRefused, match=r"^the address is not public$"):
-        OF_THE_OPERATOR.check(ip_address(address), is_plain=False)
+        OPERATOR_NETWORKS.check(ip_address(address), is_plain=False)
 
 
 def post(url: str, networks: AllowedNetworks) -> int:
