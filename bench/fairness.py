@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp import create_app
@@ -29,6 +30,7 @@ from agentidp.config import Settings
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.http.openapi import camel_case, declared
+from agentidp.scopes import SCOPES
 from bench import load, wrk
 from bench.database import Shape, facts, seed
 from bench.requests import GRANT, TOKEN, TREND, basic, get, response
@@ -155,6 +157,10 @@ def main() -> None:
         # seed() makes one large organization per call.
         shapes = [Shape(agents=options.agents, others=0, days=31)] * options.organizations
         busy = [seed(postgres.url, key, shape)[0] for shape in shapes]
+        with psycopg.connect(postgres.url) as connection:
+            connection.execute(
+                "update agents set scopes = %s where agent_id = any (%s)", ([*SCOPES], [agent[0] for agent in busy])
+            )
         [client] = seed(postgres.url, key, Shape(agents=1, others=0))
         [port] = free_ports(1)
         environment = service_settings(postgres.url) | {"AGENTIDP_ISSUER": f"http://localhost:{port}"}

@@ -104,7 +104,9 @@ def _are_tuples(rows: list[Any]) -> bool:
 
 def _json_rows(rows: list[Any], item: type[ma.Schema]) -> str:
     """Return the rows of a block in JSON, separated by commas."""
-    return ",".join(_lines(rows, item)) if _are_tuples(rows) else _encode(rows)[1:-1]
+    if _are_tuples(rows) or any(_long_members(row) for row in rows):
+        return ",".join(_lines(rows, item))
+    return _encode(rows)[1:-1]
 
 
 def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
@@ -112,7 +114,23 @@ def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
     if _are_tuples(rows):
         template = _template(item)
         return [template % row for row in rows]
-    return [_encode(row) for row in rows]
+    return [_encode_row(row) for row in rows]
+
+
+def _encode_row(row: dict[str, Any]) -> str:
+    """Return a row in JSON. A list of more than :data:`BLOCK` elements is encoded in blocks, and empty afterwards."""
+    if not (long_members := _long_members(row)):
+        return _encode(row)
+    blocks = {name: (_encode(block)[1:-1] for block in take_blocks(row[name])) for name in long_members}
+    members = (
+        f"{_encode(name)}:{'[' + ','.join(blocks[name]) + ']' if name in blocks else _encode(value)}"
+        for name, value in row.items()
+    )
+    return f"{{{','.join(members)}}}"
+
+
+def _long_members(row: dict[str, Any]) -> list[str]:
+    return [name for name, value in row.items() if isinstance(value, list) and len(value) > BLOCK]
 
 
 @functools.cache

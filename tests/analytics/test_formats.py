@@ -143,6 +143,20 @@ def test_tuples_objects_and_represented_rows_give_the_same_response(
     assert not objects
 
 
+@pytest.mark.parametrize("length", [BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_long_list_in_a_row_is_encoded_like_a_short_one(shared_app: Flask, length: int, number: int) -> None:
+    rows = [{"cell": [*range(length)], "in": {"value": [*range(row)]}} for row in range(number)]
+    as_json = [json.dumps(row, separators=(",", ":")) for row in rows]
+    for accept, content in [
+        ("application/json", f'{{"data":[{",".join(as_json)}]}}'),
+        ("application/x-ndjson", "".join(f"{line}\n" for line in as_json)),
+    ]:
+        with shared_app.test_request_context(TREND, headers={"Accept": accept}):
+            copies = [row | {"cell": [*row["cell"]]} for row in rows]
+            assert data_response({"data": copies}, Row).get_data(as_text=True) == content
+
+
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
