@@ -6,8 +6,9 @@ to the token endpoint never enter the queue, so they take precedence.
 
 The rules, for one process:
 
-1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. A
-   request runs while its response is computed, but not while the client receives the response.
+1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. Beside
+   :data:`MAX_RUNNING_TOGETHER` running requests, only an organization that runs none may begin. A request runs while
+   its response is computed, but not while the client receives the response.
 2. The next request to run is the oldest waiting request of the organization with the fewest running requests.
 3. A request holds a thread while it waits and while its response is sent. At most :data:`MAX_REQUESTS` requests are in
    the queue, and at most :data:`MAX_REQUESTS_PER_ORGANIZATION` per organization. Further requests are refused with 429.
@@ -23,8 +24,12 @@ from collections.abc import Callable
 
 from agentidp.http.errors import RateLimited
 
-MAX_RUNNING = 3
-"""Maximum number of requests that run at once. More would only compete for the interpreter."""
+MAX_RUNNING = 5
+"""Maximum number of requests that run at once. Each occupies a connection of the pool, which tokens need as well."""
+
+MAX_RUNNING_TOGETHER = 3
+"""Number of running requests beside which an organization that runs some begins no other. They would only compete for
+the interpreter, and an organization that runs none would wait for the reads of two others."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
 """Maximum number of running requests per organization: one uses the interpreter while the database serves the other."""
@@ -161,8 +166,9 @@ class FairQueue:
         displaced.wake()
 
     def _may_run(self, turn: Turn) -> bool:
-        running = self._running
-        return sum(running.values()) < MAX_RUNNING and running[turn.organization_id] < MAX_RUNNING_PER_ORGANIZATION
+        own_running = self._running[turn.organization_id]
+        max_running = MAX_RUNNING_TOGETHER if own_running else MAX_RUNNING
+        return sum(self._running.values()) < max_running and own_running < MAX_RUNNING_PER_ORGANIZATION
 
     def _run(self, turn: Turn) -> None:
         turn.is_running = turn.has_run = True

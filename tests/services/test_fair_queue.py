@@ -27,6 +27,7 @@ from agentidp.services.fair_queue import (
     MAX_REQUESTS_PER_ORGANIZATION,
     MAX_RUNNING,
     MAX_RUNNING_PER_ORGANIZATION,
+    MAX_RUNNING_TOGETHER,
     RETRY_AFTER,
     SMALL,
     FairQueue,
@@ -67,20 +68,25 @@ class Waiting:
         return self.turn
 
 
-def test_bounds_what_runs_of_one_organization_and_of_all() -> None:
+def test_limits_the_running_requests_of_an_organization_and_of_all() -> None:
     queue = FairQueue()
+    assert (MAX_RUNNING_PER_ORGANIZATION, MAX_RUNNING_TOGETHER, MAX_RUNNING) == (2, 3, 5)
     first, second = queue.enter("a"), queue.enter("a")
-    third = Waiting(queue, "a")
-    other = queue.enter("b")
-    assert third.turn is None
+    third_of_a = Waiting(queue, "a")
+    first_of_b = queue.enter("b")
     first.leave()
-    third.begun().leave()
-    fourth = queue.enter("a")
-    assert (MAX_RUNNING_PER_ORGANIZATION, MAX_RUNNING) == (2, 3)
-    late = Waiting(queue, "c")
-    assert late.turn is None
-    other.leave()
-    for turn in (late.begun(), second, fourth):
+    third_of_a.begun()
+    # Two organizations that read as much as they can do not keep out others.
+    second_of_b = Waiting(queue, "b")
+    newcomers = [queue.enter("c"), queue.enter("d")]
+    last = Waiting(queue, "e")
+    assert (second_of_b.turn, last.turn) == (None, None)
+    newcomers.pop().leave()
+    newcomers.append(last.begun())
+    for turn in (*newcomers, second):
+        assert second_of_b.turn is None
+        turn.leave()
+    for turn in (second_of_b.begun(), third_of_a.begun(), first_of_b):
         turn.leave()
     assert not queue._inside
     assert not queue._running
@@ -88,15 +94,19 @@ def test_bounds_what_runs_of_one_organization_and_of_all() -> None:
 
 def test_the_organization_that_runs_fewest_is_next_and_of_its_requests_the_oldest() -> None:
     queue = FairQueue()
-    running = [queue.enter("a"), queue.enter("a"), queue.enter("b")]
-    waiting = [Waiting(queue, name) for name in ("a", "b", "c", "c")]
-    for request, others in ((waiting[1], "acc"), (waiting[2], "ac"), (waiting[3], "a")):
+    running = [queue.enter(name) for name in "aabde"]
+    requests = [Waiting(queue, name) for name in ("a", "c", "c", "b")]
+    for request, organizations_waiting in ((requests[1], "abc"), (requests[2], "ab")):
         running.pop().leave()
         running.append(request.begun())
-        assert "".join(sorted(turn.organization_id for turn in queue._waiting)) == others
+        assert "".join(sorted(turn.organization_id for turn in queue._waiting)) == organizations_waiting
+    for _ in range(3):
+        assert requests[3].turn is None
+        running.pop().leave()
+    requests[3].begun().leave()
     for turn in running:
         turn.leave()
-    waiting[0].begun().leave()
+    requests[0].begun().leave()
 
 
 def test_refuses_what_waits_too_long() -> None:
@@ -131,7 +141,7 @@ def test_an_organization_that_uses_none_always_finds_a_place() -> None:
     with pytest.raises(RateLimited):
         queue.enter("c")
     newcomer = Waiting(queue, "d")
-    # The newest of the organization that has most inside, of which only two run.
+    # The newest request of the organization that has the most requests in the queue.
     displaced = [request for request in inside if request.organization_id == "b"][-1]
     displaced.thread.join()
     inside.remove(displaced)
