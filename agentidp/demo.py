@@ -32,7 +32,6 @@ NAME = "Demo organization"
 DAYS = 90
 """Number of days of traffic, today included."""
 
-SEED = "agentidp demo"
 GROWTH = 0.45
 """Fraction by which the first day's traffic is lower than today's."""
 
@@ -51,13 +50,12 @@ class Rhythm(NamedTuple):
     grows: bool = True
 
 
-NEVER = "000000000000000000000000"
 EUROPE = Rhythm("000000148999799985310000", "000000000011111100000000")
 AMERICAS = Rhythm("210000000000148999799985", "000000000000000111111000")
 CUSTOMERS = Rhythm("333334456789988899987654", "222223334455544455544433")
-CONSTANT = Rhythm("999999999999999999999999", "999999999999999999999999", grows=False)
+CONSTANT = Rhythm("9" * 24, "9" * 24, grows=False)
 NIGHTLY = Rhythm("099900000000000000000000", "099900000000000000000000", grows=False)
-WEEKENDS = Rhythm(NEVER, "000000999900000000000000", grows=False)
+WEEKENDS = Rhythm("0" * 24, "000000999900000000000000", grows=False)
 
 SERVERS = {
     "https://orders.demo.example": ("Orders", ["orders:read"]),
@@ -76,9 +74,9 @@ class DemoAgent:
 
     :param tokens: tokens per hour at the agent's peak.
     :param calls: further requests per token.
-    :param joined: days since the agent was registered; 0 if that is before the days of traffic.
-    :param last: days since the agent's last activity.
     :param resources: the resource servers of the agent's tokens, in equal parts. Default: our own API.
+    :param joined: days since the agent was registered, if that is within the days of traffic.
+    :param last: days since the agent's last activity.
     """
 
     name: str
@@ -87,44 +85,31 @@ class DemoAgent:
     rhythm: Rhythm
     tokens: int
     calls: int
-    joined: int = 0
-    last: int = 0
     resources: tuple[str, ...] = ("",)
+    joined: int = DAYS
+    last: int = 0
 
-
-OPERATOR = DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", "Platform", EUROPE, 1, 12)
-# Requests a token before every call, and so dominates the month.
-UNCACHED = DemoAgent("price-watcher", "Compares prices for each page viewed.", "Shop", CUSTOMERS, 330, 0)
-RETRYING = DemoAgent("invoice-reader", "Reads amounts and due dates from supplier invoices.", "Finance", EUROPE, 6, 11)
-SILENT = DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15)
-ROTATED = DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", "Sales", CONSTANT, 1, 20)
-SUSPENDED = DemoAgent("social-poster", "Drafts and schedules social media posts.", "Marketing", AMERICAS, 3, 6, last=26)
-EXPIRING = DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7)
-UNUSED = DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15)
-TWO_RESOURCES = DemoAgent(
-    "order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18, resources=(ORDERS, TICKETS)
-)
-PER_CALL = DemoAgent(
-    "fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45, resources=(PAYMENTS,)
-)
-TRIAGE = DemoAgent(
-    "support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14, resources=(TRACKER,)
-)
-RESEARCHER = DemoAgent(
-    *("sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10),
-    resources=(TRACKER,),
-)
 
 AGENTS = (
-    *(OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL),
+    DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", "Platform", EUROPE, 1, 12),
+    DemoAgent("price-watcher", "Compares prices for each page viewed.", "Shop", CUSTOMERS, 330, 0),
+    DemoAgent("invoice-reader", "Reads amounts and due dates from supplier invoices.", "Finance", EUROPE, 6, 11),
+    DemoAgent("support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14, (TRACKER,)),
+    DemoAgent("order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18, (ORDERS, TICKETS)),
+    DemoAgent("fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45, (PAYMENTS,)),
     DemoAgent("uptime-watcher", "Checks the public services every minute.", "Platform", CONSTANT, 1, 60),
     DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", "Platform", CONSTANT, 1, 8),
-    *(UNUSED, ROTATED, RESEARCHER),
+    DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15),
+    DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", "Sales", CONSTANT, 1, 20),
+    DemoAgent(
+        "sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10, (TRACKER,)
+    ),
     DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16),
-    *(EXPIRING, SILENT),
+    DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7),
+    DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15),
     DemoAgent("translation-desk", "Translates product texts into nine languages.", "Marketing", EUROPE, 5, 13),
     DemoAgent("hiring-screener", "Answers applicants and books interviews.", "People", AMERICAS, 2, 9),
-    SUSPENDED,
+    DemoAgent("social-poster", "Drafts and schedules social media posts.", "Marketing", AMERICAS, 3, 6, last=26),
     DemoAgent("backup-verifier", "Restores last night's backup and compares it.", "Platform", NIGHTLY, 1, 25),
     DemoAgent("warehouse-loader", "Loads the day's events into the data warehouse.", "Data", NIGHTLY, 1, 70),
     DemoAgent("stock-forecaster", "Forecasts what to reorder.", "Data", NIGHTLY, 1, 40),
@@ -134,20 +119,25 @@ AGENTS = (
     DemoAgent("meeting-notes", "Writes the minutes of meetings.", "People", EUROPE, 3, 8, joined=9),
 )
 
-RETRY_HOURS = range(9, 14)
-RETRY_TOKENS = 1800
-"""Tokens per hour in the retry loop: one every two seconds."""
+# The price watcher requests a token before every call, and so dominates the month.
+OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL = AGENTS[:6]
+UNUSED, ROTATED, RESEARCHER = AGENTS[8:11]
+EXPIRING, SILENT, SUSPENDED = AGENTS[12], AGENTS[13], AGENTS[16]
 
-ROTATED_AGO = 3
-"""Days since the first credential of :data:`ROTATED` was revoked."""
+OUTAGE_AGO, RETRIES_AGO = 19, 38
+"""Days since the outage and since the retry loop, for :func:`working_day`. The retries are before the current month,
+which another agent dominates."""
 
-ROTATED_HOURS = range(8, 12)
-ROTATED_REJECTED = 75
-"""Failed authentications per hour with the revoked secret."""
+RETRY_HOURS, RETRY_TOKENS = range(9, 14), 1800
+"""The UTC hours of the retry loop, and its tokens per hour: one every two seconds."""
+
+ROTATED_AGO, ROTATED_HOURS, ROTATED_REJECTED = 3, range(8, 12), 75
+"""Days since the first credential of :data:`ROTATED` was revoked, and failed authentications per hour with it then."""
 
 REJECTED_BY_CHANCE = 1 / 150
-ACTS_FOR = {TRIAGE: 2, RESEARCHER: 4}
-"""Agent -> divisor. The order tracker gets one in so many of its tokens for orders on the agent's behalf."""
+
+DELEGATED = {TRIAGE: 2, RESEARCHER: 4}
+"""Subject -> divisor: this share of the order tracker's tokens for orders was issued for the subject."""
 
 QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
 """Holder (``None``: the organization), window, tokens, and whether the quota is enforced."""
@@ -161,9 +151,6 @@ class Usage(NamedTuple):
     rejected: int
 
 
-NOTHING = Usage(0, 0, 0)
-
-
 class AgentHour(NamedTuple):
     """The usage of an agent in an hour of a UTC day."""
 
@@ -171,20 +158,6 @@ class AgentHour(NamedTuple):
     day: date
     hour: int
     usage: Usage
-
-
-class Calendar(NamedTuple):
-    """The days of the retry loop and of the outage."""
-
-    today: date
-    retries: date
-    outage: date
-
-    @classmethod
-    def of(cls, today: date) -> Calendar:
-        """Return working days. The retries are before the current month, which another agent dominates."""
-        days = (today - timedelta(days=38), today - timedelta(days=19))
-        return cls(today, *(day - timedelta(days=max(0, day.weekday() - 4)) for day in days))
 
 
 def create_demo(url: str, database: Database, at: datetime) -> bool:
@@ -237,63 +210,64 @@ class _Demo:
             holder_id = self._agent_ids[holder] if holder else None
             set_quota(self._on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
         self._add_agent(AGENTS[-1], AGENTS[-1].joined)
-        revoked_at, revoked_id = self._on(ROTATED_AGO, ROTATED_HOURS.start), self._credential_ids[ROTATED]
+        revocation, revoked_id = self._on(ROTATED_AGO, ROTATED_HOURS.start), self._credential_ids[ROTATED]
         self._credential_ids[ROTATED] = self._add_credential(ROTATED, self._on(ROTATED_AGO, 7), "production, rotated")
-        end_credential(revoked_at, self._agent_ids[ROTATED], revoked_id)
-        self._add_usage(revoked_id, revoked_at.at)
+        end_credential(revocation, self._agent_ids[ROTATED], revoked_id)
+        self._add_usage(revoked_id, revocation.at)
 
     def _on(self, days_ago: int, hour: int = 9) -> Transaction:
         return self._transaction.as_of(_instant(self._at, days_ago, hour))
 
-    def _add_server(self, resource: str, days_ago: int, agent_id: UUID | None = None) -> None:
+    def _add_server(self, resource: str, days_ago: int, **members: Any) -> None:
         name, scopes = SERVERS[resource]
-        values: dict[str, Any] = {"resource": resource, "name": name, "scopes": scopes, "agent_id": agent_id}
-        settings = Settings.from_environment({})
-        add_resource_server(self._on(days_ago), settings, token_per_call=resource == PAYMENTS, **values)
+        members |= {"resource": resource, "name": name, "scopes": scopes, "token_per_call": resource == PAYMENTS}
+        add_resource_server(self._on(days_ago), Settings.from_environment({}), **members)
 
     def _add_agent(self, agent: DemoAgent, days_ago: int) -> None:
-        scopes = [scope for resource in agent.resources if resource for scope in SERVERS[resource][1]]
-        values: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
-        values["scopes"] = [*(SCOPES if agent is OPERATOR else DEFAULT_SCOPES), *scopes]
+        members: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
+        scopes = [*(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)]
+        scopes += [scope for resource in filter(None, agent.resources) for scope in SERVERS[resource][1]]
         opened = self._on(days_ago)
-        self._agent_ids[agent] = add_agent(opened, most=Settings.max_agents, **values).agent_id
+        self._agent_ids[agent] = add_agent(opened, most=Settings.max_agents, scopes=scopes, **members).agent_id
         self._credential_ids[agent] = self._add_credential(agent, opened)
 
-    def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> UUID:
+    def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> Any:
         # The secret is random and not returned, so nobody can use the credential.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else opened.at + timedelta(days=365)
-        row, _ = add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label)
-        credential_id: UUID = row.credential_id
-        return credential_id
+        return add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label)[0].credential_id
 
     def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:
         sums: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
-        attributed: dict[tuple[str, UUID, UUID, str], list[int]] = {}
+        attributed: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
         used_at: dict[UUID, datetime] = {}
         for agent, day, hour, usage in traffic(self._at):
-            agent_id, instant = self._agent_ids[agent], datetime.combine(day, time(hour), UTC)
-            sums[agent_id][hour_number(day, hour)] = [*usage]
-            is_before_rotation = agent is ROTATED and instant < revoked_at
-            credential_id = revoked_id if is_before_rotation else self._credential_ids[agent]
+            sums[self._agent_ids[agent]][hour_number(day, hour)] = [*usage]
             if usage.tokens:
+                instant = datetime.combine(day, time(hour), UTC)
+                is_revoked = agent is ROTATED and instant < revoked_at
+                credential_id = revoked_id if is_revoked else self._credential_ids[agent]
                 used_at[credential_id] = instant
-            for place, resource in enumerate(agent.resources):
-                if tokens := (usage.tokens + place) // len(agent.resources):
-                    attributed.setdefault((str(day), agent_id, credential_id, resource), [0] * 24)[hour] = tokens
+                for index, resource in enumerate(agent.resources):
+                    if tokens := (usage.tokens + index) // len(agent.resources):
+                        attributed.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
         add_usage(self._transaction, sums)
         counts = [
-            {"day": day, "agent_id": str(agent_id), "credential_id": str(credential_id), "resource": resource}
-            | {"tokens_by_hour": tokens}
-            for (day, agent_id, credential_id, resource), tokens in attributed.items()
+            {"day": str(day), "agent_id": str(self._agent_ids[agent]), "credential_id": str(credential_id)}
+            | {"resource": resource, "tokens_by_hour": tokens}
+            for (day, agent, credential_id, resource), tokens in attributed.items()
         ]
         delegations = [
-            {"day": day, "agent_id": str(agent_id), "subject_agent_id": str(self._agent_ids[subject])}
+            {
+                "day": str(day),
+                "agent_id": str(self._agent_ids[agent]),
+                "subject_agent_id": str(self._agent_ids[subject]),
+            }
             | {"resource": resource, "tokens": sum(tokens) // divisor}
-            for (day, agent_id, _, resource), tokens in attributed.items()
-            for subject, divisor in ACTS_FOR.items()
+            for (day, agent, _, resource), tokens in attributed.items()
+            for subject, divisor in DELEGATED.items()
             # Only if the subject has a token on that day that could be exchanged.
-            if resource == ORDERS and sum(tokens) >= divisor
-            if (day, self._agent_ids[subject], self._credential_ids[subject], TRACKER) in attributed
+            if (day, subject, self._credential_ids[subject], TRACKER) in attributed
+            and (resource == ORDERS and sum(tokens) >= divisor)
         ]
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(counts))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
@@ -304,46 +278,50 @@ def _instant(at: datetime, days_ago: int, hour: int) -> datetime:
     return datetime.combine(at.date() - timedelta(days=days_ago), time(hour), UTC)
 
 
+def working_day(today: date, days_ago: int) -> date:
+    """Return the last day from Monday to Friday that is at least *days_ago* days before *today*."""
+    day = today - timedelta(days=days_ago)
+    return day - timedelta(days=max(0, day.weekday() - 4))
+
+
 def traffic(at: datetime) -> Iterator[AgentHour]:
     """Yield the hours of the last 90 days up to *at* in which something is counted, by agent, day and hour.
 
     :param at: aware, in UTC. Its own hour is counted in part, up to that minute.
     """
-    calendar = Calendar.of(at.date())
+    today = at.date()
+    outage, retries = working_day(today, OUTAGE_AGO), working_day(today, RETRIES_AGO)
     share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
         # One generator per agent, used in the order of time, so that a later instant of the day only adds.
-        random = Random(f"{SEED} {agent.name}")  # noqa: S311 - not a secret
-        for ago in reversed(range(DAYS)):
-            day = calendar.today - timedelta(days=ago)
-            for hour in range(24 if ago else at.hour + 1):
-                usage = _usage_in_hour(agent, calendar, day, hour, random)
+        random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
+        for ago in reversed(range(agent.last, agent.joined)):
+            day = today - timedelta(days=ago)
+            for hour in range(0 if day == outage else 24 if ago else at.hour + 1):
+                usage = _usage_in_hour(agent, day, ago, hour, random, is_retrying=day == retries)
                 if ago == 0 and hour == at.hour:
                     usage = Usage(*(int(count * share_of_hour) for count in usage))
-                if usage != NOTHING:
+                if any(usage):
                     yield AgentHour(agent, day, hour, usage)
 
 
-def _usage_in_hour(agent: DemoAgent, calendar: Calendar, day: date, hour: int, random: Random) -> Usage:
-    ago = (calendar.today - day).days
-    if day == calendar.outage or ago < agent.last or (agent.joined and ago >= agent.joined):
-        return NOTHING
-    if agent is RETRYING and day == calendar.retries and hour in RETRY_HOURS:
-        tokens = _about(RETRY_TOKENS, random)
+def _usage_in_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random, *, is_retrying: bool) -> Usage:
+    if is_retrying and agent is RETRYING and hour in RETRY_HOURS:
+        tokens = _random_count(RETRY_TOKENS, random)
         return Usage(tokens, tokens, 0)
     if agent is ROTATED and ago == ROTATED_AGO and hour in ROTATED_HOURS:
-        return Usage(0, 0, _about(ROTATED_REJECTED, random))
+        return Usage(0, 0, _random_count(ROTATED_REJECTED, random))
     level = int((agent.rhythm.weekend if day.weekday() >= 5 else agent.rhythm.weekday)[hour]) / 9
     if level == 0:
-        return NOTHING
+        return Usage(0, 0, 0)
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
-    tokens = _about(agent.tokens * level, random)
+    tokens = _random_count(agent.tokens * level, random)
     # A cached token is also used in the next hour, so the calls do not depend on this hour's tokens.
-    calls = _about(agent.tokens * agent.calls * level, random)
+    calls = _random_count(agent.tokens * agent.calls * level, random)
     return Usage(tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE))
 
 
-def _about(mean: float, random: Random) -> int:
+def _random_count(mean: float, random: Random) -> int:
     """Return a count that is *mean* on average: within a third of it, then rounded up or down by chance."""
     return int(mean * random.uniform(2 / 3, 4 / 3) + random.random())

@@ -190,14 +190,14 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
     days = {(row["day"], row["agent_id"]) for row in made.tables["credential_usage_daily"]}
     delegated = made.tables["delegation_usage_daily"]
     assert all((row["day"], row["subject_agent_id"]) in days for row in delegated)
-    found = made.get("analytics/delegations?days=90")["data"]
-    assert {(one["agentName"], one["subjectAgentName"], one["resource"]) for one in found} == {
+    delegations = made.get("analytics/delegations?days=90")["data"]
+    assert {(row["agentName"], row["subjectAgentName"], row["resource"]) for row in delegations} == {
         (TWO_RESOURCES.name, TRIAGE.name, orders),
         (TWO_RESOURCES.name, RESEARCHER.name, orders),
     }
-    of_orders = next(one for one in made.get("analytics/resources?days=90")["data"] if one["resource"] == orders)
-    by_day = zip(*(one["tokensByDay"] for one in found), of_orders["tokensByDay"], strict=True)
-    assert all(one + other <= whole for one, other, whole in by_day)
+    of_orders = next(row for row in made.get("analytics/resources?days=90")["data"] if row["resource"] == orders)
+    by_day = zip(*(row["tokensByDay"] for row in delegations), of_orders["tokensByDay"], strict=True)
+    assert all(triage + researcher <= total for triage, researcher, total in by_day)
 
 
 def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(made: Made) -> None:
@@ -218,8 +218,10 @@ def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected
     assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
     # The agent's tokens of today are those of its other credential.
     assert revoked["last_used_at"] < revoked["revoked_at"]
-    its = [row for row in made.tables["credential_usage_daily"] if row["credential_id"] == revoked["credential_id"]]
-    assert max(row["day"] for row in its) == TODAY - timedelta(days=3)
+    usage_rows = [
+        row for row in made.tables["credential_usage_daily"] if row["credential_id"] == revoked["credential_id"]
+    ]
+    assert max(row["day"] for row in usage_rows) == TODAY - timedelta(days=3)
     # Hashes of random secrets, which nobody has seen.
     assert len(rows) == len({row["secret_hash"] for row in rows}) == 26
 
@@ -338,8 +340,8 @@ def test_an_instant_makes_one_story_whatever_its_time_zone_and_new_secrets_each_
     for table in ("usage_daily", "organizations"):
         assert another[table] == made.tables[table]
     for table, column in (("credentials", "secret_hash"), ("credentials", "credential_id"), ("agents", "agent_id")):
-        its, others = ({row[column] for row in tables[table]} for tables in (made.tables, another))
-        assert its.isdisjoint(others)
+        values, other_values = ({row[column] for row in tables[table]} for tables in (made.tables, another))
+        assert values.isdisjoint(other_values)
 
 
 def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operator(
@@ -357,10 +359,10 @@ def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operato
 
 
 def test_touches_no_other_organization(cast: Cast, database_url: str, services: Services) -> None:
-    others = [cast.acme.organization_id, cast.outsider.organization_id]
-    before = [stored(database_url, organization_id) for organization_id in others]
+    other_ids = [cast.acme.organization_id, cast.outsider.organization_id]
+    before = [stored(database_url, organization_id) for organization_id in other_ids]
     assert create_demo(database_url, services.database, NOON)
-    assert [stored(database_url, organization_id) for organization_id in others] == before
+    assert [stored(database_url, organization_id) for organization_id in other_ids] == before
     counted = "select organization_id from agent_usage_daily union select organization_id from usage_daily"
     assert execute(database_url, counted) == [(ORGANIZATION_ID,)]
 
@@ -379,9 +381,9 @@ def counters_locked(url: str) -> Iterator[Callable[[], int]]:
 def test_of_two_at_once_one_makes_it_and_the_other_finds_it(database_url: str, services: Services) -> None:
     with ThreadPoolExecutor(2) as pool:
         with counters_locked(database_url) as waiting:
-            made = [pool.submit(create_demo, database_url, services.database, NOON) for _ in range(2)]
+            results = [pool.submit(create_demo, database_url, services.database, NOON) for _ in range(2)]
             wait_until(lambda: waiting() == 2)
-        assert sorted(future.result(timeout=PATIENCE) for future in made) == [False, True]
+        assert sorted(future.result(timeout=PATIENCE) for future in results) == [False, True]
     assert len(stored(database_url)["agents"]) == 24
 
 
@@ -406,6 +408,6 @@ def test_leaves_nothing_when_it_is_killed_in_the_middle(database_url: str, servi
 
 
 def test_the_command_says_what_it_made_or_found(database_url: str) -> None:
-    for said in ("Made", "There already is"):
+    for verdict in ("Made", "There already is"):
         done = subprocess.run(**command(database_url), capture_output=True, text=True, timeout=PATIENCE, check=True)
-        assert (done.stdout, done.stderr) == (f"{said} the demo organization {ORGANIZATION_ID}.\n", "")
+        assert (done.stdout, done.stderr) == (f"{verdict} the demo organization {ORGANIZATION_ID}.\n", "")

@@ -336,7 +336,7 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
         at = datetime.combine(row.day, time(row.hour), UTC)
         tokens, requests, rejected = row.usage
         fleet.count(agents[row.agent], at, tokens, requests=requests - tokens, rejected=rejected)
-    run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.Calendar.of(STORY_AT.date()).outage
+    run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.working_day(STORY_AT.date(), demo.OUTAGE_AGO)
 
     def tokens_of_worker(hour: datetime) -> int:
         if hour.weekday() < 5:
