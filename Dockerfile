@@ -1,4 +1,4 @@
-# The image of AgentIdP; docs/containers.md says how to run it. Another base must be Debian with a Python of its own.
+# The image of AgentIdP; docs/containers.md says how to run it. Another base image must be Debian with its own Python.
 ARG BASE_IMAGE=docker.io/library/debian:trixie-slim
 
 FROM ${BASE_IMAGE} AS build
@@ -7,7 +7,7 @@ RUN apt-get update \
 RUN python3 -m venv /opt/agentidp
 WORKDIR /src
 COPY . .
-# Without the extra embedded, a PostgreSQL for trials without containers: it is the largest part.
+# The extra "embedded" is left out: it is a PostgreSQL for trials without containers, and would be the largest part.
 RUN /opt/agentidp/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts]' \
     && /opt/agentidp/bin/pip uninstall --yes pip \
     && ln -s "$(/opt/agentidp/bin/python -I -c 'from agentidp.server.serve import gunicorn_config as c; print(c())')" \
@@ -23,12 +23,12 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin agentidp \
     && install --directory --owner 10001 --group 10001 --mode 0750 /run/agentidp
 COPY --from=build /opt/agentidp /opt/agentidp
-# nginx reaches the service by a UNIX socket in a volume that the two share; see agentidp.service for the same by systemd.
+# nginx reaches the service through a UNIX socket in a shared volume; agentidp.service does the same with systemd.
 ENV PATH=/opt/agentidp/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     AGENTIDP_BIND=unix:/run/agentidp/agentidp.sock \
     AGENTIDP_TRUSTED_PROXIES=1
-# By number, so that Kubernetes can tell that it is not root.
+# A number, because Kubernetes cannot tell from a name that the account is not root.
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s CMD ["agentidp-healthcheck"]
 CMD ["gunicorn", "--config", "/opt/agentidp/gunicorn.conf.py", "agentidp:create_app()"]

@@ -1,26 +1,26 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# pip shows its progress to a person and says nothing to a log.
+# pip shows its progress on a terminal only.
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(shell [ -t 2 ] || echo --quiet)
-# `make token` must print the token and nothing else, also if it has to install first: progress goes to standard error.
+# `make token` must print only the token, even if it installs first, so progress goes to standard error.
 RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
 
-# pytest compiles each test again if it may not keep the result, and so does every process that a test starts.
+# Without bytecode files, pytest and every process that a test starts compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# A file on each core.
+# Each core runs one test file at a time.
 PARALLEL := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 
-# What needs more than git, make, Python and coreutils, or takes long. setup.cfg declares the markers. make test leaves these out,
-# and then fits into five minutes on two cores.
+# Markers of tests that need more than git, make, Python and coreutils, or take long; setup.cfg declares them. make test leaves
+# these tests out, and then takes five minutes on two cores.
 BEYOND := browser or citus or containers or deploy or faults or node or program or very_slow
-# Each test of these rooms has such a marker. If pytest does not import them, it begins sooner.
+# Every test in these directories has such a marker. pytest starts sooner if it does not import them.
 OTHER_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/deploy --ignore tests/faults
 
-# What a browser, containers, nginx, Node or a broken disk need has databases of its own.
+# These tests use databases of their own, and not the Citus cluster.
 ON_CITUS := not (browser or containers or deploy or faults or node)
 
 .PHONY: help run token test test-beyond test-all test-citus lint bench members picture demo clean
@@ -40,7 +40,7 @@ demo: $(RUNNABLE)  ## Make the demo organization without starting the service
 
 test: $(TESTABLE)  ## Run the tests that need only git, make and Python, about five minutes on two cores
 	$(PYTEST) -m "not ($(BEYOND))" $(OTHER_ROOMS)
-	@echo "All of these passed. Beside them, make test-beyond runs the tests that need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and those that take long."
+	@echo "All of these passed. make test-beyond runs the tests that also need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and the tests that take long."
 
 test-beyond: $(TESTABLE)  ## Run the tests that make test leaves out; on Debian, install the programs that are missing
 	$(BIN)/python -m tests.beyond "$(BEYOND)" $(PARALLEL)

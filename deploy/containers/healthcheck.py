@@ -14,7 +14,7 @@ def status_of(path: str) -> int:
     """The status of a request to the address in ``AGENTIDP_BIND``."""
     bind = os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{os.environ.get('PORT') or 3000}")
     host, _, port = bind.rpartition(":")
-    # It may listen on every address; this machine's own is among them.
+    # A service that listens on every address also listens on the loopback address.
     connection = http.client.HTTPConnection("localhost", None if host == "unix" else int(port), timeout=TIMEOUT)
     if host == "unix":
         connection.sock = socket.socket(socket.AF_UNIX)

@@ -10,7 +10,7 @@ case $scheme in
     http) listen='s/listen \(.*\)443 ssl;/listen \18000;/; /http2 on/d; /ssl_/d; /Strict-Transport-Security/d' ;;
     *) echo "nginx.sh: the first argument must be https or http, not '$scheme'" >&2; exit 1 ;;
 esac
-# A container may have no IPv6.
+# IPv6 may be missing in a container.
 [ -e /proc/net/if_inet6 ] || listen="$listen; /listen \[::\]/d"
 sed -e "$listen" -e "s/server_name .*;/server_name $server_name;/" \
     -e 's|/var/log/nginx/agentidp.log|/dev/stdout|; s|/var/log/nginx/error.log|/dev/stderr|' \
