@@ -98,7 +98,7 @@ def test_tokens_requests_and_rejections_take_their_slots_on_one_server(database_
     organization_id = cast.acme.organization_id
     place = server_of(database_url, organization_id)
     bearer = cast.acme.bearer()
-    others = [url for url in servers_of(database_url) if url != place]
+    other_servers = [url for url in servers_of(database_url) if url != place]
     kinds = [
         lambda: get_token(app.test_client(), cast, cast.acme.client_secret),
         lambda: app.test_client().get("/api/v1/analytics/tokens", headers=bearer).status_code,
@@ -114,7 +114,7 @@ def test_tokens_requests_and_rejections_take_their_slots_on_one_server(database_
         for kind in kinds:
             answers.append(threads.submit(kind))
             wait_until(lambda: waiting_in(place, organization_id) == list(range(len(answers))), timeout=20)
-        assert [waiting_in(url, organization_id) for url in others] == [[]] * len(others)
+        assert [waiting_in(url, organization_id) for url in other_servers] == [[]] * len(other_servers)
         holder.commit()
         statuses = [answer.result(PATIENCE) for answer in answers]
     app.extensions["agentidp"].close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import click
 
@@ -16,25 +17,32 @@ from agentidp.cli import (
     credential,
     dashboard,
     db,
-    delegation_rule,
     demo,
     findings,
     keys,
     marker,
     organization,
-    provisioning_rule,
     quota,
     resource_server,
     restore,
+    rule,
     serve,
     token,
     usage,
     watch,
 )
+from agentidp.cli.context import report_errors
 from agentidp.cli.version import print_version
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Cli(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. An error that the user can correct is printed as one sentence, with exit code 1."""
+        with report_errors():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -50,29 +58,14 @@ def cli() -> None:
     """
 
 
-_GROUPS = (
-    agent,
-    alerts,
-    audit,
-    credential,
-    db,
-    delegation_rule,
-    findings,
-    keys,
-    marker,
-    organization,
-    provisioning_rule,
-    quota,
-    resource_server,
-    usage,
-)
-for group in _GROUPS:
-    cli.add_command(group.commands)
-for command in (apply, backup, check, dashboard, demo, restore, serve, token, watch):
-    cli.add_command(command.command)
+_GROUPS = (agent, alerts, audit, credential, db, findings, keys, marker, organization, quota, resource_server, usage)
+for group in (*(module.commands for module in _GROUPS), rule.delegation_commands, rule.provisioning_commands):
+    cli.add_command(group)
+for module in (apply, backup, check, dashboard, demo, restore, serve, token, watch):
+    cli.add_command(module.command)
 
 
 def main() -> None:
-    """Run the console script. An error is printed as one sentence to standard error, with exit code 1."""
+    """Run the console script."""
     with contextlib.suppress(BrokenPipeError):
         cli()

@@ -16,11 +16,18 @@ from agentidp.alerts.messages import Organization
 from agentidp.alerts.state_change import change_for_test
 from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
-from agentidp.cli.confirmation import asks_first, confirm, count
-from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, database_named, one_of
-from agentidp.cli.options import WholeNumber, as_json_option, given, member_options, organization_option, printed
-from agentidp.cli.output import say, show
+from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.context import open_services
+from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization
+from agentidp.cli.options import (
+    WholeNumber,
+    as_json_option,
+    describe_fields,
+    member_options,
+    organization_option,
+    read_options,
+)
+from agentidp.cli.output import print_text, show, show_object
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
@@ -34,24 +41,22 @@ POLL_SECONDS = 2.0
 
 target_argument = click.argument("target", metavar="ID|NAME")
 
-
-@click.group("alerts")
-def commands() -> None:
-    """Alerts: findings that are sent to other services.
+commands = click.Group(
+    "alerts",
+    help="""Alerts: findings that are sent to other services.
 
     These are webhooks, Alertmanager, chat, mail and paging services.
-    """
+    """,
+)
 
-
-@commands.group(
+target_commands = click.Group(
     "target",
     help=f"""Where an organization's alerts go.
 
-    Targets are printed as: {printed(AlertTargetSchema)}. The destination is the scheme and host.
+    Targets are printed as: {describe_fields(AlertTargetSchema)}. The destination is the scheme and host.
     """,
 )
-def target_commands() -> None:
-    """All commands about targets."""
+commands.add_command(target_commands)
 
 
 @target_commands.command("list")
@@ -59,8 +64,8 @@ def target_commands() -> None:
 @as_json_option
 def list_(organization: str, as_json: bool) -> None:
     """List the alert targets of an organization, oldest first."""
-    with opened() as services:
-        rows = database_named(services, organization).fetch("alerts/list_targets")
+    with open_organization(organization) as (_, database):
+        rows = database.fetch("alerts/list_targets")
     columns = ("targetId", "name", "type", "destination", "enabled", "lastSuccessAt", "lastError")
     show([targets.represent(row) for row in rows], as_json, columns=columns)
 
@@ -71,9 +76,9 @@ def list_(organization: str, as_json: bool) -> None:
 @as_json_option
 def show_(target: str, organization: str, as_json: bool) -> None:
     """Print a target."""
-    with opened() as services:
-        row = _target(database_named(services, organization), target)
-    show([targets.represent(row)], as_json, one=True)
+    with open_organization(organization) as (_, database):
+        row = _find_target(database, target)
+    show_object(targets.represent(row), as_json)
 
 
 @target_commands.command("add")
@@ -86,16 +91,12 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 
     Prints the target's id, and the key that signs its messages if it is a webhook. The key is shown only now.
     """
-    new = NewAlertTargetSchema().load(given(NewAlertTargetSchema(), options))
-    with opened() as services, database_named(services, organization).transaction() as transaction:
+    new = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
+    with open_organization(organization) as (services, database), database.transaction() as transaction:
         row, secret = targets.add_target(transaction, services.settings, new)
     body = targets.represent(row)
-    show(
-        [(body if as_json else {"targetId": body["targetId"]}) | {"secret": secret}],
-        as_json,
-        one=True,
-        only_now=["secret"],
-    )
+    body = body if as_json else {"targetId": body["targetId"]}
+    show_object(body | {"secret": secret}, as_json, shown_once="secret")
 
 
 @target_commands.command("update")
@@ -105,37 +106,34 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 @as_json_option
 def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change a target and print it. Omitted options keep their values."""
-    change = given(AlertTargetChangeSchema(), options)
-    with opened() as services:
-        database = database_named(services, organization)
-        target_id = _target(database, target).target_id
+    values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
+    with open_organization(organization) as (services, database):
+        target_id = _find_target(database, target).target_id
         with database.transaction() as transaction:
-            row = targets.update_target(
-                transaction, services.settings, target_id, AlertTargetChangeSchema().load(change)
-            )
-    show([targets.represent(row)], as_json, one=True)
+            row = targets.update_target(transaction, services.settings, target_id, values)
+    show_object(targets.represent(row), as_json)
 
 
 @target_commands.command("delete")
-@asks_first
+@require_confirmation
 @target_argument
 @organization_option
 def delete(target: str, organization: str) -> None:
     """Delete a target, and the alerts that wait to be sent to it."""
-    with opened() as services:
-        database = database_named(services, organization)
-        row = _target(database, target)
+    with open_organization(organization) as (services, database):
+        row = _find_target(database, target)
 
         def consequences() -> str:
-            latest = database.fetch("alerts/list_deliveries", limit=1000)
-            waiting = [one for one in latest if one.target_id == row.target_id and _status(one) == "waiting"]
+            deliveries = database.fetch("alerts/list_deliveries", limit=1000)
+            waiting = [_status(delivery) for delivery in deliveries if delivery.target_id == row.target_id]
             return (
                 f"This deletes the alert target {row.name} ({row.type}, {row.destination}), and "
-                f"{count(len(waiting), 'message')} not sent yet. Nobody else is sent them. This cannot be undone."
+                f"{count(waiting.count('waiting'), 'message')} not sent yet. Nobody else is sent them. This cannot be "
+                "undone."
             )
 
         confirm(consequences)
-        with services.database.of(database.organization_id, utc_now()).transaction() as transaction:
+        with begin_transaction(services, database) as transaction:
             targets.remove_target(transaction, row.target_id)
 
 
@@ -144,24 +142,22 @@ def delete(target: str, organization: str) -> None:
 @organization_option
 def test(target: str, organization: str) -> None:
     """Send a test to a target from this machine, and print whether the target accepted it."""
-    at = utc_now()
-    with opened() as services:
-        database = database_named(services, organization)
-        target_id = _target(database, target).target_id
+    with open_organization(organization) as (services, database):
+        target_id = _find_target(database, target).target_id
         with database.transaction() as transaction:
             row = targets.locked(transaction, target_id)
-            [named] = transaction.fetch("organizations/get_organization")
-        of = Organization(database.organization_id, named.name)
-        change = change_for_test(row.name, at)
+            [organization_row] = transaction.fetch("organizations/get_organization")
+        recipient = Organization(database.organization_id, organization_row.name)
+        change = change_for_test(row.name, database.at)
         try:
             address = TargetSealer(services.settings).open(target_id, bytes(row.sealed))
-            message = Message(message_id=change.finding_id, organization=of, change=change)
-            Channels(services.settings).send(row.type, address, message, at)
+            message = Message(message_id=change.finding_id, organization=recipient, change=change)
+            Channels(services.settings).send(row.type, address, message, database.at)
         except Unreadable:
             raise ConfigurationError("the instance secret does not decrypt the target's address") from None
         except SendFailed as failed:
             raise ConfigurationError(f"the target {row.name} did not accept the test: {failed}") from None
-    say(f"The target {row.name} accepted the test.")
+    print_text(f"The target {row.name} accepted the test.")
 
 
 @commands.command("deliveries")
@@ -174,8 +170,8 @@ def deliveries(organization: str, limit: int, as_json: bool) -> None:
     Prints: id, target's id and name, finding's id, change, when it happened, attempts, status, time of the delivery or
     of the next attempt, and the last error.
     """
-    with opened() as services:
-        rows = database_named(services, organization).fetch("alerts/list_deliveries", limit=limit)
+    with open_organization(organization) as (_, database):
+        rows = database.fetch("alerts/list_deliveries", limit=limit)
     columns = ("createdAt", "targetName", "findingId", "change", "status", "attempts", "at", "lastError")
     show([_delivery(row) for row in rows], as_json, columns=columns)
 
@@ -203,7 +199,7 @@ def _delivery(row: Any) -> dict[str, Any]:
 @click.option("--once", is_flag=True, help="End when nothing is due.")
 def deliver(once: bool) -> None:
     """Send the alerts that are due, until Ctrl-C."""
-    with opened() as services:
+    with open_services() as services:
         dispatcher = Dispatcher(services.settings, services.database, utc_now)
         with contextlib.closing(dispatcher), contextlib.suppress(KeyboardInterrupt):
             if once:
@@ -216,6 +212,6 @@ def deliver(once: bool) -> None:
                 time.sleep(POLL_SECONDS)
 
 
-def _target(database: OrganizationDatabase, target: str) -> Any:
-    known = [Candidate(str(row.target_id), [row.name], row) for row in database.fetch("alerts/list_targets")]
-    return one_of(target, known, kind="alert target")
+def _find_target(database: OrganizationDatabase, target: str) -> Any:
+    candidates = [Candidate(str(row.target_id), [row.name], row) for row in database.fetch("alerts/list_targets")]
+    return find_candidate(target, candidates, kind="alert target")

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm
-from agentidp.cli.context import opened, refusals
-from agentidp.cli.output import say, show
-from agentidp.cli.progress import saying
+from agentidp.cli.confirmation import confirm, require_confirmation
+from agentidp.cli.context import open_services
+from agentidp.cli.output import print_text, show
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply
 from agentidp.declarative.document import read_document
-from agentidp.declarative.plan import Change, as_text
+from agentidp.declarative.plan import Change, to_json
 
 DIFFERENT = 2
 """Exit code of ``--plan`` if something differs, the same as with Terraform's ``-detailed-exitcode``."""
@@ -38,7 +38,7 @@ class _Command(click.Command):
 
 
 @click.command("apply", cls=_Command)
-@asks_first
+@require_confirmation
 @click.option(
     "-f",
     "--file",
@@ -60,35 +60,34 @@ def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
     agents are listed with the command that creates their credential. Prints the differences: + for objects that are
     created, ~ for changes, - for objects that are deleted.
     """
-    with refusals():
-        source = "standard input" if path == Path("-") else str(path)
-        declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
-    with opened(may_be_first=not is_plan) as services:
-        with saying("Comparing the file with the database"):
+    source = "standard input" if path == Path("-") else str(path)
+    declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
+    with open_services(may_be_first=not is_plan) as services:
+        with show_activity("Comparing the file with the database"):
             planned = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, is_dry_run=True)
-        _print(planned.changes, as_json)
+        _print_changes(planned.changes, as_json)
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
         confirm(lambda: "", question="Apply this?")
         # Read the clock again, because the confirmation may have taken an hour.
-        with saying("Applying the file"):
+        with show_activity("Applying the file"):
             applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed=planned.plans)
     _print_new_agents(applied)
 
 
-def _print(changes: list[Change], as_json: bool) -> None:
+def _print_changes(changes: list[Change], as_json: bool) -> None:
     if as_json:
         names = ("action", "type", "organization", "name", "before", "after")
         show([{name: getattr(change, name) for name in names} for change in changes], as_json)
         return
     for change in changes:
-        say(f"{SIGNS[change.action]} {change}")
+        print_text(f"{SIGNS[change.action]} {change}")
         for name, value in (change.after if change.action != "delete" else {}).items():
-            was = f"{as_text(change.before[name])} → " if name in change.before else ""
-            say(f"    {name}: {was}{as_text(value)}")
+            previous = f"{to_json(change.before[name])} → " if name in change.before else ""
+            print_text(f"    {name}: {previous}{to_json(value)}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
-    found = ", ".join(f"{count} to {action}" for action, count in counts.items())
-    click.echo(f"{found}." if changes else "Nothing differs.")
+    summary = ", ".join(f"{count} to {action}" for action, count in counts.items())
+    click.echo(f"{summary}." if changes else "Nothing differs.")
 
 
 def _print_new_agents(applied: Applied) -> None:
@@ -96,5 +95,5 @@ def _print_new_agents(applied: Applied) -> None:
     if applied.new_agents:
         click.echo("The new agents have no credential yet. These commands make them:", err=True)
     for organization, name, agent_id in applied.new_agents:
-        comment = f"# {as_text(name)} of {as_text(organization)}"
-        say(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)
+        comment = f"# {to_json(name)} of {to_json(organization)}"
+        print_text(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)

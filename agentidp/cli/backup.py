@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from agentidp.cli.context import refusals, settings_of_command
+from agentidp.cli.context import read_settings
 from agentidp.cli.options import bindir_option
-from agentidp.cli.progress import progress
+from agentidp.cli.progress import show_progress
 from agentidp.maintenance.backup import back_up
 from agentidp.server.runtime import located, refuse_without_data, secret_file
 
@@ -26,15 +26,15 @@ def command(file: Path, bindir: Path | None) -> None:
     """
     # SIGTERM raises SystemExit, so that the draft of an unfinished backup is deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with refusals():
-        settings = settings_of_command()
-        refuse_without_data(settings)
-        with located(settings) as runtime, progress("Backing up") as report:
-            url = str(runtime.settings.database_url)
-            contents = back_up(url, file, bindir=bindir, settings=settings, report=report)
+    settings = read_settings()
+    refuse_without_data(settings)
+    with located(settings) as runtime, show_progress("Backing up") as report:
+        url = str(runtime.settings.database_url)
+        contents = back_up(url, file, bindir=bindir, settings=settings, report=report)
     click.echo(f"Backed up {contents} to {file} ({file.stat().st_size:,} bytes).")
     is_in_file = settings.database_url is None and settings.secret_key is None
-    where = str(secret_file(settings)) if is_in_file else "AGENTIDP_SECRET_KEY"
+    secret_place = secret_file(settings) if is_in_file else "AGENTIDP_SECRET_KEY"
     click.echo(
-        f"Its signing keys are useless without the instance secret ({where}): keep a copy, apart from the backup."
+        f"Its signing keys are useless without the instance secret ({secret_place}): keep a copy, apart from the "
+        "backup."
     )

@@ -11,7 +11,7 @@ import click
 
 from agentidp.cli.options import WholeNumber, as_json_option
 from agentidp.cli.output import show
-from agentidp.cli.progress import saying
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.maintenance.check import check_instance
 from agentidp.maintenance.result import FAILED, WARNING
@@ -47,13 +47,14 @@ def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: b
     logging.disable(logging.CRITICAL)
     try:
         age = timedelta(hours=backup_hours)
-        with saying("Checking settings, database and keys"):
+        with show_activity("Checking settings, database and keys"):
             results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=age))
     finally:
         logging.disable(logging.NOTSET)
-    show([{"status": one.status, "check": one.check, "message": one.message} for one in results], as_json)
-    found = {one.status for one in results}
-    if FAILED in found:
+    rows = [{"status": result.status, "check": result.check, "message": result.message} for result in results]
+    show(rows, as_json)
+    statuses = {result.status for result in results}
+    if FAILED in statuses:
         raise SystemExit(1)
-    if is_strict and WARNING in found:
+    if is_strict and WARNING in statuses:
         raise SystemExit(WARNED)

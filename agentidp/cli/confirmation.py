@@ -1,9 +1,9 @@
 """Asks for confirmation before a command that cannot be undone, or that affects other users.
 
-Such a command has the decorator :func:`asks_first` directly below ``@….command(…)``, which adds ``--yes``. Before the
-command changes anything, it calls :func:`confirm` with a function that describes the consequences, with counts. With
-``--yes`` this function is not called. Without ``--yes`` and without a terminal, the command prints the consequences and
-refuses.
+Such a command has the decorator :func:`require_confirmation` directly below ``@….command(…)``, which adds ``--yes``.
+Before the command changes anything, it calls :func:`confirm` with a function that describes the consequences, with
+counts. With ``--yes`` this function is not called. Without ``--yes`` and without a terminal, the command prints the
+consequences and refuses.
 
 ``tests/audit/test_everything_is_recorded.py`` finds commands that delete, revoke, suspend or release something by their
 audit events, and fails if such a command lacks the decorator.
@@ -19,11 +19,11 @@ from uuid import UUID
 import click
 
 from agentidp.analytics.period import Period
-from agentidp.cli.output import say
+from agentidp.cli.output import print_text
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
-"""Key in the ``meta`` of the command's context, which only :func:`asks_first` sets."""
+"""Key in the ``meta`` of the command's context, which only :func:`require_confirmation` sets."""
 
 COUNTED_DAYS = 30
 """Number of days, including today, whose tokens a question counts."""
@@ -31,27 +31,19 @@ COUNTED_DAYS = 30
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def asks_first(command: F) -> F:
+def require_confirmation(command: F) -> F:
     """Declare that a command asks before it changes anything, and add the option ``--yes``."""
 
     def remember(context: click.Context, _option: click.Parameter, is_confirmed: bool) -> None:
         context.meta[YES] = is_confirmed
 
     return click.option(
-        "--yes",
-        is_flag=True,
-        expose_value=False,
-        callback=remember,
-        help="Do not ask. Needed if there is no terminal.",
+        "--yes", is_flag=True, expose_value=False, callback=remember, help="Do not ask. Needed if there is no terminal."
     )(command)
 
 
 def confirm(
-    consequences: Callable[[], str],
-    *,
-    question: str = "Continue?",
-    name: str | None = None,
-    is_dry_run: bool = False,
+    consequences: Callable[[], str], *, question: str = "Continue?", name: str | None = None, is_dry_run: bool = False
 ) -> None:
     """Print what the command will do, and return only if the user confirms.
 
@@ -63,12 +55,12 @@ def confirm(
     :raises click.Abort: the user answered no.
     """
     if is_dry_run:
-        say(consequences())
+        print_text(consequences())
         raise click.exceptions.Exit
     if click.get_current_context().meta[YES]:
         return
     if text := consequences():
-        say(text, err=True)
+        print_text(text, err=True)
     if not _is_terminal():
         raise click.ClickException("nothing was changed: there is no terminal to ask on, so give --yes")
     if name is None:
@@ -93,7 +85,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
+def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
     """Return the number of recent tokens of an organization or of one of its agents, as part of a sentence."""
     days = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:

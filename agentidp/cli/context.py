@@ -12,7 +12,7 @@ import marshmallow as ma
 import psycopg
 
 from agentidp.actor import operator
-from agentidp.cli.progress import saying
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
@@ -24,51 +24,51 @@ from agentidp.services import Services
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn errors that the user can correct into one sentence and exit code 1."""
     try:
         yield
     except ConfigurationError as error:
-        raise _exception(str(error)) from None
+        raise _click_exception(str(error)) from None
     except DatabaseUnavailable:
         raise click.ClickException(ServiceUnavailable.message) from None
     except (ApiError, OAuthError) as error:
-        raise _exception(_sentence(error)) from None
+        raise _click_exception(_describe_error(error)) from None
     except ma.ValidationError as error:
         details: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise _exception(_rules(details)) from None
+        raise _click_exception(_join_rules(details)) from None
     except psycopg.Error as error:
-        raise _exception(f"the database refuses: {error.diag.message_primary or error}") from None
+        raise _click_exception(f"the database refuses: {error.diag.message_primary or error}") from None
 
 
-def _exception(message: str) -> click.ClickException:
+def _click_exception(message: str) -> click.ClickException:
     # Messages can contain names and other text of organizations.
     return click.ClickException(printable(message, is_multiline=True))
 
 
-def _sentence(error: ApiError | OAuthError) -> str:
+def _describe_error(error: ApiError | OAuthError) -> str:
     if isinstance(error, OAuthError):
         return error.description
     # This NotFound is about an agent, because all other commands catch NotFound themselves.
     if isinstance(error, NotFound):
         return "there is no such agent"
     if isinstance(error, ValidationError):
-        return _rules(error.details)
-    return f"{error.message} ({_rules(error.details)})" if error.details else error.message
+        return _join_rules(error.details)
+    return f"{error.message} ({_join_rules(error.details)})" if error.details else error.message
 
 
-def _rules(details: dict[str, Any]) -> str:
+def _join_rules(details: dict[str, Any]) -> str:
     """Return the fields and the rules that they break. The index of a wrong list element is omitted."""
 
-    def texts(found: Any) -> list[str]:
-        if isinstance(found, dict):
-            return [text for inner in found.values() for text in texts(inner)]
-        return [str(text) for text in found]
+    def list_rules(messages: Any) -> list[str]:
+        if isinstance(messages, dict):
+            return [rule for inner in messages.values() for rule in list_rules(inner)]
+        return [str(rule) for rule in messages]
 
-    return "; ".join(f"{field} {', '.join(dict.fromkeys(texts(found)))}" for field, found in details.items())
+    return "; ".join(f"{field} {', '.join(dict.fromkeys(list_rules(messages)))}" for field, messages in details.items())
 
 
-def settings_of_command() -> Settings:
+def read_settings() -> Settings:
     """Return the settings in the environment, and restrict the log to warnings and errors.
 
     :raises ConfigurationError: a setting is invalid.
@@ -79,21 +79,18 @@ def settings_of_command() -> Settings:
 
 
 @contextlib.contextmanager
-def opened(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
+def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
     """Prepare the database and the keys, and yield the services for a command.
 
     :param may_be_first: whether to create a missing embedded database, for commands that are useful without data.
     :param checks_keys: see :func:`agentidp.server.runtime.prepared`.
     """
-    with refusals(), contextlib.ExitStack() as stack:
-        settings = settings_of_command()
-        if not may_be_first:
-            refuse_without_data(settings)
+    settings = read_settings()
+    if not may_be_first:
+        refuse_without_data(settings)
+    with contextlib.ExitStack() as stack:
         embedded = f"Starting PostgreSQL in {settings.data_dir}"
-        with saying(embedded if settings.database_url is None else "Preparing the database"):
+        with show_activity(embedded if settings.database_url is None else "Preparing the database"):
             runtime = stack.enter_context(prepared(settings, checks_keys=checks_keys))
         services = Services.of(runtime.settings, utc_now, actor=operator())
-        try:
-            yield services
-        finally:
-            services.close()
+        yield stack.enter_context(contextlib.closing(services))

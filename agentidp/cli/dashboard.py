@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from agentidp.cli.context import opened
-from agentidp.cli.named import agent_or_operator
+from agentidp.cli.context import open_services
+from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.dashboard import link
 
@@ -14,6 +14,6 @@ from agentidp.dashboard import link
 @click.option("--agent", metavar="ID|NAME", help="As this agent. Default: the demo's operator.")
 def command(agent: str | None) -> None:
     """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
-    with opened() as services:
-        signs_in = link.new_link(services, *agent_or_operator(services, agent), utc_now())
-    click.echo(signs_in)
+    with open_services() as services:
+        sign_in_link = link.new_link(services, *find_agent_or_operator(services, agent), utc_now())
+    click.echo(sign_in_link)

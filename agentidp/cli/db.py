@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import click
 
-from agentidp.cli.context import refusals, settings_of_command
-from agentidp.cli.progress import saying
+from agentidp.cli.context import read_settings
+from agentidp.cli.progress import show_activity
 from agentidp.config import ConfigurationError
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import migrate
 from agentidp.server.runtime import located
 
-
-@click.group("db")
-def commands() -> None:
-    """The database's schema."""
+commands = click.Group("db", help="The database's schema.")
 
 
 @commands.command("migrate")
@@ -23,10 +20,8 @@ def migrate_() -> None:
 
     This is safe at any time, even if several processes do it at once.
     """
-    with refusals():
-        settings = settings_of_command()
-        with saying("Bringing the schema up to date"), located(settings) as runtime:
-            applied = migrate(str(runtime.settings.database_url))
+    with show_activity("Bringing the schema up to date"), located(read_settings()) as runtime:
+        applied = migrate(str(runtime.settings.database_url))
     click.echo("\n".join(applied) if applied else "The schema is up to date.")
 
 
@@ -38,13 +33,12 @@ def distribute_() -> None:
     table and function when it is distributed. AGENTIDP_DATABASE_URL must name a superuser of the coordinator. Try the
     command on a copy first.
     """
-    with refusals():
-        settings = settings_of_command()
-        if settings.database_url is None:
-            raise ConfigurationError("AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser")
-        is_done = True
-        for name, is_now in distribute(settings.database_url):
-            click.echo(f"{name}\t{is_now}")
-            is_done = False
+    settings = read_settings()
+    if settings.database_url is None:
+        raise ConfigurationError("AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser")
+    is_done = True
+    for name, state in distribute(settings.database_url):
+        click.echo(f"{name}\t{state}")
+        is_done = False
     if is_done:
         click.echo("Everything is distributed.")

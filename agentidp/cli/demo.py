@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from agentidp import demo
-from agentidp.cli.context import opened
-from agentidp.cli.progress import saying
+from agentidp.cli.context import open_services
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 
 
@@ -16,6 +16,6 @@ def command() -> None:
 
     It has 24 agents and 90 days of traffic.
     """
-    with opened(may_be_first=True) as services, saying("Making 24 agents and 90 days of traffic"):
-        made = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
-    click.echo(f"{'Made' if made else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")
+    with open_services(may_be_first=True) as services, show_activity("Making 24 agents and 90 days of traffic"):
+        is_new = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
+    click.echo(f"{'Made' if is_new else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")

@@ -2,96 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import click
 
 from agentidp import findings
-from agentidp.cli.context import opened
-from agentidp.cli.named import agent_named, database_named, organization_named
+from agentidp.cli.lookup import find_agent, open_organization
 from agentidp.cli.options import WholeNumber, as_json_option, organization_option
-from agentidp.cli.output import show
-from agentidp.cli.progress import saying
+from agentidp.cli.output import show, show_object
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, act
-from agentidp.findings.finding import STATES, Finding
+from agentidp.findings.finding import STATES
 from agentidp.findings.identity import Happening
 from agentidp.findings.listing import STORED_KINDS, filtered, with_history
 from agentidp.findings.store import listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
+MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
+"""The printed members of a computed finding, except with --json. A terminal gets the first five."""
+
+STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUntil")
+"""The printed members of a stored finding, except with --json. A terminal gets the first seven."""
+
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
 note_option = click.option("--note", help="For people.")
+_days_option = partial(
+    click.option, "--days", type=WholeNumber(1, MAX_DAYS), default=findings.DEFAULT_DAYS, show_default=True
+)
 
-
-@click.group("findings")
-def commands() -> None:
-    """Findings: an organization's unusual usage.
+commands = click.Group(
+    "findings",
+    help="""Findings: an organization's unusual usage.
 
     compute evaluates the current usage and stores nothing. All other commands use the findings that were stored last,
     with their state.
 
     Findings with their state are printed as: id, state, severity, kind, agent, window, summary, time of
     acknowledgement, and until when they are muted.
-    """
+    """,
+)
 
 
 @commands.command("list")
 @organization_option
-@click.option(
-    "--days",
-    type=WholeNumber(1, MAX_DAYS),
-    default=findings.DEFAULT_DAYS,
-    show_default=True,
-    help="How many days back a finding may have ended, today included.",
-)
+@_days_option(help="How many days back a finding may have ended, today included.")
 @click.option("--state", type=click.Choice(STATES), help="Only these.")
 @click.option("--kind", type=click.Choice(STORED_KINDS), help="Only this kind.")
 @click.option("--agent", metavar="ID|NAME", help="Only those that name this agent.")
 @as_json_option
 def list_(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
     """List an organization's findings, most urgent first. Ongoing findings come before ended findings."""
-    at = utc_now()
-    with opened() as services:
-        organization_id = organization_named(services, organization).organization_id
-        named = None if agent is None else agent_named(services, agent, organization_id=organization_id).agent_id
-        database = services.database.of(organization_id, at)
-        listing = listing_of(database.run, database.transaction, at, services.settings, days=days)
-    _say_what_is_missing(listing.not_computed)
-    _print(filtered(listing.findings, agent=named, **filters), as_json)
+    with open_organization(organization) as (services, database):
+        agent_id = None
+        if agent is not None:
+            agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id
+        listing = listing_of(database.run, database.transaction, database.at, services.settings, days=days)
+    _warn_of_missing_kinds(listing.not_computed)
+    rows = [finding.represent() for finding in filtered(listing.findings, agent=agent_id, **filters)]
+    show(rows if as_json else [_select(row, STATE_MEMBERS) for row in rows], as_json, columns=STATE_MEMBERS[:7])
 
 
 @commands.command("compute")
 @organization_option
-@click.option(
-    "--days",
-    type=WholeNumber(1, MAX_DAYS),
-    default=findings.DEFAULT_DAYS,
-    show_default=True,
-    help="How many days back, today included.",
-)
+@_days_option(help="How many days back, today included.")
 @as_json_option
 def compute(organization: str, days: int, as_json: bool) -> None:
     """Compute an organization's findings now, and store nothing.
 
     Prints: severity, kind, agent, window, summary, possible causes, what to check.
     """
-    at = utc_now()
-    with opened() as services:
-        run = services.database.of(organization_named(services, organization).organization_id, at).run
-        query = findings.findings_query(at, services.settings, days=days)
-        with saying("Computing the findings"):
-            result = findings.findings(run, query)
-    _say_what_is_missing(result.not_computed)
-    found = [finding.represent() for finding in result.findings]
-    names = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
-    rows = found if as_json else [{name: (one | {"window": _window(one)})[name] for name in names} for one in found]
-    show(rows, as_json, columns=names[:5])
+    with open_organization(organization) as (services, database):
+        query = findings.findings_query(database.at, services.settings, days=days)
+        with show_activity("Computing the findings"):
+            result = findings.findings(database.run, query)
+    _warn_of_missing_kinds(result.not_computed)
+    rows = [finding.represent() for finding in result.findings]
+    show(rows if as_json else [_select(row, MEMBERS) for row in rows], as_json, columns=MEMBERS[:5])
 
 
 @commands.command("show")
@@ -99,13 +93,9 @@ def compute(organization: str, days: int, as_json: bool) -> None:
 @organization_option
 def show_(finding_id: UUID, organization: str) -> None:
     """Print the finding ID and its history as JSON."""
-    with opened() as services:
-        fetch = database_named(services, organization).fetch
-        try:
-            finding = with_history(fetch, read_finding(fetch, finding_id))
-        except NotFound:
-            raise _no_such(finding_id) from None
-    show([finding], True, one=True)
+    with _refuse_unknown(finding_id), open_organization(organization) as (_, database):
+        finding = with_history(database.fetch, read_finding(database.fetch, finding_id))
+    show_object(finding, True)
 
 
 @commands.command("acknowledge")
@@ -141,12 +131,9 @@ def mute_(
     """
     if (until is None) == (days is None):
         raise click.UsageError("give --until or --days")
-    given = {
-        "until": f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else (utc_now() + timedelta(days=days or 0)).isoformat(),
-        "wholeOrganization": whole_organization,
-        "note": note,
-    }
-    _act(finding_id, organization, as_json, Happening.muted, MuteSchema(), given)
+    ends_at = f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else (utc_now() + timedelta(days=days or 0)).isoformat()
+    body = {"until": ends_at, "wholeOrganization": whole_organization, "note": note}
+    _act(finding_id, organization, as_json, Happening.muted, MuteSchema(), body)
 
 
 @commands.command("unmute")
@@ -163,44 +150,32 @@ def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool
 
 
 def _act(
-    finding_id: UUID, organization: str, as_json: bool, action: Happening, schema: NoteSchema, given: dict[str, Any]
+    finding_id: UUID, organization: str, as_json: bool, action: Happening, schema: NoteSchema, body: dict[str, Any]
 ) -> None:
-    with opened() as services:
-        organization_id = organization_named(services, organization).organization_id
-        try:
-            with services.database.of(organization_id, utc_now()).transaction() as transaction:
-                finding = act(transaction, finding_id, action, **schema.load(given))
-        except NotFound:
-            raise _no_such(finding_id) from None
-    _print([finding], as_json, one=True)
+    values = schema.load(body)
+    with (
+        _refuse_unknown(finding_id),
+        open_organization(organization) as (_, database),
+        database.transaction() as transaction,
+    ):
+        row = act(transaction, finding_id, action, **values).represent()
+    show_object(row if as_json else _select(row, STATE_MEMBERS), as_json)
 
 
-def _no_such(finding_id: UUID) -> ConfigurationError:
-    return ConfigurationError(f"the organization has no finding {finding_id}")
+@contextlib.contextmanager
+def _refuse_unknown(finding_id: UUID) -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        raise ConfigurationError(f"the organization has no finding {finding_id}") from None
 
 
-def _say_what_is_missing(not_computed: Iterable[str]) -> None:
+def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
     if missing := ", ".join(not_computed):
         click.echo(f"not computed, because the database was too slow: {missing}", err=True)
 
 
-def _print(found: Sequence[Finding], as_json: bool, *, one: bool = False) -> None:
-    rows = [finding.represent() for finding in found]
-    if not as_json:
-        names = (
-            "findingId",
-            "state",
-            "severity",
-            "kind",
-            "agentName",
-            "window",
-            "summary",
-            "acknowledgedAt",
-            "mutedUntil",
-        )
-        rows = [{name: (row | {"window": _window(row)})[name] for name in names} for row in rows]
-    show(rows, as_json, one=one, columns=("findingId", "state", "severity", "kind", "agentName", "window", "summary"))
-
-
-def _window(row: dict[str, Any]) -> str:
-    return f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
+def _select(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return members of a finding, with the window as one value."""
+    window = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
+    return {name: window if name == "window" else row[name] for name in names}

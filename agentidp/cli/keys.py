@@ -8,45 +8,43 @@ from typing import Any
 import click
 
 from agentidp.alerts import target_secrets
-from agentidp.cli.confirmation import asks_first, confirm, count
-from agentidp.cli.context import opened
+from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.context import open_services
 from agentidp.cli.options import as_json_option
-from agentidp.cli.output import show
-from agentidp.cli.progress import saying
+from agentidp.cli.output import show, show_object
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.jose import key_rotation
 from agentidp.registry import organizations
 from agentidp.services import Services
 
-
-@click.group("keys")
-def commands() -> None:
-    """The keys that sign tokens."""
+commands = click.Group("keys", help="The keys that sign tokens.")
 
 
 @commands.command("rotate")
 @as_json_option
 def rotate(as_json: bool) -> None:
     """Publish a new key, and print its kid. The key signs tokens when no client can still have an older JWKS."""
-    with opened() as services:
+    with open_services() as services:
         kid = key_rotation.rotate(services.settings, at=utc_now())
-        [new] = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] == kid]
-    _show_keys([new], as_json, one=True)
+        [key] = [row for row in _list_keys(services) if row["kid"] == kid]
+    show_object(key, as_json)
 
 
-class _OfKey(click.Command):
+class _KidCommand(click.Command):
     """A command whose argument may begin with "-", as one kid in 64 does, and is not parsed as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse exact names of options as options, and everything else as an argument."""
         options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
-        given = [one for one in args if one in options]
-        return super().parse_args(ctx, [*given, "--", *(one for one in args if one not in {*options, "--"})])
+        named_options = [arg for arg in args if arg in options]
+        arguments = [arg for arg in args if arg not in {*options, "--"}]
+        return super().parse_args(ctx, [*named_options, "--", *arguments])
 
 
-@commands.command("revoke", cls=_OfKey)
-@asks_first
+@commands.command("revoke", cls=_KidCommand)
+@require_confirmation
 @click.argument("kid")
 @as_json_option
 def revoke(kid: str, as_json: bool) -> None:
@@ -55,11 +53,11 @@ def revoke(kid: str, as_json: bool) -> None:
     This is permanent. The key disappears from the JWKS within seconds. To replace a key without ending its tokens, use
     agentidp keys rotate. Prints the key. If it was the signing key, prints the new signing key first.
     """
-    with opened(checks_keys=False) as services:
-        confirm(lambda: _consequences(services, kid))
+    with open_services(checks_keys=False) as services:
+        confirm(lambda: _describe_consequences(services, kid))
         new = key_rotation.revoke(services.settings, kid, at=utc_now())
-        shown = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] in (kid, new)]
-    _show_keys(shown, as_json)
+        keys = [row for row in _list_keys(services) if row["kid"] in (kid, new)]
+    show(keys, as_json)
     if new is not None:
         click.echo(
             f"Warning: the new key {new} signs at once. A client that caches the JWKS refuses its tokens until it "
@@ -75,13 +73,13 @@ def reencrypt() -> None:
     The keys, and the addresses and keys of alert targets, are decrypted with AGENTIDP_SECRET_KEY_PREVIOUS and encrypted
     with AGENTIDP_SECRET_KEY.
     """
-    with opened() as services:
-        with saying("Encrypting the keys again"):
-            count, of = key_rotation.reencrypt(services.settings, at=utc_now())
-        click.echo(f"Re-encrypted {count} of {of} signing keys.")
-        count, of = target_secrets.reencrypt(services.settings)
-        if of:
-            click.echo(f"Re-encrypted {count} of {of} alert targets.")
+    with open_services() as services:
+        with show_activity("Encrypting the keys again"):
+            changed, total = key_rotation.reencrypt(services.settings, at=utc_now())
+        click.echo(f"Re-encrypted {changed} of {total} signing keys.")
+        changed, total = target_secrets.reencrypt(services.settings)
+        if total:
+            click.echo(f"Re-encrypted {changed} of {total} alert targets.")
 
 
 @commands.command("list")
@@ -92,18 +90,17 @@ def list_(as_json: bool) -> None:
     Prints: kid, alg, creation time, time of the first signature, status. The exit code is 1 if the instance secret does
     not decrypt the signing key.
     """
-    with opened(checks_keys=False) as services:
-        at = utc_now()
-        _show_keys(key_rotation.describe(services.settings, at=at), as_json)
-        key_rotation.ensure_signing_key(services.settings, at=at)
+    with open_services(checks_keys=False) as services:
+        show(_list_keys(services), as_json)
+        key_rotation.ensure_signing_key(services.settings, at=utc_now())
 
 
-def _consequences(services: Services, kid: str) -> str:
+def _describe_consequences(services: Services, kid: str) -> str:
     at = utc_now()
     statuses = {key["kid"]: key["status"] for key in key_rotation.describe(services.settings, at=at)}
     if kid not in statuses:
         raise key_rotation.no_such_key(kid)
-    what = {
+    effect = {
         "signing": "which signs the tokens: all that are valid now stop working at once",
         "verifying": "which signed until it was replaced: its tokens that are still valid stop working at once",
         "next": "which has signed no token yet",
@@ -112,12 +109,14 @@ def _consequences(services: Services, kid: str) -> str:
     usage = [services.database.of(row.organization_id, at).fetch("metrics/usage") for row in rows]
     tokens = count(sum(row.tokens_today for [row] in filter(None, usage)), "token")
     return (
-        f"This revokes the signing key {kid}, {what}. Today {count(len(rows), 'organization')} got {tokens}; a token "
+        f"This revokes the signing key {kid}, {effect}. Today {count(len(rows), 'organization')} got {tokens}; a token "
         f"is valid for {count(services.settings.token_ttl, 'second')}, unless its resource server says otherwise. "
         "This cannot be undone: agentidp keys rotate replaces the key that signs, and ends no token."
     )
 
 
-def _show_keys(found: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:
-    rows = [{k: timestamp(v) if isinstance(v, datetime) else v for k, v in key.items()} for key in found]
-    show(rows, as_json, one=one)
+def _list_keys(services: Services) -> list[dict[str, Any]]:
+    return [
+        {name: timestamp(value) if isinstance(value, datetime) else value for name, value in key.items()}
+        for key in key_rotation.describe(services.settings, at=utc_now())
+    ]

@@ -7,12 +7,10 @@ from uuid import UUID
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm
-from agentidp.cli.context import opened
-from agentidp.cli.named import organization_named, with_agent_ids
-from agentidp.cli.options import as_json_option, given, member_options, organization_option, printed
-from agentidp.cli.output import show
-from agentidp.clock import utc_now
+from agentidp.cli.confirmation import confirm, require_confirmation
+from agentidp.cli.lookup import begin_transaction, open_organization, replace_agent_names
+from agentidp.cli.options import as_json_option, describe_fields, member_options, organization_option, read_options
+from agentidp.cli.output import show, show_object
 from agentidp.config import ConfigurationError
 from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
@@ -21,16 +19,13 @@ from agentidp.registry import markers
 
 _MARKER = markers.NewMarkerSchema(exclude=["kind"], partial=["startsAt"])
 
-
-@click.group(
+commands = click.Group(
     "marker",
     help=f"""Markers: deployments and holidays that findings take into account.
 
-    Markers are printed as: {printed(markers.MarkerSchema)}.
+    Markers are printed as: {describe_fields(markers.MarkerSchema)}.
     """,
 )
-def commands() -> None:
-    """All commands about markers."""
 
 
 @commands.command("create")
@@ -40,15 +35,14 @@ def commands() -> None:
 @as_json_option
 def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
     """Mark a deployment or a holiday, and print the marker's id. It starts now, unless --from says when."""
-    now = utc_now()
-    body = {"startsAt": timestamp(now)} | given(_MARKER, options) | {"kind": kind}
-    with opened() as services:
-        organization_id = organization_named(services, organization).organization_id
-        new = markers.NewMarkerSchema().load(with_agent_ids(services, organization_id, _MARKER, body))
-        with services.database.of(organization_id, now).transaction() as transaction:
+    members = read_options(_MARKER, options)
+    with open_organization(organization) as (services, database):
+        body = {"startsAt": timestamp(database.at), "kind": kind} | members
+        new = markers.NewMarkerSchema().load(replace_agent_names(services, database, _MARKER, body))
+        with database.transaction() as transaction:
             row = markers.add_marker(transaction, **new)
     body = markers.represent(row)
-    show([body if as_json else {"markerId": body["markerId"]}], as_json, one=True)
+    show_object(body if as_json else {"markerId": body["markerId"]}, as_json)
 
 
 @commands.command("list")
@@ -56,31 +50,28 @@ def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
 @as_json_option
 def list_(organization: str, as_json: bool) -> None:
     """List an organization's latest markers, the marker that ended last first."""
-    with opened() as services:
-        organization_id = organization_named(services, organization).organization_id
-        database = services.database.of(organization_id, utc_now())
+    with open_organization(organization) as (_, database):
         rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
     show([markers.represent(row) for row in rows], as_json)
 
 
 @commands.command("delete")
-@asks_first
+@require_confirmation
 @click.argument("marker_id", type=click.UUID, metavar="ID")
 @organization_option
 def delete(marker_id: UUID, organization: str) -> None:
     """Delete the marker ID."""
-    with opened() as services:
-        organization_id = organization_named(services, organization).organization_id
-        database = services.database.of(organization_id, utc_now())
-        confirm(lambda: _consequences(database.fetch("markers/list_markers", limit=markers.MAX_LISTED), marker_id))
+    with open_organization(organization) as (services, database):
+        rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
+        confirm(lambda: _describe_consequences(rows, marker_id))
         try:
-            with services.database.of(organization_id, utc_now()).transaction() as transaction:
+            with begin_transaction(services, database) as transaction:
                 markers.remove_marker(transaction, marker_id)
         except NotFound:
             raise ConfigurationError(f"the organization has no marker {marker_id}") from None
 
 
-def _consequences(rows: Rows, marker_id: UUID) -> str:
+def _describe_consequences(rows: Rows, marker_id: UUID) -> str:
     row = next((row for row in rows if row.marker_id == marker_id), None)
     if row is None:
         return f"This deletes the marker {marker_id}."

@@ -27,7 +27,7 @@ from agentidp.http.schemas import (
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Return an option's instant: a day, which begins at 00:00 UTC, or a date and time with a time zone."""
     try:
         return instant(text)
@@ -58,12 +58,12 @@ LISTS = ("items", "choices")
 
 
 def member_options(body: ma.Schema) -> Decorator:
-    """Return options for the members of a body. The command passes their values to :func:`given`.
+    """Return options for the members of a body. The command passes their values to :func:`read_options`.
 
     :param body: the body's schema, without members that are not set by an option. The option of a ``partial`` member
         may be omitted even if the body requires the member.
     """
-    options = _options(body)
+    options = _make_options(body)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -73,81 +73,85 @@ def member_options(body: ma.Schema) -> Decorator:
     return decorate
 
 
-def _options(body: ma.Schema) -> list[Decorator]:
+def _make_options(body: ma.Schema) -> list[Decorator]:
     is_new = not isinstance(body, ChangeSchema)
     optional = () if isinstance(body.partial, bool) else body.partial or ()
     options: list[Decorator] = []
-    for name, field in _members(body):
+    for name, field in _list_members(body):
         if isinstance(field, Group):
-            options += _options(field.schema)
+            options += _make_options(field.schema)
         else:
             is_required = is_new and field.required and name not in optional
-            options += _options_of(field, is_new=is_new, is_required=is_required)
+            options += _make_field_options(field, is_new=is_new, is_required=is_required)
     return options
 
 
-def given(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
+def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     """Return the values of the options of :func:`member_options` as JSON for our API, without omitted members.
 
     :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
     members: dict[str, Any] = {}
-    for name, field in _members(body):
+    for name, field in _list_members(body):
         value = options.get(field.typed_name)
         if isinstance(field, Group):
-            inner = given(field.schema, options)
+            inner = read_options(field.schema, options)
             members |= {name: inner} if inner or not isinstance(body, ChangeSchema) else {}
         elif field.kind in LISTS:
-            is_emptied = options.get(_emptied(field))
+            is_emptied = options.get(_emptying_argument(field))
             if is_emptied and value:
-                raise click.UsageError(f"give {option_name(field)} or {_emptying_option(field)}, not both")
+                raise click.UsageError(f"give {name_option(field)} or {_name_emptying_option(field)}, not both")
             if is_emptied or value:
-                members[name] = _read(field, list(value or ()))
+                members[name] = _parse_value(field, list(value or ()))
         elif value is not None:
-            members[name] = _read(field, "" if field.allow_none and value == NONE else value)
+            members[name] = _parse_value(field, "" if field.allow_none and value == NONE else value)
     if isinstance(body, ChangeSchema) and not members:
         raise click.UsageError("name something to change")
     return members
 
 
-def _read(field: Member, typed: Any) -> Any:
+def _parse_value(field: Member, typed: Any) -> Any:
     try:
         return field.from_typed(typed)
     except ma.ValidationError as error:
-        raise click.BadParameter(str(error.messages[0]), param_hint=option_name(field)) from None
+        raise click.BadParameter(str(error.messages[0]), param_hint=name_option(field)) from None
 
 
-def printed(returned: type[ma.Schema]) -> str:
+def describe_fields(returned: type[ma.Schema]) -> str:
     """Return the names of the printed fields of an object, for a command's help."""
     names = [field.words if isinstance(field, Member) else words_of(name) for name, field in returned().fields.items()]
     return ", ".join(names)
 
 
-def listed(returned: type[ma.Schema]) -> list[str]:
+def list_columns(returned: type[ma.Schema]) -> list[str]:
     """Return the names of the fields in a list."""
-    return [member for member, field in _members(returned()) if field.is_listed]
+    return [member for member, field in _list_members(returned()) if field.is_listed]
 
 
-def _members(body: ma.Schema) -> list[tuple[str, Member]]:
+def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
     return [(name, field) for name, field in body.fields.items() if isinstance(field, Member)]
 
 
-def _options_of(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
-    option, argument, about = option_name(field), field.typed_name, _help(field, is_new=is_new)
+def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
+    option, argument, about = name_option(field), field.typed_name, _describe_field(field, is_new=is_new)
     metavar, choice = field.metavar, None
     if field.load_only:
         place = "The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
         file = "-" if is_required else None
         help_ = f"{about} {place}"
-        return [click.option(f"{option}-file", argument, type=click.File(), default=file, callback=_line, help=help_)]
+        return [
+            click.option(
+                f"{option}-file", argument, type=click.File(), default=file, callback=_read_first_line, help=help_
+            )
+        ]
     if field.kind == "document":
-        return [click.option(option, argument, type=click.File(), metavar=metavar, callback=_text, help=about)]
+        return [click.option(option, argument, type=click.File(), metavar=metavar, callback=_read_file, help=about)]
     if isinstance(field, Flag):
         names = option if "/" in option else f"{option}/--no-{option.removeprefix('--')}"
         return [click.option(names, argument, default=None, help=about)]
     if isinstance(field, Number):
         metavar = f"N|{NONE}" if field.allow_none else "N"
-        callback = _number(field)
+        callback = _make_number_callback(field)
         return [click.option(option, argument, metavar=metavar, required=is_required, callback=callback, help=about)]
     if isinstance(field, Choice):
         choice = click.Choice(field.values)
@@ -166,25 +170,25 @@ def _options_of(field: Member, *, is_new: bool, is_required: bool) -> list[Decor
     )
     if is_new and not field.default:
         return [items]
-    nothing = _sentences(field.nothing or NONE)
-    return [items, click.option(_emptying_option(field), _emptied(field), is_flag=True, help=nothing)]
+    nothing = _join_sentences(field.nothing or NONE)
+    return [items, click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=nothing)]
 
 
-def option_name(field: Member) -> str:
+def name_option(field: Member) -> str:
     words = field.word if isinstance(field, Items) else field.words
     return field.option or f"--{words.replace(' ', '-')}"
 
 
-def _emptying_option(field: Member) -> str:
+def _name_emptying_option(field: Member) -> str:
     """Return the option that empties a list. If the list may be ``null``, the option sets it to ``null``."""
-    return f"--{'every' if field.allow_none else 'no'}-{option_name(field).removeprefix('--')}"
+    return f"--{'every' if field.allow_none else 'no'}-{name_option(field).removeprefix('--')}"
 
 
-def _emptied(field: Member) -> str:
+def _emptying_argument(field: Member) -> str:
     return f"no_{field.typed_name}"
 
 
-def _help(field: Member, *, is_new: bool) -> str:
+def _describe_field(field: Member, *, is_new: bool) -> str:
     sentences = [field.typed_as or field.description or f"the {field.words}"]
     if field.kind in LISTS:
         sentences.append("may be given several times")
@@ -193,23 +197,23 @@ def _help(field: Member, *, is_new: bool) -> str:
     default = field.default
     if is_new and default and not isinstance(default, bool):
         sentences.append(f"default: {', '.join(default) if isinstance(default, list) else default}")
-    return _sentences(*sentences)
+    return _join_sentences(*sentences)
 
 
-def _sentences(*texts: str) -> str:
+def _join_sentences(*texts: str) -> str:
     return " ".join(f"{text[:1].upper()}{text[1:]}." for text in texts)
 
 
-def _line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
+def _read_first_line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
     """Return the first line of a file. As an argument, the secret would be visible in the list of processes."""
     return None if file is None else file.readline().strip()
 
 
-def _text(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
+def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
     return None if file is None else file.read()
 
 
-def _number(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """Return the callback of an option that takes a number, or :data:`NONE` if the field may be ``null``."""
     rule = f"must be a whole number from {field.least} to {field.most}" + (f", or {NONE}" if field.allow_none else "")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option, recent_tokens
-from agentidp.cli.context import opened
-from agentidp.cli.named import organization_named
+from agentidp.cli.confirmation import confirm, count, describe_recent_tokens, dry_run_option, require_confirmation
+from agentidp.cli.context import open_services
+from agentidp.cli.lookup import find_organization
 from agentidp.cli.options import WholeNumber, as_json_option, organization_argument
-from agentidp.cli.output import cell, show
-from agentidp.cli.progress import saying
+from agentidp.cli.output import format_cell, show, show_object, warn
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
@@ -25,10 +25,7 @@ from agentidp.registry.administrator import add_administered_organization
 from agentidp.services import Services
 from agentidp.usage_history.pruning import counted_days
 
-
-@click.group("organization")
-def commands() -> None:
-    """Organizations: they own agents."""
+commands = click.Group("organization", help="Organizations: they own agents.")
 
 
 @commands.command("create")
@@ -45,22 +42,19 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
     With --with-administrator, prints organization id, client_id and client_secret. With these the administrator gets a
     token that can create agents, credentials and resource servers over HTTP.
     """
-    with opened(may_be_first=True) as services:
+    with open_services(may_be_first=True) as services:
         url = str(services.settings.database_url)
         name = organizations.NewOrganizationSchema().load({"name": name})["name"]
-        made: dict[str, Any]
+        new: dict[str, Any]
         if with_administrator:
             organization_id, agent_id, secret = add_administered_organization(url, name=name, at=utc_now())
-            made = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": secret}
+            new = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": secret}
         else:
-            made = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
-        same = [row.organization_id for row in organizations.all_organizations(url) if row.name == name]
-        if len(same) > 1:
-            click.echo(
-                f"Warning: {len(same)} organizations have this name, so name it by its id: {made['organizationId']}",
-                err=True,
-            )
-    show([{**made, "name": name} if as_json else made], as_json, one=True, only_now=["clientSecret"])
+            new = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
+        namesakes = sum(row.name == name for row in organizations.all_organizations(url))
+        if namesakes > 1:
+            warn([f"{namesakes} organizations have this name, so name it by its id: {new['organizationId']}"])
+    show_object({**new, "name": name} if as_json else new, as_json, shown_once="clientSecret")
 
 
 @commands.command("list")
@@ -71,19 +65,14 @@ def list_(as_json: bool) -> None:
     Prints: id, name, monthly token budget, creation time, status, days after which a dormant agent is suspended,
     whether provisioning rules create agents.
     """
-    with opened() as services:
+    with open_services() as services:
         rows = organizations.all_organizations(str(services.settings.database_url))
     show([organizations.represent(row) for row in rows], as_json)
 
 
 @commands.command("budget")
 @organization_argument
-@click.argument(
-    "tokens",
-    type=WholeNumber(organizations.MIN_BUDGET, organizations.MAX_BUDGET),
-    required=False,
-    metavar="[TOKENS]",
-)
+@click.argument("tokens", type=WholeNumber(organizations.MIN_BUDGET, organizations.MAX_BUDGET), required=False)
 @click.option("--none", "is_removed", is_flag=True, help="Remove the budget.")
 def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     """Print, set or remove a monthly token budget.
@@ -93,22 +82,17 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     """
     if is_removed and tokens is not None:
         raise click.UsageError("give TOKENS or --none, not both")
-    with opened() as services:
-        row = organization_named(services, organization)
+    with open_services() as services:
+        row = find_organization(services, organization)
         if is_removed or tokens is not None:
-            row = _update(services, row, {"monthly_token_budget": tokens})
-    click.echo(cell(row.monthly_token_budget))
+            row = _update_organization(services, row, {"monthly_token_budget": tokens})
+    click.echo(format_cell(row.monthly_token_budget))
 
 
 @commands.command("dormancy")
-@asks_first
+@require_confirmation
 @organization_argument
-@click.argument(
-    "days",
-    type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY),
-    required=False,
-    metavar="[DAYS]",
-)
+@click.argument("days", type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY), required=False)
 @click.option("--none", "is_removed", is_flag=True, help="Suspend no dormant agent.")
 def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     """Print or set when dormant agents are suspended.
@@ -118,8 +102,8 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     """
     if is_removed and days is not None:
         raise click.UsageError("give DAYS or --none, not both")
-    with opened() as services:
-        row = organization_named(services, organization)
+    with open_services() as services:
+        row = find_organization(services, organization)
         if days is not None:
             agents = services.database.of(row.organization_id, utc_now()).fetch("agents/count_agents")[0].count
             confirm(
@@ -130,29 +114,29 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
                 )
             )
         if is_removed or days is not None:
-            row = _update(services, row, {"suspend_dormant_after_days": days})
-    click.echo(cell(row.suspend_dormant_after_days))
+            row = _update_organization(services, row, {"suspend_dormant_after_days": days})
+    click.echo(format_cell(row.suspend_dormant_after_days))
 
 
 @commands.command("provisioning")
-@asks_first
+@require_confirmation
 @organization_argument
 @click.argument("state", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
 def provisioning(organization: str, state: str | None) -> None:
     """Print or set whether provisioning rules create agents."""
-    with opened() as services:
-        row = organization_named(services, organization)
+    with open_services() as services:
+        row = find_organization(services, organization)
         if state == "on":
             rules = services.database.of(row.organization_id, utc_now()).fetch("provisioning/list_rules")
-            most = sum(rule.max_agents for rule in rules)
+            max_agents = sum(rule.max_agents for rule in rules)
             confirm(
                 lambda: (
                     f"{row.name} has {count(len(rules), 'provisioning rule')}. From now on they create an agent for "
-                    f"each new subject that they accept, up to {count(most, 'agent')}."
+                    f"each new subject that they accept, up to {count(max_agents, 'agent')}."
                 )
             )
         if state is not None:
-            row = _update(services, row, {"provisions_agents": state == "on"})
+            row = _update_organization(services, row, {"provisions_agents": state == "on"})
     click.echo("on" if row.provisions_agents else "off")
 
 
@@ -161,14 +145,13 @@ def provisioning(organization: str, state: str | None) -> None:
 @click.argument("name")
 def rename(organization: str, name: str) -> None:
     """Rename an organization."""
-    with opened() as services:
-        row = organization_named(services, organization)
-        change = organizations.OrganizationChangeSchema().load({"name": name})
-        _update(services, row, change)
+    with open_services() as services:
+        row = find_organization(services, organization)
+        _update_organization(services, row, organizations.OrganizationChangeSchema().load({"name": name}))
 
 
 @commands.command("suspend")
-@asks_first
+@require_confirmation
 @organization_argument
 @dry_run_option
 def suspend(organization: str, is_dry_run: bool) -> None:
@@ -177,44 +160,44 @@ def suspend(organization: str, is_dry_run: bool) -> None:
     Their existing tokens are refused. Nothing is deleted. During the suspension, neither the agents nor the dashboard
     can change anything.
     """
-    with opened() as services:
-        row = organization_named(services, organization)
+    with open_services() as services:
+        row = find_organization(services, organization)
         confirm(
             lambda: (
-                f"This suspends {_described(services, row)}. Its agents get no token, their tokens stop working at "
-                "once, and nobody can sign in to its dashboard. Nothing is deleted: agentidp organization resume "
-                f"{row.organization_id} ends the suspension."
+                f"This suspends {_describe_organization(services, row)}. Its agents get no token, their tokens stop "
+                "working at once, and nobody can sign in to its dashboard. Nothing is deleted: agentidp organization "
+                f"resume {row.organization_id} ends the suspension."
             ),
             is_dry_run=is_dry_run,
         )
-        _update(services, row, {"suspended_at": utc_now()})
+        _update_organization(services, row, {"suspended_at": utc_now()})
 
 
 @commands.command("resume")
 @organization_argument
 def resume(organization: str) -> None:
     """End the suspension of an organization. Tokens that have not expired are valid again."""
-    with opened() as services:
-        _update(services, organization_named(services, organization), {"suspended_at": None})
+    with open_services() as services:
+        _update_organization(services, find_organization(services, organization), {"suspended_at": None})
 
 
 @commands.command("export")
-@click.argument("named", metavar="[ID|NAME]...", nargs=-1)
-def export(named: tuple[str, ...]) -> None:
+@click.argument("names", metavar="[ID|NAME]...", nargs=-1)
+def export(names: tuple[str, ...]) -> None:
     """Print the file with which agentidp apply changes nothing.
 
     The file describes the named organizations, or all organizations. It contains no credentials and no alert targets.
     """
-    with opened() as services:
+    with open_services() as services:
         url = str(services.settings.database_url)
-        rows = [organization_named(services, one) for one in named] or organizations.all_organizations(url)
+        rows = [find_organization(services, name) for name in names] or organizations.all_organizations(url)
         ids = list(dict.fromkeys(row.organization_id for row in rows))
-        text = write_document(applying.export(url, ids, utc_now()))
-    click.echo(text, nl=False)
+        document = write_document(applying.export(url, ids, utc_now()))
+    click.echo(document, nl=False)
 
 
 @commands.command("delete")
-@asks_first
+@require_confirmation
 @organization_argument
 def delete(organization: str) -> None:
     """Delete an organization with its agents, credentials, resource servers, usage and findings.
@@ -223,31 +206,31 @@ def delete(organization: str) -> None:
     changed. The resource identifiers stay assigned, so that no other organization gets tokens for them. The command
     asks for the organization's name.
     """
-    with opened() as services:
-        row = organization_named(services, organization)
+    with open_services() as services:
+        row = find_organization(services, organization)
         url = str(services.settings.database_url)
 
         def consequences() -> str:
             days = counted_days(url, row.organization_id, before=date.max, at=utc_now())
             return (
-                f"This deletes {_described(services, row)}, with all credentials, resource servers, findings and the "
-                f"usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "
+                f"This deletes {_describe_organization(services, row)}, with all credentials, resource servers, "
+                f"findings and the usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "
                 "This cannot be undone."
             )
 
         confirm(consequences, name=row.name)
-        with saying(f"Deleting {row.name}"):
+        with show_activity(f"Deleting {row.name}"):
             delete_organization(url, row.organization_id, at=utc_now())
 
 
-def _described(services: Services, row: Any) -> str:
+def _describe_organization(services: Services, row: Any) -> str:
     """Return the organization's name, its number of agents and its recent tokens, as part of a sentence."""
     database = services.database.of(row.organization_id, utc_now())
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
-    return f"{row.name} with {count(len(agents), 'agent')} and {recent_tokens(database)}"
+    return f"{row.name} with {count(len(agents), 'agent')} and {describe_recent_tokens(database)}"
 
 
-def _update(services: Services, row: Any, change: dict[str, Any]) -> Any:
+def _update_organization(services: Services, row: Any, change: dict[str, Any]) -> Any:
     """Change an organization as the operator, even if it is suspended, and return its row."""
     url = str(services.settings.database_url)
     with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:

@@ -1,4 +1,4 @@
-"""Prints rows (:func:`show`), and sentences that may contain text of an organization or a token (:func:`say`).
+"""Prints rows (:func:`show`), and sentences that may contain text of an organization or a token (:func:`print_text`).
 
 - On a terminal, a list is a table with headings and short times, and a single object has one labelled line per value.
 - In a pipe or file, each row is a line of tab-separated values, in the order of the members.
@@ -31,34 +31,44 @@ MAX_WORDS = 40
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
 
-def show(
-    rows: list[dict[str, Any]],
-    as_json: bool,
-    *,
-    one: bool = False,
-    columns: Sequence[str] = (),
-    only_now: Sequence[str] = (),
-) -> None:
-    """Print rows for a person, a pipe or a program.
+def show(rows: list[dict[str, Any]], as_json: bool, *, columns: Sequence[str] = ()) -> None:
+    """Print a list for a person, a pipe or a program.
 
-    :param one: print the only row as an object instead of a list.
     :param columns: the members in a table on a terminal. None means all members.
-    :param only_now: members that no command can show again. On a terminal, the user is warned.
     """
     if as_json:
-        click.echo(printable(json.dumps(rows[0] if one else rows, ensure_ascii=False)))
-    elif not is_terminal() or (one and len(rows[0]) == 1):
+        click.echo(printable(json.dumps(rows, ensure_ascii=False)))
+    elif not is_terminal():
         for row in rows:
-            click.echo("\t".join(cell(value) for value in row.values()))
-    elif one:
-        _show_values(rows[0], [name for name in only_now if rows[0].get(name) is not None])
+            click.echo("\t".join(map(format_cell, row.values())))
     elif rows:
         _show_table(rows, columns or [*rows[0]])
     else:
         click.echo("There are none.", err=True)
 
 
-def say(text: str, *, err: bool = False) -> None:
+def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | None = None) -> None:
+    """Print a single object for a person, a pipe or a program.
+
+    :param shown_once: a member that no command can show again. On a terminal, the user is warned.
+    """
+    if as_json:
+        click.echo(printable(json.dumps(members, ensure_ascii=False)))
+    elif not is_terminal() or len(members) == 1:
+        click.echo("\t".join(map(format_cell, members.values())))
+    else:
+        labels = {name: f"{_to_words(name)[:1].upper()}{_to_words(name)[1:]}:" for name in members}
+        width = max(map(len, labels.values()))
+        for name, value in members.items():
+            click.echo(f"{labels[name]:<{width}}  {_shorten(value)}".rstrip())
+        if shown_once and members.get(shown_once) is not None:
+            click.echo(
+                f"The {_to_words(shown_once)} is shown only now: keep it where only the agent or service that needs it "
+                "reads it."
+            )
+
+
+def print_text(text: str, *, err: bool = False) -> None:
     """Print lines of text that may contain names and claims.
 
     :param err: print to standard error.
@@ -69,10 +79,10 @@ def say(text: str, *, err: bool = False) -> None:
 def warn(warnings: Sequence[str]) -> None:
     """Print warnings to standard error, so that programs can still read standard output."""
     for warning in warnings:
-        say(f"Warning: {warning}", err=True)
+        print_text(f"Warning: {warning}", err=True)
 
 
-def cell(value: object) -> str:
+def format_cell(value: object) -> str:
     """Return a value as one line of text, or ``-`` for None."""
     if isinstance(value, list):
         text = " ".join(value)
@@ -88,49 +98,35 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _show_values(row: dict[str, Any], only_now: list[str]) -> None:
-    labels = {name: f"{_words(name)[:1].upper()}{_words(name)[1:]}:" for name in row}
-    width = max(map(len, labels.values()))
-    for name, value in row.items():
-        click.echo(f"{labels[name]:<{width}}  {_short(value)}".rstrip())
-    for name in only_now:
-        click.echo(
-            f"The {_words(name)} is shown only now: keep it where only the agent or service that needs it reads it."
-        )
-
-
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
-    *others, last = columns
-    lines = [[*(_words(name).upper() for name in columns)]]
-    lines += [[*(_cut(_short(row[name])) for name in others), _short(row[last])] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    *cut_columns, last_column = columns
+    lines = [[*(_to_words(name).upper() for name in columns)]]
+    lines += [[*(_truncate(_shorten(row[name])) for name in cut_columns), _shorten(row[last_column])] for row in rows]
+    widths = [max(map(_measure_width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = [text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)]
+        cells = [text + " " * (width - _measure_width(text)) for text, width in zip(line, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
 
 
-def _words(name: str) -> str:
+def _to_words(name: str) -> str:
     """Convert the name of a JSON member to words: ``agentId`` becomes ``agent id``."""
     return words_of(name).replace("dpop", "DPoP")
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     """Return a value as one line of text for people. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = cell(value.replace("\n", " ") if isinstance(value, str) else value)
-    return "/".join(_TIME.sub(r"\1 \2Z", part) for part in text.split("/")) if _is_time(text) else text
+    text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)
+    times = [_TIME.fullmatch(time) for time in text.split("/")]
+    return "/".join(f"{time[1]} {time[2]}Z" for time in times if time) if all(times) else text
 
 
-def _is_time(text: str) -> bool:
-    return all(_TIME.fullmatch(part) for part in text.split("/"))
-
-
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= MAX_WORDS or " " not in text else f"{text[: MAX_WORDS - 1]}…"
 
 
-def _width(text: str) -> int:
+def _measure_width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

@@ -13,16 +13,16 @@ import click
 STEPS = 200
 """Number of steps of a progress bar."""
 
-PATIENCE = 2.0
+QUIET_SECONDS = 2.0
 """Seconds until a command prints what it is doing."""
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def saying(what: str) -> Iterator[None]:
-    """Print what the command is doing if it takes longer than ``PATIENCE``."""
-    timer = threading.Timer(PATIENCE, click.echo, [f"{what} …"], {"err": True})
+def show_activity(activity: str) -> Iterator[None]:
+    """Print what the command is doing if it takes longer than :data:`QUIET_SECONDS`."""
+    timer = threading.Timer(QUIET_SECONDS, click.echo, [f"{activity} …"], {"err": True})
     if sys.stderr.isatty():
         timer.start()
     try:
@@ -32,7 +32,7 @@ def saying(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(label: str) -> Iterator[Callable[[float], None] | None]:
+def show_progress(label: str) -> Iterator[Callable[[float], None] | None]:
     """Yield a function to call with the completed share, from 0 to 1. None if standard error is not a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -40,16 +40,16 @@ def progress(label: str) -> Iterator[Callable[[float], None] | None]:
     with click.progressbar(length=STEPS, file=sys.stderr, label=label) as bar:
 
         def report(share: float) -> None:
-            done = min(int(share * STEPS), STEPS)
-            if done > bar.pos:
-                bar.update(done - bar.pos)
+            position = min(int(share * STEPS), STEPS)
+            if position > bar.pos:
+                bar.update(position - bar.pos)
 
         yield report
         report(1)
 
 
 @contextlib.contextmanager
-def progress_over(items: Collection[T], label: str) -> Iterator[Iterable[T]]:
+def track_progress(items: Collection[T], label: str) -> Iterator[Iterable[T]]:
     """Yield the items, and show how many of them were consumed."""
     if not items or not sys.stderr.isatty():
         yield items

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm
-from agentidp.cli.context import refusals, settings_of_command
+from agentidp.cli.confirmation import confirm, require_confirmation
+from agentidp.cli.context import read_settings
 from agentidp.cli.options import bindir_option
-from agentidp.cli.progress import progress
+from agentidp.cli.progress import show_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.schemas import timestamp
-from agentidp.maintenance.restore import Target, look_at_target, open_archive, restore
+from agentidp.maintenance.restore import look_at_target, open_archive, restore
 from agentidp.server.runtime import instance_secret, located, secret_file
 
 
 @click.command("restore")
-@asks_first
+@require_confirmation
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--clean", is_flag=True, help="Delete what the database contains. Without it, the database must be empty."
@@ -32,26 +32,24 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
     deletes the contents of the database, and asks for its name first. Stop the service first. The settings must have
     the instance secret with which the backup was made.
     """
-    with refusals():
-        settings = _with_secret(settings_of_command())
-        archive = open_archive(file, bindir=bindir, settings=settings)
-        with located(settings) as runtime:
-            target = look_at_target(str(runtime.settings.database_url))
-            if not target.is_empty and not clean:
+    settings = _with_secret(read_settings())
+    archive = open_archive(file, bindir=bindir, settings=settings)
+    with located(settings) as runtime:
+        target = look_at_target(str(runtime.settings.database_url))
+        if not target.is_empty:
+            if not clean:
                 raise ConfigurationError(
                     f"the database {target.name} is not empty: restore into an empty one, or delete everything that it "
                     "contains with --clean"
                 )
-            if not target.is_empty:
-                confirm(
-                    lambda: (
-                        f"This deletes everything in the database {target.name}{_contents(target)}, and restores the "
-                        f"backup of {timestamp(archive.made_at)}. This cannot be undone."
-                    ),
-                    name=target.name,
-                )
-            with progress("Restoring") as report:
-                restored = restore(runtime.settings, archive, target, at=utc_now(), report=report)
+            contents = "" if target.contents is None else f" ({target.contents})"
+            consequences = (
+                f"This deletes everything in the database {target.name}{contents}, and restores the backup of "
+                f"{timestamp(archive.made_at)}. This cannot be undone."
+            )
+            confirm(lambda: consequences, name=target.name)
+        with show_progress("Restoring") as report:
+            restored = restore(runtime.settings, archive, target, at=utc_now(), report=report)
     click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
     click.echo(
         "Before you start the service, repeat what was revoked, suspended or erased since then: it is as it was, and "
@@ -63,10 +61,6 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
         click.echo(f"The rows of tables that are not AgentIdP's were not restored: {names}.")
     if restored.migrations:
         click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
-
-
-def _contents(target: Target) -> str:
-    return "" if target.contents is None else f" ({target.contents})"
 
 
 def _with_secret(settings: Settings) -> Settings:

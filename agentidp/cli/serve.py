@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ import click
 
 from agentidp import demo
 from agentidp.actor import operator
-from agentidp.cli.context import refusals, settings_of_command
-from agentidp.cli.named import agent_or_operator
+from agentidp.cli.context import read_settings
+from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
@@ -30,27 +31,23 @@ from agentidp.services import Services
 def command(bind: str | None, has_demo: bool) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
 
-    def before(runtime: Runtime) -> None:
+    def create_demo(runtime: Runtime) -> None:
         if has_demo:
-            services = Services.of(runtime.settings, utc_now, actor=operator())
-            try:
+            with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
                 demo.create_demo(str(runtime.settings.database_url), services.database, utc_now())
-            finally:
-                services.close()
 
-    def ready(runtime: Runtime) -> None:
+    def welcome(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
             # The link is a secret, and without a terminal, standard output may be a log.
-            signs_in = _demo_link(runtime) if sys.stdout.isatty() else None
-            click.echo(demo_welcome(runtime.settings, link=signs_in, program=_program(), environ=os.environ))
+            sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
+            click.echo(demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
             click.echo(empty_welcome(program=_program(), environ=os.environ))
 
     if sys.stderr.isatty():
         click.echo("Starting AgentIdP. The first start takes some seconds longer: it creates the database.", err=True)
-    with refusals():
-        raise SystemExit(serve.serve(settings_of_command(), bind=bind, before=before, ready=ready))
+    raise SystemExit(serve.serve(read_settings(), bind=bind, before=create_demo, ready=welcome))
 
 
 def _program() -> str:
@@ -60,10 +57,8 @@ def _program() -> str:
 
 def _demo_link(runtime: Runtime) -> str | None:
     """Return a link that signs in as the demo's operator. None if that agent is suspended."""
-    services = Services.of(runtime.settings, utc_now, actor=operator())
-    try:
-        return link.new_link(services, *agent_or_operator(services, None), utc_now())
-    except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):
-        return None
-    finally:
-        services.close()
+    with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
+        try:
+            return link.new_link(services, *find_agent_or_operator(services, None), utc_now())
+        except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):
+            return None

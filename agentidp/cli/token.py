@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from agentidp.cli.context import opened
-from agentidp.cli.named import agent_or_operator
+from agentidp.cli.context import open_services
+from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.resource_identifier import is_resource_identifier
@@ -19,19 +19,14 @@ from agentidp.registry import operator_token
 @click.option("--resource", metavar="URI", help="For this resource server. Default: AgentIdP's own API.")
 def command(agent: str | None, scope: str | None, resource: str | None) -> None:
     """Issue an access token and print only the token. The token is counted like any other token."""
-    with opened() as services:
+    with open_services() as services:
         if resource == services.settings.resource:
             resource = None
         if resource is not None and not is_resource_identifier(resource):
             raise ConfigurationError("the resource must be an absolute URI without fragment")
-        organization_id, agent_id = agent_or_operator(services, agent)
+        organization_id, agent_id = find_agent_or_operator(services, agent)
         scopes = requested_scope({"scope": scope} if scope else {})
         access_token = operator_token.issue(
-            services,
-            organization_id,
-            agent_id,
-            scope=scopes,
-            resource=resource,
-            at=utc_now(),
+            services, organization_id, agent_id, scope=scopes, resource=resource, at=utc_now()
         )
     click.echo(access_token)

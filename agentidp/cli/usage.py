@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm, count
-from agentidp.cli.context import opened
-from agentidp.cli.named import organization_named
+from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.context import open_services
+from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import as_json_option, organization_option
-from agentidp.cli.output import show
-from agentidp.cli.progress import progress, progress_over
+from agentidp.cli.output import show_object
+from agentidp.cli.progress import show_progress, track_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.schemas import timestamp
@@ -43,15 +43,13 @@ class Months(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number of months."""
-        found = re.fullmatch(r"([1-9][0-9]{0,3})months", str(value))
-        if not found or int(found[1]) < MIN_MONTHS:
+        match = re.fullmatch(r"([1-9][0-9]{0,3})months", str(value))
+        if not match or int(match[1]) < MIN_MONTHS:
             self.fail(f"must be a number of months from {MIN_MONTHS}, for example 25months", param, ctx)
-        return int(found[1])
+        return int(match[1])
 
 
-@click.group("usage")
-def commands() -> None:
-    """Past usage: import, export, delete."""
+commands = click.Group("usage", help="Past usage: import, export, delete.")
 
 
 @commands.command("import")
@@ -67,68 +65,52 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
     requests (default: the value of tokens) and rejected (default: 0). Either all records are added or none. A file that
     was imported before adds nothing.
     """
-    with opened() as services, _open(path) as (file, size), _reading(size) as advance:
-        organization_id = organization_named(services, organization).organization_id
-        source = Source(file, advance)
+    default_format = "ndjson" if path.suffix in (".ndjson", ".jsonl") else "csv"
+    with open_organization(organization) as (services, database), _open_source(path) as source:
         try:
             imported = import_usage(
                 str(services.settings.database_url),
-                organization_id,
+                database.organization_id,
                 source,
-                file_format=file_format or _format_of(path),
-                at=utc_now(),
+                file_format=file_format or default_format,
+                at=database.at,
                 is_dry_run=is_dry_run,
             )
         except ImportRefused as refused:
             lines = [f"line {line}: {rule}" for line, rule in refused.problems]
             raise ConfigurationError("\n".join([*lines, "nothing was imported"])) from None
-    _report(imported, is_dry_run, as_json)
-
-
-def _format_of(path: Path) -> str:
-    return "ndjson" if path.suffix in (".ndjson", ".jsonl") else "csv"
+    _print_import(imported, is_dry_run, as_json)
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def _open_source(path: Path) -> Iterator[Source]:
+    """Yield the source of an import. On a terminal, a file of known size gets a progress bar."""
     if path == Path("-"):
-        yield sys.stdin.buffer, 0
-    else:
-        with path.open("rb") as file:
-            yield file, path.stat().st_size
-
-
-@contextlib.contextmanager
-def _reading(size: int) -> Iterator[Callable[[int], None] | None]:
-    """Yield a function to call with the number of bytes read. None if the size is unknown, or without a terminal."""
-    if not size:
-        yield None
+        yield Source(sys.stdin.buffer, None)
         return
-    done = 0
-    with progress("Reading") as report:
+    size, bytes_read = path.stat().st_size, 0
+    with path.open("rb") as file, show_progress("Reading") if size else contextlib.nullcontext() as report:
 
-        def advance(read: int) -> None:
-            nonlocal done
-            done += read
+        def advance(new_bytes: int) -> None:
+            nonlocal bytes_read
+            bytes_read += new_bytes
             if report:
-                report(done / size)
+                report(bytes_read / size)
 
-        yield advance
+        yield Source(file, advance)
 
 
-def _report(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
-    found = asdict(imported)
-    for name in ("first", "last", "repeats"):
-        found[name] = timestamp(found[name])
+def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
+    members = asdict(imported)
+    members |= {name: timestamp(members[name]) for name in ("first", "last", "repeats")}
     if as_json:
-        show([found], as_json, one=True)
-        return
-    if imported.repeats:
-        click.echo(f"This file was imported at {found['repeats']}. Nothing was added.")
-        return
-    counts = ", ".join(f"{found[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
-    reach = f" from {found['first']} to {found['last']}" if imported.first else ""
-    click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{reach}.")
+        show_object(members, as_json)
+    elif imported.repeats:
+        click.echo(f"This file was imported at {members['repeats']}. Nothing was added.")
+    else:
+        counts = ", ".join(f"{members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
+        period = f" from {members['first']} to {members['last']}" if imported.first else ""
+        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period}.")
 
 
 @commands.command("export")
@@ -138,41 +120,29 @@ def _report(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
 )
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last UTC day. Default: today.")
 @click.option(
-    "--format",
-    "file_format",
-    type=click.Choice([*FORMATS]),
-    default="csv",
-    show_default=True,
-    help="What is printed.",
+    "--format", "file_format", type=click.Choice([*FORMATS]), default="csv", show_default=True, help="Of the output."
 )
 def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
     """Print an organization's usage, in the format of agentidp usage import.
 
     The output has one record per agent and UTC hour.
     """
-    with opened() as services:
-        organization_id = organization_named(services, organization).organization_id
-        at = utc_now()
+    with open_organization(organization) as (services, database):
         export_usage(
             str(services.settings.database_url),
-            organization_id,
+            database.organization_id,
             sys.stdout.buffer,
             file_format=file_format,
             first=(first or EARLIEST).date(),
-            last=last.date() if last else at.astimezone(UTC).date(),
-            at=at,
+            last=(last or database.at.astimezone(UTC)).date(),
+            at=database.at,
         )
 
 
 @commands.command("prune")
-@asks_first
+@require_confirmation
 @click.option(
-    "--keep",
-    "months",
-    type=Months(),
-    required=True,
-    metavar="N'months'",
-    help="For example 25months, this one included.",
+    "--keep", "months", type=Months(), required=True, metavar="N'months'", help="For example 25months, with this month."
 )
 @click.option("--organization", metavar="ID|NAME", help="Only of this organization. Default: of all.")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Print what would be deleted, and delete nothing.")
@@ -183,29 +153,27 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
     first.
     """
     at = utc_now()
-    before = first_kept_day(months, at)
-    with opened() as services:
+    first_day = first_kept_day(months, at)
+    with open_services() as services:
         url = str(services.settings.database_url)
         if organization is not None:
-            ids = [organization_named(services, organization).organization_id]
+            ids = [find_organization(services, organization).organization_id]
         else:
             ids = [row.organization_id for row in organizations.all_organizations(url)]
-        found = {one: counted_days(url, one, before=before, at=at) for one in ids}
-        if is_dry_run:
-            for one, days in found.items():
-                click.echo(f"{one}\t{len(days)} days before {before} would be deleted")
-            return
-        confirm(lambda: _consequences([*found.values()], before))
-        for one, days in found.items():
-            with progress_over(days, one) as shown:
-                delete_days(url, one, shown, before=before, at=at)
-            click.echo(f"{one}\t{len(days)} days before {before} deleted")
+        tokens_by_day = {id_: counted_days(url, id_, before=first_day, at=at) for id_ in ids}
 
+        def consequences() -> str:
+            used = [tokens for tokens in tokens_by_day.values() if tokens]
+            return (
+                f"This deletes the usage of {count(sum(map(len, used)), 'day')} before {first_day} of "
+                f"{count(len(used), 'organization')}: {count(sum(sum(tokens.values()) for tokens in used), 'token')}. "
+                "This cannot be undone: export the usage first (agentidp usage export)."
+            )
 
-def _consequences(found: list[dict[date, int]], before: date) -> str:
-    days, tokens = sum(map(len, found)), sum(sum(of_one.values()) for of_one in found)
-    return (
-        f"This deletes the usage of {count(days, 'day')} before {before} of "
-        f"{count(sum(map(bool, found)), 'organization')}: {count(tokens, 'token')}. "
-        "This cannot be undone: export the usage first (agentidp usage export)."
-    )
+        if not is_dry_run:
+            confirm(consequences)
+        for id_, days in tokens_by_day.items():
+            if not is_dry_run:
+                with track_progress(days, id_) as shown_days:
+                    delete_days(url, id_, shown_days, before=first_day, at=at)
+            click.echo(f"{id_}\t{len(days)} days before {first_day} {'would be ' if is_dry_run else ''}deleted")

@@ -8,7 +8,7 @@ import threading
 
 import click
 
-from agentidp.cli.context import opened
+from agentidp.cli.context import open_services
 from agentidp.http.logs import logging_config
 from agentidp.server.watch import watch
 
@@ -25,7 +25,7 @@ def command(once: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with opened() as services:
+    with open_services() as services:
         settings = services.settings
         logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
         watch(services, stop, once=once)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -21,7 +22,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.declarative.document import Declared, Path
-from agentidp.declarative.plan import ORGANIZATION, Change, Plan, changed_meanwhile, differences, resolve
+from agentidp.declarative.plan import ORGANIZATION, Change, Plan, list_changes, list_conflicts, resolve_ids
 from agentidp.declarative.schemas import (
     AGENT,
     DELEGATION_RULE,
@@ -45,7 +46,7 @@ from agentidp.registry import (
 LOCK = 0x_A9E7_DEC1
 """The advisory lock of a command that applies a file. Two at a time would create an organization twice."""
 
-_AGAIN = "Run the command again: it prints the new plan first."
+_ADVICE = "Run the command again: it prints the new plan first."
 
 
 @dataclass(frozen=True)
@@ -82,22 +83,22 @@ def apply(
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
-        ids = resolve(declared, [organizations.represent(row) for row in rows])
+        ids = resolve_ids(declared, [organizations.represent(row) for row in rows])
         agreed_plans: list[Plan | None] = [*agreed] if agreed is not None else [None] * len(declared)
         for organization, existing_id, plan in zip(declared, ids, agreed_plans, strict=True):
             # A new organization gets the id that its plan shows, for example in the audience of a rule.
             organization_id = existing_id or (plan.organization_id if plan and plan.is_new else organizations.new_id())
             opened = Transaction(connection, organization_id, at, operator())
             enter_organization(connection, organization_id, durable=True)
-            current = current_content(opened) if existing_id else None
-            content = _with_checked_rules(organization, settings, organization_id)
-            changes = differences(content, current, is_pruning=is_pruning)
+            current = read_current_content(opened) if existing_id else None
+            content = _check_rules(organization, settings, organization_id)
+            changes = list_changes(content, current, is_pruning=is_pruning)
             applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes))
             opened_all.append(opened)
         if agreed is not None and applied.plans != agreed:
-            lines = "".join(f"  {line}\n" for line in changed_meanwhile(agreed, applied.plans))
+            lines = "".join(f"  {line}\n" for line in list_conflicts(agreed, applied.plans))
             raise ConfigurationError(
-                f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_AGAIN}"
+                f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_ADVICE}"
             )
         # Everything has been read. From here on, tokens of organizations whose quotas change wait.
         for organization, opened, plan in zip(declared, opened_all, applied.plans, strict=True):
@@ -106,13 +107,15 @@ def apply(
                 # This lock must come before that of any row.
                 quotas.lock(opened)
             for change in plan.changes:
-                _make(opened, settings, organization, change, applied)
+                with _at_place(organization, change):
+                    _MAKERS[change.type](opened, settings, change, applied)
             # Agents need the scopes of resource servers, and resource servers the agents that run them. The same file
             # may register both, so resource servers get their agents at the end.
             for change in plan.changes:
                 has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
                 if change.type == RESOURCE_SERVER.type and has_agent:
-                    _make(opened, settings, organization, change, applied, is_naming_agents=True)
+                    with _at_place(organization, change):
+                        _set_agent_of_server(opened, settings, change)
         if is_dry_run:
             raise psycopg.Rollback
         # Events come last, because other changes of an organization wait for the end of its audit trail.
@@ -134,7 +137,7 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
         names = [row.name for row in rows]
         for organization_id in organization_ids:
             with operator_transaction(connection, organization_id, at) as opened:
-                current = current_content(opened)
+                current = read_current_content(opened)
             is_ambiguous = names.count(current["name"]) > 1
             content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
@@ -152,7 +155,7 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
     return sorted(contents, key=lambda content: (content["name"], content.get("organizationId", "")))
 
 
-def current_content(opened: Transaction) -> dict[str, Any]:
+def read_current_content(opened: Transaction) -> dict[str, Any]:
     """Return the organization of a transaction with its lists, as the JSON of our API."""
     [row] = opened.fetch("organizations/get_organization")
     all_agents = opened.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
@@ -184,7 +187,7 @@ def current_content(opened: Transaction) -> dict[str, Any]:
     }
 
 
-def _with_checked_rules(declared: Declared, settings: Settings, organization_id: str) -> dict[str, Any]:
+def _check_rules(declared: Declared, settings: Settings, organization_id: str) -> dict[str, Any]:
     """Return the content of a file with the rules of trust as they are stored: with their default audience.
 
     :raises ConfigurationError: a rule must not be made.
@@ -194,13 +197,10 @@ def _with_checked_rules(declared: Declared, settings: Settings, organization_id:
         try:
             return credentials.trusted(rule, settings, organization_id, check=check)
         except ValidationError as refused:
-            raise ConfigurationError(_problems(declared, path, refused)) from None
+            raise ConfigurationError(_describe_problems(declared, path, refused)) from None
 
     content = copy.deepcopy(declared.content)
-    for section, check in (
-        ("provisioningRules", check_provisioning_rule),
-        ("delegationRules", check_delegation_rule),
-    ):
+    for section, check in (("provisioningRules", check_provisioning_rule), ("delegationRules", check_delegation_rule)):
         for index, rule in enumerate(content.get(section, [])):
             rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
             if "agentTemplate" in rule:
@@ -214,41 +214,26 @@ def _with_checked_rules(declared: Declared, settings: Settings, organization_id:
     return content
 
 
-def _problems(declared: Declared, path: Path, refused: ApiError) -> str:
+def _describe_problems(declared: Declared, path: Path, refused: ApiError) -> str:
     """Return a line for each rule that an object of the file breaks."""
-    lines = [f"{declared.place(*path, name)}: {', '.join(rules)}" for name, rules in refused.details.items()]
-    return "\n".join(lines) or f"{declared.place(*path)}: {refused.message}"
+    lines = [f"{declared.describe_place(*path, name)}: {', '.join(rules)}" for name, rules in refused.details.items()]
+    return "\n".join(lines) or f"{declared.describe_place(*path)}: {refused.message}"
 
 
-def _make(
-    opened: Transaction,
-    settings: Settings,
-    declared: Declared,
-    change: Change,
-    applied: Applied,
-    *,
-    is_naming_agents: bool = False,
-) -> None:
+@contextlib.contextmanager
+def _at_place(declared: Declared, change: Change) -> Iterator[None]:
+    """Turn an error into one that has the place of the change in the file."""
     try:
-        if is_naming_agents:
-            _set_agent_of_server(opened, settings, change)
-        elif change.type == ORGANIZATION:
-            _make_organization(opened, change)
-        elif change.type == AGENT.type:
-            _make_agent(opened, settings, change, applied)
-        elif change.type == PROVISIONING_RULE.type:
-            _make_provisioning_rule(opened, settings, change)
-        elif change.type == DELEGATION_RULE.type:
-            _make_delegation_rule(opened, settings, change)
-        else:
-            _make_resource_server(opened, settings, change)
+        yield
     except NotFound:
-        raise ConfigurationError(f"{declared.place(*change.path)}: {change} no longer exists\n{_AGAIN}") from None
+        raise ConfigurationError(
+            f"{declared.describe_place(*change.path)}: {change} no longer exists\n{_ADVICE}"
+        ) from None
     except ApiError as error:
-        raise ConfigurationError(_problems(declared, change.path, error)) from None
+        raise ConfigurationError(_describe_problems(declared, change.path, error)) from None
 
 
-def _make_organization(opened: Transaction, change: Change) -> None:
+def _make_organization(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "create":
         organizations.found(opened, name=change.name)
     after = dict(change.after)
@@ -287,31 +272,25 @@ def _make_agent(opened: Transaction, settings: Settings, change: Change, applied
         credentials.replace_rules(opened, agent_id, rules)
 
 
-def _make_provisioning_rule(opened: Transaction, settings: Settings, change: Change) -> None:
+def _make_rule(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     """Delete the rule and create it again if it differs, because a rule never changes."""
+    is_delegation = change.type == DELEGATION_RULE.type
+    registry: Any = delegation_rules if is_delegation else provisioning
     new = {"name": change.name} | change.after
     if change.id is not None:
-        row = provisioning.rule_with(opened.fetch("provisioning/list_rules"), UUID(change.id))
-        new = provisioning.recorded(row) | change.after
-        provisioning.remove_rule(opened, row.provisioning_rule_id)
+        rows = opened.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
+        row = registry.rule_with(rows, UUID(change.id))
+        agent_names = {"agents": row.agents} if is_delegation else {}
+        new = registry.recorded(row) | agent_names | change.after
+        registry.remove_rule(opened, UUID(change.id))
     if change.action != "delete":
-        provisioning.add_rule(opened, settings, provisioning.NewProvisioningRuleSchema().load(new))
+        if is_delegation:
+            new["agentIds"] = [_find_agent_id(opened, "agents", name) for name in new.pop("agents")]
+        schema = delegation_rules.NewDelegationRuleSchema if is_delegation else provisioning.NewProvisioningRuleSchema
+        registry.add_rule(opened, settings, schema().load(new))
 
 
-def _make_delegation_rule(opened: Transaction, settings: Settings, change: Change) -> None:
-    """Delete the rule and create it again if it differs, because a rule never changes."""
-    new = {"name": change.name} | change.after
-    if change.id is not None:
-        row = delegation_rules.rule_with(opened.fetch("delegation/list_rules"), UUID(change.id))
-        new = delegation_rules.recorded(row) | {"agents": row.agents} | change.after
-        delegation_rules.remove_rule(opened, row.delegation_rule_id)
-    if change.action != "delete":
-        ids = [_agent_id(opened, "agents", name) for name in new.pop("agents")]
-        loaded = delegation_rules.NewDelegationRuleSchema().load(new | {"agentIds": ids})
-        delegation_rules.add_rule(opened, settings, loaded)
-
-
-def _make_resource_server(opened: Transaction, settings: Settings, change: Change) -> None:
+def _make_resource_server(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     after = {name: value for name, value in change.after.items() if name != "agent"}
     if change.action == "create":
         new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | after)
@@ -326,14 +305,24 @@ def _make_resource_server(opened: Transaction, settings: Settings, change: Chang
 
 def _set_agent_of_server(opened: Transaction, settings: Settings, change: Change) -> None:
     name = change.after["agent"]
-    agent_id = None if name is None else UUID(_agent_id(opened, "agent", name))
+    agent_id = None if name is None else UUID(_find_agent_id(opened, "agent", name))
     servers = opened.fetch("oauth/list_resource_servers")
     [server] = [server for server in servers if server.resource == change.name]
     resource_servers.update_resource_server(opened, settings, server.resource_server_id, {"agent_id": agent_id})
 
 
-def _agent_id(opened: Transaction, member: str, name: str) -> str:
+def _find_agent_id(opened: Transaction, member: str, name: str) -> str:
     rows = opened.fetch("agents/agents_named", name=name, is_deleted=False)
     if not rows:
         raise ValidationError(details={member: [f"the organization has no agent {name!r}"]})
     return str(rows[0].agent_id)
+
+
+_MAKERS: dict[str, Callable[[Transaction, Settings, Change, Applied], None]] = {
+    ORGANIZATION: _make_organization,
+    AGENT.type: _make_agent,
+    PROVISIONING_RULE.type: _make_rule,
+    DELEGATION_RULE.type: _make_rule,
+    RESOURCE_SERVER.type: _make_resource_server,
+}
+"""Type of an object -> the function that makes a change of such an object."""

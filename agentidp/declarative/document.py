@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import yaml
 
 from agentidp.config import ConfigurationError
-from agentidp.declarative.schemas import KINDS, DocumentSchema, with_instants
+from agentidp.declarative.schemas import KINDS, DocumentSchema, normalize_instants
 from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
@@ -40,11 +41,11 @@ class Declared:
     """An organization as a file describes it.
 
     :param content: the organization, as the JSON of our API.
-    :param place: returns the place of the value at a path below the organization, for errors.
+    :param describe_place: returns the place of the value at a path below the organization, for errors.
     """
 
     content: dict[str, Any]
-    place: Callable[..., str]
+    describe_place: Callable[..., str]
 
 
 def read_document(text: bytes, source: str) -> list[Declared]:
@@ -55,31 +56,32 @@ def read_document(text: bytes, source: str) -> list[Declared]:
     """
     organizations: list[Declared] = []
     problems: list[str] = []
-    for root, document in _documents(text, source):
+    for root, document in _parse_documents(text, source):
         if document is None:
             continue
-        place = _Place(source, root)
+        describe_place = partial(_describe_place, source, root)
         mistakes: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
-        problems += [f"{place.of(path)}: {rule}" for path, rule in _mistakes(mistakes, ())]
+        problems += [f"{describe_place(*path)}: {rule}" for path, rule in _flatten_messages(mistakes, ())]
         if not mistakes:
-            for index, content in enumerate(with_instants(DocumentSchema().fields, document)["organizations"]):
-                organizations.append(Declared(content, place.below("organizations", index)))
-    problems = problems or _repetitions(organizations)
+            for index, content in enumerate(normalize_instants(DocumentSchema().fields, document)["organizations"]):
+                organizations.append(Declared(content, partial(describe_place, "organizations", index)))
+    problems = problems or _find_repetitions(organizations)
+    if len(problems) > MAX_PROBLEMS:
+        problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
     if problems:
-        more = len(problems) - MAX_PROBLEMS
-        raise ConfigurationError("\n".join([*problems[:MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]))
+        raise ConfigurationError("\n".join(problems))
     if not organizations:
         raise ConfigurationError(f"{source}: names no organization")
     return organizations
 
 
-def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
+def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
     try:
         loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
             sizes: dict[int, int] = {}
-            mistake = _mistaken_node(node, set()) or _contained(node, sizes)
+            mistake = _find_mistake(node, set()) or _count_values(node, sizes)
             if mistake is None and sizes[id(node)] > len(sizes) + MAX_REPEATED:
                 mistake = node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once"
             if mistake:
@@ -95,29 +97,29 @@ def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
         raise ConfigurationError(f"{source}: is no YAML: {' '.join(str(error).split())}") from None
 
 
-def _mistaken_node(node: yaml.Node, seen: set[int]) -> tuple[yaml.Node, str] | None:
+def _find_mistake(node: yaml.Node, visited_ids: set[int]) -> tuple[yaml.Node, str] | None:
     """Return the first node that breaks a rule, with the rule: JSON has no such node, or a mapping has a key twice.
 
     YAML's readers would silently take the last of two equal keys.
     """
     if node.tag in _NOT_IN_JSON:
         return node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here"
-    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+    if id(node) in visited_ids or isinstance(node, yaml.ScalarNode):
         return None
-    seen.add(id(node))
+    visited_ids.add(id(node))
     keys: set[tuple[str, str]] = set()
-    below: list[yaml.Node] = []
+    values: list[yaml.Node] = []
     for child in node.value:
         key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
         if isinstance(key, yaml.ScalarNode):
             if (key.tag, key.value) in keys:
                 return key, f"the key {key.value!r} is there twice"
             keys.add((key.tag, key.value))
-        below.append(value)
-    return next((mistake for value in below if (mistake := _mistaken_node(value, seen))), None)
+        values.append(value)
+    return next((mistake for value in values if (mistake := _find_mistake(value, visited_ids))), None)
 
 
-def _contained(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] | None:
+def _count_values(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] | None:
     """Count the values that a node contains, repeated aliases included, or return a node that contains itself.
 
     :param sizes: gets the count of each node, by its identity.
@@ -127,7 +129,7 @@ def _contained(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] 
     size = 1
     inner = [] if isinstance(node, yaml.ScalarNode) else node.value
     for child in itertools.chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner:
-        if id(child) not in sizes and (mistake := _contained(child, sizes)):
+        if id(child) not in sizes and (mistake := _count_values(child, sizes)):
             return mistake
         if not sizes[id(child)]:
             return child, "the value contains itself"
@@ -136,11 +138,11 @@ def _contained(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] 
     return None
 
 
-def _mistakes(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _flatten_messages(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
     """Return the messages of marshmallow, each with its path."""
     if isinstance(messages, dict):
         for name, inner in messages.items():
-            yield from _mistakes(inner, path if name == "_schema" else (*path, name))
+            yield from _flatten_messages(inner, path if name == "_schema" else (*path, name))
     else:
         for rule in dict.fromkeys(messages):
             yield path, _PLAIN.get(rule, rule)
@@ -154,7 +156,7 @@ _PLAIN = {
 """Message of marshmallow for programmers -> rule for people."""
 
 
-def _repetitions(organizations: list[Declared]) -> list[str]:
+def _find_repetitions(organizations: list[Declared]) -> list[str]:
     """Return a problem for each object that the file has twice."""
     problems = []
     ids: set[str] = set()
@@ -162,58 +164,47 @@ def _repetitions(organizations: list[Declared]) -> list[str]:
     for organization in organizations:
         organization_id, name = organization.content.get("organizationId"), organization.content["name"]
         if organization_id in ids:
-            place = organization.place("organizationId")
+            place = organization.describe_place("organizationId")
             problems.append(f"{place}: another organization in the file has this id")
         # Two organizations may have the same name if both are named by their ids.
         elif name in names and not (organization_id and names[name]):
-            problems.append(f"{organization.place('name')}: another organization in the file has this name")
+            problems.append(f"{organization.describe_place('name')}: another organization in the file has this name")
         ids |= {organization_id} if organization_id else set()
         names[name] = bool(organization_id)
         for kind in KINDS:
             keys: set[str] = set()
             for index, inner in enumerate(organization.content.get(kind.section, [])):
                 if (key := inner[kind.key]) in keys:
-                    place = organization.place(kind.section, index, kind.key)
+                    place = organization.describe_place(kind.section, index, kind.key)
                     problems.append(f"{place}: another {kind.type} of the organization has this {kind.key}")
                 keys.add(key)
     return problems
 
 
-class _Place:
-    def __init__(self, source: str, root: yaml.Node) -> None:
-        self._source, self._root = source, root
-
-    def below(self, *prefix: str | int) -> Callable[..., str]:
-        """Return a function that returns the place of a value at a path below another path."""
-        return lambda *path: self.of((*prefix, *path))
-
-    def of(self, path: Path) -> str:
-        """Return the file, the line and the path as text."""
-        node, line = self._root, self._root.start_mark.line
-        for step in path:
-            if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-                node = node.value[step]
-                line = node.start_mark.line
-            elif isinstance(node, yaml.MappingNode):
-                # Merged pairs stand before the pairs that override them.
-                pairs = [(key, value) for key, value in node.value if key.value == str(step)]
-                if not pairs:
-                    break
-                key, node = pairs[-1]
-                line = key.start_mark.line
-            else:
+def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
+    """Return the file, the line and the path of a value."""
+    node, line = root, root.start_mark.line
+    for step in path:
+        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line
+        elif isinstance(node, yaml.MappingNode):
+            # Merged pairs stand before the pairs that override them.
+            pairs = [(key, value) for key, value in node.value if key.value == str(step)]
+            if not pairs:
                 break
-        text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-        return f"{self._source}, line {line + 1}" + (f": {text}" if text else "")
+            key, node = pairs[-1]
+            line = key.start_mark.line
+        else:
+            break
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    return f"{source}, line {line + 1}" + (f": {steps}" if steps else "")
 
 
 def write_document(organizations: list[dict[str, Any]]) -> str:
     """Return the file that describes organizations, from the content of each as :func:`read_document` returns it."""
 
-    def dumped(*, is_unicode: bool) -> str:
-        document = {"organizations": organizations}
-        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=is_unicode, width=120))
-
-    text = dumped(is_unicode=True)
+    dump = partial(yaml.safe_dump, {"organizations": organizations}, sort_keys=False, width=120)
+    document = str(dump(allow_unicode=True))
     # A name that is older than the rules for text can forge what a terminal shows, unless YAML escapes it.
-    return text if text_refusal(text, is_multiline=True) is None else dumped(is_unicode=False)
+    return document if text_refusal(document, is_multiline=True) is None else str(dump())

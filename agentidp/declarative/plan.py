@@ -39,8 +39,8 @@ class Change:
     path: Path = ()
 
     def __str__(self) -> str:
-        of = "" if self.type == ORGANIZATION else f" of {as_text(self.organization)}"
-        return f"{self.type} {as_text(self.name)}{of}"
+        of = "" if self.type == ORGANIZATION else f" of {to_json(self.organization)}"
+        return f"{self.type} {to_json(self.name)}{of}"
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Plan:
     changes: list[Change]
 
 
-def as_text(value: Any) -> str:
+def to_json(value: Any) -> str:
     """Return a value as JSON, so that a line break in a description does not break the line."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def resolve(declared: list[Declared], existing: list[dict[str, Any]]) -> list[str | None]:
+def resolve_ids(declared: list[Declared], existing: list[dict[str, Any]]) -> list[str | None]:
     """Return the id of each organization of a file, or ``None`` for an organization that must be created.
 
     :param existing: ``organizationId`` and ``name`` of every organization.
@@ -75,18 +75,18 @@ def resolve(declared: list[Declared], existing: list[dict[str, Any]]) -> list[st
         member, value = ("organizationId", declared_id) if declared_id else ("name", organization.content["name"])
         ids = [row["organizationId"] for row in existing if row[member] == value]
         if declared_id and not ids:
-            place = organization.place("organizationId")
+            place = organization.describe_place("organizationId")
             raise ConfigurationError(f"{place}: there is no organization {declared_id!r}")
         if len(ids) > 1:
             rule = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
-            raise ConfigurationError(f"{organization.place('name')}: {rule}")
+            raise ConfigurationError(f"{organization.describe_place('name')}: {rule}")
         if ids and ids[0] in resolved:
-            raise ConfigurationError(f"{organization.place(member)}: this organization is in the file twice")
+            raise ConfigurationError(f"{organization.describe_place(member)}: this organization is in the file twice")
         resolved.append(ids[0] if ids else None)
     return resolved
 
 
-def differences(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
+def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
     """Return the changes that make an organization as the file says, in an order in which they can be made.
 
     Members and lists that the file leaves out stay as they are.
@@ -95,102 +95,102 @@ def differences(content: dict[str, Any], current: dict[str, Any] | None, *, is_p
     :param current: the existing organization with its lists, or ``None`` if it must be created.
     :param is_pruning: also delete objects that a list of the file does not name.
     """
-    own = {name: content[name] for name in ORGANIZATION_MEMBERS if name in content}
     name = content["name"]
+    members = {member: content[member] for member in ORGANIZATION_MEMBERS if member in content}
     if current is None:
-        first = [Change("create", ORGANIZATION, name, name, after={key: own[key] for key in own if key != "name"})]
-        current = {}
+        after = {member: value for member, value in members.items() if member != "name"}
+        changes, current = [Change("create", ORGANIZATION, name, name, after=after)], {}
     else:
-        first = _changed(ORGANIZATION, name, name, own, current, current["organizationId"], ())
-    deletions: list[Change] = []
+        changes = _compare_members(ORGANIZATION, name, name, members, current, current["organizationId"], ())
     creations_and_changes: list[Change] = []
     for kind in KINDS:
         if kind.section in content:
-            creations_and_changes += _of_kind(kind, name, content[kind.section], current)
+            creations_and_changes += _compare_objects(kind, name, content[kind.section], current)
             # Deletions come first, so that a new object may have the name of a deleted one.
-            deletions += _surplus(kind, name, content[kind.section], current) if is_pruning else []
-    return [*first, *deletions, *creations_and_changes]
+            changes += _list_deletions(kind, name, content[kind.section], current) if is_pruning else []
+    return [*changes, *creations_and_changes]
 
 
-def _of_kind(kind: Kind, organization: str, in_file: list[dict[str, Any]], current: dict[str, Any]) -> Iterator[Change]:
-    existing = {thing[kind.key]: thing for thing in current.get(kind.section, [])}
-    for index, thing in enumerate(in_file):
-        key, path = thing[kind.key], (kind.section, index)
-        if (present := existing.get(key)) is None:
-            new = kind.defaults | thing
+def _compare_objects(
+    kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
+) -> Iterator[Change]:
+    existing = {members[kind.key]: members for members in current.get(kind.section, [])}
+    for index, members in enumerate(declared):
+        key, path = members[kind.key], (kind.section, index)
+        if key in existing:
+            compared = {name: members[name] for name in kind.members if name in members}
+            id_ = existing[key][kind.id_name]
+            yield from _compare_members(kind.type, organization, key, compared, existing[key], id_, path)
+        else:
+            new = kind.defaults | members
             after = {name: new[name] for name in kind.members if name in new}
             yield Change("create", kind.type, organization, key, after=after, path=path)
-        else:
-            members = {name: thing[name] for name in kind.members if name in thing}
-            yield from _changed(kind.type, organization, key, members, present, present[kind.id_name], path)
 
 
-def _changed(
-    type_: str, organization: str, name: str, in_file: dict[str, Any], present: dict[str, Any], id_: str, path: Path
+def _compare_members(
+    type_: str, organization: str, key: str, declared: dict[str, Any], existing: dict[str, Any], id_: str, path: Path
 ) -> list[Change]:
-    names = [member for member, value in in_file.items() if not _is_same(value, present[member])]
-    if not names:
-        return []
-    before, after = ({member: values[member] for member in names} for values in (present, in_file))
-    return [Change("change", type_, organization, name, before, after, id_, path)]
+    after = {name: value for name, value in declared.items() if not _is_same(value, existing[name])}
+    before = {name: existing[name] for name in after}
+    return [Change("change", type_, organization, key, before, after, id_, path)] if after else []
 
 
-def _is_same(value: Any, other: Any) -> bool:
+def _is_same(value: Any, other_value: Any) -> bool:
     """Compare two values. Lists are sets, because the order of scopes and of rules of trust has no meaning."""
-    if isinstance(value, list) and isinstance(other, list):
+    if isinstance(value, list) and isinstance(other_value, list):
         as_json = partial(json.dumps, sort_keys=True)
-        return sorted(value, key=as_json) == sorted(other, key=as_json)
-    return bool(value == other)
+        return sorted(value, key=as_json) == sorted(other_value, key=as_json)
+    return bool(value == other_value)
 
 
-def _surplus(kind: Kind, organization: str, in_file: list[dict[str, Any]], current: dict[str, Any]) -> list[Change]:
-    keys = {thing[kind.key] for thing in in_file}
-    return [
-        Change(
-            "delete", kind.type, organization, thing[kind.key], {name: thing[name] for name in kind.members}, {}, id_
-        )
-        for thing in current.get(kind.section, [])
+def _list_deletions(
+    kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
+) -> Iterator[Change]:
+    keys = {members[kind.key] for members in declared}
+    for members in current.get(kind.section, []):
         # Agents of provisioning rules are in no file.
-        if thing[kind.key] not in keys and not thing.get("provisioned") and (id_ := thing[kind.id_name])
-    ]
+        if members[kind.key] not in keys and not members.get("provisioned"):
+            before = {name: members[name] for name in kind.members}
+            yield Change("delete", kind.type, organization, members[kind.key], before, id=members[kind.id_name])
 
 
-def changed_meanwhile(agreed: list[Plan], now: list[Plan]) -> list[str]:
+def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
     """Return a line for each object or member that others have changed between two plans of a file."""
-    return [line for agreed_plan, plan in zip(agreed, now, strict=True) for line in _changed_in(agreed_plan, plan)]
+    plans = zip(agreed_plans, new_plans, strict=True)
+    return [line for agreed_plan, new_plan in plans for line in _compare_plans(agreed_plan, new_plan)]
 
 
-def _changed_in(agreed: Plan, now: Plan) -> Iterator[str]:
-    if agreed.organization_id != now.organization_id:
-        yield f"{ORGANIZATION} {as_text(agreed.name)} {_presence(not agreed.is_new, not now.is_new)}"
+def _compare_plans(agreed: Plan, new: Plan) -> Iterator[str]:
+    if agreed.organization_id != new.organization_id:
+        yield f"{ORGANIZATION} {to_json(agreed.name)} {_describe_presence(not agreed.is_new, not new.is_new)}"
         return
-    agreed_changes, changes = (
-        {(change.type, change.name): change for change in plan.changes} for plan in (agreed, now)
+    agreed_changes, new_changes = (
+        {(change.type, change.name): change for change in plan.changes} for plan in (agreed, new)
     )
-    for key in agreed_changes | changes:
-        earlier, later = agreed_changes.get(key), changes.get(key)
+    for key in agreed_changes | new_changes:
+        earlier, later = agreed_changes.get(key), new_changes.get(key)
         if earlier == later:
             continue
-        was, is_ = _is_there(earlier, later), _is_there(later, earlier)
-        if was != is_ or (earlier and later and earlier.id != later.id):
-            yield f"{earlier or later} {_presence(was, is_)}"
+        existed, exists = _has_existed(earlier, later), _has_existed(later, earlier)
+        if existed != exists or (earlier and later and earlier.id != later.id):
+            yield f"{earlier or later} {_describe_presence(existed, exists)}"
             continue
         before, after = (change.before if change else {} for change in (earlier, later))
         for member in before | after:
-            texts = [as_text(values[member]) if member in values else "as in the file" for values in (before, after)]
-            if texts[0] != texts[1]:
-                yield f"{earlier or later}: {member} was {texts[0]}, is now {texts[1]}"
+            values = [to_json(side[member]) if member in side else "as in the file" for side in (before, after)]
+            if values[0] != values[1]:
+                yield f"{earlier or later}: {member} was {values[0]}, is now {values[1]}"
 
 
-def _is_there(change: Change | None, other: Change | None) -> bool:
-    """Whether an object existed when one of two plans was made.
+def _has_existed(change: Change | None, other_change: Change | None) -> bool:
+    """Return whether an object existed when one of two plans was made.
 
     An object that this plan does not change was as in the file, so it existed unless the other plan deletes it.
     """
-    return change.action != "create" if change else other is not None and other.action != "delete"
+    return change.action != "create" if change else other_change is not None and other_change.action != "delete"
 
 
-def _presence(was: bool, is_: bool) -> str:
-    if was and is_:
+def _describe_presence(existed: bool, exists: bool) -> str:
+    if existed and exists:
         return "was replaced by another one of its name"
-    return "exists now" if is_ else "no longer exists"
+    return "exists now" if exists else "no longer exists"

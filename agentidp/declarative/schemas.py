@@ -20,6 +20,10 @@ from agentidp.registry.quotas import QuotasSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
 
 
+def _list_field(schema: type[ma.Schema]) -> ma.fields.List[Any]:
+    return ma.fields.List(ma.fields.Nested(schema), error_messages={"invalid": "must be a list"})
+
+
 class _NamedSchema(ma.Schema):
     """An object of a file, of which only the name is required."""
 
@@ -32,7 +36,7 @@ class _AgentSchema(_NamedSchema, AgentChangeSchema):
     """An agent with the members of the API's PATCH, because a file can also set the status."""
 
     quotas = ma.fields.Nested(QuotasSchema)
-    trust = ma.fields.List(ma.fields.Nested(RuleSchema), error_messages={"invalid": "must be a list"})
+    trust = _list_field(RuleSchema)
 
 
 class _ResourceServerSchema(NewResourceServerSchema):
@@ -53,10 +57,6 @@ class _DelegationRuleSchema(NewDelegationRuleSchema):
     agents = Items(Text(1, MAX_NAME), validate=NewDelegationRuleSchema().fields["agentIds"].validators, required=True)
 
 
-def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
-    return ma.fields.List(ma.fields.Nested(schema), error_messages={"invalid": "must be a list"})
-
-
 class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
     """An organization and its objects. A list that the file leaves out is neither compared nor changed."""
 
@@ -67,21 +67,21 @@ class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
         validate=ma.validate.Length(1, error="must not be empty"), error_messages={"invalid": "must be a string"}
     )
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
-    resourceServers = _objects(_ResourceServerSchema)
-    provisioningRules = _objects(NewProvisioningRuleSchema)
-    delegationRules = _objects(_DelegationRuleSchema)
-    agents = _objects(_AgentSchema)
+    resourceServers = _list_field(_ResourceServerSchema)
+    provisioningRules = _list_field(NewProvisioningRuleSchema)
+    delegationRules = _list_field(_DelegationRuleSchema)
+    agents = _list_field(_AgentSchema)
     quotas = ma.fields.Nested(QuotasSchema)
 
 
 class DocumentSchema(ma.Schema):
     """One YAML document."""
 
-    organizations = _objects(_OrganizationSchema)
+    organizations = _list_field(_OrganizationSchema)
     organizations.required = True
 
 
-def with_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
+def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a checked file with each instant as the API writes it, so that two can be compared."""
     result = dict(content)
     for name, value in content.items():
@@ -89,48 +89,44 @@ def with_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str,
             case Instant() as field if value is not None:
                 result[name] = timestamp(field.deserialize(value))
             case ma.fields.List(inner=ma.fields.Nested(schema=schema)):
-                result[name] = [with_instants(schema.fields, item) for item in value]
+                result[name] = [normalize_instants(schema.fields, item) for item in value]
     return result
 
 
 class Kind(NamedTuple):
-    """A kind of object of which an organization has several."""
+    """A kind of object of which an organization has several.
+
+    :param type: the words for such an object.
+    :param section: the name of the list in the file.
+    :param key: the member that identifies an object within its organization.
+    :param id_name: the member that is the id, which no file has.
+    :param defaults: the values that a new object gets for members that the file leaves out.
+    :param members: the members in a file, except the key.
+    """
 
     type: str
-    """The words for such an object."""
-
     section: str
-    """The name of the list in the file."""
-
     key: str
-    """The member that identifies an object within its organization."""
-
     id_name: str
-    """The member that is the id, which no file has."""
-
     defaults: dict[str, Any]
-    """The values that a new object gets for members that the file leaves out."""
-
     members: tuple[str, ...]
-    """The members in a file, except the key."""
 
 
-def _kind(section: str, key: str, id_name: str, schema: type[ma.Schema], new: type[ma.Schema] | None = None) -> Kind:
-    """Return a kind whose words are those of its section.
-
-    :param new: the body of a new object. Default: *schema*.
-    """
-    fields = (new or schema)().fields
-    defaults = {name: field.default for name, field in fields.items() if isinstance(field, Member)}
-    defaults = {name: default for name, default in defaults.items() if default is not ma.missing}
+def _make_kind(section: str, key: str, schema: type[ma.Schema], new_schema: type[ma.Schema] | None = None) -> Kind:
+    defaults = {
+        name: field.default
+        for name, field in (new_schema or schema)().fields.items()
+        if isinstance(field, Member) and field.default is not ma.missing
+    }
     members = tuple(name for name in schema().fields if name != key)
-    return Kind(words_of(section).removesuffix("s"), section, key, id_name, defaults, members)
+    singular = section.removesuffix("s")
+    return Kind(words_of(singular), section, key, f"{singular}Id", defaults, members)
 
 
-AGENT = _kind("agents", "name", "agentId", _AgentSchema, NewAgentSchema)
-RESOURCE_SERVER = _kind("resourceServers", "resource", "resourceServerId", _ResourceServerSchema)
-PROVISIONING_RULE = _kind("provisioningRules", "name", "provisioningRuleId", NewProvisioningRuleSchema)
-DELEGATION_RULE = _kind("delegationRules", "name", "delegationRuleId", _DelegationRuleSchema)
+AGENT = _make_kind("agents", "name", _AgentSchema, NewAgentSchema)
+RESOURCE_SERVER = _make_kind("resourceServers", "resource", _ResourceServerSchema)
+PROVISIONING_RULE = _make_kind("provisioningRules", "name", NewProvisioningRuleSchema)
+DELEGATION_RULE = _make_kind("delegationRules", "name", _DelegationRuleSchema)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
 """All kinds, in the order of creation: agents and rules may have scopes of a resource server that the same file
 registers, and delegation rules name agents."""

@@ -308,7 +308,7 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
     # The demo revokes a credential that it has created.
     created = {event["subject"] for event in added if event["action"].endswith(".created")}
     ended = [event["action"] for event in added if ends_something(event) and event["subject"] not in created]
-    assert command in ASKING or not ended, f"{command} ends something ({ended}): declare it by @asks_first"
+    assert command in ASKING or not ended, f"{command} ends something ({ended}): declare it by @require_confirmation"
     for chain in chains(database_url):
         assert {(event["actorType"], event["actor"]) for event in events_of(database_url, chain)} == {
             ("operator", operator().name)

@@ -57,9 +57,9 @@ class Command:
 
     def asked(self, *arguments: str) -> str:
         """What a command says that it would do, and refuses to do because nobody can be asked."""
-        said, _, refusal = self.invoke(*arguments).output.rpartition("Error: ")
+        consequences, _, refusal = self.invoke(*arguments).output.rpartition("Error: ")
         assert refusal == "nothing was changed: there is no terminal to ask on, so give --yes\n"
-        return said
+        return consequences
 
     def misused(self, *arguments: str, input: str | None = None) -> str:
         """The sentence of a command that is written wrong."""

@@ -15,23 +15,23 @@ from tests.factories import NEW_AGENT
 def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> None:
     create = ("agent", "create", "--organization", "Acme")
     options = ("--description", "builds", "--owner", "Team A", "--expected-replicas", "12", "--scope", "agents:write")
-    made = run.json(*create, "baker", *options)
-    assert made == NEW_AGENT | {
+    agent = run.json(*create, "baker", *options)
+    assert agent == NEW_AGENT | {
         "provisioned": None,
-        "agentId": made["agentId"],
+        "agentId": agent["agentId"],
         "name": "baker",
         "description": "builds",
         "owner": "Team A",
         "scopes": ["agents:write"],
         "expectedReplicas": 12,
-        "createdAt": made["createdAt"],
-        "updatedAt": made["createdAt"],
+        "createdAt": agent["createdAt"],
+        "updatedAt": agent["createdAt"],
         "suspendsAt": None,
     }
     agent_id = run(*create, "builder", "--expected-replicas", "none")
     assert re.fullmatch(UUID, agent_id)
     shown = run.json("agent", "show", "builder")
-    assert run.json("agent", "list", "--organization", acme) == [made, shown]
+    assert run.json("agent", "list", "--organization", acme) == [agent, shown]
     cells = run.cells("agent", "list", "--organization", "Acme")[1]
     assert cells[:5] + cells[8:10] == [agent_id, "builder", "", "analytics:read agents:read", "active", "", "-"]
     assert run.cells("agent", "show", agent_id) == [cells]

@@ -66,7 +66,7 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
 def test_sends_a_test_and_what_is_due(run: Command, acme: str, receiver: Receiver) -> None:
     target_id, _ = add(run, f"{receiver.url}/hook")
     assert run("alerts", "target", "test", "on-call", *OF) == "The target on-call accepted the test."
-    assert [one.path for one in receiver.received] == ["/hook"]
+    assert [request.path for request in receiver.received] == ["/hook"]
     listed = ("alerts", "deliveries", *OF)
     assert run(*listed) == ""
     database = Database(run.database_url, settings_for(run.database_url))

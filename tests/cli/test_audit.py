@@ -124,9 +124,9 @@ class TestVerify:
         assert (in_json[0]["brokenAt"], in_json[0]["reason"]) == (2, "the event was altered")
 
     def test_compares_with_what_is_known(self, run: Command, organization: str) -> None:
-        known = json.loads(run("audit", "export", *OF, "--after", "3"))["hash"]
+        known_hash = json.loads(run("audit", "export", *OF, "--after", "3"))["hash"]
         verify = ("audit", "verify", *OF, "--known")
-        assert run(*verify, f"4:{known.upper()}").endswith("\tok")
+        assert run(*verify, f"4:{known_hash.upper()}").endswith("\tok")
         other = run.invoke(*verify, f"4:{'0' * 64}").stdout
         assert other.endswith("\tevent 4: the event is not the one that is known\n")
 

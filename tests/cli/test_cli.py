@@ -37,14 +37,14 @@ MISUSES = [
     ("audit export --after 3 --organization o --state s", AFTER),
     (f"audit prune --keep {MAX_AUDIT_DAYS + 1}", "must be a whole number from 0 to "),
     (f"audit verify --known 4:{ZEROS}", "give --known with --organization"),
-    *((f"audit verify --organization o --known {one}", KNOWN) for one in ("4", f"x:{ZEROS}", "4:0", f"٣:{ZEROS}")),
+    *((f"audit verify --organization o --known {head}", KNOWN) for head in ("4", f"x:{ZEROS}", "4:0", f"٣:{ZEROS}")),
     ("credential create --agent a --expires-in 0", "must be a whole number from 1 to "),
     (f"credential create --agent a --expires-in {MAX_LIFETIME_DAYS + 1}", "must be a whole number from 1 to "),
     ("credential trust --agent a --issuer i --claim ref", "Invalid value for --claim: must be name=value, or name:="),
     ("credential trust --agent a --issuer i --claim ref:=x", "Invalid value for --claim: ref:= must be followed by "),
     ("credential trust --agent a --issuer i --jwks -", "Invalid value for --jwks: must be a JWK Set"),
-    ("credential test --token -", "Name either --agent or --organization."),
-    ("credential test --token - --agent a --organization o", "Name either --agent or --organization."),
+    ("credential test --token -", "name an --agent or an --organization"),
+    ("credential test --token - --agent a --organization o", "give --agent or --organization, not both"),
     (MUTE, "give --until or --days"),
     (f"{MUTE} --until 2026-01-01 --days 1", "give --until or --days"),
     ("keys rotate --alg none", "No such option '--alg'."),
@@ -66,8 +66,8 @@ MISUSES = [
 
 
 def test_a_command_that_is_written_wrong_ends_with_2(shared_run: Command) -> None:
-    said = [(line, shared_run.misused(*shlex.split(line), input="[]")) for line, _ in MISUSES]
-    assert [found for found, (_, rule) in zip(said, MISUSES, strict=True) if rule not in found[1]] == []
+    errors = [(line, shared_run.misused(*shlex.split(line), input="[]")) for line, _ in MISUSES]
+    assert [error for error, (_, rule) in zip(errors, MISUSES, strict=True) if rule not in error[1]] == []
 
 
 NOBODY = str(uuid.UUID(int=1))
@@ -98,6 +98,10 @@ REFUSALS = [
     ("organization create ''", "name must have 1 to 100 characters"),
     ("organization create '' --with-administrator", "name must have 1 to 100 characters"),
     ("organization rename Acme ' x'", "name must not begin or end with white space"),
+    (
+        "provisioning-rule create ' x' {of} --issuer https://i.example --subject s --agent-name a --max-agents 3",
+        "name must not begin or end with white space",
+    ),
     (f"quota set --agent {NOBODY} {{of}} --per day --tokens 1", "there is no such agent or quota"),
     ("resource-server create http://localhost:3000/api/v1 {of} --name a", OURS),
     *((f"resource-server assign {of_all} {{of}}", NO_RESOURCE) for of_all in ("sts.amazonaws.com", AZURES)),
@@ -109,8 +113,8 @@ REFUSALS = [
 
 
 def test_a_refusal_is_one_sentence_and_ends_with_1(run: Command, agent: str) -> None:
-    said = [run.refused(*shlex.split(line.format(of="--organization Acme"))) for line, _ in REFUSALS]
-    assert [found for found in zip(said, REFUSALS, strict=True) if found[0] != found[1][1]] == []
+    errors = [run.refused(*shlex.split(line.format(of="--organization Acme"))) for line, _ in REFUSALS]
+    assert [pair for pair in zip(errors, REFUSALS, strict=True) if pair[0] != pair[1][1]] == []
     assert len(run.cells("organization", "list")) == len(run.cells("agent", "list", "--organization", "Acme")) == 1
 
 
@@ -134,12 +138,12 @@ class TestRefusalsOfTheDatabase:
         assert [*tmp_path.iterdir()] == []
 
     def test_that_takes_long(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr(progress, "PATIENCE", 0.01)
-        for is_terminal, said in ((True, "Waiting …\n"), (False, "")):
+        monkeypatch.setattr(progress, "QUIET_SECONDS", 0.01)
+        for is_terminal, expected in ((True, "Waiting …\n"), (False, "")):
             monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
-            heard: list[str] = []
-            with progress.saying("Waiting"):
-                wait_until(lambda: heard.append(capsys.readouterr().err) or "".join(heard) == said)  # noqa: B023
+            outputs: list[str] = []
+            with progress.show_activity("Waiting"):
+                wait_until(lambda: outputs.append(capsys.readouterr().err) or "".join(outputs) == expected)  # noqa: B023
 
     @pytest.mark.parametrize(
         ("environment", "sentence"),
@@ -192,7 +196,7 @@ def test_the_installed_command_prints_no_traceback_and_nothing_but_what_was_aske
         return done.returncode, done.stdout, done.stderr
 
     assert agentidp("-h") == agentidp("--help")
-    made = agentidp("organization", "create", "Acme")
-    assert (made[0], made[2]) == (0, "")
-    assert re.fullmatch(ORGANIZATION + "\n", made[1])
+    result = agentidp("organization", "create", "Acme")
+    assert (result[0], result[2]) == (0, "")
+    assert re.fullmatch(ORGANIZATION + "\n", result[1])
     assert agentidp("token", "--agent", NOBODY) == (1, "", f"Error: there is no agent {NOBODY}\n")

@@ -75,12 +75,12 @@ class TestAnswers:
         run("organization", "create", "Later")
         refused = run.invoke("restore", "--clean", file, input="other\n")
         assert (refused.exit_code, refused.stderr.endswith(NOT_ITS_NAME)) == (1, True)
-        found = re.match(
+        match = re.match(
             r"This deletes everything in the database (\w+) \((.*?)\), and restores the backup of 2", refused.stderr
         )
-        assert found is not None, refused.stderr
-        assert found[2] == "2 organizations, 1 agent and 0 tokens"
-        restored = run.invoke("restore", "--clean", file, input=f"{found[1]}\n")
+        assert match is not None, refused.stderr
+        assert match[2] == "2 organizations, 1 agent and 0 tokens"
+        restored = run.invoke("restore", "--clean", file, input=f"{match[1]}\n")
         assert (restored.exit_code, "Restored 1 organization" in restored.stdout) == (0, True), restored.output
         assert len(run.cells("organization", "list")) == 1
 

@@ -21,9 +21,9 @@ from tests.federation.issuer import NOW, Issuer
 def test_creates_and_lists_and_shows_a_secret_once(run: Command, agent: str, service: FlaskClient) -> None:
     of = ("--agent", "builder")
     assert run("credential", "list", *of) == ""
-    made = run.json("credential", "create", *of, "--label", "CI of the shop")
-    assert (made["label"], made["clientId"], made["expiresAt"]) == ("CI of the shop", agent, None)
-    assert ask_for_token(service, agent, made["clientSecret"]) == 200
+    credential = run.json("credential", "create", *of, "--label", "CI of the shop")
+    assert (credential["label"], credential["clientId"], credential["expiresAt"]) == ("CI of the shop", agent, None)
+    assert ask_for_token(service, agent, credential["clientSecret"]) == 200
     [[credential_id, client_id, secret]] = run.cells("credential", "create", *of, "--expires-in", "30")
     assert (client_id, ask_for_token(service, agent, secret)) == (agent, 200)
     execute(
@@ -32,14 +32,14 @@ def test_creates_and_lists_and_shows_a_secret_once(run: Command, agent: str, ser
         """select organization_id, agent_id, gen_random_uuid(), '[{"kty": "EC"}]', now() from agents""",
     )
     listed = run.json("credential", "list", *of)
-    del made["clientId"], made["clientSecret"]
-    assert listed[0] | {"lastUsedAt": None} == made
-    assert [one["label"] for one in listed] == ["CI of the shop", None, None]
+    del credential["clientId"], credential["clientSecret"]
+    assert listed[0] | {"lastUsedAt": None} == credential
+    assert [listed_credential["label"] for listed_credential in listed] == ["CI of the shop", None, None]
     left = datetime.fromisoformat(listed[1]["expiresAt"]) - datetime.now(UTC)
     assert timedelta(days=29, hours=23) < left <= timedelta(days=30)
     lines = run.cells("credential", "list", *of)
     assert [line[:3] for line in lines] == [
-        [made["credentialId"], "CI of the shop", "secret"],
+        [credential["credentialId"], "CI of the shop", "secret"],
         [credential_id, "-", "secret"],
         [listed[2]["credentialId"], "-", "key"],
     ]
@@ -86,10 +86,10 @@ class TestTrust:
         assert service.post("/api/v1/token", data=form).status_code == 200
         [listed] = run.json("credential", "list", "--agent", "builder")
         assert (listed["type"], listed["label"], listed["jwks"]) == ("federated", "CI", {"keys": [issuer.jwk()]})
-        made = run.invoke(*trust, "--subject", "repo:acme/app:*", "--json")
-        warnings = json.loads(made.stdout)["warnings"]
+        result = run.invoke(*trust, "--subject", "repo:acme/app:*", "--json")
+        warnings = json.loads(result.stdout)["warnings"]
         assert warnings
-        assert made.stderr == "".join(f"Warning: {warning}\n" for warning in warnings)
+        assert result.stderr == "".join(f"Warning: {warning}\n" for warning in warnings)
 
     def test_says_which_rule_accepts_a_token_and_why_the_others_do_not(
         self, run: Command, acme: str, agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,7 +109,7 @@ class TestTrust:
             result = run.invoke(*test, "--agent", "builder", *options, "--json")
             assert result.exit_code == 1
             best: list[dict[str, Any]] = json.loads(result.stdout)[0]["comparisons"]
-            return [one for one in best if not one["met"]]
+            return [comparison for comparison in best if not comparison["met"]]
 
         file.write_text(issuer.token(us, NOW, sub="job:8", ref="next") + "\n")
         times = "nbf 2026-04-15T12:00:00Z, iat 2026-04-15T12:00:00Z, exp 2026-04-15T13:00:00Z"
@@ -127,18 +127,18 @@ class TestTrust:
             ]
         with monkeypatch.context() as patch:
             patch.setattr("agentidp.cli.credential.is_terminal", lambda: True)
-            said = run(*test, "--agent", "builder", *at).splitlines()
-        assert said[:2] == [
+            lines = run(*test, "--agent", "builder", *at).splitlines()
+        assert lines[:2] == [
             f"Accepted by the rule {second} of the agent builder.",
             f"The rule {second} of the agent builder:",
         ]
-        assert "  not met  subject: job:7, found job:8" in said
+        assert "  not met  subject: job:7, found job:8" in lines
         with monkeypatch.context() as patch:
             patch.setattr("agentidp.cli.credential.is_terminal", lambda: True)
             file.write_text(issuer.token(us, NOW, sub="job:\x1b[2J\u202e"))
             assert r"subject: job:7, found job:\u001b[2J\u202e" in run.invoke(*test, "--agent", "builder", *at).stdout
         # Now it has expired, and somebody else's signature is none.
-        assert [one["name"] for one in failed(issuer.token(us, NOW, sub="job:8"))] == ["times"]
+        assert [comparison["name"] for comparison in failed(issuer.token(us, NOW, sub="job:8"))] == ["times"]
         [forged] = failed(Issuer.with_curve().token(us, NOW, sub="job:8"), *at)
         assert (forged["name"], forged["found"]) == ("signature", "wrong signature")
         [without] = failed(issuer.token(us, NOW, sub=None), *at)[:1]

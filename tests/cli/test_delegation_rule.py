@@ -16,9 +16,9 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     create = (*RULE, "--agent", "desk", "--agent", agents["chat"], "--resource", f"{API} read write")
     assert run.refused(*RULE, "--agent", "des", "--resource", f"{API} read").startswith("the organization has no agent")
     assert run.refused(*create, "--resource", "https://other.example") == "resources must name at least one scope"
-    made = run.invoke(*create, "--json")
+    result = run.invoke(*create, "--json")
     warning = "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
-    assert made.stderr == f"Warning: {warning}\n"
+    assert result.stderr == f"Warning: {warning}\n"
     [rule] = run.json("delegation-rule", "list", *OF)
     assert rule["trust"] == {"issuer": "https://login.example"}
     assert rule["agentIds"] == [agents["desk"], agents["chat"]]

@@ -24,7 +24,7 @@ def test_lists_acknowledges_mutes_and_shows(run: Command, agent: str, acme: str)
     [cells] = run.cells("findings", "list", *of)
     summary = a_finding(datetime.now(UTC)).summary
     assert [*cells[:5], *cells[6:]] == [finding_id, "ongoing", "warning", "spike", "-", summary, "-", "-"]
-    assert [one["findingId"] for one in run.json("findings", "list", *of, "--kind", "spike")] == [finding_id]
+    assert [finding["findingId"] for finding in run.json("findings", "list", *of, "--kind", "spike")] == [finding_id]
     for options in (("--state", "ended"), ("--kind", "silence"), ("--agent", "builder")):
         assert run("findings", "list", *of, *options) == ""
     named = (finding_id, *of)

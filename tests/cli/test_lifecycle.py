@@ -47,11 +47,11 @@ def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskCli
     issued = acme.token().json["access_token"]
     bearer = {"Authorization": f"Bearer {issued}"}
     run("organization", "rename", organization_id, "Acme II")
-    said = "This suspends Acme II with 1 agent and 0 tokens in the last 30 days. Its agents get no token, "
-    assert run.asked("organization", "suspend", "Acme II").startswith(said)
-    assert run("organization", "suspend", "Acme II", "--dry-run").startswith(said)
+    consequences = "This suspends Acme II with 1 agent and 0 tokens in the last 30 days. Its agents get no token, "
+    assert run.asked("organization", "suspend", "Acme II").startswith(consequences)
+    assert run("organization", "suspend", "Acme II", "--dry-run").startswith(consequences)
     run("organization", "suspend", "--yes", "Acme II")
-    listed = {one["name"]: one["status"] for one in run.json("organization", "list")}
+    listed = {organization["name"]: organization["status"] for organization in run.json("organization", "list")}
     assert listed == {"Acme II": "suspended", "Outsider": "active"}
     refused = acme.token()
     assert (refused.status_code, refused.json["error"]) == (401, "invalid_client")
@@ -115,7 +115,7 @@ def test_delete_leaves_no_name_and_touches_nobody_else(
     outsider.patch("organization", {"name": "Outsider"})
     before = dump_of(run, tmp_path)
     assert all(name in before for name in SECRETS)
-    others = usage_sums(run.database_url, cast.outsider.organization_id)
+    outsider_sums = usage_sums(run.database_url, cast.outsider.organization_id)
     run("organization", "delete", "--yes", organization_id)
     dump = dump_of(run, tmp_path)
     tables_kept = {"resource_identifiers", "audit_events", "audit_heads"}
@@ -141,7 +141,7 @@ def test_delete_leaves_no_name_and_touches_nobody_else(
     assert outsider.post("resource-servers", taken).status_code == 409
     # The request above is counted.
     after = usage_sums(run.database_url, cast.outsider.organization_id)
-    assert after == {name: count + ("requests" in name) for name, count in others.items()}
+    assert after == {name: count + ("requests" in name) for name, count in outsider_sums.items()}
     assert (outsider.token().status_code, outsider.get("analytics/tokens").status_code) == (200, 200)
     assert run.refused("organization", "delete", "--yes", organization_id) == (
         f"there is no organization {organization_id!r}"
@@ -164,7 +164,7 @@ def test_an_interrupted_deletion_goes_on(
     assert acme.token().status_code == 401
     assert usage_sums(run.database_url, cast.acme.organization_id)["tokens"] == 3
     run(*delete)
-    assert [one["name"] for one in run.json("organization", "list")] == ["Outsider"]
+    assert [organization["name"] for organization in run.json("organization", "list")] == ["Outsider"]
 
 
 def test_a_deleted_agents_names_are_erased_and_its_usage_stays(

@@ -20,7 +20,7 @@ def test_marks_lists_and_deletes(run: Command, agent: str) -> None:
     begin, end = (f"{in_two_days + timedelta(days=days)}T00:00:00.000000Z" for days in (0, 1))
     listed = run.json("marker", "list", *of)
     names = ("markerId", "kind", "startsAt", "endsAt", "agentId", "note")
-    assert [tuple(one[name] for name in names) for one in listed if one != now] == [
+    assert [tuple(marker[name] for name in names) for marker in listed if marker != now] == [
         (holiday, "holiday", begin, end, None, None),
         *[(deployed, "deployment", *(f"{yesterday}T{hour}:00:00.000000Z" for hour in (10, 11)), agent, "release 7")],
     ]
@@ -30,4 +30,4 @@ def test_marks_lists_and_deletes(run: Command, agent: str) -> None:
     )
     assert run.asked("marker", "delete", holiday, *of).startswith(f"This deletes the marker of a holiday from {begin} ")
     run("marker", "delete", "--yes", deployed, *of)
-    assert [one["markerId"] for one in run.json("marker", "list", *of)] == [holiday, now["markerId"]]
+    assert [marker["markerId"] for marker in run.json("marker", "list", *of)] == [holiday, now["markerId"]]

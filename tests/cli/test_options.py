@@ -9,7 +9,7 @@ import marshmallow as ma
 import pytest
 from click.testing import CliRunner
 
-from agentidp.cli.options import given, member_options, printed
+from agentidp.cli.options import describe_fields, member_options, read_options
 from agentidp.http.schemas import ChangeSchema, Choice, Flag, Group, Instant, Items, Number, Text
 
 
@@ -40,16 +40,16 @@ class Change(ChangeSchema, New):
 
 
 def run(body: type[ma.Schema], *arguments: str) -> Any:
-    """What :func:`given` makes of arguments, or what the command prints."""
-    found: list[Any] = []
+    """What :func:`read_options` makes of arguments, or what the command prints."""
+    bodies: list[Any] = []
 
     @click.command()
     @member_options(body())
     def command(**options: Any) -> None:
-        found.append(given(body(), options))
+        bodies.append(read_options(body(), options))
 
     result = CliRunner().invoke(command, arguments, input=" s3cret \nmore")
-    return found[0] if result.exit_code == 0 and found else " ".join(result.output.split())
+    return bodies[0] if result.exit_code == 0 and bodies else " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,6 @@ def test_help_says_what_each_option_stands_for() -> None:
         "--ends-at TIME The ends at. Empty: never. --inner-name TEXT The name.",
     ):
         assert line in shown
-    assert printed(New) == "name, would be, secret, copies, most, colour, is bound, things, scopes, ends at, inner"
+    assert (
+        describe_fields(New) == "name, would be, secret, copies, most, colour, is bound, things, scopes, ends at, inner"
+    )

@@ -31,7 +31,7 @@ def test_a_setting_is_printed_set_perhaps_after_a_question_and_removed(run: Comm
     other = run("organization", "create", "Other")
     rule = ("provisioning-rule", "create", "r", "--organization", "Acme", "--issuer", "https://issuer.example")
     run(*rule, "--subject", "job:7", "--max-agents", "3")
-    for setting, least, most, removed, nothing, asked in (
+    for setting, minimum, maximum, removed, nothing, asked in (
         ("budget", "1", "1000000000000", "--none", "-", ""),
         ("dormancy", "30", "3650", "--none", "-", "Acme has 1 agent. Each that has not asked for a token for 30 days is"
          " suspended, 14 days after that was announced, and gets no token until somebody resumes it.\n"),
@@ -41,10 +41,10 @@ def test_a_setting_is_printed_set_perhaps_after_a_question_and_removed(run: Comm
         command, yes = ("organization", setting, "Acme"), ["--yes"] if asked else []
         assert run(*command) == nothing
         if asked:
-            assert run.asked(*command, least) == asked
+            assert run.asked(*command, minimum) == asked
             assert run(*command) == nothing
-        assert run(*command, least, *yes) == run(*command) == least
-        assert run(*command, most, *yes) == most
+        assert run(*command, minimum, *yes) == run(*command) == minimum
+        assert run(*command, maximum, *yes) == maximum
         assert run(*command, removed) == run(*command) == run("organization", setting, other) == nothing
 
 
@@ -58,5 +58,8 @@ def test_with_an_administrator_that_can_register_agents_over_http(run: Command, 
     token = service.post("/api/v1/token", data=form).json["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     assert service.post("/api/v1/agents", json={"name": "builder"}, headers=headers).status_code == 201
-    made = run.json("organization", "create", "Other", "--with-administrator")
-    assert (made.keys(), made["name"]) == ({"organizationId", "clientId", "clientSecret", "name"}, "Other")
+    organization = run.json("organization", "create", "Other", "--with-administrator")
+    assert (organization.keys(), organization["name"]) == (
+        {"organizationId", "clientId", "clientSecret", "name"},
+        "Other",
+    )

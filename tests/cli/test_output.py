@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import yaml
 
-from agentidp.cli.output import MAX_WORDS, show
+from agentidp.cli.output import MAX_WORDS, show, show_object
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.cli.terminal import Terminal
@@ -23,17 +23,22 @@ ROWS = [
 ]
 
 
-def printed(capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], **options: Any) -> list[str]:
+def printed_list(capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], **options: Any) -> list[str]:
     show(rows, False, **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def printed_object(capsys: pytest.CaptureFixture[str], row: dict[str, Any], **options: Any) -> list[str]:
+    show_object(row, False, **options)
     return capsys.readouterr().out.splitlines()
 
 
 def test_a_pipe_gets_bare_lines(capsys: pytest.CaptureFixture[str]) -> None:
     for options in ({}, {"columns": ("name",)}):
-        assert printed(capsys, ROWS, **options) == [f"a1\tbuilder\ttrue\t{AT}\ta b", "b22\t資料\tfalse\t-\t"]
-    assert printed(capsys, ROWS[:1], one=True, only_now=["name"]) == [f"a1\tbuilder\ttrue\t{AT}\ta b"]
-    assert printed(capsys, [{"value": {"name": "資料"}}]) == ['{"name": "資料"}']
-    assert printed(capsys, []) == []
+        assert printed_list(capsys, ROWS, **options) == [f"a1\tbuilder\ttrue\t{AT}\ta b", "b22\t資料\tfalse\t-\t"]
+    assert printed_object(capsys, ROWS[0], shown_once="name") == [f"a1\tbuilder\ttrue\t{AT}\ta b"]
+    assert printed_list(capsys, [{"value": {"name": "資料"}}]) == ['{"name": "資料"}']
+    assert printed_list(capsys, []) == []
 
 
 class TestTerminal:
@@ -42,36 +47,36 @@ class TestTerminal:
         monkeypatch.setattr("agentidp.cli.output.is_terminal", lambda: True)
 
     def test_a_list_is_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert printed(capsys, ROWS) == [
+        assert printed_list(capsys, ROWS) == [
             "AGENT ID  NAME     IS BOUND  CREATED AT         SCOPES",
             "a1        builder  yes       2026-03-08 09:12Z  a b",
             # Each of these characters takes two columns.
             "b22       資料     no        -",
         ]
-        assert printed(capsys, ROWS, columns=("name", "agentId")) == [
+        assert printed_list(capsys, ROWS, columns=("name", "agentId")) == [
             "NAME     AGENT ID",
             "builder  a1",
             "資料     b22",
         ]
         # An accent of its own takes none.
-        assert printed(capsys, [{"dpopKey": "e\u0301", "x": 1}]) == ["DPoP KEY  X".upper(), "e\u0301         1"]
+        assert printed_list(capsys, [{"dpopKey": "e\u0301", "x": 1}]) == ["DPoP KEY  X".upper(), "e\u0301         1"]
         show([], False)
         assert capsys.readouterr() == ("", "There are none.\n")
 
     def test_an_object_has_labels_and_says_what_is_shown_only_now(self, capsys: pytest.CaptureFixture[str]) -> None:
         row = {"agentId": "a1", "clientSecret": "s3", "createdAt": AT}
         lines = ["Agent id:       a1", "Client secret:  s3", "Created at:     2026-03-08 09:12Z"]
-        *shown, said = printed(capsys, [row], one=True, only_now=["clientSecret"])
-        assert (shown, said.startswith("The client secret is shown only now")) == (lines, True)
+        *values, warning = printed_object(capsys, row, shown_once="clientSecret")
+        assert (values, warning.startswith("The client secret is shown only now")) == (lines, True)
         lines[1] = "Client secret:  -"
-        assert printed(capsys, [row | {"clientSecret": None}], one=True, only_now=["clientSecret"]) == lines
+        assert printed_object(capsys, row | {"clientSecret": None}, shown_once="clientSecret") == lines
         # One value needs no label.
-        assert printed(capsys, [{"agentId": "a1"}], one=True) == ["a1"]
+        assert printed_object(capsys, {"agentId": "a1"}) == ["a1"]
 
     def test_long_texts_are_cut_and_ids_and_what_is_no_time_are_not(self, capsys: pytest.CaptureFixture[str]) -> None:
         text, identifier = "word " * 20, "https://" + "x" * 100
         exact = text[:MAX_WORDS].strip() + "x"
-        [_, line, whole] = printed(
+        [_, line, whole] = printed_list(
             capsys,
             [
                 {"text": text, "resource": identifier, "last": text.strip()},
@@ -86,7 +91,7 @@ class TestTerminal:
             "line\nbreak": "line break",
             window: "2026-03-08 09:00Z/2026-03-08 10:00Z",
         }.items():
-            assert printed(capsys, [{"value": value}])[1] == short
+            assert printed_list(capsys, [{"value": value}])[1] == short
 
 
 def test_a_stored_name_cannot_forge_what_is_shown(run: Command, agent: str) -> None:

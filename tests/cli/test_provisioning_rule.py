@@ -17,9 +17,9 @@ CREATE = (
 
 
 def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
-    made = run.invoke(*CREATE, "--json")
-    assert made.stderr == "Warning: subject ends in *, so everything below system:serviceaccount:shop: is trusted\n"
-    rule = json.loads(made.stdout)
+    result = run.invoke(*CREATE, "--json")
+    assert result.stderr == "Warning: subject ends in *, so everything below system:serviceaccount:shop: is trusted\n"
+    rule = json.loads(result.stdout)
     audience = rule["trust"]["audience"]
     assert audience.endswith(f"/{acme}")
     assert rule == {
@@ -59,7 +59,10 @@ def test_credential_test_says_what_a_provisioning_rule_would_do(run: Command, ac
     test = ("credential", "test", "--token", str(token), "--organization", "Acme")
     refused = run.invoke(*test, "--json")
     [result] = json.loads(refused.stdout)
-    assert (refused.exit_code, [one["name"] for one in result["comparisons"] if not one["met"]]) == (
+    assert (
+        refused.exit_code,
+        [comparison["name"] for comparison in result["comparisons"] if not comparison["met"]],
+    ) == (
         1,
         ["provisioning"],
     )
@@ -69,5 +72,5 @@ def test_credential_test_says_what_a_provisioning_rule_would_do(run: Command, ac
     assert agent in run.cells(*test)
     token.write_text(issuer.token(rule["trust"]["audience"], sub="system:serviceaccount:shop:default"))
     [result] = json.loads(run.invoke(*test, "--json").stdout)
-    not_met = {one["name"]: one["found"] for one in result["comparisons"] if not one["met"]}
+    not_met = {comparison["name"]: comparison["found"] for comparison in result["comparisons"] if not comparison["met"]}
     assert "must not be the default service account" in not_met["rule of the agent"]

@@ -19,7 +19,7 @@ def test_sets_lists_and_removes(run: Command, agent: str, monkeypatch: pytest.Mo
     for size in (1, 2, 3, 500):
         monkeypatch.setattr(quota, "PAGE_SIZE", size)
         listed = run.json("quota", "list", "--organization", "Acme")
-        assert [tuple(one[name] for name in names) for one in listed] == [
+        assert [tuple(row[name] for name in names) for row in listed] == [
             (None, "month", MAX_TOKENS, False, 0, MAX_TOKENS, 0, 0),
             (agent, "hour", 100, False, 0, 100, 0, 0),
             (agent, "day", 1000, True, 0, 1000, 0, 0),
@@ -28,7 +28,7 @@ def test_sets_lists_and_removes(run: Command, agent: str, monkeypatch: pytest.Mo
         [agent, "builder", "hour", "100", "false", "0", "100", "0", "0"],
         [agent, "builder", "day", "1000", "true", "0", "1000", "0", "0"],
     ]
-    for whose, window, said in (
+    for holder, window, consequences in (
         (("--agent", agent), "hour", "of builder of 100 tokens per hour, of which 0 are used"),
         (
             ("--organization", "Acme"),
@@ -36,8 +36,8 @@ def test_sets_lists_and_removes(run: Command, agent: str, monkeypatch: pytest.Mo
             f"of the organization of {MAX_TOKENS:,} tokens per month, of which 0 are",
         ),
     ):
-        remove = ("quota", "remove", *whose, "--per", window)
-        assert run.asked(*remove).startswith(f"This removes the quota {said}")
+        remove = ("quota", "remove", *holder, "--per", window)
+        assert run.asked(*remove).startswith(f"This removes the quota {consequences}")
         assert run(*remove, "--yes") == ""
         assert run.refused(*remove) == "there is no such agent or quota"
     assert run.json("quota", "list", "--organization", "Acme") == listed[2:]
@@ -47,19 +47,19 @@ def test_sets_lists_and_removes(run: Command, agent: str, monkeypatch: pytest.Mo
 def test_asks_before_it_refuses_every_token(run: Command, agent: str) -> None:
     for _ in range(3):
         run("token", "--agent", agent)
-    for whose, window in ((("--organization", "Acme"), "month"), (("--agent", agent), "day")):
-        setting = ("quota", "set", *whose, "--per", window)
+    for holder, window in ((("--organization", "Acme"), "month"), (("--agent", agent), "day")):
+        setting = ("quota", "set", *holder, "--per", window)
         run(*setting, "--tokens", "4", "--enforce")
         run(*setting, "--tokens", "3", "--observe")
         asked = run.asked(*setting, "--tokens", "3", "--enforce")
-        found = re.fullmatch(
-            rf"3 tokens of the {window} were issued already, and this quota allows 3: every token is refused from now "
-            r"until 20\d\d-\d\d-\d\dT00:00:00Z, about ([0-9,]+) if as many are asked for as until now\.\n",
+        match = re.fullmatch(
+            r"Every token is refused from now until 20\d\d-\d\d-\d\dT00:00:00Z, about ([0-9,]+) if as many are asked "
+            rf"for as until now: 3 tokens of the {window} were issued already, and this quota allows 3\.\n",
             asked,
         )
-        assert found, asked
-        assert int(found[1].replace(",", "")) >= 0
-        [quota] = run.json("quota", "list", *whose)[:1]
+        assert match, asked
+        assert int(match[1].replace(",", "")) >= 0
+        [quota] = run.json("quota", "list", *holder)[:1]
         assert (quota["tokens"], quota["enforce"]) == (3, False)
     run(*setting, "--tokens", "3", "--enforce", "--yes")
     assert "the agent's quota of 3 tokens per day has been used" in run.refused("token", "--agent", agent)

@@ -53,20 +53,24 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
 def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command, acme: str) -> None:
     other, of = run("organization", "create", "Other"), ("--organization", "Acme")
     options = ("--name", "billing", "--scope", "invoices:read", "--scope", "invoices:write")
-    made = run.json("resource-server", "create", API, *of, *options)
-    assert (made["resource"], made["name"], made["scopes"]) == (API, "billing", ["invoices:read", "invoices:write"])
+    server = run.json("resource-server", "create", API, *of, *options)
+    assert (server["resource"], server["name"], server["scopes"]) == (
+        API,
+        "billing",
+        ["invoices:read", "invoices:write"],
+    )
     # It is named by its id, its identifier or its name.
-    server_id, update = made["resourceServerId"], ("resource-server", "update", *of)
+    server_id, update = server["resourceServerId"], ("resource-server", "update", *of)
     [cells] = run.cells(*update, "billing", "--scope", "invoices:read")
     assert cells[:10] == [
         server_id,
         API,
         "billing",
         "invoices:read",
-        made["createdAt"],
+        server["createdAt"],
         *["false", "-", "-", "agent", "-"],
     ]
-    shown = made | {"scopes": ["invoices:read"]}
+    shown = server | {"scopes": ["invoices:read"]}
     for name in (server_id, API, "billing"):
         assert run.json("resource-server", "show", name, *of) == shown
     assert run.json("resource-server", "list", *of) == [shown]

@@ -71,7 +71,7 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command, agent: 
 def test_of_the_demo(run: Command) -> None:
     assert run("demo") == f"Made the demo organization {demo.ORGANIZATION_ID}."
     assert run("demo") == f"There already is the demo organization {demo.ORGANIZATION_ID}."
-    found = claims(run("token"))
+    token_claims = claims(run("token"))
     agents = run.json("agent", "list", "--organization", demo.ORGANIZATION_ID)
-    [operator] = [one["agentId"] for one in agents if one["name"] == demo.OPERATOR.name]
-    assert (found["client_id"], found["organization_id"]) == (operator, demo.ORGANIZATION_ID)
+    [operator] = [agent["agentId"] for agent in agents if agent["name"] == demo.OPERATOR.name]
+    assert (token_claims["client_id"], token_claims["organization_id"]) == (operator, demo.ORGANIZATION_ID)

@@ -210,7 +210,8 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
         fleet.run("usage", "import", fleet.file(*lines), "--organization", organization)
     prune = ("usage", "prune", "--keep", "4months")
     assert fleet.run(*prune, "--dry-run").splitlines() == [
-        f"{one}\t2 days before {before} would be deleted" for one in (fleet.organization_id, other)
+        f"{organization_id}\t2 days before {before} would be deleted"
+        for organization_id in (fleet.organization_id, other)
     ]
     assert fleet.run.asked(*prune) == (
         f"This deletes the usage of 4 days before {before} of 2 organizations: 4 tokens. "

@@ -13,7 +13,7 @@ from tests.next_release import NextRelease
 RELEASE = f"agentidp {version('agentidp')}"
 
 
-def printed(directory: Path, **environment: str) -> str:
+def describe_fields(directory: Path, **environment: str) -> str:
     run = subprocess.run(
         [sys.executable, "-m", "agentidp", "--version"],
         cwd=directory,
@@ -34,20 +34,20 @@ def git(directory: Path, *arguments: str) -> str:
 
 def test_the_commit_is_printed_of_a_checkout_only_and_only_if_there_is_git(tmp_path: Path) -> None:
     NextRelease(tmp_path)
-    assert printed(tmp_path) == f"{RELEASE}\n"
+    assert describe_fields(tmp_path) == f"{RELEASE}\n"
     git(tmp_path, "init", "--quiet")
     # There is no commit yet.
-    assert printed(tmp_path) == f"{RELEASE}\n"
+    assert describe_fields(tmp_path) == f"{RELEASE}\n"
     git(tmp_path, "add", "agentidp/paths.py")
     git(tmp_path, "commit", "--quiet", "--message", "x")
     # A tag is not the commit, and another repository is not this one.
     git(tmp_path, "tag", "--annotate", "--message", "x", "v9")
     commit = git(tmp_path, "rev-parse", "--short", "HEAD")
-    assert printed(tmp_path, GIT_DIR="/nonexistent") == f"{RELEASE} (commit {commit})\n"
+    assert describe_fields(tmp_path, GIT_DIR="/nonexistent") == f"{RELEASE} (commit {commit})\n"
     with (tmp_path / "agentidp" / "paths.py").open("a", encoding="utf-8") as file:
         file.write("# x\n")
-    assert printed(tmp_path) == f"{RELEASE} (commit {commit}+)\n"
-    assert printed(tmp_path, PATH="/nonexistent") == f"{RELEASE}\n"
+    assert describe_fields(tmp_path) == f"{RELEASE} (commit {commit}+)\n"
+    assert describe_fields(tmp_path, PATH="/nonexistent") == f"{RELEASE}\n"
     # A package that is installed inside of somebody's checkout.
     NextRelease(tmp_path / "lib")
-    assert printed(tmp_path / "lib") == f"{RELEASE}\n"
+    assert describe_fields(tmp_path / "lib") == f"{RELEASE}\n"

@@ -63,12 +63,12 @@ def refused(run: Command, text: str) -> str:
 
 
 def organizations(run: Command) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = run.json("organization", "list")
-    return found
+    rows: list[dict[str, Any]] = run.json("organization", "list")
+    return rows
 
 
 def event_count(run: Command) -> int:
-    return sum(len(events_of(run.database_url, one["organizationId"])) for one in organizations(run))
+    return sum(len(events_of(run.database_url, organization["organizationId"])) for organization in organizations(run))
 
 
 def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command, file: Path) -> None:
@@ -99,11 +99,18 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
 def test_from_nothing_and_prune(run: Command) -> None:
     text = EXAMPLE.replace("scopes: [analytics:read]", "status: suspended").replace("Acme", "Größe & Söhne")
     applied(run, text + "    status: suspended\n")
-    [made] = organizations(run)
-    assert re.fullmatch(ORGANIZATION, made["organizationId"])
-    assert (made["name"], made["monthlyTokenBudget"], made["status"]) == ("Größe & Söhne", 1000000, "suspended")
-    agents = run.json("agent", "list", "--organization", made["organizationId"])
-    assert {one["name"]: one["status"] for one in agents} == {"bookkeeper": "active", "fleet-monitor": "suspended"}
+    [organization] = organizations(run)
+    assert re.fullmatch(ORGANIZATION, organization["organizationId"])
+    assert (organization["name"], organization["monthlyTokenBudget"], organization["status"]) == (
+        "Größe & Söhne",
+        1000000,
+        "suspended",
+    )
+    agents = run.json("agent", "list", "--organization", organization["organizationId"])
+    assert {agent["name"]: agent["status"] for agent in agents} == {
+        "bookkeeper": "active",
+        "fleet-monitor": "suspended",
+    }
 
     less = "organizations: [{name: Größe & Söhne, agents: [{name: bookkeeper}], resourceServers: []}]"
     assert run("apply", "-f", "-", "--plan", input=less) == "Nothing differs."
@@ -112,8 +119,8 @@ def test_from_nothing_and_prune(run: Command) -> None:
         '- agent "fleet-monitor" of "Größe & Söhne"',
         "0 to create, 0 to change, 2 to delete.",
     ]
-    agents = run.json("agent", "list", "--organization", made["organizationId"])
-    assert [one["name"] for one in agents] == ["bookkeeper"]
+    agents = run.json("agent", "list", "--organization", organization["organizationId"])
+    assert [agent["name"] for agent in agents] == ["bookkeeper"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,7 @@ def test_an_error_in_the_second_organization_undoes_the_first(run: Command, wron
     text = f"organizations:\n- {{name: New}}\n- name: Other\n  {wrong}"
     assert problem in refused(run, text)
     assert problem in run.invoke("apply", "-f", "-", "--plan", input=text).stderr
-    assert [one["name"] for one in organizations(run)] == ["Acme"]
+    assert [organization["name"] for organization in organizations(run)] == ["Acme"]
     assert event_count(run) == before
 
 
@@ -157,7 +164,7 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     assert applied(run, exported) == "Nothing differs.\n"
     assert event_count(run) == before
 
-    [acme] = [one["organizationId"] for one in organizations(run) if one["name"] == "Acme"]
+    [acme] = [organization["organizationId"] for organization in organizations(run) if organization["name"] == "Acme"]
     only = run("organization", "export", acme)
     assert exported.startswith(only)
     unknown = exported.replace("expectedReplicas: 12", "expectedReplicas: null")
@@ -168,15 +175,15 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     elsewhere = only.replace("expectedReplicas: null", "expectedReplicas: 10000", 1)
     elsewhere = elsewhere.replace("Acme", "Copy").replace("acme.example", "copy.example")
     applied(run, elsewhere)
-    [copy] = [one["organizationId"] for one in organizations(run) if one["name"] == "Copy"]
+    [copy] = [organization["organizationId"] for organization in organizations(run) if organization["name"] == "Copy"]
     assert run("organization", "export", copy) == elsewhere.removesuffix("\n")
 
 
 def test_reads_standard_input_and_prints_json(run: Command) -> None:
     result = run.invoke("apply", "-f", "-", "--yes", "--json", input=EXAMPLE)
     assert result.exit_code == 0
-    found = json.loads(result.stdout)
-    assert found[0] == {
+    changes = json.loads(result.stdout)
+    assert changes[0] == {
         "action": "create",
         "type": "organization",
         "organization": "Acme",
@@ -184,7 +191,7 @@ def test_reads_standard_input_and_prints_json(run: Command) -> None:
         "before": {},
         "after": {"monthlyTokenBudget": 1000000},
     }
-    assert [(one["type"], one["name"]) for one in found[1:]] == [
+    assert [(change["type"], change["name"]) for change in changes[1:]] == [
         ("resource server", "https://invoices.acme.example"),
         ("agent", "bookkeeper"),
         ("agent", "fleet-monitor"),
@@ -206,8 +213,8 @@ def test_what_others_change_after_the_plan_is_named_and_nothing_is_applied(
     left: list[Any] = []
 
     def change(*_: Any, **__: Any) -> None:
-        others = b"organizations: [{name: Acme, agents: [{name: bookkeeper}, {name: fleet-monitor, scopes: []}]}]"
-        apply(settings_for(run.database_url), read_document(others, "others.yaml"), utc_now())
+        other_file = b"organizations: [{name: Acme, agents: [{name: bookkeeper}, {name: fleet-monitor, scopes: []}]}]"
+        apply(settings_for(run.database_url), read_document(other_file, "others.yaml"), utc_now())
         left.extend((export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)))
 
     monkeypatch.setattr("agentidp.cli.apply.confirm", change)
@@ -250,8 +257,8 @@ def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
         running = [threads.submit(apply, settings, declared, at) for _ in range(2)]
         wait_until(lambda: holder.execute(waiting).fetchone() == (2,))
         holder.commit()
-        made = sorted(len(one.result(PATIENCE).changes) for one in running)
-    assert made == [0, 4]
+        change_counts = sorted(len(future.result(PATIENCE).changes) for future in running)
+    assert change_counts == [0, 4]
     assert len(organizations(run)) == 1
 
 
@@ -269,7 +276,10 @@ def test_quotas_are_what_the_file_says(run: Command) -> None:
     assert applied(run, text("", "")) == "Nothing differs.\n"
     assert "quotas:" in applied(run, text("", "    quotas: {month: {tokens: 80, enforce: true}}\n"))
     listed = run.json("quota", "list", "--organization", "Metered")
-    assert [(one["window"], one["tokens"], one["enforce"]) for one in listed] == [("day", 9, True), ("month", 80, True)]
+    assert [(quota["window"], quota["tokens"], quota["enforce"]) for quota in listed] == [
+        ("day", 9, True),
+        ("month", 80, True),
+    ]
     applied(run, text("  quotas: {}\n", "    quotas: {}\n"))
     assert run("quota", "list", "--organization", "Metered") == ""
     applied(run, exported)
@@ -295,7 +305,7 @@ def test_rules_of_trust_are_what_the_file_says(run: Command) -> None:
     assert applied(run, text(second, first[:-1] + f", audience: '{ours}'}}")) == "Nothing differs.\n"
     applied(run, text("{issuer: https://issuer.example, subject: 'job:8'}", second))
     kept = run.json("credential", "list", "--agent", "builder")
-    assert {one.get("subject") for one in kept} == {None, "job:8"}
+    assert {rule.get("subject") for rule in kept} == {None, "job:8"}
     applied(run, text())
     assert run.json("credential", "list", "--agent", "builder") == []
 
@@ -363,7 +373,7 @@ def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Co
     of = ("--organization", "Acme")
     applied(run, DELEGATION)
     assert_same(run, run("organization", "export"))
-    ids = {one["name"]: one["agentId"] for one in run.json("agent", "list", *of)}
+    ids = {agent["name"]: agent["agentId"] for agent in run.json("agent", "list", *of)}
     [rule] = run.json("delegation-rule", "list", *of)
     assert (rule["agentIds"], rule["trust"]) == ([ids["desk"], ids["tickets"]], {"issuer": "https://login.example"})
     assert run.json("resource-server", "show", "Tickets", *of)["agentId"] == ids["tickets"]
@@ -408,6 +418,6 @@ FILES = {
     ],
 )
 def test_what_is_wrong_is_named(shared_run: Command, name: str, right: str, wrong: str, problem: str) -> None:
-    said = refused(shared_run, FILES[name].replace(right, wrong))
-    assert problem in said.replace("organizations[0].", "")
+    error = refused(shared_run, FILES[name].replace(right, wrong))
+    assert problem in error.replace("organizations[0].", "")
     assert organizations(shared_run) == []

@@ -9,13 +9,13 @@ import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import MAX_PROBLEMS, MAX_REPEATED, read_document, write_document
-from agentidp.declarative.schemas import with_instants
+from agentidp.declarative.schemas import normalize_instants
 from agentidp.http.schemas import Instant
 from tests.machine import within
 
 
 def read(text: str) -> list[dict[str, object]]:
-    return [one.content for one in read_document(text.encode(), "agents.yaml")]
+    return [organization.content for organization in read_document(text.encode(), "agents.yaml")]
 
 
 def problems(text: str | bytes) -> list[str]:
@@ -144,9 +144,9 @@ NO_URI = "must be an absolute URI of at most 500 characters without fragment"
     ],
 )
 def test_names_file_line_path_and_rule(text: str | bytes, expected: str) -> None:
-    [found] = problems(text)
-    found = found.removeprefix("agents.yaml, ")
-    assert found == expected or (found.startswith(expected) and not expected.endswith("here"))
+    [messages] = problems(text)
+    messages = messages.removeprefix("agents.yaml, ")
+    assert messages == expected or (messages.startswith(expected) and not expected.endswith("here"))
 
 
 def test_a_key_of_a_mapping_overrides_what_is_merged() -> None:
@@ -165,8 +165,8 @@ def test_two_organizations_may_have_one_name_if_both_have_an_id() -> None:
 
 def test_lists_every_mistake_up_to_a_number() -> None:
     text = "organizations:\n" + "- {}\n" * (MAX_PROBLEMS + 5)
-    found = problems(text)
-    assert found[MAX_PROBLEMS - 1 :] == [
+    messages = problems(text)
+    assert messages[MAX_PROBLEMS - 1 :] == [
         f"agents.yaml, line {MAX_PROBLEMS + 1}: organizations[{MAX_PROBLEMS - 1}].name: is missing",
         "and 5 more",
     ]
@@ -194,4 +194,4 @@ def test_an_instant_is_written_without_quotes_and_compared_as_the_api_writes_it(
     assert declared.content["name"] == "2026-05-01T00:00:00Z"
     content = {"name": "2026-05-01", "things": [{"endsAt": "2026-05-01T02:00:00+02:00"}, {"endsAt": None}, {}]}
     ends_at = {"endsAt": "2026-05-01T00:00:00.000000Z"}
-    assert with_instants(_Things().fields, content) == content | {"things": [ends_at, {"endsAt": None}, {}]}
+    assert normalize_instants(_Things().fields, content) == content | {"things": [ends_at, {"endsAt": None}, {}]}

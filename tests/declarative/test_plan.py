@@ -8,7 +8,7 @@ import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import read_document
-from agentidp.declarative.plan import Change, Plan, changed_meanwhile, differences, resolve
+from agentidp.declarative.plan import Change, Plan, list_changes, list_conflicts, resolve_ids
 from agentidp.declarative.schemas import RESOURCE_SERVER
 from tests.factories import NEW_AGENT
 
@@ -32,7 +32,7 @@ ACME: dict[str, Any] = {
 
 
 def changes(current: dict[str, Any] | None = ACME, *, is_pruning: bool = False, **content: Any) -> list[Change]:
-    return differences({"name": "Acme"} | content, current, is_pruning=is_pruning)
+    return list_changes({"name": "Acme"} | content, current, is_pruning=is_pruning)
 
 
 def test_what_the_file_leaves_out_stays() -> None:
@@ -45,19 +45,19 @@ def test_the_order_of_scopes_means_nothing() -> None:
 
 
 def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers_before_agents() -> None:
-    found = changes(
+    plan_changes = changes(
         None,
         monthlyTokenBudget=5,
         agents=[{"name": "builder", "status": "suspended"}],
         resourceServers=[{"resource": "https://api.example", "name": "API"}],
     )
-    assert [(one.action, one.type, one.organization, one.name, one.path) for one in found] == [
+    assert [(change.action, change.type, change.organization, change.name, change.path) for change in plan_changes] == [
         ("create", "organization", "Acme", "Acme", ()),
         ("create", "resource server", "Acme", "https://api.example", ("resourceServers", 0)),
         ("create", "agent", "Acme", "builder", ("agents", 0)),
     ]
     defaults = {name: value for name, value in SERVER.items() if name not in ("resourceServerId", "resource")}
-    assert [one.after for one in found] == [
+    assert [change.after for change in plan_changes] == [
         {"monthlyTokenBudget": 5},
         defaults | {"scopes": []},
         NEW_AGENT | {"status": "suspended"},
@@ -65,7 +65,7 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
 
 
 def test_only_the_members_that_differ_change() -> None:
-    found = changes(
+    plan_changes = changes(
         status="suspended",
         agents=[{"name": "builder", "description": "new", "scopes": ["a"], "status": "active"}],
         resourceServers=[{"resource": "https://api.example", "name": "The API", "scopes": ["a"]}],
@@ -73,7 +73,7 @@ def test_only_the_members_that_differ_change() -> None:
     server, agent = ("resourceServers", 0), ("agents", 0)
     before, after = {"description": "", "scopes": ["a", "b"]}, {"description": "new", "scopes": ["a"]}
     name = "https://api.example"
-    assert found == [
+    assert plan_changes == [
         Change("change", "organization", "Acme", "Acme", {"status": "active"}, {"status": "suspended"}, "org-1"),
         Change("change", "resource server", "Acme", name, {"name": "API"}, {"name": "The API"}, "2", server),
         Change("change", "agent", "Acme", "builder", before, after, "1", agent),
@@ -86,8 +86,8 @@ def test_prune_deletes_what_a_list_does_not_name_and_looks_at_no_list_that_is_le
     was = {name: value for name, value in AGENT.items() if name not in ("agentId", "name")}
     gone = Change("delete", "agent", "Acme", "builder", was, {}, "1")
     assert changes(is_pruning=True, agents=[]) == [gone]
-    found = changes(is_pruning=True, agents=[{"name": "b"}], resourceServers=[])
-    assert [(one.action, one.name) for one in found] == [
+    plan_changes = changes(is_pruning=True, agents=[{"name": "b"}], resourceServers=[])
+    assert [(change.action, change.name) for change in plan_changes] == [
         ("delete", "https://api.example"),
         ("delete", "builder"),
         ("create", "b"),
@@ -148,13 +148,13 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
 def test_says_what_was_changed_between_two_plans(
     before: dict[str, Any], after: dict[str, Any], lines: list[str]
 ) -> None:
-    assert changed_meanwhile([plan(before)], [plan(after)]) == lines
+    assert list_conflicts([plan(before)], [plan(after)]) == lines
 
 
 def test_says_which_organization_came_or_went_between_two_plans() -> None:
     names = [plan(None, "org-0"), plan(ACME), plan(ACME)]
     now = [plan(ACME), plan(None, "org-0"), plan(ACME | {"organizationId": "org-2"}, "org-2")]
-    assert changed_meanwhile(names, now) == [
+    assert list_conflicts(names, now) == [
         'organization "Acme" exists now',
         'organization "Acme" no longer exists',
         'organization "Acme" was replaced by another one of its name',
@@ -166,7 +166,7 @@ class TestResolve:
 
     def of(self, text: str) -> list[str | None]:
         declared = read_document(f"organizations: [{text}]".encode(), "agents.yaml")
-        return resolve(declared, self.ROWS)
+        return resolve_ids(declared, self.ROWS)
 
     def test_finds_an_organization_by_name_or_id(self) -> None:
         assert self.of("{name: A}, {name: C}, {name: B, organizationId: org-2}") == ["org-0", None, "org-2"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentidp.cli import named
-from agentidp.cli.named import MAX_CANDIDATES, Candidate, one_of
+from agentidp.cli import lookup
+from agentidp.cli.lookup import MAX_CANDIDATES, Candidate, find_candidate
 from agentidp.config import ConfigurationError
 from tests.cli.command import Command
 
@@ -21,7 +21,7 @@ class TestOneOf:
         ("text", "row"), [("03", 3), ("api", "by id"), ("https://api.example", "by id"), ("Billing", "by id")]
     )
     def test_is_the_one_with_the_id_and_otherwise_with_a_name(self, text: str, row: object) -> None:
-        assert one_of(text, self.KNOWN, kind="server") == row
+        assert find_candidate(text, self.KNOWN, kind="server") == row
 
     @pytest.mark.parametrize(
         ("text", "owner", "sentence"),
@@ -33,7 +33,7 @@ class TestOneOf:
     )
     def test_is_none_and_similar_names_are_suggested(self, text: str, owner: str, sentence: str) -> None:
         with pytest.raises(ConfigurationError) as refused:
-            one_of(text, self.KNOWN, kind="server", owner=owner)
+            find_candidate(text, self.KNOWN, kind="server", owner=owner)
         assert str(refused.value) == sentence
 
     @pytest.mark.parametrize(
@@ -41,37 +41,39 @@ class TestOneOf:
     )
     def test_of_several_each_is_listed(self, number: int, more: list[str]) -> None:
         with pytest.raises(ConfigurationError) as refused:
-            one_of("same", self.KNOWN[:number], kind="server")
+            find_candidate("same", self.KNOWN[:number], kind="server")
         assert str(refused.value).splitlines() == [
             f"{number} servers have the name 'same', so give an id:",
-            *(f"  {one.id}  same of Acme" for one in self.KNOWN[: min(number, MAX_CANDIDATES)]),
+            *(f"  {candidate.id}  same of Acme" for candidate in self.KNOWN[: min(number, MAX_CANDIDATES)]),
             *more,
         ]
 
 
 def test_of_organizations_and_their_agents(run: Command, acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     other = run("organization", "create", "Other")
-    one, two = (run("agent", "create", "reader", "--organization", organization) for organization in (acme, other))
+    first_id, second_id = (
+        run("agent", "create", "reader", "--organization", organization) for organization in (acme, other)
+    )
     assert run.refused("agent", "show", "reader").splitlines() == [
         "2 agents have the name 'reader', so give an id:",
-        f"  {one}  reader of Acme",
-        f"  {two}  reader of Other",
+        f"  {first_id}  reader of Acme",
+        f"  {second_id}  reader of Other",
     ]
-    # Of one organization the name is unique.
-    for organization, agent in (("Acme", one), ("Other", two)):
+    # The name is unique in each organization.
+    for organization, agent in (("Acme", first_id), ("Other", second_id)):
         run("marker", "create", "deployment", "--organization", organization, "--agent", "reader")
         assert run.json("marker", "list", "--organization", organization)[0]["agentId"] == agent
     unknown = ("marker", "create", "deployment", "--organization", "Acme", "--agent", "readers")
     assert run.refused(*unknown) == "the organization has no agent 'readers': did you mean 'reader'?"
     for unlike in ("x", "\udcff", "a\x00"):
         assert run.refused("agent", "show", unlike) == f"there is no agent {unlike!r}"
-    for most, suggestion in ((2, ": did you mean 'reader'?"), (1, "")):
-        monkeypatch.setattr(named, "MAX_SEARCHED", most)
+    for max_searched, suggestion in ((2, ": did you mean 'reader'?"), (1, "")):
+        monkeypatch.setattr(lookup, "MAX_SEARCHED", max_searched)
         assert run.refused("agent", "show", "readers") == f"there is no agent 'readers'{suggestion}"
     assert run("organization", "rename", "Other", "Acme") == ""
     refused = run.refused("agent", "list", "--organization", "Acme")
     assert refused.startswith("2 organizations have the name 'Acme', so give an id:")
-    assert run.cells("agent", "list", "--organization", other)[0][0] == two
+    assert run.cells("agent", "list", "--organization", other)[0][0] == second_id
 
 
 def test_a_deleted_agent_is_erased_by_its_name_and_is_no_other_commands(run: Command, acme: str, agent: str) -> None:

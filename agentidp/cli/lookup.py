@@ -1,0 +1,231 @@
+"""Finds the object that an argument means, by its ID, or by its name if the name is unique."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import click
+import marshmallow as ma
+
+from agentidp.cli.context import open_services
+from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError
+from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.demo import OPERATOR, ORGANIZATION_ID, operator_id
+from agentidp.http.schemas import AgentId, Items
+from agentidp.registry import organizations
+from agentidp.services import Services
+
+MAX_CANDIDATES = 10
+"""Maximum number of candidates in an error message."""
+
+MAX_SEARCHED = 100
+"""Maximum number of organizations whose agents are searched for a similar name."""
+
+
+class AgentReference(NamedTuple):
+    """The ID of an agent, with the database of its organization."""
+
+    database: OrganizationDatabase
+    agent_id: UUID
+
+
+class Candidate(NamedTuple):
+    """An object that an argument may mean."""
+
+    id: str
+    names: Sequence[str]
+    """The object's names. Error messages contain the first name."""
+
+    row: Any = None
+    owner: str = ""
+    """The name of the object's owner, if the candidates have different owners."""
+
+
+@contextlib.contextmanager
+def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationDatabase]]:
+    """Yield the services and the database of the organization with an ID or a name.
+
+    :raises ConfigurationError: there is no such organization, or several have the name.
+    """
+    with open_services() as services:
+        yield services, organization_database(services, id_or_name)
+
+
+@contextlib.contextmanager
+def open_agent(id_or_name: str, *, is_deleted: bool = False) -> Iterator[tuple[Services, OrganizationDatabase, UUID]]:
+    """Yield the services, the database of the agent's organization and the agent's ID. See :func:`find_agent`."""
+    with open_services() as services:
+        yield services, *find_agent(services, id_or_name, is_deleted=is_deleted)
+
+
+@contextlib.contextmanager
+def open_agent_or_organization(
+    agent: str | None, organization: str | None
+) -> Iterator[tuple[Services, OrganizationDatabase, UUID | None]]:
+    """Yield the services, the organization's database, and the agent's ID, or None if only the organization is named.
+
+    :raises click.UsageError: neither is named.
+    """
+    if agent is None and organization is None:
+        raise click.UsageError("name an --agent or an --organization")
+    with open_services() as services:
+        if agent is None:
+            yield services, organization_database(services, str(organization)), None
+        else:
+            organization_id = organization_database(services, organization).organization_id if organization else None
+            yield services, *find_agent(services, agent, organization_id=organization_id)
+
+
+def begin_transaction(
+    services: Services, database: OrganizationDatabase
+) -> contextlib.AbstractContextManager[Transaction]:
+    """Begin a transaction at the current time, because a confirmation may have taken an hour."""
+    return services.database.of(database.organization_id, utc_now()).transaction()
+
+
+def find_candidate(
+    id_or_name: str, candidates: Sequence[Candidate], *, kind: str, owner: str = "the organization"
+) -> Any:
+    """Return the row of the candidate with the ID or the unique name *id_or_name*.
+
+    :param kind: the type of the candidates, as a singular noun.
+    :param owner: the owner of the candidates, for error messages. Empty if they belong to the instance.
+    :raises ConfigurationError: no candidate matches, or several do. The message lists them.
+    """
+    matches = [candidate for candidate in candidates if candidate.id == id_or_name]
+    matches = matches or [candidate for candidate in candidates if id_or_name in candidate.names]
+    if len(matches) == 1:
+        return matches[0].row
+    if matches:
+        raise _ambiguity_error(id_or_name, matches, kind)
+    agent_id = _parse_uuid(id_or_name)
+    shown = str(agent_id) if agent_id else repr(id_or_name)
+    unknown = f"{owner} has no {kind} {shown}" if owner else f"there is no {kind} {shown}"
+    raise ConfigurationError(
+        unknown + _suggest_names(id_or_name, [name for candidate in candidates for name in candidate.names])
+    )
+
+
+def find_organization(services: Services, id_or_name: str) -> Any:
+    """Return the row of the organization with an ID or a name.
+
+    :raises ConfigurationError: there is no such organization, or several have the name.
+    """
+    row = organizations.find_organization(services.database, id_or_name, utc_now())
+    if row is not None:
+        return row
+    rows = organizations.all_organizations(str(services.settings.database_url))
+    candidates = [Candidate(row.organization_id, [row.name], row) for row in rows]
+    return find_candidate(id_or_name, candidates, kind="organization", owner="")
+
+
+def organization_database(services: Services, id_or_name: str) -> OrganizationDatabase:
+    """Return the database of the organization with an ID or a name, at the current time.
+
+    :raises ConfigurationError: there is no such organization, or several have the name.
+    """
+    return services.database.of(find_organization(services, id_or_name).organization_id, utc_now())
+
+
+def find_agent(
+    services: Services, id_or_name: str, *, organization_id: str | None = None, is_deleted: bool = False
+) -> AgentReference:
+    """Return the agent with an ID or a name. If *organization_id* is set, an ID is returned without a check.
+
+    :param organization_id: the ID of the only organization to search. None means all organizations.
+    :param is_deleted: whether a name means deleted agents, instead of agents that are not deleted.
+    :raises ConfigurationError: there is no such agent, or several have the name.
+    """
+    at = utc_now()
+    if agent_id := _parse_uuid(id_or_name):
+        agents_organization = organization_id or services.directory.organization_of(agent_id)
+        if agents_organization is None:
+            raise ConfigurationError(f"there is no agent {agent_id}")
+        return AgentReference(services.database.of(agents_organization, at), agent_id)
+    rows = organizations.all_organizations(str(services.settings.database_url))
+    if organization_id is not None:
+        rows = [row for row in rows if row.organization_id == organization_id]
+
+    def list_candidates(name: str | None) -> list[Candidate]:
+        databases = [(row.name, services.database.of(row.organization_id, at)) for row in rows]
+        return [
+            Candidate(str(agent.agent_id), [agent.name], AgentReference(database, agent.agent_id), owner)
+            for owner, database in databases
+            for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted)
+        ]
+
+    # Names contain neither surrogates nor null characters, which PostgreSQL would refuse.
+    candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
+    if not candidates and len(rows) <= MAX_SEARCHED:
+        candidates = list_candidates(None)
+    kind = "deleted agent" if is_deleted else "agent"
+    agent: AgentReference = find_candidate(
+        id_or_name, candidates, kind=kind, owner="the organization" if organization_id else ""
+    )
+    return agent
+
+
+def replace_agent_names(
+    services: Services, database: OrganizationDatabase, schema: ma.Schema, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a body of :func:`agentidp.cli.options.read_options` with agents' names replaced by their IDs.
+
+    :raises ConfigurationError: the organization has no such agent.
+    """
+
+    def find_id(id_or_name: str) -> str:
+        return str(find_agent(services, id_or_name, organization_id=database.organization_id).agent_id)
+
+    ids: dict[str, Any] = {}
+    for name, field in schema.fields.items():
+        if isinstance(field, AgentId) and body.get(name):
+            ids[name] = find_id(body[name])
+        elif isinstance(field, Items) and isinstance(field.item, AgentId) and name in body:
+            ids[name] = [find_id(id_or_name) for id_or_name in body[name]]
+    return body | ids
+
+
+def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
+    """Return the organization's ID and the ID of the agent with an ID or a name. None means the demo's operator.
+
+    :raises ConfigurationError: there is no such agent, or several have the name.
+    """
+    if id_or_name is not None:
+        database, agent_id = find_agent(services, id_or_name)
+        return database.organization_id, agent_id
+    demo_agent_id = operator_id(services.database, utc_now())
+    if demo_agent_id is None:
+        raise ConfigurationError(
+            f"there is no demo organization with the agent {OPERATOR.name} here, so name an agent: --agent ID"
+        )
+    return ORGANIZATION_ID, demo_agent_id
+
+
+def _parse_uuid(id_or_name: str) -> UUID | None:
+    try:
+        return UUID(id_or_name)
+    except ValueError:
+        return None
+
+
+def _ambiguity_error(id_or_name: str, matches: list[Candidate], kind: str) -> ConfigurationError:
+    lines = [
+        f"  {candidate.id}  {candidate.names[0]}{f' of {candidate.owner}' if candidate.owner else ''}"
+        for candidate in matches[:MAX_CANDIDATES]
+    ]
+    if len(matches) > MAX_CANDIDATES:
+        lines.append(f"  and {len(matches) - MAX_CANDIDATES} more")
+    return ConfigurationError(
+        "\n".join([f"{len(matches)} {kind}s have the name {id_or_name!r}, so give an id:", *lines])
+    )
+
+
+def _suggest_names(id_or_name: str, names: list[str]) -> str:
+    by_lower_case = {name.lower(): name for name in names}
+    matches = difflib.get_close_matches(id_or_name.lower(), by_lower_case, n=3)
+    return f": did you mean {' or '.join(repr(by_lower_case[name]) for name in matches)}?" if matches else ""

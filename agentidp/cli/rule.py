@@ -1,0 +1,137 @@
+"""``agentidp delegation-rule`` and ``agentidp provisioning-rule``, whose commands are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import click
+import marshmallow as ma
+
+from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization, replace_agent_names
+from agentidp.cli.options import as_json_option, list_columns, member_options, organization_option, read_options
+from agentidp.cli.output import show, show_object, warn
+from agentidp.registry import delegation_rules, provisioning
+
+
+class RuleKind(NamedTuple):
+    """A kind of rule.
+
+    :param registry: the module that creates and deletes the rules.
+    :param statement: lists the rules of an organization.
+    :param columns: the printed members of a rule and of its rule of trust, except with ``--json``.
+    :param consequences: returns what deleting a rule does, from the rule's row.
+    """
+
+    name: str
+    registry: Any
+    schema: type[ma.Schema]
+    statement: str
+    columns: tuple[str, ...]
+    help: str
+    delete_help: str
+    consequences: Callable[[Any], str]
+
+
+_DELEGATION = RuleKind(
+    "delegation",
+    delegation_rules,
+    delegation_rules.NewDelegationRuleSchema,
+    "delegation/list_rules",
+    (
+        *("delegationRuleId", "name", "issuer", "agents", "resources"),
+        *list_columns(delegation_rules.DelegationRuleSchema),
+        "createdAt",
+    ),
+    help="""Rules by which agents may act for people and systems of other issuers.
+
+    Agents get tokens for them by token exchange.
+
+    The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
+    """,
+    delete_help="Delete a rule. Tokens that were issued by the rule stop working.",
+    consequences=lambda row: (
+        f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')} can act. "
+        "Introspection then reports the tokens that were issued by it as inactive."
+    ),
+)
+_PROVISIONING = RuleKind(
+    "provisioning",
+    provisioning,
+    provisioning.NewProvisioningRuleSchema,
+    "provisioning/list_rules",
+    (
+        *("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgents"),
+        *list_columns(provisioning.ProvisioningRuleSchema),
+        "createdAt",
+    ),
+    help="""Rules that create agents for subjects of other issuers.
+
+    A rule creates an agent when a subject that has no agent yet asks for a token. To switch all rules of an
+    organization on or off, use agentidp organization provisioning.
+
+    The rules are printed as: id, name, issuer, audience, number of agents, maximum number of agents, time of creation.
+    """,
+    delete_help="Delete a rule. It creates no further agents, and the agents that it has created stay.",
+    consequences=lambda row: (
+        f"This deletes the provisioning rule {row.name}, which creates no further agent. "
+        f"{count(row.agents, 'agent')} that it has created will stay."
+    ),
+)
+
+
+def _rule_commands(kind: RuleKind) -> click.Group:
+    group = click.Group(f"{kind.name}-rule", help=kind.help)
+    schema = kind.schema(exclude=["name"])
+
+    @group.command("create")
+    @click.argument("name")
+    @organization_option
+    @member_options(schema)
+    @as_json_option
+    def create(name: str, organization: str, as_json: bool, **options: Any) -> None:
+        """Create the rule NAME and print it. Warns if the rule matches more than one subject."""
+        body = read_options(schema, options) | {"name": name}
+        with open_organization(organization) as (services, database):
+            new = kind.schema().load(replace_agent_names(services, database, schema, body))
+            with database.transaction() as transaction:
+                row = kind.registry.add_rule(transaction, services.settings, new)
+        rule = kind.registry.represent(row)
+        warn(rule["warnings"])
+        show_object(rule if as_json else _summarize(kind, row), as_json)
+
+    @group.command("list")
+    @organization_option
+    @as_json_option
+    def list_(organization: str, as_json: bool) -> None:
+        """List the rules of an organization, oldest first."""
+        with open_organization(organization) as (_, database):
+            rows = database.fetch(kind.statement)
+        show([kind.registry.represent(row) if as_json else _summarize(kind, row) for row in rows], as_json)
+
+    @group.command("delete", help=kind.delete_help)
+    @require_confirmation
+    @click.argument("rule", metavar="ID|NAME")
+    @organization_option
+    def delete(rule: str, organization: str) -> None:
+        with open_organization(organization) as (services, database):
+            rows = [(getattr(row, f"{kind.name}_rule_id"), row) for row in database.fetch(kind.statement)]
+            candidates = [Candidate(str(rule_id), [row.name], (rule_id, row)) for rule_id, row in rows]
+            rule_id, row = find_candidate(rule, candidates, kind=f"{kind.name} rule")
+            confirm(lambda: kind.consequences(row))
+            with begin_transaction(services, database) as transaction:
+                kind.registry.remove_rule(transaction, rule_id)
+
+    return group
+
+
+def _summarize(kind: RuleKind, row: Any) -> dict[str, Any]:
+    rule = kind.registry.represent(row)
+    members = rule | rule["trust"]
+    if kind is _DELEGATION:
+        members |= {"agents": ", ".join(row.agents), "resources": [entry["resource"] for entry in rule["resources"]]}
+    return {name: members[name] for name in kind.columns}
+
+
+delegation_commands, provisioning_commands = map(_rule_commands, (_DELEGATION, _PROVISIONING))
