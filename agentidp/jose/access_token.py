@@ -159,8 +159,6 @@ class Delegation:
 class AccessToken:
     """The claims of an access token that we issued.
 
-    :param agent_id: the claim ``client_id``.
-    :param subject: the claim ``sub``.
     :param issued_at: the claim ``iat``, in seconds since the epoch.
     :param expires_at: the claim ``exp``, in seconds since the epoch.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1), or ``None``.
@@ -267,9 +265,7 @@ def verify_access_token(
 ) -> AccessToken:
     """Verify a token and return its claims (RFC 9068 section 4, RFC 8725 section 3).
 
-    :param find_key: kid -> the published key, or ``None``.
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
-    :param at: the time with which ``exp`` and ``iat`` are compared.
     :raises TokenRefused: the token is not valid, for any reason.
     """
     if len(unverified_token) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
@@ -389,7 +385,7 @@ def _thumbprint(claims: dict[str, Any]) -> str | None:
     if "cnf" not in claims:
         return None
     match claims["cnf"]:
-        case {"jkt": str(jkt), **others} if not others:
+        case {"jkt": str(jkt), **other_members} if not other_members:
             return jkt
     # A token with a binding that we do not check must not be accepted as a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")

@@ -55,7 +55,6 @@ def verify_proof(
 
     :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
     :param url: the URL of the request, without query and fragment.
-    :param at: the time of the request.
     :param access_token: the request's access token; ``None`` at the token endpoint.
     :raises ProofRefused: the proof breaks the rule in the message.
     """
@@ -66,7 +65,7 @@ def verify_proof(
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
             raise ProofRefused(f"the DPoP proof must have typ {TYPE} and alg {', '.join(ALGORITHMS)}")
-        key = _key(header)
+        key = _read_key(header)
         claims: dict[str, Any] = jwt.decode(
             unverified_proof,
             jwt.PyJWK.from_dict(key).key,
@@ -88,7 +87,7 @@ def verify_proof(
         raise ProofRefused(f"jti of the DPoP proof must have 1 to {MAX_JTI_LENGTH} characters")
     if claims["htm"] != method:
         raise ProofRefused("htm of the DPoP proof is not the method of the request")
-    if not isinstance(claims["htu"], str) or _normalized(claims["htu"]) != _normalized(url):
+    if not isinstance(claims["htu"], str) or _normalize(claims["htu"]) != _normalize(url):
         raise ProofRefused("htu of the DPoP proof is not the address of the request")
     if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAX_AGE:
         raise ProofRefused("iat of the DPoP proof is not now")
@@ -97,7 +96,7 @@ def verify_proof(
     return Proof(thumbprint(key), jti, float(issued_at))
 
 
-def _key(header: dict[str, Any]) -> dict[str, Any]:
+def _read_key(header: dict[str, Any]) -> dict[str, Any]:
     try:
         key = public_jwk(header.get("jwk"), header["alg"])
     except ValueError as error:
@@ -117,7 +116,7 @@ def _digest(text: str) -> str:
     return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _normalized(url: str) -> tuple[str, str | None, int | None, str] | None:
+def _normalize(url: str) -> tuple[str, str | None, int | None, str] | None:
     """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` if it is not a URL."""
     try:
         parts = urlsplit(url)

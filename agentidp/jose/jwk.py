@@ -55,14 +55,18 @@ def key_algorithm(alg: str) -> str:
 
 def key_algorithms(jwk: dict[str, Any]) -> set[str]:
     """Return each :func:`key_algorithm` that keys of this kind support, regardless of the key's ``alg``."""
-    kinds = [kind for kind in KEY_TYPES if kind.kty == jwk.get("kty") and kind.curve in (None, jwk.get("crv"))]
-    return {key_algorithm(alg) for kind in kinds for alg in kind.algorithms}
+    return {
+        key_algorithm(alg)
+        for key_type in KEY_TYPES
+        if key_type.kty == jwk.get("kty") and key_type.curve in (None, jwk.get("crv"))
+        for alg in key_type.algorithms
+    }
 
 
 def jwk_json_schema() -> dict[str, Any]:
     """Return the JSON Schema of accepted keys, except for the checks that only :func:`public_jwk` can do."""
 
-    def of(key_type: KeyType) -> dict[str, Any]:
+    def key_schema(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
         return {
             "type": "object",
@@ -84,7 +88,7 @@ def jwk_json_schema() -> dict[str, Any]:
             "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
         }
 
-    return {"oneOf": [of(key_type) for key_type in KEY_TYPES]}
+    return {"oneOf": [key_schema(key_type) for key_type in KEY_TYPES]}
 
 
 def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
@@ -98,10 +102,10 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     if not _PRIVATE.isdisjoint(jwk):
         raise ValueError("must be a public key: it holds private members")
     kty, curve = jwk.get("kty"), jwk.get("crv")
-    found = [one for one in KEY_TYPES if one.kty == kty and one.curve in (None, curve)]
-    if not found:
+    key_types = [key_type for key_type in KEY_TYPES if key_type.kty == kty and key_type.curve in (None, curve)]
+    if not key_types:
         raise ValueError("must be an RSA, P-256, P-384 or Ed25519 key")
-    [key_type] = found
+    [key_type] = key_types
     alg = jwk.get("alg", alg or key_type.algorithms[0])
     if alg not in key_type.algorithms:
         raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
@@ -115,14 +119,14 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in values):
         raise ValueError("is not a valid key")
     alg = key_algorithm(alg)
-    kept = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
+    public_members = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
     try:
-        key = jwt.PyJWK.from_dict(kept, alg).key
+        key = jwt.PyJWK.from_dict(public_members, alg).key
     except (jwt.PyJWTError, ValueError, TypeError):
         raise ValueError("is not a valid key") from None
     if isinstance(key, RSAPublicKey):
         _check_rsa(key)
-    return kept | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
+    return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 
 
 def public_jwks(jwks: object) -> list[dict[str, Any]]:
@@ -154,6 +158,6 @@ def _check_rsa(key: RSAPublicKey) -> None:
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
     numbers = key.public_numbers()
-    broken = weakness(numbers.n, numbers.e)
-    if broken is not None:
-        raise ValueError(broken)
+    refusal = weakness(numbers.n, numbers.e)
+    if refusal is not None:
+        raise ValueError(refusal)

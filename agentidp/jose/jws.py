@@ -37,7 +37,7 @@ class UnverifiedJwt:
     """The contents of a token before its signature is verified.
 
     :param signed: the signed bytes: the encoded header and claims.
-    :param tried: the keys that the signature was verified with, each with the result.
+    :param tried: the keys that the signature was verified with, and whether the key made the signature.
     """
 
     header: dict[str, Any]
@@ -60,20 +60,17 @@ class UnverifiedJwt:
 
     def is_signed_by(self, key: Any) -> bool:
         """Return whether *key* made the signature. Cached, because rules of trust often have the same keys."""
-        for tried, is_theirs in self.tried:
-            if tried == key:
-                return is_theirs
-        is_theirs = self._verify(key)
-        self.tried.append((key, is_theirs))
-        return is_theirs
-
-    def _verify(self, key: Any) -> bool:
+        for tried_key, is_signature in self.tried:
+            if tried_key == key:
+                return is_signature
         # jwt.decode would parse the token again.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
-            return bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
+            is_signature = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
         except (jwt.PyJWTError, ValueError, TypeError):
-            return False
+            is_signature = False
+        self.tried.append((key, is_signature))
+        return is_signature
 
 
 def read_unverified(
@@ -81,16 +78,14 @@ def read_unverified(
 ) -> UnverifiedJwt | None:
     """Parse a token. Return ``None`` if it is not a JWS in compact serialization or does not match the parameters.
 
-    :param max_length: the maximum number of characters of a token.
     :param types: accepted values of ``typ``, in lower case. ``None`` accepts a token without ``typ``.
-    :param algorithms: accepted values of ``alg``.
     """
     if len(text) > max_length or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
     signed, _, signature = text.rpartition(".")
     try:
-        header, claims = (json.loads(_decoded(part)) for part in signed.split("."))
-        decoded_signature = _decoded(signature)
+        header, claims = (json.loads(_decode(encoded)) for encoded in signed.split("."))
+        decoded_signature = _decode(signature)
     except (ValueError, RecursionError):
         return None
     if not isinstance(header, dict) or not isinstance(claims, dict) or not isinstance(header.get("kid", ""), str):
@@ -106,12 +101,12 @@ def read_unverified(
     return UnverifiedJwt(header, claims, signed.encode(), decoded_signature)
 
 
-def _decoded(part: str) -> bytes:
+def _decode(encoded: str) -> bytes:
     """Decode a part of a compact serialization, which has only characters of base64url.
 
     :raises ValueError: an encoder would have written the part differently (RFC 7515 section 2).
     """
-    decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    if base64url(decoded) != part.encode():
+    decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    if base64url(decoded) != encoded.encode():
         raise ValueError("bits after the last octet")
     return decoded

@@ -17,8 +17,9 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import Rows, load_sql
-from agentidp.jose.key_sealing import KeySealer, UnreadableKey, new_key
-from agentidp.jose.signing_keys import PUBLISH_AHEAD, active, published, signing_row
+from agentidp.jose.key_sealing import KeySealer, new_key
+from agentidp.jose.sealing import Unreadable
+from agentidp.jose.signing_keys import PUBLISH_AHEAD, find_signing_row, select_published, select_unrevoked
 
 KEYS_LOCK = 0x6B6579
 """Key of the advisory lock under which signing keys are changed."""
@@ -27,7 +28,7 @@ KEYS_LOCK = 0x6B6579
 def has_signing_keys(settings: Settings) -> bool:
     """Return whether the database has a signing key that is not revoked."""
     with connect(str(settings.database_url)) as connection:
-        return bool(active(_all_keys(connection)))
+        return bool(select_unrevoked(_all_keys(connection)))
 
 
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
@@ -38,17 +39,14 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     :raises ConfigurationError: the key that signs was encrypted under another secret.
     """
     with connect(str(settings.database_url)) as connection:
-        rows = _all_keys(connection)
-        if not active(rows):
-            with _locked(connection, at) as opened:
-                rows = _all_keys(connection)
-                if not active(rows):
-                    _add_key(opened, settings, signs_from=at)
-                    rows = _all_keys(connection)
-    signing = signing_row(rows, at)
+        if not select_unrevoked(_all_keys(connection)):
+            with _lock_keys(connection, at) as transaction:
+                if not select_unrevoked(_all_keys(connection)):
+                    _add_key(transaction, settings, signs_from=at)
+        signing = find_signing_row(_all_keys(connection), at)
     try:
-        KeySealer(settings).open(signing.kid, bytes(signing.private_key_encrypted))
-    except UnreadableKey:
+        KeySealer(settings).open_key(signing.kid, bytes(signing.private_key_encrypted))
+    except Unreadable:
         raise ConfigurationError(
             f"AGENTIDP_SECRET_KEY does not decrypt {signing.kid}, the key that signs tokens: set the secret that the "
             f"instance was started with, or if it is lost, run agentidp keys revoke {signing.kid}"
@@ -59,19 +57,17 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
     """Publish a new key of the algorithm ``settings.signing_alg``, which signs later.
 
     :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
-    :returns: the kid of the new key.
     """
-    with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
-        return _add_key(opened, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
+    with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
+        return _add_key(transaction, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 
 
 def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
     """Revoke the key *kid*, which then neither signs nor verifies. Revoking it again changes nothing.
 
     :returns: the kid of the new key that signs from now on if *kid* was the key that signed; otherwise ``None``.
-    :raises ConfigurationError: there is no key *kid*.
     """
-    with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
+    with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         rows = _all_keys(connection)
         row = next((row for row in rows if row.kid == kid), None)
         if row is None:
@@ -79,12 +75,12 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
         if row.revoked_at is not None:
             return None
         # Servers ignore keys that they cannot decrypt, so such a key does not sign.
-        readable = active(_usable(KeySealer(settings), rows))
-        opened.fetch("signing_keys/revoke_key", kid=kid)
-        audit.record(opened, "signing_key.revoked", kid)
-        if readable and signing_row(readable, at) is not row:
+        usable = select_unrevoked(_select_usable(KeySealer(settings), rows))
+        transaction.fetch("signing_keys/revoke_key", kid=kid)
+        audit.record(transaction, "signing_key.revoked", kid)
+        if usable and find_signing_row(usable, at) is not row:
             return None
-        return _add_key(opened, settings, signs_from=at)
+        return _add_key(transaction, settings, signs_from=at)
 
 
 def no_such_key(kid: str) -> ConfigurationError:
@@ -101,20 +97,21 @@ def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
     """
     sealer = KeySealer(settings)
     count = 0
-    with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
-        rows = active(_all_keys(connection))
+    with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
+        rows = select_unrevoked(_all_keys(connection))
         for row in rows:
             sealed = bytes(row.private_key_encrypted)
             try:
-                key = sealer.open(row.kid, sealed)
-            except UnreadableKey:
+                private_key = sealer.open(row.kid, sealed)
+            except Unreadable:
                 raise ConfigurationError(
                     "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
                     f"{row.kid!r}: nothing was changed"
                 ) from None
             if not sealer.is_current(row.kid, sealed):
-                opened.fetch("signing_keys/reseal_key", kid=row.kid, private_key_encrypted=sealer.seal(key.signing))
-                audit.record(opened, "signing_key.reencrypted", row.kid)
+                resealed = sealer.seal(row.kid, private_key)
+                transaction.fetch("signing_keys/reseal_key", kid=row.kid, private_key_encrypted=resealed)
+                audit.record(transaction, "signing_key.reencrypted", row.kid)
                 count += 1
     return count, len(rows)
 
@@ -127,9 +124,10 @@ def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
 
 def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
     """Return the keys in *rows* as :func:`describe` does."""
-    usable = _usable(KeySealer(settings), rows)
-    signing = signing_row(usable, at) if active(usable) else None
-    in_force = published(usable, at) if active(usable) else []
+    usable = _select_usable(KeySealer(settings), rows)
+    has_signing_key = bool(select_unrevoked(usable))
+    signing = find_signing_row(usable, at) if has_signing_key else None
+    published = select_published(usable, at) if has_signing_key else []
 
     def status(row: Any) -> str:
         if row.revoked_at is not None:
@@ -138,7 +136,7 @@ def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[
             return "unreadable"
         if row is signing:
             return "signing"
-        if row not in in_force:
+        if row not in published:
             return "retired"
         return "next" if row.signs_from > at else "verifying"
 
@@ -155,37 +153,33 @@ def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[
 
 
 @contextlib.contextmanager
-def _locked(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
+def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
     """Open a transaction that holds the lock for changing keys, and whose changes are recorded for the instance."""
     # The lock is a separate statement, so that the next statement sees what was committed during the wait.
-    with operator_transaction(connection, audit.INSTANCE, at) as opened:
-        opened.fetch("database/lock_transaction", key=KEYS_LOCK)
-        yield opened
+    with operator_transaction(connection, audit.INSTANCE, at) as transaction:
+        transaction.fetch("database/lock_transaction", key=KEYS_LOCK)
+        yield transaction
 
 
 def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
     return connection.execute(load_sql("signing_keys/all_keys")).fetchall()
 
 
-def _add_key(opened: Transaction, settings: Settings, *, signs_from: datetime) -> str:
-    key = new_key(settings.signing_alg)
-    kid = key.signing.kid
-    opened.fetch(
-        "signing_keys/add_key",
-        kid=kid,
-        alg=key.signing.alg,
-        private_key_encrypted=KeySealer(settings).seal(key.signing),
-        signs_from=signs_from,
+def _add_key(transaction: Transaction, settings: Settings, *, signs_from: datetime) -> str:
+    key = new_key(settings.signing_alg).signing
+    sealed = KeySealer(settings).seal_key(key)
+    transaction.fetch(
+        "signing_keys/add_key", kid=key.kid, alg=key.alg, private_key_encrypted=sealed, signs_from=signs_from
     )
-    audit.record(opened, "signing_key.created", kid, after={"alg": key.signing.alg, "signsFrom": signs_from})
-    return kid
+    audit.record(transaction, "signing_key.created", key.kid, after={"alg": key.alg, "signsFrom": signs_from})
+    return key.kid
 
 
-def _usable(sealer: KeySealer, rows: Rows) -> Rows:
+def _select_usable(sealer: KeySealer, rows: Rows) -> Rows:
     """Return the rows of revoked keys, and of keys that the sealer can decrypt. Servers ignore the other keys."""
     usable = []
     for row in rows:
-        with contextlib.suppress(UnreadableKey):
+        with contextlib.suppress(Unreadable):
             if row.revoked_at is None:
                 sealer.open(row.kid, bytes(row.private_key_encrypted))
             usable.append(row)

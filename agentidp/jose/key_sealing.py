@@ -13,11 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from agentidp.config import Settings
 from agentidp.jose.access_token import SigningKey, VerificationKey
-from agentidp.jose.sealing import Sealer, Unreadable
-
-
-class UnreadableKey(Unreadable):
-    """Neither the instance secret nor the previous secret decrypts the private key."""
+from agentidp.jose.sealing import Sealer
 
 
 @dataclass(frozen=True)
@@ -32,33 +28,25 @@ class OpenedKey:
     jwk: dict[str, str]
 
 
-class KeySealer:
-    """Encrypts private keys as :class:`agentidp.jose.sealing.Sealer` does, with the kid as the row's id."""
+class KeySealer(Sealer):
+    """Encrypts private keys, with the kid as the row's id."""
 
     def __init__(self, settings: Settings) -> None:
-        self._sealer = Sealer(settings, b"agentidp signing keys")
+        super().__init__(settings, b"agentidp signing keys")
 
-    def seal(self, key: SigningKey) -> bytes:
+    def seal_key(self, key: SigningKey) -> bytes:
         """Encrypt the private half of *key* under the current secret."""
         encoded = key.private_key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return self._sealer.seal(key.kid, encoded)
+        return self.seal(key.kid, encoded)
 
-    def open(self, kid: str, sealed: bytes) -> OpenedKey:
+    def open_key(self, kid: str, sealed: bytes) -> OpenedKey:
         """Decrypt the key *kid*.
 
-        :raises UnreadableKey: *sealed* was not encrypted for *kid* under the current or the previous secret.
+        :raises Unreadable: *sealed* was not encrypted for *kid* under the current or the previous secret.
         """
-        try:
-            encoded = self._sealer.open(kid, sealed)
-        except Unreadable:
-            raise UnreadableKey(kid) from None
-        return _opened(kid, serialization.load_der_private_key(encoded, None))
-
-    def is_current(self, kid: str, sealed: bytes) -> bool:
-        """Return whether the key *kid* is encrypted under the current secret."""
-        return self._sealer.is_current(kid, sealed)
+        return _derive(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
 
 
 def new_key(alg: str) -> OpenedKey:
@@ -68,10 +56,10 @@ def new_key(alg: str) -> OpenedKey:
         private_key = ec.generate_private_key(ec.SECP256R1())
     else:
         private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return _opened(secrets.token_urlsafe(12), private_key)
+    return _derive(secrets.token_urlsafe(12), private_key)
 
 
-def _opened(kid: str, private_key: Any) -> OpenedKey:
+def _derive(kid: str, private_key: Any) -> OpenedKey:
     public_key = private_key.public_key()
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         alg, jwk = "ES256", json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public_key))

@@ -24,7 +24,6 @@ class Sealer:
     Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
 
     :param purpose: the purpose of the encrypted values. Each purpose has its own derived key.
-    :raises ConfigurationError: the secret is not set.
     """
 
     def __init__(self, settings: Settings, purpose: bytes) -> None:

@@ -19,7 +19,8 @@ from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Rows
 from agentidp.jose.access_token import SigningKey, VerificationKey
-from agentidp.jose.key_sealing import KeySealer, OpenedKey, UnreadableKey
+from agentidp.jose.key_sealing import KeySealer, OpenedKey
+from agentidp.jose.sealing import Unreadable
 
 logger = logging.getLogger("agentidp")
 
@@ -117,8 +118,7 @@ class SigningKeys:
         """
         key = self.current().published.get(kid)
         if key is None:
-            reading = self._reading
-            now = time.monotonic()
+            reading, now = self._reading, time.monotonic()
             if reading is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
                 reading = self._begin_reading()
             if reading is not None:
@@ -176,12 +176,12 @@ class SigningKeys:
     def _learn(self, rows: Rows, read_at: float) -> None:
         opened: dict[str, OpenedKey] = {}
         ignored: set[str] = set()
-        for row in active(rows):
+        for row in select_unrevoked(rows):
             try:
-                opened[row.kid] = self._opened.get(row.kid) or self._sealer.open(
+                opened[row.kid] = self._opened.get(row.kid) or self._sealer.open_key(
                     row.kid, bytes(row.private_key_encrypted)
                 )
-            except UnreadableKey:
+            except Unreadable:
                 ignored.add(row.kid)
         for kid in sorted(ignored - self._ignored):
             logger.error(
@@ -208,48 +208,44 @@ class SigningKeys:
             return self._keys
 
     def _in_force(self, at: datetime) -> Keys:
-        known = self._keys
-        kids = [row.kid for row in published(self._rows, at)]
-        is_new = known is None or known.published.keys() != set(kids)
+        previous = self._keys
+        kids = [row.kid for row in select_published(self._rows, at)]
+        is_new = previous is None or previous.published.keys() != set(kids)
         return Keys(
-            signing=self._opened[signing_row(self._rows, at).kid].signing,
+            signing=self._opened[find_signing_row(self._rows, at).kid].signing,
             published={kid: self._opened[kid].verification for kid in kids},
             jwks={"keys": [self._opened[kid].jwk for kid in kids]},
-            generation=(known.generation if known else 0) + is_new,
-            until=next_change(self._rows, at),
+            generation=(previous.generation if previous else 0) + is_new,
+            until=find_next_change(self._rows, at),
         )
 
 
-def active(rows: Rows) -> Rows:
+def select_unrevoked(rows: Rows) -> Rows:
     """Return the rows of keys that are not revoked."""
     return [row for row in rows if row.revoked_at is None]
 
 
-def signing_row(rows: Rows, at: datetime) -> Any:
+def find_signing_row(rows: Rows, at: datetime) -> Any:
     """Of *rows* (newest ``signs_from`` first), return the key that signs at *at*, or the oldest if none signs yet."""
-    candidates = active(rows)
+    candidates = select_unrevoked(rows)
     return next((row for row in candidates if row.signs_from <= at), candidates[-1])
 
 
-def published(rows: Rows, at: datetime) -> Rows:
+def select_published(rows: Rows, at: datetime) -> Rows:
     """Of *rows* (newest ``signs_from`` first), return the keys that verify at *at*: not revoked and not retired."""
-    signing = signing_row(rows, at)
+    signing = find_signing_row(rows, at)
     retires_at = NEVER
-    found = []
+    published = []
     for row in rows:
         if row is signing or (row.revoked_at is None and at < retires_at):
-            found.append(row)
-        if _has_signed(row):
+            published.append(row)
+        # A key that was revoked before it signed does not replace its predecessor.
+        if row.revoked_at is None or row.signs_from < row.revoked_at:
             retires_at = row.signs_from + RETIRE_AFTER
-    return found
+    return published
 
 
-def next_change(rows: Rows, at: datetime) -> datetime:
+def find_next_change(rows: Rows, at: datetime) -> datetime:
     """Return the next time after *at* at which a key begins to sign or is retired."""
-    instants = [moment for row in rows for moment in (row.signs_from, row.signs_from + RETIRE_AFTER)]
+    instants = [instant for row in rows for instant in (row.signs_from, row.signs_from + RETIRE_AFTER)]
     return min((instant for instant in instants if instant > at), default=NEVER)
-
-
-def _has_signed(row: Any) -> bool:
-    """Return whether the key replaces its predecessor, now or later. A key revoked before it signed does not."""
-    return row.revoked_at is None or row.signs_from < row.revoked_at

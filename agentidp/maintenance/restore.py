@@ -22,7 +22,8 @@ from agentidp.db.migrations import migrate, pending_steps, refuse_missing_rights
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
-from agentidp.jose.key_sealing import KeySealer, UnreadableKey
+from agentidp.jose.key_sealing import KeySealer
+from agentidp.jose.sealing import Unreadable
 from agentidp.maintenance.archive import Archive, read_archive
 from agentidp.maintenance.backup import Contents, refuse_citus
 from agentidp.maintenance.postgres_programs import for_restore
@@ -148,8 +149,8 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
     sealer = KeySealer(settings)
     for kid, sealed in archive.keys().items():
         try:
-            sealer.open(kid, sealed)
-        except UnreadableKey:
+            sealer.open_key(kid, sealed)
+        except Unreadable:
             raise ConfigurationError(
                 f"the instance secret does not decrypt the backup's signing key {kid}: set the secret with which the "
                 "backup was made; nothing was changed"

@@ -28,9 +28,9 @@ from agentidp.jose.signing_keys import (
     PUBLISH_AHEAD,
     RETIRE_AFTER,
     SigningKeys,
-    next_change,
-    published,
-    signing_row,
+    find_next_change,
+    find_signing_row,
+    select_published,
 )
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
@@ -80,8 +80,8 @@ class TestRotation:
     def test_a_key_signs_until_the_next_one_and_is_published_until_what_it_signed_has_expired(
         self, after: timedelta, signing: str, kids: str
     ) -> None:
-        assert signing_row(self.rows, NOON + after).kid == signing
-        assert "".join(row.kid for row in published(self.rows, NOON + after)) == kids
+        assert find_signing_row(self.rows, NOON + after).kid == signing
+        assert "".join(row.kid for row in select_published(self.rows, NOON + after)) == kids
 
     def test_the_times_leave_room_for_every_cache_and_every_token(self) -> None:
         assert PUBLISH_AHEAD.total_seconds() > JWKS_MAX_AGE + CACHE_SECONDS
@@ -91,9 +91,9 @@ class TestRotation:
         instants = [NOON + 30 * n * DAY + after for after in (timedelta(0), RETIRE_AFTER) for n in range(3)]
         at = NOON - DAY
         for expected in sorted(instants):
-            at = next_change(self.rows, at)
+            at = find_next_change(self.rows, at)
             assert at == expected
-        assert next_change(self.rows, at).year == 9999
+        assert find_next_change(self.rows, at).year == 9999
 
     def test_publish_then_sign_then_retire(self, database_url: str) -> None:
         now, settings = utc_now(), settings_for(database_url)
@@ -159,8 +159,8 @@ UNUSED = key_row("b", NOON + 30 * DAY, NOON + 30 * DAY - MICROSECOND)
 def test_which_keys_sign_and_verify_once_one_of_them_is_revoked(
     rows: list[SimpleNamespace], after: timedelta, signing: str, kids: str
 ) -> None:
-    assert signing_row(rows, NOON + after).kid == signing
-    assert "".join(row.kid for row in published(rows, NOON + after)) == kids
+    assert find_signing_row(rows, NOON + after).kid == signing
+    assert "".join(row.kid for row in select_published(rows, NOON + after)) == kids
 
 
 class Readings:
