@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from agentidp.caller.token_verification import verify_token
 from agentidp.counting import build_admission_call, record_rejection
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.db.organization import Transaction
 from agentidp.db.read_replica import POSITION
 from agentidp.db.sql import Call, Rows, only_reads
 from agentidp.http import second_token
@@ -49,9 +49,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 class Caller:
     """The sender of a request, with access to the data of its organization.
 
-    :param organization_id: the caller's organization.
     :param agent_id: the agent, or ``None`` if a person is signed in to the dashboard.
-    :param at: the time of the request, aware.
     :param token: the verified access token by which the agent is admitted and the request counted. ``None`` for the
         dashboard, whose sessions are checked elsewhere and whose requests are not counted.
     :param proof: the DPoP proof, if the token is bound to a key.
@@ -75,7 +73,7 @@ class Caller:
         self._database = s.database.of(self.organization_id, at)
         self.replica = s.read_replica and s.read_replica.of(self._database)
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
-        self._unadmitted, self._is_in_transaction = token, False
+        self._token_to_admit, self._is_in_transaction = token, False
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
         """Return the rows of ``sql/<statement>.sql``, which must only read. See :meth:`read_together`."""
@@ -88,26 +86,22 @@ class Caller:
         The statements run before the admission counts the request, so that the counter's row is locked only briefly.
         If a read replica is used, the caller is admitted first, on the primary.
 
-        :returns: the rows of each call.
         :raises ValueError: a statement changes or locks rows. Use :meth:`transaction` for it.
         :raises RuntimeError: a transaction of the caller is open. Use it to read: this method would not see its
             changes, and would count the request a second time.
         """
-        self._refuse_transaction()
+        self._check_no_transaction()
         for call in calls:
             if not only_reads(call.name):
                 raise ValueError(f"sql/{call.name}.sql does not only read: run it in a caller's transaction")
         if self.replica and self.replica.is_usable():
             self.admit()
-            if (rows := self.replica.read(*calls)) is not None:
-                return rows
-        token = self._unadmitted
+            if (rows_by_call := self.replica.read(*calls)) is not None:
+                return rows_by_call
+        token = self._token_to_admit
         if token is None:
             return self._database.run(*calls)
-        admission = self._admission(token)
-        rows = self._run(token, *calls, *admission)
-        self._settle(token, rows[-1])
-        return rows[: -len(admission)]
+        return self._run_and_admit(token, calls)[: len(calls)]
 
     def leave_replica(self) -> bool:
         """Read only from the primary from now on.
@@ -120,104 +114,91 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a durable transaction, which first admits the caller if it is not admitted yet.
-
-        :raises RuntimeError: a transaction of the caller is already open.
-        """
-        self._refuse_transaction()
+        """Open a durable transaction, which first admits the caller if it is not admitted yet."""
+        self._check_no_transaction()
         self._is_in_transaction = True
         try:
-            with self._transaction() as opened:
-                yield opened
+            with self._open_transaction() as transaction:
+                yield transaction
         finally:
             self._is_in_transaction = False
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
+    def _open_transaction(self) -> Iterator[Transaction]:
         self.leave_replica()
-        actor, token = request_actor(*self._actor), self._unadmitted
-        if token is None:
-            with self._database.transaction(actor) as opened:
-                yield opened
-            return
-        with self._database.transaction(actor) as opened:
-            try:
-                *_, admitted = [opened.run(call) for call in self._admission(token)]
-            except psycopg.errors.UniqueViolation:
-                self._refuse_used_proof(token)
-                raise
-            if admitted:
-                yield opened
+        actor, token = request_actor(*self._actor), self._token_to_admit
+        with self._database.transaction(actor) as transaction:
+            if token is None:
+                yield transaction
+                return
+            with self._refuse_used_proof(token):
+                *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
+            if admitted_rows:
+                yield transaction
         # A rejection is counted in a transaction of its own, so this comes after the transaction. If the caller was
         # refused, the block did not run, and this raises InvalidToken.
-        self._settle(token, admitted)
-
-    def _refuse_transaction(self) -> None:
-        if self._is_in_transaction:
-            raise RuntimeError("a transaction of the caller is open: use it")
+        self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
         """Admit the caller and count its request, if it is not admitted yet.
 
         :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
         :raises InvalidProof: the DPoP proof was used before.
-        :raises RuntimeError: a transaction of the caller is open.
         """
-        self._refuse_transaction()
-        token = self._unadmitted
+        self._check_no_transaction()
+        token = self._token_to_admit
         if token is not None:
-            calls = (POSITION if self.replica else []) + self._admission(token)
-            rows = self._run(token, *calls)
+            rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
-                self.replica.learn(*rows[:2])
-            self._settle(token, rows[-1])
+                self.replica.learn(*rows_by_call[:2])
 
-    def _admission(self, token: AccessToken) -> list[Call]:
-        """Return the calls that consume the proof, if there is one, and that admit the agent and count its request.
+    def _check_no_transaction(self) -> None:
+        if self._is_in_transaction:
+            raise RuntimeError("a transaction of the caller is open: use it")
 
-        Consuming a proof needs a durable commit, so that a crash of the database does not make the proof usable again.
-        """
+    def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
+        """Run statements and the calls that admit the caller in one round trip, and return the rows of each."""
+        with self._refuse_used_proof(token):
+            # Only a consumed proof must survive a crash of the database, so that it cannot be used again.
+            rows_by_call = self._database.run(*calls, *self._admission_calls(token), durable=self._proof is not None)
+        self._finish_admission(token, rows_by_call[-1])
+        return rows_by_call
+
+    def _admission_calls(self, token: AccessToken) -> list[Call]:
+        """Return the calls that consume the proof, if there is one, and that admit the agent and count its request."""
         calls = [build_admission_call(token.agent_id, token.jti)]
         if self._proof is not None:
             calls.insert(0, self._proof.consumption())
         return calls
 
-    def _run(self, token: AccessToken, *calls: Call) -> list[Rows]:
+    @contextlib.contextmanager
+    def _refuse_used_proof(self, token: AccessToken) -> Iterator[None]:
         try:
-            return self._database.run(*calls, durable=self._proof is not None)
+            yield
         except psycopg.errors.UniqueViolation:
-            self._refuse_used_proof(token)
-            raise
-
-    def _refuse_used_proof(self, token: AccessToken) -> None:
-        """Refuse the DPoP proof as used, because of a unique violation. Do nothing if the request has no proof."""
-        if self._proof is not None:
+            if self._proof is None:
+                raise
             record_rejection(self._database, token.agent_id, "DPoP proof used before")
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
 
-    def _settle(self, token: AccessToken, rows: Rows) -> None:
-        """Mark the caller as admitted, or refuse it if the statement that admits its agent returned no row.
-
-        :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
-        """
+    def _finish_admission(self, token: AccessToken, rows: Rows) -> None:
         if not rows:
             record_rejection(self._database, token.agent_id, "revoked token")
             raise InvalidToken
-        self._unadmitted = None
+        self._token_to_admit = None
 
 
 def wait_for_turn(organization_id: str) -> None:
     """Read the body of the current request, and wait until the request may run.
 
-    :param organization_id: the verified organization, whose share of the process the request uses.
     :raises RateLimited: too many requests of the organization are running or waiting.
     """
-    received = current_request()
-    if received.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in received.environ:
+    request = current_request()
+    if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
         # No request runs while its client sends. A body that cannot be read is refused by the view that needs it.
         with contextlib.suppress(HTTPException):
-            received.get_data()
-    received.environ[TURN] = services().fair_queue.enter(organization_id)
+            request.get_data()
+    request.environ[TURN] = services().fair_queue.enter(organization_id)
 
 
 def public(view: View) -> View:
@@ -238,12 +219,11 @@ def bearer(scope: str) -> Callable[[View], View]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             context = current_context()
-            caller, granted = authenticate(context.at)
-            context.caller = caller
+            caller = context.caller = authenticate(context.at)
             try:
                 wait_for_turn(caller.organization_id)
                 second_token.refuse()
-                if scope not in granted:
+                if scope not in caller.scopes:
                     raise InsufficientScope(scope)
                 if has_no_parameters and current_request().query_string:
                     check_parameters(current_request().args)
@@ -263,21 +243,20 @@ def bearer(scope: str) -> Callable[[View], View]:
     return decorate
 
 
-def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
+def authenticate(at: datetime) -> Caller:
     """Verify the request's access token and, if it is bound to a key, the DPoP proof.
 
-    :param at: the time of the request.
-    :returns: the caller and the token's scope. :meth:`Caller.admit` checks that the agent is active and that the proof
-        was not used before.
+    :returns: the caller. :meth:`Caller.admit` checks that the agent is active, that the token is not revoked, and that
+        the proof was not used before.
     :raises Unauthorized: the request has no token, or its token or proof is refused.
     """
     header = current_request().environ.get("HTTP_AUTHORIZATION", "")
-    sent = _CREDENTIALS.fullmatch(header)
-    if sent is None:
+    credentials = _CREDENTIALS.fullmatch(header)
+    if credentials is None:
         if header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
         raise Unauthorized(_WRONG_PLACE if second_token.is_in_query() else None)
-    scheme, unverified_token = sent[1].lower(), sent[2]
+    scheme, unverified_token = credentials[1].lower(), credentials[2]
     s = services()
     proof = None
     try:
@@ -286,26 +265,27 @@ def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
         if (token.jkt is not None) != (scheme == "dpop"):
             raise TokenRefused("sent by the wrong scheme", token)
         if token.jkt is not None:
-            proof = _verified_proof(unverified_token, token, s.database.of(token.organization_id, at))
+            proof = _verify_proof(unverified_token, token, at)
     except TokenRefused as refused:
         if refused.claims is not None:
             database = s.database.of(refused.claims.organization_id, at)
             record_rejection(database, refused.claims.agent_id, f"token {refused}")
         raise InvalidToken from None
-    return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof), token.scope
+    return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof)
 
 
-def _verified_proof(access_token: str, token: AccessToken, database: OrganizationDatabase) -> dpop.Proof:
+def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.Proof:
+    request, s = current_request(), services()
     try:
         proof = dpop.verify_proof(
             request.environ.get("HTTP_DPOP", ""),
             method=request.method,
-            url=services().settings.issuer + request.path,
-            at=database.at,
+            url=s.settings.issuer + request.path,
+            at=at,
             access_token=access_token,
         )
     except dpop.ProofRefused as refused:
-        record_rejection(database, token.agent_id, "wrong DPoP proof")
+        record_rejection(s.database.of(token.organization_id, at), token.agent_id, "wrong DPoP proof")
         raise InvalidProof(str(refused), ALGORITHMS) from None
     if proof.jkt != token.jkt:
         raise TokenRefused("bound to another key", token)
@@ -319,13 +299,13 @@ def init_app(app: Flask) -> None:
     def count_unguarded_request() -> None:
         # Requests to unknown addresses and public routes are counted as well if they have a valid token. So are OPTIONS
         # requests, to which Flask responds without calling the view.
-        received = current_request()
-        view = app.view_functions.get(received.endpoint or "")
-        is_unguarded = received.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
-        if is_unguarded and received.path.startswith(API_PREFIX):
+        request = current_request()
+        view = app.view_functions.get(request.endpoint or "")
+        is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
+        if is_unguarded and request.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError, DatabaseUnavailable):
                 context = current_context()
-                context.caller, _ = authenticate(context.at)
+                context.caller = authenticate(context.at)
                 context.caller.admit()
 
     @app.after_request
@@ -345,8 +325,8 @@ def init_app(app: Flask) -> None:
             issuer = services().settings.issuer
             # Where to get a token: RFC 9728 section 5.1, RFC 9449 section 7.1. MCP has metadata of its own.
             path = current_request().path
-            own = path if path == f"{API_PREFIX}mcp" else "/api/v1"
-            metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{own}"'
+            resource_path = path if path == f"{API_PREFIX}mcp" else "/api/v1"
+            metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{resource_path}"'
             response.headers["WWW-Authenticate"] = f"{challenge}, {metadata}"
             response.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
         return response

@@ -245,7 +245,7 @@ def test_a_caller_in_a_transaction_reads_by_it_and_is_counted_once(app: Flask, s
     headers = {"Authorization": f"Bearer {cast.acme.token()}"}
     with app.test_request_context("/api/v1/agents", headers=headers):
         app.preprocess_request()
-        caller, _ = authenticate(services.clock())
+        caller = authenticate(services.clock())
         with caller.transaction() as opened:
             for refused in (
                 lambda: caller.read("agents/count_agents"),
