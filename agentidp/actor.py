@@ -18,8 +18,6 @@ class Actor:
     :param type: one of :data:`TYPES`.
     :param name: the agent's id, the person's identity at the OpenID Connect provider, or on the command line the name
         of the operating system's user.
-    :param client_address: the client's address, for a request.
-    :param request_id: the request's id, for a request.
     :param display_name: the person's name for people.
     """
 
@@ -44,7 +42,7 @@ def operator() -> Actor:
     except KeyError:
         # The user has no name, for example in a container.
         user = f"uid {user_id}"
-    called = os.environ.get("SUDO_USER", "")
-    name = f"{user} (sudo by {called})" if called and called != user else user
+    sudo_user = os.environ.get("SUDO_USER", "")
+    name = f"{user} (sudo by {sudo_user})" if sudo_user and sudo_user != user else user
     # The database would refuse a name that is not valid UTF-8.
     return Actor("operator", name.encode("ascii", "backslashreplace").decode()[:200])

@@ -51,7 +51,6 @@ class Rejection:
     :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
     :param reason: the logged reason, unless the database finds a more precise reason. There must be few reasons,
         because they are labels of a metric.
-    :param secret_hash: the hash of the secret; ``None`` for other credentials.
     """
 
     organization_id: str
@@ -65,13 +64,10 @@ class Rejection:
 
         It comes first so that a request that waits for its row does not lock a counter that token requests need.
         """
-        where = {"organization_id": self.organization_id, "agent_id": self.agent_id}
-        known = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
-        bounds = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
-        return (
-            Call("usage/record_rejected_network", where | known | bounds),
-            Call("usage/record_rejection", where),
-        )
+        agent = {"organization_id": self.organization_id, "agent_id": self.agent_id}
+        network = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
+        limits = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
+        return Call("usage/record_rejected_network", agent | network | limits), Call("usage/record_rejection", agent)
 
     def report(self, reason: str) -> None:
         """Log the rejection with the client's address, and count it in the metrics.
@@ -92,8 +88,8 @@ class Rejection:
 def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str = "invalid token") -> None:
     """Count and report that an agent's token was refused."""
     rejection = Rejection(database.organization_id, agent_id, "token", reason)
-    [[found], _] = database.run(*rejection.calls())
-    rejection.report(found.reason)
+    [[row], _] = database.run(*rejection.calls())
+    rejection.report(row.reason)
 
 
 def remote_address() -> str:
@@ -105,10 +101,11 @@ def remote_address() -> str:
 def network_of(address: str) -> str:
     """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address; otherwise ``unknown``."""
     try:
-        found = ip_address(address)
+        ip = ip_address(address)
     except ValueError:
         return "unknown"
-    if isinstance(found, IPv6Address):
-        found = found.ipv4_mapped or IPv6Address(found.packed)
-    bits = KEPT_IPV6_BITS if isinstance(found, IPv6Address) else KEPT_IPV4_BITS
-    return str(ip_network((found, bits), strict=False))
+    if isinstance(ip, IPv6Address):
+        # The copy has no zone, which a network cannot have.
+        ip = ip.ipv4_mapped or IPv6Address(ip.packed)
+    bits = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
+    return str(ip_network((ip, bits), strict=False))

@@ -56,7 +56,6 @@ def request(
     """Send a request, and return the response, whatever its status. Redirects are returned, not followed.
 
     :param url: an http or https URL. User information in it is ignored.
-    :param networks: the rule for allowed addresses.
     :param timeout: maximum seconds for the whole request, except for resolving the host name.
     :param max_body: maximum bytes of the response's body. None means that the body is not read.
     :param proxy: the http URL of a proxy for https requests, or None. The proxy resolves the host name, so *networks*
@@ -67,9 +66,9 @@ def request(
     try:
         host, port = url.hostname or "", url.port or (80 if is_plain else 443)
     except ValueError:
-        raise RequestFailed("the address has a port that is none") from None
+        raise RequestFailed("the address has an invalid port") from None
     # Set explicitly, so that the header is the same through a proxy.
-    own = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
+    fixed_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
         addresses: list[str] = []
@@ -81,16 +80,16 @@ def request(
         with contextlib.closing(connection), _deadline(connection, timeout) as apply_deadline:
             if addresses:
                 # HTTPConnection.connect() would resolve the name again, possibly to an address that was not checked.
-                connection.sock = _connected(addresses, port, timeout)
+                connection.sock = _connect(addresses, port, timeout)
             else:
                 connection.connect()
             apply_deadline()
             if not is_plain:
                 _encrypt(connection, host, apply_deadline)
-            connection.request(method, target, body, own | dict(headers))
+            connection.request(method, target, body, fixed_headers | dict(headers))
             with connection.getresponse() as response:
-                content = b"" if max_body is None else _content(response, max_body)
-                return Response(response.status, response.reason, response.getheaders(), content)
+                response_body = b"" if max_body is None else _read_body(response, max_body)
+                return Response(response.status, response.reason, response.getheaders(), response_body)
     except AddressRefused as refused:
         raise RequestFailed(str(refused)) from None
     except TimeoutError:
@@ -114,18 +113,18 @@ def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.cl
     return connection
 
 
-def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket:
+def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
     """Connect to the first address that accepts the connection, within *timeout* seconds for all addresses together."""
-    until, refused = time.monotonic() + timeout, OSError()
+    until, last_error = time.monotonic() + timeout, OSError()
     for address in addresses:
-        left = until - time.monotonic()
-        if left <= 0:
+        seconds = until - time.monotonic()
+        if seconds <= 0:
             raise TimeoutError
         try:
-            return socket.create_connection((address, port), left)
+            return socket.create_connection((address, port), seconds)
         except OSError as error:
-            refused = error
-    raise refused
+            last_error = error
+    raise last_error
 
 
 def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
@@ -138,13 +137,13 @@ def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: 
     encrypted.do_handshake()
 
 
-def _content(response: http.client.HTTPResponse, max_body: int) -> bytes:
-    content = b""
-    while chunk := response.read1(max_body + 1 - len(content)):
-        content += chunk
-        if len(content) > max_body:
+def _read_body(response: http.client.HTTPResponse, max_body: int) -> bytes:
+    body = b""
+    while chunk := response.read1(max_body + 1 - len(body)):
+        body += chunk
+        if len(body) > max_body:
             raise RequestFailed(f"the response has more than {max_body} bytes")
-    return content
+    return body
 
 
 @contextlib.contextmanager
@@ -153,18 +152,16 @@ def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterato
 
     The socket's timeout is not enough: a server that sends one byte per second never exceeds it. Yields a function that
     must be called whenever the connection has a new socket.
-
-    :raises TimeoutError: the connection was shut down.
     """
     is_over = threading.Event()
     # The sockets are kept here, because the connection drops its socket when a response begins that closes it.
     sockets: list[socket.socket] = []
 
-    def end() -> None:
+    def shut_down() -> None:
         is_over.set()
-        for one in sockets:
+        for connected_socket in sockets:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connected_socket.shutdown(socket.SHUT_RDWR)
 
     def check() -> None:
         if is_over.is_set():
@@ -174,7 +171,7 @@ def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterato
         sockets.append(connection.sock)
         check()
 
-    timer = threading.Timer(timeout, end)
+    timer = threading.Timer(timeout, shut_down)
     timer.daemon = True
     timer.start()
     try:

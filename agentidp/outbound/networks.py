@@ -90,7 +90,6 @@ class AllowedNetworks:
     def check(self, address: Address, *, is_plain: bool) -> None:
         """Refuse an address to which no connection is allowed.
 
-        :param is_plain: whether the connection is unencrypted.
         :raises AddressRefused: the rule does not allow the connection.
         """
         address = _embedded_ipv4(address)
@@ -107,8 +106,8 @@ class AllowedNetworks:
         :raises AddressRefused: at least one of the addresses is refused.
         :raises OSError: the name has no address.
         """
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
         for address in addresses:
             self.check(ip_address(address), is_plain=is_plain)
         return addresses

@@ -44,7 +44,6 @@ class Services:
     def of(cls, settings: Settings, clock: Callable[[], datetime], *, actor: Actor = SYSTEM) -> Services:
         """Return the services for *settings*, without connecting to the database.
 
-        :param actor: the actor of transactions that do not name one.
         :raises ConfigurationError: the database or the secret is not set.
         """
         database_url, _ = settings.database_and_secret()
@@ -79,5 +78,5 @@ class Services:
 def services() -> Services:
     """Return the services of the current application."""
     # Avoids Flask's proxy, which is slow: see agentidp/http/request_context.py.
-    found: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
-    return found
+    application_services: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
+    return application_services

@@ -55,7 +55,6 @@ RETRY_AFTER = 1
 class Turn:
     """The place of one request in a queue.
 
-    :ivar is_running: whether the request may run now.
     :ivar has_run: whether the request has run, so that its response may have begun and it can no longer be refused.
     """
 
@@ -111,7 +110,6 @@ class FairQueue:
     def enter(self, organization_id: str, *, max_wait: float = MAX_WAIT) -> Turn:
         """Wait until a request of an organization may run.
 
-        :param max_wait: seconds.
         :returns: the request's turn, which ends by :meth:`Turn.leave`.
         :raises RateLimited: the organization has too many requests in the queue, or the request waited for too long.
         """

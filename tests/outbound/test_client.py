@@ -95,7 +95,7 @@ def test_a_server_that_is_silent_or_drips_is_given_up(begin: bytes, drop: bytes)
 
 def test_a_deadline_that_passes_while_connecting_ends_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name's first address takes no connection, and the server at the second one never ends its response."""
-    connected = client._connected
+    connected = client._connect
 
     def late(addresses: list[str], port: int, timeout: float) -> socket.socket:
         threading.Event().wait(2 * timeout)
@@ -108,7 +108,7 @@ def test_a_deadline_that_passes_while_connecting_ends_the_request(monkeypatch: p
                 connection.sendall(b"a")
                 threading.Event().wait(0.01)
 
-    monkeypatch.setattr(client, "_connected", late)
+    monkeypatch.setattr(client, "_connect", late)
     with server(drip) as port, within(PATIENCE / 2):
         assert failure(f"http://127.0.0.1:{port}/", timeout=0.2) == "no response within 0.2 seconds"
 
@@ -145,7 +145,7 @@ def test_a_handshake_that_does_not_end_is_given_up() -> None:
     ("url", "reason"),
     [
         ("http://127.0.0.1:1/", "no connection: Connection refused"),
-        ("http://127.0.0.1:99999/", "the address has a port that is none"),
+        ("http://127.0.0.1:99999/", "the address has an invalid port"),
         ("http://10.0.0.1/", "the address is not public, and AGENTIDP_ALERT_NETWORKS does not allow it"),
         ("http://1.1.1.1/", "the address is public, and the connection would not be encrypted: use https or TLS"),
     ],
