@@ -135,7 +135,7 @@ def _describe_comparisons(result: rule_results.RuleResult) -> list[dict[str, Any
             "compared": comparison.name,
             "result": "met" if comparison.is_met else "not met",
             "expected": _as_text(comparison.expected),
-            "found": _as_text(comparison.found) if comparison.is_there else None,
+            "found": _as_text(comparison.actual) if comparison.is_there else None,
             "rule": result.provisioning_rule or result.delegation_rule,
         }
         for comparison in result.comparisons

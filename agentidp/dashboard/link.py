@@ -61,7 +61,8 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
         is_counted=False,
     )
     audience = s.settings.dashboard_sign_in
-    body = issuance.token_response(s, signing_key, client, granted.scope, resource=audience, at=at, ttl=LIFETIME)
+    grant = issuance.Grant(granted.scope, token_ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, grant, resource=audience, at=at)
     return f"{audience}?token={body['access_token']}"
 
 

@@ -26,7 +26,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
-from agentidp.oauth.token_revocation import end_session
+from agentidp.oauth.revocation import end_session
 from agentidp.services import Services, services
 
 SCOPE = "analytics:read"
@@ -115,7 +115,8 @@ def base_path(settings: Settings) -> str:
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Return the token of a session that begins at *at*, for a client that was granted :data:`SCOPE`."""
-    body = issuance.token_response(s, signing_key, client, SCOPE, resource=s.settings.dashboard, at=at, ttl=LIFETIME)
+    grant = issuance.Grant(SCOPE, token_ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, grant, resource=s.settings.dashboard, at=at)
     return str(body["access_token"])
 
 

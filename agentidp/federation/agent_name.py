@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentidp.federation.rule import member_of, subject_selector
+from agentidp.federation.rule import claim_value, subject_selector
 from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
@@ -22,7 +22,7 @@ def name_from(template: str, claims: dict[str, Any]) -> str | None:
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """
-    values = {name: member_of(claims, name) for name in _CLAIM.findall(template)}
+    values = {name: claim_value(claims, name) for name in _CLAIM.findall(template)}
     if any(type(value) not in (str, int) for value in values.values()):
         return None
     text = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)

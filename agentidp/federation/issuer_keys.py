@@ -22,7 +22,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import repeat
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakValueDictionary
@@ -59,10 +58,10 @@ PAUSE = 60.0
 PAUSE_WITHOUT_KEYS = 10.0
 """Seconds until a failed fetch is repeated if no keys of the source are known."""
 
-FETCHES = 16
+MAX_FETCHES = 16
 """Maximum concurrent fetches of a process."""
 
-FETCHES_OF_ONE = 2
+MAX_FETCHES_PER_ORGANIZATION = 2
 """Maximum concurrent fetches for one organization."""
 
 SLOW = 3.0
@@ -71,13 +70,13 @@ SLOW = 3.0
 SLOW_FOR = 600.0
 """Seconds for which an organization counts as slow after a slow fetch."""
 
-FETCHES_OF_SLOW = FETCHES // 2
+MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
 """Maximum concurrent fetches for all slow organizations together."""
 
-WAITING = 6
+MAX_WAITING = 6
 """Maximum requests that wait for fetches at the same time. A worker serves eight, so two are left for others."""
 
-WAITING_OF_ONE = 2
+MAX_WAITING_PER_ORGANIZATION = 2
 """Maximum waiting requests of one organization."""
 
 RETRY_AFTER = 1.0
@@ -87,7 +86,7 @@ MAX_PROVEN, MAX_UNPROVEN = 800, 200
 """Maximum sources that a process remembers, by whether their keys have verified a token of an organization that uses
 them. A source takes about 10 KB, and 0.5 MB at most if its issuer is hostile. Only a rule of trust adds a source."""
 
-MAX_PROVEN_OF_ONE, MAX_UNPROVEN_OF_ONE = MAX_PROVEN // 2, MAX_UNPROVEN // 2
+MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
 """Maximum of these sources per organization."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
@@ -135,9 +134,9 @@ class KeySet:
     """Keys of one issuer. A key is parsed when a token first asks for it."""
 
     def __init__(self, jwks: list[Any]) -> None:
-        usable = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
+        usable_jwks = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
         # Objects would take 25 times as much memory as text.
-        self._jwks = [(jwk.get("kid"), key_algorithms(jwk), json.dumps(jwk)) for jwk in usable]
+        self._jwks = [(jwk.get("kid"), key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find(self, kid: str | None, alg: str) -> list[Any]:
@@ -150,7 +149,8 @@ class KeySet:
             key_alg = key_algorithm(_SAME_KEY.get(alg, alg))
             texts = [text for name, algs, text in self._jwks if kid in (None, name) and key_alg in algs]
             # Keys that cannot be parsed count too, because an issuer could publish hundreds of them.
-            keys = [key for key in map(_parsed_key, texts[: MAX_SIGNATURES[key_alg]], repeat(alg)) if key is not None]
+            parsed_keys = (_parse_key(text, alg) for text in texts[: MAX_SIGNATURES[key_alg]])
+            keys = [key for key in parsed_keys if key is not None]
             if texts:
                 if len(self._parsed) >= MAX_PARSED:
                     self._parsed.clear()
@@ -158,7 +158,7 @@ class KeySet:
         return keys
 
 
-def _parsed_key(text: str, alg: str) -> Any:
+def _parse_key(text: str, alg: str) -> Any:
     jwk = json.loads(text)
     if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
         return None
@@ -194,10 +194,11 @@ class _Fetch(NamedTuple):
     began_at: float
 
 
-class Known:
-    """The state of a source. Times are seconds of the monotonic clock."""
+class SourceState:
+    """What a process remembers of a source. Times are seconds of the monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: KeySource) -> None:
+        self.source = source
         self.published: Published | None = None
         self.fetched_at = self.fresh_until = self.next_fetch = float("-inf")
         self.failure: str | None = None
@@ -230,7 +231,6 @@ class IssuerKeys:
     :param networks: the networks to which connections are allowed, and whether loopback addresses may be without https.
     :param now: returns seconds of a monotonic clock.
     :param proxy: returns the proxy for an address, or ``None``.
-    :param timeout: maximum seconds of a fetch.
     """
 
     def __init__(
@@ -238,16 +238,16 @@ class IssuerKeys:
         networks: AllowedNetworks,
         now: Callable[[], float] = time.monotonic,
         *,
-        proxy: Callable[[SplitResult], str | None] | None = None,
+        proxy: Callable[[SplitResult], str | None] = lambda _: None,
         timeout: float = TIMEOUT,
     ) -> None:
         self._networks, self._now, self._proxy, self._timeout = networks, now, proxy, timeout
         # The lock is for all attributes below.
         self._lock = threading.Lock()
-        self._proven: dict[Use, Known] = {}
-        self._unproven: dict[Use, Known] = {}
+        self._proven: dict[Use, SourceState] = {}
+        self._unproven: dict[Use, SourceState] = {}
         # A state ends with the last use of its source.
-        self._by_source: WeakValueDictionary[KeySource, Known] = WeakValueDictionary()
+        self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
@@ -257,21 +257,17 @@ class IssuerKeys:
 
         The issuer's keys are fetched if no remembered key may be right.
 
-        :param organization_id: the organization of the rule that needs the keys.
         :raises KeysUnavailable: the keys are not there now.
         """
-        known = self._known(source, organization_id)
-        published = self._usable(source, known, organization_id)
-        found = published.keys.find(kid, alg) if published is not None else []
-        return found or self._fetched(source, known, organization_id).keys.find(kid, alg)
+        state = self._use(source, organization_id)
+        published = self._usable(state, organization_id)
+        keys = published.keys.find(kid, alg) if published is not None else []
+        return keys or self._fetched(state, organization_id).keys.find(kid, alg)
 
     def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
-        """Return an issuer's metadata (OpenID Connect Discovery section 3), which is fetched together with its keys.
-
-        :raises KeysUnavailable: the metadata is not there now.
-        """
-        known = self._known(source, organization_id)
-        published = self._usable(source, known, organization_id) or self._fetched(source, known, organization_id)
+        """Return an issuer's metadata (OpenID Connect Discovery section 3), which is fetched together with its keys."""
+        state = self._use(source, organization_id)
+        published = self._usable(state, organization_id) or self._fetched(state, organization_id)
         metadata: dict[str, Any] = json.loads(published.metadata)
         return metadata
 
@@ -283,123 +279,124 @@ class IssuerKeys:
                 self._proven[use] = self._proven.pop(use)
             elif use in self._unproven:
                 self._proven[use] = self._unproven.pop(use)
-                forget(self._proven, MAX_PROVEN, MAX_PROVEN_OF_ONE)
+                forget_uses(self._proven, MAX_PROVEN, MAX_PROVEN_PER_ORGANIZATION)
 
-    def _known(self, source: KeySource, organization_id: str) -> Known:
+    def _use(self, source: KeySource, organization_id: str) -> SourceState:
         use = Use(organization_id, source)
         with self._lock:
-            known = self._proven.get(use) or self._unproven.get(use)
-            if known is None:
-                known = self._by_source.get(source) or Known()
-                self._by_source[source] = self._unproven[use] = known
-                forget(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_OF_ONE)
-            return known
+            state = self._proven.get(use) or self._unproven.get(use)
+            if state is None:
+                state = self._by_source.get(source) or SourceState(source)
+                self._by_source[source] = self._unproven[use] = state
+                forget_uses(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_PER_ORGANIZATION)
+            return state
 
-    def _usable(self, source: KeySource, known: Known, organization_id: str) -> Published | None:
-        published = known.usable(self._now())
-        if published is not None and self._now() >= known.fresh_until:
-            self._begin_fetch(source, known, organization_id)
+    def _usable(self, state: SourceState, organization_id: str) -> Published | None:
+        published = state.usable(self._now())
+        if published is not None and self._now() >= state.fresh_until:
+            self._begin_fetch(state, organization_id)
         return published
 
-    def _fetched(self, source: KeySource, known: Known, organization_id: str) -> Published:
+    def _fetched(self, state: SourceState, organization_id: str) -> Published:
         # The last fetch is so recent that a key which it lacks does not exist.
         try:
-            if not self._begin_fetch(source, known, organization_id):
+            if not self._begin_fetch(state, organization_id):
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
-            self._wait(known, organization_id)
+            self._wait(state, organization_id)
             with self._lock:
-                return known.last_fetched(self._now())
+                return state.last_fetched(self._now())
         except KeysUnavailable as unavailable:
             ISSUER_KEYS_MISSING.labels(unavailable.cause).inc()
-            unavailable.issuer = source.issuer
+            unavailable.issuer = state.source.issuer
             raise
 
-    def _begin_fetch(self, source: KeySource, known: Known, organization_id: str) -> bool:
+    def _begin_fetch(self, state: SourceState, organization_id: str) -> bool:
         """Start a fetch in a thread, unless a fetch goes on or a recent one suffices.
 
         :returns: false if a fetch is needed and the organization has no place for it.
         """
         with self._lock:
             now = self._now()
-            if known.is_being_fetched() or now < known.next_fetch:
+            if state.is_being_fetched() or now < state.next_fetch:
                 return True
             self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
-            busy, slow = [fetch.organization_id for fetch in self._fetches], self._slow(now)
-            if len(busy) >= FETCHES or busy.count(organization_id) >= FETCHES_OF_ONE:
+            fetching, slow = [fetch.organization_id for fetch in self._fetches], self._slow(now)
+            if len(fetching) >= MAX_FETCHES or fetching.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
                 return False
-            if organization_id in slow and sum(one in slow for one in busy) >= FETCHES_OF_SLOW:
+            if organization_id in slow and sum(id_ in slow for id_ in fetching) >= MAX_FETCHES_OF_SLOW:
                 return False
             thread = threading.Thread(
-                target=self._fetch, args=(source, known, organization_id), name="agentidp-issuer-keys", daemon=True
+                target=self._fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
             )
             thread.start()
-            known.fetch = _Fetch(thread, organization_id, now)
-            known.next_fetch = now + PAUSE_WITHOUT_KEYS
-            self._fetches.append(known.fetch)
+            state.fetch = _Fetch(thread, organization_id, now)
+            state.next_fetch = now + PAUSE_WITHOUT_KEYS
+            self._fetches.append(state.fetch)
             return True
 
-    def _wait(self, known: Known, organization_id: str) -> None:
+    def _wait(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
-            fetch = known.fetch
+            fetch, waiting = state.fetch, self._waiting
             if fetch is None or organization_id in self._slow(self._now()):
                 return
-            if len(self._waiting) >= WAITING or self._waiting.count(organization_id) >= WAITING_OF_ONE:
+            if len(waiting) >= MAX_WAITING or waiting.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION:
                 return
-            self._waiting.append(organization_id)
+            waiting.append(organization_id)
         try:
             fetch.thread.join(self._timeout)
         finally:
             with self._lock:
-                self._waiting.remove(organization_id)
+                waiting.remove(organization_id)
 
     def _slow(self, now: float) -> set[str]:
         """Return the organizations with a slow fetch in the last ten minutes or now."""
-        had = {whose for whose, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
-        late = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
-        return had | {fetch.organization_id for fetch in late}
+        was_slow = {id_ for id_, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+        slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
+        return was_slow | {fetch.organization_id for fetch in slow_fetches}
 
-    def _fetch(self, source: KeySource, known: Known, organization_id: str) -> None:
+    def _fetch(self, state: SourceState, organization_id: str) -> None:
         began_at, published, max_age, failure = self._now(), None, 0.0, None
         try:
-            published, max_age = self._published(source)
+            published, max_age = self._read_published(state.source)
         except RequestFailed as failed:
             failure = str(failed)
         ISSUER_KEY_FETCHES.labels("failed" if failure else "fetched").inc()
         with self._lock:
             now = self._now()
-            self._slow_at = {whose: slow_at for whose, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+            self._slow_at = {id_: slow_at for id_, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
             if now - began_at >= SLOW:
                 self._slow_at[organization_id] = now
-            known.failure, has_keys = failure, known.usable(now) is not None
+            state.failure = failure
             if published is not None:
-                known.published, known.fetched_at, known.fresh_until = published, now, now + max_age
-                has_keys = True
-            known.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
+                state.published, state.fetched_at, state.fresh_until = published, now, now + max_age
+            has_keys = state.usable(now) is not None
+            state.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
         if failure is not None:
-            fields: dict[str, Any] = {"issuer": source.issuer, "reason": failure}
+            fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure}
             if has_keys:
-                fields["keys_age"] = round(now - known.fetched_at)
+                fields["keys_age"] = round(now - state.fetched_at)
             logger.warning("keys of an issuer not fetched", extra={"fields": fields})
 
-    def _published(self, source: KeySource) -> tuple[Published, float]:
-        """Fetch the metadata and keys of an issuer, and return them with the seconds for which they are fresh."""
+    def _read_published(self, source: KeySource) -> tuple[Published, float]:
+        """Request the metadata and keys of an issuer, and return them with the seconds for which they are fresh."""
         until = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
             # Only the address is without the issuer's closing slash (OpenID Connect Discovery section 4.1).
-            metadata, _ = self._object(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", until)
+            metadata, _ = self._request(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", until)
             if metadata.get("issuer") != source.issuer:
                 raise RequestFailed("the metadata is of another issuer")
             jwks_uri = metadata.get("jwks_uri")
             if not isinstance(jwks_uri, str):
                 raise RequestFailed("the metadata has no jwks_uri")
-        jwks, headers = self._object(jwks_uri, until)
+        jwks, headers = self._request(jwks_uri, until)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
         return Published(json.dumps(metadata), KeySet(jwks["keys"])), _freshness(headers)
 
-    def _object(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def _request(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return the JSON object at an address and the headers of the response."""
         url = check_url(address, self._networks)
         response = request(
             "GET",
@@ -408,27 +405,26 @@ class IssuerKeys:
             timeout=max(until - time.monotonic(), 0.001),
             max_body=MAX_BODY,
             headers=ACCEPT,
-            proxy=self._proxy(url) if self._proxy else None,
+            proxy=self._proxy(url),
         )
         if response.status != 200:
             raise RequestFailed(f"the status is {response.status}, not 200")
-        found = parse_json_object(response.body)
-        if found is None:
+        json_object = parse_json_object(response.body)
+        if json_object is None:
             raise RequestFailed("the response is not a JSON object")
-        return found, response.headers
+        return json_object, response.headers
 
 
-def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
+def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:
     """Forget the oldest uses of the organization with the most uses, until both maximums are observed.
 
-    :param most: maximum sources in all.
-    :param most_of_one: maximum sources per organization.
+    :param max_sources: maximum sources of all organizations together.
     """
     while True:
-        [(whose, count)] = Counter(use.organization_id for use in uses).most_common(1)
-        if len({use.source for use in uses}) <= most and count <= most_of_one:
+        [(organization_id, count)] = Counter(use.organization_id for use in uses).most_common(1)
+        if len({use.source for use in uses}) <= max_sources and count <= max_per_organization:
             return
-        del uses[next(use for use in uses if use.organization_id == whose)]
+        del uses[next(use for use in uses if use.organization_id == organization_id)]
 
 
 def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
@@ -447,10 +443,10 @@ def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
 def parse_json_object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a response, or ``None``."""
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _freshness(headers: list[tuple[str, str]]) -> float:

@@ -47,21 +47,21 @@ come last."""
 
 @dataclass(frozen=True, slots=True)
 class IssuerToken:
-    """A token whose signature is not verified yet, with its possible issuers."""
+    """A token whose signature is not verified yet, so that anybody may have written its claims."""
 
     jwt: UnverifiedJwt
-    compared: TokenClaims
+    prepared_claims: TokenClaims
     issuers: tuple[str, ...]
 
     @property
     def claims(self) -> dict[str, Any]:
-        """The claims, which anybody may have written."""
+        """The unverified claims."""
         return self.jwt.claims
 
     @property
     def organization_id(self) -> str | None:
         """The id of the organization in the audience, or ``None``."""
-        return find_organization_id(self.compared.audience)
+        return find_organization_id(self.prepared_claims.audience)
 
     @property
     def selectors(self) -> list[UUID]:
@@ -86,7 +86,6 @@ class Candidate(NamedTuple):
 
     :param rule: ``None`` for a rule beyond the maximum, which was not read.
     :param owner: the agent of the rule, or any other value that all rules with the same effect share.
-    :param row: the rule's row, for the caller.
     :param is_in_force: false for a rule that accepts nothing, but whose owner a failure may name.
     """
 
@@ -100,38 +99,34 @@ class Candidate(NamedTuple):
         """The rule as JSON."""
         return self.rule.text if self.rule is not None else ""
 
-
-class Trial(NamedTuple):
-    """A candidate with the reason why it does not accept the token; ``None`` if it does."""
-
-    candidate: Candidate
-    refusal: str | None
+    @property
+    def characters(self) -> int:
+        """The characters of a rule in memory, with those of a delegation rule's resources, and 100 per resource."""
+        resources = [] if self.row is None else self.row.resources
+        return len(self.text) + sum(100 + len(resource) for resource in resources)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for a token."""
+    """The result for a token.
 
-    trials: list[Trial] = field(default_factory=list)
+    :param accepting: the candidates that accept the token, the first one of each owner.
+    :param refusals: the owners of the other candidates, with the logged reasons why they do not accept the token.
+    """
 
-    @property
-    def accepting(self) -> list[Candidate]:
-        """The candidates that accept the token, the first one of each owner."""
-        return [trial.candidate for trial in self.trials if trial.refusal is None]
+    accepting: list[Candidate] = field(default_factory=list)
+    refusals: list[tuple[Any, str]] = field(default_factory=list)
 
     @property
     def is_unfinished(self) -> bool:
         """Whether a candidate has keys that were not tried."""
-        return any(trial.refusal == TOO_MANY_RULES for trial in self.trials)
+        return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
     def refusal(self, owner: Any = None) -> str:
         """Return the reason of the candidate that comes nearest, among all candidates or those of one owner."""
-        reasons = [trial.refusal for trial in self.trials if owner in (None, trial.candidate.owner) and trial.refusal]
-        return max(reasons, key=_nearness, default=NO_RULE)
-
-
-def _nearness(reason: str) -> int:
-    return REASONS.index(reason) if reason in REASONS else len(REASONS)
+        reasons = [reason for reason_owner, reason in self.refusals if owner in (None, reason_owner)]
+        # A reason that is not in the list comes after all of them.
+        return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 
 class IssuerTokens:
@@ -154,11 +149,11 @@ class IssuerTokens:
         # A security event (RFC 8417 section 2.2) is no credential, and not every issuer marks it by "typ".
         if unverified is None or "events" in unverified.claims:
             return None
-        compared = TokenClaims(unverified.claims)
-        issuers = () if self._own_issuer in compared.issuers else compared.issuers
+        claims = TokenClaims(unverified.claims)
+        issuers = () if self._own_issuer in claims.issuers else claims.issuers
         if is_svid:
             issuers = tuple(issuer for issuer in issuers if issuer.startswith(SPIFFE))
-        return IssuerToken(unverified, compared, issuers)
+        return IssuerToken(unverified, claims, issuers)
 
     def rule(self, organization_id: str, text: str) -> Rule:
         """Return an organization's rule with this JSON from memory, so that its keys are parsed once."""
@@ -180,40 +175,32 @@ class IssuerTokens:
     ) -> Verdict:
         """Try rules in their order, until a rule accepts the token.
 
-        :param candidates: rules of the organization.
         :param tries_every_owner: whether to go on until a rule of each owner accepts the token.
         :param is_last: whether this is the last attempt, whose failure must verify at least one signature, so that all
             failures take equally long.
         :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might are not there now.
         """
-        trials: list[Trial] = []
-        owners: set[Any] = set()
-        missing: KeysUnavailable | None = None
+        verdict = Verdict()
+        unavailable: KeysUnavailable | None = None
         for candidate in candidates:
-            if candidate.owner in owners:
+            if candidate.owner in [accepting.owner for accepting in verdict.accepting]:
                 continue
             try:
                 refusal = self._refusal(token, candidate, at, organization_id)
-            except KeysUnavailable as unavailable:
-                missing, unavailable.owner = unavailable, candidate.owner
+            except KeysUnavailable as error:
+                unavailable, error.owner = error, candidate.owner
                 continue
-            trials.append(Trial(candidate, refusal))
-            if refusal is None:
-                owners.add(candidate.owner)
-                if not tries_every_owner:
-                    break
-        if not owners and missing is not None:
-            raise missing
-        if not owners and is_last and not token.jwt.tried:
+            if refusal is not None:
+                verdict.refusals.append((candidate.owner, refusal))
+                continue
+            verdict.accepting.append(candidate)
+            if not tries_every_owner:
+                break
+        if not verdict.accepting and unavailable is not None:
+            raise unavailable
+        if not verdict.accepting and is_last and not token.jwt.tried:
             token.jwt.is_signed_by(NOBODYS_KEYS[key_algorithm(token.jwt.alg)])
-        return Verdict(trials)
-
-    def keys_of(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
-        """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
-        kid, alg = token.jwt.kid, token.jwt.alg
-        if rule.inline_keys is not None:
-            return rule.inline_keys.find(kid, alg)
-        return self.keys.find(rule.key_source, kid, alg, organization_id=organization_id)
+        return verdict
 
     def _refusal(self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str) -> str | None:
         rule = candidate.rule
@@ -221,15 +208,22 @@ class IssuerTokens:
             return TOO_MANY_RULES
         if not candidate.is_in_force or rule.issuer not in token.issuers:
             return NO_RULE
-        if not rule.is_met_by(token.compared):
-            return WRONG_AUDIENCE if rule.is_met_by(token.compared, ignores_audience=True) else NO_MATCH
+        if not rule.is_met_by(token.prepared_claims):
+            return WRONG_AUDIENCE if rule.is_met_by(token.prepared_claims, ignores_audience=True) else NO_MATCH
         refusal = UNKNOWN_KEY
-        for key in self.keys_of(rule, token, organization_id):
+        for key in self.find_keys(rule, token, organization_id):
             is_signature = token.is_signed_by(key)
             if is_signature:
-                late = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
-                if late is None and rule.inline_keys is None:
+                time_refusal = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
+                if time_refusal is None and rule.inline_keys is None:
                     self.keys.verified(rule.key_source, organization_id=organization_id)
-                return late
+                return time_refusal
             refusal = TOO_MANY_RULES if is_signature is None else WRONG_SIGNATURE
         return refusal
+
+    def find_keys(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
+        """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
+        kid, alg = token.jwt.kid, token.jwt.alg
+        if rule.inline_keys is not None:
+            return rule.inline_keys.find(kid, alg)
+        return self.keys.find(rule.key_source, kid, alg, organization_id=organization_id)

@@ -43,7 +43,7 @@ class Question:
         return self.words[:1].upper() + self.words[1:]
 
     @property
-    def most(self) -> int:
+    def max_length(self) -> int:
         """Maximum characters of the answer."""
         return MAX_VALUE if self.pattern else MAX_URL
 
@@ -58,8 +58,6 @@ class Question:
 class Preset:
     """A platform.
 
-    :param name: the preset's name in addresses.
-    :param about: a sentence about the platform's token.
     :param rule: returns the members of the rule for valid answers.
     :param agent_name: the proposed template for the names of a provisioning rule's agents.
     """

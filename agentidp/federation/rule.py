@@ -33,21 +33,27 @@ _MISSING = object()
 
 
 class Comparison(NamedTuple):
-    """A member of a token compared with a rule. ``found`` is ``None`` if the member is not there."""
+    """A member of a token compared with a rule. ``actual`` is ``None`` if the member is not there."""
 
     name: str
     expected: Any
-    found: Any
-    is_there: bool
+    actual: Any
     is_met: bool
+    is_there: bool = True
 
 
 class TokenClaims:
-    """The claims of a token, prepared for comparisons with many rules."""
+    """The claims of a token, prepared for comparisons with many rules.
+
+    :ivar issuers: the possible issuers.
+    :ivar audience: the only value of ``aud``, or a list of several values.
+    """
 
     def __init__(self, claims: dict[str, Any]) -> None:
         self.claims = claims
-        self.issuers, self.audience = issuers_of(claims), sole_audience(claims)
+        self.issuers = _find_issuers(claims)
+        audiences = as_list(claims.get("aud"))
+        self.audience = audiences[0] if len(audiences) == 1 else audiences
         self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
 
     def has(self, name: str, expected: Any) -> bool:
@@ -57,13 +63,11 @@ class TokenClaims:
         :param expected: an expected value, or a list of expected values.
         """
         if name not in self._values:
-            value = member_of(self.claims, name)
-            values = [
-                item for item in (value if isinstance(value, list) else [value]) if type(item) in (str, int, bool)
-            ]
-            self._values[name] = {(type(item), item) for item in values}, sorted(_strings(values))
+            values = [value for value in as_list(claim_value(self.claims, name)) if type(value) in (str, int, bool)]
+            strings = sorted(value for value in values if type(value) is str)
+            self._values[name] = {(type(value), value) for value in values}, strings
         values_with_types, sorted_strings = self._values[name]
-        for value in expected if isinstance(expected, list) else [expected]:
+        for value in as_list(expected):
             if not is_pattern(value):
                 if (type(value), value) in values_with_types:
                     return True
@@ -73,10 +77,6 @@ class TokenClaims:
             if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
                 return True
         return False
-
-
-def _strings(values: list[Any]) -> list[str]:
-    return [value for value in values if type(value) is str]
 
 
 @dataclass(frozen=True)
@@ -98,21 +98,21 @@ class Rule:
     text: str
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> Rule:
+    def of(cls, trust: dict[str, Any]) -> Rule:
         """Return the rule of a JSON object from the database."""
-        return cls.read(json.dumps(stored))
+        return cls.read(json.dumps(trust))
 
     @classmethod
     def read(cls, text: str) -> Rule:
         """Return the rule with this JSON."""
-        stored = json.loads(text)
+        trust = json.loads(text)
         return cls(
-            issuer=stored["issuer"],
-            subject=stored.get("subject"),
-            claims=stored.get("claims", {}),
-            audience=stored["audience"],
-            jwks=stored["jwks"]["keys"] if "jwks" in stored else None,
-            jwks_uri=stored.get("jwksUri"),
+            issuer=trust["issuer"],
+            subject=trust.get("subject"),
+            claims=trust.get("claims", {}),
+            audience=trust["audience"],
+            jwks=trust["jwks"]["keys"] if "jwks" in trust else None,
+            jwks_uri=trust.get("jwksUri"),
             text=text,
         )
 
@@ -126,23 +126,6 @@ class Rule:
         """The place of the issuer's keys, unless the rule contains the keys."""
         return KeySource(self.issuer, self.jwks_uri)
 
-    def compare(self, token: TokenClaims) -> list[Comparison]:
-        """Return a comparison for each member of the rule, in the order in which people read a rule."""
-        claims = token.claims
-        issuer = self.issuer if self.issuer in token.issuers else claims.get("iss", _MISSING)
-        compared = [
-            ("issuer", self.issuer, issuer, self.issuer in token.issuers),
-            ("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
-        ]
-        if self.subject is not None:
-            compared.append(("subject", self.subject, claims.get("sub", _MISSING), self._has_subject(token)))
-        for name, expected in self.claims.items():
-            compared.append((name, expected, member_of(claims, name), token.has(name, expected)))
-        return [
-            Comparison(name, expected, None if value is _MISSING else value, value is not _MISSING, is_met)
-            for name, expected, value, is_met in compared
-        ]
-
     def is_met_by(self, token: TokenClaims, *, ignores_audience: bool = False) -> bool:
         """Return whether the rule trusts a token with these claims, if its signature and times are right."""
         return (
@@ -151,6 +134,23 @@ class Rule:
             and self._has_subject(token)
             and all(token.has(name, expected) for name, expected in self.claims.items())
         )
+
+    def compare(self, token: TokenClaims) -> list[Comparison]:
+        """Return a comparison for each member of the rule, in the order in which people read a rule."""
+        claims = token.claims
+        has_issuer = self.issuer in token.issuers
+        members = [
+            ("issuer", self.issuer, self.issuer if has_issuer else claims.get("iss", _MISSING), has_issuer),
+            ("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
+        ]
+        if self.subject is not None:
+            members.append(("subject", self.subject, claims.get("sub", _MISSING), self._has_subject(token)))
+        for name, expected in self.claims.items():
+            members.append((name, expected, claim_value(claims, name), token.has(name, expected)))
+        return [
+            Comparison(name, expected, None if value is _MISSING else value, is_met, value is not _MISSING)
+            for name, expected, value, is_met in members
+        ]
 
     def _has_subject(self, token: TokenClaims) -> bool:
         # A list of strings is not a subject.
@@ -172,7 +172,12 @@ def is_pattern(expected: object) -> bool:
     return isinstance(expected, str) and expected.endswith("*")
 
 
-def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, and any other value as the only item of a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
     """Return the possible issuers of a token: its ``iss``, and the trust domain of a subject that is a SPIFFE ID."""
     issuer, subject = claims.get("iss"), claims.get("sub")
     # Only the subject names a trust domain, so "iss" must not.
@@ -184,25 +189,19 @@ def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
     return issuers
 
 
-def sole_audience(claims: dict[str, Any]) -> object:
-    """Return the audience of a token; the list if it has several audiences."""
-    audience = claims.get("aud")
-    return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
-
-
 def _is_printable(issuer: str) -> bool:
     # No rule has another issuer, and PostgreSQL refuses some other strings.
     return issuer.isascii() and issuer.isprintable()
 
 
-def member_of(claims: dict[str, Any], name: str) -> Any:
+def claim_value(claims: dict[str, Any], name: str) -> Any:
     """Return a claim, or the member that a JSON Pointer names. Pointers into lists are not supported."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
-    parts = name[1:].split("/", MAX_POINTER)
-    value: Any = _MISSING if len(parts) > MAX_POINTER else claims
-    for part in parts:
+    members = name[1:].split("/", MAX_POINTER)
+    value: Any = _MISSING if len(members) > MAX_POINTER else claims
+    for member in members:
         if not isinstance(value, dict):
             return _MISSING
-        value = value.get(part.replace("~1", "/").replace("~0", "~"), _MISSING)
+        value = value.get(member.replace("~1", "/").replace("~0", "~"), _MISSING)
     return value

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS
-from agentidp.federation.rule import MAX_POINTER, SEPARATORS, SPIFFE, is_pattern
+from agentidp.federation.rule import MAX_POINTER, SEPARATORS, SPIFFE, as_list, is_pattern
 from agentidp.http.text import text_refusal
 from agentidp.jose.jwk import public_jwks
 
@@ -50,7 +50,7 @@ _PINS: Mapping[str, tuple[str, ...]] = {
 """Claims that distinguish the customers of issuers from which anyone can get tokens. The first claims are ids, which
 are never given to another customer."""
 
-_ANYBODYS = {
+_OPEN_ISSUERS = {
     *_PINS,
     "https://agent.buildkite.com",
     "https://api.cursor.com",
@@ -80,7 +80,7 @@ _ANYBODYS = {
 """Issuers from which anyone can get tokens, without the closing slash that some have. A customer of the platforms among
 them can choose the audience."""
 
-_SUBJECT_BEGINS: Mapping[str, tuple[str, ...]] = {
+_SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
     GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
@@ -102,7 +102,7 @@ class RuleRefused(Exception):
 
 
 def check_rule(
-    new: Mapping[str, Any],
+    members: Mapping[str, Any],
     *,
     own_issuer: str,
     organization_id: str,
@@ -111,30 +111,36 @@ def check_rule(
 ) -> dict[str, Any]:
     """Check a rule, and return it as it is stored, without absent members.
 
-    :param new: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
+    :param members: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
     :param own_issuer: this server, which is the default audience.
     :param allows_loopback: whether an issuer on this machine's loopback may be http.
     :param may_trust_everybody: whether a rule without subject and claims may trust all subjects of the issuer.
-    :raises RuleRefused: the rule is wrong, or would trust anybody.
     """
-    issuer, subject, claims = new.get("issuer"), new.get("subject"), new.get("claims") or {}
+    issuer, subject, claims = members.get("issuer"), members.get("subject"), members.get("claims") or {}
+    jwks, jwks_uri = members.get("jwks"), members.get("jwksUri")
     if not isinstance(issuer, str):
         raise RuleRefused("issuer", "must be there for the type federated")
     _check_issuer(issuer, own_issuer, allows_loopback)
     rule: dict[str, Any] = {"issuer": issuer}
     if subject is not None:
-        rule["subject"] = _checked_text("subject", subject)
+        rule["subject"] = _check_string("subject", subject)
     if claims:
-        rule["claims"] = _checked_claims(claims)
-    rule["audience"] = _checked_audience(new.get("audience") or own_issuer, organization_id)
-    if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _ANYBODYS:
+        rule["claims"] = _check_claims(claims)
+    audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
+    if any(id_ != organization_id for id_ in _ORGANIZATION_ID.findall(audience)):
+        # An audience with an organization's id belongs to this organization only, also without client_id.
+        raise RuleRefused("audience", "must not name another organization")
+    if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _OPEN_ISSUERS:
         _check_who_is_trusted(issuer, subject, claims)
-    if new.get("jwks") is not None and new.get("jwksUri") is not None:
+    if jwks is not None and jwks_uri is not None:
         raise RuleRefused("jwksUri", "must not be there beside jwks")
-    if new.get("jwks") is not None:
-        rule["jwks"] = {"keys": _checked_keys(new["jwks"])}
-    elif new.get("jwksUri") is not None:
-        rule["jwksUri"] = _checked_url("jwksUri", new["jwksUri"], allows_loopback)
+    if jwks is not None:
+        try:
+            rule["jwks"] = {"keys": public_jwks(jwks)}
+        except ValueError as error:
+            raise RuleRefused("jwks", str(error)) from None
+    elif jwks_uri is not None:
+        rule["jwksUri"] = _check_url("jwksUri", jwks_uri, allows_loopback)
     elif issuer.startswith(SPIFFE):
         raise RuleRefused("jwksUri", "must be there, or jwks: a trust domain has no metadata to find its keys by")
     if len(json.dumps(rule)) > MAX_RULE:
@@ -144,7 +150,7 @@ def check_rule(
 
 
 def check_provisioning_rule(
-    new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
+    members: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
     """Check a provisioning rule as :func:`check_rule` does.
 
@@ -153,9 +159,9 @@ def check_provisioning_rule(
 
     :raises RuleRefused: also if the rule does not name the owner of the subjects.
     """
-    audience = new.get("audience") or f"{own_issuer}/{organization_id}"
+    audience = members.get("audience") or f"{own_issuer}/{organization_id}"
     rule = check_rule(
-        {**new, "audience": audience},
+        {**members, "audience": audience},
         own_issuer=own_issuer,
         organization_id=organization_id,
         allows_loopback=allows_loopback,
@@ -169,24 +175,23 @@ def check_provisioning_rule(
 
 
 def check_delegation_rule(
-    new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
+    members: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
     """Check a delegation rule as :func:`check_rule` does.
 
     Without an audience, a token must be for the agent that acts, so that no agent acts by a token for another agent. An
     audience that the agents share must contain the id of the organization.
     """
-    audience = new.get("audience")
     rule = check_rule(
-        new,
+        members,
         own_issuer=own_issuer,
         organization_id=organization_id,
         allows_loopback=allows_loopback,
         may_trust_everybody=True,
     )
-    if audience is None:
+    if members.get("audience") is None:
         del rule["audience"]
-    elif organization_id not in audience:
+    elif organization_id not in rule["audience"]:
         raise RuleRefused(
             "audience",
             f"must contain the id of the organization, as {own_issuer}/{organization_id} does, or be left out: then it "
@@ -195,7 +200,9 @@ def check_delegation_rule(
     return rule
 
 
-def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str) -> dict[str, Any]:
+def narrow_to_subject(
+    trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str
+) -> dict[str, Any]:
     """Return the rule of trust of the agent that is created for a subject: *trust* with exactly this subject.
 
     :raises RuleRefused: the subject, which can be any string, is not allowed in a rule.
@@ -210,8 +217,8 @@ def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, or
 
 def find_organization_id(audience: object) -> str | None:
     """Return the id of the organization that an audience contains, or ``None``."""
-    found = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None
-    return None if found is None else found[0]
+    match = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None
+    return match[0] if match else None
 
 
 def matching_rule_subjects(subject: object) -> list[str | None]:
@@ -225,43 +232,38 @@ def matching_rule_subjects(subject: object) -> list[str | None]:
 def warnings(rule: Mapping[str, Any]) -> list[str]:
     """Return warnings that a rule trusts more than one workload, or relies on a name that can be taken over."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
-    found = [
+    sentences = [
         f"{name} ends in *, so everything below {value[:-1]} is trusted"
         for name, value in _values(subject, claims)
         if is_pattern(value)
     ]
     if subject is None and claims:
-        found.append("there is no subject, so whoever has a token of the issuer with these claims is trusted")
+        sentences.append("there is no subject, so whoever has a token of the issuer with these claims is trusted")
     if subject is None and not claims:
-        found.append("there is neither subject nor claim, so everybody who can have a token of the issuer is trusted")
+        sentences.append(
+            "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
+        )
     if subject is not None and subject.endswith(":pull_request"):
-        found.append("a pull request is trusted before anybody has reviewed it")
-    if (
-        issuer == GITHUB
-        and not _has_pin(claims, _PINS[GITHUB][:2])
-        and not (subject and _IMMUTABLE_GITHUB_SUBJECT.match(subject))
-    ):
-        found.append(
+        sentences.append("a pull request is trusted before anybody has reviewed it")
+    has_id = not claims.keys().isdisjoint(_PINS.get(issuer, ())[:2])
+    if issuer == GITHUB and not has_id and not _IMMUTABLE_GITHUB_SUBJECT.match(subject or ""):
+        sentences.append(
             "names of owners and repositories can be taken over after a rename or a deletion: "
             "add the claim repository_id or repository_owner_id"
         )
-    if (
-        issuer == GITLAB
-        and not _has_pin(claims, _PINS[GITLAB][:2])
-        and not (subject and subject.startswith(("project_id:", "namespace_id:")))
-    ):
-        found.append(
+    if issuer == GITLAB and not has_id and not (subject or "").startswith(("project_id:", "namespace_id:")):
+        sentences.append(
             "paths of groups and projects can be taken over after a rename or a deletion: "
             "add the claim project_id or namespace_id"
         )
-    return found
+    return sentences
 
 
 def _values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if subject is not None:
         yield "subject", subject
     for name, expected in claims.items():
-        for value in expected if isinstance(expected, list) else [expected]:
+        for value in as_list(expected):
             yield name, value
 
 
@@ -270,63 +272,55 @@ def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:
         if not _TRUST_DOMAIN.fullmatch(issuer.removeprefix(SPIFFE)):
             raise RuleRefused("issuer", "must be spiffe:// and the name of a trust domain, without a path")
         return
-    _checked_url("issuer", issuer, allows_loopback, may_have_query=False)
+    _check_url("issuer", issuer, allows_loopback, may_have_query=False)
     if issuer.rstrip("/") == own_issuer:
         raise RuleRefused("issuer", "must be another issuer than this server, whose own tokens are no credential")
 
 
-def _checked_url(member: str, url: object, allows_loopback: bool, *, may_have_query: bool = True) -> str:
-    text = _checked_text(member, url, MAX_URL)
+def _check_url(member: str, url: object, allows_loopback: bool, *, may_have_query: bool = True) -> str:
+    address = _check_string(member, url, MAX_URL)
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(address)
         is_local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS and allows_loopback
         is_right = (parts.scheme == "https" or is_local) and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_right = False
-    if not is_right or parts.username is not None or "#" in text or not text.isascii() or " " in text:
+    if not is_right or parts.username is not None or "#" in address or not address.isascii() or " " in address:
         raise RuleRefused(member, "must be an https URL without credentials and fragment")
-    if "?" in text and not may_have_query:
+    if "?" in address and not may_have_query:
         raise RuleRefused(member, "must be an https URL without query")
-    return text
+    return address
 
 
-def _checked_text(member: str, text: object, most: int = MAX_VALUE) -> str:
-    if not isinstance(text, str):
+def _check_string(member: str, value: object, max_length: int = MAX_VALUE) -> str:
+    if not isinstance(value, str):
         raise RuleRefused(member, "must be a string")
-    if not 1 <= len(text) <= most:
-        raise RuleRefused(member, f"must have 1 to {most} characters")
-    if refusal := text_refusal(text):
+    if not 1 <= len(value) <= max_length:
+        raise RuleRefused(member, f"must have 1 to {max_length} characters")
+    if refusal := text_refusal(value):
         raise RuleRefused(member, refusal)
-    return text
+    return value
 
 
-def _checked_audience(audience: object, organization_id: str) -> str:
-    text = _checked_text("audience", audience)
-    if any(named != organization_id for named in _ORGANIZATION_ID.findall(text)):
-        # An audience with an organization's id belongs to this organization only, also without client_id.
-        raise RuleRefused("audience", "must not name another organization")
-    return text
-
-
-def _checked_claims(claims: object) -> dict[str, Any]:
+def _check_claims(claims: object) -> dict[str, Any]:
     if not isinstance(claims, dict):
         raise RuleRefused("claims", "must be an object")
     if len(claims) > MAX_CLAIMS:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for name, expected in claims.items():
-        _checked_text("claims", name)
+        _check_string("claims", name)
         # A JSON Pointer such as "/iss" names the same claim.
         if name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
         if name.startswith("/") and name.count("/") > MAX_POINTER:
             raise RuleRefused("claims", f"{name} must name at most {MAX_POINTER} members, one within the other")
-        values = expected if isinstance(expected, list) else [expected]
+        values = as_list(expected)
         if not 1 <= len(values) <= MAX_VALUES:
             raise RuleRefused("claims", f"{name} must have 1 to {MAX_VALUES} values")
         for value in values:
             if isinstance(value, str):
                 try:
-                    _checked_text("claims", value)
+                    _check_string("claims", value)
                 except RuleRefused as refused:
                     raise RuleRefused("claims", f"{name} {refused}") from None
             elif type(value) is not bool and not (type(value) is int and abs(value) < 2**53):
@@ -334,71 +328,48 @@ def _checked_claims(claims: object) -> dict[str, Any]:
     return claims
 
 
-def _checked_keys(jwks: object) -> list[dict[str, Any]]:
-    try:
-        return public_jwks(jwks)
-    except ValueError as error:
-        raise RuleRefused("jwks", str(error)) from None
-
-
 def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
     if subject is None and not claims:
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
-    for name, value in _values(subject, claims):
-        if isinstance(value, str):
-            try:
-                _check_pattern(value, is_subject=name == "subject")
-            except ValueError as error:
-                member, prefix = (name, "") if name == "subject" else ("claims", f"{name} ")
-                raise RuleRefused(member, f"{prefix}{error}") from None
+    if subject is not None:
+        _check_pattern("subject", "", subject)
+    for name, expected in claims.items():
+        for value in as_list(expected):
+            if isinstance(value, str):
+                _check_pattern("claims", f"{name} ", value)
     if subject is not None and issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
         raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
     if subject is not None and subject.startswith(_SERVICE_ACCOUNT):
         _check_service_account(subject)
     if issuer in _PINS:
-        begins = _SUBJECT_BEGINS.get(issuer)
-        names_customer = subject is not None and (begins is None or subject.startswith(begins))
-        if not names_customer and not _has_pin(claims, _PINS[issuer]):
-            begin = f"must begin with {begins[0]}" if subject is not None and begins else "must be there"
+        prefixes = _SUBJECT_PREFIXES.get(issuer)
+        names_customer = subject is not None and (prefixes is None or subject.startswith(prefixes))
+        if not names_customer and claims.keys().isdisjoint(_PINS[issuer]):
+            demand = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
             raise RuleRefused(
                 "subject",
-                f"{begin}, or claims must have one of {', '.join(_PINS[issuer])}: "
+                f"{demand}, or claims must have one of {', '.join(_PINS[issuer])}: "
                 "anyone can have a token of this issuer",
             )
 
 
-def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    values = {name: expected if isinstance(expected, list) else [expected] for name, expected in claims.items()}
-    naming = {name for name, accepted in values.items() if not any(map(_names_nobody, accepted))}
-    if issuer in _PINS:
-        # A name can be given to another customer, who must not get the agents.
-        ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
-        if naming.isdisjoint(ids):
-            rule = f"must have one of {', '.join(ids)}, without *: the rule creates agents for whoever meets it"
-            raise RuleRefused("claims", rule)
-    elif not naming and (subject is None or subject == f"{issuer}/*"):
-        raise RuleRefused(
-            "claims", "must say whose subjects they are, such as the namespace: the rule creates agents for them"
-        )
+def _check_pattern(member: str, name: str, value: str) -> None:
+    """Check a value that may be a pattern.
 
-
-def _names_nobody(value: object) -> bool:
-    return is_pattern(value) or type(value) is bool or value in ("true", "false")
-
-
-def _check_pattern(value: str, *, is_subject: bool) -> None:
+    :param name: the name of the claim and a blank, at the beginning of the message; empty for the subject.
+    """
     if "*" not in value:
         return
     prefix = value[:-1]
     if "*" in prefix or not prefix.endswith(SEPARATORS):
-        raise ValueError("may have a * at its end only, behind a : or / that ends a whole part")
+        raise RuleRefused(member, f"{name}may have a * at its end only, behind a : or / that ends a whole part")
     if sum(prefix.count(separator) for separator in SEPARATORS) > MAX_PATTERN_PARTS:
-        raise ValueError(f"may have at most {MAX_PATTERN_PARTS} of : and / before its *")
-    parts = [part for part in re.split("[:/]", prefix) if part]
-    if len(parts) < 2 and is_subject:
-        raise ValueError("must name somebody before its *: anyone could meet it")
-    if not parts:
-        raise ValueError("must have something before its *")
+        raise RuleRefused(member, f"{name}may have at most {MAX_PATTERN_PARTS} of : and / before its *")
+    segments = [segment for segment in re.split("[:/]", prefix) if segment]
+    if len(segments) < 2 and member == "subject":
+        raise RuleRefused(member, "must name somebody before its *: anyone could meet it")
+    if not segments:
+        raise RuleRefused(member, f"{name}must have something before its *")
 
 
 def _check_service_account(subject: str) -> None:
@@ -412,5 +383,20 @@ def _check_service_account(subject: str) -> None:
         )
 
 
-def _has_pin(claims: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    return any(name in claims for name in names)
+def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
+    naming_claims = {name for name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))}
+    if issuer in _PINS:
+        # A name can be given to another customer, who must not get the agents.
+        ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
+        if naming_claims.isdisjoint(ids):
+            raise RuleRefused(
+                "claims", f"must have one of {', '.join(ids)}, without *: the rule creates agents for whoever meets it"
+            )
+    elif not naming_claims and (subject is None or subject == f"{issuer}/*"):
+        raise RuleRefused(
+            "claims", "must say whose subjects they are, such as the namespace: the rule creates agents for them"
+        )
+
+
+def _names_nobody(value: object) -> bool:
+    return is_pattern(value) or type(value) is bool or value in ("true", "false")

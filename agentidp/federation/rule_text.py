@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentidp.federation.issuer_keys import usable_jwk
+from agentidp.federation.rule import as_list
 from agentidp.federation.rule_checks import RuleRefused
 
 CLAIMS_TYPED_AS = (
@@ -21,22 +22,22 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
 
     :raises RuleRefused: a line has another form.
     """
-    found: dict[str, list[Any]] = {}
+    values_by_name: dict[str, list[Any]] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise RuleRefused("claims", f"must be name=value, or name:=true, false or a whole number, not {pair}")
         if not name.endswith(":"):
-            found.setdefault(name, []).append(value)
+            values_by_name.setdefault(name, []).append(value)
             continue
         try:
-            parsed = json.loads(value)
+            parsed_value = json.loads(value)
         except (ValueError, RecursionError):
-            parsed = None
-        if type(parsed) not in (bool, int):
+            parsed_value = None
+        if type(parsed_value) not in (bool, int):
             raise RuleRefused("claims", f"{name}= must be followed by true, false or a whole number")
-        found.setdefault(name[:-1], []).append(parsed)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+        values_by_name.setdefault(name[:-1], []).append(parsed_value)
+    return {name: values[0] if len(values) == 1 else values for name, values in values_by_name.items()}
 
 
 def format_claims(claims: dict[str, Any]) -> list[str]:
@@ -44,7 +45,7 @@ def format_claims(claims: dict[str, Any]) -> list[str]:
     return [
         f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}"
         for name, expected in claims.items()
-        for value in (expected if isinstance(expected, list) else [expected])
+        for value in as_list(expected)
     ]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import jwt
 
@@ -35,18 +35,18 @@ WRONG_AUDIENCE = "wrong audience"
 """The only reason here that the response states, because only the holder of the client's key can cause it."""
 
 
-def read(text: str) -> UnverifiedJwt | None:
-    """Return an assertion whose signature is not verified yet, or ``None`` if the text is not an acceptable JWT."""
-    return read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+def read(assertion: str) -> UnverifiedJwt | None:
+    """Return an assertion whose signature is not verified yet, or ``None`` if it is not an acceptable JWT."""
+    return read_unverified(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
 
 
-def named_client(unverified: UnverifiedJwt) -> str | None:
+def read_client_id(unverified: UnverifiedJwt) -> str | None:
     """Return the ``client_id`` of a client that signs for itself, or ``None`` if the assertion names another issuer."""
     subject = unverified.claims.get("sub")
     return subject if isinstance(subject, str) and unverified.claims.get("iss") == subject else None
 
 
-def verify(s: Services, unverified: UnverifiedJwt, organization_id: str, agent_id: UUID, at: datetime) -> Client:
+def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime) -> Client:
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
     The key that verified the client's last assertion is tried first, from memory. The statement that issues the token
@@ -57,43 +57,42 @@ def verify(s: Services, unverified: UnverifiedJwt, organization_id: str, agent_i
         statement that issues the token finds nobody, as for a wrong secret.
     """
     alg, kid = unverified.alg, unverified.kid
-    remembered = s.client_keys.get((agent_id, alg, kid))
+    remembered = s.client_keys.get((client.agent_id, alg, kid))
     refusal: str | None = "unknown key"
     if remembered is not None:
         refusal = _refusal(s, unverified, remembered[1], at)
         if refusal is None:
-            return _authentic(organization_id, agent_id, remembered[0], unverified.claims)
+            return _with_key(client, remembered[0], unverified.claims)
     max_keys = MAX_SIGNATURES[key_algorithm(alg)]
-    candidates = s.database.of(organization_id, at).fetch(
-        "oauth/client_keys", agent_id=agent_id, alg=key_algorithm(alg), kid=kid, most=max_keys
+    rows = s.database.of(client.organization_id, at).fetch(
+        "oauth/client_keys", agent_id=client.agent_id, alg=key_algorithm(alg), kid=kid, most=max_keys
     )
-    tried = [] if remembered is None else [remembered[0]]
-    for row in candidates:
+    tried_jwks = [] if remembered is None else [remembered[0]]
+    for row in rows:
         jwk = json.dumps([row.jwk])
-        if jwk in tried or len(tried) >= max_keys:
+        if jwk in tried_jwks or len(tried_jwks) >= max_keys:
             continue
-        tried.append(jwk)
+        tried_jwks.append(jwk)
         key = jwt.PyJWK.from_dict(row.jwk).key
-        found = _refusal(s, unverified, key, at)
-        if found is None:
+        refusal_by_key = _refusal(s, unverified, key, at)
+        if refusal_by_key is None:
             if len(s.client_keys) >= MAX_REMEMBERED:
                 s.client_keys.clear()
-            s.client_keys[agent_id, alg, kid] = jwk, key
-            return _authentic(organization_id, agent_id, jwk, unverified.claims)
+            s.client_keys[client.agent_id, alg, kid] = jwk, key
+            return _with_key(client, jwk, unverified.claims)
         # A refusal for anything but the signature comes from the key that made the signature.
-        if found != WRONG_SIGNATURE or refusal == "unknown key":
-            refusal = found
-    if not tried:
+        if refusal_by_key != WRONG_SIGNATURE or refusal == "unknown key":
+            refusal = refusal_by_key
+    if not tried_jwks:
         _refusal(s, unverified, NOBODYS_KEYS[key_algorithm(alg)], at)
-    return Client(organization_id, agent_id, refusal=refusal)
+    return replace(client, refusal=refusal)
 
 
-def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str, Any]) -> Client:
-    return Client(
-        organization_id,
-        agent_id,
+def _with_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
+    return replace(
+        client,
         key_or_rule=jwk,
-        digest=hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
+        digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
         # Servers' clocks differ, as for AccessToken.refused_from.
         expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
     )

@@ -54,9 +54,9 @@ def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
     if sum(mechanisms) > 1:
         raise OAuthError("invalid_request", "the client uses more than one authentication mechanism")
     if "client_assertion" in form or "client_assertion_type" in form:
-        return _by_assertion(form, at)
+        return _verify_assertion(form, at)
     if header is not None:
-        client_id, client_secret = _basic(header)
+        client_id, client_secret = _parse_basic(header)
         if form.get("client_id", client_id) != client_id:
             raise OAuthError("invalid_request", "client_id differs from the Authorization header")
     elif "client_secret" in form:
@@ -65,7 +65,7 @@ def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
         raise invalid_client()
-    return _named_client(client_id, hash_secret(client_secret))
+    return replace(_look_up_client(client_id), secret_hash=hash_secret(client_secret))
 
 
 def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
@@ -79,18 +79,98 @@ def read_client_from_grant(request: Request, form: dict[str, str], at: datetime)
     if request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_AUTHENTICATION):
         raise OAuthError("invalid_request", "the assertion says who the client is: send no other authentication")
     try:
-        return _by_federated_token(form["assertion"], form.get("client_id"), at, is_svid=False)
+        return _verify_federated_token(form["assertion"], form.get("client_id"), at)
     except OAuthError as error:
         raise invalid_grant() if error.error == "invalid_client" else error from None
+
+
+def _parse_basic(header: str) -> tuple[str, str]:
+    """Return the ``client_id`` and the secret in an Authorization header."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        raise invalid_client()
+    if "," in encoded:
+        # base64 has no comma, but servers join repeated headers by a comma (RFC 9110 section 5.2).
+        raise OAuthError("invalid_request", "there is more than one Authorization header")
+    try:
+        decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
+        client_id, colon, client_secret = decoded.partition(b":")
+        if not colon:
+            raise invalid_client()
+        # Clients form-encode the client_id and the secret before they join them (RFC 6749 section 2.3.1).
+        if b"%" not in decoded and b"+" not in decoded:
+            return client_id.decode(), client_secret.decode()
+        return _decode_form_value(client_id), _decode_form_value(client_secret)
+    except (binascii.Error, UnicodeError, ValueError):
+        raise invalid_client() from None
+
+
+def _decode_form_value(value: bytes) -> str:
+    return unquote_to_bytes(value.replace(b"+", b" ")).decode()
+
+
+def _look_up_client(client_id: str) -> Client:
+    """Return the client without a credential. An unknown client has the ids that match nothing."""
+    s = services()
+    agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
+    organization_id = s.directory.remembered(agent_id)
+    is_remembered = organization_id is not None
+    organization_id = organization_id or s.directory.look_up(agent_id)
+    if organization_id is None:
+        organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
+    return Client(organization_id, agent_id, client_id=client_id, is_remembered=is_remembered)
+
+
+def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
+    """Return the client of a ``client_assertion``: a JWT that the client has signed, or a token of another issuer."""
+    if "client_assertion" not in form:
+        raise OAuthError("invalid_request", "client_assertion is missing")
+    assertion, assertion_type = form["client_assertion"], form.get("client_assertion_type")
+    if assertion_type not in federated_token.ASSERTION_TYPES:
+        raise OAuthError(
+            "invalid_request", f"client_assertion_type must be {' or '.join(federated_token.ASSERTION_TYPES)}"
+        )
+    if assertion_type == federated_token.SPIFFE_TYPE:
+        return _verify_federated_token(assertion, form.get("client_id"), at, is_svid=True)
+    unverified = client_assertion.read(assertion)
+    client_id = None if unverified is None else client_assertion.read_client_id(unverified)
+    if unverified is None or client_id is None:
+        return _verify_federated_token(assertion, form.get("client_id"), at)
+    if form.get("client_id", client_id) != client_id:
+        raise OAuthError("invalid_request", "client_id differs from the client assertion")
+    return client_assertion.verify(services(), unverified, _look_up_client(client_id), at)
+
+
+def _verify_federated_token(assertion: str, client_id: str | None, at: datetime, *, is_svid: bool = False) -> Client:
+    """Return the client with *client_id*, or the only one of the token's organization, whose rule trusts the token."""
+    s = services()
+    token = s.issuer_tokens.read(assertion, is_svid=is_svid)
+    if token is None:
+        if client_id is None:
+            raise invalid_client()
+        return replace(_look_up_client(client_id), refusal=UNREADABLE)
+    if client_id is not None:
+        return federated_token.verify(s, token, replace(_look_up_client(client_id), is_federated=True), at)
+    organization_id = token.organization_id
+    if organization_id is None:
+        raise OAuthError(
+            "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
+        )
+    trusting_rows, provisioning_rows = s.database.of(organization_id, at).run(
+        federated_token.trusting_rules_call(token), first_sight.provisioning_rules_call(token)
+    )
+    client = federated_token.find_client(s, token, organization_id, trusting_rows, at)
+    if client.key_or_rule is not None or client.refusal in federated_token.UNCLEAR:
+        return client
+    return first_sight.match_provisioning_rule(s, token, client, organization_id, provisioning_rows, at)
 
 
 def verify_again_or_refuse(
     request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None
 ) -> Client:
-    """Verify the token of a client again by the stored rules of trust, because the remembered rule was replaced.
+    """Verify a client's assertion by the stored rules of trust, because the remembered rule was deleted or replaced.
 
-    :returns: the client with another rule.
-    :raises OAuthError: as :func:`refuse`, if no other rule accepts the token.
+    :raises OAuthError: as :func:`refuse`, if no other rule accepts the assertion.
     """
     other = None if client.verify_again is None else client.verify_again()
     if other is None or other.key_or_rule in (None, client.key_or_rule):
@@ -101,8 +181,8 @@ def verify_again_or_refuse(
 def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
     """Count a failed authentication and raise its error.
 
-    All failures take the same time and look the same, except that the holder of a client's key learns the right
-    audience, and that ``client_id`` is demanded if several agents could be meant.
+    All failures take the same time and look the same, with two exceptions: the holder of a client's key learns the
+    right audience, and ``client_id`` is demanded if the assertion does not choose one of several agents.
 
     :param error: makes the error. Default: :func:`invalid_client`.
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
@@ -129,13 +209,12 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
 
 
 def _rejection(client: Client) -> Rejection:
-    credential, reason = "assertion", "revoked or expired key"
+    # An assertion without a refusal is right, but no credential in force has its key or rule any more.
+    credential, reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential, reason = "secret", "wrong secret"
     elif client.is_federated:
-        credential, reason = "federated token", federated_token.REVOKED_RULE
-    # Without a refusal the assertion is right, but no credential in force has its key or rule any more.
-    reason = client.refusal or reason
+        credential, reason = "federated token", client.refusal or federated_token.REVOKED_RULE
     if client.organization_id == UNKNOWN_ORGANIZATION and reason not in federated_token.UNCLEAR:
         reason = "unknown client"
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
@@ -149,84 +228,3 @@ def invalid_client(description: str = "client authentication failed") -> OAuthEr
 def invalid_grant() -> OAuthError:
     """Return the error for a token that is not accepted as a grant (RFC 7523 section 3.1)."""
     return OAuthError("invalid_grant", "the assertion is not accepted")
-
-
-def _named_client(client_id: str, secret_hash: bytes | None = None) -> Client:
-    s = services()
-    agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
-    organization_id = s.directory.remembered(agent_id)
-    is_remembered = organization_id is not None
-    organization_id = organization_id or s.directory.look_up(agent_id)
-    if organization_id is None:
-        organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return Client(organization_id, agent_id, secret_hash, client_id=client_id, is_remembered=is_remembered)
-
-
-def _by_assertion(form: dict[str, str], at: datetime) -> Client:
-    if "client_assertion" not in form:
-        raise OAuthError("invalid_request", "client_assertion is missing")
-    assertion_type = form.get("client_assertion_type")
-    if assertion_type not in federated_token.ASSERTION_TYPES:
-        raise OAuthError(
-            "invalid_request", f"client_assertion_type must be {' or '.join(federated_token.ASSERTION_TYPES)}"
-        )
-    is_svid = assertion_type == federated_token.SPIFFE_TYPE
-    unverified = None if is_svid else client_assertion.read(form["client_assertion"])
-    client_id = None if unverified is None else client_assertion.named_client(unverified)
-    if unverified is None or client_id is None:
-        return _by_federated_token(form["client_assertion"], form.get("client_id"), at, is_svid=is_svid)
-    if form.get("client_id", client_id) != client_id:
-        raise OAuthError("invalid_request", "client_id differs from the client assertion")
-    named = _named_client(client_id)
-    shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
-    return replace(
-        named, key_or_rule=shown.key_or_rule, digest=shown.digest, expires_at=shown.expires_at, refusal=shown.refusal
-    )
-
-
-def _by_federated_token(text: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
-    """Return the named client, or the only client of the token's organization, whose rule trusts the token."""
-    s = services()
-    token = s.issuer_tokens.read(text, is_svid=is_svid)
-    if token is None:
-        if client_id is None:
-            raise invalid_client()
-        return replace(_named_client(client_id), refusal=UNREADABLE)
-    if client_id is not None:
-        return federated_token.verify(s, token, replace(_named_client(client_id), is_federated=True), at)
-    organization_id = token.organization_id
-    if organization_id is None:
-        raise OAuthError(
-            "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
-        )
-    trusting, provisioning = s.database.of(organization_id, at).run(
-        federated_token.trusting_rules_call(token), first_sight.provisioning_rules_call(token)
-    )
-    client = federated_token.find_client(s, token, organization_id, trusting, at)
-    if client.key_or_rule is not None or client.refusal in federated_token.UNCLEAR:
-        return client
-    return first_sight.match_provisioning_rule(s, token, client, organization_id, provisioning, at)
-
-
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        raise invalid_client()
-    if "," in encoded:
-        # base64 has no comma, but servers join repeated headers by a comma (RFC 9110 section 5.2).
-        raise OAuthError("invalid_request", "there is more than one Authorization header")
-    try:
-        decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
-        client_id, colon, client_secret = decoded.partition(b":")
-        if not colon:
-            raise invalid_client()
-        # Clients form-encode both before they join them (RFC 6749 section 2.3.1).
-        if b"%" not in decoded and b"+" not in decoded:
-            return client_id.decode(), client_secret.decode()
-        return _form_decoded(client_id), _form_decoded(client_secret)
-    except (binascii.Error, UnicodeError, ValueError):
-        raise invalid_client() from None
-
-
-def _form_decoded(part: bytes) -> str:
-    return unquote_to_bytes(part.replace(b"+", b" ")).decode()

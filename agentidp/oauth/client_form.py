@@ -63,12 +63,12 @@ def describe_client_endpoint(
     """
 
     def decorate(view: Any) -> Any:
-        said = declared(view)
+        declaration = declared(view)
         # The empty scheme stands for parameters of the form, for which OpenAPI has no scheme.
-        said.members["security"] = [{"clientSecretBasic": []}, {}]
-        said.members["requestBody"] = {"required": True, "content": {FORM: {"schema": form}}}
-        said.responses |= {error.status: f"OAUTH_{error.code}" for error in ERRORS}
-        said.responses |= responses
+        declaration.members["security"] = [{"clientSecretBasic": []}, {}]
+        declaration.members["requestBody"] = {"required": True, "content": {FORM: {"schema": form}}}
+        declaration.responses |= {error.status: f"OAUTH_{error.code}" for error in ERRORS}
+        declaration.responses |= responses
         return view
 
     return decorate
@@ -91,7 +91,7 @@ def read_form(request: Request) -> dict[str, str]:
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(pairs)) < len(pairs):
         names = Counter(name for name, _ in pairs)
-        if {name for name, times in names.items() if times > 1} == {"resource"}:
+        if {name for name, count in names.items() if count > 1} == {"resource"}:
             # RFC 8707 section 2 allows several resources, but our tokens have one audience.
             raise OAuthError("invalid_target", "resource must name one resource server only")
         raise OAuthError("invalid_request", "a parameter is repeated")

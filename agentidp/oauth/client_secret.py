@@ -18,7 +18,7 @@ _CHECKSUM_LENGTH = 6
 def new_secret() -> str:
     """Return a new client secret: the prefix, 256 random bits as base62 digits, and the CRC-32 of these digits."""
     digits = _base62(int.from_bytes(secrets.token_bytes(_RANDOM_BYTES)), _RANDOM_LENGTH)
-    return _PREFIX + digits + _checksum(digits)
+    return _PREFIX + digits + _base62(zlib.crc32(digits.encode()), _CHECKSUM_LENGTH)
 
 
 def hash_secret(client_secret: str) -> bytes:
@@ -28,10 +28,6 @@ def hash_secret(client_secret: str) -> bytes:
     throughput.
     """
     return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _checksum(digits: str) -> str:
-    return _base62(zlib.crc32(digits.encode()), _CHECKSUM_LENGTH)
 
 
 def _base62(number: int, length: int) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from agentidp.db.sql import Call, Rows
@@ -32,45 +33,41 @@ UNCLEAR = (SEVERAL_AGENTS, TOO_MANY_RULES)
 logger = logging.getLogger("agentidp")
 
 
-def verify(s: Services, token: IssuerToken, named: Client, at: datetime) -> Client:
-    """Verify a token by the rules of the client that a request names.
+def verify(s: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
+    """Verify a token by the rules of the client that the request names.
 
     The rules by which the client's last token was accepted are tried first, from memory. The statement that issues the
     token checks that a credential in force still has the rule.
 
     :returns: the client with the rule that accepts the token. Without such a rule the client has a reason, and the
         statement that issues the token finds nobody, as for a wrong secret.
-    :raises OAuthError: as :func:`report_missing_keys`.
     """
-    memory, organization_id, key = s.issuer_tokens.remembered, named.organization_id, (named.agent_id, token.issuers)
-    stored: list[Candidate] = []
+    organization_id, key = client.organization_id, (client.agent_id, token.issuers)
 
-    def candidates() -> Iterator[Candidate]:
-        remembered = memory.get(organization_id, key)
-        yield from remembered
+    def read_rules() -> list[Candidate]:
         rows = s.database.of(organization_id, at).fetch(
             "oauth/client_rules",
-            agent_id=named.agent_id,
+            agent_id=client.agent_id,
             issuers=list(token.issuers),
             selectors=token.selectors,
             max_characters=MAX_CHARACTERS,
         )
-        stored.extend(candidates_of(s, organization_id, rows))
-        yield from (candidate for candidate in stored if candidate not in remembered)
+        return read_candidates(s, organization_id, rows)
 
-    verdict = try_rules(s, token, candidates(), named, at)
-    accepting = next(iter(verdict.accepting), None)
-    if accepting is not None and stored:
-        characters = sum(len(candidate.text) for candidate in stored) + sum(map(len, token.issuers))
-        memory.put(organization_id, key, stored, characters=characters)
+    verdict, is_from_memory = try_remembered_rules(s, token, client, at, key=key, read_rules=read_rules)
+    if not verdict.accepting:
+        return replace(client, refusal=verdict.refusal())
 
     def verify_again() -> Client:
-        memory.forget(organization_id, key)
-        return verify(s, token, named, at)
+        s.issuer_tokens.remembered.forget(organization_id, key)
+        return verify(s, token, client, at)
 
-    if accepting is None:
-        return replace(named, refusal=verdict.refusal())
-    return replace(named, key_or_rule=accepting.text, refusal=None, verify_again=None if stored else verify_again)
+    return replace(
+        client,
+        key_or_rule=verdict.accepting[0].text,
+        refusal=None,
+        verify_again=verify_again if is_from_memory else None,
+    )
 
 
 def trusting_rules_call(token: IssuerToken) -> Call:
@@ -85,66 +82,88 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
     :param rows: the result of :func:`trusting_rules_call`.
     :returns: the client with the rule that accepts the token; or the only agent that can be meant, with the reason why
         no rule accepts the token; or an unknown client.
-    :raises OAuthError: as :func:`report_missing_keys`.
     """
-    nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
-    candidates = candidates_of(s, organization_id, rows)
+    unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
+    candidates = read_candidates(s, organization_id, rows)
     if any(candidate.rule is None for candidate in candidates):
-        return replace(nobody, refusal=TOO_MANY_RULES)
-    named = replace(nobody, organization_id=organization_id)
-    verdict = try_rules(s, token, candidates, named, at, tries_every_owner=True, is_last=False)
-    agent_ids = {c.owner for c in candidates if c.rule and c.rule.is_met_by(token.compared)}
+        return replace(unknown_client, refusal=TOO_MANY_RULES)
+    client = replace(unknown_client, organization_id=organization_id)
+    verdict = try_rules(s, token, candidates, client, at, tries_every_owner=True, is_last=False)
+    agent_ids = {c.owner for c in candidates if c.rule and c.rule.is_met_by(token.prepared_claims)}
     if len(verdict.accepting) > 1:
-        return replace(nobody, refusal=SEVERAL_AGENTS)
+        return replace(unknown_client, refusal=SEVERAL_AGENTS)
     if len(agent_ids) > 1 and verdict.is_unfinished:
-        return replace(nobody, refusal=TOO_MANY_RULES)
+        return replace(unknown_client, refusal=TOO_MANY_RULES)
     if verdict.accepting:
         [accepting] = verdict.accepting
-        return replace(named, agent_id=accepting.owner, key_or_rule=accepting.text)
+        return replace(client, agent_id=accepting.owner, key_or_rule=accepting.text)
     # If the token meets no rule, a failure names the agent that has a rule for its subject.
     agent_ids = agent_ids or {c.owner for c in candidates if c.rule and c.rule.subject is not None}
     if len(agent_ids) != 1:
-        return nobody
+        return unknown_client
     [agent_id] = agent_ids
-    return replace(named, agent_id=agent_id, refusal=verdict.refusal(agent_id))
+    return replace(client, agent_id=agent_id, refusal=verdict.refusal(agent_id))
 
 
-def candidates_of(s: Services, organization_id: str, rows: Rows) -> list[Candidate]:
+def read_candidates(s: Services, organization_id: str, rows: Rows) -> list[Candidate]:
     """Return the rules of trust in rows with ``agent_id``, ``trust`` as text, and ``is_in_force``."""
-    return [
-        Candidate(
-            None if row.trust is None else s.issuer_tokens.rule(organization_id, row.trust),
-            row.agent_id,
-            is_in_force=row.is_in_force,
-        )
-        for row in rows
-    ]
+    rules = [None if row.trust is None else s.issuer_tokens.rule(organization_id, row.trust) for row in rows]
+    return [Candidate(rule, row.agent_id, is_in_force=row.is_in_force) for rule, row in zip(rules, rows, strict=True)]
+
+
+def try_remembered_rules(
+    s: Services,
+    token: IssuerToken,
+    client: Client,
+    at: datetime,
+    *,
+    key: Hashable,
+    read_rules: Callable[[], list[Candidate]],
+    is_preferred: Callable[[Candidate], bool] = lambda _: True,
+) -> tuple[Verdict, bool]:
+    """Verify a token by the rules in memory, and unless one accepts the token by the stored rules, which it remembers.
+
+    :param key: the key of the rules in memory, in the client's organization.
+    :param read_rules: returns the stored rules, the oldest first.
+    :param is_preferred: whether a rule is tried before the others. Only such rules are tried from memory.
+    :returns: the verdict, and whether it needed no stored rule.
+    """
+    memory, organization_id = s.issuer_tokens.remembered, client.organization_id
+    stored: list[Candidate] = []
+
+    def candidates() -> Iterator[Candidate]:
+        remembered = [candidate for candidate in memory.get(organization_id, key) if is_preferred(candidate)]
+        yield from remembered
+        stored.extend(read_rules())
+        yield from sorted((c for c in stored if c not in remembered), key=lambda c: not is_preferred(c))
+
+    verdict = try_rules(s, token, candidates(), client, at)
+    if verdict.accepting and stored:
+        # Only an authentic token adds rules.
+        characters = len(repr(key)) + sum(candidate.characters for candidate in stored)
+        memory.put(organization_id, key, stored, characters=characters)
+    return verdict, not stored
 
 
 def try_rules(
-    s: Services, token: IssuerToken, candidates: Iterable[Candidate], named: Client, at: datetime, **how: bool
+    s: Services, token: IssuerToken, candidates: Iterable[Candidate], client: Client, at: datetime, **options: bool
 ) -> Verdict:
-    """Verify a token by rules that might accept it for a client.
-
-    :raises OAuthError: as :func:`report_missing_keys`.
-    """
+    """Verify a token by rules that might accept it for a client, as :meth:`IssuerTokens.verify` does."""
     try:
-        return s.issuer_tokens.verify(token, candidates, at, organization_id=named.organization_id, **how)
+        return s.issuer_tokens.verify(token, candidates, at, organization_id=client.organization_id, **options)
     except KeysUnavailable as unavailable:
-        raise report_missing_keys(replace(named, agent_id=unavailable.owner or named.agent_id), unavailable) from None
+        raise report_missing_keys(client.organization_id, unavailable.owner or client.agent_id, unavailable) from None
 
 
-def report_missing_keys(named: Client, unavailable: KeysUnavailable) -> OAuthError:
+def report_missing_keys(organization_id: str, agent_id: UUID, unavailable: KeysUnavailable) -> OAuthError:
     """Log a token that cannot be judged now, and return ``temporarily_unavailable`` with 503.
 
     This is not a failed authentication, so nothing is counted or throttled.
-
-    :param named: the client whose rule might accept the token.
     """
-    context, agent_id = current_context(), str(named.agent_id) if named.agent_id != UNKNOWN_AGENT else None
+    context, agent = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
     # The request's log line has these fields.
-    context.organization_id, context.agent_id = named.organization_id, agent_id
-    fields = {"organization": named.organization_id, "agent": agent_id, "issuer": unavailable.issuer}
+    context.organization_id, context.agent_id = organization_id, agent
+    fields = {"organization": organization_id, "agent": agent, "issuer": unavailable.issuer}
     logger.warning("token not judged", extra={"fields": fields | {"reason": str(unavailable)}})
     return OAuthError(
         "temporarily_unavailable",

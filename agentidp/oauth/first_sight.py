@@ -48,38 +48,37 @@ def provisioning_rules_call(token: IssuerToken) -> Call:
 
 
 def match_provisioning_rule(
-    s: Services, token: IssuerToken, refused: Client, organization_id: str, rows: Rows, at: datetime
+    s: Services, token: IssuerToken, unknown_client: Client, organization_id: str, rows: Rows, at: datetime
 ) -> Client:
     """Find the provisioning rule that accepts a token which no agent trusts.
 
-    :param refused: the result if no rule accepts the token.
-    :param rows: the result of :func:`provisioning_rules_call`, oldest first.
+    :param unknown_client: the result if no rule accepts the token.
     :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent,
         which no longer trusts the token.
     """
-    named = replace(refused, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
+    client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     candidates = [
         Candidate(s.issuer_tokens.rule(organization_id, row.trust) if row.trust else None, row=row) for row in rows
     ]
-    verdict = federated_token.try_rules(s, token, candidates, named, at)
+    verdict = federated_token.try_rules(s, token, candidates, client, at)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
-        return refused
-    [accepting] = verdict.accepting
-    agent_id = accepting.row.agent_id or ended_agent(s.database.of(organization_id, at), token)
+        return unknown_client
+    row = verdict.accepting[0].row
+    agent_id = row.agent_id or find_ended_agent(s.database.of(organization_id, at), token)
     if agent_id is not None:
         # The agent no longer trusts the token, or another request has just created the agent.
-        return federated_token.verify(s, token, replace(named, agent_id=agent_id), at)
-    if not accepting.row.is_on:
-        return replace(named, refusal=SWITCHED_OFF)
-    return replace(named, new_subject=(accepting.row, token))
+        return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)
+    if not row.is_on:
+        return replace(client, refusal=SWITCHED_OFF)
+    return replace(client, new_subject=(row, token))
 
 
-def ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
+def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
     """Return the agent with which an administrator has ended the access of a subject, or ``None``."""
     # No rule has a subject with characters that PostgreSQL refuses.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
-    return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.compared)), None)
+    return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.prepared_claims)), None)
 
 
 def create_agent(s: Services, client: Client, at: datetime) -> Client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 from flask import g, has_request_context
 
-from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AGENT, Delegation, SigningKey, issue_access_token
@@ -56,36 +56,35 @@ _NOT_IN_COMMON = (
 class Client:
     """The client of a request and its credential.
 
-    The database compares the digest of a secret. It also checks that a credential in force still has the key or the
-    rule of trust that verified a signature. The ids of an unknown client match nothing in the database.
+    The statement that issues the token compares a secret's digest. It also checks that a credential in force still has
+    the key or the rule of trust that verified the client's assertion. The ids of an unknown client match nothing.
 
-    :param key_or_rule: the key, alone in a JSON array, or the rule of trust, a JSON object.
-    :param digest: the digest of the assertion's ``jti``, which the transaction that issues the token consumes.
-    :param expires_at: the time until which the digest is stored.
     :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
     :param is_remembered: whether the organization was in memory, without a query.
-    :param refusal: the logged reason for the refusal of the assertion.
-    :param is_federated: whether the assertion is a token of another issuer.
+    :param key_or_rule: the key (alone in a JSON array) or rule of trust (a JSON object) that verified the assertion.
+    :param digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.
+    :param expires_at: the time until which the digest is stored.
+    :param refusal: the logged reason why the assertion is refused.
     :param new_subject: the provisioning rule's row and the token of a subject that has no agent yet.
-    :param verify_again: verifies the token again by the stored rules, if its rule was remembered.
+    :param verify_again: verifies the assertion by the stored rules, if a remembered rule has verified it.
     """
 
     organization_id: str
     agent_id: UUID
     secret_hash: bytes | None = None
+    client_id: str = ""
+    is_remembered: bool = False
     key_or_rule: str | None = None
     digest: bytes | None = None
     expires_at: datetime | None = None
-    client_id: str = ""
-    is_remembered: bool = False
-    refusal: str | None = None
     is_federated: bool = False
+    refusal: str | None = None
     new_subject: Any = None
     verify_again: Callable[[], Client] | None = None
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:
-        """The key in memory for facts about the client that apply only to this credential."""
+        """The key under which a process remembers what it knows about the client with this credential."""
         return self.agent_id, self.secret_hash or self.key_or_rule
 
 
@@ -102,63 +101,26 @@ class Grant:
     """A token that was counted.
 
     :param scope: space-separated.
-    :param quotas: those of the agent and of its organization, before this token.
+    :param quotas: the quotas of the agent and of its organization, before this token.
     :param audience: the resource server's ``aud``; ``None`` for its identifier.
     :param token_ttl: the resource server's lifetime of tokens, in seconds; ``None`` for the setting's.
     :param subject: one of ``SUBJECTS``.
     """
 
     scope: str
-    quotas: list[quota_windows.Quota]
+    quotas: list[quota_windows.Quota] = field(default_factory=list)
     audience: str | None = None
     token_ttl: int | None = None
     subject: str = AGENT
 
 
-def record_issuance(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
-    """Authenticate the client, grant the scope and count the token, in one durable transaction.
-
-    Without a proof, the transaction takes one round trip. Unless a grant is returned, no token was counted.
-
-    :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
-    :param proof: the proof of the key that the token is bound to, which is consumed only if the token is issued.
-    :returns: ``None`` if authentication failed.
-    :raises AssertionUsed: authentication failed, because the assertion was used before.
-    :raises SubjectRefused: as :func:`read_grant`.
-    :raises OAuthError: as :func:`read_grant`, or the proof was used before.
-    """
-    try:
-        if proof is None:
-            [rows] = database.run(call, durable=True)
-        else:
-            rows = _record_with_proof(database, client, call, proof.consumption())
-    except psycopg.errors.UniqueViolation:
-        raise AssertionUsed from None
-    return read_grant(client, call, rows, at=database.at)
-
-
-def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
-    # A proof does not identify the client. Only an authentic client that is granted a scope may write a row.
-    with database.transaction() as transaction:
-        rows = transaction.run(call)
-        if rows and rows[0].scope is not None:
-            try:
-                transaction.run(consumption)
-            except psycopg.errors.UniqueViolation:
-                raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None
-    return rows
-
-
 def build_call(
-    client: Client,
-    *,
-    scope: list[str] | None,
-    resource: str | None,
-    has_proof: bool,
-    is_counted: bool,
+    client: Client, *, scope: list[str] | None, resource: str | None, has_proof: bool, is_counted: bool
 ) -> Call:
     """Return the statement that authenticates *client*, grants *scope* for *resource* and counts the token.
 
+    :param scope: ``None`` for all scopes of the agent.
+    :param resource: the identifier of the resource server; ``None`` for our own API.
     :param is_counted: false for a sign-in to the dashboard, which issues no token.
     """
     return Call(
@@ -178,10 +140,40 @@ def build_call(
     )
 
 
+def record_issuance(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
+    """Authenticate the client, grant the scope and count the token, in one durable transaction.
+
+    Without a proof, the transaction takes one round trip. Unless a grant is returned, no token was counted.
+
+    :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
+    :returns: ``None`` if authentication failed.
+    :raises AssertionUsed: authentication failed, because the assertion was used before.
+    :raises OAuthError: as :func:`read_grant`, or the proof was used before.
+    """
+    try:
+        if proof is None:
+            [rows] = database.run(call, durable=True)
+        else:
+            with database.transaction() as transaction:
+                rows = transaction.run(call)
+                # A proof does not identify the client, so only a client that gets a token may store its identifier.
+                if rows and rows[0].scope is not None:
+                    _consume_proof(transaction, proof)
+    except psycopg.errors.UniqueViolation:
+        raise AssertionUsed from None
+    return read_grant(client, call, rows, at=database.at)
+
+
+def _consume_proof(transaction: Transaction, proof: Proof) -> None:
+    try:
+        transaction.run(proof.consumption())
+    except psycopg.errors.UniqueViolation:
+        raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None
+
+
 def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
     """Return the grant in the rows of a call that issues a token, or ``None`` if authentication failed.
 
-    :param at: the time of the request.
     :raises SubjectRefused: the client is authentic, but may not act for the subject of an exchange.
     :raises OAuthError: the client is authentic, but may not have the token, or a quota refuses it.
     """
@@ -221,52 +213,42 @@ def token_response(
     s: Services,
     signing_key: SigningKey,
     client: Client,
-    scope: str,
+    grant: Grant,
     *,
     resource: str | None,
-    audience: str | None = None,
     at: datetime,
     jkt: str | None = None,
-    ttl: int | None = None,
     ends_at: int | None = None,
-    subject: str = AGENT,
     delegation: Delegation | None = None,
 ) -> dict[str, Any]:
-    """Return the response of RFC 6749 section 5.1, or of RFC 8693 section 2.2.1 with a *delegation*.
+    """Sign the access token, and return the response of RFC 6749 section 5.1, or RFC 8693 section 2.2.1.
 
-    :param scope: space-separated.
     :param resource: the identifier of the resource server; ``None`` for our own API.
-    :param audience: the ``aud`` of the token, if it is not the identifier.
     :param at: the time at which the token was counted.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
-    :param ttl: seconds until the token expires; ``None`` for the setting's.
     :param ends_at: latest expiry in seconds since the epoch, later than *at*.
-    :param subject: one of ``SUBJECTS``.
     """
-    ttl = ttl or s.settings.token_ttl
+    ttl = grant.token_ttl or s.settings.token_ttl
     if ends_at is not None:
         ttl = min(ttl, ends_at - int(at.timestamp()))
-    body: dict[str, Any] = {
-        "access_token": issue_access_token(
-            signing_key,
-            issuer=s.settings.issuer,
-            audience=audience or resource or s.settings.resource,
-            resource=resource if audience is not None else None,
-            organization_id=client.organization_id,
-            agent_id=client.agent_id,
-            scope=scope,
-            jti=base64url(os.urandom(16)).decode(),
-            at=at,
-            ttl=ttl,
-            jkt=jkt,
-            subject=subject,
-            delegation=delegation,
-        ),
-        "token_type": "DPoP" if jkt else "Bearer",
-        "expires_in": ttl,
-    }
+    access_token = issue_access_token(
+        signing_key,
+        issuer=s.settings.issuer,
+        audience=grant.audience or resource or s.settings.resource,
+        resource=resource if grant.audience is not None else None,
+        organization_id=client.organization_id,
+        agent_id=client.agent_id,
+        scope=grant.scope,
+        jti=base64url(os.urandom(16)).decode(),
+        at=at,
+        ttl=ttl,
+        jkt=jkt,
+        subject=grant.subject,
+        delegation=delegation,
+    )
+    body = {"access_token": access_token, "token_type": "DPoP" if jkt else "Bearer", "expires_in": ttl}
     if delegation is not None:
         body["issued_token_type"] = ISSUED_TOKEN_TYPE
-    if scope:
-        body["scope"] = scope
+    if grant.scope:
+        body["scope"] = grant.scope
     return body

@@ -124,12 +124,12 @@ def authorization_server() -> Response:
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
     """The same metadata at OpenID Connect's address, which many libraries use, with the members that it requires."""
-    more = {
+    openid_members = {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
         "claims_supported": list(CLAIMS),
     }
-    return json_response(authorization_server_metadata() | more, headers=CACHED)
+    return json_response(authorization_server_metadata() | openid_members, headers=CACHED)
 
 
 def authorization_server_metadata() -> dict[str, Any]:

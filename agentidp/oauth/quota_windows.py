@@ -25,7 +25,6 @@ class Quota(NamedTuple):
     :param window: one of :data:`WINDOWS`.
     :param tokens: maximum tokens in the window.
     :param left: tokens that can still be issued in the window, including the requested token.
-    :param is_enforced: whether the quota refuses tokens.
     """
 
     holder: str
@@ -52,9 +51,6 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
 
     :param used: tokens issued in the window so far.
     :param tokens: maximum tokens in the window.
-    :param begins: the start of the window.
-    :param ends: the start of the next window.
-    :param at: now, in the window.
     :returns: an instant before *ends*; *at* if nothing is left; ``None`` if the window ends first.
     """
     if used >= tokens:
@@ -70,22 +66,18 @@ def read(text: str | None) -> list[Quota]:
 
     Per holder, the column has its name, the tokens per window (negative if not enforced), and the tokens left of each.
     """
-    words, size, found = (text or "").split(), 1 + 2 * len(WINDOWS), []
-    for start in range(0, len(words), size):
-        holder, *numbers = words[start : start + size]
+    words, words_per_holder, quotas = (text or "").split(), 1 + 2 * len(WINDOWS), []
+    for start in range(0, len(words), words_per_holder):
+        holder, *numbers = words[start : start + words_per_holder]
         for window, tokens, left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
             if tokens != "-":
                 limit = int(tokens)
-                found.append(Quota(holder, window, abs(limit), max(int(left), 0), limit > 0))
-    return found
+                quotas.append(Quota(holder, window, abs(limit), max(int(left), 0), limit > 0))
+    return quotas
 
 
 def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
-    """Return the headers for the enforced quotas (draft-ietf-httpapi-ratelimit-headers-11).
-
-    :param at: the time of the request.
-    :param is_issued: whether the token was issued.
-    """
+    """Return the headers for the enforced quotas (draft-ietf-httpapi-ratelimit-headers-11)."""
     enforced = [quota for quota in quotas if quota.is_enforced]
     if not enforced:
         return {}

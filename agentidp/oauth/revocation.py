@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from flask import Response, g
 
+from agentidp import audit
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
+from agentidp.jose.access_token import AccessToken
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
 from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
-from agentidp.oauth.token_revocation import revoke_token, revoke_token_of_another
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")
@@ -27,14 +30,28 @@ def revoke() -> Response:
     `unauthorized_client` for another agent's token without that scope (section 2.1).
     """
     inspected = inspect_token(g.at)
-    token = inspected.token
-    if token is not None:
-        if token.agent_id != inspected.client.agent_id and "agents:write" not in inspected.client_scopes:
-            # With 200, the client would believe that the token is revoked.
-            raise OAuthError("unauthorized_client", "the token was issued to another agent")
-        database = services().database.of(token.organization_id, g.at)
-        if token.agent_id == inspected.client.agent_id:
-            revoke_token(database, token)
-        else:
-            revoke_token_of_another(database, token, by=request_actor("agent", str(inspected.client.agent_id)))
+    token, agent_id = inspected.token, inspected.client.agent_id
+    if token is None:
+        return Response(status=200, headers=NO_STORE)
+    if token.agent_id != agent_id and "agents:write" not in inspected.client_scopes:
+        # With 200, the client would believe that the token is revoked.
+        raise OAuthError("unauthorized_client", "the token was issued to another agent")
+    database = services().database.of(token.organization_id, g.at)
+    if token.agent_id == agent_id:
+        database.run(_revocation_call(token), durable=True)
+    else:
+        with database.transaction(request_actor("agent", str(agent_id))) as transaction:
+            transaction.run(_revocation_call(token))
+            audit.record(transaction, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
     return Response(status=200, headers=NO_STORE)
+
+
+def end_session(transaction: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
+    """Record a sign-out from the dashboard in the audit trail, and revoke the session's token if *is_revoked*."""
+    if is_revoked:
+        transaction.run(_revocation_call(token))
+    audit.record(transaction, "agent.signed_out", token.agent_id)
+
+
+def _revocation_call(token: AccessToken) -> Call:
+    return Call("oauth/revoke_token", {"jti": token.jti, "expires_at": token.refused_from})

@@ -17,7 +17,7 @@ from agentidp.federation.agent_name import name_from
 from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.issuer_tokens import MAX_LIFETIME, TYPES, UNKNOWN_KEY, IssuerToken
 from agentidp.federation.rule import Comparison, Rule
-from agentidp.federation.rule_checks import RuleRefused, of_subject
+from agentidp.federation.rule_checks import RuleRefused, narrow_to_subject
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.oauth import first_sight
@@ -45,16 +45,16 @@ _EXCHANGE = "It is no credential: an agent that may act by this rule sends it as
 class RuleResult:
     """The result for a token and a rule.
 
-    :param agent_id: the agent of a rule of trust; ``None`` for an organization's rule, likewise ``credential_id``.
     :param rule: the rule in words.
+    :param agent_id: the agent of a rule of trust; ``None`` for an organization's rule, likewise ``credential_id``.
     :param provisioning_rule: the name of a provisioning rule; likewise ``delegation_rule``.
     :param needs_client_id: whether the token alone does not name one agent.
     """
 
-    agent_id: UUID | None
-    credential_id: UUID | None
     rule: str
     comparisons: list[Comparison]
+    agent_id: UUID | None = None
+    credential_id: UUID | None = None
     provisioning_rule: str | None = None
     delegation_rule: str | None = None
     needs_client_id: bool = False
@@ -83,7 +83,6 @@ def compare_token(
     """Compare a token with an organization's rules that are in force, and return the best result first.
 
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
-    :param at: the time at which the token's times are judged.
     :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
     """
     token = s.issuer_tokens.read(text.strip())
@@ -93,96 +92,122 @@ def compare_token(
             f"signed with {', '.join(ALGORITHMS)}, and its typ one of "
             f"{', '.join(typ for typ in TYPES if typ)}"
         )
-    if s.settings.issuer in token.compared.issuers:
+    if s.settings.issuer in token.prepared_claims.issuers:
         raise ConfigurationError("this is a token of this server, which is no credential")
     if _depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
-    rows = database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
-    found = [
-        RuleResult(
-            row.agent_id,
-            row.credential_id,
-            f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
-            _comparisons(s, database, Rule.of(row.trust), token, at),
-        )
-        for row in rows
-    ]
-    is_named = token.organization_id == database.organization_id
-    if not is_named or len({one.agent_id for one in found if one.is_accepted}) > 1:
-        found = [replace(one, needs_client_id=True) for one in found]
+    comparer = _Comparer(s, database, token, at)
+    results = comparer.compare_rules_of_trust(agent_id)
     if agent_id is None:
-        found += _provisioning(s, database, token, at)
-    found += _delegation(s, database, token, agent_id, at)
-    return sorted(found, key=lambda result: (not result.is_accepted, -result.met))
+        results += comparer.compare_provisioning_rules()
+    results += comparer.compare_delegation_rules(agent_id)
+    return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
 
 
 def _depth(claims: dict[str, Any]) -> int:
     depth = 0
-    level: list[Any] = [claims]
-    while nested := [one for one in level if isinstance(one, dict | list)]:
+    values: list[Any] = [claims]
+    while containers := [value for value in values if isinstance(value, dict | list)]:
         depth += 1
-        level = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
+        values = [value for nested in containers for value in (nested.values() if isinstance(nested, dict) else nested)]
     return depth
 
 
-def _provisioning(s: Services, database: OrganizationDatabase, token: IssuerToken, at: datetime) -> list[RuleResult]:
-    found, subject = [], token.claims.get("sub")
-    [known] = database.run(first_sight.provisioning_rules_call(token))
-    agents = {row.provisioning_rule_id: row.agent_id for row in known}
-    ended = first_sight.ended_agent(database, token)
-    [organization] = database.fetch("organizations/get_organization")
-    for row in database.fetch("provisioning/list_rules"):
-        compared = _comparisons(s, database, Rule.of(row.trust), token, at)
-        template, agent_id = row.agent_template["name"], agents.get(row.provisioning_rule_id) or ended
-        name = name_from(template, token.claims)
-        is_on, has_place = organization.provisions_agents, row.agents < row.max_agents
-        own_rule = "can be made"
-        try:
-            of_subject(row.trust, subject, own_issuer=s.settings.issuer, organization_id=database.organization_id)
-        except RuleRefused as refused:
-            own_rule = f"{refused.member} {refused}"
-        compared += [
-            Comparison("name of the agent", template, name, name is not None, name is not None),
-            Comparison("rule of the agent", "can be made", own_rule, True, own_rule == "can be made"),
-            Comparison("agent of the subject", "none yet", str(agent_id or "none yet"), True, agent_id is None),
-            Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), True, has_place),
-            Comparison("provisioning", "on", "on" if is_on else "off", True, is_on),
+@dataclass(frozen=True)
+class _Comparer:
+    s: Services
+    database: OrganizationDatabase
+    token: IssuerToken
+    at: datetime
+
+    def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
+        results = [
+            RuleResult(
+                f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
+                self._compare(row.trust),
+                row.agent_id,
+                row.credential_id,
+            )
+            for row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
         ]
-        found.append(RuleResult(None, None, f"the provisioning rule {row.name}", compared, row.name))
-    return found
+        names_organization = self.token.organization_id == self.database.organization_id
+        if not names_organization or len({result.agent_id for result in results if result.is_accepted}) > 1:
+            results = [replace(result, needs_client_id=True) for result in results]
+        return results
 
+    def compare_provisioning_rules(self) -> list[RuleResult]:
+        [accepting_rows] = self.database.run(first_sight.provisioning_rules_call(self.token))
+        agent_ids = {row.provisioning_rule_id: row.agent_id for row in accepting_rows}
+        ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
+        [organization] = self.database.fetch("organizations/get_organization")
+        is_on = organization.provisions_agents
+        results = []
+        for row in self.database.fetch("provisioning/list_rules"):
+            template, agent_id = row.agent_template["name"], agent_ids.get(row.provisioning_rule_id) or ended_agent_id
+            name = name_from(template, self.token.claims)
+            rule_refusal = self._own_rule_refusal(row.trust)
+            comparisons = [
+                *self._compare(row.trust),
+                Comparison("name of the agent", template, name, name is not None, name is not None),
+                Comparison("rule of the agent", "can be made", rule_refusal or "can be made", rule_refusal is None),
+                Comparison("agent of the subject", "none yet", str(agent_id or "none yet"), agent_id is None),
+                Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), row.agents < row.max_agents),
+                Comparison("provisioning", "on", "on" if is_on else "off", is_on),
+            ]
+            results.append(RuleResult(f"the provisioning rule {row.name}", comparisons, provisioning_rule=row.name))
+        return results
 
-def _delegation(
-    s: Services, database: OrganizationDatabase, token: IssuerToken, agent_id: UUID | None, at: datetime
-) -> list[RuleResult]:
-    found, claims = [], token.claims
-    for row in database.fetch("delegation/list_rules"):
-        agent_ids = [one for one in row.agent_ids if agent_id in (None, one)]
-        if not agent_ids:
-            continue
-        # A rule without an audience demands a token for the agent that acts.
-        meant = next((one for one in agent_ids if str(one) == token.compared.audience), agent_ids[0])
-        compared = _comparisons(s, database, Rule.of({"audience": str(meant)} | row.trust), token, at)
-        wrong = {refusal_of_subject(claims, one, s.settings.issuer) for one in agent_ids}
-        can_act = None in wrong
-        said = "can act" if can_act else str(wrong.pop())
-        compared.append(Comparison("agent for the subject", "can act", said, True, can_act))
-        found.append(RuleResult(None, None, f"the delegation rule {row.name}", compared, delegation_rule=row.name))
-    return found
+    def _own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
+        """Return why the agent of the token's subject cannot have a rule of its own, or ``None``."""
+        issuer, organization_id = self.s.settings.issuer, self.database.organization_id
+        try:
+            narrow_to_subject(trust, self.token.claims.get("sub"), own_issuer=issuer, organization_id=organization_id)
+        except RuleRefused as refused:
+            return f"{refused.member} {refused}"
+        return None
 
+    def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
+        results = []
+        for row in self.database.fetch("delegation/list_rules"):
+            actor_ids = [actor_id for actor_id in row.agent_ids if agent_id in (None, actor_id)]
+            if not actor_ids:
+                continue
+            # A rule without an audience demands a token for the agent that acts.
+            audience = self.token.prepared_claims.audience
+            actor = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == audience), str(actor_ids[0]))
+            comparisons = self._compare({"audience": actor} | row.trust)
+            issuer = self.s.settings.issuer
+            refusals = {refusal_of_subject(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
+            can_act = None in refusals
+            verdict = "can act" if can_act else str(refusals.pop())
+            comparisons.append(Comparison("agent for the subject", "can act", verdict, can_act))
+            results.append(RuleResult(f"the delegation rule {row.name}", comparisons, delegation_rule=row.name))
+        return results
 
-def _comparisons(
-    s: Services, database: OrganizationDatabase, rule: Rule, token: IssuerToken, at: datetime
-) -> list[Comparison]:
-    compared = rule.compare(token.compared)
-    late = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
-    times = [f"{name} {_instant(token.claims[name])}" for name in ("nbf", "iat", "exp") if name in token.claims]
-    found = ", ".join([late, *times] if late else times)
-    compared.append(Comparison("times", _instant(at.timestamp()), found, True, late is None))
-    if all(one.is_met for one in compared if one.name != "times"):
-        found = _signature(s, database, rule, token)
-        compared.append(Comparison("signature", "by a key of the issuer", found, True, found == "right"))
-    return compared
+    def _compare(self, trust: dict[str, Any]) -> list[Comparison]:
+        """Compare the token's claims, times and, if the claims are right, signature with a rule."""
+        rule, claims = Rule.of(trust), self.token.claims
+        comparisons = rule.compare(self.token.prepared_claims)
+        is_met = all(comparison.is_met for comparison in comparisons)
+        refusal = wrong_time(claims, self.at.timestamp(), MAX_LIFETIME)
+        times = [f"{name} {_instant(claims[name])}" for name in ("nbf", "iat", "exp") if name in claims]
+        actual_times = ", ".join([refusal, *times] if refusal else times)
+        comparisons.append(Comparison("times", _instant(self.at.timestamp()), actual_times, refusal is None))
+        if is_met:
+            verdict = self._verify_signature(rule)
+            comparisons.append(Comparison("signature", "by a key of the issuer", verdict, verdict == "right"))
+        return comparisons
+
+    def _verify_signature(self, rule: Rule) -> str:
+        if len(self.token.jwt.tried) >= MAX_KEYS:
+            return f"not verified: other rules have {MAX_KEYS} keys already"
+        try:
+            keys = self.s.issuer_tokens.find_keys(rule, self.token, self.database.organization_id)
+        except KeysUnavailable as unavailable:
+            return f"no keys of the issuer: {unavailable}"
+        if not keys:
+            return UNKNOWN_KEY
+        return "right" if any(self.token.jwt.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
 
 
 def _instant(seconds: Any) -> str:
@@ -192,29 +217,17 @@ def _instant(seconds: Any) -> str:
         return json.dumps(seconds)
 
 
-def _signature(s: Services, database: OrganizationDatabase, rule: Rule, token: IssuerToken) -> str:
-    if len(token.jwt.tried) >= MAX_KEYS:
-        return f"not verified: other rules have {MAX_KEYS} keys already"
-    try:
-        keys = s.issuer_tokens.keys_of(rule, token, database.organization_id)
-    except KeysUnavailable as unavailable:
-        return f"no keys of the issuer: {unavailable}"
-    if not keys:
-        return UNKNOWN_KEY
-    return "right" if any(token.jwt.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
-
-
 def describe_result(result: RuleResult) -> dict[str, Any]:
     """Return a result as JSON."""
     return {
-        "agentId": None if result.agent_id is None else str(result.agent_id),
-        "credentialId": None if result.credential_id is None else str(result.credential_id),
+        "agentId": result.agent_id and str(result.agent_id),
+        "credentialId": result.credential_id and str(result.credential_id),
         "provisioningRule": result.provisioning_rule,
         "delegationRule": result.delegation_rule,
         "accepted": result.is_accepted,
         "needsClientId": result.needs_client_id,
         "comparisons": [
-            {"name": one.name, "expected": one.expected, "found": one.found, "met": one.is_met}
-            for one in result.comparisons
+            {"name": compared.name, "expected": compared.expected, "found": compared.actual, "met": compared.is_met}
+            for compared in result.comparisons
         ],
     }

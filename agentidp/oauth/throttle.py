@@ -58,17 +58,16 @@ INTERVAL_OF_SITE = INTERVAL / 3
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> timedelta | None:
     """Count and report a failed authentication and update its throttle, in one round trip.
 
-    :param cell: from :func:`cell_of`.
     :returns: the time after which another failure is certainly admitted, or ``None`` if this failure is admitted.
     """
-    admitted, _, [found], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
+    admitted_rows, _, [row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _failure(cell, at),
         # A request that waits for a throttle must not lock a counter that the organization's tokens need.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.calls(),
     )
-    rejection.report(found.reason)
-    return None if admitted else INTERVAL
+    rejection.report(row.reason)
+    return None if admitted_rows else INTERVAL
 
 
 def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
@@ -76,8 +75,8 @@ def admits(database: Database, cell: int, at: datetime, *, every: timedelta = IN
 
     :param every: time after which the throttle forgets an event.
     """
-    [admitted] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at, every))
-    return bool(admitted)
+    [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at, every))
+    return bool(admitted_rows)
 
 
 def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
@@ -94,7 +93,6 @@ def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefi
 
     :param client_id: as it was sent, valid or not.
     :param remote_address: the peer's address. All other strings, such as a UNIX socket's peer, count as one address.
-    :param prefix: the numbers of leading bits of the address that count.
     """
     name = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(name, digest_size=8, key=_hash_key(secret_key)).digest()

@@ -97,57 +97,54 @@ QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
 @describe_client_endpoint(TokenRequestSchema, {429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
 def issue_token() -> Response:
     """Issue an access token to an agent."""
-    received, context, s = current_request(), current_context(), services()
+    request, context, s = current_request(), current_context(), services()
     at: datetime = context.at
-    form = read_form(received)
+    form = read_form(request)
     check_grant_type(form)
     is_jwt_bearer = form["grant_type"] == issuance.JWT_BEARER
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
     scope = requested_scope(form)
     resource = requested_resource(form)
-    proof = dpop_proof(received, at)
+    proof = dpop_proof(request, at)
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
     if is_jwt_bearer:
-        client = client_authentication.read_client_from_grant(received, form, at)
+        client = client_authentication.read_client_from_grant(request, form, at)
     else:
-        client = client_authentication.read_client(received, form, at)
+        client = client_authentication.read_client(request, form, at)
     if client.new_subject is not None:
         client = first_sight.create_agent(s, client, at)
     refuse_flood(client, at)
     # A token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
-    granted, subject = None, None
-    while granted is None:
+    grant, subject = None, None
+    while grant is None:
         call = issuance.build_call(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
         try:
             if is_exchange:
-                granted, subject = token_exchange.record_exchange(s, database, form, client, call, proof)
+                grant, subject = token_exchange.record_exchange(s, database, form, client, call, proof)
             else:
-                granted = issuance.record_issuance(database, client, call, proof)
+                grant = issuance.record_issuance(database, client, call, proof)
         except issuance.AssertionUsed:
             client = replace(client, refusal="assertion used before")
-        if granted is None:
+        if grant is None:
             error = client_authentication.invalid_grant if is_jwt_bearer else None
-            client = client_authentication.verify_again_or_refuse(received, client, at, error)
+            client = client_authentication.verify_again_or_refuse(request, client, at, error)
     s.token_rate.count(*client.credential)
     body = issuance.token_response(
         s,
         signing_key,
         client,
-        granted.scope,
+        grant,
         resource=resource,
-        audience=granted.audience,
         at=at,
         jkt=proof.jkt if proof else None,
-        ttl=granted.token_ttl,
         ends_at=subject.ends_at if subject else None,
-        subject=granted.subject,
         delegation=subject.delegation if subject else None,
     )
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    return json_response(body, headers=NO_STORE | quota_windows.headers(granted.quotas, at, is_issued=True))
+    return json_response(body, headers=NO_STORE | quota_windows.headers(grant.quotas, at, is_issued=True))
 
 
 def refuse_flood(client: Client, at: datetime) -> None:

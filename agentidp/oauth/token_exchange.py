@@ -9,7 +9,6 @@ Impersonation is impossible, because each token names its actors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -77,20 +76,18 @@ MAX_SUBJECT = 255
 class Subject:
     """The subject for whom a client may act according to the tokens.
 
-    :param delegation: the delegation of the new token.
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
-    :param actor_jtis: the ``jti`` of the actor's token, if it was sent.
     """
 
     delegation: Delegation
     ends_at: int
     is_bound: bool
-    actor_jtis: tuple[str, ...] = ()
+    actor_jti: str | None = None
 
 
-class NotAcceptable(Exception):
-    """A token is not acceptable. The message is one of :data:`REASONS`, or a reason for a federated token."""
+class UnacceptableToken(Exception):
+    """The subject's or actor's token is not acceptable. The message is the logged reason."""
 
 
 def check_form(form: dict[str, str], resource: str | None) -> str:
@@ -123,106 +120,100 @@ def record_exchange(
     """Do what :func:`agentidp.oauth.issuance.record_issuance` does, for the subject in the form.
 
     :param form: the parameters that :func:`check_form` has checked.
-    :param client: the actor.
     :param call: the statement that issues a token without a subject.
-    :returns: the grant and the subject.
-    :raises OAuthError: also ``invalid_request`` for a token that is not acceptable.
+    :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, and ``temporarily_unavailable``
+        with 503 if another issuer's keys are not there now.
     """
-    subject, refusal = _read_subject(s, form, client, call, proof, database.at)
+    subject, refusal = None, None
     try:
-        return issuance.record_issuance(database, client, _exchanging(call, subject), proof), subject
+        subject = _read_subject(s, form, client, call.parameters["resource"], proof, database.at)
+    except UnacceptableToken as unacceptable:
+        refusal = str(unacceptable)
+    try:
+        return issuance.record_issuance(database, client, build_exchange_call(call, subject), proof), subject
     except issuance.SubjectRefused as refused:
         reason = refusal or str(refused)
     if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, client.credential):
         # The rule was remembered, so a stored rule may accept the token. This request has consumed the assertion.
-        again = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(s, database, form, client, again, proof)
-    raise _refusal(s, database, client, reason)
+        second_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
+        return record_exchange(s, database, form, client, second_call, proof)
+    raise _record_refusal(database, client, reason)
 
 
 def _read_subject(
-    s: Services, form: dict[str, str], client: Client, call: Call, proof: Proof | None, at: datetime
-) -> tuple[Subject | None, str | None]:
-    """Verify the tokens of an exchange, and return the subject, or the logged reason for a refusal.
-
-    :raises OAuthError: ``temporarily_unavailable`` with 503, because another issuer's keys are not there now.
-    """
-    try:
-        if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
-            subject = _of_an_agent(form["subject_token"], client)
-        else:
-            subject = _of_another_issuer(s, form["subject_token"], client, call.parameters["resource"], at)
-        if "actor_token" in form:
-            subject = _with_actor_token(subject, form["actor_token"], client, proof)
-    except NotAcceptable as found:
-        return None, str(found)
+    s: Services, form: dict[str, str], client: Client, resource: str, proof: Proof | None, at: datetime
+) -> Subject:
+    """Verify the tokens of an exchange, and return the subject, or raise :class:`UnacceptableToken`."""
+    if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
+        subject = _read_our_token(form["subject_token"], client)
+    else:
+        subject = _read_issuer_token(s, form["subject_token"], client, resource, at)
+    if "actor_token" in form:
+        subject = replace(subject, actor_jti=_verify_actor_token(form["actor_token"], client, proof))
+    # No leeway applies, because the new token would have no lifetime.
     if subject.ends_at <= int(at.timestamp()):
-        # No leeway applies, because the new token would have no lifetime.
-        return None, ENDED
-    return (None, TOO_LONG) if subject.delegation.is_too_long else (subject, None)
+        raise UnacceptableToken(ENDED)
+    if subject.delegation.is_too_long:
+        raise UnacceptableToken(TOO_LONG)
+    return subject
 
 
-def _exchanging(issuing: Call, subject: Subject | None) -> Call:
-    """Return the statement that authenticates a client, decides whether it may act for a subject, and counts the token.
-
-    :param issuing: the statement without a subject.
-    :param subject: ``None`` if a token is not acceptable. The statement then only authenticates the client.
-    """
-    delegation = Delegation((), (), None) if subject is None else subject.delegation
-    issuer, _ = delegation.subject_id or (None, None)
-    about: dict[str, Any] = {
-        "subject_agent_id": delegation.agent_id,
-        "issuer": issuer,
-        "rule_id": delegation.rule_id,
-        "agent_ids": delegation.agent_ids or None,
-        "jtis": [*delegation.jtis, *(subject.actor_jtis if subject else ())],
-        "ancestors": json.dumps(
-            [{"aud": a.audience, "scope": a.scope, "resource": a.resource} for a in delegation.ancestors]
-        ),
-        "is_bound": subject is not None and subject.is_bound,
-    }
-    return Call("oauth/exchange_token", issuing.parameters | about)
-
-
-def _refusal(s: Services, database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
-    """Count and report a token that is not acceptable, and return the error, which hides the reason (section 2.2.2).
-
-    This is not a failed authentication, so nothing is throttled: an agent exchanges tokens that others send, and they
-    must not be able to lock it out.
-    """
-    rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
-    [[found], _] = database.run(*rejection.calls())
-    rejection.report(found.reason)
-    return OAuthError("invalid_request", "the subject token or the actor token is not acceptable")
-
-
-def _of_an_agent(text: str, client: Client) -> Subject:
+def _read_our_token(subject_token: str, client: Client) -> Subject:
     # The database decides whether the token was made for the client.
     try:
-        token = verify_token(text, audience=None)
+        token = verify_token(subject_token, audience=None)
     except TokenRefused:
-        raise NotAcceptable(INVALID) from None
+        raise UnacceptableToken(INVALID) from None
     if token.organization_id != client.organization_id:
-        raise NotAcceptable(OTHER_ORGANIZATION)
-    before = token.delegation or Delegation((), (), token.agent_id)
+        raise UnacceptableToken(OTHER_ORGANIZATION)
+    delegation = token.delegation or Delegation((), (), token.agent_id)
     exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
-    ancestors = (exchanged, *before.ancestors)
-    actors = (client.agent_id, *before.actors)
-    delegation = Delegation(actors, ancestors, before.agent_id, before.subject_id, before.rule_id)
-    return Subject(delegation, token.expires_at, token.jkt is not None)
+    actors, ancestors = (client.agent_id, *delegation.actors), (exchanged, *delegation.ancestors)
+    return Subject(replace(delegation, actors=actors, ancestors=ancestors), token.expires_at, token.jkt is not None)
 
 
-def _of_another_issuer(s: Services, text: str, client: Client, resource: str, at: datetime) -> Subject:
-    token = s.issuer_tokens.read(text)
+def _read_issuer_token(s: Services, subject_token: str, client: Client, resource: str, at: datetime) -> Subject:
+    token = s.issuer_tokens.read(subject_token)
     if token is None:
-        raise NotAcceptable(UNREADABLE)
-    rule = _accepting_rule(s, token, client, resource, at)
+        raise UnacceptableToken(UNREADABLE)
+    rule = _find_accepting_rule(s, token, client, resource, at)
     claims = token.claims
-    if wrong := refusal_of_subject(claims, client.agent_id, s.settings.issuer):
-        raise NotAcceptable(wrong)
-    issuer = rule.trust["issuer"]
-    delegation = Delegation((client.agent_id,), (), None, (issuer, claims["sub"]), rule.delegation_rule_id)
+    if refusal := refusal_of_subject(claims, client.agent_id, s.settings.issuer):
+        raise UnacceptableToken(refusal)
+    subject_id = (rule.trust["issuer"], claims["sub"])
+    delegation = Delegation((client.agent_id,), (), None, subject_id, rule.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
+
+
+def _find_accepting_rule(s: Services, token: IssuerToken, client: Client, resource: str, at: datetime) -> Any:
+    """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
+
+    Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
+    issues the token checks that the rule still exists.
+    """
+
+    def read_rules() -> list[Candidate]:
+        # A client that is not authentic gets no rules, because effects such as a request for keys would reveal them.
+        rows = s.database.of(client.organization_id, at).fetch(
+            "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
+        )
+        # A rule without an audience demands a token for the agent that acts.
+        trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
+        rules = [s.issuer_tokens.rule(client.organization_id, trust) for trust in trusts]
+        return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
+
+    verdict, _ = federated_token.try_remembered_rules(
+        s,
+        token,
+        client,
+        at,
+        key=client.credential,
+        read_rules=read_rules,
+        is_preferred=lambda candidate: resource in candidate.row.resources,
+    )
+    if not verdict.accepting:
+        raise UnacceptableToken(verdict.refusal())
+    return verdict.accepting[0].row
 
 
 def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
@@ -231,7 +222,7 @@ def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) 
     if "act" in claims:
         # We cannot verify the actors in another issuer's token.
         return HAS_ACT
-    if "may_act" in claims and not _names(claims["may_act"], agent_id, own_issuer):
+    if "may_act" in claims and not _names_agent(claims["may_act"], agent_id, own_issuer):
         return OTHER_ACTOR
     if not isinstance(subject, str) or not (
         1 <= len(subject) <= MAX_SUBJECT and subject.isascii() and subject.isprintable()
@@ -240,64 +231,54 @@ def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) 
     return None
 
 
-def _names(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
+def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
     """Return whether a claim ``may_act`` names an agent (RFC 8693 section 4.4), whatever other members it has."""
     if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
         return False
-    named = [may_act[name] for name in ("sub", "client_id") if name in may_act]
-    return bool(named) and all(name == str(agent_id) for name in named)
+    actors = [may_act[name] for name in ("sub", "client_id") if name in may_act]
+    return bool(actors) and all(actor == str(agent_id) for actor in actors)
 
 
-def _accepting_rule(s: Services, token: IssuerToken, client: Client, resource: str, at: datetime) -> Any:
-    """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
-
-    Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
-    issues the token checks that the rule still exists.
-    """
-    memory, organization_id = s.issuer_tokens.remembered, client.organization_id
-    stored: list[Candidate] = []
-
-    def candidates() -> Iterator[Candidate]:
-        remembered = memory.get(organization_id, client.credential)
-        yield from (candidate for candidate in remembered if resource in candidate.row.resources)
-        stored.extend(_rules(s, client, at))
-        yield from sorted(stored, key=lambda candidate: resource not in candidate.row.resources)
-
-    verdict = federated_token.try_rules(s, token, candidates(), client, at)
-    if not verdict.accepting:
-        raise NotAcceptable(verdict.refusal())
-    if stored:
-        # Only an authentic token adds rules. A string takes about 100 bytes of memory in addition to its characters.
-        texts = [name for candidate in stored for name in candidate.row.resources]
-        texts += [candidate.text for candidate in stored]
-        characters = len(client.key_or_rule or "") + sum(100 + len(text) for text in texts)
-        memory.put(organization_id, client.credential, stored, characters=characters)
-    return verdict.accepting[0].row
-
-
-def _rules(s: Services, client: Client, at: datetime) -> list[Candidate]:
-    """Return the stored rules by which an agent may act, oldest first.
-
-    A client that is not authentic gets no rules, because effects such as a request for keys would reveal them.
-    """
-    rows = s.database.of(client.organization_id, at).fetch(
-        "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
-    )
-    # A rule without an audience demands a token for the agent that acts.
-    texts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
-    return [
-        Candidate(s.issuer_tokens.rule(client.organization_id, text), row=row)
-        for text, row in zip(texts, rows, strict=True)
-    ]
-
-
-def _with_actor_token(subject: Subject, text: str, client: Client, proof: Proof | None) -> Subject:
-    # The actor's token adds nothing to its authentication, so only the client's own token is accepted.
+def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> str:
+    """Return the ``jti`` of the client's own token. No other token adds anything to the client's authentication."""
     try:
-        token = verify_token(text, audience=None)
+        token = verify_token(actor_token, audience=None)
     except TokenRefused:
-        raise NotAcceptable(WRONG_ACTOR_TOKEN) from None
+        raise UnacceptableToken(WRONG_ACTOR_TOKEN) from None
     is_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
     if not is_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
-        raise NotAcceptable(WRONG_ACTOR_TOKEN)
-    return replace(subject, actor_jtis=(token.jti,))
+        raise UnacceptableToken(WRONG_ACTOR_TOKEN)
+    return token.jti
+
+
+def build_exchange_call(call: Call, subject: Subject | None) -> Call:
+    """Return the statement that authenticates a client, decides whether it may act for a subject, and counts the token.
+
+    :param call: the statement that issues a token without a subject.
+    :param subject: ``None`` if a token is not acceptable. The statement then only authenticates the client.
+    """
+    delegation = Delegation((), (), None) if subject is None else subject.delegation
+    issuer, _ = delegation.subject_id or (None, None)
+    ancestors = [{"aud": a.audience, "scope": a.scope, "resource": a.resource} for a in delegation.ancestors]
+    parameters = {
+        "subject_agent_id": delegation.agent_id,
+        "issuer": issuer,
+        "rule_id": delegation.rule_id,
+        "agent_ids": delegation.agent_ids or None,
+        "jtis": delegation.jtis + ([subject.actor_jti] if subject and subject.actor_jti else []),
+        "ancestors": json.dumps(ancestors),
+        "is_bound": subject is not None and subject.is_bound,
+    }
+    return Call("oauth/exchange_token", call.parameters | parameters)
+
+
+def _record_refusal(database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
+    """Count and report a token that is not acceptable, and return the error, which hides the reason (section 2.2.2).
+
+    This is not a failed authentication, so nothing is throttled: an agent exchanges tokens that others send, and they
+    must not be able to lock it out.
+    """
+    rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
+    [[row], _] = database.run(*rejection.calls())
+    rejection.report(row.reason)
+    return OAuthError("invalid_request", "the subject token or the actor token is not acceptable")

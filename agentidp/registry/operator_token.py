@@ -29,17 +29,7 @@ def issue(
     # A token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, granted = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
-    body = issuance.token_response(
-        services,
-        signing_key,
-        client,
-        granted.scope,
-        resource=resource,
-        audience=granted.audience,
-        at=at,
-        ttl=granted.token_ttl,
-        subject=granted.subject,
-    )
+    body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
     access_token: str = body["access_token"]
     return access_token
 

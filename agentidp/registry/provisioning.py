@@ -25,7 +25,7 @@ from agentidp.db.sql import Rows
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, name_from, other_name
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS
 from agentidp.federation.rule import subject_selector
-from agentidp.federation.rule_checks import RuleRefused, check_provisioning_rule, of_subject, warnings
+from agentidp.federation.rule_checks import RuleRefused, check_provisioning_rule, narrow_to_subject, warnings
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
@@ -278,7 +278,9 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
     if name is None:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
     try:
-        trust = of_subject(accepting, subject, own_issuer=settings.issuer, organization_id=database.organization_id)
+        trust = narrow_to_subject(
+            accepting, subject, own_issuer=settings.issuer, organization_id=database.organization_id
+        )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # Another agent may have the first name.

@@ -13,31 +13,31 @@ import pytest
 
 from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import (
-    FETCHES,
-    FETCHES_OF_ONE,
-    FETCHES_OF_SLOW,
     MAX_AGE,
     MAX_BODY,
+    MAX_FETCHES,
+    MAX_FETCHES_OF_SLOW,
+    MAX_FETCHES_PER_ORGANIZATION,
     MAX_KEYS,
     MAX_PARSED,
     MAX_PROVEN,
-    MAX_PROVEN_OF_ONE,
+    MAX_PROVEN_PER_ORGANIZATION,
     MAX_STALE,
+    MAX_WAITING,
+    MAX_WAITING_PER_ORGANIZATION,
     MIN_AGE,
     PAUSE,
     PAUSE_WITHOUT_KEYS,
     RETRY_AFTER,
     SLOW,
     SLOW_FOR,
-    WAITING,
-    WAITING_OF_ONE,
     IssuerKeys,
     KeySet,
     KeySource,
     KeysUnavailable,
-    Known,
+    SourceState,
     Use,
-    forget,
+    forget_uses,
 )
 from agentidp.jose.assertion import MAX_SIGNATURES
 from agentidp.outbound.client import proxy_of_environment
@@ -336,10 +336,10 @@ class TestMemory:
             assert process.find(source=source) == 1
             process.keys.verified(source, organization_id=ACME)
 
-        for n in (*range(MAX_PROVEN_OF_ONE), 0, MAX_PROVEN_OF_ONE):
+        for n in (*range(MAX_PROVEN_PER_ORGANIZATION), 0, MAX_PROVEN_PER_ORGANIZATION):
             use(n)
         process.asked.clear()
-        for n in (0, *range(2, MAX_PROVEN_OF_ONE + 1)):
+        for n in (0, *range(2, MAX_PROVEN_PER_ORGANIZATION + 1)):
             use(n)
         assert process.asked == []
         use(1)
@@ -355,8 +355,8 @@ class TestMemory:
         ],
     )
     def test_the_first_one_of_whoever_has_most_is_forgotten(self, sources: str, kept: str) -> None:
-        known = {Use(name[0], KeySource(name, None)): Known() for name in sources.split()}
-        forget(known, 8, 2)
+        known = {Use(name[0], KeySource(name, None)): SourceState(KeySource(name, None)) for name in sources.split()}
+        forget_uses(known, 8, 2)
         assert [use.source.issuer for use in known] == kept.split()
 
 
@@ -386,13 +386,13 @@ class TestWhoWaits:
     @pytest.fixture
     def requests(self, process: Process) -> Iterator[Requests]:
         """Requests in threads of their own."""
-        with ThreadPoolExecutor(WAITING + 5) as threads:
+        with ThreadPoolExecutor(MAX_WAITING + 5) as threads:
             yield Requests(process, threads)
             process.release()
 
     def test_requests_for_the_same_keys_share_a_fetch(self, process: Process, requests: Requests) -> None:
         """Two wait, and the others are told to come again."""
-        begun = [requests.begin(ACME, "one") for _ in range(WAITING_OF_ONE + 5)]
+        begun = [requests.begin(ACME, "one") for _ in range(MAX_WAITING_PER_ORGANIZATION + 5)]
         wait_until(lambda: sum(one.done() for one in begun) == 5)
         # The organization has a place for another fetch, and for one only.
         assert process.cause("two") == "fetching"
@@ -405,13 +405,13 @@ class TestWhoWaits:
         assert process.cause("one") == "fetching"
         assert process.asked_late == ["one", "two"]
         process.release()
-        assert sorted(one.result(PATIENCE) for one in begun) == [0] * 5 + [1] * WAITING_OF_ONE
+        assert sorted(one.result(PATIENCE) for one in begun) == [0] * 5 + [1] * MAX_WAITING_PER_ORGANIZATION
 
     def test_threads_stay_free_however_many_organizations_need_a_slow_issuer(
         self, process: Process, requests: Requests
     ) -> None:
         """After a start, for example, when no keys are known. What nobody waits for is fetched all the same."""
-        waiting = [requests.begin(f"org-{n}", "one") for n in range(WAITING)]
+        waiting = [requests.begin(f"org-{n}", "one") for n in range(MAX_WAITING)]
         assert process.unavailable().cause == "fetching"
         wait_until(process.is_there)
         assert not any(one.done() for one in waiting)
@@ -441,13 +441,13 @@ class TestWhoWaits:
         assert waiting.result(PATIENCE) == 1
 
     def test_slow_organizations_leave_half_of_the_fetches_to_others(self, process: Process, requests: Requests) -> None:
-        for n in range(WAITING):
+        for n in range(MAX_WAITING):
             requests.begin(f"slow-{n}", f"{n}")
         process.now += SLOW
-        more = [process.cause(f"{n}-again", f"slow-{n}") for n in range(FETCHES_OF_SLOW - WAITING + 1)]
-        assert more == ["fetching"] * (FETCHES_OF_SLOW - WAITING) + ["crowded"]
-        left = FETCHES - FETCHES_OF_SLOW
-        others = [process.cause(f"other-{n}", f"org-{n // FETCHES_OF_ONE}") for n in range(left + 1)]
+        more = [process.cause(f"{n}-again", f"slow-{n}") for n in range(MAX_FETCHES_OF_SLOW - MAX_WAITING + 1)]
+        assert more == ["fetching"] * (MAX_FETCHES_OF_SLOW - MAX_WAITING) + ["crowded"]
+        left = MAX_FETCHES - MAX_FETCHES_OF_SLOW
+        others = [process.cause(f"other-{n}", f"org-{n // MAX_FETCHES_PER_ORGANIZATION}") for n in range(left + 1)]
         assert others == ["fetching"] * left + ["crowded"]
 
     def test_nobody_waits_for_keys_that_are_known(self, process: Process) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.federation.rule import Rule, TokenClaims, issuers_of
+from agentidp.federation.rule import Rule, TokenClaims
 
 RULE = {
     "issuer": "https://issuer.example",
@@ -61,7 +61,9 @@ def test_is_not_met_and_says_by_what(changes: dict[str, Any], wrong: str) -> Non
 def test_a_comparison_shows_both_sides() -> None:
     rule = Rule.of(RULE)
     claims = {name: value for name, value in CLAIMS.items() if name != "sub"} | {"repository_id": 7}
-    shown = [(one.name, one.expected, one.found, one.is_there, one.is_met) for one in rule.compare(TokenClaims(claims))]
+    shown = [
+        (one.name, one.expected, one.actual, one.is_there, one.is_met) for one in rule.compare(TokenClaims(claims))
+    ]
     assert shown == [
         ("issuer", "https://issuer.example", "https://issuer.example", True, True),
         ("audience", "https://idp.example", "https://idp.example", True, True),
@@ -112,7 +114,7 @@ def test_compares_exactly(expected: object, found: object, result: bool) -> None
     ],
 )
 def test_knows_whose_token_it_may_be(claims: dict[str, Any], issuers: tuple[str, ...]) -> None:
-    assert issuers_of(claims) == issuers
+    assert TokenClaims(claims).issuers == issuers
 
 
 def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_it() -> None:
@@ -125,7 +127,7 @@ def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_i
     compared = rule.compare(
         TokenClaims({"iss": "https://spire.example", "sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"})
     )
-    assert [one.found for one in compared if one.name == "issuer"] == ["spiffe://acme.example"]
+    assert [one.actual for one in compared if one.name == "issuer"] == ["spiffe://acme.example"]
 
 
 @pytest.mark.parametrize(

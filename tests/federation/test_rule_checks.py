@@ -22,7 +22,7 @@ from agentidp.federation.rule_checks import (
     check_rule,
     find_organization_id,
     matching_rule_subjects,
-    of_subject,
+    narrow_to_subject,
     warnings,
 )
 from agentidp.http.text import text_refusal
@@ -250,7 +250,7 @@ def test_a_rule_that_creates_agents_is_taken(rule: dict[str, Any]) -> None:
     assert find_organization_id(made["audience"]) == ORGANIZATION
     for subject in ("*", "job:*", "job:a*", None, 7, "a\x00", "a" * 501):
         with pytest.raises(RuleRefused):
-            of_subject(made, subject, own_issuer=OWN, organization_id=ORGANIZATION)
+            narrow_to_subject(made, subject, own_issuer=OWN, organization_id=ORGANIZATION)
 
 
 SHARED = f"{OWN}/{ORGANIZATION}"

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
-from agentidp.federation.issuer_keys import FETCHES_OF_ONE, WAITING_OF_ONE, IssuerKeys
+from agentidp.federation.issuer_keys import MAX_FETCHES_PER_ORGANIZATION, MAX_WAITING_PER_ORGANIZATION, IssuerKeys
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, MAX_LIFETIME, IssuerTokens
 from agentidp.federation.remembered import CHARACTERS_PER_RULE
 from agentidp.federation.rule import rule_selector
@@ -352,16 +352,16 @@ class TestPublishedKeys:
         published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
         with ThreadPoolExecutor(64) as threads:
             asked = [threads.submit(ask, reachable.application.test_client(), agent, token) for _ in range(64)]
-            wait_until(lambda: sum(one.done() for one in asked) == 64 - WAITING_OF_ONE)
+            wait_until(lambda: sum(one.done() for one in asked) == 64 - MAX_WAITING_PER_ORGANIZATION)
             released.set()
             answers = [one.result(PATIENCE) for one in asked]
         told = [whole(answer) for answer in answers if answer.status_code != 200]
         put_off = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "1"})
-        assert told == [put_off] * (64 - WAITING_OF_ONE)
+        assert told == [put_off] * (64 - MAX_WAITING_PER_ORGANIZATION)
         assert ask(reachable, agent, token).status_code == 200
         assert published.requests == [DISCOVERY, "/keys"]
         sums = agent.sums()
-        assert (sums["agent_tokens"], sums["agent_rejected"]) == (WAITING_OF_ONE + 1, 0)
+        assert (sums["agent_tokens"], sums["agent_rejected"]) == (MAX_WAITING_PER_ORGANIZATION + 1, 0)
 
     def test_a_slow_issuer_keeps_nobody_else_waiting(self, reachable: FlaskClient, published: HttpsIssuer) -> None:
         """Neither a client that authenticates otherwise nor workloads of other organizations."""
@@ -370,26 +370,26 @@ class TestPublishedKeys:
         tokens = IssuerTokens(IssuerKeys(networks, timeout=PATIENCE), services.settings.issuer)
         app.extensions["agentidp"] = replace(services, issuer_tokens=tokens)
         slow = make_agent(services, make_organization(services))
-        for n in range(FETCHES_OF_ONE + 1):
+        for n in range(MAX_FETCHES_PER_ORGANIZATION + 1):
             trust(slow, issuer=published.url, subject=f"job:{n}", jwksUri=f"{published.url}/slow/{n}")
             published.pages[f"/slow/{n}"] = lambda: released.wait(PATIENCE) and page
 
         def job(n: int) -> TestResponse:
             return ask(app.test_client(), slow, published.keys.token(US, sub=f"job:{n}"))
 
-        with ThreadPoolExecutor(FETCHES_OF_ONE) as threads:
-            waiting = [threads.submit(job, n) for n in range(FETCHES_OF_ONE)]
+        with ThreadPoolExecutor(MAX_FETCHES_PER_ORGANIZATION) as threads:
+            waiting = [threads.submit(job, n) for n in range(MAX_FETCHES_PER_ORGANIZATION)]
             try:
-                wait_until(lambda: len(published.requests) == FETCHES_OF_ONE)
+                wait_until(lambda: len(published.requests) == MAX_FETCHES_PER_ORGANIZATION)
                 # The organization has no place left, and others have their own.
-                assert job(FETCHES_OF_ONE).status_code == 503
+                assert job(MAX_FETCHES_PER_ORGANIZATION).status_code == 503
                 other = member(reachable, published)
                 assert ask(reachable, other, published.keys.token(US)).status_code == 200
                 assert reachable.post("/api/v1/token", data=slow.form).status_code == 200
                 assert not any(one.done() for one in waiting)
             finally:
                 released.set()
-            assert [one.result(PATIENCE).status_code for one in waiting] == [200] * FETCHES_OF_ONE
+            assert [one.result(PATIENCE).status_code for one in waiting] == [200] * MAX_FETCHES_PER_ORGANIZATION
 
     def test_nothing_is_fetched_from_a_private_address_or_for_a_token_that_matches_no_rule(
         self, client: FlaskClient, reachable: FlaskClient, published: HttpsIssuer
@@ -639,7 +639,7 @@ class TestWithoutClientId:
         found = rule_results.compare_token(
             worker.services, database, issuer.token(US), agent_id=worker.agent_id, at=database.at
         )
-        said = [one.comparisons[-1].found for one in found]
+        said = [one.comparisons[-1].actual for one in found]
         assert said == ["wrong signature", "wrong signature", "not verified: other rules have 2 keys already"]
 
     def test_who_tests_a_token_learns_that_it_needs_client_id(self, platform: Platform) -> None:

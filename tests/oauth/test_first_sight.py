@@ -357,7 +357,7 @@ def test_nor_what_somebody_had_registered(acme: Fleet, caplog: pytest.LogCapture
     database = database_of(services, acme.organization_id)
     *_, found = rule_results.compare_token(services, database, acme.token(), agent_id=None, at=NOON)
     [comparison] = [one for one in found.comparisons if not one.is_met]
-    assert (comparison.name, comparison.found) == ("agent of the subject", str(agent.agent_id))
+    assert (comparison.name, comparison.actual) == ("agent of the subject", str(agent.agent_id))
     assert reasons(caplog) == [reason]
     assert acme.agents() == []
     assert acme.statuses(acme.token(sub=f"{SHOP}other")) == [200]
