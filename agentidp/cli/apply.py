@@ -23,10 +23,6 @@ DIFFERENT = 2
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 
-class _WrongUsage(click.UsageError):
-    exit_code = 1
-
-
 class _Command(click.Command):
     """A command whose exit code for wrong usage is 1, because 2 means that something differs."""
 
@@ -34,7 +30,8 @@ class _Command(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
-            raise _WrongUsage(error.format_message(), error.ctx) from None
+            error.exit_code = 1  # type: ignore[misc]
+            raise
 
 
 @click.command("apply", cls=_Command)

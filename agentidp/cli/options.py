@@ -133,48 +133,37 @@ def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
-    option, argument, about = name_option(field), field.typed_name, _describe_field(field, is_new=is_new)
-    metavar, choice = field.metavar, None
+    name, about = name_option(field), _describe_field(field, is_new=is_new)
+    item = field.item if isinstance(field, Items) else field
+    settings: dict[str, Any] = {"metavar": field.metavar, "required": is_required, "multiple": field.kind in LISTS}
     if field.load_only:
-        place = "The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
-        file = "-" if is_required else None
-        help_ = f"{about} {place}"
-        return [
-            click.option(
-                f"{option}-file", argument, type=click.File(), default=file, callback=_read_first_line, help=help_
-            )
-        ]
-    if field.kind == "document":
-        return [click.option(option, argument, type=click.File(), metavar=metavar, callback=_read_file, help=about)]
-    if isinstance(field, Flag):
-        names = option if "/" in option else f"{option}/--no-{option.removeprefix('--')}"
-        return [click.option(names, argument, default=None, help=about)]
-    if isinstance(field, Number):
-        metavar = f"N|{NONE}" if field.allow_none else "N"
-        callback = _make_number_callback(field)
-        return [click.option(option, argument, metavar=metavar, required=is_required, callback=callback, help=about)]
-    if isinstance(field, Choice):
-        choice = click.Choice(field.values)
-    elif isinstance(field, Items) and isinstance(field.item, Choice):
-        choice = click.Choice(field.item.values)
-    elif field.kind == "agent" or (isinstance(field, Items) and isinstance(field.item, AgentId)):
-        metavar = "ID|NAME"
+        name += "-file"
+        about += " The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
+        settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
+    elif field.kind == "document":
+        settings |= {"type": click.File(), "callback": _read_file}
+    elif isinstance(field, Flag):
+        name += "" if "/" in name else f"/--no-{name.removeprefix('--')}"
+        settings = {"default": None}
+    elif isinstance(field, Number):
+        settings |= {"metavar": f"N|{NONE}" if field.allow_none else "N", "callback": _make_number_callback(field)}
+    elif isinstance(item, Choice):
+        settings["type"] = click.Choice(item.values)
+    elif field.kind == "agent" or isinstance(item, AgentId):
+        settings["metavar"] = "ID|NAME"
     elif field.kind == "instant":
-        metavar = "TIME"
-    if field.kind not in LISTS:
-        return [click.option(option, argument, type=choice, metavar=metavar, required=is_required, help=about)]
-    if isinstance(field, Items) and choice is None:
-        metavar = metavar or field.word.upper()
-    items = click.option(
-        option, argument, multiple=True, type=choice, metavar=metavar, required=is_required, help=about
-    )
-    if is_new and not field.default:
-        return [items]
-    nothing = _join_sentences(field.nothing or NONE)
-    return [items, click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=nothing)]
+        settings["metavar"] = "TIME"
+    elif isinstance(field, Items):
+        settings["metavar"] = field.metavar or field.word.upper()
+    options: list[Decorator] = [click.option(name, field.typed_name, help=about, **settings)]
+    if field.kind in LISTS and (field.default or not is_new):
+        about = _join_sentences(field.nothing or NONE)
+        options.append(click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=about))
+    return options
 
 
 def name_option(field: Member) -> str:
+    """Return the name of a member's option, such as ``--token-per-call``."""
     words = field.word if isinstance(field, Items) else field.words
     return field.option or f"--{words.replace(' ', '-')}"
 

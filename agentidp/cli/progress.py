@@ -32,12 +32,9 @@ def show_activity(activity: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def show_progress(label: str) -> Iterator[Callable[[float], None] | None]:
-    """Yield a function to call with the completed share, from 0 to 1. None if standard error is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=STEPS, file=sys.stderr, label=label) as bar:
+def show_progress(label: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function to call with the completed share, from 0 to 1."""
+    with click.progressbar(length=STEPS, file=sys.stderr, label=label, hidden=not sys.stderr.isatty()) as bar:
 
         def report(share: float) -> None:
             position = min(int(share * STEPS), STEPS)
@@ -48,11 +45,8 @@ def show_progress(label: str) -> Iterator[Callable[[float], None] | None]:
         report(1)
 
 
-@contextlib.contextmanager
-def track_progress(items: Collection[T], label: str) -> Iterator[Iterable[T]]:
+def track_progress(items: Collection[T], label: str) -> contextlib.AbstractContextManager[Iterable[T]]:
     """Yield the items, and show how many of them were consumed."""
-    if not items or not sys.stderr.isatty():
-        yield items
-        return
-    with click.progressbar(items, length=len(items), file=sys.stderr, label=label) as bar:
-        yield bar
+    return click.progressbar(
+        items, length=len(items), file=sys.stderr, label=label, hidden=not items or not sys.stderr.isatty()
+    )
