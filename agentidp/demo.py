@@ -143,21 +143,14 @@ QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RET
 """Holder (``None``: the organization), window, tokens, and whether the quota is enforced."""
 
 
-class Usage(NamedTuple):
+class AgentHour(NamedTuple):
     """The counts of an agent in an hour. A token also counts as a request, but a rejected request does not."""
 
+    agent: DemoAgent
+    starts_at: datetime
     tokens: int
     requests: int
     rejected: int
-
-
-class AgentHour(NamedTuple):
-    """The usage of an agent in an hour of a UTC day."""
-
-    agent: DemoAgent
-    day: date
-    hour: int
-    usage: Usage
 
 
 def create_demo(url: str, database: Database, at: datetime) -> bool:
@@ -240,18 +233,18 @@ class _Demo:
         sums: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
         attributed: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
         used_at: dict[UUID, datetime] = {}
-        for agent, day, hour, usage in traffic(self._at):
-            sums[self._agent_ids[agent]][hour_number(day, hour)] = [*usage]
-            if usage.tokens:
-                instant = datetime.combine(day, time(hour), UTC)
-                is_revoked = agent is ROTATED and instant < revoked_at
+        for agent, starts_at, *counts in traffic(self._at):
+            day, hour = starts_at.date(), starts_at.hour
+            sums[self._agent_ids[agent]][hour_number(day, hour)] = counts
+            if counts[0]:
+                is_revoked = agent is ROTATED and starts_at < revoked_at
                 credential_id = revoked_id if is_revoked else self._credential_ids[agent]
-                used_at[credential_id] = instant
+                used_at[credential_id] = starts_at
                 for index, resource in enumerate(agent.resources):
-                    if tokens := (usage.tokens + index) // len(agent.resources):
+                    if tokens := (counts[0] + index) // len(agent.resources):
                         attributed.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
         add_usage(self._transaction, sums)
-        counts = [
+        rows = [
             {"day": str(day), "agent_id": str(self._agent_ids[agent]), "credential_id": str(credential_id)}
             | {"resource": resource, "tokens_by_hour": tokens}
             for (day, agent, credential_id, resource), tokens in attributed.items()
@@ -269,7 +262,7 @@ class _Demo:
             if (day, subject, self._credential_ids[subject], TRACKER) in attributed
             and (resource == ORDERS and sum(tokens) >= divisor)
         ]
-        self._transaction.fetch("demo/attribute_usage", counts=Jsonb(counts))
+        self._transaction.fetch("demo/attribute_usage", counts=Jsonb(rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
         self._transaction.fetch("demo/use_credentials", credential_ids=[*used_at], used_at=[*used_at.values()])
 
@@ -298,28 +291,28 @@ def traffic(at: datetime) -> Iterator[AgentHour]:
         for ago in reversed(range(agent.last, agent.joined)):
             day = today - timedelta(days=ago)
             for hour in range(0 if day == outage else 24 if ago else at.hour + 1):
-                usage = _usage_in_hour(agent, day, ago, hour, random, is_retrying=day == retries)
+                counts = _count_hour(agent, day, ago, hour, random, is_retrying=day == retries)
                 if ago == 0 and hour == at.hour:
-                    usage = Usage(*(int(count * share_of_hour) for count in usage))
-                if any(usage):
-                    yield AgentHour(agent, day, hour, usage)
+                    counts = [int(count * share_of_hour) for count in counts]
+                if any(counts):
+                    yield AgentHour(agent, datetime.combine(day, time(hour), UTC), *counts)
 
 
-def _usage_in_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random, *, is_retrying: bool) -> Usage:
+def _count_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random, *, is_retrying: bool) -> list[int]:
     if is_retrying and agent is RETRYING and hour in RETRY_HOURS:
         tokens = _random_count(RETRY_TOKENS, random)
-        return Usage(tokens, tokens, 0)
+        return [tokens, tokens, 0]
     if agent is ROTATED and ago == ROTATED_AGO and hour in ROTATED_HOURS:
-        return Usage(0, 0, _random_count(ROTATED_REJECTED, random))
+        return [0, 0, _random_count(ROTATED_REJECTED, random)]
     level = int((agent.rhythm.weekend if day.weekday() >= 5 else agent.rhythm.weekday)[hour]) / 9
     if level == 0:
-        return Usage(0, 0, 0)
+        return [0, 0, 0]
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
     tokens = _random_count(agent.tokens * level, random)
     # A cached token is also used in the next hour, so the calls do not depend on this hour's tokens.
     calls = _random_count(agent.tokens * agent.calls * level, random)
-    return Usage(tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE))
+    return [tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE)]
 
 
 def _random_count(mean: float, random: Random) -> int:

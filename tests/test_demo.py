@@ -38,12 +38,12 @@ from agentidp.demo import (
     UNCACHED,
     UNUSED,
     DemoAgent,
-    Usage,
     create_demo,
     traffic,
 )
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
+from agentidp.usage_history.adding import COUNTS
 from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast
 from tests.factories import (
@@ -237,7 +237,7 @@ def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_re
     # First, because each request counts itself.
     heatmap = made.get("analytics/agents/activity")["data"]
     assert sums["requests"] > sums["tokens"] > 300_000
-    for kind in Usage._fields:
+    for kind in COUNTS:
         assert len({count for name, count in sums.items() if kind in name}) == 1
         assert sums[kind] > 0
     assert sum(cell["count"] for cell in heatmap) == sums["requests"]
@@ -255,8 +255,9 @@ def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_re
 def test_stores_what_the_generator_says_and_no_zeros(made: Made) -> None:
     by_agent: Counter[tuple[Any, ...]] = Counter()
     by_hour: Counter[tuple[Any, ...]] = Counter()
-    for agent, day, hour, usage in traffic(NOON):
-        for kind, count in usage._asdict().items():
+    for agent, starts_at, *counts in traffic(NOON):
+        day, hour = starts_at.date(), starts_at.hour
+        for kind, count in zip(COUNTS, counts, strict=True):
             by_agent[day, made.ids[agent.name], hour, kind] += count
             by_hour[day, hour, kind] += count
     for table, columns, expected in (
@@ -266,13 +267,13 @@ def test_stores_what_the_generator_says_and_no_zeros(made: Made) -> None:
         assert {
             (*(row[column] for column in columns), hour, kind): count
             for row in made.tables[table]
-            for kind in Usage._fields
+            for kind in COUNTS
             for hour, count in enumerate(row[f"{kind}_by_hour"])
             if count
         } == +expected
         assert {row["slot"] for row in made.tables[table]} == {16}
     for row in made.tables["agent_usage_daily"]:
-        assert {kind: row[kind] for kind in Usage._fields} == {k: sum(row[f"{k}_by_hour"]) for k in Usage._fields}
+        assert {kind: row[kind] for kind in COUNTS} == {k: sum(row[f"{k}_by_hour"]) for k in COUNTS}
         assert row["requests"] + row["rejected"] > 0
         assert row["requests"] >= row["tokens"]
     assert all(row["tokens"] == sum(row["tokens_by_hour"]) for row in made.tables["usage_daily"])
@@ -291,8 +292,7 @@ def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_s
 def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped() -> None:
     active: dict[str, set[date]] = {}
     for row in traffic(NOON):
-        if any(row.usage):
-            active.setdefault(row.agent.name, set()).add(row.day)
+        active.setdefault(row.agent.name, set()).add(row.starts_at.date())
     assert len(active) == 24
     # Within a week everybody works, those too who work on weekends only.
     quiet = {name: (TODAY - max(days)).days for name, days in active.items()}
@@ -310,14 +310,14 @@ INSTANTS = [
 @pytest.mark.parametrize("at", INSTANTS, ids=str)
 def test_shows_the_same_story_on_any_day_and_hour(at: datetime) -> None:
     hours = list(traffic(at))
-    assert min(row.day for row in hours) == at.date() - timedelta(days=DAYS - 1)
-    assert max((row.day, row.hour) for row in hours) <= (at.date(), at.hour)
-    this_month = [row for row in hours if row.day >= at.date().replace(day=1)]
-    tokens = sum(row.usage.tokens for row in this_month)
-    assert sum(row.usage.tokens for row in this_month if row.agent is UNCACHED) > 0.8 * tokens > 0
+    assert min(row.starts_at.date() for row in hours) == at.date() - timedelta(days=DAYS - 1)
+    assert max(row.starts_at for row in hours) <= at
+    this_month = [row for row in hours if row.starts_at.date() >= at.date().replace(day=1)]
+    tokens = sum(row.tokens for row in this_month)
+    assert sum(row.tokens for row in this_month if row.agent is UNCACHED) > 0.8 * tokens > 0
     days: Counter[date] = Counter()
     for row in hours:
-        days[row.day] += row.usage.tokens
+        days[row.starts_at.date()] += row.tokens
     before_today = {day: days[day] for day in (at.date() - timedelta(days=n) for n in range(1, DAYS))}
     assert [is_weekend(day) for day, count in before_today.items() if count == 0] == [False]
     usual = median(count for day, count in before_today.items() if not is_weekend(day))
@@ -328,7 +328,7 @@ def test_shows_the_same_story_on_any_day_and_hour(at: datetime) -> None:
 
 def test_nothing_is_counted_at_the_first_instant_of_a_day() -> None:
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
-    assert max((row.day, row.hour) for row in traffic(midnight)) == (date(2026, 2, 28), 23)
+    assert max(row.starts_at for row in traffic(midnight)) == datetime(2026, 2, 28, 23, tzinfo=UTC)
 
 
 def test_an_instant_makes_one_story_whatever_its_time_zone_and_new_secrets_each_time(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -333,9 +333,8 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
     """
     agents = {agent: fleet.agent(agent.name) for agent in demo.AGENTS}
     for row in demo.traffic(STORY_AT):
-        at = datetime.combine(row.day, time(row.hour), UTC)
-        tokens, requests, rejected = row.usage
-        fleet.count(agents[row.agent], at, tokens, requests=requests - tokens, rejected=rejected)
+        requests = row.requests - row.tokens
+        fleet.count(agents[row.agent], row.starts_at, row.tokens, requests=requests, rejected=row.rejected)
     run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.working_day(STORY_AT.date(), demo.OUTAGE_AGO)
 
     def tokens_of_worker(hour: datetime) -> int:
