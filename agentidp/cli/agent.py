@@ -154,7 +154,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
     """Delete an agent and revoke its credentials. Its tokens stop working at once. Its usage stays counted."""
     with open_agent(agent) as (services, database, agent_id):
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             rows = credentials.present(database.fetch("agents/list_credentials", agent_id=agent_id))
             return (
                 f"This deletes {_describe_agent(database, agent_id)}. It revokes its {count(len(rows), 'credential')}, "
@@ -162,7 +162,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
                 f"{_describe_impact(services, database, agent_id)}"
             )
 
-        confirm(consequences, is_dry_run=is_dry_run)
+        confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
             agents.remove_agent(transaction, agent_id)
 

@@ -123,7 +123,7 @@ def delete(target: str, organization: str) -> None:
     with open_organization(organization) as (services, database):
         row = _find_target(database, target)
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             deliveries = database.fetch("alerts/list_deliveries", limit=1000)
             waiting = [_status(delivery) for delivery in deliveries if delivery.target_id == row.target_id]
             return (
@@ -132,7 +132,7 @@ def delete(target: str, organization: str) -> None:
                 "undone."
             )
 
-        confirm(consequences)
+        confirm(describe_consequences)
         with begin_transaction(services, database) as transaction:
             targets.remove_target(transaction, row.target_id)
 
@@ -162,7 +162,7 @@ def test(target: str, organization: str) -> None:
 
 @commands.command("deliveries")
 @organization_option
-@click.option("--limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="How many.")
+@click.option("--limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="Maximum number of alerts.")
 @as_json_option
 def deliveries(organization: str, limit: int, as_json: bool) -> None:
     """List the alerts that were sent or wait to be sent, newest first.

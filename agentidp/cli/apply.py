@@ -43,7 +43,7 @@ class _Command(click.Command):
     required=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="What the fleet is to be, in YAML; - is standard input.",
+    help="The fleet in YAML; - is standard input.",
 )
 @click.option("--plan", "is_plan", is_flag=True, help="Change nothing. Exit code 0 if nothing differs, 2 otherwise.")
 @click.option(

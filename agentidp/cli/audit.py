@@ -35,7 +35,7 @@ trail_option = click.option(
     "--organization", metavar="ID|NAME", help="The organization's id (org-…), or its name. Default: the instance."
 )
 trails_option = click.option(
-    "--organization", metavar="ID|NAME", help="Only this organization's. Default: all, and the instance's."
+    "--organization", metavar="ID|NAME", help="Only this organization's trail. Default: all trails."
 )
 
 commands = click.Group(
@@ -49,14 +49,14 @@ commands = click.Group(
 
 @commands.command("list")
 @trail_option
-@click.option("--actor", help="By this agent's id, or by this user of the operating system.")
+@click.option("--actor", help="Only events by the agent with this id, or by this user of the system.")
 @click.option(
     "--action", type=click.Choice(sorted(audit.ACTIONS)), metavar="ACTION", help="agent.created, for example."
 )
-@click.option("--subject", help="About what has this id.")
-@click.option("--since", type=parse_time, metavar="TIME", help="Not before this day or time.")
-@click.option("--until", type=parse_time, metavar="TIME", help="Before this day or time.")
-@click.option("--limit", type=WholeNumber(1, 100_000), default=100, show_default=True, help="At most so many.")
+@click.option("--subject", help="Only events about the object with this id.")
+@click.option("--since", type=parse_time, metavar="TIME", help="Only events at or after this day or time.")
+@click.option("--until", type=parse_time, metavar="TIME", help="Only events before this day or time.")
+@click.option("--limit", type=WholeNumber(1, 100_000), default=100, show_default=True, help="Maximum number of events.")
 @as_json_option
 def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first.
@@ -93,8 +93,10 @@ def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organ
 
 @commands.command("export")
 @trails_option
-@click.option("--since", type=parse_time, metavar="TIME", help="Not before this day or time.")
-@click.option("--after", type=WholeNumber(0), metavar="SEQUENCE", help="With --organization: those after this event.")
+@click.option("--since", type=parse_time, metavar="TIME", help="Only events at or after this day or time.")
+@click.option(
+    "--after", type=WholeNumber(0), metavar="SEQUENCE", help="With --organization: only events after this sequence."
+)
 @click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -220,7 +222,7 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
         ids = _list_trail_ids(services, operator, organization)
         cutoff = at - timedelta(days=days)
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             counts = [upkeep.prunable(operator, id_, cutoff=cutoff, at=at) for id_ in ids]
             return (
                 f"This removes {count(sum(counts), 'event')} older than {count(days, 'day')} from "
@@ -228,7 +230,7 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
                 "(agentidp audit export)."
             )
 
-        confirm(consequences)
+        confirm(describe_consequences)
         with track_progress(ids, "Pruning") as shown_ids:
             rows = [upkeep.prune(operator, id_, cutoff=cutoff, at=utc_now()) for id_ in shown_ids]
     members = ("organizationId", "events", "lastSequence")

@@ -33,7 +33,7 @@ WARNED = 3
     default=26,
     show_default=True,
     metavar="HOURS",
-    help="How old it may be.",
+    help="Maximum age of that backup.",
 )
 @click.option("--strict", "is_strict", is_flag=True, help=f"Exit code {WARNED} if there are warnings and no failure.")
 @as_json_option

@@ -43,24 +43,28 @@ def require_confirmation(command: F) -> F:
 
 
 def confirm(
-    consequences: Callable[[], str], *, question: str = "Continue?", name: str | None = None, is_dry_run: bool = False
+    describe_consequences: Callable[[], str],
+    *,
+    question: str = "Continue?",
+    name: str | None = None,
+    is_dry_run: bool = False,
 ) -> None:
     """Print what the command will do, and return only if the user confirms.
 
-    :param consequences: returns the consequences in sentences with counts, or an empty string if the command has
-        already printed them.
-    :param name: the name that the user must type instead of ``y``, for the most dangerous commands. None for others.
+    :param describe_consequences: returns the consequences in sentences with counts, or an empty string if the command
+        has already printed them.
+    :param name: the name that the user must type instead of ``y``, for the most dangerous commands.
     :param is_dry_run: print the consequences, and end the command with exit code 0.
     :raises click.ClickException: there is neither a terminal nor ``--yes``, or the user typed another name.
     :raises click.Abort: the user answered no.
     """
     if is_dry_run:
-        print_text(consequences())
+        print_text(describe_consequences())
         raise click.exceptions.Exit
     if click.get_current_context().meta[YES]:
         return
-    if text := consequences():
-        print_text(text, err=True)
+    if consequences := describe_consequences():
+        print_text(consequences, err=True)
     if not _is_terminal():
         raise click.ClickException("nothing was changed: there is no terminal to ask on, so give --yes")
     if name is None:

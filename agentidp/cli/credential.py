@@ -81,10 +81,12 @@ def trust(agent: str, as_json: bool, **options: Any) -> None:
 
 
 @commands.command("test")
-@click.option("--token", type=click.File(), required=True, metavar="FILE", help="Has the platform's token. - is stdin.")
+@click.option(
+    "--token", type=click.File(), required=True, metavar="FILE", help="The platform's token; - is standard input."
+)
 @click.option("--agent", metavar="ID|NAME", help="Compare with the rules of this agent only.")
-@click.option("--organization", metavar="ID|NAME", help="Compare with all its rules.")
-@click.option("--at", type=parse_time, metavar="TIME", help="Judge the times of the token for then. Default: now.")
+@click.option("--organization", metavar="ID|NAME", help="Compare with all rules of this organization.")
+@click.option("--at", type=parse_time, metavar="TIME", help="Check the token's times as of then. Default: now.")
 @as_json_option
 def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
     """Show which rule accepts a platform's token.
@@ -175,13 +177,13 @@ def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
         candidates = [Candidate(str(row.credential_id), [row.label] if row.label else [], row) for row in rows]
         row = find_candidate(credential, candidates, kind="credential", owner="the agent")
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             name = f"{row.credential_id} ({row.label})" if row.label else row.credential_id
             ttl = services.settings.token_ttl
             credential_impact = impact.of_credential(database.run, agent_id, row.credential_id, database.at, ttl)
             verdict = f"This revokes the credential {name}. This cannot be undone."
             return "\n".join([verdict, *impact.sentences(credential_impact)])
 
-        confirm(consequences, is_dry_run=is_dry_run)
+        confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
             credentials.end_credential(transaction, agent_id, row.credential_id)

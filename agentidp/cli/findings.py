@@ -33,7 +33,7 @@ STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUnt
 """The printed members of a stored finding, except with --json. A terminal gets the first seven."""
 
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
-note_option = click.option("--note", help="For people.")
+note_option = click.option("--note", help="A note for people.")
 _days_option = partial(
     click.option, "--days", type=WholeNumber(1, MAX_DAYS), default=findings.DEFAULT_DAYS, show_default=True
 )
@@ -54,9 +54,9 @@ commands = click.Group(
 @commands.command("list")
 @organization_option
 @_days_option(help="How many days back a finding may have ended, today included.")
-@click.option("--state", type=click.Choice(STATES), help="Only these.")
-@click.option("--kind", type=click.Choice(STORED_KINDS), help="Only this kind.")
-@click.option("--agent", metavar="ID|NAME", help="Only those that name this agent.")
+@click.option("--state", type=click.Choice(STATES), help="Only findings in this state.")
+@click.option("--kind", type=click.Choice(STORED_KINDS), help="Only findings of this kind.")
+@click.option("--agent", metavar="ID|NAME", help="Only findings about this agent.")
 @as_json_option
 def list_(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
     """List an organization's findings, most urgent first. Ongoing findings come before ended findings."""
@@ -111,9 +111,11 @@ def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json:
 @commands.command("mute")
 @id_argument
 @organization_option
-@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]), help="In UTC, up to a year from now.")
-@click.option("--days", type=WholeNumber(1, MAX_MUTE.days), help="For so many days from now, and not --until.")
-@click.option("--whole-organization", is_flag=True, help="Findings of this kind about any agent.")
+@click.option(
+    "--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]), help="End in UTC, at most a year from now."
+)
+@click.option("--days", type=WholeNumber(1, MAX_MUTE.days), help="Number of days from now, instead of --until.")
+@click.option("--whole-organization", is_flag=True, help="Mute findings of this kind about every agent.")
 @note_option
 @as_json_option
 def mute_(

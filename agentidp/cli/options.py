@@ -228,5 +228,5 @@ bindir_option = click.option(
     "--bindir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Of pg_dump and pg_restore. Default: those of the embedded PostgreSQL, on PATH or of Debian's packages.",
+    help="Directory of pg_dump and pg_restore. Default: the embedded PostgreSQL, PATH, or Debian's packages.",
 )

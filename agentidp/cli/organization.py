@@ -210,7 +210,7 @@ def delete(organization: str) -> None:
         row = find_organization(services, organization)
         url = str(services.settings.database_url)
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             days = counted_days(url, row.organization_id, before=date.max, at=utc_now())
             return (
                 f"This deletes {_describe_organization(services, row)}, with all credentials, resource servers, "
@@ -218,7 +218,7 @@ def delete(organization: str) -> None:
                 "This cannot be undone."
             )
 
-        confirm(consequences, name=row.name)
+        confirm(describe_consequences, name=row.name)
         with show_activity(f"Deleting {row.name}"):
             delete_organization(url, row.organization_id, at=utc_now())
 

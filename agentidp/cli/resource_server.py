@@ -92,7 +92,7 @@ def delete(server: str, organization: str, is_dry_run: bool) -> None:
     with open_organization(organization) as (services, database):
         row = _find_server(database, server)
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             server_impact = impact.of_resource_server(database.run, row, database.at, services.settings.token_ttl)
             verdict = (
                 f"This deletes the resource server {row.name} ({row.resource}). {_count_users(database, row.scopes)} "
@@ -101,7 +101,7 @@ def delete(server: str, organization: str, is_dry_run: bool) -> None:
             )
             return "\n".join([verdict, *impact.sentences(server_impact)])
 
-        confirm(consequences, is_dry_run=is_dry_run)
+        confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
             resource_servers.remove_resource_server(transaction, row.resource_server_id)
 

@@ -32,7 +32,7 @@ format_option = click.option(
     "--format",
     "file_format",
     type=click.Choice([*FORMATS]),
-    help="Of the file. Without it: ndjson for a name that ends in .ndjson or .jsonl, csv for any other.",
+    help="Format of the file. Default: ndjson if the name ends in .ndjson or .jsonl, otherwise csv.",
 )
 
 
@@ -116,11 +116,16 @@ def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
 @commands.command("export")
 @organization_option
 @click.option(
-    "--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first UTC day. Default: the first of all."
+    "--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first UTC day. Default: the first day with usage."
 )
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last UTC day. Default: today.")
 @click.option(
-    "--format", "file_format", type=click.Choice([*FORMATS]), default="csv", show_default=True, help="Of the output."
+    "--format",
+    "file_format",
+    type=click.Choice([*FORMATS]),
+    default="csv",
+    show_default=True,
+    help="Format of the output.",
 )
 def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
     """Print an organization's usage, in the format of agentidp usage import.
@@ -142,9 +147,14 @@ def export(organization: str, first: datetime | None, last: datetime | None, fil
 @commands.command("prune")
 @require_confirmation
 @click.option(
-    "--keep", "months", type=Months(), required=True, metavar="N'months'", help="For example 25months, with this month."
+    "--keep",
+    "months",
+    type=Months(),
+    required=True,
+    metavar="N'months'",
+    help="Keep so many months, with this one: 25months.",
 )
-@click.option("--organization", metavar="ID|NAME", help="Only of this organization. Default: of all.")
+@click.option("--organization", metavar="ID|NAME", help="Only usage of this organization. Default: of all.")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
     """Delete usage that is older than a number of calendar months.
@@ -162,7 +172,7 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
             ids = [row.organization_id for row in organizations.all_organizations(url)]
         tokens_by_day = {id_: counted_days(url, id_, before=first_day, at=at) for id_ in ids}
 
-        def consequences() -> str:
+        def describe_consequences() -> str:
             used = [tokens for tokens in tokens_by_day.values() if tokens]
             return (
                 f"This deletes the usage of {count(sum(map(len, used)), 'day')} before {first_day} of "
@@ -171,7 +181,7 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
             )
 
         if not is_dry_run:
-            confirm(consequences)
+            confirm(describe_consequences)
         for id_, days in tokens_by_day.items():
             if not is_dry_run:
                 with track_progress(days, id_) as shown_days:
