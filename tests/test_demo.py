@@ -1,4 +1,4 @@
-"""The demo organization: what it shows, that it is reproducible, and that it is made once and whole."""
+"""The demo organization: its content is reproducible, and it is created once and completely."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ TABLES = (
 
 @pytest.fixture
 def demo(database_url: str, services: Services) -> Agent:
-    """The operator of a demo that was made at noon, in a database of the test's own."""
+    """The operator of a demo that was created at noon, in a database that only this test uses."""
     assert create_demo(database_url, services.database, NOON)
     return demo_operator(services)
 
 
 @dataclass
 class Made:
-    """A demo that was made at noon and is only read: what it stored, and its operator's API."""
+    """A demo that was created at noon and is only read: its rows, and the API as its operator."""
 
     url: str
     tables: dict[str, list[dict[str, Any]]]
@@ -95,13 +95,13 @@ class Made:
     ids: dict[str, UUID]
 
     def get(self, path: str) -> Any:
-        """The body of a 200."""
+        """Return the body of a response whose status must be 200."""
         response = self.api.get(path)
         assert response.status_code == 200
         return response.json
 
     def credentials_of(self, agent: DemoAgent) -> dict[str, dict[str, Any]]:
-        """The credentials of one of the agents by their labels."""
+        """Return the credentials of an agent by their labels."""
         data = self.get(f"agents/{self.ids[agent.name]}/credentials")["data"]
         return {credential["label"]: credential for credential in data}
 
@@ -116,7 +116,7 @@ def made(shared_app: Flask) -> Made:
 
 
 def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[dict[str, Any]]]:
-    """Every row that the database holds of an organization, read as the operator."""
+    """Return every row of an organization, read as the operator."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
         return {
@@ -128,7 +128,7 @@ def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[d
 
 
 def is_weekend(day: date) -> bool:
-    """Saturday or Sunday."""
+    """Return whether a day is a Saturday or a Sunday."""
     return day.weekday() >= 5
 
 
@@ -186,7 +186,7 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
         made.ids[TRIAGE.name]: {tracker},
         made.ids[RESEARCHER.name]: {tracker},
     }
-    # Who runs the last of them acts for whoever asks it, and gets other tokens for itself.
+    # The order tracker acts for the agents that call it, and also gets tokens for itself.
     days = {(row["day"], row["agent_id"]) for row in made.tables["credential_usage_daily"]}
     delegated = made.tables["delegation_usage_daily"]
     assert all((row["day"], row["subject_agent_id"]) in days for row in delegated)
@@ -216,13 +216,13 @@ def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected
     [revoked] = [row for row in rows if row["revoked_at"]]
     assert revoked["agent_id"] == made.ids[ROTATED.name]
     assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
-    # The agent's tokens of today are those of its other credential.
+    # The agent got its tokens of today with its other credential.
     assert revoked["last_used_at"] < revoked["revoked_at"]
     usage_rows = [
         row for row in made.tables["credential_usage_daily"] if row["credential_id"] == revoked["credential_id"]
     ]
     assert max(row["day"] for row in usage_rows) == TODAY - timedelta(days=3)
-    # Hashes of random secrets, which nobody has seen.
+    # The secrets are random, so their hashes differ.
     assert len(rows) == len({row["secret_hash"] for row in rows}) == 26
 
 
@@ -234,7 +234,7 @@ def test_the_audit_trail_is_in_the_order_of_time(made: Made) -> None:
 
 def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_requests(made: Made) -> None:
     sums = usage_sums(made.url, ORGANIZATION_ID)
-    # First, because each request counts itself.
+    # This request comes first, because each request is counted.
     heatmap = made.get("analytics/agents/activity")["data"]
     assert sums["requests"] > sums["tokens"] > 300_000
     for kind in COUNTS:
@@ -245,7 +245,7 @@ def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_re
     assert sum(days.values()) == sums["tokens"]
     this_month = made.get("analytics/agents")
     assert this_month["month"] == "2026-04"
-    # All of the fleet but the silent and the suspended agent.
+    # All agents except the silent and the suspended agent.
     assert len(this_month["data"]) == 22
     assert sum(item["tokenCount"] for item in this_month["data"]) == sum(
         count for day, count in days.items() if day >= "2026-04-01"
@@ -294,7 +294,7 @@ def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped() -> 
     for row in traffic(NOON):
         active.setdefault(row.agent.name, set()).add(row.starts_at.date())
     assert len(active) == 24
-    # Within a week everybody works, those too who work on weekends only.
+    # Every other agent works at least once per week, even if it works only on weekends.
     quiet = {name: (TODAY - max(days)).days for name, days in active.items()}
     assert {name: days for name, days in quiet.items() if days > 7} == {SILENT.name: 15, SUSPENDED.name: 26}
 
@@ -351,7 +351,7 @@ def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operato
     for url, later in ((database_url, 0), (database_url, 40), ("postgresql://nobody@/none?host=/nonexistent", 0)):
         assert create_demo(url, services.database, NOON + timedelta(days=later)) is False
     assert stored(database_url) == before
-    # Further tokens are counted on top.
+    # Further tokens are added to the counts.
     sums = usage_sums(database_url, ORGANIZATION_ID)
     demo.count(NOON, tokens=2)
     after = usage_sums(database_url, ORGANIZATION_ID)
@@ -369,7 +369,7 @@ def test_touches_no_other_organization(cast: Cast, database_url: str, services: 
 
 @contextmanager
 def counters_locked(url: str) -> Iterator[Callable[[], int]]:
-    """Hold whoever counts; yields how many processes wait for a lock."""
+    """Lock the counters, and yield a function that returns the number of processes that wait for a lock."""
     waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     with psycopg.connect(url) as holder:
         holder.execute("lock table usage_daily in exclusive mode")
@@ -388,7 +388,7 @@ def test_of_two_at_once_one_makes_it_and_the_other_finds_it(database_url: str, s
 
 
 def command(url: str) -> dict[str, Any]:
-    """How to start ``agentidp`` on a database."""
+    """Return the arguments of a process that runs ``agentidp demo`` on a database."""
     environment = clean_environment()
     return {
         "args": [sys.executable, "-m", "agentidp", "demo"],
@@ -403,7 +403,7 @@ def test_leaves_nothing_when_it_is_killed_in_the_middle(database_url: str, servi
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE)
     assert create_demo(database_url, services.database, NOON) is True
-    # The noon of a test and not the clock of the command that was killed.
+    # The last day is the noon of the test, and not the time of the killed command.
     assert max(row["day"] for row in stored(database_url)["usage_daily"]) == TODAY
 
 

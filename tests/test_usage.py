@@ -24,7 +24,7 @@ pytestmark = ON_CITUS_TOO
 
 @pytest.fixture
 def holder(cast: Cast, database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that has taken all slots of Acme."""
+    """A connection that holds the locks of all slots of Acme."""
     with psycopg.connect(server_of(database_url, cast.acme.organization_id)) as connection:
         connection.execute(
             "select pg_advisory_lock(hashtext(%s), slot) from generate_series(0, %s) as slot",
@@ -47,7 +47,7 @@ def test_the_first_two_of_a_shared_slot_are_both_counted(
     cast: Cast, database_url: str, holder: psycopg.Connection[Any]
 ) -> None:
     acme = cast.acme
-    # In every slot another transaction is the first, and has not committed.
+    # Another transaction has inserted the first row of every slot, and has not committed.
     holder.execute(
         "insert into usage_daily select %s, %s, slot, 0, count_nothing(), count_nothing(), count_nothing() "
         "from generate_series(0, %s) as slot",
@@ -64,7 +64,7 @@ def test_the_first_two_of_a_shared_slot_are_both_counted(
 
 
 def waiting_in(url: str, organization_id: str) -> list[int]:
-    """The organization's slots on one server whose transactions wait there for a row."""
+    """Return the organization's slots on one server in which a transaction waits for a row."""
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
             """
@@ -86,13 +86,13 @@ def waiting_in(url: str, organization_id: str) -> list[int]:
 
 
 def get_token(client: FlaskClient, cast: Cast, secret: str) -> int:
-    """The status of a request for a token for Acme's agent."""
+    """Request a token for Acme's agent and return the status."""
     form = {"grant_type": "client_credentials", "client_id": cast.acme.client_id, "client_secret": secret}
     return client.post("/api/v1/token", data=form).status_code
 
 
 def test_tokens_requests_and_rejections_take_their_slots_on_one_server(database_url: str, clock: Clock) -> None:
-    """A slot of the coordinator would be another one: two transactions would wait for one row, each in its slot 0."""
+    """If the coordinator also had slots, two transactions in slot 0 would wait for the same row."""
     app = create_app(settings_for(database_url, statement_timeout=20.0, pool_timeout=25.0), clock=clock)
     cast = make_cast(app.extensions["agentidp"])
     organization_id = cast.acme.organization_id
@@ -120,5 +120,5 @@ def test_tokens_requests_and_rejections_take_their_slots_on_one_server(database_
     app.extensions["agentidp"].close()
     assert statuses == [200, 200, 401]
     sums = usage_sums(database_url, organization_id)
-    # A token is a request too.
+    # A token also counts as a request.
     assert sums == {name: 2 if "requests" in name else 1 for name in sums}

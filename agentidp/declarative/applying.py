@@ -44,7 +44,7 @@ from agentidp.registry import (
 )
 
 LOCK = 0x_A9E7_DEC1
-"""The advisory lock of a command that applies a file. Two at a time would create an organization twice."""
+"""The advisory lock of a command that applies a file. Without it, two commands could create an organization twice."""
 
 _ADVICE = "Run the command again: it prints the new plan first."
 
@@ -142,15 +142,15 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
             content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
-                members = (kind.key, *kind.members)
+                names_in_file = (kind.key, *kind.members)
                 # The next token of a provisioned agent creates it again. Nobody can act by a delegation rule whose
                 # agents are all deleted.
-                things = [
-                    {name: thing[name] for name in members}
-                    for thing in current[kind.section]
-                    if not thing.get("provisioned") and thing.get("agents") != []
+                objects = [
+                    {name: members[name] for name in names_in_file}
+                    for members in current[kind.section]
+                    if not members.get("provisioned") and members.get("agents") != []
                 ]
-                content[kind.section] = sorted(things, key=itemgetter(kind.key))
+                content[kind.section] = sorted(objects, key=itemgetter(kind.key))
             contents.append(content)
     return sorted(contents, key=lambda content: (content["name"], content.get("organizationId", "")))
 

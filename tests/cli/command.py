@@ -20,35 +20,35 @@ SUSPENDED = "the agent {0} is suspended: agentidp agent resume {0} ends that"
 
 
 class Command:
-    """Runs commands on a database of the test's own."""
+    """Runs commands on a database that only this test uses."""
 
     def __init__(self, database_url: str) -> None:
         self.environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
         self.database_url = database_url
 
     def invoke(self, *arguments: str, input: str | None = None, **environment: str | None) -> Result:
-        """Run a command, whatever comes of it."""
+        """Run a command and return its result, whether it succeeds or fails."""
         for name in os.environ:
             if name.startswith("AGENTIDP_"):
                 environment.setdefault(name, None)
         return CliRunner().invoke(cli, arguments, input=input, env={**environment, **self.environment, **environment})
 
     def __call__(self, *arguments: str, input: str | None = None) -> str:
-        """What a command that succeeds prints, without the line break; it prints nothing else."""
+        """Run a command that must succeed without warnings, and return its standard output without the line break."""
         result = self.invoke(*arguments, input=input)
         assert (result.exit_code, result.stderr) == (0, ""), result.output
         assert result.stdout.endswith("\n") or not result.stdout
         return result.stdout.removesuffix("\n")
 
     def cells(self, *arguments: str) -> list[list[str]]:
-        """The lines that a command prints, each as its values."""
+        """Run a command and return its rows, each as a list of values."""
         return [line.split("\t") for line in self(*arguments).splitlines()]
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json"))
 
     def refused(self, *arguments: str, **environment: str | None) -> str:
-        """The sentence of a command that is refused."""
+        """Run a command that must fail with exit code 1, and return its error message."""
         result = self.invoke(*arguments, **environment)
         assert isinstance(result.exception, SystemExit), result.exception
         assert (result.exit_code, result.stdout) == (1, "")
@@ -56,21 +56,21 @@ class Command:
         return result.stderr.removeprefix("Error: ").removesuffix("\n")
 
     def asked(self, *arguments: str) -> str:
-        """What a command says that it would do, and refuses to do because nobody can be asked."""
+        """Run a command that asks without a terminal, and return the consequences that it prints before it refuses."""
         consequences, _, refusal = self.invoke(*arguments).output.rpartition("Error: ")
         assert refusal == "nothing was changed: there is no terminal to ask on, so give --yes\n"
         return consequences
 
     def misused(self, *arguments: str, input: str | None = None) -> str:
-        """The sentence of a command that is written wrong."""
+        """Run a command with wrong usage, which must end with exit code 2, and return its error message."""
         result = self.invoke(*arguments, input=input)
         assert (result.exit_code, result.stdout) == (2, ""), result.output
         return result.stderr.splitlines()[-1].removeprefix("Error: ")
 
     def agent(self, *scopes: str) -> str:
-        """A new organization's new agent."""
+        """Create an agent in a new organization and return its id."""
         options = [option for scope in scopes for option in ("--scope", scope)]
-        # It may have a name that another one has, of which the command warns.
+        # The command warns if another organization has this name.
         organization_id = self.invoke("organization", "create", "Acme").stdout.strip()
         return self("agent", "create", "builder", "--organization", organization_id, *options)
 

@@ -21,7 +21,7 @@ def run(quiet: None, database_url: str) -> Command:
 
 @pytest.fixture
 def shared_run(quiet: None, shared_app: Flask) -> Command:
-    """Commands on a database that tests share which change nothing."""
+    """Runs commands on a database that is shared by tests that change nothing."""
     return Command(shared_app.extensions["agentidp"].settings.database_url)
 
 
@@ -33,19 +33,19 @@ def acme(run: Command) -> str:
 
 @pytest.fixture
 def agent(run: Command, acme: str) -> str:
-    """The id of its agent, builder."""
+    """The id of Acme's agent builder."""
     return run("agent", "create", "builder", "--organization", acme)
 
 
 @pytest.fixture
 def terminal(quiet: None, database_url: str) -> Terminal:
-    """Commands on a terminal, on the database of ``run``."""
+    """Runs commands on a terminal, with the database of ``run``."""
     return Terminal(database_url)
 
 
 @pytest.fixture
 def service(run: Command) -> Iterator[FlaskClient]:
-    """A client of the service beside the commands, by the same clock as theirs."""
+    """A client of the service on the same database, with the same clock as the commands."""
     app = create_app(Settings.from_environment(run.environment))
     yield app.test_client()
     app.extensions["agentidp"].close()

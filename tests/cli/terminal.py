@@ -30,7 +30,7 @@ class Terminal:
         }
 
     def __call__(self, *arguments: str, typed: str = "", stdout: Path | None = None) -> tuple[int, str]:
-        """The exit code of a command and what a person sees.
+        """Return the exit code of a command and the output on the terminal.
 
         :param typed: once the command asks.
         :param stdout: a file that standard output goes to instead.
@@ -40,7 +40,7 @@ class Terminal:
             output = theirs if stdout is None else stack.enter_context(stdout.open("wb")).fileno()
             process = stack.enter_context(
                 subprocess.Popen(
-                    # The terminal is that of the new session, so that Ctrl-C reaches the command.
+                    # The terminal belongs to the new session, so that Ctrl-C reaches the command.
                     [sys.executable, "-c", RUN, *arguments],
                     stdin=theirs,
                     stdout=output,
@@ -54,11 +54,11 @@ class Terminal:
             os.close(theirs)
             terminal = stack.enter_context(os.fdopen(ours, "r+b", buffering=0))
             shown, end, answered = b"", time.monotonic() + PATIENCE, False
-            # At the end the terminal has nobody on its other side, which is an error.
+            # Reading fails when the command has ended, because nothing else has the terminal open.
             with contextlib.suppress(OSError):
                 while time.monotonic() < end:
                     if not select.select([terminal], [], [], 5.0)[0]:
-                        # Python does not see a Ctrl-C between its prompt and its read. A person presses it again.
+                        # Python misses a Ctrl-C between its prompt and its read, so the test presses it again.
                         if answered and typed == CTRL_C:
                             terminal.write(typed.encode())
                         continue

@@ -40,7 +40,7 @@ def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> No
     change = {"name": "cook", "description": "cooks", "owner": "Team B", "scopes": ["agents:read"]}
     change |= {"dpopBoundAccessTokens": True, "expectedReplicas": 3, "updatedAt": ANY}
     assert changed == shown | change
-    # What is left out stays.
+    # Omitted options keep their values.
     assert run.json("agent", "update", "cook", "--owner", "me") == changed | {"owner": "me", "updatedAt": ANY}
 
 

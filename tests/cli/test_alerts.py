@@ -24,14 +24,14 @@ OF = ("--organization", "Acme")
 
 @pytest.fixture
 def receiver(run: Command) -> Iterator[Receiver]:
-    """A receiver on the loopback, where targets can be."""
+    """An HTTP server on the loopback address that receives alerts."""
     run.environment["AGENTIDP_ALERT_NETWORKS"] = "127.0.0.0/8"
     with Receiver() as running:
         yield running
 
 
 def add(run: Command, url: str, *options: str) -> list[str]:
-    """Add a target; what is printed."""
+    """Add a target and return the output."""
     return run("alerts", "target", "add", "webhook", *OF, "--name", "on-call", *options, input=f"{url}\n").split("\t")
 
 
@@ -39,7 +39,7 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
     target_id, key = add(run, f"{receiver.url}/to-ken", "--kind", "spike", "--minimum-severity", "info")
     assert re.fullmatch(UUID, target_id)
     assert key.startswith("whsec_")
-    # It is named by its id or its name, and no secret of it is shown again.
+    # The argument may be the id or the name, and the secrets are not shown again.
     named = ("on-call", *OF)
     [cells] = run.cells("alerts", "target", "list", *OF)
     assert cells[:7] == [target_id, "on-call", "webhook", receiver.url, "spike", "info", "true"]

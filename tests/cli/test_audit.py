@@ -21,7 +21,7 @@ OF = ("--organization", "Acme")
 
 @pytest.fixture
 def organization(run: Command, acme: str, agent: str) -> str:
-    """Acme with four events: it, two agents, and a change of the first one."""
+    """Acme with four events: its creation, the creation of two agents, and a change of the first agent."""
     run("agent", "create", "second", *OF)
     run("agent", "suspend", "--yes", agent)
     return acme
@@ -46,7 +46,7 @@ def test_lists_the_newest_first_and_what_is_asked_for(run: Command, organization
     assert found("--actor", operator().name, "--limit", "1") == [4]
     assert found("--since", "2020-01-01", "--until", "2100-01-01T00:00:00+01:00") == [4, 3, 2, 1]
     assert found("--since", "2100-01-01") == found("--until", "2020-01-01") == []
-    # That of the instance is about its keys, and a deleted organization's stays.
+    # The instance's trail has the events of the keys, and the trail of a deleted organization is kept.
     kid = run("keys", "rotate").split("\t")[0]
     [newest, first] = run.json("audit", "list")
     assert (newest["organizationId"], newest["action"], newest["subject"]) == (INSTANCE, "signing_key.created", kid)
@@ -146,7 +146,7 @@ class TestPrune:
         self, run: Command, organization: str
     ) -> None:
         third = json.loads(run("audit", "export", *OF).splitlines()[2])
-        # Its hash is wrong from here on, and it is removed.
+        # The event's hash is wrong from here on, and the event is removed.
         earlier = (
             "update audit_events set at = timestamptz '2020-01-01 00:00Z' where sequence <= 3 and organization_id = %s"
         )
@@ -155,7 +155,7 @@ class TestPrune:
             "This removes 3 events older than 30 days from 1 audit trail. This cannot be undone: export them first "
             "(agentidp audit export).\n"
         )
-        # The setting has the days if no option says them.
+        # Without --keep, the setting has the number of days.
         run.environment["AGENTIDP_AUDIT_DAYS"] = "30"
         assert run("audit", "prune", "--yes", *OF) == f"{organization}\t3\t3"
         assert run("audit", "prune", "--yes", "--keep", "30") == ""

@@ -1,4 +1,4 @@
-"""What all commands have in common."""
+"""Properties that all commands share."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class TestRefusalsOfTheDatabase:
 
     @pytest.mark.parametrize("command", ["backup {}/agentidp.dump", "keys list", "token"])
     def test_that_is_not_there(self, shared_run: Command, tmp_path: Path, command: str) -> None:
-        """A command that begins nothing would otherwise make one, and find nothing in it."""
+        """Without this check, such a command would create an empty database."""
         nowhere: dict[str, str | None] = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_DATA_DIR": str(tmp_path)}
         sentence = shared_run.refused(*command.format(tmp_path).split(), **nowhere)
         assert sentence == (

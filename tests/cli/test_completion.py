@@ -1,4 +1,4 @@
-"""Completion in the shell: the line that docs/commands.md gives."""
+"""Shell completion with the line from docs/commands.md."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class TestAnswers:
 
 @pytest.mark.slow
 def test_on_a_terminal(run: Command, agent: str, terminal: Terminal, tmp_path: Path) -> None:
-    """Ctrl-C and Ctrl-D are no, and standard output that is a pipe gets only the result."""
+    """Ctrl-C and Ctrl-D mean no. If standard output is a pipe, it gets only the result."""
     for typed in ("n\n", CTRL_C, "\x04"):
         status, shown = terminal("agent", "delete", agent, typed=typed)
         assert (status, "Continue? [y/N]: " in shown, shown.endswith("Aborted!\n")) == (1, True, True)

@@ -137,7 +137,7 @@ class TestTrust:
             patch.setattr("agentidp.cli.credential.is_terminal", lambda: True)
             file.write_text(issuer.token(us, NOW, sub="job:\x1b[2J\u202e"))
             assert r"subject: job:7, found job:\u001b[2J\u202e" in run.invoke(*test, "--agent", "builder", *at).stdout
-        # Now it has expired, and somebody else's signature is none.
+        # Now the token has expired, and a signature by another key is invalid.
         assert [comparison["name"] for comparison in failed(issuer.token(us, NOW, sub="job:8"))] == ["times"]
         [forged] = failed(Issuer.with_curve().token(us, NOW, sub="job:8"), *at)
         assert (forged["name"], forged["found"]) == ("signature", "wrong signature")

@@ -25,7 +25,7 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     assert rule["resources"] == [{"resource": API, "scopes": ["read", "write"]}]
     listed = [rule["delegationRuleId"], "staff", "https://login.example", "desk, chat", API, rule["createdAt"]]
     assert run.cells("delegation-rule", "list", *OF) == [listed]
-    # Who may act by it is said without those that are gone.
+    # Deleted agents are not listed.
     run("agent", "delete", "chat", "--yes")
     assert run.cells("delegation-rule", "list", *OF) == [[*listed[:3], "desk", *listed[4:]]]
     delete = ("delegation-rule", "delete", "staff", *OF)

@@ -16,7 +16,7 @@ from tests.factories import a_finding, make_finding
 
 def test_lists_acknowledges_mutes_and_shows(run: Command, agent: str, acme: str) -> None:
     of, unknown = ("--organization", "Acme"), str(uuid.uuid4())
-    # Nothing has evaluated the findings before.
+    # The findings were not evaluated before.
     assert run("findings", "list", *of) == run("findings", "compute", *of) == ""
     services = Services.of(settings_for(run.database_url), utc_now)
     finding_id = str(make_finding(services, acme))

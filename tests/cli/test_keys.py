@@ -35,7 +35,7 @@ def test_rotates_lists_revokes_and_encrypts_again(run: Command) -> None:
 
 
 def test_the_list_fails_without_the_secret_of_the_key_that_signs(run: Command) -> None:
-    """Deployments run this command before they start the service, and an operator who has lost the secret reads it."""
+    """Deployments run this command before the service starts. Its message is for an operator who lost the secret."""
     [[kid, *_]] = run.cells("keys", "list")
     wrong = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase()}
     result = run.invoke("keys", "list", **wrong)

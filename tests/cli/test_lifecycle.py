@@ -29,11 +29,11 @@ from tests.factories import NOON, Api, a_finding, count_usage, make_finding, usa
 from tests.maintenance.conftest import rows_of
 
 SECRETS = ("Wintermute", "Neuromancer", "the sprawl", "tessier")
-"""Names that the erased organization or agent has, in every field that takes text."""
+"""The names that every text field of the erased organization or agent contains."""
 
 
 def dump_of(run: Command, directory: Path) -> str:
-    """A backup of the whole database, as text: a line for each row of each table. On Citus there is none: the rows."""
+    """Return a backup of the whole database as text, one line per row. On Citus, return the rows without a backup."""
     if nodes_of(run.database_url):
         return "\n".join(row for rows in rows_of(run.database_url).values() for row in rows)
     file = directory / "agentidp.dump"
@@ -76,7 +76,7 @@ def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskCli
 
 
 def sent(api: Api, method: str, path: str, **body: Any) -> Any:
-    """What the API returns of something that it does for an agent."""
+    """Return the API's response to a request of an agent."""
     response = api.send(method, path, body)
     assert response.status_code < 300, response.text
     return response.json
@@ -97,7 +97,7 @@ def fill(api: Api, names: Sequence[str] = SECRETS) -> None:
         ("POST", f"agents/{agent.client_id}/credentials", {"label": name}),
         ("POST", "markers", {"kind": "deployment", "startsAt": now, "note": name}),
         ("POST", "alert-targets", {"name": name, "type": "webhook", "url": hook}),
-        # The agent that acknowledges has one of the names as well.
+        # The agent that acknowledges the finding also has one of the names.
         ("POST", f"{finding}/acknowledge", {"note": name}),
         ("POST", f"{finding}/mute", {"note": names[0], "until": until}),
     ):
@@ -124,7 +124,7 @@ def test_delete_leaves_no_name_and_touches_nobody_else(
         for table in catalog.tables_of_organizations(connection) - tables_kept:
             count = f"select count(*) from {table} where organization_id = %s"
             left = connection.execute(count, [organization_id]).fetchone()
-            # Not every table has rows here.
+            # Some tables have no rows in this test.
             is_there = re.search(rf"delete from {table}\b", statement)
             assert left == (0,) and is_there, f"delete from {table} in sql/organizations/erase_organization.sql"
     assert organization_id in dump
@@ -136,7 +136,7 @@ def test_delete_leaves_no_name_and_touches_nobody_else(
     assert {event[member] for event in events for member in ("before", "after")} == {None}
     assert run("audit", "verify", "--organization", organization_id)
     assert (acme.token().status_code, acme.get("analytics/tokens").status_code) == (401, 401)
-    # Nobody else gets tokens for its resource server.
+    # No other organization gets tokens for the resource server.
     taken = {"name": "x", "resource": f"https://{cast.acme.agent_id}.example", "scopes": ["a:b"]}
     assert outsider.post("resource-servers", taken).status_code == 409
     # The request above is counted.
@@ -160,7 +160,7 @@ def test_an_interrupted_deletion_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr("agentidp.maintenance.erasure.delete_days", interrupted)
         assert run.invoke(*delete).exit_code != 0
-    # Its tokens have stopped working, and everything is still there.
+    # The agent's tokens are refused, and no data is deleted.
     assert acme.token().status_code == 401
     assert usage_sums(run.database_url, cast.acme.organization_id)["tokens"] == 3
     run(*delete)
@@ -185,11 +185,11 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     for action, body in (("mute", muted), ("unmute", {"note": SECRETS[1]}), ("acknowledge", {"note": SECRETS[2]})):
         sent(acme, "POST", f"{finding}/{action}", **body)
     with psycopg.connect(run.database_url) as connection:
-        # What was noted about a finding that has been deleted since is in the trail alone.
+        # Only the audit trail still has the note about a finding that was deleted later.
         for table in ("finding_changes", "findings", "finding_evaluations"):
             connection.execute(f"delete from {table} where organization_id = %s", [organization_id])
     finding = f"analytics/findings/{make_finding(services, organization_id, named)}"
-    # The trail says of this one that it is about the organization.
+    # The subject of this event is the organization.
     for action, body in (("mute", muted | {"wholeOrganization": True}), ("unmute", {})):
         sent(acme, "POST", f"{finding}/{action}", **body)
     with psycopg.connect(run.database_url) as connection:

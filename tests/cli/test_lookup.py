@@ -1,4 +1,4 @@
-"""Where an id is taken, a name is too, if only one thing has it. Most tests of commands name things."""
+"""An argument may be an id or a unique name. Most tests of commands use names."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ def test_marks_lists_and_deletes(run: Command, agent: str) -> None:
     yesterday, in_two_days = (utc_now().date() + timedelta(days=days) for days in (-1, 2))
     times = ("--from", f"{yesterday}T12:00:00+02:00", "--to", f"{yesterday}T11:00:00Z")
     deployed = run("marker", "create", "deployment", *of, *times, "--agent", "builder", "--note", "release 7")
-    # A deployment is now unless it says when, and a holiday is a day.
+    # A deployment starts now by default, and a holiday lasts a day.
     now = run.json("marker", "create", "deployment", *of)
     assert now["startsAt"] == now["endsAt"] == now["createdAt"]
     holiday = run("marker", "create", "holiday", *of, "--from", f"{in_two_days}")

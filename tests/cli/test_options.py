@@ -1,4 +1,4 @@
-"""The options that set the members of a thing, of which every type is here once."""
+"""The options that set the members of an object, with one member of each type."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from agentidp.http.schemas import ChangeSchema, Choice, Flag, Group, Instant, It
 
 
 class Inner(ma.Schema):
-    """An object that is part of a thing."""
+    """An object inside another object."""
 
     name = Text(1, 9, typed_name="innerName", option="--inner-name")
 
 
 class New(ma.Schema):
-    """A thing with a member of each type."""
+    """An object with a member of each type."""
 
     name = Text(1, 9, required=True)
     wouldBe = Text(0, 9, attribute="would_be", allow_none=True, description="Another name", nothing="its name")
@@ -36,11 +36,11 @@ class New(ma.Schema):
 
 
 class Change(ChangeSchema, New):
-    """A change of it."""
+    """A change of such an object."""
 
 
 def run(body: type[ma.Schema], *arguments: str) -> Any:
-    """What :func:`read_options` makes of arguments, or what the command prints."""
+    """Return the result of :func:`read_options` for arguments, or the output of the command if it fails."""
     bodies: list[Any] = []
 
     @click.command()

@@ -1,4 +1,4 @@
-"""``agentidp organization``; test_lifecycle.py has what suspends and deletes one."""
+"""``agentidp organization``. test_lifecycle.py tests suspension and deletion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_creates_and_lists(run: Command) -> None:
     lines = run.cells("organization", "list")
     assert [line[:3] for line in lines] == [[first, "Acme", "-"], [second["organizationId"], second["name"], "-"]]
     assert all(re.fullmatch(TIME, line[3]) for line in lines)
-    # Of those that are named, each once.
+    # Each named organization is in the file once.
     exported = run("organization", "export", first, "Acme")
     assert (exported.count("name: Acme"), "Söhne" in exported) == (1, False)
     assert "Söhne" in run("organization", "export")

@@ -1,4 +1,4 @@
-"""What lists and single objects look like on a terminal; a pipe gets bare lines."""
+"""Lists and single objects are formatted on a terminal. A pipe gets bare lines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TestTerminal:
         assert printed_list(capsys, ROWS) == [
             "AGENT ID  NAME     IS BOUND  CREATED AT         SCOPES",
             "a1        builder  yes       2026-03-08 09:12Z  a b",
-            # Each of these characters takes two columns.
+            # Each of these characters is two columns wide.
             "b22       資料     no        -",
         ]
         assert printed_list(capsys, ROWS, columns=("name", "agentId")) == [
@@ -58,7 +58,7 @@ class TestTerminal:
             "builder  a1",
             "資料     b22",
         ]
-        # An accent of its own takes none.
+        # A combining accent has no width.
         assert printed_list(capsys, [{"dpopKey": "e\u0301", "x": 1}]) == ["DPoP KEY  X".upper(), "e\u0301         1"]
         show([], False)
         assert capsys.readouterr() == ("", "There are none.\n")
@@ -70,7 +70,7 @@ class TestTerminal:
         assert (values, warning.startswith("The client secret is shown only now")) == (lines, True)
         lines[1] = "Client secret:  -"
         assert printed_object(capsys, row | {"clientSecret": None}, shown_once="clientSecret") == lines
-        # One value needs no label.
+        # A single value has no label.
         assert printed_object(capsys, {"agentId": "a1"}) == ["a1"]
 
     def test_long_texts_are_cut_and_ids_and_what_is_no_time_are_not(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ class TestTerminal:
 
 
 def test_a_stored_name_cannot_forge_what_is_shown(run: Command, agent: str) -> None:
-    """The name is older than the rule that refuses it."""
+    """The name was stored before the rule that now refuses it."""
     name, shown = "a\u202e\u2028\u009b2Jb", r"a\u202e\u2028\u009b2Jb"
     with psycopg.connect(run.database_url) as connection:
         connection.execute("update agents set name = %s where agent_id = %s", (name, agent))
@@ -107,7 +107,7 @@ def test_a_stored_name_cannot_forge_what_is_shown(run: Command, agent: str) -> N
     exported = run("organization", "export")
     assert yaml.safe_load(exported)["organizations"][0]["agents"][0]["name"] == name
     assert exported.isascii()
-    # In a refusal.
+    # The name in an error message.
     run("agent", "create", "b", *of)
     assert run.invoke("agent", "show", name[:2]).output.isascii()
 

@@ -63,6 +63,6 @@ def test_asks_before_it_refuses_every_token(run: Command, agent: str) -> None:
         assert (quota["tokens"], quota["enforce"]) == (3, False)
     run(*setting, "--tokens", "3", "--enforce", "--yes")
     assert "the agent's quota of 3 tokens per day has been used" in run.refused("token", "--agent", agent)
-    # Raising it works at once.
+    # A higher quota applies at once.
     run(*setting, "--tokens", "4", "--enforce")
     assert run("token", "--agent", agent)

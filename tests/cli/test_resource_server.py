@@ -21,7 +21,7 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
     run("resource-server", "delete", "--yes", "api", "--organization", "Acme")
     proven: list[object] = []
     monkeypatch.setattr(resource_identifiers, "verify_ownership", lambda *arguments: proven.append(arguments))
-    # Nothing is asked or changed: it is Acme's, although the resource server is deleted.
+    # The command neither asks nor changes anything, because Acme still holds the identifier.
     assert run("resource-server", "list") == f"{API}\t{acme}\t"
     assert run("resource-server", "list", "--conflicts") == ""
     assert run(*assign, "Acme") == f"{API}\t{acme}\t{acme}"
@@ -43,7 +43,7 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
     released = {"resource": API, "organizationId": None, "previously": other}
     assert run.json("resource-server", "release", "--yes", API) == released
     assert run.refused("resource-server", "release", API) == f"no organization holds the resource '{API}'"
-    # Its metadata name nobody.
+    # The metadata of the resource server name no organization.
     monkeypatch.undo()
     local = "http://localhost:1/v2"
     sentence = run.refused("resource-server", "assign", local, "--organization", acme, "--verify")
@@ -59,7 +59,7 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
         "billing",
         ["invoices:read", "invoices:write"],
     )
-    # It is named by its id, its identifier or its name.
+    # The argument may be the id, the identifier or the name.
     server_id, update = server["resourceServerId"], ("resource-server", "update", *of)
     [cells] = run.cells(*update, "billing", "--scope", "invoices:read")
     assert cells[:10] == [
@@ -80,7 +80,7 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
     of_tokens |= {"tokenPerCall": True}
     options = ("--audience", "sts.amazonaws.com", "--token-ttl", "300", "--subject", "organization-agent", "--per-call")
     assert run.json(*update, API, *options) == shown | of_tokens
-    # What is left out stays.
+    # Omitted options keep their values.
     assert run.json(*update, API, "--name", "bills") == shown | of_tokens | {"name": "bills"}
     runs = run("agent", "create", "biller", *of)
     for name in ("biller", runs):

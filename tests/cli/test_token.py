@@ -20,7 +20,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def left(run: Command) -> tuple[int, int]:
-    """How many credentials, and rows of usage, there are."""
+    """Return the number of credentials and the number of rows of usage."""
     [[credentials, days]] = execute(
         run.database_url, "select (select count(*) from credentials), (select count(*) from usage_daily)"
     )
@@ -61,7 +61,7 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command, agent: 
         "select organization_id, agent_id, gen_random_uuid(), sha256('x'), now() from agents, generate_series(1, %s)",
         MAX_CREDENTIALS,
     )
-    # That the agent has as many credentials as it may is nothing to the operator.
+    # The agent's maximum number of credentials does not limit the operator.
     assert run(*token).count(".") == 2
     run("agent", "delete", "--yes", agent)
     assert run.refused(*token) == "there is no such agent"

@@ -42,11 +42,11 @@ class Fleet:
         return str(path)
 
     def imported(self, *lines: str, name: str = "usage.csv", options: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Import a file, and return what the command says of it."""
+        """Import a file and return the output."""
         return dict(self.run.json("usage", "import", self.file(*lines, name=name), *OF, *options))
 
     def refused(self, *lines: str, name: str = "usage.csv") -> list[str]:
-        """The lines of a refusal, without the last one."""
+        """Return the lines of the error message, without the last line."""
         *problems, last = self.run.refused("usage", "import", self.file(*lines, name=name), *OF).splitlines()
         assert last == "nothing was imported"
         return problems
@@ -55,9 +55,9 @@ class Fleet:
         return self.run("usage", "export", *OF, *options)
 
     def sums(self) -> tuple[int, int, int]:
-        """Tokens, requests and rejections; every counter agrees on them."""
+        """Return the tokens, requests and rejections, which must be the same in every counter."""
         sums = usage_sums(self.run.database_url, self.organization_id)
-        # What is imported belongs to no credential.
+        # Imported usage belongs to no credential.
         sums = {key: value for key, value in sums.items() if "credential" not in key}
         for name in ("tokens", "requests", "rejected"):
             assert len({value for key, value in sums.items() if name in key}) == 1, sums
@@ -95,11 +95,11 @@ def test_csv_is_counted_by_agent_day_and_hour_and_added_to_what_was_counted(flee
         f"2026-03-31T23:00:00Z,{second[0]},{second[1]}\n"
         f"2026-04-01T00:00:00Z,{fleet.a},0,4,0"
     )
-    # What is exported, from standard input and as another format.
+    # The exported file, from standard input and in the other format.
     again = fleet.exported("--format", "ndjson")
     assert fleet.run("usage", "import", "-", "--format", "ndjson", *OF, input=again).startswith("Imported 3 records, ")
     assert fleet.sums() == (16, 26, 2)
-    # The format is that of the name.
+    # The file name selects the format.
     for name in ("usage.jsonl", "usage.ndjson"):
         fleet.imported(json.dumps({"time": HOUR, "agent": "crawler", "tokens": len(name)}), name=name)
     assert fleet.sums()[0] == 16 + len("usage.jsonl") + len("usage.ndjson")
@@ -124,7 +124,7 @@ def test_the_same_file_is_counted_once_by_an_organization(fleet: Fleet) -> None:
 
 def test_all_or_nothing_with_the_lines_of_the_bad_records(fleet: Fleet) -> None:
     theirs = fleet.run("agent", "create", "theirs", "--organization", fleet.run("organization", "create", "Other"))
-    # A deleted agent is known by its id only.
+    # A deleted agent can be named only by its id.
     fleet.run("agent", "delete", "--yes", fleet.b)
     assert fleet.refused(
         HEADER,
@@ -250,7 +250,7 @@ def test_an_interrupted_prune_leaves_whole_days_and_goes_on(fleet: Fleet, monkey
         delete_sums(opened, day)
 
     with monkeypatch.context() as patch:
-        # The last statement of the second day's transaction.
+        # The last statement of the transaction for the second day.
         patch.setattr("agentidp.usage_history.pruning.delete_sums", interrupted)
         assert fleet.run.invoke(*prune).exit_code == 1
     assert (deleted, fleet.sums()) == (days[:1], (6, 6, 0))
@@ -277,7 +277,7 @@ RECIPES = {
         {"date": "2026-03-31T23:15:01.000Z", "type": "s", "client_name": "account"},
     ],
 }
-"""The heading of each recipe in docs/history.md, and what the other provider exports."""
+"""The heading of each recipe in docs/history.md, with the other provider's export."""
 
 
 @pytest.mark.program

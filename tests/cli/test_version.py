@@ -1,4 +1,4 @@
-"""``agentidp --version``, of a checkout and of an installed package."""
+"""``agentidp --version`` in a checkout and in an installed package."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_the_commit_is_printed_of_a_checkout_only_and_only_if_there_is_git(tmp_p
     NextRelease(tmp_path)
     assert describe_fields(tmp_path) == f"{RELEASE}\n"
     git(tmp_path, "init", "--quiet")
-    # There is no commit yet.
+    # The repository has no commit yet.
     assert describe_fields(tmp_path) == f"{RELEASE}\n"
     git(tmp_path, "add", "agentidp/paths.py")
     git(tmp_path, "commit", "--quiet", "--message", "x")
-    # A tag is not the commit, and another repository is not this one.
+    # The output has the commit and no tag, and ignores other repositories.
     git(tmp_path, "tag", "--annotate", "--message", "x", "v9")
     commit = git(tmp_path, "rev-parse", "--short", "HEAD")
     assert describe_fields(tmp_path, GIT_DIR="/nonexistent") == f"{RELEASE} (commit {commit})\n"
@@ -48,6 +48,6 @@ def test_the_commit_is_printed_of_a_checkout_only_and_only_if_there_is_git(tmp_p
         file.write("# x\n")
     assert describe_fields(tmp_path) == f"{RELEASE} (commit {commit}+)\n"
     assert describe_fields(tmp_path, PATH="/nonexistent") == f"{RELEASE}\n"
-    # A package that is installed inside of somebody's checkout.
+    # A package that is installed inside another checkout.
     NextRelease(tmp_path / "lib")
     assert describe_fields(tmp_path / "lib") == f"{RELEASE}\n"

@@ -29,21 +29,21 @@ PLAN, REFUSAL = [text for language, text in BLOCKS if not language]
 
 
 def is_plan(printed: str) -> bool:
-    """Whether it is the plan of the guide, in which … stands for the members of a new object that the file lacks."""
+    """Return whether a plan is that of the guide, where … means the members of a new object that the file omits."""
     pattern = "(?:    .*\n)+".join(map(re.escape, PLAN.split("    …\n")))
     return re.fullmatch(pattern, printed) is not None
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The example of the guide."""
+    """The example file of the guide."""
     path = tmp_path / "agents.yaml"
     path.write_text(EXAMPLE)
     return path
 
 
 def applied(run: Command, text: str) -> str:
-    """What is printed when a file is applied, after which it differs in nothing."""
+    """Apply a file, check that it then differs in nothing, and return the output."""
     done = run.invoke("apply", "-f", "-", "--yes", "--prune", input=text)
     assert done.exit_code == 0, done.stderr
     assert_same(run, text)
@@ -56,7 +56,7 @@ def assert_same(run: Command, text: str) -> None:
 
 
 def refused(run: Command, text: str) -> str:
-    """What is said of a file that is not applied."""
+    """Return the error message for a file that is refused."""
     result = run.invoke("apply", "-f", "-", "--yes", input=text)
     assert (result.exit_code, result.stdout) == (1, ""), result.output
     return result.stderr
@@ -155,7 +155,7 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     new = ("urn:x:y", "--organization", twins[0], "--name", "s", "--scope", "x:read")
     server = run("resource-server", "create", *new)
     run("agent", "update", agent, "--scope", "x:read")
-    # Its scope outlives it.
+    # The agent keeps the scope of the deleted resource server.
     run("resource-server", "delete", "--yes", server, "--organization", twins[0])
     run("agent", "update", agent, "--expected-replicas", "12")
     exported = run("organization", "export")
@@ -249,7 +249,7 @@ def test_an_agent_that_is_deleted_after_everything_was_compared_is_named(
 
 
 def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
-    """Without the lock both would create the organization, whose name need not be unique."""
+    """Without the lock, both commands would create the organization, because its name need not be unique."""
     settings, declared, at = settings_for(run.database_url), read_document(EXAMPLE.encode(), "agents.yaml"), utc_now()
     waiting = b"select count(*) from pg_locks where locktype = 'advisory' and not granted"
     with ThreadPoolExecutor(2) as threads, psycopg.connect(run.database_url) as holder:
@@ -272,7 +272,7 @@ def test_quotas_are_what_the_file_says(run: Command) -> None:
     exported = run("organization", "export")
     assert_same(run, exported)
     assert "quotas:\n    day:\n      tokens: 9\n      enforce: true\n" in exported
-    # What is left out stays, and what is there replaces all of its quotas.
+    # An omitted member keeps the quotas, and a present one replaces all quotas of its holder.
     assert applied(run, text("", "")) == "Nothing differs.\n"
     assert "quotas:" in applied(run, text("", "    quotas: {month: {tokens: 80, enforce: true}}\n"))
     listed = run.json("quota", "list", "--organization", "Metered")
@@ -301,7 +301,7 @@ def test_rules_of_trust_are_what_the_file_says(run: Command) -> None:
         {"issuer": "https://issuer.example", "claims": {"team": ["a", "b"]}, "audience": "here"},
         {"issuer": "https://issuer.example", "subject": "job:7", "audience": ours},
     ]
-    # Another order and the default audience are no difference; another rule takes the place of one.
+    # Order and the default audience make no difference. A changed rule replaces the old rule.
     assert applied(run, text(second, first[:-1] + f", audience: '{ours}'}}")) == "Nothing differs.\n"
     applied(run, text("{issuer: https://issuer.example, subject: 'job:8'}", second))
     kept = run.json("credential", "list", "--agent", "builder")
@@ -311,7 +311,7 @@ def test_rules_of_trust_are_what_the_file_says(run: Command) -> None:
 
 
 def test_a_plan_of_quotas_stops_no_token(run: Command) -> None:
-    """The lock of quotas, which a token that is being issued has, is taken only to apply."""
+    """Only applying takes the lock of quotas, because tokens that are being issued hold it."""
     organization_id = run("organization", "create", "Metered")
     text = "organizations:\n- name: Metered\n  quotas: {day: {tokens: 9, enforce: true}}\n"
     issuing = b"select pg_advisory_xact_lock_shared(hashtext(%s), 16)"
@@ -377,7 +377,7 @@ def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Co
     [rule] = run.json("delegation-rule", "list", *of)
     assert (rule["agentIds"], rule["trust"]) == ([ids["desk"], ids["tickets"]], {"issuer": "https://login.example"})
     assert run.json("resource-server", "show", "Tickets", *of)["agentId"] == ids["tickets"]
-    # An agent that is deleted is no longer named, and nobody else gets its place by its name.
+    # A deleted agent is not listed, and a new agent with its name does not replace it.
     run("agent", "delete", "desk", "--yes")
     run("agent", "create", "desk", *of)
     assert "1 to change" in applied(run, DELEGATION)

@@ -1,4 +1,4 @@
-"""The file that describes a fleet: what may be in it, and what a mistake is called."""
+"""The file that describes a fleet: its content, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def problems(text: str | bytes) -> list[str]:
 
 
 def aliases(depth: int, width: int) -> str:
-    """A few bytes that stand for *width* to the power of *depth* scopes."""
+    """Return a short document whose aliases repeat *width* to the power of *depth* scopes."""
     lines = ["a0: &a0 [" + ", ".join(["x"] * width) + "]"]
     for n in range(1, depth):
         lines.append(f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * width) + "]")
@@ -36,9 +36,9 @@ def aliases(depth: int, width: int) -> str:
     "text",
     [
         aliases(9, 9),
-        # One list of 300 agents, 1,200 times.
+        # One list of 300 agents, repeated 1,200 times.
         "a: &a [" + ", ".join(["{name: x}"] * 300) + "]\norganizations: [" + ", ".join(["{agents: *a}"] * 1200) + "]",
-        # By merging.
+        # The same, with merge keys.
         "a: &a {" + ", ".join(f"k{n}: 1" for n in range(300)) + "}\norganizations: ["
         + ", ".join(["{<<: *a}"] * 1200) + "]",
     ],
@@ -112,7 +112,7 @@ NO_URI = "must be an absolute URI of at most 500 characters without fragment"
         ("organizations: [{}]", "line 1: organizations[0].name: is missing"),
         (AGENTS + "    scopes: [a, a]", "line 5: organizations[0].agents[0].scopes: must not name a scope twice"),
         (AGENTS + "    clientSecret: x", "line 5: organizations[0].agents[0].clientSecret: is not known here"),
-        # The server makes every id.
+        # Only the server creates ids.
         (AGENTS + f"    agentId: {uuid.UUID(int=1)}", "line 5: organizations[0].agents[0].agentId: is not known here"),
         ("organizations: [{name: yes}]", "line 1: organizations[0].name: must be a string"),
         (SERVERS.replace("https:", "x"), f"line 4: organizations[0].resourceServers[0].resource: {NO_URI}"),

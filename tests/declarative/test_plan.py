@@ -1,4 +1,4 @@
-"""What differs between a file and the database, on plain data."""
+"""The differences between a file and the database, with plain data."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ FILE: dict[str, Any] = {"monthlyTokenBudget": 5, "agents": [{"name": "builder", 
 
 
 def having(*agents: dict[str, Any]) -> dict[str, Any]:
-    """Acme with these agents."""
+    """Return the content of Acme with these agents."""
     return ACME | {"agents": [*agents]}
 
 
 def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan:
-    """Of a file that prunes."""
+    """Plans with pruning."""
     return Plan("Acme", organization_id, current is None, changes(current, is_pruning=True, **FILE))
 
 
@@ -117,7 +117,7 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
     ("before", "after", "lines"),
     [
         (ACME, ACME, []),
-        # What no plan is about.
+        # Objects that no plan changes.
         (ACME, having(AGENT | {"description": "new"}), []),
         (
             ACME,
@@ -140,7 +140,7 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
         (having(AGENT | FILE["agents"][0]), having(), ['agent "builder" of "Acme" no longer exists']),
         (having(), ACME, ['agent "builder" of "Acme" exists now']),
         (ACME, having(AGENT | {"agentId": "3"}), ['agent "builder" of "Acme" was replaced by another one of its name']),
-        # What is to be deleted.
+        # Objects that the plan deletes.
         (ACME, having(AGENT, EXTRA), ['agent "extra" of "Acme" exists now']),
         (having(AGENT, EXTRA), ACME, ['agent "extra" of "Acme" no longer exists']),
     ],
