@@ -11,21 +11,19 @@ from agentidp.analytics.period import PeriodArguments, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS
+from agentidp.http.schemas import MAX_DAYS, required
 
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
 
 
 class ActivityHeatmapArguments(PeriodArguments):
-    """The query's parameters."""
-
     default_days = MAX_DAYS
 
 
 class CellSchema(ma.Schema):
     """An hour of the week."""
 
-    dow = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 6), metadata={"description": "0 = Sunday"})
+    dow = ma.fields.Integer(**required("0 = Sunday"), validate=ma.validate.Range(0, 6))
     hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))
     count = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 

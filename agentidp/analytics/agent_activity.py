@@ -13,7 +13,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import MAX_DAYS, timestamp
+from agentidp.http.schemas import MAX_DAYS, required, timestamp
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
@@ -28,12 +28,7 @@ class AgentActivitySchema(PeriodSchema):
     agentName = ma.fields.String(required=True)
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES_OF_USAGE))
     lastTokenHour = ma.fields.AwareDateTime(
-        required=True,
-        allow_none=True,
-        metadata={
-            "description": "The UTC hour in which the last token was issued, on the last day or before. "
-            f"Null if none was in {MAX_DAYS} days"
-        },
+        **required(f"The UTC hour of the last token until `to`; null without any in {MAX_DAYS} days", nullable=True)
     )
     data = ma.fields.List(ma.fields.Nested(AgentDaySchema), required=True)
 

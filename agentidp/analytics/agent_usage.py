@@ -14,17 +14,13 @@ from agentidp.http.responses import data_response
 
 blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summary")
 
-INCLUDED = ("name",)
-
 
 class AgentUsageArguments(PeriodArguments):
-    """The query's parameters."""
-
     default_days = None
 
     include = ma.fields.String(
         load_default="",
-        validate=ma.validate.OneOf(INCLUDED, error="must be a comma-separated list of " + ", ".join(INCLUDED)),
+        validate=ma.validate.OneOf(["name"], error="must be a comma-separated list of name"),
         metadata={"description": "A comma-separated list of additional members of each item. Only `name` is supported"},
     )
 

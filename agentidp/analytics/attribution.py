@@ -16,26 +16,21 @@ from agentidp.analytics.period import Period, PeriodArguments
 from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
+from agentidp.http.schemas import required
 
 
 class AttributionArguments(PeriodArguments):
-    """The query's parameters."""
-
     agent = ma.fields.UUID(
         load_default=None,
         error_messages={"invalid_uuid": "must be an agent's id"},
-        metadata={"description": "Only what is about this agent, which may be deleted"},
+        metadata={"description": "Only tokens of this agent, which may be deleted"},
     )
 
 
-TOKENS = ma.fields.Integer(
-    required=True, validate=ma.validate.Range(0), metadata={"description": "On all days together"}
-)
+TOKENS = ma.fields.Integer(**required("The sum of all days"), validate=ma.validate.Range(0))
 
 TOKENS_BY_DAY = ma.fields.List(
-    ma.fields.Integer(validate=ma.validate.Range(0)),
-    required=True,
-    metadata={"description": "A number for each day from `from` to `to`"},
+    ma.fields.Integer(validate=ma.validate.Range(0)), **required("One number per day from `from` to `to`")
 )
 
 
@@ -44,57 +39,48 @@ class Attribution:
     """The tokens of an organization or an agent in a period.
 
     The sum of *rows* and *not_attributed* equals the number of all tokens.
-
-    :param rows: rows of ``analytics/tokens_by_credential`` without the row of all tokens.
-    :param not_attributed: the number of tokens per day that are not attributed.
-    :param credentials: rows of ``analytics/credentials``.
-    :param names: names of agents by ID.
-    :param agent_id: the agent's ID, or None for the organization.
     """
 
     period: Period
-    rows: Rows
-    not_attributed: list[int]
-    credentials: Rows
-    names: dict[UUID, str]
-    agent_id: UUID | None
+    rows: Rows  # of analytics/tokens_by_credential, without the row of all tokens
+    not_attributed: list[int]  # number of tokens per day
+    credentials: Rows  # of analytics/credentials
+    names_by_id: dict[UUID, str]  # of agents
+    agent_id: UUID | None  # None: the organization
 
 
 def read_attribution(
-    caller: Caller, period: Period, agent_id: UUID | None, *further: Call
+    caller: Caller, period: Period, agent_id: UUID | None, *more_calls: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """Return the attribution of a period's tokens, and the rows of *further* calls.
+    """Return the attribution of a period's tokens, and the rows of *more_calls*.
 
     :param agent_id: the agent's ID, or None for the organization.
     :raises NotFound: the agent does not exist and is not a deleted agent.
     """
-    dates = period.bounds
     if agent_id is not None:
         # The tokens are read first, so that the credentials of all tokens are in the rows read afterwards.
-        tokens, credentials, *others = caller.read_together(
-            Call("analytics/agent_tokens_by_credential", dates | {"agent_id": agent_id}),
+        tokens, credentials, *more_rows = caller.read_together(
+            Call("analytics/agent_tokens_by_credential", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
-            *further,
+            *more_calls,
         )
         if not tokens:
             raise NotFound
-        names = {agent_id: tokens[0].agent_name}
+        names_by_id = {agent_id: tokens[0].agent_name}
     else:
-        tokens, credentials, named, *others = caller.read_together(
-            Call("analytics/tokens_by_credential", dates),
+        tokens, credentials, agents, *more_rows = caller.read_together(
+            Call("analytics/tokens_by_credential", period.bounds),
             Call("analytics/credentials", {"first": period.first}),
             Call("analytics/agent_names", {}),
-            *further,
+            *more_calls,
         )
-        names = {row.agent_id: row.name for row in named}
-    rest = [0] * period.days
+        names_by_id = {row.agent_id: row.name for row in agents}
+    not_attributed = [0] * period.days
     for row in tokens:
-        if row.credential_id is None:
-            add(rest, row)
+        # The rows without a credential count all tokens.
+        add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
     attributed = [row for row in tokens if row.credential_id is not None]
-    for row in attributed:
-        add(rest, row, -1)
-    return Attribution(period, attributed, rest, credentials, names, agent_id), others
+    return Attribution(period, attributed, not_attributed, credentials, names_by_id, agent_id), more_rows
 
 
 def delegations_in(period: Period, agent_id: UUID | None) -> Call:
@@ -105,7 +91,7 @@ def delegations_in(period: Period, agent_id: UUID | None) -> Call:
     return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
 
-def add(counts: list[int], row: Any, times: int = 1) -> None:
-    """Add a row's tokens per day, multiplied by *times*, to *counts*."""
+def add_tokens(counts: list[int], row: Any, factor: int = 1) -> None:
+    """Add a row's tokens per day, multiplied by *factor*, to *counts*."""
     for day, tokens in zip(row.days, row.tokens, strict=True):
-        counts[day] += times * tokens
+        counts[day] += factor * tokens

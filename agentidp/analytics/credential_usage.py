@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from agentidp.analytics.period import Period, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import timestamp
+from agentidp.http.schemas import required, timestamp
 
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
@@ -42,26 +43,18 @@ class ResourceTokensSchema(ma.Schema):
 class CredentialUsageItemSchema(ma.Schema):
     """A credential, or tokens without a credential."""
 
-    credentialId = ma.fields.UUID(required=True, allow_none=True)
-    agentId = ma.fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Null for tokens of the organization that are not attributed"},
-    )
-    agentName = ma.fields.String(required=True, allow_none=True)
-    label = ma.fields.String(required=True, allow_none=True)
+    credentialId = ma.fields.UUID(**required(nullable=True))
+    agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))
+    agentName = ma.fields.String(**required(nullable=True))
+    label = ma.fields.String(**required(nullable=True))
     type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
-    createdAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    lastUsedAt = ma.fields.AwareDateTime(
-        required=True, allow_none=True, metadata={"description": "To the minute; null if it was never used"}
-    )
-    revokedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    createdAt = ma.fields.AwareDateTime(**required(nullable=True))
+    expiresAt = ma.fields.AwareDateTime(**required(nullable=True))
+    lastUsedAt = ma.fields.AwareDateTime(**required("To the minute; null if it was never used", nullable=True))
+    revokedAt = ma.fields.AwareDateTime(**required(nullable=True))
     tokens = TOKENS
     tokensByDay = TOKENS_BY_DAY
-    resources = ma.fields.List(
-        ma.fields.Nested(ResourceTokensSchema), required=True, metadata={"description": "Most tokens first"}
-    )
+    resources = ma.fields.List(ma.fields.Nested(ResourceTokensSchema), **required("Most tokens first"))
 
 
 class CredentialUsageSchema(PeriodSchema):
@@ -72,33 +65,25 @@ class CredentialUsageSchema(PeriodSchema):
 
 @dataclass
 class CredentialUsage:
-    """A credential and its tokens in a period.
+    """A credential and its tokens in a period."""
 
-    :param credential_id: the credential's ID, or None for tokens that are not attributed.
-    :param type: one of :data:`TYPES`.
-    :param days: the number of days of the period.
-    :param tokens: the number of tokens on all days.
-    :param usage: pairs of days, numbered from 0, and of the tokens on each of these days.
-    :param by_resource: the number of tokens by resource. The key of our own API is an empty string.
-    """
-
-    credential_id: UUID | None
+    credential_id: UUID | None  # None: tokens that are not attributed
     agent_id: UUID | None
     agent_name: str | None
-    type: str
-    days: int
+    type: str  # one of TYPES
+    days: int  # number of days of the period
     label: str | None = None
     created_at: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
-    tokens: int = 0
-    usage: list[tuple[Sequence[int], list[int]]] = field(default_factory=list)
-    by_resource: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0  # on all days
+    usage: list[tuple[Sequence[int], list[int]]] = field(default_factory=list)  # days from 0 on, and tokens on each
+    by_resource: Counter[str] = field(default_factory=Counter)  # the key of our own API is empty
 
     @property
     def by_day(self) -> list[int]:
-        """Return the number of tokens per day."""
+        """The number of tokens per day."""
         tokens_by_day = [0] * self.days
         for days, counts in self.usage:
             for day, tokens in zip(days, counts, strict=True):
@@ -125,20 +110,9 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials, and the tokens without a credential, most tokens first."""
-    period = attribution.period
+    period, names_by_id = attribution.period, attribution.names_by_id
     by_id = {
-        row.credential_id: CredentialUsage(
-            row.credential_id,
-            row.agent_id,
-            attribution.names[row.agent_id],
-            row.type,
-            period.days,
-            row.label,
-            row.created_at,
-            row.expires_at,
-            row.last_used_at,
-            row.revoked_at,
-        )
+        row.credential_id: CredentialUsage(**row._asdict(), agent_name=names_by_id[row.agent_id], days=period.days)
         for row in attribution.credentials
     }
     for row in attribution.rows:
@@ -146,17 +120,17 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         if credential is None:
             # Rows of credentials are never deleted, so tokens without such a row were issued by the operator.
             credential = by_id[row.credential_id] = CredentialUsage(
-                row.credential_id, row.agent_id, attribution.names[row.agent_id], "operator", period.days
+                row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
         tokens = sum(row.tokens)
         credential.usage.append((row.days, row.tokens))
         credential.tokens += tokens
-        credential.by_resource[row.resource] = credential.by_resource.get(row.resource, 0) + tokens
-    credentials = [used for used in by_id.values() if used.tokens or not _is_newer(used, period)]
+        credential.by_resource[row.resource] += tokens
+    credentials = [usage for usage in by_id.values() if usage.tokens or not _is_newer(usage, period)]
     # Two sorts by integers take a third of one sort by tuples, in which no other thread of the process runs.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if tokens := sum(attribution.not_attributed):
-        name = None if attribution.agent_id is None else attribution.names[attribution.agent_id]
+        name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
         # Among items with equal tokens, tokens that are not attributed are last.
         credentials.append(
             CredentialUsage(
@@ -173,24 +147,24 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     return credentials
 
 
-def _is_newer(used: CredentialUsage, period: Period) -> bool:
-    return used.created_at is not None and used.created_at.astimezone(UTC).date() > period.last
+def _is_newer(credential: CredentialUsage, period: Period) -> bool:
+    return credential.created_at is not None and credential.created_at.astimezone(UTC).date() > period.last
 
 
-def represent(used: CredentialUsage, own_resource: str) -> dict[str, Any]:
+def represent(credential: CredentialUsage, own_resource: str) -> dict[str, Any]:
     """Return a credential and its tokens as our JSON."""
-    resources = sorted(used.by_resource.items(), key=lambda pair: (-pair[1], pair[0]))
+    resources = sorted(credential.by_resource.items(), key=lambda pair: (-pair[1], pair[0]))
     return {
-        "credentialId": None if used.credential_id is None else str(used.credential_id),
-        "agentId": None if used.agent_id is None else str(used.agent_id),
-        "agentName": used.agent_name,
-        "label": used.label,
-        "type": used.type,
-        "createdAt": timestamp(used.created_at),
-        "expiresAt": timestamp(used.expires_at),
-        "lastUsedAt": timestamp(used.last_used_at),
-        "revokedAt": timestamp(used.revoked_at),
-        "tokens": used.tokens,
-        "tokensByDay": used.by_day,
+        "credentialId": None if credential.credential_id is None else str(credential.credential_id),
+        "agentId": None if credential.agent_id is None else str(credential.agent_id),
+        "agentName": credential.agent_name,
+        "label": credential.label,
+        "type": credential.type,
+        "createdAt": timestamp(credential.created_at),
+        "expiresAt": timestamp(credential.expires_at),
+        "lastUsedAt": timestamp(credential.last_used_at),
+        "revokedAt": timestamp(credential.revoked_at),
+        "tokens": credential.tokens,
+        "tokensByDay": credential.by_day,
         "resources": [{"resource": resource or own_resource, "tokens": tokens} for resource, tokens in resources],
     }

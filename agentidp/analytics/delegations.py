@@ -7,14 +7,14 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics import attribution
-from agentidp.analytics.attribution import AttributionArguments, add, delegations_in
+from agentidp.analytics.attribution import TOKENS, TOKENS_BY_DAY, AttributionArguments, add_tokens, delegations_in
 from agentidp.analytics.period import Period, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
+from agentidp.http.schemas import required
 
 blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
 
@@ -22,22 +22,18 @@ blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
 class DelegationSchema(ma.Schema):
     """An agent that acted, its subject, and the resource. The subject is an agent, or an issuer instead of a person."""
 
-    agentId = ma.fields.UUID(required=True, metadata={"description": "Of the agent that acted"})
+    agentId = ma.fields.UUID(**required("The agent that acted"))
     agentName = ma.fields.String(required=True)
     subjectAgentId = ma.fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Of the agent that it acted for; null if that was a subject of another issuer"},
+        **required("The agent that it acted for; null if it acted for a subject of another issuer", nullable=True)
     )
-    subjectAgentName = ma.fields.String(required=True, allow_none=True)
+    subjectAgentName = ma.fields.String(**required(nullable=True))
     issuer = ma.fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Whose subjects it acted for; null if that was an agent"},
+        **required("The issuer of the subjects that it acted for; null if it acted for an agent", nullable=True)
     )
     resource = ma.fields.String(required=True)
-    tokens = attribution.TOKENS
-    tokensByDay = attribution.TOKENS_BY_DAY
+    tokens = TOKENS
+    tokensByDay = TOKENS_BY_DAY
 
 
 class DelegationsSchema(PeriodSchema):
@@ -64,10 +60,10 @@ def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
     if agent_id is None:
         [rows] = caller.read_together(delegations_in(period, None))
     else:
-        rows, known = caller.read_together(
+        rows, agents = caller.read_together(
             delegations_in(period, agent_id), Call("audit/agent_names", {"agent_ids": [agent_id]})
         )
-        existing(known)
+        existing(agents)
     return data_response(
         {"tenantId": caller.organization_id, **period.described, "data": represent(rows, period)}, DelegationSchema
     )
@@ -78,11 +74,11 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
 
     :param rows: the rows of :func:`agentidp.analytics.attribution.delegations_in`.
     """
-    found = []
+    items = []
     for row in rows:
         by_day = [0] * period.days
-        add(by_day, row)
-        found.append(
+        add_tokens(by_day, row)
+        items.append(
             {
                 "agentId": str(row.agent_id),
                 "agentName": row.agent_name,
@@ -95,4 +91,4 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
             }
         )
     names = ("agentId", "subjectAgentId", "issuer", "resource")
-    return sorted(found, key=lambda one: (-one["tokens"], *(one[name] or "" for name in names)))
+    return sorted(items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in names)))

@@ -6,11 +6,11 @@ hours. The numbers of tokens come from the counts of the last 90 days.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import marshmallow as ma
@@ -21,79 +21,88 @@ from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound, existing
+from agentidp.http.errors import existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_DAYS, timestamp
+from agentidp.http.schemas import MAX_DAYS, required, timestamp
 
 blueprint = Blueprint("impact", __name__, description="What breaks if something is revoked, suspended or deleted")
 
-DAYS = MAX_DAYS
-"""Number of days whose tokens are counted, today included."""
-
-IN_USE = timedelta(days=30)
-"""Maximum time since the last use of a credential that is in use."""
-
-QUIET_HOURS = 3
-"""Number of consecutive hours that are the quietest of the week."""
-
+DAYS = MAX_DAYS  # days whose tokens are counted, today included
+IN_USE = timedelta(days=30)  # maximum time since the last use of a credential that is in use
+QUIET_HOURS = 3  # consecutive hours that are the quietest of the week
+MAX_LISTED = 5  # agents in a sentence
 HOURS = 7 * 24
-AN_HOUR = timedelta(hours=1)
-LAST_USE_IS_EXACT_TO = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+LAST_USE_PRECISION = timedelta(minutes=1)
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-MAX_LISTED = 5
-"""Maximum number of agents in a sentence."""
 
 Run = Callable[..., list[Rows]]
-"""A function that runs calls for an organization in one round trip and returns the rows of each call."""
+"""Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 Issued = Counter[tuple[datetime, int]]
 """Numbers of issued tokens by (first instant of the hour, lifetime in seconds)."""
 
+_RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
+
+
+class AgentTokens(NamedTuple):
+    """An agent, its tokens, and the last day with such a token."""
+
+    agent_id: UUID
+    name: str
+    tokens: int
+    last_day: date
+
 
 @dataclass(frozen=True)
 class Impact:
-    """The effects of revoking, suspending or deleting something.
+    """The effects of revoking, suspending or deleting something."""
 
-    :param issued: the tokens of the last :data:`DAYS` days.
-    :param max_valid: the maximum number of tokens that have not expired.
-    :param valid_until: the latest instant at which the last token expires; ``None`` if no token is valid.
-    :param last_used_at: when the credential was last used, to the minute.
-    :param other_credentials: rows of the agent's other credentials in force; ``None`` if no credential is revoked.
-    :param acting: the agents that act for the agent, and can no longer do so.
-    :param takers: the agents that got tokens for the resource server. Both lists have most tokens first, with
-        ``agent_id``, ``name``, ``tokens`` and ``last_day``.
-    """
-
-    issued: Issued
-    max_valid: int
-    valid_until: datetime | None
+    issued: Issued  # in the last DAYS days
     at: datetime
-    last_used_at: datetime | None = None
-    other_credentials: Rows | None = None
-    acting: Sequence[dict[str, Any]] = ()
-    takers: Sequence[dict[str, Any]] = ()
+    last_used_at: datetime | None = None  # of the credential, to the minute
+    other_credentials: Rows | None = None  # the agent's other credentials in force; None if no credential is revoked
+    acting: Sequence[AgentTokens] = ()  # agents that act for the agent, and can no longer do so, most tokens first
+    takers: Sequence[AgentTokens] = ()  # agents that got tokens for the resource server, most tokens first
 
     @property
     def tokens(self) -> int:
-        """Return the number of tokens."""
+        """The number of issued tokens."""
         return self.issued.total()
 
     @property
     def last_hour(self) -> datetime | None:
-        """Return the first instant of the last hour with tokens."""
-        return max((began for (began, _), tokens in self.issued.items() if tokens), default=None)
+        """The first instant of the last hour with tokens."""
+        return max((hour for (hour, _), tokens in self.issued.items() if tokens), default=None)
+
+    @property
+    def valid_tokens(self) -> tuple[int, datetime | None]:
+        """The maximum number of tokens that have not expired, and the latest instant at which the last one expires.
+
+        This is an upper bound, because only the hour in which a token was issued is counted.
+        """
+        max_valid, valid_until = 0, None
+        for (hour, lifetime), tokens in self.issued.items():
+            latest = min(self.at, hour + HOUR)
+            if self.last_used_at is not None:
+                latest = min(latest, self.last_used_at + LAST_USE_PRECISION)
+            expires = latest + timedelta(seconds=lifetime)
+            if tokens > 0 and expires > self.at:
+                max_valid += tokens
+                valid_until = max(valid_until or expires, expires)
+        return max_valid, valid_until
 
     @property
     def quietest(self) -> dict[str, int] | None:
-        """Return the quietest hours as the API's JSON. None without tokens."""
+        """The quietest hours of the week as the API's JSON; ``None`` without tokens."""
         if not self.tokens:
             return None
         week = [0] * HOURS
-        for (began, _), tokens in self.issued.items():
-            week[began.isoweekday() % 7 * 24 + began.hour] += tokens
+        for (hour, _), tokens in self.issued.items():
+            week[hour.isoweekday() % 7 * 24 + hour.hour] += tokens
         first = quietest_hours(week)
-        tokens = sum(week[(first + hour) % HOURS] for hour in range(QUIET_HOURS))
+        tokens = sum(week[(first + place) % HOURS] for place in range(QUIET_HOURS))
         return {"dow": first // 24, "hour": first % 24, "hours": QUIET_HOURS, "tokens": tokens}
 
 
@@ -111,48 +120,21 @@ def quietest_hours(week: Sequence[int]) -> int:
     return min(range(HOURS), key=lambda first: (tokens(first, QUIET_HOURS), tokens(first - 5, QUIET_HOURS + 10), first))
 
 
-def valid_tokens(issued: Issued, at: datetime, last_used_at: datetime | None = None) -> tuple[int, datetime | None]:
-    """Return the maximum number of tokens that are valid at *at*, and when the last of them expires at the latest.
-
-    Only the hour in which a token was issued is counted, so this is an upper bound.
-
-    :param last_used_at: when the credential was last used, to the minute, if that is known.
-    """
-    max_valid, valid_until = 0, None
-    for (began, lifetime), tokens in issued.items():
-        issued_by = min(at, began + AN_HOUR)
-        if last_used_at is not None:
-            issued_by = min(issued_by, last_used_at + LAST_USE_IS_EXACT_TO)
-        expires = issued_by + timedelta(seconds=lifetime)
-        if tokens > 0 and expires > at:
-            max_valid += tokens
-            valid_until = max(valid_until or expires, expires)
-    return max_valid, valid_until
-
-
-class Lifetimes:
-    """The maximum lifetimes, in seconds, of tokens per resource.
+def lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
+    """Return the maximum lifetimes, in seconds, of tokens by resource. The empty resource is our own API.
 
     The earlier lifetime of a changed or deleted resource server is not stored. For one day after the change, and for
-    deleted resource servers, the longest possible lifetime is returned.
+    deleted resource servers, the lifetime is the longest possible one.
 
     :param servers: the organization's resource servers.
     :param ttl: the lifetime of tokens for our own API and for resource servers without a lifetime.
     """
-
-    def __init__(self, servers: Rows, ttl: int, at: datetime) -> None:
-        self.ttl = ttl
-        changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
-        self._by_resource = {
-            row.resource: MAX_TOKEN_TTL
-            if row.token_ttl_changed_at is not None and row.token_ttl_changed_at > changed_since
-            else row.token_ttl or ttl
-            for row in servers
-        }
-
-    def of(self, resource: str) -> int:
-        """Return the lifetime for a resource; an empty resource is our own API."""
-        return self._by_resource.get(resource, MAX_TOKEN_TTL) if resource else self.ttl
+    changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
+    lifetimes = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
+    for row in servers:
+        is_recent = row.token_ttl_changed_at is not None and row.token_ttl_changed_at > changed_since
+        lifetimes[row.resource] = MAX_TOKEN_TTL if is_recent else row.token_ttl or ttl
+    return lifetimes
 
 
 def _hours(row: Any) -> Iterator[tuple[datetime, int]]:
@@ -162,110 +144,93 @@ def _hours(row: Any) -> Iterator[tuple[datetime, int]]:
             yield midnight + timedelta(hours=hour), tokens
 
 
-def of_credential(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
+def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a credential is revoked.
 
-    :param ttl: as for :class:`Lifetimes`.
+    :param ttl: as for :func:`lifetimes_by_resource`.
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
     credentials, rows, servers = run(
-        Call("agents/list_credentials", {"agent_id": agent_id}), _use_of_agent(agent_id, at), _RESOURCE_SERVERS
+        Call("agents/list_credentials", {"agent_id": agent_id}), _tokens_of_agent(agent_id, at), _RESOURCE_SERVERS
     )
-    lifetimes, issued = Lifetimes(servers, ttl, at), Issued()
-    [credential] = [row for row in credentials if row.credential_id == credential_id] or [None]
-    if credential is None:
-        raise NotFound
+    credential = existing([row for row in credentials if row.credential_id == credential_id])
+    lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
     for row in rows:
         if row.credential_id == credential_id:
-            for began, tokens in _hours(row):
-                issued[began, lifetimes.of(row.resource)] += tokens
+            for hour, tokens in _hours(row):
+                issued[hour, lifetimes[row.resource]] += tokens
     other_credentials = [
         row
         for row in credentials
         if row.credential_id not in (None, credential_id) and (row.expires_at is None or row.expires_at > at)
     ]
-    last_used_at = credential.last_used_at
-    return Impact(
-        issued,
-        *valid_tokens(issued, at, last_used_at),
-        at,
-        last_used_at=last_used_at,
-        other_credentials=other_credentials,
-    )
+    return Impact(issued, at, last_used_at=credential.last_used_at, other_credentials=other_credentials)
 
 
-def of_agent(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
+def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if an agent is suspended or deleted.
 
-    :param ttl: as for :class:`Lifetimes`.
+    :param ttl: as for :func:`lifetimes_by_resource`.
     :raises NotFound: there is no such agent.
     """
     period = Period.of(DAYS, at)
     agents, rows, servers, delegations = run(
         Call("agents/get_agent", {"agent_id": agent_id}),
-        _use_of_agent(agent_id, at),
+        _tokens_of_agent(agent_id, at),
         _RESOURCE_SERVERS,
         delegations_in(period, agent_id),
     )
     existing(agents)
-    lifetimes, issued = Lifetimes(servers, ttl, at), Issued()
+    lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
     for row in rows:
-        for began, tokens in _hours(row):
+        for hour, tokens in _hours(row):
             if row.credential_id is None:
                 # This row counts all tokens of the agent, including tokens that are not attributed to a credential.
-                issued[began, ttl] += tokens
+                issued[hour, ttl] += tokens
             else:
-                issued[began, lifetimes.of(row.resource)] += tokens
-                issued[began, ttl] -= tokens
-    return Impact(issued, *valid_tokens(issued, at), at, acting=_acting_for(agent_id, delegations, period.first))
+                issued[hour, lifetimes[row.resource]] += tokens
+                issued[hour, ttl] -= tokens
+    return Impact(issued, at, acting=_acting_agents(agent_id, delegations, period.first))
 
 
-def of_resource_server(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
+def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a resource server is deleted.
 
     :param server: the resource server's row.
-    :param ttl: as for :class:`Lifetimes`.
+    :param ttl: as for :func:`lifetimes_by_resource`.
     """
-    bounds, issued = Period.of(DAYS, at).bounds, Issued()
-    lifetime = Lifetimes([server], ttl, at).of(server.resource)
-    [rows] = run(Call("analytics/resource_use", {"resource": server.resource, **bounds}))
-    of_agents = [row for row in rows if row.agent_id is not None]
-    [names] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in of_agents]}))
+    lifetime, issued = lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
+    [rows] = run(Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}))
+    agent_rows = [row for row in rows if row.agent_id is not None]
+    [names] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
     for row in rows:
         if row.agent_id is None:
-            issued.update({(began, lifetime): tokens for began, tokens in _hours(row)})
+            issued.update({(hour, lifetime): tokens for hour, tokens in _hours(row)})
     names_by_id = {row.agent_id: row.name for row in names}
-    takers = [_agent(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in of_agents]
-    return Impact(issued, *valid_tokens(issued, at), at, takers=_most_tokens_first(takers))
+    takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
+    return Impact(issued, at, takers=_most_tokens_first(takers))
 
 
-_RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
-
-
-def _use_of_agent(agent_id: UUID, at: datetime) -> Call:
+def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
     return Call("analytics/agent_use", {"agent_id": agent_id, **Period.of(DAYS, at).bounds})
 
 
-def _acting_for(agent_id: UUID, delegations: Rows, first: date) -> list[dict[str, Any]]:
+def _acting_agents(agent_id: UUID, delegations: Rows, first: date) -> list[AgentTokens]:
     """Return the other agents that act for an agent.
 
     :param delegations: rows of ``analytics/delegations``, from *first* on.
     """
-    agents: dict[UUID, dict[str, Any]] = {}
+    agents: dict[UUID, AgentTokens] = {}
     for row in delegations:
         if row.subject_agent_id == agent_id != row.agent_id:
-            agent = agents.setdefault(row.agent_id, _agent(row.agent_id, row.agent_name, 0, first))
-            agent["tokens"] += sum(row.tokens)
-            agent["last_day"] = max(agent["last_day"], first + timedelta(days=row.days[-1]))
+            agent = agents.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first))
+            last_day = max(agent.last_day, first + timedelta(days=row.days[-1]))
+            agents[row.agent_id] = agent._replace(tokens=agent.tokens + sum(row.tokens), last_day=last_day)
     return _most_tokens_first(agents.values())
 
 
-def _agent(agent_id: UUID, name: str, tokens: int, last_day: date) -> dict[str, Any]:
-    return {"agent_id": agent_id, "name": name, "tokens": tokens, "last_day": last_day}
-
-
-def _most_tokens_first(agents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(agents, key=lambda agent: (-agent["tokens"], agent["agent_id"]))
+def _most_tokens_first(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
+    return sorted(agents, key=lambda agent: (-agent.tokens, agent.agent_id))
 
 
 def sentences(impact: Impact) -> list[str]:
@@ -277,8 +242,9 @@ def sentences(impact: Impact) -> list[str]:
         lines.append(f"What other agents do for it ends too: {_listed(impact.acting)}.")
     if impact.other_credentials is not None:
         lines.append(_other_credentials_sentence(impact.other_credentials, impact.at))
-    if impact.valid_until is not None:
-        lines.append(f"At most {_tokens(impact.max_valid)} may still be valid, until {_instant(impact.valid_until)}.")
+    max_valid, valid_until = impact.valid_tokens
+    if valid_until is not None:
+        lines.append(f"At most {_tokens(max_valid)} may still be valid, until {_instant(valid_until)}.")
     elif impact.tokens:
         lines.append("None of them is still valid.")
     if quietest := impact.quietest:
@@ -299,19 +265,22 @@ def _use_sentence(impact: Impact) -> str:
 
 
 def _other_credentials_sentence(other_credentials: Rows, at: datetime) -> str:
-    used = [row for row in other_credentials if row.last_used_at is not None and row.last_used_at > at - IN_USE]
-    if used:
-        names = [f"{row.label or row.credential_id}, last used at {_instant(row.last_used_at)}" for row in used]
-        return f"The agent has another credential in use: {'; '.join(names)}."
+    uses = [
+        f"{row.label or row.credential_id}, last used at {_instant(row.last_used_at)}"
+        for row in other_credentials
+        if row.last_used_at is not None and row.last_used_at > at - IN_USE
+    ]
+    if uses:
+        return f"The agent has another credential in use: {'; '.join(uses)}."
     if other_credentials:
         return f"The agent has another credential, but none that was used in the last {IN_USE.days} days."
     return "The agent has no other credential: it will get no further token."
 
 
-def _listed(agents: Sequence[dict[str, Any]]) -> str:
-    phrases = [f"{agent['name']} ({_tokens(agent['tokens'])}, the last on {agent['last_day']})" for agent in agents]
-    more = f" and {len(phrases) - MAX_LISTED:,} more agents" if len(phrases) > MAX_LISTED else ""
-    return ", ".join(phrases[:MAX_LISTED]) + more
+def _listed(agents: Sequence[AgentTokens]) -> str:
+    phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
+    ending = f" and {len(phrases) - MAX_LISTED:,} more agents" if len(phrases) > MAX_LISTED else ""
+    return ", ".join(phrases[:MAX_LISTED]) + ending
 
 
 def _tokens(number: int) -> str:
@@ -326,15 +295,13 @@ class ValidTokensSchema(ma.Schema):
     """Tokens that may not have expired. Only the hour of a token is counted, so there can be fewer."""
 
     atMost = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    until = ma.fields.AwareDateTime(
-        required=True, allow_none=True, metadata={"description": "The latest instant at which the last one expires"}
-    )
+    until = ma.fields.AwareDateTime(**required("The latest instant at which the last one expires", nullable=True))
 
 
 class QuietestHoursSchema(ma.Schema):
     """The consecutive hours of the week (UTC) with the fewest tokens: the first hour, and the tokens of all weeks."""
 
-    dow = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 6), metadata={"description": "0 is Sunday"})
+    dow = ma.fields.Integer(**required("0 is Sunday"), validate=ma.validate.Range(0, 6))
     hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))
     hours = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -346,15 +313,11 @@ class _ImpactSchema(ma.Schema):
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
     lastTokenHour = ma.fields.AwareDateTime(
-        required=True, allow_none=True, metadata={"description": "The UTC hour in which the last token was issued"}
+        **required("The UTC hour in which the last token was issued", nullable=True)
     )
     validTokens = ma.fields.Nested(ValidTokensSchema, required=True)
-    quietestHours = ma.fields.Nested(
-        QuietestHoursSchema, required=True, allow_none=True, metadata={"description": "Null if there are no tokens"}
-    )
-    summary = ma.fields.List(
-        ma.fields.String(), required=True, metadata={"description": "The same in sentences, for people"}
-    )
+    quietestHours = ma.fields.Nested(QuietestHoursSchema, **required("Null if there are no tokens", nullable=True))
+    summary = ma.fields.List(ma.fields.String(), **required("The same in sentences, for people"))
 
 
 class AgentOfImpactSchema(ma.Schema):
@@ -372,8 +335,7 @@ class AgentImpactSchema(_ImpactSchema):
     agentId = ma.fields.UUID(required=True)
     actingAgents = ma.fields.List(
         ma.fields.Nested(AgentOfImpactSchema),
-        required=True,
-        metadata={"description": "Other agents that act for it, most tokens first. They can no longer do so"},
+        **required("Other agents that act for it, most tokens first. They can no longer do so"),
     )
 
 
@@ -381,8 +343,8 @@ class OtherCredentialSchema(ma.Schema):
     """Another credential of the agent that is in force."""
 
     credentialId = ma.fields.UUID(required=True)
-    label = ma.fields.String(required=True, allow_none=True)
-    lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    label = ma.fields.String(**required(nullable=True))
+    lastUsedAt = ma.fields.AwareDateTime(**required(nullable=True))
 
 
 class CredentialImpactSchema(_ImpactSchema):
@@ -390,7 +352,7 @@ class CredentialImpactSchema(_ImpactSchema):
 
     agentId = ma.fields.UUID(required=True)
     credentialId = ma.fields.UUID(required=True)
-    lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    lastUsedAt = ma.fields.AwareDateTime(**required(nullable=True))
     otherCredentials = ma.fields.List(ma.fields.Nested(OtherCredentialSchema), required=True)
 
 
@@ -408,18 +370,15 @@ class ResourceServerImpactSchema(_ImpactSchema):
 @blueprint.response(200, CredentialImpactSchema)
 def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Return what breaks if the credential is revoked: its tokens of 90 days, and the agent's other credentials."""
-    impact = of_credential(caller.read_together, agent_id, credential_id, caller.at, caller.settings.token_ttl)
-    body = {
-        "credentialId": str(credential_id),
-        "agentId": str(agent_id),
-        **_represent(impact),
-        "lastUsedAt": timestamp(impact.last_used_at),
-        "otherCredentials": [
-            {"credentialId": str(row.credential_id), "label": row.label, "lastUsedAt": timestamp(row.last_used_at)}
-            for row in impact.other_credentials or []
-        ],
-    }
-    return json_response(body)
+    ttl = caller.settings.token_ttl
+    impact = read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, ttl)
+    other_credentials = [
+        {"credentialId": str(row.credential_id), "label": row.label, "lastUsedAt": timestamp(row.last_used_at)}
+        for row in impact.other_credentials or []
+    ]
+    ids = {"credentialId": str(credential_id), "agentId": str(agent_id)}
+    use_members = {"lastUsedAt": timestamp(impact.last_used_at), "otherCredentials": other_credentials}
+    return json_response(ids | _represent(impact) | use_members)
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/impact")
@@ -428,10 +387,9 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 @blueprint.response(200, AgentImpactSchema)
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
     """Return what breaks if the agent is suspended or deleted: its tokens of 90 days, and agents that act for it."""
-    impact = of_agent(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-    return json_response(
-        {"agentId": str(agent_id), **_represent(impact), "actingAgents": _represent_agents(impact.acting)}
-    )
+    impact = read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
+    acting_agents = {"actingAgents": _represent_agents(impact.acting)}
+    return json_response({"agentId": str(agent_id)} | _represent(impact) | acting_agents)
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
@@ -440,43 +398,27 @@ def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(200, ResourceServerImpactSchema)
 def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
-    server, impact = read_resource_impact(caller, resource_server_id)
-    body = {
-        "resourceServerId": str(resource_server_id),
-        "resource": server.resource,
-        **_represent(impact),
-        "agents": _represent_agents(impact.takers),
-    }
-    return json_response(body)
-
-
-def read_resource_impact(caller: Caller, resource_server_id: UUID) -> tuple[Any, Impact]:
-    """Return the row of a resource server, and what breaks if it is deleted.
-
-    :raises NotFound: there is no such resource server.
-    """
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    return server, of_resource_server(caller.read_together, server, caller.at, caller.settings.token_ttl)
+    impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
+    ids = {"resourceServerId": str(resource_server_id), "resource": server.resource}
+    return json_response(ids | _represent(impact) | {"agents": _represent_agents(impact.takers)})
 
 
 def _represent(impact: Impact) -> dict[str, Any]:
+    max_valid, valid_until = impact.valid_tokens
     return {
         "days": DAYS,
         "tokens": impact.tokens,
         "lastTokenHour": timestamp(impact.last_hour),
-        "validTokens": {"atMost": impact.max_valid, "until": timestamp(impact.valid_until)},
+        "validTokens": {"atMost": max_valid, "until": timestamp(valid_until)},
         "quietestHours": impact.quietest,
         "summary": sentences(impact),
     }
 
 
-def _represent_agents(agents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _represent_agents(agents: Iterable[AgentTokens]) -> list[dict[str, Any]]:
+    names = ("agentId", "agentName", "tokens", "lastTokenDay")
     return [
-        {
-            "agentId": str(agent["agent_id"]),
-            "agentName": agent["name"],
-            "tokens": agent["tokens"],
-            "lastTokenDay": agent["last_day"].isoformat(),
-        }
-        for agent in agents
+        dict(zip(names, (str(agent_id), name, tokens, last_day.isoformat()), strict=True))
+        for agent_id, name, tokens, last_day in agents
     ]

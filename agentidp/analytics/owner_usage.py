@@ -12,25 +12,20 @@ from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
+from agentidp.http.schemas import required
 
 blueprint = Blueprint("owner-usage", __name__, description="Tokens by owner")
 
 
 class OwnerUsageArguments(PeriodArguments):
-    """The query's parameters."""
-
     default_days = None
 
 
 class OwnerTokensSchema(ma.Schema):
     """An owner whose agents got at least one token."""
 
-    owner = ma.fields.String(
-        required=True, allow_none=True, metadata={"description": "Null for the agents without an owner, which are last"}
-    )
-    agents = ma.fields.Integer(
-        required=True, validate=ma.validate.Range(1), metadata={"description": "How many of the owner's got a token"}
-    )
+    owner = ma.fields.String(**required("Null for the agents without an owner, which are last", nullable=True))
+    agents = ma.fields.Integer(**required("Its agents that got a token"), validate=ma.validate.Range(1))
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 

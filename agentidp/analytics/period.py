@@ -11,18 +11,16 @@ from typing import Any, ClassVar
 import marshmallow as ma
 
 from agentidp.http.errors import ValidationError
-from agentidp.http.schemas import MAX_DAYS, WholeNumber
+from agentidp.http.schemas import MAX_DAYS, WholeNumber, required
 
-MAX_PERIOD_DAYS = 92
-"""Maximum number of days in a period, the length of the longest quarter."""
+MAX_PERIOD_DAYS = 92  # maximum number of days in a period, the length of the longest quarter
 
 MONTH_PATTERN = "2[0-9]{3}-(?:0[1-9]|1[0-2])"
 MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC"
 DAY_PATTERN = f"{MONTH_PATTERN}-(?:0[1-9]|[12][0-9]|3[01])"
 DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
 
-KINDS = (("days",), ("month",), ("from_", "to"))
-"""The alternative sets of arguments that define a period."""
+KINDS = (("days",), ("month",), ("from_", "to"))  # the alternative sets of arguments that define a period
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +38,17 @@ class Period:
 
     @property
     def days(self) -> int:
-        """Return the number of days."""
+        """The number of days."""
         return (self.last - self.first).days + 1
 
     @property
     def bounds(self) -> dict[str, date]:
-        """Return the parameters of statements about a period."""
+        """The parameters of statements about a period."""
         return {"first": self.first, "last": self.last}
 
     @property
     def described(self) -> dict[str, str]:
-        """Return the members of a response that describe the period."""
+        """The members of a response that describe the period."""
         return {"from": self.first.isoformat(), "to": self.last.isoformat()}
 
 
@@ -62,31 +60,19 @@ def parsed_date(text: str) -> date | None:
         return None
 
 
-class _Calendar(ma.fields.Field[date]):
-    """A day or a month in ISO 8601 format. :func:`requested_period` refuses values in the future."""
+class _Day(ma.fields.Field[date]):
+    """A day, or a month as its first day, in ISO 8601 format. :func:`requested_period` refuses values in the future."""
 
-    pattern, ending, rule = DAY_PATTERN, "", DAY_RULE
-
-    def __init__(self, description: str, **kwargs: Any) -> None:
-        super().__init__(
-            **kwargs, metadata={"type": "string", "pattern": f"^{self.pattern}$", "description": description}
-        )
+    def __init__(self, description: str, *, is_month: bool = False, **kwargs: Any) -> None:
+        self._is_month = is_month
+        pattern = f"^{MONTH_PATTERN if is_month else DAY_PATTERN}$"
+        super().__init__(**kwargs, metadata={"type": "string", "pattern": pattern, "description": description})
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
-        day = parsed_date(f"{value}{self.ending}")
+        day = parsed_date(f"{value}-01" if self._is_month else f"{value}")
         if day is None:
-            raise ma.ValidationError(self.rule)
+            raise ma.ValidationError(MONTH_RULE if self._is_month else DAY_RULE)
         return day
-
-
-class Day(_Calendar):
-    """A day."""
-
-
-class Month(_Calendar):
-    """A month, loaded as its first day."""
-
-    pattern, ending, rule = MONTH_PATTERN, "-01", MONTH_RULE
 
 
 class PeriodArguments(ma.Schema):
@@ -95,10 +81,10 @@ class PeriodArguments(ma.Schema):
     default_days: ClassVar[int | None] = 30
     """Default number of days if the query defines no period. None means the current month."""
 
-    days = WholeNumber(1, MAX_DAYS, metadata={"description": "So many UTC days, the last of them today"})
-    month = Month("A UTC calendar month, for example `2026-03`; of the current one, the days until today")
-    from_ = Day(f"The first UTC day, for example `2026-03-01`, of at most {MAX_PERIOD_DAYS}", data_key="from")
-    to = Day("The last UTC day. By default today")
+    days = WholeNumber(1, MAX_DAYS, metadata={"description": "The number of UTC days, today included"})
+    month = _Day("A UTC calendar month, for example `2026-03`, until today if it is the current one", is_month=True)
+    from_ = _Day(f"The first UTC day, for example `2026-03-01`, of at most {MAX_PERIOD_DAYS}", data_key="from")
+    to = _Day("The last UTC day. By default today")
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         """Describe the default of ``days``. :class:`ma.Schema` calls this method for each field."""
@@ -118,7 +104,7 @@ class PeriodSchema(ma.Schema):
 
     tenantId = ma.fields.String(required=True)
     from_ = ma.fields.Date(required=True, data_key="from", metadata={"description": "The first UTC day"})
-    to = ma.fields.Date(required=True, metadata={"description": "The last UTC day"})
+    to = ma.fields.Date(**required("The last UTC day"))
 
 
 class AgentDaySchema(ma.Schema):
@@ -139,38 +125,34 @@ def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
     today = at.astimezone(UTC).date()
-    chosen, *others = _kinds_in(arguments) or [("month",)]
-    further = [name for kind in others for name in kind if name in arguments]
-    if further:
-        raise _refused(f"must not be given with {_spelled(chosen[0])}", *further)
+    kind, *other_kinds = _kinds_in(arguments) or [("month",)]
+    superfluous_names = [name for other in other_kinds for name in other if name in arguments]
+    if superfluous_names:
+        raise _error(f"must not be given with {kind[0].rstrip('_')}", *superfluous_names)
     if "days" in arguments:
         return Period.of(arguments["days"], at)
-    if "month" in chosen:
+    if "month" in kind:
         first = arguments.get("month", today.replace(day=1))
         if first > today:
-            raise _refused(MONTH_RULE, "month")
+            raise _error(MONTH_RULE, "month")
         next_month = (first + timedelta(days=31)).replace(day=1)
         return Period(first, min(next_month - timedelta(days=1), today))
     if "from_" not in arguments:
-        raise _refused("must not be given without from", "to")
-    found = Period(arguments["from_"], arguments.get("to", today))
-    future = [name for name in ("from_", "to") if arguments.get(name, today) > today]
-    if future:
-        raise _refused(DAY_RULE, *future)
-    if found.first > found.last:
-        raise _refused("must not be after to", "from_")
-    if found.days > MAX_PERIOD_DAYS:
-        raise _refused(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from_")
-    return found
+        raise _error("must not be given without from", "to")
+    period = Period(arguments["from_"], arguments.get("to", today))
+    future_names = [name for name in ("from_", "to") if arguments.get(name, today) > today]
+    if future_names:
+        raise _error(DAY_RULE, *future_names)
+    if period.first > period.last:
+        raise _error("must not be after to", "from_")
+    if period.days > MAX_PERIOD_DAYS:
+        raise _error(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from_")
+    return period
 
 
 def _kinds_in(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [kind for kind in KINDS if any(name in arguments for name in kind)]
 
 
-def _spelled(name: str) -> str:
-    return name.rstrip("_")
-
-
-def _refused(rule: str, *names: str) -> ValidationError:
-    return ValidationError(details={_spelled(name): [rule] for name in names})
+def _error(rule: str, *names: str) -> ValidationError:
+    return ValidationError(details={name.rstrip("_"): [rule] for name in names})

@@ -12,6 +12,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
+from agentidp.http.schemas import required
 
 blueprint = Blueprint("usage-by-day", __name__, description="Usage per day")
 
@@ -19,9 +20,7 @@ blueprint = Blueprint("usage-by-day", __name__, description="Usage per day")
 class OrganizationDaySchema(AgentDaySchema):
     """A UTC day of the organization."""
 
-    refused = ma.fields.Integer(
-        required=True, validate=ma.validate.Range(0), metadata={"description": "Tokens that a quota has refused"}
-    )
+    refused = ma.fields.Integer(**required("Tokens that a quota refused"), validate=ma.validate.Range(0))
 
 
 class UsageByDaySchema(PeriodSchema):
@@ -41,14 +40,14 @@ def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     rows, refusals = caller.read_together(
         Call("analytics/usage_by_day", period.bounds), Call("analytics/refusals_by_day", period.bounds)
     )
-    refused = {row.on_day: row.refused for row in refusals}
+    refused_by_day = {row.on_day: row.refused for row in refusals}
     data = [
         {
             "date": row.on_day.isoformat(),
             "tokens": row.tokens,
             "requests": sum(row.requests_by_hour),
             "rejected": row.rejected,
-            "refused": refused.get(row.on_day, 0),
+            "refused": refused_by_day.get(row.on_day, 0),
         }
         for row in rows
     ]

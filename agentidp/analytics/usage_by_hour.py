@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +21,6 @@ blueprint = Blueprint("usage-by-hour", __name__, description="Usage per hour")
 
 
 class UsageByHourArguments(PeriodArguments):
-    """The query's parameters."""
-
     default_days = 1
 
 
@@ -99,15 +97,11 @@ def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows
 
 
 def _hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
-    used = {(row.on_day, row.at_hour): row for row in rows}
-    begins = datetime(period.first.year, period.first.month, period.first.day, tzinfo=UTC)
-    return [
-        {
-            "hour": timestamp(hour),
-            **{
-                name: getattr(used.get((hour.date(), hour.hour)), name, 0)
-                for name in ("tokens", "requests", "rejected")
-            },
-        }
-        for hour in (begins + timedelta(hours=number) for number in range(24 * period.days))
-    ]
+    rows_by_hour = {(row.on_day, row.at_hour): row for row in rows}
+    begins = datetime.combine(period.first, time(), UTC)
+    data = []
+    for hour in (begins + timedelta(hours=number) for number in range(24 * period.days)):
+        row = rows_by_hour.get((hour.date(), hour.hour))
+        usage = {name: getattr(row, name, 0) for name in ("tokens", "requests", "rejected")}
+        data.append({"hour": timestamp(hour), **usage})
+    return data

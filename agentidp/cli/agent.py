@@ -142,7 +142,7 @@ def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_delete
 
 
 def _describe_impact(services: Services, database: OrganizationDatabase, agent_id: UUID) -> str:
-    agent_impact = impact.of_agent(database.run, agent_id, database.at, services.settings.token_ttl)
+    agent_impact = impact.read_agent_impact(database.run, agent_id, database.at, services.settings.token_ttl)
     return "\n".join(impact.sentences(agent_impact))
 
 

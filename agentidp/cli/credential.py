@@ -180,7 +180,9 @@ def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
         def describe_consequences() -> str:
             name = f"{row.credential_id} ({row.label})" if row.label else row.credential_id
             ttl = services.settings.token_ttl
-            credential_impact = impact.of_credential(database.run, agent_id, row.credential_id, database.at, ttl)
+            credential_impact = impact.read_credential_impact(
+                database.run, agent_id, row.credential_id, database.at, ttl
+            )
             verdict = f"This revokes the credential {name}. This cannot be undone."
             return "\n".join([verdict, *impact.sentences(credential_impact)])
 

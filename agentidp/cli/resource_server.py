@@ -93,7 +93,9 @@ def delete(server: str, organization: str, is_dry_run: bool) -> None:
         row = _find_server(database, server)
 
         def describe_consequences() -> str:
-            server_impact = impact.of_resource_server(database.run, row, database.at, services.settings.token_ttl)
+            server_impact = impact.read_resource_server_impact(
+                database.run, row, database.at, services.settings.token_ttl
+            )
             verdict = (
                 f"This deletes the resource server {row.name} ({row.resource}). {_count_users(database, row.scopes)} "
                 f"with one of its {count(len(row.scopes), 'scope')} can get no further token for it; those that were "

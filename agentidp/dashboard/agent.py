@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Response
 
 from agentidp.analytics import delegations
-from agentidp.analytics.attribution import add, delegations_in
+from agentidp.analytics.attribution import add_tokens, delegations_in
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.page_findings import page_findings
@@ -89,7 +89,7 @@ def _by_day(rows: Rows, member: str, period: Period) -> dict[Any, list[int]]:
     found: dict[Any, list[int]] = {}
     for row in rows:
         if row.credential_id is not None:
-            add(found.setdefault(getattr(row, member), [0] * period.days), row)
+            add_tokens(found.setdefault(getattr(row, member), [0] * period.days), row)
     return found
 
 
@@ -97,7 +97,7 @@ def _not_attributed(rows: Rows, period: Period) -> list[int]:
     """Return the tokens per day that are not attributed to any credential."""
     rest = [0] * period.days
     for row in rows:
-        add(rest, row, 1 if row.credential_id is None else -1)
+        add_tokens(rest, row, 1 if row.credential_id is None else -1)
     return rest
 
 

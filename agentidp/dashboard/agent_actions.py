@@ -42,7 +42,7 @@ def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
     credentials = present(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
-        broken = impact.of_agent(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
+        broken = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
         sentences = impact.sentences(broken)
     return _confirmation(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
@@ -55,7 +55,7 @@ def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
     credential = existing([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
     ttl = caller.settings.token_ttl
-    broken = impact.of_credential(caller.read_together, agent_id, credential_id, caller.at, ttl)
+    broken = impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, ttl)
     return _confirmation(
         caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=impact.sentences(broken)
     )

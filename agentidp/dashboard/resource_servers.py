@@ -95,10 +95,11 @@ def create_resource_server(caller: Caller) -> Response:
 @session.required_to(READING, SCOPE)
 def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
-    _, broken = impact.read_resource_impact(caller, resource_server_id)
+    shown = _with_holders(caller, resource_server_id)
+    broken = _impact(caller, shown["server"])
     return _page(
         "resource_server.html",
-        **_with_holders(caller, resource_server_id),
+        **shown,
         members=SHOWN,
         takers=broken.takers[:MAX_HOLDERS],
         taker_count=len(broken.takers),
@@ -135,9 +136,9 @@ def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 @session.required_to(SCOPE)
 def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
     """Show the consequences of deleting the resource server, and ask for confirmation."""
-    _, broken = impact.read_resource_impact(caller, resource_server_id)
-    sentences = impact.sentences(broken)
-    return _page("confirm_resource_server.html", **_with_holders(caller, resource_server_id), sentences=sentences)
+    shown = _with_holders(caller, resource_server_id)
+    sentences = impact.sentences(_impact(caller, shown["server"]))
+    return _page("confirm_resource_server.html", **shown, sentences=sentences)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
@@ -147,6 +148,10 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     with session.changing(caller, SCOPE) as opened:
         remove_resource_server(opened, resource_server_id)
     return pages.see_other("/resource-servers")
+
+
+def _impact(caller: Caller, server: Any) -> impact.Impact:
+    return impact.read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
 
 
 def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:

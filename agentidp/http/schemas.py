@@ -42,6 +42,12 @@ def timestamp(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def required(description: str = "", *, nullable: bool = False) -> dict[str, Any]:
+    """Return the arguments of a field of a response that is always present, and ``null`` only if it is *nullable*."""
+    metadata = {"description": description} if description else {}
+    return {"required": True, "allow_none": nullable, "metadata": metadata}
+
+
 def words_of(name: str) -> str:
     """Return a camelCase name as lower-case words: ``agentId`` becomes ``agent id``."""
     return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", name)

@@ -67,6 +67,6 @@ def test_shows_the_status_and_keeps_the_history(
         assert client.delete(address, headers=bearer).status_code == 204
         # A new agent may have the name of one that is gone.
         make_agent(services, worker.organization_id, "worker")
-    found = activity(client, cast.acme, worker)
-    assert (found["agentId"], found["agentName"], found["status"]) == (worker.client_id, "worker", status)
-    assert [day["tokens"] for day in found["data"]] == [1]
+    body = activity(client, cast.acme, worker)
+    assert (body["agentId"], body["agentName"], body["status"]) == (worker.client_id, "worker", status)
+    assert [day["tokens"] for day in body["data"]] == [1]

@@ -158,18 +158,18 @@ def test_what_is_imported_is_not_attributed(client: FlaskClient, services: Servi
     hours = {hour_number(date(2026, 4, 14), 3): [5, 5, 0], hour_number(date(2026, 4, 15), 9): [1, 1, 0]}
     with database_of(services, agent.organization_id).transaction() as opened:
         add_usage(opened, {agent.agent_id: hours})
-    rest = {"credentialId": None, "type": "not_attributed", "createdAt": None, "lastUsedAt": None}
-    rest |= {"tokens": 6, "tokensByDay": [5, 1]}
+    not_attributed = {"credentialId": None, "type": "not_attributed", "createdAt": None, "lastUsedAt": None}
+    not_attributed |= {"tokens": 6, "tokensByDay": [5, 1]}
     of_all, used, *_ = ask(client, cast, f"{CREDENTIALS}?days=2")["data"]
-    assert of_all == credential(agent, None, agentId=None, agentName=None, **rest)
+    assert of_all == credential(agent, None, agentId=None, agentName=None, **not_attributed)
     assert (used["tokens"], used["tokensByDay"]) == (2, [0, 2])
     assert ask(client, cast, f"{CREDENTIALS}?days=2&agent={agent.agent_id}")["data"] == [
-        credential(agent, None, **rest),
+        credential(agent, None, **not_attributed),
         used,
     ]
     for query in ("days=2", f"days=2&agent={agent.agent_id}"):
         data = ask(client, cast, f"{RESOURCES}?{query}")["data"]
-        assert [(one["resource"], one["tokensByDay"], len(one["agents"])) for one in data] == [
+        assert [(item["resource"], item["tokensByDay"], len(item["agents"])) for item in data] == [
             (None, [5, 1], 0),
             (OWN, [0, 2], 1),
         ]
@@ -264,8 +264,8 @@ def test_a_past_period_lists_the_credentials_that_were_in_force(
         end_credential(opened, agent.agent_id, old)
     for month, listed in (("2026-04", [(first, 2), (old, 0)]), ("2026-05", [(first, 0), (old, 0), (new, 0)])):
         data = ask(client, cast, f"{CREDENTIALS}?month={month}&agent={agent.agent_id}")["data"]
-        found = {(UUID(item["credentialId"]), item["tokens"]) for item in data}
-        assert found == {*listed}
+        tokens_by_id = {(UUID(item["credentialId"]), item["tokens"]) for item in data}
+        assert tokens_by_id == {*listed}
 
 
 def test_an_organization_without_tokens(client: FlaskClient, cast: Cast) -> None:

@@ -39,14 +39,14 @@ def test_returns_each_day_and_hour_of_all_agents_and_of_one_with_zeros(
         worker.count(at, tokens=9, requests=9, rejected=1)
     cast.outsider.count(FIRST, tokens=7)
 
-    def found(path: str) -> Any:
+    def read(path: str) -> Any:
         response = Api(client, cast.acme).get(f"analytics/{path}?from=2026-04-12&to=2026-04-14")
         assert response.status_code == 200
         return response.json
 
     of_all: dict[str, Any] = {"tenantId": cast.acme.organization_id, "from": "2026-04-12", "to": "2026-04-14"}
     of_one = of_all | {"agentId": worker.client_id, "agentName": "worker"}
-    assert found("usage") == of_all | {
+    assert read("usage") == of_all | {
         "data": [
             # A token is a request too.
             {"date": "2026-04-12", "tokens": 7, "requests": 12, "rejected": 0, "refused": 0},
@@ -54,7 +54,7 @@ def test_returns_each_day_and_hour_of_all_agents_and_of_one_with_zeros(
             {"date": "2026-04-14", "tokens": 0, "requests": 0, "rejected": 1, "refused": 0},
         ]
     }
-    assert found(f"agents/{worker.agent_id}") == of_one | {
+    assert read(f"agents/{worker.agent_id}") == of_one | {
         "status": "active",
         "lastTokenHour": "2026-04-12T00:00:00.000000Z",
         "data": [
@@ -64,5 +64,5 @@ def test_returns_each_day_and_hour_of_all_agents_and_of_one_with_zeros(
         ],
     }
     later = {"12T01": (0, 4, 0), "14T23": (0, 0, 1)}
-    assert found("usage/hours") == of_all | {"data": hours({"12T00": (7, 8, 0)} | later)}
-    assert found(f"agents/{worker.agent_id}/hours") == of_one | {"data": hours({"12T00": (2, 3, 0)} | later)}
+    assert read("usage/hours") == of_all | {"data": hours({"12T00": (7, 8, 0)} | later)}
+    assert read(f"agents/{worker.agent_id}/hours") == of_one | {"data": hours({"12T00": (2, 3, 0)} | later)}

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.analytics.impact import HOURS, Impact, Issued, quietest_hours, valid_tokens
+from agentidp.analytics.impact import HOURS, Impact, Issued, quietest_hours
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server, update_resource_server
 from agentidp.services import Services
@@ -58,18 +58,18 @@ def test_how_many_tokens_may_be_valid(
     hours: tuple[int, ...], ttl: int, last_used_at: datetime | None, expected: tuple[int, datetime | None]
 ) -> None:
     issued = Issued({(datetime(2026, 4, 15, hour, tzinfo=UTC), ttl): 10 for hour in hours})
-    assert valid_tokens(issued, AT, last_used_at) == expected
+    assert Impact(issued, AT, last_used_at).valid_tokens == expected
 
 
 def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
     sunday, saturday = datetime(2026, 4, 12, tzinfo=UTC), datetime(2026, 4, 18, 23, tzinfo=UTC)
     busy = {(sunday + timedelta(hours=hour), 60): 1 for hour in range(HOURS)}
-    broken = Impact(Issued(busy | {(sunday, 60): 0, (saturday, 60): 0}), 0, None, AT)
-    assert broken.quietest == {"dow": 6, "hour": 22, "hours": 3, "tokens": 1}
-    assert (broken.tokens, broken.last_hour) == (HOURS - 2, saturday - timedelta(hours=1))
+    impact = Impact(Issued(busy | {(sunday, 60): 0, (saturday, 60): 0}), AT)
+    assert impact.quietest == {"dow": 6, "hour": 22, "hours": 3, "tokens": 1}
+    assert (impact.tokens, impact.last_hour) == (HOURS - 2, saturday - timedelta(hours=1))
 
 
-def impact(client: FlaskClient, cast: Cast, path: str) -> Any:
+def read_impact(client: FlaskClient, cast: Cast, path: str) -> Any:
     return ask(client, cast, f"{path}/impact")
 
 
@@ -92,7 +92,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     agent.get_tokens(client, 5, client_secret=new_secret)
     clock.now = NOON
     quietest = {"dow": 0, "hour": 0, "hours": 3, "tokens": 0}
-    assert impact(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
+    assert read_impact(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
         "credentialId": str(old),
         "agentId": agent.client_id,
         "days": 90,
@@ -130,13 +130,13 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         (agent, agent, NOON, 9, API),
     ):
         count_delegation(actor, subject, at, tokens, resource)
-    found = impact(client, cast, f"agents/{agent.agent_id}")
-    assert found.pop("summary")[:2] == [
+    body = read_impact(client, cast, f"agents/{agent.agent_id}")
+    assert body.pop("summary")[:2] == [
         "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",
         "What other agents do for it ends too: planner (7 tokens, the last on 2026-04-15), desk (6 tokens, the last on "
         "2026-04-14).",
     ]
-    assert found == {
+    assert body == {
         "agentId": agent.client_id,
         "days": 90,
         "tokens": 17,
@@ -148,14 +148,14 @@ def test_of_a_credential_an_agent_and_a_resource_server(
             {"agentId": desk.client_id, "agentName": "desk", "tokens": 6, "lastTokenDay": "2026-04-14"},
         ],
     }
-    found = impact(client, cast, f"resource-servers/{api}")
-    assert found.pop("summary") == [
+    body = read_impact(client, cast, f"resource-servers/{api}")
+    assert body.pop("summary") == [
         "2 tokens in the last 90 days, the last one in the hour of 2026-01-16 00:00 UTC.",
         "They were issued to worker (2 tokens, the last on 2026-01-16).",
         "None of them is still valid.",
         "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
     ]
-    assert found == {
+    assert body == {
         "resourceServerId": str(api),
         "resource": API,
         "days": 90,
@@ -173,27 +173,27 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
     agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read"])
     database = database_of(services, agent.organization_id)
     path = f"agents/{agent.agent_id}/credentials/{agent.credential_ids()[0]}"
-    found = impact(client, cast, path)
-    assert found["otherCredentials"] == []
-    assert found["summary"] == [
+    body = read_impact(client, cast, path)
+    assert body["otherCredentials"] == []
+    assert body["summary"] == [
         "No token was counted in the last 90 days.",
         "The agent has no other credential: it will get no further token.",
     ]
-    assert found["quietestHours"] is None
+    assert body["quietestHours"] is None
     with database.transaction() as opened:
         _, spare_secret = add_credential(opened, agent.agent_id, label="spare", expires_at=None)
         add_credential(opened, agent.agent_id, label="ends", expires_at=NOON + timedelta(days=1))
         gone, _ = add_credential(opened, agent.agent_id, label="gone", expires_at=None)
         end_credential(opened, agent.agent_id, gone.credential_id)
     assert spare_secret is not None
-    found = impact(client, cast, path)
-    assert {other["label"] for other in found["otherCredentials"]} == {"ends", "spare"}
-    assert found["summary"][1] == "The agent has another credential, but none that was used in the last 30 days."
+    body = read_impact(client, cast, path)
+    assert {other["label"] for other in body["otherCredentials"]} == {"ends", "spare"}
+    assert body["summary"][1] == "The agent has another credential, but none that was used in the last 30 days."
     agent.get_tokens(client, 1, client_secret=spare_secret)
     clock.now = NOON + timedelta(days=30) - timedelta(microseconds=1)
-    assert impact(client, cast, path)["summary"][1].startswith("The agent has another credential in use: spare,")
+    assert read_impact(client, cast, path)["summary"][1].startswith("The agent has another credential in use: spare,")
     clock.now = NOON + timedelta(days=30)
-    assert impact(client, cast, path)["summary"][1].startswith("The agent has another credential, but none")
+    assert read_impact(client, cast, path)["summary"][1].startswith("The agent has another credential, but none")
     ended = f"agents/{agent.agent_id}/credentials/{gone.credential_id}/impact"
     assert ask(client, cast, ended, 404)["code"] == "NOT_FOUND"
 
@@ -210,8 +210,8 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     def bounds() -> list[tuple[int, str | None]]:
         of_agent = f"agents/{agent.agent_id}"
         paths = f"{of_agent}/credentials/{agent.credential_ids()[0]}", of_agent, f"resource-servers/{api}"
-        found = [impact(client, cast, path)["validTokens"] for path in paths]
-        return [(one["atMost"], one["until"]) for one in found]
+        valid_tokens = [read_impact(client, cast, path)["validTokens"] for path in paths]
+        return [(tokens["atMost"], tokens["until"]) for tokens in valid_tokens]
 
     clock.now = NOON - timedelta(days=3)
     set_ttl(4 * 3600)
@@ -233,5 +233,5 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     # A deleted one may have said anything.
     with database_of(services, agent.organization_id).transaction() as opened:
         remove_resource_server(opened, api)
-    found = impact(client, cast, f"agents/{agent.agent_id}")["validTokens"]
-    assert found == {"atMost": 1, "until": "2026-04-17T12:00:00.000000Z"}
+    body = read_impact(client, cast, f"agents/{agent.agent_id}")["validTokens"]
+    assert body == {"atMost": 1, "until": "2026-04-17T12:00:00.000000Z"}

@@ -76,9 +76,9 @@ def test_a_token_and_a_request_are_in_the_next_answer_of_each_endpoint(client: F
         form = {"grant_type": "client_credentials"}
         issued = client.post("/api/v1/token", data=form, auth=(acme.client_id, acme.client_secret))
         bearer = {"Authorization": f"Bearer {issued.json['access_token']}"}
-        found = [client.get(path, headers=bearer).json["data"] for path in (HEATMAP, USAGE, f"{TREND}?days=1")]
+        data = [client.get(path, headers=bearer).json["data"] for path in (HEATMAP, USAGE, f"{TREND}?days=1")]
         # A token's request is one too, and a request is not in its own answer.
-        assert found == [
+        assert data == [
             [{"dow": 3, "hour": 12, "count": 4 * count}],
             [{"agentId": acme.client_id, "tokenCount": count}],
             [{"date": "2026-04-15", "count": count}],
