@@ -30,8 +30,8 @@ from agentidp.alerts.targets import add_target
 from agentidp.counting import Rejection, build_admission_call
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
-from agentidp.findings import DEFAULT_DAYS, Found, findings_query
-from agentidp.findings.finding import Finding, KnownFinding, Severity
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings_query
+from agentidp.findings.finding import Finding, Severity, StoredFinding
 from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
@@ -399,11 +399,13 @@ def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: i
 
 def make_findings(
     services: Services, organization_id: str, *found: Finding, days: int = DEFAULT_DAYS
-) -> list[KnownFinding]:
+) -> list[StoredFinding]:
     """Store what an evaluation of the last *days* has found now; as it is known then."""
     database = database_of(services, organization_id)
     with database.transaction() as opened:
-        return store_evaluation(opened, Found([*found]), findings_query(database.at, services.settings, days=days))
+        return store_evaluation(
+            opened, ComputedFindings([*found]), findings_query(database.at, services.settings, days=days)
+        )
 
 
 def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
@@ -429,7 +431,7 @@ def a_finding(at: datetime, **changes: Any) -> Finding:
     return Finding(**(values | changes))
 
 
-def known_finding(finding: Finding, **changes: Any) -> KnownFinding:
+def known_finding(finding: Finding, **changes: Any) -> StoredFinding:
     """A finding as it would be stored: one that goes on, unless *changes* say otherwise."""
     values = {
         "finding_id": uuid.uuid4(),
@@ -437,7 +439,7 @@ def known_finding(finding: Finding, **changes: Any) -> KnownFinding:
         "first_seen_at": finding.begins,
         "last_seen_at": finding.ends,
     }
-    return KnownFinding(**(vars(finding) | values | changes))
+    return StoredFinding(**(vars(finding) | values | changes))
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:

@@ -14,8 +14,7 @@ TYPES = {
 }
 """Descriptions of the accepted addresses, by type of target."""
 
-MAX_URL_LENGTH = 2000
-"""Maximum characters of an address."""
+MAX_URL_LENGTH = 2000  # maximum characters of an address
 
 APPRISE_SCHEMES = frozenset(
     (
@@ -57,25 +56,25 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     if not re.fullmatch(rf"[!-~]{{1,{MAX_URL_LENGTH}}}", url):
         raise BadAddress(f"must have 1 to {MAX_URL_LENGTH} printable ASCII characters")
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        url_parts = urlsplit(url)
+        host, _ = url_parts.hostname, url_parts.port
     except ValueError:
-        host, parts = None, urlsplit("")
+        host, url_parts = None, urlsplit("")
     if not host:
         raise BadAddress("must be a URL with a scheme and a host")
     if type_ == "apprise":
-        return _check_apprise(parts.scheme, url, networks)
-    if parts.scheme not in ("https", "http") or parts.fragment:
+        return _check_apprise(url_parts.scheme, url, networks)
+    if url_parts.scheme not in ("https", "http") or url_parts.fragment:
         raise BadAddress("must be an https URL without fragment, or http for a network in AGENTIDP_ALERT_NETWORKS")
-    if type_ == "alertmanager" and parts.query:
+    if type_ == "alertmanager" and url_parts.query:
         raise BadAddress("must be Alertmanager's base URL, without query: /api/v2/alerts is added to it")
-    if parts.scheme == "http" and not networks.allow_plain:
+    if url_parts.scheme == "http" and not networks.allow_plain:
         raise BadAddress(f"must be an https URL: {_NO_NETWORK}")
     try:
-        networks.check_literal(host, is_plain=parts.scheme == "http")
+        networks.check_literal(host, is_plain=url_parts.scheme == "http")
     except AddressRefused as refused:
         raise BadAddress(f"is refused: {refused}") from None
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return f"{url_parts.scheme}://{url_parts.netloc.rpartition('@')[2]}"
 
 
 def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
@@ -86,7 +85,6 @@ def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
     # apprise parses URLs differently from urllib: everything after the first "?" is parameters, even after a "#", and
     # both ";" and "&" separate them.
     pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]
-    others = {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS
-    if others:
+    if {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS:
         raise BadAddress(f"must have no parameters but {', '.join(sorted(APPRISE_PARAMETERS))}")
     return f"{scheme}://"

@@ -20,11 +20,10 @@ from typing import Any
 
 from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
-MAX_MEMORY = 512 * 1024 * 1024
-"""Maximum bytes of address space, which also limits the size of a response."""
+MAX_MEMORY = 512 * 1024 * 1024  # maximum bytes of address space, which also limits the size of a response
 
 
-class _Connections:
+class _ConnectionGuard:
     """Checks each connection of this process, and stores the reason for the last refusal."""
 
     def __init__(self, networks: AllowedNetworks, *, is_plain: bool) -> None:
@@ -45,15 +44,15 @@ class _Connections:
             raise PermissionError("no program may be started")
 
 
-class _Statuses(logging.Handler):
+class _StatusHandler(logging.Handler):
     """Stores the HTTP status in the last error that apprise logged."""
 
     status: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Store the status in the message, and drop the rest."""
-        found = re.search(r"error=(\d{3})\b", record.getMessage())
-        self.status = found[1] if found else self.status
+        match = re.search(r"error=(\d{3})\b", record.getMessage())
+        self.status = match[1] if match else self.status
 
 
 def main() -> None:
@@ -68,24 +67,24 @@ def _send(message: dict[str, Any]) -> str | None:
         import apprise
     except ImportError:
         return "this server has no apprise: the operator can install it (docs/alerts.md)"
-    statuses = _Statuses()
+    statuses = _StatusHandler()
     apprise_logger = logging.getLogger("apprise")
     apprise_logger.handlers, apprise_logger.propagate = [statuses], False
-    networks = AllowedNetworks(tuple(ip_network(text) for text in message["networks"]))
-    connections = _Connections(networks, is_plain=message["isPlain"])
+    networks = AllowedNetworks(tuple(ip_network(network) for network in message["networks"]))
+    guard = _ConnectionGuard(networks, is_plain=message["isPlain"])
     sender = apprise.Apprise.instantiate(message["url"])
     if sender is None:
         return "apprise does not accept the address"
-    sys.addaudithook(connections.audit)
+    sys.addaudithook(guard.audit)
     # apprise escapes text for services that expect HTML. For services that expect Markdown, escaping would break our
-    # link, so the text is declared as Markdown. The rest contains no markup (agentidp.alerts.messages.disarmed).
+    # link, so the text is declared as Markdown. Other parts contain no markup (agentidp.alerts.messages.disarmed).
     markdown, text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown if sender.resolve_format(text) == markdown else text
     services = apprise.Apprise([sender])
     if services.notify(message["body"], message["title"], message["type"], body_format=body_format):
         return None
     status = f"the status of the response was {statuses.status}" if statuses.status else None
-    return connections.refusal or status or "apprise could not deliver it: no connection, or the service refused it"
+    return guard.refusal or status or "apprise could not deliver it: no connection, or the service refused it"
 
 
 if __name__ == "__main__":

@@ -10,47 +10,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import SplitResult, unquote, urlsplit
-from uuid import UUID
 
 from standardwebhooks import Webhook
 
 from agentidp.alerts import messages
 from agentidp.alerts.addresses import PLAIN_APPRISE_SCHEMES
-from agentidp.alerts.messages import Organization
-from agentidp.alerts.state_change import TEST, StateChange
+from agentidp.alerts.messages import Message
+from agentidp.alerts.state_change import TEST
 from agentidp.config import Settings
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
 USER_AGENT = "AgentIdP"
-
-TIMEOUT = 10.0
-"""Maximum seconds for a whole request, except for resolving the host name."""
-
-APPRISE_TIMEOUT = 20.0
-"""Maximum seconds for a message with apprise, whose process takes more than a second to start."""
+TIMEOUT = 10.0  # maximum seconds for a whole request, except for resolving the host name
+APPRISE_TIMEOUT = 20.0  # maximum seconds for a message with apprise, whose process takes more than a second to start
 
 
 class SendFailed(Exception):
     """The target did not accept the message. The text is for the organization, and contains no secret."""
 
 
-class Gone(SendFailed):
+class TargetGone(SendFailed):
     """The target responded with 410, so it must get no further messages."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """A state change to send to a target.
-
-    ``message_id`` is the idempotency key, which is the same for each attempt. ``owner`` is the owner of the finding's
-    agent. None if the finding has no agent, or the agent has no owner.
-    """
-
-    message_id: UUID
-    organization: Organization
-    change: StateChange
-    owner: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +64,12 @@ class Channels:
         :param type_: the target's type.
         :param at: the current time, with time zone, which is part of a webhook's signature.
         :raises SendFailed: the message was not accepted, or it is unknown whether it was.
-        :raises Gone: the target must get no further messages.
+        :raises TargetGone: the target must get no further messages.
         """
         self._senders[type_](address, message, at)
 
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.webhook_body(message.change, message.organization, message.owner, self._dashboard)
+        body = messages.webhook_body(message, self._dashboard)
         at = at.astimezone(UTC)
         # The library signs a string, so it must consist of the same characters as the body.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
@@ -100,7 +81,7 @@ class Channels:
         self._post(urlsplit(address.url), body, headers)
 
     def _send_to_alertmanager(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.alertmanager_body(message.change, message.organization, message.owner, self._dashboard)
+        body = messages.alertmanager_body(message, self._dashboard)
         url = urlsplit(address.url)
         self._post(url._replace(path=url.path.rstrip("/") + "/api/v2/alerts"), body, {})
 
@@ -121,25 +102,25 @@ class Channels:
         except RequestFailed as failed:
             raise SendFailed(str(failed)) from None
         if response.status == 410:
-            raise Gone("the status of the response was 410: the receiver wants no more messages")
+            raise TargetGone("the status of the response was 410: the receiver wants no more messages")
         if not 200 <= response.status < 300:
             raise SendFailed(f"the status of the response was {response.status}")
 
     def _send_by_apprise(self, address: Address, message: Message, at: datetime) -> None:
         change = message.change
         kind = {"resolved": "success", TEST: "info"}.get(change.change)
-        sent = {
+        order = {
             "url": address.url,
-            "title": messages.title(change, message.organization),
-            "body": messages.text(change, message.owner, self._dashboard),
+            "title": messages.message_title(message),
+            "body": messages.message_text(message, self._dashboard),
             "type": kind or {"critical": "failure", "warning": "warning"}.get(change.severity, "info"),
             "networks": [str(network) for network in self._allowed],
             "isPlain": urlsplit(address.url).scheme in PLAIN_APPRISE_SCHEMES,
         }
         try:
-            ended = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-P", "-m", "agentidp.alerts.apprise_child"],
-                input=json.dumps(sent).encode(),
+                input=json.dumps(order).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 # The environment contains neither secrets nor a proxy, which could connect to any address.
@@ -150,7 +131,7 @@ class Channels:
         except subprocess.TimeoutExpired:
             raise SendFailed(f"no response within {APPRISE_TIMEOUT:g} seconds") from None
         try:
-            error = json.loads(ended.stdout)["error"]
+            error = json.loads(process.stdout)["error"]
         except (ValueError, KeyError):
             raise SendFailed("apprise ended without a result") from None
         if error is not None:

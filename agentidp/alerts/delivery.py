@@ -22,8 +22,8 @@ import psycopg
 
 from agentidp import audit
 from agentidp.actor import SYSTEM
-from agentidp.alerts.channels import Address, Channels, Gone, Message, SendFailed
-from agentidp.alerts.messages import Organization
+from agentidp.alerts.channels import Address, Channels, SendFailed, TargetGone
+from agentidp.alerts.messages import Message
 from agentidp.alerts.state_change import StateChange
 from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import Settings
@@ -34,44 +34,19 @@ from agentidp.jose.sealing import Unreadable
 
 logger = logging.getLogger("agentidp")
 
-CONCURRENCY = 8
-"""Maximum number of targets that a process sends to at the same time."""
-
-CONCURRENCY_OF_ONE = 2
-"""Maximum number of targets per organization at the same time, so that other organizations are not delayed."""
-
-SLOW = 3.0
-"""Minimum seconds that a slow message takes. A message with apprise usually takes one or two."""
-
-SLOW_FOR = timedelta(minutes=10)
-"""Time for which an organization counts as slow after a slow message."""
-
-CONCURRENCY_OF_SLOW = CONCURRENCY // 2
-"""Maximum number of targets at the same time for all slow organizations together."""
-
-TURN = timedelta(seconds=15)
-"""Time after which a target's turn ends when its current message is finished."""
-
-LEASE = timedelta(seconds=90)
-"""Time after which another process may send to a target. Longer than a turn plus the slowest message."""
-
-FIRST_DELAY = timedelta(seconds=5)
-"""Delay after the first failure. It doubles with each failure, and is shortened at random by up to a half."""
-
-LONGEST_DELAY = timedelta(minutes=30)
-"""Maximum delay between two attempts. A target gets its alerts within this time after it recovers."""
-
-GIVE_UP_AFTER = timedelta(days=3)
-"""Age of a message after which it is not sent again."""
-
-KEPT = timedelta(days=7)
-"""Age at which deliveries are deleted, except the last accepted delivery of an ongoing finding."""
-
-KEPT_FOR_THE_END = timedelta(days=366)
-"""Age at which the last accepted delivery of an ongoing finding is deleted."""
-
-FORGET_INTERVAL = timedelta(hours=1)
-"""Minimum time between two deletions of old deliveries."""
+CONCURRENCY = 8  # maximum number of targets that a process sends to at the same time
+MAX_TURNS_PER_ORGANIZATION = 2  # targets at the same time, so that other organizations are not delayed
+SLOW = 3.0  # minimum seconds of a slow message; a message with apprise usually takes one or two
+SLOW_FOR = timedelta(minutes=10)  # time after a slow message for which its organization counts as slow
+MAX_SLOW_TURNS = CONCURRENCY // 2  # targets at the same time for all slow organizations together
+TURN = timedelta(seconds=15)  # time after which a target's turn ends when its current message is finished
+LEASE = timedelta(seconds=90)  # time until another process may send: longer than a turn plus the slowest message
+FIRST_DELAY = timedelta(seconds=5)  # delay after the first failure; it doubles with each further failure
+LONGEST_DELAY = timedelta(minutes=30)  # maximum delay between two attempts
+GIVE_UP_AFTER = timedelta(days=3)  # age of a message after which it is not sent again
+DELIVERY_AGE = timedelta(days=7)  # age at which a delivery is deleted
+LAST_DELIVERY_AGE = timedelta(days=366)  # the same for the last accepted delivery of an ongoing finding
+FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of old deliveries
 
 
 def delay_after(failures: int, jitter: float) -> timedelta:
@@ -81,8 +56,8 @@ def delay_after(failures: int, jitter: float) -> timedelta:
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
     # The exponent is limited, because timedelta overflows. 2**20 times five seconds exceeds LONGEST_DELAY anyway.
-    longest = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
-    return longest * (1 - jitter / 2)
+    delay = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
+    return delay * (1 - jitter / 2)
 
 
 def _next_attempts(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
@@ -117,7 +92,7 @@ class Dispatcher:
         self._turns: dict[Future[None], str] = {}
         self._slow_at: dict[str, datetime] = {}
         self._connection: psycopg.Connection[Any] | None = None
-        self._forgot_at: datetime | None = None
+        self._cleaned_at: datetime | None = None
 
     def begin_due(self) -> int:
         """Start turns for targets with due messages on the free threads, without waiting for them.
@@ -126,27 +101,26 @@ class Dispatcher:
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
-        self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
-        at, begun = self._clock(), 0
+        self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
+        at, count = self._clock(), 0
         # Iterate over a copy, because the threads of turns add items.
-        slow = {whose for whose, slow_at in list(self._slow_at.items()) if at - slow_at < SLOW_FOR}
-        self._slow_at = {whose: slow_at for whose, slow_at in list(self._slow_at.items()) if whose in slow}
+        slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
         for organization_id in self._waiting_organizations(at):
-            busy = list(self._turns.values())
-            if len(busy) == self._concurrency:
+            busy_ids = list(self._turns.values())
+            if len(busy_ids) == self._concurrency:
                 break
-            free = min(self._concurrency - len(busy), CONCURRENCY_OF_ONE - busy.count(organization_id))
-            if organization_id in slow:
-                free = min(free, CONCURRENCY_OF_SLOW - sum(whose in slow for whose in busy))
+            free = min(self._concurrency - len(busy_ids), MAX_TURNS_PER_ORGANIZATION - busy_ids.count(organization_id))
+            if organization_id in slow_ids:
+                free = min(free, MAX_SLOW_TURNS - sum(busy_id in slow_ids for busy_id in busy_ids))
             if free <= 0:
                 continue
             targets = self._database.of(organization_id, at).fetch_durably(
                 "alerts/claim_targets", leased_until=at + LEASE, most=free
             )
             for target in targets:
-                self._turns[self._threads.submit(self._turn, organization_id, target)] = organization_id
-            begun += len(targets)
-        return begun
+                self._turns[self._threads.submit(self._send_turn, organization_id, target)] = organization_id
+            count += len(targets)
+        return count
 
     def deliver_due(self) -> int:
         """Send messages until no message is due.
@@ -156,8 +130,8 @@ class Dispatcher:
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         count = 0
-        while begun := self.begin_due():
-            count += begun
+        while turn_count := self.begin_due():
+            count += turn_count
             wait(self._turns)
         return count
 
@@ -171,10 +145,10 @@ class Dispatcher:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url)
-            if self._forgot_at is None or at - self._forgot_at >= FORGET_INTERVAL:
-                ages = {"made_before": at - KEPT, "kept_after": at - KEPT_FOR_THE_END}
+            if self._cleaned_at is None or at - self._cleaned_at >= FORGET_INTERVAL:
+                ages = {"made_before": at - DELIVERY_AGE, "kept_after": at - LAST_DELIVERY_AGE}
                 self._connection.execute(load_sql("alerts/forget_deliveries"), ages)
-                self._forgot_at = at
+                self._cleaned_at = at
             rows = self._connection.execute(load_sql("alerts/waiting_organizations"), {"at": at}).fetchall()
         except psycopg.Error as error:
             if self._connection is not None:
@@ -182,11 +156,11 @@ class Dispatcher:
             raise DatabaseUnavailable(" ".join(str(error).split())) from error
         return [row.organization_id for row in rows]
 
-    def _turn(self, organization_id: str, target: Any) -> None:
+    def _send_turn(self, organization_id: str, target: Any) -> None:
         """Send messages to a target until no message is due, a message fails or is slow, or the turn's time is over."""
         try:
-            begun_at, failures = self._clock(), target.failures
-            while (at := self._clock()) < begun_at + TURN:
+            ends_at, failures = self._clock() + TURN, target.failures
+            while (at := self._clock()) < ends_at:
                 database = self._database.of(organization_id, at)
                 rows = database.fetch("alerts/next_delivery", target_id=target.target_id)
                 if not rows:
@@ -214,16 +188,17 @@ class Dispatcher:
         """
         message = Message(
             message_id=delivery.delivery_id,
-            organization=Organization(organization_id, delivery.organization_name),
+            organization_id=organization_id,
+            organization_name=delivery.organization_name,
             change=StateChange.from_json(delivery.payload),
             owner=delivery.agent_owner or None,
         )
         fields = {"organization": organization_id, "target": str(target.target_id), "delivery": str(message.message_id)}
         error, is_gone = None, False
         try:
-            self._channels.send(target.type, self._address(target), message, at)
+            self._channels.send(target.type, self._open_address(target), message, at)
         except SendFailed as failed:
-            error, is_gone = str(failed), isinstance(failed, Gone)
+            error, is_gone = str(failed), isinstance(failed, TargetGone)
         database = self._database.of(organization_id, self._clock())
         ids = {"target_id": target.target_id, "delivery_id": message.message_id}
         if error is None:
@@ -231,16 +206,16 @@ class Dispatcher:
             logger.info("alert delivered", extra={"fields": fields})
             return True
         with database.transaction(SYSTEM) as opened:
-            locked = opened.fetch("alerts/lock_target", target_id=target.target_id)
+            rows = opened.fetch("alerts/lock_target", target_id=target.target_id)
             attempts = _next_attempts(delivery, failures, opened.at)
             opened.fetch("alerts/record_failure", **ids, error=error, is_gone=is_gone, **attempts)
-            if is_gone and any(row.enabled for row in locked):
+            if is_gone and any(row.enabled for row in rows):
                 changes = {"before": {"enabled": True}, "after": {"enabled": False}}
                 audit.record(opened, "alert_target.changed", target.target_id, **changes)
         logger.warning("alert not delivered", extra={"fields": fields | {"reason": error}})
         return False
 
-    def _address(self, target: Any) -> Address:
+    def _open_address(self, target: Any) -> Address:
         try:
             return self._sealer.open(target.target_id, bytes(target.sealed))
         except Unreadable:

@@ -7,18 +7,17 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
+# Time until Alertmanager resolves an alert by itself. Without an end time, it does so after five minutes.
 ONGOING = timedelta(days=30)
-"""Time until Alertmanager resolves an alert by itself. Without an end time, it does so after five minutes."""
+RESOLVED_TEST = timedelta(minutes=1)  # the same for the alert of a test
 
-RESOLVED_TEST = timedelta(minutes=1)
-"""Time until Alertmanager resolves the alert of a test."""
-
-_ACTIVE = re.compile(
+_INTERPRETED = re.compile(
     r"[@#<>\[\]*~`|\\]"
     # The colon after a URL's scheme, and the dot before a top-level domain.
     r"|:(?=[^\s\d])|\.(?=[^\W\d_])"
@@ -27,34 +26,35 @@ _ACTIVE = re.compile(
 )
 """Matches the characters with which chats recognize mentions, links and markup."""
 
-_FULL_WIDTH = 0xFEE0
-"""Difference between the code point of a printable ASCII character and that of its full-width form."""
-
-_SYMBOLS = {"resolved": "resolved", TEST: "test"}
+_FULL_WIDTH = 0xFEE0  # difference between the code point of a printable ASCII character and that of its full-width form
 
 
-@dataclass(frozen=True)
-class Organization:
-    """The organization of a finding. Its name may change while the finding is ongoing."""
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A state change to send to a target, with the current names of the organization and of the owner."""
 
+    message_id: UUID  # the idempotency key, which is the same for each attempt
     organization_id: str
-    name: str
+    organization_name: str
+    change: StateChange
+    owner: str | None = None  # of the finding's agent, if it has an owner
 
 
-def webhook_body(change: StateChange, organization: Organization, owner: str | None, dashboard: str) -> bytes:
+def webhook_body(message: Message, dashboard: str) -> bytes:
     """Return the body of a webhook, as specified by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
+    change = message.change
     body = {
         "type": f"finding.{change.change}" if change.change != TEST else TEST,
         "timestamp": timestamp(change.at),
         "data": {
-            "organizationId": organization.organization_id,
-            "organizationName": organization.name,
+            "organizationId": message.organization_id,
+            "organizationName": message.organization_name,
             "findingId": str(change.finding_id),
             "kind": change.kind,
             "severity": change.severity,
             "agentId": None if change.agent_id is None else str(change.agent_id),
             "subject": change.subject,
-            "owner": owner,
+            "owner": message.owner,
             "title": change.title,
             "description": change.description,
             "openedAt": timestamp(change.opened_at),
@@ -64,25 +64,24 @@ def webhook_body(change: StateChange, organization: Organization, owner: str | N
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def alertmanager_body(change: StateChange, organization: Organization, owner: str | None, dashboard: str) -> bytes:
+def alertmanager_body(message: Message, dashboard: str) -> bytes:
     """Return the body for Alertmanager's ``POST /api/v2/alerts``.
 
     Alertmanager identifies an alert by its labels, which include the severity. Therefore an escalation ends the alerts
     of other severities and begins a new alert. Alertmanager ignores the end of an unknown alert.
     """
-    severities = [change.severity] if change.change in ("opened", TEST) else SEVERITIES
-    alerts = [_alert(change, severity, organization, owner, dashboard) for severity in severities]
+    severities = [message.change.severity] if message.change.change in ("opened", TEST) else SEVERITIES
+    alerts = [_alert(message, severity, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _alert(
-    change: StateChange, severity: str, organization: Organization, owner: str | None, dashboard: str
-) -> dict[str, Any]:
+def _alert(message: Message, severity: str, dashboard: str) -> dict[str, Any]:
+    change = message.change
     is_ongoing = change.change != "resolved" and severity == change.severity
     ends_at = change.at + (RESOLVED_TEST if change.change == TEST else ONGOING if is_ongoing else timedelta())
     labels = {
         "alertname": "AgentIdPFinding",
-        "organization_id": organization.organization_id,
+        "organization_id": message.organization_id,
         "severity": severity,
         "finding_id": str(change.finding_id),
     }
@@ -94,9 +93,9 @@ def _alert(
             "description": disarmed(change.description),
             "kind": change.kind,
             "subject": disarmed(change.subject),
-            "organization": disarmed(organization.name),
+            "organization": disarmed(message.organization_name),
             # Alertmanager drops empty annotations.
-            "owner": disarmed(owner or ""),
+            "owner": disarmed(message.owner or ""),
             # Few notifications show generatorURL, so the link is also an annotation.
             "url": page_of(change, dashboard),
         },
@@ -112,19 +111,21 @@ def disarmed(text: str) -> str:
     The text may contain the name of an agent, which a workload can choose. Characters that could notify a channel, or
     link to another address, are replaced by their full-width forms, which look similar and are not interpreted.
     """
-    return _ACTIVE.sub(lambda active: chr(ord(active[0]) + _FULL_WIDTH), printable(text, is_multiline=True))
+    return _INTERPRETED.sub(lambda match: chr(ord(match[0]) + _FULL_WIDTH), printable(text, is_multiline=True))
 
 
-def title(change: StateChange, organization: Organization) -> str:
+def message_title(message: Message) -> str:
     """Return the title of a message, including the organization, because people may get alerts from several."""
-    name = disarmed(organization.name)
-    return f"[{_SYMBOLS.get(change.change, change.severity)}] {name}: {disarmed(change.title)}"
+    change = message.change
+    state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
+    return f"[{state}] {disarmed(message.organization_name)}: {disarmed(change.title)}"
 
 
-def text(change: StateChange, owner: str | None, dashboard: str) -> str:
+def message_text(message: Message, dashboard: str) -> str:
     """Return the text of a message, without its title."""
-    texts = [change.description, *([f"Owner of {change.subject}: {owner}"] if owner else [])]
-    return "\n\n".join([*map(disarmed, texts), page_of(change, dashboard)])
+    change = message.change
+    paragraphs = [change.description, *([f"Owner of {change.subject}: {message.owner}"] if message.owner else [])]
+    return "\n\n".join([*map(disarmed, paragraphs), page_of(change, dashboard)])
 
 
 def page_of(change: StateChange, dashboard: str) -> str:

@@ -13,7 +13,7 @@ from agentidp.db.organization import Transaction
 
 
 def enqueue(
-    opened: Transaction, change: StateChange, *, contributors: Collection[UUID] = (), is_for_others: bool = False
+    opened: Transaction, change: StateChange, *, contributors: Collection[UUID] = (), is_for_new_receivers: bool = False
 ) -> int:
     """Put a state change into the outbox, once per target of the organization that receives such changes.
 
@@ -25,7 +25,7 @@ def enqueue(
 
     :param opened: the transaction that changes the finding's state.
     :param contributors: the agents that contribute to a finding about several agents.
-    :param is_for_others: whether to skip targets that have received the beginning but not the end.
+    :param is_for_new_receivers: whether to skip targets that have received the beginning but not the end.
     :returns: the number of targets.
     """
     severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
@@ -37,7 +37,7 @@ def enqueue(
         severities=severities,
         follows=change.change != "opened",
         ends=change.change == "resolved",
-        others=is_for_others,
+        others=is_for_new_receivers,
     )
     for target in targets:
         opened.as_of(change.at).fetch(

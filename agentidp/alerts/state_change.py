@@ -10,8 +10,7 @@ from uuid import UUID
 
 from agentidp.http.schemas import timestamp
 
-SEVERITIES = ("info", "warning", "critical")
-"""The severities of findings, least urgent first."""
+SEVERITIES = ("info", "warning", "critical")  # of findings, least urgent first
 
 KINDS = (
     "budget",
@@ -31,31 +30,25 @@ KINDS = (
 FORMER_KINDS = ("peak", "zero_day")
 """Kinds of findings in earlier releases. No such finding is opened any more, but stored findings can still end."""
 
-CHANGES = ("opened", "escalated", "resolved")
-"""The possible state changes of a finding."""
+WORDS = {"dominance": "most tokens of the month", "uncached_tokens": "tokens not kept"}
+"""Words for people by kind, where these are not the words of its name."""
 
-TEST = "test"
-"""The value of ``change`` in a message that only tests a target."""
+TEST = "test"  # the value of ``change`` in a message that only tests a target
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateChange:
-    """A change of a finding's state.
-
-    ``change`` is one of ``CHANGES`` or ``TEST``. ``severity`` is the severity after the change, or for ``resolved`` the
-    highest reported severity. ``subject`` is the name of the agent or the organization. ``opened_at`` and ``at`` are
-    the times of the finding's beginning and of this change, with time zone.
-    """
+    """A change of a finding's state."""
 
     finding_id: UUID
-    change: str
+    change: str  # opened, escalated, resolved or TEST
     kind: str
-    severity: str
-    subject: str
+    severity: str  # after the change; for resolved, the highest reported severity
+    subject: str  # name of the agent, or "organization"
     title: str
     description: str
-    opened_at: datetime
-    at: datetime
+    opened_at: datetime  # when the finding began, with time zone
+    at: datetime  # when it changed, with time zone
     agent_id: UUID | None = None
 
     @property
@@ -76,6 +69,11 @@ class StateChange:
         ids = {name: UUID(stored[name]) if stored[name] else None for name in ("finding_id", "agent_id")}
         instants = {name: datetime.fromisoformat(stored[name]) for name in ("opened_at", "at")}
         return cls(**(stored | ids | instants))
+
+
+def kind_in_words(kind: str) -> str:
+    """Return the name of a kind for people."""
+    return WORDS.get(kind, kind.replace("_", " "))
 
 
 def change_for_test(target_name: str, at: datetime) -> StateChange:

@@ -20,11 +20,11 @@ from agentidp.http.schemas import (
     ReturnedSchema,
     Text,
     read_only,
+    required,
     write_only,
 )
 
-MAX_OWNERS = 50
-"""Maximum number of owners per target."""
+MAX_OWNERS = 50  # owners per target
 
 _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items())
 
@@ -117,6 +117,4 @@ class AlertTargetSchema(ReturnedSchema, AlertTargetFields):
 class CreatedAlertTargetSchema(AlertTargetSchema):
     """An alert target, with the key that signs its webhooks. No other response contains the key."""
 
-    secret = ma.fields.String(
-        required=True, allow_none=True, metadata={"description": "`whsec_…` for `webhook`, null for the other types"}
-    )
+    secret = ma.fields.String(**required("`whsec_…` for `webhook`, null for the other types", nullable=True))

@@ -13,8 +13,7 @@ from agentidp.db.database import connect
 from agentidp.db.sql import load_sql
 from agentidp.jose.sealing import Sealer, Unreadable
 
-SECRET_BYTES = 32
-"""Bytes of a key that signs webhooks. Standard Webhooks requires 24 to 64."""
+SECRET_BYTES = 32  # of a key that signs webhooks; Standard Webhooks requires 24 to 64
 
 
 def new_secret() -> str:
@@ -56,15 +55,15 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
         for row in rows:
             target_id, sealed = str(row.target_id), bytes(row.sealed)
             try:
-                plain = sealer.open(target_id, sealed)
+                plaintext = sealer.open(target_id, sealed)
             except Unreadable:
                 raise ConfigurationError(
                     "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the alert target "
                     f"{target_id}: delete it, and create it again"
                 ) from None
             if not sealer.is_current(target_id, sealed):
-                values = {"organization_id": row.organization_id, "target_id": row.target_id}
-                resealed = values | {"sealed": sealer.seal(target_id, plain), "previous": sealed}
+                ids = {"organization_id": row.organization_id, "target_id": row.target_id}
+                parameters = ids | {"sealed": sealer.seal(target_id, plaintext), "previous": sealed}
                 # The statement skips an address that was changed meanwhile, because the server used the current secret.
-                count += len(connection.execute(load_sql("alerts/reseal_target"), resealed).fetchall())
+                count += len(connection.execute(load_sql("alerts/reseal_target"), parameters).fetchall())
     return count, len(rows)

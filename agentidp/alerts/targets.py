@@ -20,18 +20,15 @@ from agentidp.http.schemas import changed
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
-MAX_TARGETS = 50
-"""Maximum number of alert targets per organization."""
-
-TEST_INTERVAL = timedelta(seconds=30)
-"""Minimum time between two tests of the same target."""
+MAX_TARGETS = 50  # alert targets per organization
+TEST_INTERVAL = timedelta(seconds=30)  # minimum time between two tests of the same target
 
 _CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
 represent = AlertTargetSchema().as_json
 """Return an alert target's row as our JSON, without its secrets."""
 
-_recorded = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).as_json
+_audited = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).as_json
 """Return the fields of an alert target that the audit trail records, without secrets."""
 
 
@@ -58,7 +55,7 @@ def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> 
     if not rows:
         raise Conflict(f"The organization has {MAX_TARGETS} alert targets; delete one first.")
     [row] = rows
-    audit.record(opened, "alert_target.created", target_id, after=_recorded(row))
+    audit.record(opened, "alert_target.created", target_id, after=_audited(row))
     return row, secret
 
 
@@ -71,21 +68,22 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
     :raises ValidationError: the address is not allowed for the target's type.
     :raises Conflict: the address changes, but the instance secret does not decrypt the target's key.
     """
-    before = locked(opened, target_id)
-    values = changed(_CHANGEABLE, before, change)
-    values |= {"destination": before.destination, "sealed": bytes(before.sealed)}
+    previous = lock_target(opened, target_id)
+    values = changed(_CHANGEABLE, previous, change)
+    values |= {"destination": previous.destination, "sealed": bytes(previous.sealed)}
     if "url" in change:
-        values["destination"] = _destination(settings, before.type, change["url"])
+        values["destination"] = _destination(settings, previous.type, change["url"])
         sealer = TargetSealer(settings)
         try:
-            secret = sealer.open(target_id, bytes(before.sealed)).secret
+            secret = sealer.open(target_id, bytes(previous.sealed)).secret
         except Unreadable:
             raise Conflict("The instance secret does not decrypt the target's key: create another target.") from None
         values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=secret))
     [row] = opened.fetch("alerts/change_target", target_id=target_id, **values)
     # The address is a secret, so only the time of its change is recorded.
-    moved = {"urlChangedAt": opened.at} if "url" in change else {}
-    audit.record(opened, "alert_target.changed", target_id, before=_recorded(before), after=_recorded(row) | moved)
+    url_change = {"urlChangedAt": opened.at} if "url" in change else {}
+    after = _audited(row) | url_change
+    audit.record(opened, "alert_target.changed", target_id, before=_audited(previous), after=after)
     return row
 
 
@@ -95,7 +93,7 @@ def remove_target(opened: Transaction, target_id: UUID) -> None:
     :raises NotFound: the organization has no such target.
     """
     row = existing(opened.fetch("alerts/delete_target", target_id=target_id))
-    audit.record(opened, "alert_target.deleted", target_id, before=_recorded(row))
+    audit.record(opened, "alert_target.deleted", target_id, before=_audited(row))
 
 
 def request_test(opened: Transaction, target_id: UUID) -> UUID:
@@ -106,7 +104,7 @@ def request_test(opened: Transaction, target_id: UUID) -> UUID:
     :raises Conflict: the target is disabled.
     :raises RateLimited: the last test was less than ``TEST_INTERVAL`` ago.
     """
-    row = locked(opened, target_id)
+    row = lock_target(opened, target_id)
     if not row.enabled:
         raise Conflict("The alert target is disabled; enable it first.")
     if not opened.fetch("alerts/begin_test", target_id=target_id, tested_before=opened.at - TEST_INTERVAL):
@@ -117,7 +115,7 @@ def request_test(opened: Transaction, target_id: UUID) -> UUID:
     return enqueue_test(opened, target_id, row.name)
 
 
-def locked(opened: Transaction, target_id: UUID) -> Any:
+def lock_target(opened: Transaction, target_id: UUID) -> Any:
     """Lock an alert target in the open transaction, and return its row with its encrypted address.
 
     :raises NotFound: the organization has no such target.

@@ -10,9 +10,9 @@ import click
 
 from agentidp.alerts import targets
 from agentidp.alerts.addresses import TYPES
-from agentidp.alerts.channels import Channels, Message, SendFailed
+from agentidp.alerts.channels import Channels, SendFailed
 from agentidp.alerts.delivery import Dispatcher
-from agentidp.alerts.messages import Organization
+from agentidp.alerts.messages import Message
 from agentidp.alerts.state_change import change_for_test
 from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
@@ -145,13 +145,17 @@ def test(target: str, organization: str) -> None:
     with open_organization(organization) as (services, database):
         target_id = _find_target(database, target).target_id
         with database.transaction() as transaction:
-            row = targets.locked(transaction, target_id)
+            row = targets.lock_target(transaction, target_id)
             [organization_row] = transaction.fetch("organizations/get_organization")
-        recipient = Organization(database.organization_id, organization_row.name)
         change = change_for_test(row.name, database.at)
         try:
             address = TargetSealer(services.settings).open(target_id, bytes(row.sealed))
-            message = Message(message_id=change.finding_id, organization=recipient, change=change)
+            message = Message(
+                message_id=change.finding_id,
+                organization_id=database.organization_id,
+                organization_name=organization_row.name,
+                change=change,
+            )
             Channels(services.settings).send(row.type, address, message, database.at)
         except Unreadable:
             raise ConfigurationError("the instance secret does not decrypt the target's address") from None

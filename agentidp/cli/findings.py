@@ -18,11 +18,11 @@ from agentidp.cli.output import show, show_object
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
-from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, act
+from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, apply_action
 from agentidp.findings.finding import STATES
-from agentidp.findings.identity import Happening
-from agentidp.findings.listing import STORED_KINDS, filtered, with_history
-from agentidp.findings.store import listing_of, read_finding
+from agentidp.findings.identity import FindingChange
+from agentidp.findings.listing import STORED_KINDS, filter_findings, represent_with_history
+from agentidp.findings.store import read_finding, read_listing
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
@@ -64,9 +64,9 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
         agent_id = None
         if agent is not None:
             agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id
-        listing = listing_of(database.run, database.transaction, database.at, services.settings, days=days)
+        listing = read_listing(database.run, database.transaction, database.at, services.settings, days=days)
     _warn_of_missing_kinds(listing.not_computed)
-    rows = [finding.represent() for finding in filtered(listing.findings, agent=agent_id, **filters)]
+    rows = [finding.represent() for finding in filter_findings(listing.findings, agent=agent_id, **filters)]
     show(rows if as_json else [_select(row, STATE_MEMBERS) for row in rows], as_json, columns=STATE_MEMBERS[:7])
 
 
@@ -94,7 +94,7 @@ def compute(organization: str, days: int, as_json: bool) -> None:
 def show_(finding_id: UUID, organization: str) -> None:
     """Print the finding ID and its history as JSON."""
     with _refuse_unknown(finding_id), open_organization(organization) as (_, database):
-        finding = with_history(database.fetch, read_finding(database.fetch, finding_id))
+        finding = represent_with_history(database.fetch, read_finding(database.fetch, finding_id))
     show_object(finding, True)
 
 
@@ -105,7 +105,7 @@ def show_(finding_id: UUID, organization: str) -> None:
 @as_json_option
 def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """Acknowledge the finding ID and print it. An escalation ends the acknowledgement."""
-    _act(finding_id, organization, as_json, Happening.acknowledged, NoteSchema(), {"note": note})
+    _act(finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note})
 
 
 @commands.command("mute")
@@ -135,7 +135,7 @@ def mute_(
         raise click.UsageError("give --until or --days")
     ends_at = f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else (utc_now() + timedelta(days=days or 0)).isoformat()
     body = {"until": ends_at, "wholeOrganization": whole_organization, "note": note}
-    _act(finding_id, organization, as_json, Happening.muted, MuteSchema(), body)
+    _act(finding_id, organization, as_json, FindingChange.muted, MuteSchema(), body)
 
 
 @commands.command("unmute")
@@ -148,11 +148,11 @@ def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool
 
     This ends the mute of the finding's kind for its agent, and the mute of the finding's kind for all agents.
     """
-    _act(finding_id, organization, as_json, Happening.unmuted, NoteSchema(), {"note": note})
+    _act(finding_id, organization, as_json, FindingChange.unmuted, NoteSchema(), {"note": note})
 
 
 def _act(
-    finding_id: UUID, organization: str, as_json: bool, action: Happening, schema: NoteSchema, body: dict[str, Any]
+    finding_id: UUID, organization: str, as_json: bool, action: FindingChange, schema: NoteSchema, body: dict[str, Any]
 ) -> None:
     values = schema.load(body)
     with (
@@ -160,7 +160,7 @@ def _act(
         open_organization(organization) as (_, database),
         database.transaction() as transaction,
     ):
-        row = act(transaction, finding_id, action, **values).represent()
+        row = apply_action(transaction, finding_id, action, **values).represent()
     show_object(row if as_json else _select(row, STATE_MEMBERS), as_json)
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from agentidp.dashboard.counts import HourUsage
 from agentidp.db.sql import Rows
-from agentidp.findings.finding import KnownFinding
+from agentidp.findings.finding import StoredFinding
 
 STEP = 10
 """Width of a bar with its gap, in units of the drawing."""
@@ -47,13 +47,13 @@ class Bar:
     when: date
     count: int
     earlier: int | None
-    findings: list[KnownFinding]
+    findings: list[StoredFinding]
     left: int
     height: float
     is_running: bool
     is_empty: bool
     earlier_height: float | None = None
-    earlier_findings: Sequence[KnownFinding] = ()
+    earlier_findings: Sequence[StoredFinding] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,11 @@ class Marked:
 
 def day_chart(
     counts: list[tuple[date, int]],
-    marked: dict[date, list[KnownFinding]],
+    marked: dict[date, list[StoredFinding]],
     today: date,
     created: date | None = None,
     earlier: Sequence[int | None] = (),
-    earlier_marked: Sequence[list[KnownFinding]] = (),
+    earlier_marked: Sequence[list[StoredFinding]] = (),
 ) -> Chart:
     """Return the chart of several days.
 
@@ -148,11 +148,11 @@ def _hour(at: datetime) -> datetime:
 
 def _chart(
     counts: Sequence[tuple[date, int]],
-    marked: dict[date, list[KnownFinding]],
+    marked: dict[date, list[StoredFinding]],
     running: date,
     created: date | None,
     earlier: Sequence[int | None] = (),
-    earlier_marked: Sequence[list[KnownFinding]] = (),
+    earlier_marked: Sequence[list[StoredFinding]] = (),
 ) -> Chart:
     # Imported usage can be older than the agent.
     first_used = next((when for when, count in counts if count), running)
@@ -172,7 +172,7 @@ def _chart(
     return Chart(bars, top)
 
 
-def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dict[date, list[KnownFinding]]:
+def days_with_findings(found: list[StoredFinding], *, of_rejections: bool) -> dict[date, list[StoredFinding]]:
     """Return the findings about each day, the most severe first.
 
     A finding of at most :data:`MAX_MARKED` is on all its days. A longer finding is on the day of its ``since``, such as
@@ -180,7 +180,7 @@ def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dic
 
     :param of_rejections: return the findings about rejected requests, which have their own chart; otherwise all others.
     """
-    marked: dict[date, list[KnownFinding]] = {}
+    marked: dict[date, list[StoredFinding]] = {}
     for known in sorted(found, key=lambda one: -one.severity):
         if (known.kind == "rejections") != of_rejections:
             continue

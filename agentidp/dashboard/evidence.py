@@ -10,9 +10,9 @@ from agentidp.dashboard import charts, counts
 from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.finding import KnownFinding
+from agentidp.findings.finding import StoredFinding
 from agentidp.findings.kinds import kind_of
-from agentidp.findings.markers import NOTICED
+from agentidp.findings.markers import CHANGE_SENTENCES
 
 DAYS_BEFORE = 14
 """Number of days drawn before the days of a finding, for comparison."""
@@ -24,7 +24,7 @@ MAX_DAYS_OF_HOURS = 2
 
 MAX_CHANGES = 20
 
-CHANGED = NOTICED | {"agent.changed": "The scopes of an agent were changed", "holiday": "A holiday was marked"}
+CHANGED = CHANGE_SENTENCES | {"agent.changed": "The scopes of an agent were changed", "holiday": "A holiday was marked"}
 CHANGED |= {"credential.created": "A credential was created", "credential.revoked": "A credential was revoked"}
 
 
@@ -44,7 +44,7 @@ class Evidence:
     changes: list[tuple[datetime, str, str | None]]
 
 
-def calls(known: KnownFinding, at: datetime) -> list[Call]:
+def calls(known: StoredFinding, at: datetime) -> list[Call]:
     """Return the statements that read the evidence. Pass their rows to :func:`evidence`."""
     first, last = _days(known, at)
     by_hour = _is_by_hour(known, at)
@@ -61,7 +61,7 @@ def calls(known: KnownFinding, at: datetime) -> list[Call]:
     return [usage, Call("findings/markers", changes)]
 
 
-def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) -> Evidence:
+def evidence(known: StoredFinding, at: datetime, counted: Rows, markers: Rows) -> Evidence:
     """Return the evidence for the rows of :func:`calls`."""
     name = kind_of(known).counted
     first, last = _days(known, at)
@@ -85,19 +85,19 @@ def evidence(known: KnownFinding, at: datetime, counted: Rows, markers: Rows) ->
     return Evidence(name, drawn, _period(known, at), changes[-MAX_CHANGES:])
 
 
-def _days(known: KnownFinding, at: datetime) -> tuple[date, date]:
+def _days(known: StoredFinding, at: datetime) -> tuple[date, date]:
     """Return the first and the last UTC day of a finding, at most today and :data:`MAX_DAYS_DRAWN` days apart."""
     last = min(charts.last_day(known.ends.astimezone(UTC)), at.date())
     return max(min(known.begins.astimezone(UTC).date(), last), last - timedelta(days=MAX_DAYS_DRAWN - 1)), last
 
 
-def _is_by_hour(known: KnownFinding, at: datetime) -> bool:
+def _is_by_hour(known: StoredFinding, at: datetime) -> bool:
     first, last = _days(known, at)
     is_of_days = known.ends - known.begins >= timedelta(days=1)
     return (last - first).days < MAX_DAYS_OF_HOURS and not is_of_days
 
 
-def _period(known: KnownFinding, at: datetime) -> Period:
+def _period(known: StoredFinding, at: datetime) -> Period:
     first, last = _days(known, at)
     return Period(first=first, last=last, today=at.date(), query=f"from={first}&to={last}")
 
@@ -108,14 +108,14 @@ def _count(row: Any, name: str) -> int:
     return int(getattr(row, name))
 
 
-def _expected_in(known: KnownFinding, step: timedelta) -> int | None:
+def _expected_in(known: StoredFinding, step: timedelta) -> int | None:
     """Return the expected tokens per *step*, spread evenly; ``None`` unless the finding expects a number of tokens."""
     if known.unit == "tokens" or known.unit.startswith("tokens in the "):
         return round(known.expected * step / max(known.ends - known.begins, step))
     return None
 
 
-def _expected(known: KnownFinding, day: date) -> list[int | None]:
+def _expected(known: StoredFinding, day: date) -> list[int | None]:
     """Return the expected tokens per hour of a day."""
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
     hour = timedelta(hours=1)
@@ -123,6 +123,6 @@ def _expected(known: KnownFinding, day: date) -> list[int | None]:
     return [each if known.begins <= begins + number * hour < known.ends else None for number in range(24)]
 
 
-def _expected_of_day(known: KnownFinding, day: date) -> int | None:
+def _expected_of_day(known: StoredFinding, day: date) -> int | None:
     is_within = known.begins.astimezone(UTC).date() <= day <= charts.last_day(known.ends.astimezone(UTC))
     return _expected_in(known, timedelta(days=1)) if is_within else None

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from agentidp.dashboard import charts
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.contributors import is_of_organization
-from agentidp.findings.finding import Finding, KnownFinding
+from agentidp.findings.finding import Finding, StoredFinding
 from agentidp.findings.incidents import Incident, incidents
 
 MUTE_DAYS = 7
@@ -124,7 +124,7 @@ def in_numbers(listed: list[Incident], at: datetime) -> str:
     return ", ".join(parts)
 
 
-def since(known: KnownFinding, at: datetime) -> str:
+def since(known: StoredFinding, at: datetime) -> str:
     """Return since when a finding is ongoing, or the day on which it ended, short enough for a row of a list."""
     if known.ended_at is not None:
         return f"ended {day_label(charts.last_day(known.ended_at.astimezone(UTC)), at)}"
@@ -155,7 +155,7 @@ def next_page(finding: Finding) -> tuple[str, str]:
     return agent, f"Page of {finding.agent_name}"
 
 
-def window(known: KnownFinding, at: datetime) -> Markup:
+def window(known: StoredFinding, at: datetime) -> Markup:
     """Return the time that a finding is about, without an end if it was still ongoing at the last evaluation."""
     begins, ends = known.begins.astimezone(UTC), known.ends.astimezone(UTC)
     are_days = begins.time() == time()

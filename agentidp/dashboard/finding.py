@@ -16,11 +16,11 @@ from agentidp.caller import Caller
 from agentidp.dashboard import evidence, forms, pages, session
 from agentidp.db.sql import Call
 from agentidp.findings import actions
-from agentidp.findings.identity import Happening
-from agentidp.findings.listing import callers_finding
+from agentidp.findings.identity import FindingChange
+from agentidp.findings.listing import read_callers_finding
 from agentidp.http.errors import ValidationError
 
-ACTIONS = {"acknowledge": Happening.acknowledged, "mute": Happening.muted, "unmute": Happening.unmuted}
+ACTIONS = {"acknowledge": FindingChange.acknowledged, "mute": FindingChange.muted, "unmute": FindingChange.unmuted}
 LABELS = forms.labels(forms.members(actions.MuteSchema()))
 """Name of a field -> its name in error messages."""
 
@@ -45,7 +45,7 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
     try:
         given = _given(action)
         with session.changing(caller, SCOPE) as opened:
-            actions.act(opened, finding_id, ACTIONS[action], **given)
+            actions.apply_action(opened, finding_id, ACTIONS[action], **given)
     except ValidationError as refused:
         message = " ".join(forms.errors(refused, LABELS).values())
         return _page(caller, finding_id, refused.status, message=message, given=request.form)
@@ -64,7 +64,7 @@ def _given(action: str) -> dict[str, Any]:
 
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
-    known, at = callers_finding(caller, finding_id), caller.at.astimezone(UTC)
+    known, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
     history, *rows = caller.read_together(
         Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.calls(known, at)
     )

@@ -14,10 +14,10 @@ from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.page_findings import listing
 from agentidp.db.sql import Call
-from agentidp.findings.finding import STATES, KnownFinding
+from agentidp.findings.finding import STATES, StoredFinding
 from agentidp.findings.incidents import incidents
 from agentidp.findings.kinds import KINDS
-from agentidp.findings.listing import STORED_KINDS, filtered
+from agentidp.findings.listing import STORED_KINDS, filter_findings
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 
@@ -56,7 +56,7 @@ def _listed(caller: Caller, chosen: Chosen, number: int) -> dict[str, Any]:
         Call("audit/agent_names", {"agent_ids": list({each for one in known for each in one.agent_ids})})
     )
     owners = {row.agent_id: row.owner for row in agents}
-    of_state = filtered(known, state=chosen.state or None, kind=chosen.kind or None, agent=None)
+    of_state = filter_findings(known, state=chosen.state or None, kind=chosen.kind or None, agent=None)
     shown = incidents(_chosen(of_state, chosen, owners))
     last = max(1, -(-len(shown) // PAGE_SIZE))
     number = min(number, last)
@@ -75,23 +75,23 @@ def _listed(caller: Caller, chosen: Chosen, number: int) -> dict[str, Any]:
 def _requested() -> Chosen:
     chosen = Chosen(**{name: request.args.get(name, "").strip() for name in Chosen.__slots__})
     if chosen.state not in ("", *STATES) or chosen.kind not in ("", *STORED_KINDS):
-        raise ValidationError("The findings cannot be filtered by this.")
+        raise ValidationError("The findings cannot be filter_findings by this.")
     if any(len(text) > MAX_NAME or "\0" in text for text in (chosen.agent, chosen.owner)):
         raise ValidationError(f"The name of an agent or an owner has at most {MAX_NAME} characters.")
     return chosen
 
 
-def _chosen(known: list[KnownFinding], chosen: Chosen, owners: dict[UUID, str]) -> list[KnownFinding]:
+def _chosen(known: list[StoredFinding], chosen: Chosen, owners: dict[UUID, str]) -> list[StoredFinding]:
     """Return the findings that match the filters for agent and owner."""
     return [one for one in known if _names(one, chosen.agent) and (not chosen.owner or _is_of(one, chosen, owners))]
 
 
-def _names(one: KnownFinding, agent: str) -> bool:
+def _names(one: StoredFinding, agent: str) -> bool:
     """Return whether a finding names an agent with this id, or with this text in its name."""
     wanted = agent.casefold()
     names = [one.agent_name or "", *(each.agent_name for each in one.agents)]
     return wanted in map(str, one.agent_ids) or any(wanted in name.casefold() for name in names)
 
 
-def _is_of(one: KnownFinding, chosen: Chosen, owners: dict[UUID, str]) -> bool:
+def _is_of(one: StoredFinding, chosen: Chosen, owners: dict[UUID, str]) -> bool:
     return any(owners.get(agent_id) == chosen.owner for agent_id in one.agent_ids)

@@ -10,7 +10,7 @@ from agentidp.dashboard.counts import DayUsage, HourUsage
 from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
 from agentidp.findings import thresholds
-from agentidp.findings.budget import used
+from agentidp.findings.budget import used_percent
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Severity
 
@@ -78,7 +78,7 @@ def budget_figure(month: Any, at: datetime) -> Figure:
         severity = Severity.critical
     elif month.crosses_on:
         severity = Severity.warning
-    return Figure(label, used(month), forecast, severity)
+    return Figure(label, used_percent(month), forecast, severity)
 
 
 def change(now: int, before: int, when: str) -> str:

@@ -67,7 +67,7 @@ def overview(caller: Caller) -> Response:
             "agents": agents,
             "badges": badges(recent),
             "budget": month,
-            "budget_used": budget.used(month) if month and month.budget else None,
+            "budget_used": budget.used_percent(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
             "week": charts.heatmap(counts.heatmap_cells(days)),
             "busiest_hour": counts.busiest_hour(days),

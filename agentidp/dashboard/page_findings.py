@@ -9,8 +9,8 @@ from uuid import UUID
 from agentidp.caller import Caller
 from agentidp.dashboard.period import DAY, WEEK, Period
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.findings.finding import KnownFinding, Severity
-from agentidp.findings.listing import callers_listing
+from agentidp.findings.finding import Severity, StoredFinding
+from agentidp.findings.listing import read_callers_listing
 from agentidp.findings.store import Listing
 from agentidp.http.schemas import MAX_DAYS
 
@@ -21,7 +21,7 @@ MAX_FINDINGS = 50
 RECENT = timedelta(days=7)
 """Maximum time since the end of a recent finding."""
 
-BadgesByAgent = dict[UUID, list[KnownFinding]]
+BadgesByAgent = dict[UUID, list[StoredFinding]]
 """Agent -> the findings shown as badges next to its name, the most severe first."""
 
 
@@ -36,14 +36,14 @@ class PageFindings:
     :param earlier: findings about the earlier days that the period is compared with.
     """
 
-    shown: list[KnownFinding] | None
-    folded: list[KnownFinding]
-    outside: list[KnownFinding]
+    shown: list[StoredFinding] | None
+    folded: list[StoredFinding]
+    outside: list[StoredFinding]
     not_computed: tuple[str, ...]
-    earlier: list[KnownFinding] = field(default_factory=list)
+    earlier: list[StoredFinding] = field(default_factory=list)
 
     @property
-    def listed(self) -> list[KnownFinding]:
+    def listed(self) -> list[StoredFinding]:
         """All findings about the period, in the order of the page."""
         return [*(self.shown or []), *self.folded]
 
@@ -77,23 +77,23 @@ def page_findings(
     )
 
 
-def _between(known: list[KnownFinding], first: date, last: date) -> list[KnownFinding]:
+def _between(known: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
     """Return the findings about at least one of the UTC days from *first* to *last*."""
     begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
     return [one for one in known if one.begins < ends and one.ends > begins]
 
 
-def _is_folded(one: KnownFinding, period: Period, at: datetime) -> bool:
+def _is_folded(one: StoredFinding, period: Period, at: datetime) -> bool:
     is_pressing = one.severity is Severity.critical and is_recent(one, at)
     return period.is_running and not one.is_ongoing and not is_pressing
 
 
-def is_recent(one: KnownFinding, at: datetime) -> bool:
+def is_recent(one: StoredFinding, at: datetime) -> bool:
     """Return whether a finding is ongoing, or ended less than :data:`RECENT` ago."""
     return one.ended_at is None or one.ended_at > at - RECENT
 
 
-def badges(findings: list[KnownFinding]) -> BadgesByAgent:
+def badges(findings: list[StoredFinding]) -> BadgesByAgent:
     """Return the findings by agent. A finding that names several agents belongs to each of them."""
     by_agent: BadgesByAgent = {}
     for known in sorted(findings, key=lambda one: -one.severity):
@@ -113,6 +113,6 @@ def unusual_agents(caller: Caller) -> BadgesByAgent | None:
 def listing(caller: Caller, days: int) -> Listing | None:
     """Return the findings that are ongoing or ended in the last *days* days; ``None`` if computing them failed."""
     try:
-        return callers_listing(caller, days=days)
+        return read_callers_listing(caller, days=days)
     except DatabaseUnavailable:
         return None

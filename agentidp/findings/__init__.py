@@ -20,58 +20,57 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import markers
-from agentidp.findings.causes import one_per_cause, urgency
-from agentidp.findings.contributors import with_contributors
+from agentidp.findings.causes import merge_same_causes, urgency
+from agentidp.findings.contributors import name_contributors
 from agentidp.findings.finding import Finding, FindingsQuery
 from agentidp.findings.kinds import KINDS
-from agentidp.findings.uncached_tokens import as_one_finding
+from agentidp.findings.uncached_tokens import merge_habits
 
 MARKERS = "markers"
 
-DEFAULT_DAYS = 7
-"""UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request."""
+DEFAULT_DAYS = 7  # number of UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request
 
 MAX_SECONDS = 5.0
-"""Maximum seconds for computing the kinds one by one, after all together failed. Kinds that are left are skipped."""
+"""Maximum seconds for computing each kind separately, after computing all together failed. Later kinds are skipped."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Computed findings, the most urgent first, and the kinds whose statement failed or ran out of time."""
+class ComputedFindings:
+    """Findings, the most urgent first, and the kinds whose statement failed or exceeded its time."""
 
     findings: list[Finding]
     not_computed: tuple[str, ...] = ()
 
 
 def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS) -> FindingsQuery:
-    """Return a query with the service's token lifetime, by default the one that ``agentidp watch`` evaluates."""
-    return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, of_registered=True)
+    """Return the query for an instant, with the service's token lifetime."""
+    return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, includes_registry=True)
 
 
-def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
+def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> ComputedFindings:
     """Compute the findings of an organization.
 
-    :param run: runs calls for the organization at ``query.at`` in one round trip, and returns the rows of each call. A
-        second round trip follows if a budget or a quota of the organization is reported.
+    :param run: runs calls for the organization at ``query.at`` in one round trip, and returns the rows of each call. It
+        is called again if a budget or a quota of the organization is reported.
     :raises DatabaseUnavailable: no kind could be computed.
     """
-    kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or not kind.reads_registry}
-    rows = _rows(run, {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()})
+    kinds = {name: kind for name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}
+    rows = _read_rows(run, {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()})
     marker_rows = rows.pop(MARKERS, [])
-    query = markers.with_holidays(query, marker_rows)
-    computed = [finding for name in rows for finding in kinds[name].findings(rows[name], query)]
-    computed = as_one_finding(with_contributors(run, one_per_cause(computed), query))
-    computed = [markers.explained(finding, marker_rows) for finding in computed]
-    computed.sort(key=lambda finding: urgency(finding, query.at))
-    return Found(computed, tuple(name for name in kinds if name not in rows))
+    query = markers.add_holidays(query, marker_rows)
+    merged = merge_same_causes([finding for name in rows for finding in kinds[name].findings(rows[name], query)])
+    merged = merge_habits(name_contributors(run, merged, query))
+    explained = [markers.explain(finding, marker_rows) for finding in merged]
+    explained.sort(key=lambda finding: urgency(finding, query.at))
+    return ComputedFindings(explained, tuple(name for name in kinds if name not in rows))
 
 
-def _rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
-    """Return the rows of each call by its name, without the calls that fail on their own."""
+def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
+    """Return the rows of each call by its name. Calls that also fail separately are left out."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:
-        # If one statement runs out of time, all statements of the round trip fail.
+        # If one statement exceeds its time, all statements of the round trip fail.
         rows, deadline = {}, time.monotonic() + MAX_SECONDS
         for name, call in calls.items():
             if time.monotonic() < deadline:

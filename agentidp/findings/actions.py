@@ -12,8 +12,8 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.findings.finding import ORGANIZATION, KnownFinding
-from agentidp.findings.identity import Happening
+from agentidp.findings.finding import ORGANIZATION, StoredFinding
+from agentidp.findings.identity import FindingChange
 from agentidp.findings.listing import FindingSchema
 from agentidp.findings.store import read_finding, record_changes
 from agentidp.http.errors import ValidationError
@@ -23,11 +23,8 @@ from agentidp.http.schemas import Flag, Instant, Text
 
 SCOPE = "findings:write"
 
-MAX_MUTE = timedelta(days=366)
-"""Maximum time until the end of a mute, because a longer one would be forgotten."""
-
-MAX_NOTE = 1000
-"""Maximum characters of a note. The database checks it too."""
+MAX_MUTE = timedelta(days=366)  # maximum time until the end of a mute, because a longer mute would be forgotten
+MAX_NOTE = 1000  # characters of a note; the database checks the length too
 
 blueprint = Blueprint("finding-actions", __name__, description="Findings")
 
@@ -37,7 +34,7 @@ class NoteSchema(ma.Schema):
 
 
 class MuteSchema(NoteSchema):
-    """The end of a mute of findings of this kind, about their agent or about every agent."""
+    """The end of a mute of the finding's kind, for its agent or for every agent."""
 
     until = Instant(required=True, words="day until which it is muted")
     wholeOrganization = Flag(attribute="whole_organization", typed_name="every", load_default=False)
@@ -48,9 +45,9 @@ class MuteSchema(NoteSchema):
 @blueprint.arguments(NoteSchema)
 @blueprint.response(200, FindingSchema)
 def acknowledge_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
-    """Acknowledge a finding: somebody deals with it. An escalation takes that back."""
+    """Acknowledge a finding: somebody deals with it. An escalation ends the acknowledgement."""
     with caller.transaction() as opened:
-        return json_response(act(opened, finding_id, Happening.acknowledged, **arguments).represent())
+        return json_response(apply_action(opened, finding_id, FindingChange.acknowledged, **arguments).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/mute", methods=["POST"])
@@ -60,7 +57,7 @@ def acknowledge_finding(caller: Caller, arguments: dict[str, Any], finding_id: U
 def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
     with caller.transaction() as opened:
-        return json_response(act(opened, finding_id, Happening.muted, **arguments).represent())
+        return json_response(apply_action(opened, finding_id, FindingChange.muted, **arguments).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/unmute", methods=["POST"])
@@ -68,48 +65,48 @@ def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) ->
 @blueprint.arguments(NoteSchema)
 @blueprint.response(200, FindingSchema)
 def unmute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
-    """End the mutes that apply to a finding: that of its kind and agent, and that of its kind."""
+    """End the mutes that apply to a finding: of its kind for its agent, and of its kind for every agent."""
     with caller.transaction() as opened:
-        return json_response(act(opened, finding_id, Happening.unmuted, **arguments).represent())
+        return json_response(apply_action(opened, finding_id, FindingChange.unmuted, **arguments).represent())
 
 
-def act(
+def apply_action(
     opened: Transaction,
     finding_id: UUID,
-    action: Happening,
+    action: FindingChange,
     *,
     note: str | None = None,
     until: datetime | None = None,
     whole_organization: bool = False,
-) -> KnownFinding:
-    """Acknowledge a finding, mute findings like it, or end the mutes that apply to it, and record the actor.
+) -> StoredFinding:
+    """Acknowledge a finding, mute its kind, or end the mutes that apply to it, and record the actor.
 
     :param action: ``acknowledged``, ``muted`` or ``unmuted``.
     :param until: the end of the mute.
-    :param whole_organization: mute findings about every agent, and not only about the agent of the finding.
+    :param whole_organization: whether to mute the kind for every agent, and not only for the finding's agent.
     :returns: the finding after the change.
     :raises NotFound: the organization has no such finding.
     :raises ValidationError: *until* is in the past, or too far in the future.
     """
     if until and not opened.at < until <= opened.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
-    finding, name = read_finding(opened.fetch, finding_id), _name(opened)
-    kind, about = finding.kind, ORGANIZATION if whole_organization else finding.subject
-    if action is Happening.acknowledged:
+    finding, name = read_finding(opened.fetch, finding_id), _actor_name(opened)
+    kind, subject = finding.kind, ORGANIZATION if whole_organization else finding.subject
+    if action is FindingChange.acknowledged:
         opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note)
-    elif action is Happening.muted:
-        opened.fetch("finding_state/mute", kind=kind, subject=about, until=until, muted_by=name, note=note)
+    elif action is FindingChange.muted:
+        opened.fetch("finding_state/mute", kind=kind, subject=subject, until=until, muted_by=name, note=note)
     else:
-        for subject in (about, ORGANIZATION):
-            opened.fetch("finding_state/unmute", kind=kind, subject=subject)
+        for muted_subject in (subject, ORGANIZATION):
+            opened.fetch("finding_state/unmute", kind=kind, subject=muted_subject)
     finding = read_finding(opened.fetch, finding_id)
     record_changes(opened, [(finding, action)], changed_by=name, note=note)
-    after = {"kind": kind, "about": about, "mutedUntil": finding.muted_until, "note": note}
+    after = {"kind": kind, "about": subject, "mutedUntil": finding.muted_until, "note": note}
     audit.record(opened, f"finding.{action}", finding_id, after=after)
     return finding
 
 
-def _name(opened: Transaction) -> str:
+def _actor_name(opened: Transaction) -> str:
     """Return the name of the actor: the agent's or the person's name, or ``operator`` for a command."""
     actor = opened.actor
     if actor.type not in ("agent", "session"):

@@ -7,49 +7,46 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from agentidp.alerts import outbox
-from agentidp.alerts.state_change import StateChange
+from agentidp.alerts.state_change import StateChange, kind_in_words
 from agentidp.db.organization import Transaction
-from agentidp.findings.finding import ORGANIZATION, KnownFinding, Severity
+from agentidp.findings.finding import ORGANIZATION, Severity, StoredFinding
 
 
 @dataclass(frozen=True)
 class Alert:
-    """A message about a finding that was ``opened``, ``escalated`` or ``resolved``.
+    """A message about a finding that was ``opened``, ``escalated`` or ``resolved``."""
 
-    ``is_for_others``: only targets that have received nothing about the finding get it.
-    """
-
-    finding: KnownFinding
+    finding: StoredFinding
     change: str
     severity: Severity
-    is_for_others: bool = False
+    is_for_new_receivers: bool = False  # whether only targets get it that have received nothing about the finding
 
 
-def alerts_of(
-    findings: Iterable[KnownFinding],
-    muted: Collection[tuple[str, str]],
-    turned: Collection[UUID] = (),
-    escalated: Collection[UUID] = (),
-) -> tuple[list[KnownFinding], list[Alert]]:
+def decide_alerts(
+    findings: Iterable[StoredFinding],
+    mutes: Collection[tuple[str, str]],
+    changed_kind_ids: Collection[UUID] = (),
+    escalated_ids: Collection[UUID] = (),
+) -> tuple[list[StoredFinding], list[Alert]]:
     """Return the findings to store after an evaluation, with the severity that was announced, and the alerts.
 
-    - A finding is opened and resolved once, and escalates once to a severity.
-    - A muted finding sends no alert. If it is still ongoing when the mute ends, it is sent then. A finding that was
-      opened is also resolved while it is muted, because a target would otherwise show it as ongoing for ever.
-    - A finding that has turned to another kind is opened for the targets that wait for this kind, with the severity
-      that other targets know; but not if this kind is muted then, nor later. If it becomes more severe at the same
-      time, these targets get the escalation instead.
-    - A reminder of a finding that was announced is sent once, as an escalation. During a mute it is not sent.
+    - A finding sends one alert when it opens, one per severity to which it escalates, and one when it is resolved.
+    - A muted finding sends no alert. If it is ongoing when the mute ends, the alert is sent then. The end of a finding
+      is sent although it is muted, because a target would otherwise show the finding as ongoing for ever.
+    - A finding that changes its kind is opened for the targets that want the new kind, with the severity that other
+      targets have received, unless this kind is muted at that time. If the finding escalates at the same time, these
+      targets get the escalation instead.
+    - A reminder is sent once, as an escalation, if the finding was announced and is not muted.
 
-    :param findings: those that are new or have changed. Ongoing findings always have.
-    :param muted: kind and subject of each mute that applies now.
-    :param turned: the ids of ongoing findings that are of another kind than before.
-    :param escalated: the ids of findings that have escalated now, also by a reminder with the same severity.
+    :param findings: the findings that are new or have changed, among them all ongoing findings.
+    :param mutes: the (kind, subject) of each mute that applies now.
+    :param changed_kind_ids: the ids of ongoing findings that are of another kind than before.
+    :param escalated_ids: the ids of findings that have escalated now, also by a reminder with the same severity.
     """
-    to_store: list[KnownFinding] = []
+    to_store: list[StoredFinding] = []
     alerts: list[Alert] = []
     for finding in findings:
-        is_muted = any((finding.kind, subject) in muted for subject in (finding.subject, ORGANIZATION))
+        is_muted = any((finding.kind, subject) in mutes for subject in (finding.subject, ORGANIZATION))
         if not finding.is_ongoing:
             if finding.announced is not None:
                 alerts.append(Alert(finding, "resolved", min(finding.announced, finding.highest)))
@@ -60,16 +57,16 @@ def alerts_of(
             alerts.append(Alert(finding, change, finding.severity))
             finding = replace(finding, announced=finding.severity)
         else:
-            if finding.finding_id in turned:
+            if finding.finding_id in changed_kind_ids:
                 severity = min(finding.announced, finding.highest)
-                alerts.append(Alert(finding, "opened", severity, is_for_others=True))
-            if finding.finding_id in escalated and finding.severity == finding.announced:
+                alerts.append(Alert(finding, "opened", severity, is_for_new_receivers=True))
+            if finding.finding_id in escalated_ids and finding.severity == finding.announced:
                 alerts.append(Alert(finding, "escalated", finding.severity))
         to_store.append(finding)
     return to_store, alerts
 
 
-def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
+def enqueue_alerts(opened: Transaction, alerts: Iterable[Alert]) -> None:
     """Write alerts into the outbox, in the transaction that stores their findings."""
     for alert in alerts:
         finding = alert.finding
@@ -81,10 +78,10 @@ def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
             severity=alert.severity.name,
             subject=subject,
             agent_id=finding.agent_id,
-            title=f"{finding.kind.replace('_', ' ')}: {subject}",
+            title=f"{kind_in_words(finding.kind)}: {subject}",
             description=" ".join((finding.summary, finding.causes, finding.next_step)),
             opened_at=finding.first_seen_at,
             at=opened.at,
         )
         contributors = [agent.agent_id for agent in finding.agents]
-        outbox.enqueue(opened, change, contributors=contributors, is_for_others=alert.is_for_others)
+        outbox.enqueue(opened, change, contributors=contributors, is_for_new_receivers=alert.is_for_new_receivers)

@@ -1,4 +1,4 @@
-"""``budget``: the month's tokens against the organization's budget, and a forecast for the whole month."""
+"""``budget``: the month's tokens compared with the organization's budget, and a forecast for the whole month."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from agentidp.findings.history import instant
 
 
 def call(query: FindingsQuery | None = None) -> Call:
-    """Return the statement that reads the month, with or without a budget."""
     return Call("findings/budget", {"weeks": thresholds.BUDGET_WEEKS, "near_percent": thresholds.BUDGET_NEAR_PERCENT})
 
 
@@ -21,13 +20,13 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     return [_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
 
 
-def used(row: Any) -> str:
-    """Return how much of the budget is used, such as ``54 %``."""
+def used_percent(row: Any) -> str:
+    """Return the used share of the budget, such as ``54 %``."""
     return f"{round(100 * row.tokens / row.budget, 1):,.15g} %"
 
 
 def _is_reported(row: Any) -> bool:
-    """Return whether the budget is nearly used, exceeded, or will be exceeded by a forecast of at least a week."""
+    """Return whether the budget is nearly used or exceeded, or a forecast from a week or more says it will be."""
     return _is_near(row) or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
 
 
@@ -39,12 +38,12 @@ def _finding(row: Any) -> Finding:
     budget, is_exceeded = f"month's budget of {number_of(row.budget, 'token')}", row.tokens > row.budget
     crosses_on = day_in_words(row.crosses_on) if row.crosses_on else None
     if is_exceeded:
-        summary = f"The {budget} was exceeded on {crosses_on}: {row.tokens:,} ({used(row)}) so far; the forecast is "
-        summary += f"{row.forecast:,}."
+        summary = f"The {budget} was exceeded on {crosses_on}: {row.tokens:,} ({used_percent(row)}) so far; the "
+        summary += f"forecast is {row.forecast:,}."
     else:
         outlook = f"and the budget will be exceeded on {crosses_on}" if crosses_on else "within the budget"
         summary = f"{row.tokens:,} of the {budget} {'has' if row.tokens == 1 else 'have'} been issued so far "
-        summary += f"({used(row)}); the forecast is {row.forecast:,}, {outlook}."
+        summary += f"({used_percent(row)}); the forecast is {row.forecast:,}, {outlook}."
     passed_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
     return Finding(
         kind="budget",

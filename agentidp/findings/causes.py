@@ -14,15 +14,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Finding, Severity, about_several
+from agentidp.findings.finding import Finding, Severity, sum_findings
 from agentidp.findings.kinds import KINDS
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-def one_per_cause(findings: list[Finding]) -> list[Finding]:
-    """Return the findings with those of the same cause merged."""
+def merge_same_causes(findings: list[Finding]) -> list[Finding]:
+    """Return one finding per cause."""
     merged = _merge_common_spikes(findings)
     for name, kind in KINDS.items():
         for finding in [finding for finding in merged if finding.kind == name and finding.agent_id]:
@@ -31,12 +31,13 @@ def one_per_cause(findings: list[Finding]) -> list[Finding]:
                 merged = [other for other in merged if other is not finding and other not in absorbed]
                 merged.append(_absorb(finding, absorbed))
     habits = {finding.agent_id: finding for finding in merged if finding.kind == "uncached_tokens"}
-    return [_with_cause(finding, habits.get(finding.agent_id)) for finding in merged]
+    return [_explain_by_habit(finding, habits.get(finding.agent_id)) for finding in merged]
 
 
 def _explains(finding: Finding, other: Finding) -> bool:
     """Return whether *finding* is the cause of *other*, which is of a kind that it can absorb."""
-    if other.agent_id != finding.agent_id or not _overlap(finding, other):
+    overlaps = finding.begins <= other.ends and other.begins <= finding.ends
+    if other.agent_id != finding.agent_id or not overlaps:
         return False
     if other.kind == "dominance":
         # A spike that has ended, or is only listed, is not the cause of a warning about the month so far.
@@ -44,10 +45,6 @@ def _explains(finding: Finding, other: Finding) -> bool:
         return finding.excess >= other.excess and is_ongoing and finding.severity >= other.severity
     # A retry loop on a weekend is more than a weekend run.
     return not (finding.kind == "weekend" and other.severity is Severity.critical)
-
-
-def _overlap(finding: Finding, other: Finding) -> bool:
-    return finding.begins <= other.ends and other.begins <= finding.ends
 
 
 def _absorb(finding: Finding, absorbed: Iterable[Finding]) -> Finding:
@@ -60,8 +57,8 @@ def _absorb(finding: Finding, absorbed: Iterable[Finding]) -> Finding:
     )
 
 
-def _with_cause(finding: Finding, habit: Finding | None) -> Finding:
-    """Return a spike with the cause of the agent's habit of uncached tokens, if both begin within a day.
+def _explain_by_habit(finding: Finding, habit: Finding | None) -> Finding:
+    """Return a spike with the causes of the agent's habit of uncached tokens, if both begin within a day.
 
     A retry loop, and a spike in the middle of a habit, have another cause.
     """
@@ -75,9 +72,9 @@ def _with_cause(finding: Finding, habit: Finding | None) -> Finding:
 
 
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
-    """Return the findings with the spikes of many agents that begin in the same hour as one.
+    """Return the findings, with one finding for the spikes of many agents that begin in the same hour.
 
-    Weekend runs of these agents that begin within a day of the spikes are part of it.
+    This finding absorbs weekend runs of these agents that begin within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     groups: list[list[Finding]] = []
@@ -94,14 +91,14 @@ def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
                 for finding in findings
                 if finding.kind == "weekend" and finding.agent_id in agents and abs(finding.begins - begins) <= DAY
             ]
-            merged = {id(finding) for finding in (*group, *runs)}
-            findings = [finding for finding in findings if id(finding) not in merged]
-            findings.append(_absorb(_of_several(group), runs))
+            merged_ids = {id(finding) for finding in (*group, *runs)}
+            findings = [finding for finding in findings if id(finding) not in merged_ids]
+            findings.append(_absorb(_common_spike(group), runs))
     return findings
 
 
-def _of_several(spikes: list[Finding]) -> Finding:
-    spike = about_several(spikes, thresholds.MAX_CONTRIBUTORS)
+def _common_spike(spikes: list[Finding]) -> Finding:
+    spike = sum_findings(spikes, thresholds.MAX_CONTRIBUTORS)
     return replace(
         spike,
         summary=f"{len(spikes):,} agents were issued {spike.observed:,.0f} tokens from the same hour on; typically it "
@@ -112,20 +109,18 @@ def _of_several(spikes: list[Finding]) -> Finding:
 
 
 def urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a sort key: ongoing findings, ended within a day, older; by severity; newest first. Listed ones last."""
+    """Return a sort key.
+
+    Warnings come before findings that are only listed. Then ongoing findings come first, followed by those that ended
+    within a day, and older ones; within these, the most severe and newest first.
+    """
+    age = 0 if finding.ends > at - HOUR else 1 if finding.ends > at - DAY else 2
     return (
         finding.severity is Severity.info,
-        _age(finding, at),
+        age,
         -finding.severity,
         -finding.ends.timestamp(),
         -finding.begins.timestamp(),
         finding.kind,
         str(finding.agent_id),
     )
-
-
-def _age(finding: Finding, at: datetime) -> int:
-    """Return 0 while a finding is ongoing, 1 for a day after its end, then 2."""
-    if finding.ends > at - HOUR:
-        return 0
-    return 1 if finding.ends > at - DAY else 2

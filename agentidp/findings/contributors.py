@@ -23,23 +23,25 @@ from agentidp.findings.finding import Contributor, Finding, FindingsQuery
 from agentidp.findings.kinds import kind_of
 
 
-def with_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
-    """Return the findings, in which those about the whole organization name the agents that caused them.
+def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
+    """Return the findings. Those about the whole organization name the agents that caused them.
 
     :param run: as in :func:`agentidp.findings.findings`. If it fails, budgets and quotas name no agent.
     """
+    # A spike of several agents already has its agents.
     calls = {
-        place: _call(finding, query)
-        for place, finding in enumerate(findings)
-        # A spike of several agents has its agents already.
+        index: _call(finding, query)
+        for index, finding in enumerate(findings)
         if is_of_organization(finding) and finding.kind != "spike"
     }
     findings = [*findings]
     if calls:
         with contextlib.suppress(DatabaseUnavailable):
-            for place, rows in zip(calls, run(*calls.values()), strict=True):
-                findings[place] = replace(findings[place], agents=tuple(map(_contributor, rows)))
-    return [_with_cause(_with_names(finding), findings) for finding in findings]
+            for index, rows in zip(calls, run(*calls.values()), strict=True):
+                findings[index] = replace(findings[index], agents=tuple(map(_contributor, rows)))
+    return [
+        _add_cause(_add_names(finding), findings) if is_of_organization(finding) else finding for finding in findings
+    ]
 
 
 def is_of_organization(finding: Finding) -> bool:
@@ -63,33 +65,26 @@ def _contributor(row: Any) -> Contributor:
     return Contributor(agent_id=row.agent_id, agent_name=row.name, count=row.tokens)
 
 
-def _with_names(finding: Finding) -> Finding:
+def _add_names(finding: Finding) -> Finding:
     """Return a finding with a sentence about the agents that caused it. A spike keeps its other agents too."""
-    if not is_of_organization(finding):
-        return finding
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
-    causing = tuple(agent for agent in finding.agents if agent.count >= min_count)
-    agents = finding.agents if finding.kind == "spike" else causing
-    if not causing:
+    culprits = tuple(agent for agent in finding.agents if agent.count >= min_count)
+    agents = finding.agents if finding.kind == "spike" else culprits
+    if not culprits:
         return replace(finding, agents=agents)
     # The agents were read after the finding, and counters grow.
-    count = min(sum(agent.count for agent in causing), finding.observed)
-    were = "was" if len(causing) == 1 else "were"
-    summary = (
-        f"{finding.summary} {in_words([agent.agent_name for agent in causing])} {were} issued {count:,.0f} of the "
-        f"{number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)."
-    )
-    return replace(finding, agents=agents, summary=summary)
+    count = min(sum(agent.count for agent in culprits), finding.observed)
+    share = f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
+    names, were = in_words([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
+    return replace(finding, agents=agents, summary=f"{finding.summary} {names} {were} issued {share}.")
 
 
-def _with_cause(finding: Finding, findings: list[Finding]) -> Finding:
+def _add_cause(finding: Finding, findings: list[Finding]) -> Finding:
     """Return a finding with the causes that another finding has for the tokens of an agent that it names."""
-    if not is_of_organization(finding):
-        return finding
-    for other in sorted(findings, key=lambda other: kind_of(other).cause_rank):
+    for other in sorted(findings, key=lambda candidate: kind_of(candidate).cause_rank):
         is_cause = kind_of(other).cause_rank and other.agent_id and other.agent_id in finding.agent_ids
         is_large = 100 * other.excess >= thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed
-        is_at_its_time = other.begins < finding.ends and finding.begins < other.ends
-        if is_cause and is_large and is_at_its_time:
+        overlaps = other.begins < finding.ends and finding.begins < other.ends
+        if is_cause and is_large and overlaps:
             return replace(finding, causes=f"{other.summary} {other.causes}", next_step=other.next_step)
     return finding

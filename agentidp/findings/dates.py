@@ -13,8 +13,8 @@ def day_in_words(day: date) -> str:
 
 def number_of(count: float, noun: str) -> str:
     """Return ``1 token`` or ``1,200 tokens``, from the noun in the singular."""
-    text = f"{count:,.0f}"
-    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+    digits = f"{count:,.0f}"
+    return f"{digits} {noun}" if digits == "1" else f"{digits} {noun}s"
 
 
 def in_words(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """``dominance``: one of several agents was issued most of the month's tokens.
 
-Statistic: its share of the tokens of the month to date. In the first week of a month, the week before counts too. The
-share of a few tokens is not reported.
+Statistic: the agent's share of the month's tokens so far. In the first week of a month, the week before counts too. The
+share is not reported if there are few tokens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
             expected=percent,
-            # The finding ends if the agent gets this many tokens less.
+            # With this many fewer tokens of the agent, the finding would end.
             excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
             baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "

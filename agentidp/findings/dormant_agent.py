@@ -1,9 +1,9 @@
-"""``dormant_agent``: an active agent has not requested a token since its ``silence`` ended, for ``DORMANT_DAYS``.
+"""``dormant_agent``: an active agent has not requested a token for ``DORMANT_DAYS``, when its ``silence`` has ended.
 
-1. Nothing was counted for the agent in this time, no token, no request and no failed authentication, and none of its
-   credentials was used.
-2. It is listed. If the organization lets dormant agents be suspended, it is a warning from the announcement on
-   (:mod:`agentidp.findings.suspension`), which is two weeks before the suspension.
+1. In this time no token, request or failed authentication of the agent was counted, and none of its credentials was
+   used.
+2. It is listed. If the organization has dormant agents suspended, it is a warning from the announcement on, two weeks
+   before the suspension (:mod:`agentidp.findings.suspension`).
 """
 
 from __future__ import annotations
@@ -36,29 +36,27 @@ def dormant_since(row: Any) -> datetime:
 
 def _finding(row: Any, at: datetime) -> Finding:
     since = dormant_since(row)
-    days = (at - since).days
-    used = f"none of its credentials has been used since it was registered, at {instant_in_words(row.created_at)}"
+    last_use = f"none of its credentials has been used since it was registered, at {instant_in_words(row.created_at)}"
     if row.last_used_at is not None:
-        used = f"a credential of it was last used at {instant_in_words(row.last_used_at)}"
-    announced = ""
+        last_use = f"a credential of it was last used at {instant_in_words(row.last_used_at)}"
+    announcement = ""
     next_step = "Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once."
     if row.suspends_at is not None:
-        announced = (
-            f" It will be suspended at {instant_in_words(row.suspends_at)}, unless it requests a token before then."
-        )
+        suspends_at = instant_in_words(row.suspends_at)
+        announcement = f" It will be suspended at {suspends_at}, unless it requests a token before then."
         next_step = "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it."
     return Finding(
         kind="dormant_agent",
-        severity=Severity.warning if announced else Severity.info,
+        severity=Severity.warning if announcement else Severity.info,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
         begins=since,
         ends=at,
         unit="days without a token",
-        observed=days,
+        observed=(at - since).days,
         expected=thresholds.DORMANT_DAYS,
         baseline="days without a token after which an active agent is reported",
-        summary=f"{row.agent_name} has not asked for a token for {days:,} days: {used}.{announced}",
+        summary=f"{row.agent_name} has not asked for a token for {(at - since).days:,} days: {last_use}.{announcement}",
         causes="Another agent does its work now, or its work is no longer needed.",
         next_step=next_step,
     )

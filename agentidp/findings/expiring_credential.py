@@ -2,9 +2,9 @@
 
 1. A reminder is due 30, 14, 7 and 1 days before the end. The credential is reported from the first reminder on. Each
    later reminder is a further step of the finding, which is sent once (:mod:`agentidp.findings.alerting`).
-2. Reminders from before the credential was created are left out: a credential for ten days is reported a week before
-   its end, and a credential for a day never.
-3. It is a warning, and critical from the last reminder on. It is only listed if the agent has moved to another
+2. Reminders before the creation of the credential do not count: a credential for ten days is reported a week before its
+   end, and a credential for a day is not reported.
+3. The finding is a warning, and critical from the last reminder on. It is only listed if the agent has moved to another
    credential that ends later.
 """
 
@@ -17,7 +17,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.unused_credential import called, last_use
+from agentidp.findings.unused_credential import credential_in_words, last_use_in_words
 
 FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
 
@@ -25,39 +25,37 @@ DAY = timedelta(days=1)
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the credentials that the first reminder covers, or that ended within a day."""
+    """Return the statement that reads the credentials that end soon, or ended within a day."""
     ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
     return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding for each credential with a reminder that is due."""
-    due = [(row, reminders_due(row.created_at, row.expires_at, query.at)) for row in rows]
-    return [_finding(row, reminders[-1], query.at) for row, reminders in due if reminders]
+    due_rows = [(row, due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
+    return [_finding(row, reminders[-1], query.at) for row, reminders in due_rows if reminders]
 
 
-def reminders_due(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
-    """Return the reminders that are due so far, as days before the end. The latest reminder is the last one."""
+def due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
+    """Return the reminders that were due so far, as days before the end, oldest first."""
     return [days for days in thresholds.EXPIRY_REMINDERS if created_at < expires_at - days * DAY <= at]
 
 
-def has_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Return whether the agent has moved from a credential to another one.
+def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
+    """Return whether the agent has moved to another credential.
 
-    While an agent uses both, either of them can be the one that was used last.
+    The other credential must have been used a day later, because an agent may use both at the same time.
 
     :param moved_at: when another credential that ends later was last used.
     """
-    if moved_at is None:
-        return False
-    return last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER
+    return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 
 
 def _finding(row: Any, reminder: int, at: datetime) -> Finding:
     severity, has_ended = Severity.critical if reminder == LAST else Severity.warning, row.expires_at <= at
     days = max((row.expires_at - at) / DAY, 0.0)
     hours = number_of(int(24 * days), "hour") if 24 * days >= 1 else "less than an hour"
-    left = number_of(int(days), "day") if days >= 1 else hours
+    time_left = number_of(int(days), "day") if days >= 1 else hours
     causes = (
         f"It was created to end then. {'Each' if has_ended else 'From then on each'} request with it is refused, and "
         "what uses it stops working."
@@ -66,7 +64,7 @@ def _finding(row: Any, reminder: int, at: datetime) -> Finding:
         "Create another credential of the agent, and give it to whatever uses this one. Revoke this one when it is no "
         "longer used."
     )
-    if has_moved(row.last_used_at, row.moved_at):
+    if has_agent_moved(row.last_used_at, row.moved_at):
         severity = Severity.info
         causes = (
             "Its agent has another credential that ends later, which was last used at "
@@ -86,8 +84,8 @@ def _finding(row: Any, reminder: int, at: datetime) -> Finding:
         expected=FIRST,
         baseline="the days before its end in which a credential is to be replaced",
         step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),
-        summary=f"{called(row)} {'ended' if has_ended else f'ends in {left},'} at "
-        f"{instant_in_words(row.expires_at)}. It {last_use(row)}.",
+        summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {time_left},'} at "
+        f"{instant_in_words(row.expires_at)}. It {last_use_in_words(row)}.",
         causes=causes,
         next_step=next_step,
     )

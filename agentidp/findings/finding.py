@@ -13,7 +13,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
 
 ORGANIZATION = "organization"
-"""The subject of a finding without a single agent. Any other subject is the id of an agent."""
+"""The subject of a finding without a single agent. Other subjects are the ids of agents."""
 
 STATES = ("ongoing", "acknowledged", "ended")
 """The states of stored findings. An acknowledged finding is also ongoing or ended."""
@@ -29,24 +29,16 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsQuery:
-    """The instant and the days for which findings are computed.
+    """The instant and the days for which findings are computed."""
 
-    :param at: the instant, aware, in UTC.
-    :param days: the number of UTC days, today included, in which a finding may lie.
-    :param token_ttl: the lifetime of a token in seconds.
-    :param holidays: half-open times that people have marked as holidays.
-    :param of_registered: whether kinds that judge what is registered are computed too, such as credentials and quotas.
-        A replayed history has no registry.
-    """
-
-    at: datetime
-    days: int
-    token_ttl: int
-    holidays: tuple[tuple[datetime, datetime], ...] = ()
-    of_registered: bool = False
+    at: datetime  # with time zone UTC
+    days: int  # number of UTC days, today included, that a finding must overlap
+    token_ttl: int  # lifetime of a token in seconds
+    holidays: tuple[tuple[datetime, datetime], ...] = ()  # half-open periods that people have marked as holidays
+    includes_registry: bool = False  # whether to compute kinds that read the registry, which a replay lacks
 
     def is_holiday(self, begins: datetime, ends: datetime) -> bool:
-        """Return whether a time lies within a holiday."""
+        """Return whether a period lies within a holiday."""
         return any(first <= begins and ends <= last for first, last in self.holidays)
 
     @property
@@ -56,49 +48,35 @@ class FindingsQuery:
 
     @property
     def since(self) -> date:
-        """The first of the days."""
+        """The first day."""
         return self.today - timedelta(days=self.days - 1)
 
     @property
     def until(self) -> date:
-        """The day after the last."""
+        """The day after the last day."""
         return self.today + timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of finding: its rule, and what the rest of the service must know of it.
+    """A kind of finding: its rule, and its properties for the rest of the service."""
 
-    ``call`` returns the statement that reads what ``findings`` judges; the statement also gets ``organization_id`` and
-    ``at``. The module of a kind has its ``KIND``. :mod:`agentidp.findings.kinds` collects them.
-
-    - ``absorbs``: the kinds that it explains, if they are about the same agent and time.
-    - ``ends_after``: how long after the end of its window a finding ends, unless it is seen again.
-    - ``max_gap``: the longest time between two windows of the same finding.
-    - ``reads_registry``: whether the rule judges what is registered, and not only what was counted.
-    - ``has_marked_cause``: whether a marked change of the agent can be its cause.
-    - ``is_about_tokens``: whether it says that many tokens were issued, and so may be part of an incident.
-    - ``names_contributors``: whether a finding about the whole organization names the agents with the most tokens.
-    - ``cause_rank``: of the kinds that say why an agent was issued many tokens, 1 is the best reason. 0: not a reason.
-    - ``counted``: the counter that a chart of the finding shows.
-    """
-
-    call: Callable[[FindingsQuery], Call]
-    findings: Callable[[Rows, FindingsQuery], list[Finding]]
-    absorbs: tuple[str, ...] = ()
-    ends_after: timedelta = timedelta(hours=3)
-    max_gap: timedelta = timedelta(hours=1)
-    reads_registry: bool = False
-    has_marked_cause: bool = False
-    is_about_tokens: bool = False
-    names_contributors: bool = False
-    cause_rank: int = 0
-    counted: str = "tokens"
+    call: Callable[[FindingsQuery], Call]  # the statement that reads the rows; organization_id and at are added
+    findings: Callable[[Rows, FindingsQuery], list[Finding]]  # the findings for the rows
+    absorbs: tuple[str, ...] = ()  # kinds that it explains, if they are about the same agent and time
+    ends_after: timedelta = timedelta(hours=3)  # time after its window until a finding ends, unless computed again
+    max_gap: timedelta = timedelta(hours=1)  # maximum time between two windows of the same finding
+    reads_registry: bool = False  # whether the rule reads the registry, and not only counters
+    has_marked_cause: bool = False  # whether a marked change of the agent can be its cause
+    is_about_tokens: bool = False  # whether it reports many issued tokens, and can be part of an incident
+    names_contributors: bool = False  # whether it names the agents with the most tokens, if it is about no single agent
+    cause_rank: int = 0  # rank among the reasons for many tokens of an agent, from 1 for the best; 0: no reason
+    counted: str = "tokens"  # the counter that a chart of the finding shows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contributor:
-    """An agent that takes part in a finding, and its part of the observed amount."""
+    """An agent of a finding about several agents, and its share of the observed amount."""
 
     agent_id: UUID
     agent_name: str
@@ -109,55 +87,40 @@ class Contributor:
 class Finding:
     """A fact about an organization's usage that an operator should know.
 
-    - ``begins``, ``ends``: the window, half-open. ``since`` is when the finding became true, if that is not ``begins``:
-      for a monthly budget or quota, the day on which it was passed.
-    - ``observed``, ``expected``: amounts of ``unit``. ``baseline`` says how the expected amount was calculated.
-    - ``agent_id``, ``agent_name``: the only agent that the finding is about. Without them, ``agents`` are the first few
-      agents that take part, or that caused a finding about the organization. ``agent_count`` is the number of all that
-      take part, if it is known.
-    - ``credential_id``: the only credential that the finding is about.
-    - ``also_seen_as``: other kinds that would report the same cause.
-    - ``excess``: the number of tokens that the finding explains. For ``dominance``, how many fewer tokens would end it.
-    - ``step``: the number of reminders that are due so far.
-    - ``summary``, ``causes``, ``next_step``: one or two sentences for people each: what happened, what the likely
-      causes are, and what to check.
+    A finding about one agent has ``agent_id``. Otherwise ``agents`` are a few of its agents, or of those that caused
+    it. ``summary``, ``causes`` and ``next_step`` are for people: the event, its likely causes, and the advice.
     """
 
     kind: str
     severity: Severity
-    begins: datetime
+    begins: datetime  # the window is half-open
     ends: datetime
-    unit: str
+    unit: str  # of the observed and the expected amount
     observed: float
     expected: float
-    baseline: str
+    baseline: str  # how the expected amount was calculated
     summary: str
     causes: str
     next_step: str
     agent_id: UUID | None = None
     agent_name: str | None = None
-    credential_id: UUID | None = None
+    credential_id: UUID | None = None  # the only credential that it is about
     agents: tuple[Contributor, ...] = ()
-    agent_count: int | None = None
-    also_seen_as: tuple[str, ...] = ()
-    excess: float = 0.0
-    step: int = 0
-    since: datetime | None = None
+    agent_count: int | None = None  # the number of all its agents; None: that of the agents it names
+    also_seen_as: tuple[str, ...] = ()  # other kinds that would report the same cause
+    excess: float = 0.0  # number of tokens that it explains; for dominance, by how many fewer tokens it would end
+    step: int = 0  # number of reminders that were due so far
+    since: datetime | None = None  # when it became true, if not at the beginning: when a monthly limit was passed
 
     @property
     def subject(self) -> str:
-        """The id of the agent that it is about, or :data:`ORGANIZATION`."""
+        """The id of the only agent, or :data:`ORGANIZATION`."""
         return str(self.agent_id) if self.agent_id else ORGANIZATION
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The ids of the agents that it names: its only agent, or the first few of several."""
+        """The ids of the named agents: the only agent, or a few of several."""
         return [self.agent_id] if self.agent_id else [agent.agent_id for agent in self.agents]
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """The states of :data:`STATES` that it has; none if it is not stored."""
-        return ()
 
     def represent(self) -> dict[str, Any]:
         """Return the JSON of the API."""
@@ -183,10 +146,10 @@ class Finding:
         }
 
 
-def about_several(findings: Iterable[Finding], max_named: int) -> Finding:
-    """Return one finding about several agents: the sum of one finding about each. Its texts are those of the first one.
+def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
+    """Return one finding about several agents, with the sums of *findings*. Its texts are those of the largest finding.
 
-    :param max_named: the maximum number of agents that it names; those with the largest amounts.
+    :param max_named: the maximum number of agents that it names: those with the largest amounts.
     """
     findings = sorted(findings, key=lambda finding: (-finding.observed, str(finding.agent_id)))
     return replace(
@@ -214,22 +177,16 @@ def _number(value: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownFinding(Finding):
-    """A finding as it was last reported, with its id and state.
-
-    - ``highest``: the highest severity that was reported.
-    - ``misses``: the evaluations in a row that did not find it.
-    - ``announced``: the highest severity that was sent as an alert since it began (:mod:`agentidp.findings.alerting`).
-    - ``acknowledged_at`` and the following members: what people did with it.
-    """
+class StoredFinding(Finding):
+    """A finding as it was last computed, with its id and state."""
 
     finding_id: UUID
-    highest: Severity
+    highest: Severity  # the highest severity so far
     first_seen_at: datetime
     last_seen_at: datetime
     ended_at: datetime | None = None
-    misses: int = 0
-    announced: Severity | None = None
+    misses: int = 0  # number of evaluations in a row that did not compute it
+    announced: Severity | None = None  # the highest severity of its alerts since it began
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     note: str | None = None
@@ -237,18 +194,18 @@ class KnownFinding(Finding):
 
     @property
     def is_ongoing(self) -> bool:
-        """Whether it is ongoing."""
+        """Whether the finding has not ended."""
         return self.ended_at is None
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The states of :data:`STATES` that it has."""
+        """The current states, of :data:`STATES`."""
         state = "ongoing" if self.is_ongoing else "ended"
         return (state, "acknowledged") if self.acknowledged_at else (state,)
 
     @property
     def report(self) -> dict[str, Any]:
-        """The JSON that is stored: also with the step, which clients do not need."""
+        """The stored JSON: that of the API, and the step."""
         return super().represent() | ({"step": self.step} if self.step else {})
 
     def represent(self) -> dict[str, Any]:
@@ -266,10 +223,10 @@ class KnownFinding(Finding):
         }
 
 
-def from_row(row: Any) -> KnownFinding:
+def finding_from_row(row: Any) -> StoredFinding:
     """Return the finding of a row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
     report = row.report
-    return KnownFinding(
+    return StoredFinding(
         kind=report["kind"],
         severity=Severity[report["severity"]],
         agent_id=UUID(report["agentId"]) if report["agentId"] else None,
@@ -306,8 +263,8 @@ def from_row(row: Any) -> KnownFinding:
     )
 
 
-def as_row(finding: KnownFinding) -> dict[str, Any]:
-    """Return what an evaluation stores of a finding: an item of the parameter of ``finding_state/store_findings``."""
+def finding_to_row(finding: StoredFinding) -> dict[str, Any]:
+    """Return the item for a finding in the parameter of ``finding_state/store_findings``."""
     return {
         "finding_id": str(finding.finding_id),
         "kind": finding.kind,

@@ -14,18 +14,17 @@ DAY, WEEK = 24, 168
 def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> list[int]:
     """Return the counts of the first *hours* hours.
 
-    :param days: items of the number of a day, from 0 on, and the counts of its 24 hours, in one or several units. A day
-        has one item per slot.
-    :param unit: the place of the unit in an item.
+    :param days: one item per day and slot: the number of the day, from 0 on, and per unit the counts of its 24 hours.
+    :param unit: the index of the unit in an item.
     """
     counts = [0] * (-(-hours // DAY) * DAY)
-    seen_days = set()
+    filled_days = set()
     for item in days or ():
-        day, counts_of_day = item[0], item[unit]
+        day, day_counts = item[0], item[unit]
         begins, ends = day * DAY, (day + 1) * DAY
         # Assignment takes a third of the time of addition, and most days have one slot.
-        counts[begins:ends] = map(add, counts[begins:ends], counts_of_day) if day in seen_days else counts_of_day
-        seen_days.add(day)
+        counts[begins:ends] = map(add, counts[begins:ends], day_counts) if day in filled_days else day_counts
+        filled_days.add(day)
     return counts[:hours]
 
 
@@ -40,7 +39,7 @@ def instant(first_day: date, hour: int) -> datetime:
 
 
 def first_active_day(counts: Sequence[int]) -> int | None:
-    """Return the hour of the midnight of the first day with a count; ``None`` if there is no count."""
+    """Return the first hour of the first day with a count; ``None`` if there is no count."""
     first = next((hour for hour, count in enumerate(counts) if count), None)
     return None if first is None else first // DAY * DAY
 
@@ -51,7 +50,7 @@ def daily(counts: Sequence[int]) -> list[int]:
 
 
 def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
-    """Return the hours in groups, in which each hour follows the one before by at most *max_gap*."""
+    """Return the hours in groups. Within a group, the difference of two consecutive hours is at most *max_gap*."""
     groups: list[list[int]] = []
     for hour in hours:
         if groups and hour - groups[-1][-1] <= max_gap:
@@ -62,5 +61,5 @@ def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
 
 
 def median(values: list[float]) -> float:
-    """Return the median, or zero without a value."""
+    """Return the median, or zero if there are no values."""
     return statistics.median(values) if values else 0.0

@@ -1,8 +1,8 @@
-"""Compare the computed findings with the stored ones, as lists: which is new, ongoing, more severe, or has ended.
+"""Compare the computed findings with the stored ones, to see which are new, ongoing, more severe, or have ended.
 
 A finding keeps its id while it is ongoing. Two findings are the same if their kind and agent are the same (or both are
-about the organization), and their windows touch. A finding also keeps its id if its cause shows in another way: if a
-silence turns out to be a rotated secret, or the spikes of four agents become one finding.
+about the organization), and their windows touch. A finding also keeps its id if it becomes one of another kind, for
+example if a silence turns out to be a rotated secret, or if the spikes of four agents become one finding.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from agentidp.findings.finding import Finding, KnownFinding, as_row
+from agentidp.findings.finding import Finding, StoredFinding, finding_to_row
 from agentidp.findings.kinds import kind_of
 
 MAX_MISSES = 3
-"""Evaluations in a row without an ongoing finding after which it has ended. A finding that flickers is ongoing."""
+"""Number of evaluations in a row without an ongoing finding after which it has ended, so that it does not flicker."""
 
 
-class Happening(StrEnum):
-    """The kinds of changes of a finding's state."""
+class FindingChange(StrEnum):
+    """The possible changes of a finding's state."""
 
     opened = "opened"
     recorded = "recorded"
@@ -36,79 +36,74 @@ class Happening(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reconciled:
-    """The findings to store, new and changed ones, and the changes of their state.
+class Reconciliation:
+    """The result of comparing computed and stored findings."""
 
-    ``turned`` are the ids of ongoing findings that are of another kind than before.
-    """
-
-    findings: list[KnownFinding]
-    changes: list[tuple[KnownFinding, Happening]]
-    turned: set[UUID]
+    findings: list[StoredFinding]  # to be stored: the new and the changed ones
+    changes: list[tuple[StoredFinding, FindingChange]]
+    changed_kind_ids: set[UUID]  # of ongoing findings that are of another kind than before
 
 
 def reconcile(
-    stored: Sequence[KnownFinding],
+    stored: Sequence[StoredFinding],
     computed: Sequence[Finding],
     at: datetime,
     *,
     not_computed: Collection[str],
     new_id: Callable[[], UUID] = uuid.uuid4,
-) -> Reconciled:
+) -> Reconciliation:
     """Return the findings to store after an evaluation.
 
-    :param stored: the findings that are ongoing or reach into the days of the evaluation.
-    :param not_computed: the kinds that could not be computed, whose findings do not end.
+    :param stored: the findings that are ongoing or overlap the days of the evaluation.
+    :param not_computed: the kinds that could not be computed. Their findings do not end.
     """
     matches = _match(stored, computed)
-    steps: list[tuple[KnownFinding | None, KnownFinding]] = []
-    for place, finding in enumerate(computed):
-        previous = matches.get(place)
-        current = _seen_first(finding, at, new_id()) if previous is None else _seen_again(previous, finding, at)
-        steps.append((previous, current))
-    seen_ids = {current.finding_id for _, current in steps}
+    pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
+    for index, finding in enumerate(computed):
+        previous = matches.get(index)
+        current = _new_finding(finding, at, new_id()) if previous is None else _updated(previous, finding, at)
+        pairs.append((previous, current))
+    computed_ids = {current.finding_id for _, current in pairs}
     for previous in stored:
-        if previous.is_ongoing and previous.finding_id not in seen_ids and previous.kind not in not_computed:
-            steps.append((previous, _missed(previous)))
+        if previous.is_ongoing and previous.finding_id not in computed_ids and previous.kind not in not_computed:
+            pairs.append((previous, _missed(previous)))
     # An ended finding no longer changes, and is not written again.
-    steps = [
-        (previous, current) for previous, current in steps if previous is None or as_row(current) != as_row(previous)
-    ]
-    return Reconciled(
-        findings=[current for _, current in steps],
-        changes=[(current, happening) for previous, current in steps for happening in _happenings(previous, current)],
-        turned={
+    pairs = [pair for pair in pairs if pair[0] is None or finding_to_row(pair[0]) != finding_to_row(pair[1])]
+    return Reconciliation(
+        findings=[current for _, current in pairs],
+        changes=[(current, change) for previous, current in pairs for change in _changes(previous, current)],
+        changed_kind_ids={
             current.finding_id
-            for previous, current in steps
+            for previous, current in pairs
             if previous and previous.is_ongoing and current.kind != previous.kind
         },
     )
 
 
-def _match(stored: Sequence[KnownFinding], computed: Sequence[Finding]) -> dict[int, KnownFinding]:
-    """Return the stored finding that each computed finding is, by the place of the latter.
+def _match(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
+    """Return the stored finding that is the same as a computed one, by the index of the computed finding.
 
-    The most similar findings are matched first. A stored finding is matched once.
+    The most similar findings are matched first, and each finding is matched once.
     """
     pairs = sorted(
-        (difference, place, index)
-        for place, finding in enumerate(computed)
-        for index, previous in enumerate(stored)
+        (difference, index, stored_index)
+        for index, finding in enumerate(computed)
+        for stored_index, previous in enumerate(stored)
         if (difference := _difference(previous, finding)) is not None
     )
-    matches: dict[int, KnownFinding] = {}
+    matches: dict[int, StoredFinding] = {}
     matched_indexes: set[int] = set()
-    for _, place, index in pairs:
-        if place not in matches and index not in matched_indexes:
-            matches[place] = stored[index]
-            matched_indexes.add(index)
+    for _, index, stored_index in pairs:
+        if index not in matches and stored_index not in matched_indexes:
+            matches[index] = stored[stored_index]
+            matched_indexes.add(stored_index)
     return matches
 
 
-def _difference(previous: KnownFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
-    """Return how much a stored and a computed finding differ, for sorting; ``None`` if they cannot be the same."""
+def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
+    """Return the difference of a stored and a computed finding, for sorting; ``None`` if they cannot be the same."""
     kinds = {previous.kind, *previous.also_seen_as} & {finding.kind, *finding.also_seen_as}
-    if not kinds or not _touch(previous, finding) or not _may_be_same_subject(previous, finding):
+    if not kinds or not _windows_touch(previous, finding) or not _may_be_same_subject(previous, finding):
         return None
     if previous.credential_id and finding.credential_id and previous.credential_id != finding.credential_id:
         return None
@@ -120,9 +115,9 @@ def _difference(previous: KnownFinding, finding: Finding) -> tuple[bool, bool, t
     )
 
 
-def _touch(previous: Finding, finding: Finding) -> bool:
+def _windows_touch(previous: Finding, finding: Finding) -> bool:
     if previous.kind == finding.kind == "budget":
-        # The budget of the next month begins where that of this month ends.
+        # The next month begins where this month ends.
         return previous.begins == finding.begins
     max_gap = max(kind_of(previous).max_gap, kind_of(finding).max_gap)
     return previous.begins <= finding.ends + max_gap and finding.begins <= previous.ends + max_gap
@@ -135,7 +130,7 @@ def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
     """
     if bool(previous.agent_id) == bool(finding.agent_id):
         return previous.agent_id == finding.agent_id
-    names_a_few = any((either.agent_count or 0) > len(either.agents) > 0 for either in (previous, finding))
+    names_a_few = any((side.agent_count or 0) > len(side.agents) > 0 for side in (previous, finding))
     return names_a_few or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
 
 
@@ -143,8 +138,8 @@ def _is_ongoing(finding: Finding, at: datetime) -> bool:
     return finding.ends > at - kind_of(finding).ends_after
 
 
-def _seen_first(finding: Finding, at: datetime, finding_id: UUID) -> KnownFinding:
-    return KnownFinding(
+def _new_finding(finding: Finding, at: datetime, finding_id: UUID) -> StoredFinding:
+    return StoredFinding(
         **vars(finding),
         finding_id=finding_id,
         highest=finding.severity,
@@ -154,7 +149,7 @@ def _seen_first(finding: Finding, at: datetime, finding_id: UUID) -> KnownFindin
     )
 
 
-def _seen_again(previous: KnownFinding, finding: Finding, at: datetime) -> KnownFinding:
+def _updated(previous: StoredFinding, finding: Finding, at: datetime) -> StoredFinding:
     is_ongoing = _is_ongoing(finding, at)
     begins_again = is_ongoing and not previous.is_ongoing
     return replace(
@@ -169,18 +164,18 @@ def _seen_again(previous: KnownFinding, finding: Finding, at: datetime) -> Known
     )
 
 
-def _missed(previous: KnownFinding) -> KnownFinding:
+def _missed(previous: StoredFinding) -> StoredFinding:
     misses = previous.misses + 1
     return replace(previous, misses=misses, ended_at=previous.last_seen_at if misses >= MAX_MISSES else None)
 
 
-def _happenings(previous: KnownFinding | None, current: KnownFinding) -> list[Happening]:
+def _changes(previous: StoredFinding | None, current: StoredFinding) -> list[FindingChange]:
     if previous is None:
-        return [Happening.opened if current.is_ongoing else Happening.recorded]
+        return [FindingChange.opened if current.is_ongoing else FindingChange.recorded]
     if not current.is_ongoing:
-        return [Happening.resolved] if previous.is_ongoing else []
-    happenings = [] if previous.is_ongoing else [Happening.reopened]
+        return [FindingChange.resolved] if previous.is_ongoing else []
     is_reminder = previous.is_ongoing and current.step > previous.step
+    changes = [] if previous.is_ongoing else [FindingChange.reopened]
     if current.highest > previous.highest or is_reminder:
-        happenings.append(Happening.escalated)
-    return happenings
+        changes.append(FindingChange.escalated)
+    return changes

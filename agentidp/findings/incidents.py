@@ -1,11 +1,12 @@
 """Group findings into incidents: a finding about the whole organization, with the findings that explain it.
 
-1. A finding about the whole is a budget, a quota of the organization, a spike of several agents, or dominance.
-2. Its parts say that an agent which it names was issued many tokens: findings about this agent, and other findings
-   about the whole that name this agent first.
+1. A finding about the whole organization is a budget, a quota of the organization, a spike of several agents, or
+   dominance.
+2. Its parts report many tokens of an agent that it names: findings about this agent, and other findings about the whole
+   organization that name this agent first.
 3. All findings of an incident overlap in time, and all are ongoing or all have ended.
-4. The most urgent finding about the whole has the parts. A finding is part of one incident at most.
-5. An incident is as urgent as the most urgent of its findings, and has the place of that finding in the list.
+4. If several findings can have a part, the most urgent one has it.
+5. An incident is listed where its most urgent finding would be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentidp.findings.contributors import is_of_organization
-from agentidp.findings.finding import KnownFinding, Severity
+from agentidp.findings.finding import Severity, StoredFinding
 from agentidp.findings.kinds import kind_of
 
 
@@ -22,11 +23,11 @@ from agentidp.findings.kinds import kind_of
 class Incident:
     """A finding, and the findings that are part of it. Most incidents have no parts."""
 
-    head: KnownFinding
-    parts: tuple[KnownFinding, ...] = ()
+    head: StoredFinding
+    parts: tuple[StoredFinding, ...] = ()
 
     @property
-    def findings(self) -> tuple[KnownFinding, ...]:
+    def findings(self) -> tuple[StoredFinding, ...]:
         """All findings of the incident, the head first."""
         return (self.head, *self.parts)
 
@@ -37,27 +38,27 @@ class Incident:
 
     @property
     def is_pressing(self) -> bool:
-        """Whether somebody should look at it today: it is ongoing, a warning or critical, and not acknowledged."""
+        """Whether somebody should look at it today: it is ongoing, at least a warning, and not acknowledged."""
         return self.head.is_ongoing and self.severity >= Severity.warning and self.head.acknowledged_at is None
 
 
-def incidents(findings: Sequence[KnownFinding]) -> list[Incident]:
+def incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
     """Return the incidents of *findings*, which are sorted by urgency, the most urgent first."""
-    incident_by_place: dict[int, Incident] = {}
-    for place, finding in enumerate(findings):
-        if place not in incident_by_place and (is_of_organization(finding) or finding.kind == "dominance"):
-            parts = [
-                other_place
-                for other_place, other in enumerate(findings)
-                if other_place != place and other_place not in incident_by_place and _is_part(other, finding)
+    incidents_by_index: dict[int, Incident] = {}
+    for index, finding in enumerate(findings):
+        if index not in incidents_by_index and (is_of_organization(finding) or finding.kind == "dominance"):
+            part_indexes = [
+                other_index
+                for other_index, other in enumerate(findings)
+                if other_index not in (index, *incidents_by_index) and _is_part(other, finding)
             ]
-            incident = Incident(finding, tuple(findings[part] for part in parts))
-            incident_by_place |= dict.fromkeys((place, *parts), incident)
-    in_order = (incident_by_place.get(place) or Incident(finding) for place, finding in enumerate(findings))
+            incident = Incident(finding, tuple(findings[part_index] for part_index in part_indexes))
+            incidents_by_index |= dict.fromkeys((index, *part_indexes), incident)
+    in_order = (incidents_by_index.get(index) or Incident(finding) for index, finding in enumerate(findings))
     return list({incident.head.finding_id: incident for incident in in_order}.values())
 
 
-def _is_part(finding: KnownFinding, whole: KnownFinding) -> bool:
+def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:
     """Return whether a finding is part of the incident of a finding about the whole."""
     return (
         kind_of(finding).is_about_tokens

@@ -1,7 +1,6 @@
-"""The kinds of findings by name.
+"""The kinds of findings by name. Each kind is the ``KIND`` of the module of this package that has its name.
 
-The names are :data:`agentidp.alerts.state_change.KINDS`, because alert targets, which are below this room, choose among
-them. The module of this package with the name of a kind has its rule.
+The names are in :mod:`agentidp.alerts.state_change`, because alert targets, which are in a lower layer, choose kinds.
 """
 
 from __future__ import annotations
@@ -18,5 +17,5 @@ _FORMER = Kind(call=lambda _: Call("", {}), findings=lambda *_: [])
 
 
 def kind_of(finding: Finding) -> Kind:
-    """Return the kind of a finding. A stored finding can be of a kind that is no longer computed."""
+    """Return the kind of a finding, which may be stored and of a kind that is no longer computed."""
     return KINDS.get(finding.kind, _FORMER)

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response
 
-from agentidp.alerts.state_change import FORMER_KINDS
+from agentidp.alerts.state_change import FORMER_KINDS, SEVERITIES
 from agentidp.caller import Caller, bearer
 from agentidp.findings import DEFAULT_DAYS
-from agentidp.findings.finding import STATES, Finding, KnownFinding, Severity
-from agentidp.findings.identity import Happening
+from agentidp.findings.finding import STATES, StoredFinding
+from agentidp.findings.identity import FindingChange
 from agentidp.findings.incidents import incidents
 from agentidp.findings.kinds import KINDS
-from agentidp.findings.store import Fetch, Listing, listing_of, read_finding
+from agentidp.findings.store import Fetch, Listing, read_finding, read_listing
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response, json_response
-from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
-
-F = TypeVar("F", bound=Finding)
+from agentidp.http.schemas import MAX_DAYS, WholeNumber, required, timestamp
 
 STORED_KINDS = (*KINDS, *FORMER_KINDS)
 
-WHO = (
+_ACTOR = (
     "the name of the agent; the name of the person who is signed in to the dashboard, or the person's ID at the "
     "provider; or `operator` for a command. Agents and people can have any name, also that of another or `operator`: "
     "the audit trail says who it was"
 )
-"""The description of the names of those who act."""
 
 blueprint = Blueprint("findings", __name__, description="Findings")
 
@@ -48,25 +45,25 @@ class FindingsArguments(ma.Schema):
     agent = ma.fields.UUID(
         load_default=None,
         error_messages={"invalid_uuid": "must be an agent's id"},
-        metadata={"description": "Findings about this agent, or about several of which it is one"},
+        metadata={"description": "Findings that name this agent, alone or among several"},
     )
 
 
 class AmountSchema(ma.Schema):
-    """The amount that was observed."""
+    """The observed amount."""
 
     value = ma.fields.Float(required=True)
     unit = ma.fields.String(required=True)
 
 
 class BaselineSchema(AmountSchema):
-    """The amount that was expected, and how it was calculated."""
+    """The expected amount, and how it was calculated."""
 
     baseline = ma.fields.String(required=True)
 
 
 class WindowSchema(ma.Schema):
-    """A half-open time: ``to`` is the first instant after it."""
+    """A half-open period: ``to`` is the first instant after it."""
 
     from_ = ma.fields.AwareDateTime(required=True, data_key="from")
     to = ma.fields.AwareDateTime(required=True)
@@ -82,15 +79,12 @@ class FindingSchema(ma.Schema):
     """A fact about an organization's usage that an operator should know."""
 
     kind = ma.fields.String(required=True, validate=ma.validate.OneOf(STORED_KINDS))
-    severity = ma.fields.String(required=True, validate=ma.validate.OneOf([severity.name for severity in Severity]))
-    agentId = ma.fields.UUID(required=True, allow_none=True)
-    agentName = ma.fields.String(required=True, allow_none=True)
+    severity = ma.fields.String(required=True, validate=ma.validate.OneOf(SEVERITIES))
+    agentId = ma.fields.UUID(**required(nullable=True))
+    agentName = ma.fields.String(**required(nullable=True))
     window = ma.fields.Nested(WindowSchema, required=True)
     since = ma.fields.AwareDateTime(
-        required=True,
-        metadata={
-            "description": "From when on it is so: of a budget or a quota of a month, the day on which it was passed"
-        },
+        **required("The beginning. For a monthly budget or quota, the day on which the limit was passed")
     )
     observed = ma.fields.Nested(AmountSchema, required=True)
     expected = ma.fields.Nested(BaselineSchema, required=True)
@@ -100,38 +94,20 @@ class FindingSchema(ma.Schema):
     summary = ma.fields.String(required=True)
     causes = ma.fields.String(required=True)
     next = ma.fields.String(required=True)
-    credentialId = ma.fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata={"description": "The credential of the agent that it is about; null if it is about none, or several"},
-    )
-    findingId = ma.fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Stays the same while the finding goes on"},
-    )
-    state = ma.fields.String(required=True, allow_none=True, validate=ma.validate.OneOf(["ongoing", "ended"]))
-    firstSeenAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    lastSeenAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    endedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    acknowledgedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    acknowledgedBy = ma.fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": f"Who acknowledged it: {WHO}"},
-    )
-    note = ma.fields.String(required=True, allow_none=True)
-    mutedUntil = ma.fields.AwareDateTime(required=True, allow_none=True)
+    credentialId = ma.fields.UUID(**required("The only credential of the finding, if there is one", nullable=True))
+    findingId = ma.fields.UUID(**required("Stays the same while the finding is ongoing", nullable=True))
+    state = ma.fields.String(**required(nullable=True), validate=ma.validate.OneOf(["ongoing", "ended"]))
+    firstSeenAt = ma.fields.AwareDateTime(**required(nullable=True))
+    lastSeenAt = ma.fields.AwareDateTime(**required(nullable=True))
+    endedAt = ma.fields.AwareDateTime(**required(nullable=True))
+    acknowledgedAt = ma.fields.AwareDateTime(**required(nullable=True))
+    acknowledgedBy = ma.fields.String(**required(f"Who acknowledged it: {_ACTOR}", nullable=True))
+    note = ma.fields.String(**required(nullable=True))
+    mutedUntil = ma.fields.AwareDateTime(**required(nullable=True))
 
 
 class ListedFindingSchema(FindingSchema):
-    partOf = ma.fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata={
-            "description": "The finding about the whole organization that it explains, which is listed before it"
-        },
-    )
+    partOf = ma.fields.UUID(**required("The finding about the organization that has this part", nullable=True))
 
 
 class FindingsSchema(ma.Schema):
@@ -146,14 +122,10 @@ class FindingsSchema(ma.Schema):
 
 class ChangeSchema(ma.Schema):
     at = ma.fields.AwareDateTime(required=True)
-    change = ma.fields.String(required=True, validate=ma.validate.OneOf([*Happening]))
-    severity = ma.fields.String(required=True, validate=ma.validate.OneOf([severity.name for severity in Severity]))
-    by = ma.fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": f"Who did it: {WHO}. Null if an evaluation did"},
-    )
-    note = ma.fields.String(required=True, allow_none=True)
+    change = ma.fields.String(required=True, validate=ma.validate.OneOf([*FindingChange]))
+    severity = ma.fields.String(required=True, validate=ma.validate.OneOf(SEVERITIES))
+    by = ma.fields.String(**required(f"Who did it: {_ACTOR}. Null if an evaluation did", nullable=True))
+    note = ma.fields.String(**required(nullable=True))
 
 
 class FindingWithHistorySchema(FindingSchema):
@@ -170,14 +142,15 @@ class FindingWithHistorySchema(FindingSchema):
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Return the findings that an operator should know, the ongoing and most urgent ones first."""
     days = arguments.pop("days")
-    listing = callers_listing(caller, days=days)
-    incident_ids = {
-        part.finding_id: incident.head.finding_id for incident in incidents(listing.findings) for part in incident.parts
+    listing = read_callers_listing(caller, days=days)
+    head_ids = {
+        part.finding_id: str(incident.head.finding_id)
+        for incident in incidents(listing.findings)
+        for part in incident.parts
     }
     data = [
-        finding.represent()
-        | {"partOf": str(incident_id) if (incident_id := incident_ids.get(finding.finding_id)) else None}
-        for finding in filtered(listing.findings, **arguments)
+        finding.represent() | {"partOf": head_ids.get(finding.finding_id)}
+        for finding in filter_findings(listing.findings, **arguments)
     ]
     return data_response(
         {
@@ -197,10 +170,10 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.response(200, FindingWithHistorySchema)
 def get_finding(caller: Caller, finding_id: UUID) -> Response:
     """Return a finding and the changes of its state."""
-    return json_response(with_history(caller.read, callers_finding(caller, finding_id)))
+    return json_response(represent_with_history(caller.read, read_callers_finding(caller, finding_id)))
 
 
-def with_history(fetch: Fetch, finding: KnownFinding) -> dict[str, Any]:
+def represent_with_history(fetch: Fetch, finding: StoredFinding) -> dict[str, Any]:
     """Return the JSON of a finding with its history."""
     history = [
         {
@@ -215,10 +188,10 @@ def with_history(fetch: Fetch, finding: KnownFinding) -> dict[str, Any]:
     return finding.represent() | {"history": history}
 
 
-def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
+def read_callers_finding(caller: Caller, finding_id: UUID) -> StoredFinding:
     """Return a stored finding of the caller's organization.
 
-    An alert can arrive before a read replica has the finding, so the primary is asked as well.
+    An alert can arrive before a read replica has the finding, so the primary is read as well.
 
     :raises NotFound: the organization has no such finding.
     """
@@ -230,13 +203,15 @@ def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
         return read_finding(caller.read, finding_id)
 
 
-def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
-    """Return the stored findings of the caller's organization (:func:`agentidp.findings.store.listing_of`)."""
-    return listing_of(caller.read_together, caller.transaction, caller.at, caller.settings, days=days)
+def read_callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
+    """Return the stored findings of the caller's organization (:func:`agentidp.findings.store.read_listing`)."""
+    return read_listing(caller.read_together, caller.transaction, caller.at, caller.settings, days=days)
 
 
-def filtered(findings: Iterable[F], *, state: str | None, kind: str | None, agent: UUID | None) -> list[F]:
-    """Return the findings with a state, of a kind, and that name an agent. ``None`` selects all."""
+def filter_findings(
+    findings: Iterable[StoredFinding], *, state: str | None, kind: str | None, agent: UUID | None
+) -> list[StoredFinding]:
+    """Return the findings with this state, of this kind, and that name this agent. ``None`` selects all."""
     return [
         finding
         for finding in findings

@@ -1,12 +1,12 @@
 """Apply marked holidays, marked deployments and the audit trail to findings.
 
-1. Within a marked holiday nothing is reported as missing (``silence``), and no work (``weekend``). Its hours are no
-   evidence against an agent. It does not move baselines, which are medians of weeks.
-2. If a finding about an agent begins within two hours after a deployment of the agent, or of all agents, its causes say
-   so.
-3. Such a ``spike`` is only listed up to three times the expected tokens, because new instances run beside the old ones.
-4. A credential that was created or revoked, and changed scopes, are mentioned unless a deployment is. They do not
-   change the severity.
+1. Within a marked holiday, neither missing usage (``silence``) nor unexpected work (``weekend``) is reported. Its hours
+   are no evidence against an agent. Baselines are medians of weeks, so holidays do not change them.
+2. If a finding about an agent begins within two hours after a deployment of the agent, or of all agents, its causes
+   mention the deployment.
+3. Such a ``spike`` is only listed up to three times the expected tokens, because old and new instances run at once.
+4. If no deployment is mentioned, a credential that was created or revoked, or changed scopes, are mentioned. They do
+   not change the severity.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from agentidp.findings.kinds import kind_of
 
 HOUR = timedelta(hours=1)
 
-NOTICED = {
+CHANGE_SENTENCES = {
     "deployment": "A deployment was marked",
     "credential.created": "A credential of it was created",
     "credential.revoked": "A credential of it was revoked",
     "agent.changed": "Its scopes were changed",
 }
-"""Kind of a marker -> the sentence about it."""
+"""The sentence about a change, by kind of marker."""
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the markers since the earliest beginning of a finding or a silence."""
+    """Return the statement that reads the markers since the earliest beginning of a finding."""
     since = query.at - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 1)
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})
 
 
-def with_holidays(query: FindingsQuery, markers: Rows) -> FindingsQuery:
+def add_holidays(query: FindingsQuery, markers: Rows) -> FindingsQuery:
     """Return the query with the holidays among the markers."""
     holidays = tuple((marker.starts_at, marker.ends_at) for marker in markers if marker.kind == "holiday")
     return replace(query, holidays=holidays)
 
 
-def explained(finding: Finding, markers: Rows) -> Finding:
-    """Return the finding with the latest deployment that may explain it, or else with the latest other marker.
+def explain(finding: Finding, markers: Rows) -> Finding:
+    """Return the finding with the latest deployment that may explain it, otherwise with the latest other marker.
 
-    A deployment often rotates a credential or changes scopes as well, which explain less.
+    Deployments are preferred, because they often also rotate a credential or change scopes.
     """
     candidates = [
         marker
         for marker in markers
         if kind_of(finding).has_marked_cause
-        and marker.kind in NOTICED
+        and marker.kind in CHANGE_SENTENCES
         and marker.agent_id in (None, finding.agent_id)
-        # The hour in which a finding begins is known, not the minute.
+        # Only the hour in which a finding begins is known, so the marker may be within it.
         and marker.starts_at < finding.begins + HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
@@ -63,7 +63,7 @@ def explained(finding: Finding, markers: Rows) -> Finding:
     marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     note = f": {marker.note}" if marker.note else ""
     # In the causes, "it" is the agent, also in the sentence that follows them.
-    causes = f"{finding.causes} {NOTICED[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
+    causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
     is_expected = (
         finding.kind == "spike"
         and finding.severity is Severity.warning

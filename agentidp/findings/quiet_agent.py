@@ -4,16 +4,16 @@ Statistic: the evidence of a quiet hour or day, -ln(1 - p). p is the share of th
 active in the same hour of the week (or on the same weekday), smoothed to (k + 1/2) / (n + 1) for k of n weeks. An hour
 in which the agent was never active has no evidence. The evidence of several hours or days is added up.
 
-An hour is *steady* if the agent was active in it in three of four weeks. Four hours in a row that are not steady are a
-*rest*.
+An hour is *steady* if the agent was active in it in three of four weeks. Four consecutive hours that are not steady are
+a *rest*.
 
-1. **By hours**, if the agent stopped in the middle of its work: in the steady hours of its last eight, since its last
-   rest, it made at least half of its typical requests. On a holiday, an agent that works at all makes fewer. The
-   evidence is that of the steady hours that it has missed up to its next rest. They must be more than twice as many as
-   in its second-longest pause of the 8 weeks, because an agent that depends on a few people pauses as they do. An agent
-   that stopped shortly before its first steady hour is judged in this way too.
-2. **By days** otherwise: the whole UTC days that the agent has missed, because a holiday silences all hours of a day at
-   once. An agent that rests on some days may have a holiday, so more days are needed.
+1. **By hours**, if the agent stopped in the middle of its work: it made at least half of its typical requests in the
+   steady hours among its last eight hours, since its last rest. (On a holiday an agent makes fewer requests.) The
+   evidence is that of the missed steady hours up to its next rest. They must be more than twice as many as in its
+   second-longest pause of the 8 weeks, because an agent that depends on a few people pauses when they do. An agent that
+   stopped shortly before its first steady hour is judged in this way too.
+2. **By days** otherwise: by the whole UTC days that the agent has missed, because a holiday silences all hours of a day
+   at once. An agent that rests on some days may have a holiday, so more days are needed.
 """
 
 from __future__ import annotations
@@ -45,63 +45,67 @@ def silence_of_agent(
     :param unknown_hours: hours that are no evidence by hours.
     :param unknown_days: days that are no evidence by days.
     """
-    now = len(counts) - 1
-    last = next((hour for hour in range(now, -1, -1) if counts[hour]), None)
-    if last is None or now // DAY - last // DAY > 7 * thresholds.MAX_SILENCE_WEEKS:
+    current = len(counts) - 1
+    last = next((hour for hour in range(current, -1, -1) if counts[hour]), None)
+    if last is None or current // DAY - last // DAY > 7 * thresholds.MAX_SILENCE_WEEKS:
         return None
-    weeks = known_weeks(counts, last // DAY)
+    weeks = weeks_of_history(counts, last // DAY)
     if weeks < thresholds.MIN_SILENCE_WEEKS:
         return None
-    by_hours = silence_by_hours(counts, last, weeks, unknown_hours)
-    return by_hours or silence_by_days(counts, last, weeks, unknown_days)
+    return silence_by_hours(counts, last, weeks, unknown_hours) or silence_by_days(counts, last, weeks, unknown_days)
 
 
 def silence_by_hours(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
-    """Return the silence of an agent that stopped in the middle of its work."""
+    """Return the silence of an agent that stopped in the middle of its work.
+
+    :param last: its last hour with a request.
+    """
     begins = (last // DAY - 7 * weeks) * DAY
     # The number of weeks in which the agent was active, for each hour of the week from then on.
-    active = [weeks_active(counts, begins + place, last // DAY, weeks) for place in range(WEEK)]
+    active_weeks = [weeks_active(counts, begins + hour, last // DAY, weeks) for hour in range(WEEK)]
 
-    def steady(hours: Iterable[int]) -> list[int]:
+    def steady_hours(hours: Iterable[int]) -> list[int]:
         """Return the steady hours up to a rest."""
-        steady_hours, idle = [], 0
+        steady, idle = [], 0
         for hour in hours:
-            idle = 0 if active[(hour - begins) % WEEK] >= thresholds.STEADY_SHARE * weeks else idle + 1
+            idle = 0 if active_weeks[(hour - begins) % WEEK] >= thresholds.STEADY_SHARE * weeks else idle + 1
             if idle >= thresholds.REST_HOURS:
                 break
             if not idle and hour not in unknown:
-                steady_hours.append(hour)
-        return steady_hours
+                steady.append(hour)
+        return steady
 
-    missed = steady(range(last + 1, len(counts) - 1))
-    of_missed = [active[(hour - begins) % WEEK] for hour in missed]
-    if sum(evidence(weeks_of_hour, weeks) for weeks_of_hour in of_missed) < thresholds.MIN_EVIDENCE_HOURS:
+    missed = steady_hours(range(last + 1, len(counts) - 1))
+    missed_weeks = [active_weeks[(hour - begins) % WEEK] for hour in missed]
+    if sum(evidence(active, weeks) for active in missed_weeks) < thresholds.MIN_EVIDENCE_HOURS:
         return None
-    worked = steady(range(last, last - thresholds.WORK_HOURS, -1))
-    if not is_at_work(counts, worked, begins, weeks):
+    if not was_working(counts, steady_hours(range(last, last - thresholds.WORK_HOURS, -1)), begins, weeks):
         return None
     active_hours = (hour for hour in range(begins, last + 1) if counts[hour])
-    pauses = [len(steady(range(earlier + 1, later))) for earlier, later in pairwise(active_hours)]
+    pauses = [len(steady_hours(range(earlier + 1, later))) for earlier, later in pairwise(active_hours)]
     # The longest pause may have been an incident.
     if len(missed) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pauses])[-2]:
         return None
-    return Silence(last + 1, sum(of_missed) / weeks, "hours")
+    return Silence(last + 1, sum(missed_weeks) / weeks, "hours")
 
 
 def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
-    """Return the silence of any agent, by the whole days that it has missed."""
+    """Return the silence of any agent, by the whole days that it has missed.
+
+    :param last: its last hour with a request.
+    """
     days, last_day, today = daily(counts), last // DAY, (len(counts) - 1) // DAY
     # Weekday 0 is that of the last day, 1 is the following weekday, and so on.
-    weekdays = [days[last_day - 7 * weeks + days_after : last_day : 7] for days_after in range(7)]
+    weekdays = [days[last_day - 7 * weeks + offset : last_day : 7] for offset in range(7)]
     missed = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown]
-    active = [sum(map(bool, weekday)) for weekday in missed if is_workday(weekday, weekdays)]
-    # An agent that rests may have a holiday within its first week.
+    active_weeks = [sum(map(bool, weekday)) for weekday in missed if is_workday(weekday, weekdays)]
+    # An agent that rests may have a holiday in its first silent week.
     rests = sum(1 for count in days[last_day - 13 : last_day + 1] if not count) > 1
     may_be_holiday = rests and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(evidence(weeks_of_day, weeks) for weeks_of_day in active) < min_evidence:
+    if sum(evidence(active, weeks) for active in active_weeks) < min_evidence:
         return None
-    return Silence(last + 1, sum(active) / weeks, "days")
+    return Silence(last + 1, sum(active_weeks) / weeks, "days")
 
 
 def evidence(active: float, weeks: int) -> float:
@@ -109,7 +113,7 @@ def evidence(active: float, weeks: int) -> float:
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 
-def known_weeks(counts: Sequence[int], last_day: int) -> int:
+def weeks_of_history(counts: Sequence[int], last_day: int) -> int:
     """Return the number of whole weeks of history before a day, at most 8."""
     first = first_active_day(counts)
     weeks = 0 if first is None else (last_day - first // DAY) // 7
@@ -117,22 +121,22 @@ def known_weeks(counts: Sequence[int], last_day: int) -> int:
 
 
 def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> int:
-    """Return in how many of the weeks before its last day an agent was active in the same hour of the week.
+    """Return the number of weeks before its last day in which an agent was active in the same hour of the week.
 
-    :param hour: a place in *counts*, or after their end.
+    :param hour: an index of *counts*, or an hour after their end.
     """
     first = (last_day - 7 * weeks) * DAY
-    places = range(first + (hour - first) % WEEK, last_day * DAY, WEEK)
-    return sum(1 for place in places if counts[place])
+    same_hours = range(first + (hour - first) % WEEK, last_day * DAY, WEEK)
+    return sum(1 for same_hour in same_hours if counts[same_hour])
 
 
-def is_at_work(counts: Sequence[int], hours: Sequence[int], begins: int, weeks: int) -> bool:
-    """Return whether an agent made at least half of its typical requests of some hours, by the median of the weeks.
+def was_working(counts: Sequence[int], hours: Sequence[int], begins: int, weeks: int) -> bool:
+    """Return whether an agent made at least half of its typical requests in these hours, by the median of the weeks.
 
-    :param begins: the first hour of these weeks.
+    :param begins: the first hour of the weeks.
     """
-    places = [begins + (hour - begins) % WEEK for hour in hours]
-    typical = median_low(sum(counts[place + week * WEEK] for place in places) for week in range(weeks))
+    first_week = [begins + (hour - begins) % WEEK for hour in hours]
+    typical = median_low(sum(counts[hour + week * WEEK] for hour in first_week) for week in range(weeks))
     return 2 * sum(counts[hour] for hour in hours) >= typical
 
 

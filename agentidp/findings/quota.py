@@ -1,9 +1,9 @@
 """``quota``: a quota of an agent or of the organization is nearly or wholly used.
 
-1. It is listed (``info``) from 80 % on. If nothing is left it is a warning, or critical if the quota is enforced,
+1. A quota is listed (``info``) from 80 % on. If nothing is left it is a warning, or critical if the quota is enforced,
    because tokens are refused until the window ends.
-2. Several quotas of one holder are one finding, about the most urgent quota. Of equally urgent ones it is about the
-   quota whose window ends last.
+2. Several quotas of one holder are one finding, about the most urgent quota. Of equally urgent quotas, it is about the
+   one whose window ends last.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from agentidp.oauth.quota_windows import bounds, exhausted_at
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the quotas that are nearly used now."""
     return Call("findings/quota", {"percent": thresholds.QUOTA_NEAR_PERCENT})
 
 
@@ -32,13 +31,14 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)
         if severity is not None:
             finding = _finding(row, severity, query.at)
-            other = most_urgent.get(row.agent_id, finding)
-            most_urgent[row.agent_id] = max(other, finding, key=lambda candidate: (candidate.severity, candidate.ends))
+            urgent = most_urgent.get(row.agent_id)
+            if urgent is None or (severity, finding.ends) > (urgent.severity, urgent.ends):
+                most_urgent[row.agent_id] = finding
     return list(most_urgent.values())
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
-    """Return the severity if so many of a quota's tokens are used; ``None`` if the quota is not nearly used."""
+    """Return the severity of a finding about a quota; ``None`` if the quota is not nearly used."""
     if used >= tokens:
         return Severity.critical if is_enforced else Severity.warning
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None
@@ -46,16 +46,16 @@ def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None
 
 def _finding(row: Any, severity: Severity, at: datetime) -> Finding:
     begins, ends = bounds(row.quota_window, at)
-    whose = f"{row.agent_name}'s" if row.agent_id else "the organization's"
+    holder = f"{row.agent_name}'s" if row.agent_id else "the organization's"
     end = instant_in_words(ends)
     if severity is Severity.critical:
-        then = f"Tokens are refused until it ends, at {end}."
+        outlook = f"Tokens are refused until it ends, at {end}."
     elif severity is Severity.warning:
-        then = f"It is not enforced, so no token is refused. It ends at {end}."
-    elif runs_out := exhausted_at(row.used, row.tokens, begins, ends, at):
-        then = f"At this pace nothing is left at {instant_in_words(runs_out)}, before it ends at {end}."
+        outlook = f"It is not enforced, so no token is refused. It ends at {end}."
+    elif runs_out_at := exhausted_at(row.used, row.tokens, begins, ends, at):
+        outlook = f"At this pace nothing is left at {instant_in_words(runs_out_at)}, before it ends at {end}."
     else:
-        then = f"At this pace it lasts until it ends, at {end}."
+        outlook = f"At this pace it lasts until it ends, at {end}."
     return Finding(
         kind="quota",
         severity=severity,
@@ -68,8 +68,8 @@ def _finding(row: Any, severity: Severity, at: datetime) -> Finding:
         observed=row.used,
         expected=row.tokens,
         baseline=f"the {'agent' if row.agent_id else 'organization'}'s quota per {row.quota_window}",
-        summary=f"{int(100 * row.used / row.tokens)} % of {whose} quota of {number_of(row.tokens, 'token')} per "
-        f"{row.quota_window} is used. {then}",
+        summary=f"{int(100 * row.used / row.tokens)} % of {holder} quota of {number_of(row.tokens, 'token')} per "
+        f"{row.quota_window} is used. {outlook}",
         causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
         "once.",

@@ -15,13 +15,12 @@ from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, first_active_day, hourly, hours_until, instant, runs
-from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, newcomers_hours, unusual_hours
+from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, unusual_hours, unusual_hours_of_new_agent
 
-HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE
-"""Days of history that are read before the days that are asked for."""
+HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE  # days of history that are read before the first requested day
 
 BASELINE = (
-    f"the median of the same hour of the week, and of the hours beside it, in the {thresholds.SEASON_WEEKS} weeks "
+    f"the median of the same hour of the week, and of the hours next to it, in the {thresholds.SEASON_WEEKS} weeks "
     "before; for a newer agent, its busiest hour before"
 )
 
@@ -29,11 +28,10 @@ CAUSES_AND_NEXT_STEP = (
     "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential.",
     "Check whether its own work explains the tokens; if not, rotate its secret.",
 )
-OF_A_LOOP = (
+LOOP_CAUSES_AND_NEXT_STEP = (
     "It is probably in a retry loop: it asks for a token again and again without a pause.",
     "Check its log for what fails after it has a token. If the requests are not its own, revoke its credential.",
 )
-"""The causes and the next step of a critical spike."""
 
 
 def call(query: FindingsQuery) -> Call:
@@ -51,7 +49,7 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding for each spike with an hour in the days that are asked for."""
+    """Return a finding per spike with an hour in the requested days."""
     first_day = _first_day(query)
     length, since = hours_until(query.at, first_day), (query.since - first_day).days * DAY
     return [
@@ -64,35 +62,35 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Spike:
-    """Unusual hours of one agent, in their order."""
+    """Unusual hours of one agent, oldest first."""
 
     hours: list[UnusualHour]
 
     @property
     def severity(self) -> Severity:
-        """The severity of the most urgent hour."""
+        """The severity of the most severe hour."""
         return max(hour.severity for hour in self.hours)
 
     @property
     def deciding_hour(self) -> UnusualHour:
-        """The first hour of the spike's severity, if possible one that is unusual by itself, not as a night's end."""
-        most_urgent = [hour for hour in self.hours if hour.severity is self.severity]
-        return min(most_urgent, key=lambda hour: hour.reason.hours if hour.reason else 1)
+        """The first hour with the spike's severity, preferably one that is unusual without the hours before it."""
+        most_severe = [hour for hour in self.hours if hour.severity is self.severity]
+        return min(most_severe, key=lambda hour: hour.reason.hours)
 
 
 def spikes_of(counts: list[int], since: int, agent_count: int) -> list[Spike]:
-    """Return the spikes of an agent, also spikes that ended within a few days before *since*.
+    """Return the spikes of an agent, including spikes that ended within a few days before *since*.
 
     :param counts: its tokens by the hour.
-    :param since: the midnight of the first day that is asked for.
+    :param since: the midnight of the first requested day.
     :param agent_count: the number of agents that are judged.
     """
     first = first_active_day(counts)
     if first is None:
         return []
-    hours = {hour.hour: hour for hour in newcomers_hours(counts, first)}
-    hours |= {hour.hour: hour for hour in unusual_hours(counts, first, since, agent_count)}
-    return [Spike([hours[hour] for hour in run]) for run in runs(sorted(hours), thresholds.MAX_SPIKE_GAP_HOURS)]
+    unusual = unusual_hours_of_new_agent(counts, first) + unusual_hours(counts, first, since, agent_count)
+    by_hour = {hour.hour: hour for hour in unusual}
+    return [Spike([by_hour[hour] for hour in run]) for run in runs(list(by_hour), thresholds.MAX_SPIKE_GAP_HOURS)]
 
 
 def _first_day(query: FindingsQuery) -> date:
@@ -101,7 +99,7 @@ def _first_day(query: FindingsQuery) -> date:
 
 def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
     tokens, expected, period = _amounts(spike, first_day)
-    causes, next_step = OF_A_LOOP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
+    causes, next_step = LOOP_CAUSES_AND_NEXT_STEP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
     return Finding(
         kind="spike",
         severity=spike.severity,
@@ -112,7 +110,7 @@ def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> F
         unit="tokens",
         observed=tokens,
         expected=expected,
-        excess=sum(hour.count - hour.expected for hour in spike.hours),
+        excess=sum(hour.tokens - hour.expected for hour in spike.hours),
         baseline=BASELINE,
         summary=f"{row.agent_name} was issued {tokens:,} tokens in {period}; typically it is {expected:,.0f}."
         + _further_sentences(spike, first_day),
@@ -122,35 +120,36 @@ def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> F
 
 
 def _amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
-    """Return the tokens that the summary names, the expected tokens, and the period of both in words.
+    """Return the tokens in the summary, the expected tokens, and the period of both in words.
 
-    They are those of the night or the nights that decided, or else of all unusual hours together.
+    If a night or three nights decided, the tokens are those of the nights, otherwise those of all unusual hours.
     """
-    decided = spike.deciding_hour
-    if decided.reason and decided.reason.hours > 1:
-        hours, tokens, expected, days, _ = decided.reason
-        period = f"the {hours} hours up to {instant_in_words(instant(first_day, decided.hour + 1))}"
+    decision = spike.deciding_hour
+    hours, tokens, expected, days, _ = decision.reason
+    if hours > 1:
+        period = f"the {hours} hours up to {instant_in_words(instant(first_day, decision.hour + 1))}"
         if days > 1:
             period += f" and the same hours of the {days - 1} days before"
         return tokens, expected, period
     period = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
-    return sum(hour.count for hour in spike.hours), sum(hour.expected for hour in spike.hours), period
+    return sum(hour.tokens for hour in spike.hours), sum(hour.expected for hour in spike.hours), period
 
 
 def _further_sentences(spike: Spike, first_day: date) -> str:
-    """Return what else the summary says: the hour that decided, the earlier day that was similar, the new level."""
-    decided, text = spike.deciding_hour, ""
-    if decided.reason and decided.reason.hours == 1 and len(spike.hours) > 1:
-        text += (
-            f" In the hour from {instant_in_words(instant(first_day, decided.hour))} it was issued "
-            f"{decided.reason.tokens:,}; typically it is {decided.reason.expected:,}."
+    """Return the rest of the summary: the hour that decided, an earlier day that was as unusual, and a new level."""
+    hour, reason = spike.deciding_hour.hour, spike.deciding_hour.reason
+    sentences = ""
+    if reason.hours == 1 and len(spike.hours) > 1:
+        sentences += (
+            f" In the hour from {instant_in_words(instant(first_day, hour))} it was issued {reason.tokens:,}; "
+            f"typically it is {reason.expected:,}."
         )
-    if decided.reason and decided.reason.similar_day is not None:
-        day = day_in_words(instant(first_day, decided.reason.similar_day).date())
-        text += f" It is only listed, because {day} was as unusual."
+    if reason.similar_day is not None:
+        day = day_in_words(instant(first_day, reason.similar_day).date())
+        sentences += f" It is only listed, because {day} was as unusual."
     if spike.hours[-1].hour - spike.hours[0].hour > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
-        text += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
-    return text
+        sentences += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
+    return sentences
 
 
 KIND = Kind(

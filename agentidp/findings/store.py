@@ -1,4 +1,4 @@
-"""Store and read findings. An evaluation writes them, everything else reads them.
+"""Store the findings of an evaluation, and read the stored findings.
 
 The transaction locks the organization's evaluation first. Of two concurrent evaluations, the later instant wins.
 """
@@ -19,11 +19,11 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, Found, findings, findings_query
-from agentidp.findings.alerting import alerts_of, enqueue
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings, findings_query
+from agentidp.findings.alerting import decide_alerts, enqueue_alerts
 from agentidp.findings.causes import urgency
-from agentidp.findings.finding import FindingsQuery, KnownFinding, as_row, from_row
-from agentidp.findings.identity import Happening, Reconciled, reconcile
+from agentidp.findings.finding import FindingsQuery, StoredFinding, finding_from_row, finding_to_row
+from agentidp.findings.identity import FindingChange, Reconciliation, reconcile
 from agentidp.findings.incidents import incidents
 from agentidp.http.errors import existing
 
@@ -35,8 +35,7 @@ Fetch = Callable[..., Rows]
 
 OpenTransaction = Callable[[], AbstractContextManager[Transaction]]
 
-STALE_TIMES = 2
-"""Maximum age of a stored evaluation that is read, in intervals of ``agentidp watch``."""
+MAX_AGE_IN_INTERVALS = 2  # maximum age of a stored evaluation that is read, in intervals of ``agentidp watch``
 
 
 def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) -> None:
@@ -54,8 +53,8 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
 
 
 def store_evaluation(
-    opened: Transaction, computed: Found, query: FindingsQuery, seconds: float = 0.0
-) -> list[KnownFinding]:
+    opened: Transaction, computed: ComputedFindings, query: FindingsQuery, seconds: float = 0.0
+) -> list[StoredFinding]:
     """Store the state of an organization's findings after an evaluation.
 
     :param seconds: the time of the computation, for the metrics.
@@ -66,10 +65,12 @@ def store_evaluation(
     if is_covered and last.evaluated_at >= query.at:
         return []
     rows = opened.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
-    result = reconcile([from_row(row) for row in rows], computed.findings, query.at, not_computed=computed.not_computed)
+    result = reconcile(
+        [finding_from_row(row) for row in rows], computed.findings, query.at, not_computed=computed.not_computed
+    )
     if result.findings:
         _store(opened, result)
-    # After a time without evaluations, the findings that ended in it are unknown.
+    # If the last evaluation was before these days, the findings that ended since then are unknown.
     has_gap = last.evaluated_at is not None and last.evaluated_at.astimezone(UTC).date() < query.since
     opened.fetch(
         "finding_state/finish_evaluation",
@@ -80,20 +81,20 @@ def store_evaluation(
     return result.findings
 
 
-def _store(opened: Transaction, result: Reconciled) -> None:
-    escalated = {finding.finding_id for finding, happening in result.changes if happening is Happening.escalated}
-    muted = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
-    to_store, alerts = alerts_of(result.findings, muted, result.turned, escalated)
-    opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(finding) for finding in to_store]))
-    for finding_id in escalated:
+def _store(opened: Transaction, result: Reconciliation) -> None:
+    escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
+    mutes = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
+    to_store, alerts = decide_alerts(result.findings, mutes, result.changed_kind_ids, escalated_ids)
+    opened.fetch("finding_state/store_findings", findings=Jsonb([finding_to_row(finding) for finding in to_store]))
+    for finding_id in escalated_ids:
         opened.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
     record_changes(opened, result.changes)
-    enqueue(opened, alerts)
+    enqueue_alerts(opened, alerts)
 
 
 def record_changes(
     opened: Transaction,
-    changes: Iterable[tuple[KnownFinding, Happening]],
+    changes: Iterable[tuple[StoredFinding, FindingChange]],
     *,
     changed_by: str | None = None,
     note: str | None = None,
@@ -106,12 +107,12 @@ def record_changes(
         {
             "change_id": str(uuid.uuid4()),
             "finding_id": str(finding.finding_id),
-            "change": happening.value,
+            "change": change.value,
             "severity": finding.severity.name,
             "changed_by": changed_by,
             "note": note,
         }
-        for finding, happening in changes
+        for finding, change in changes
     ]
     if rows:
         opened.fetch("finding_state/add_changes", changes=Jsonb(rows))
@@ -119,18 +120,18 @@ def record_changes(
 
 @dataclass(frozen=True)
 class Listing:
-    """Stored findings, ongoing and most urgent ones first, and the evaluation that stored them.
+    """Stored findings, the ongoing and most urgent ones first, and the evaluation that stored them.
 
     Findings that ended before ``first_day`` are unknown. The kinds in ``not_computed`` could not be computed.
     """
 
-    findings: list[KnownFinding]
+    findings: list[StoredFinding]
     evaluated_at: datetime
     first_day: date
     not_computed: tuple[str, ...]
 
 
-def listing_of(
+def read_listing(
     run: Run,
     open_transaction: OpenTransaction,
     at: datetime,
@@ -147,7 +148,7 @@ def listing_of(
     listing = _stored_listing(run, query)
     if listing and listing.first_day > query.since:
         listing = None
-    if listing and at - listing.evaluated_at <= STALE_TIMES * timedelta(seconds=settings.watch_interval):
+    if listing and at - listing.evaluated_at <= MAX_AGE_IN_INTERVALS * timedelta(seconds=settings.watch_interval):
         return listing
     days_to_evaluate = DEFAULT_DAYS if listing else max(days, DEFAULT_DAYS)
     try:
@@ -173,10 +174,9 @@ def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
     if not evaluations:
         return None
     [last] = evaluations
-    ongoing_first = sorted(
-        map(from_row, rows), key=lambda finding: (not finding.is_ongoing, urgency(finding, query.at))
-    )
-    in_order = [finding for incident in incidents(ongoing_first) for finding in incident.findings]
+    stored = [finding_from_row(row) for row in rows]
+    stored.sort(key=lambda finding: (not finding.is_ongoing, urgency(finding, query.at)))
+    in_order = [finding for incident in incidents(stored) for finding in incident.findings]
     return Listing(in_order, last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
 
 
@@ -184,6 +184,6 @@ def _midnight(query: FindingsQuery) -> datetime:
     return datetime.combine(query.since, time(), UTC)
 
 
-def read_finding(fetch: Fetch, finding_id: UUID) -> KnownFinding:
+def read_finding(fetch: Fetch, finding_id: UUID) -> StoredFinding:
     """Return a stored finding. Raise ``NotFound`` if the organization has no such finding."""
-    return from_row(existing(fetch("finding_state/get_finding", finding_id=finding_id)))
+    return finding_from_row(existing(fetch("finding_state/get_finding", finding_id=finding_id)))

@@ -1,24 +1,25 @@
-"""Find the unusual hours in the token counts of one agent. Each hour is judged by the counts before it alone.
+"""Find the unusual hours in the token counts of one agent. An hour is compared only with the hours before it.
 
 Read this module from top to bottom. The rules use four terms:
 
-1. The **expected** tokens of an hour are the median of the same hour of the week, and of the hours beside it, in the
+1. The **expected** tokens of an hour are the median of the same hour of the week, and of the hours next to it, in the
    ``SEASON_WEEKS`` weeks before. A job that runs once a week for an hour is therefore never expected.
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)), the standard deviations of a Poisson
    count above its expectation. Eight hours have the surprise of their sums. **Three nights**, the same eight hours of
    three days, have the lowest surprise of the three.
-3. The **usual** surprises are the highest ones of each day, on ``USUAL_DAYS`` days. The last ``NEW_LEVEL_DAYS`` days do
-   not count, so that a fault does not become its own measure. A change that lasts longer is a new level.
+3. The **usual** surprises are the highest surprise of each day, on ``USUAL_DAYS`` days. The last ``NEW_LEVEL_DAYS``
+   days do not count, so that a fault does not become its own baseline. A change that lasts longer is a new level.
 4. The **limit** is a factor times the highest usual surprise, and at least the ``min_surprise`` of the rule. An hour
-   above it is a warning. An hour above the same factor times the second-highest one is listed. So an agent whose counts
-   jump about has a high limit, an hour like one day before is only listed, and one like two days before is usual. The
-   factor grows with the number of agents, because each of them can be above its limit by chance.
+   above the limit is a warning. An hour above the same factor times the second-highest usual surprise is only listed
+   (``info``). Therefore an agent with irregular counts has a high limit, an hour that resembles one earlier day is only
+   listed, and an hour that resembles two earlier days is not reported. The factor grows with the number of agents,
+   because each of them can exceed its limit by chance.
 
-An unusual hour must also matter (:func:`matters`), however rare it is. A new agent has no usual surprises, so it has
-fixed limits (:func:`newcomers_hours`).
+An unusual hour must also have enough tokens (:func:`matters`), however rare it is. A new agent has no usual surprises,
+so its limits are fixed (:func:`unusual_hours_of_new_agent`).
 
-This history shows the rules; a test computes each row. The only agent of an organization is issued 20 tokens per hour,
-except for 45 in one hour of 1 April and the hours below:
+The history below shows the rules, and a test computes each row. The only agent of an organization is issued 20 tokens
+per hour, except for 45 in one hour of 1 April and the hours below:
 
 | hour           | rule         | tokens | expected | surprise | highest | limit | result   |
 |----------------|--------------|--------|----------|----------|---------|-------|----------|
@@ -30,13 +31,13 @@ except for 45 in one hour of 1 April and the hours below:
 | 29 April 05:00 | three nights |    960 |      480 |     10.5 |     0.0 |   5.0 | warning  |
 | 3 May 12:00    | hour         |   1200 |       20 |     60.3 |    12.0 |  17.4 | critical |
 
-- 15 April: 50 tokens are below the least surprise of an hour, 9. 110 tokens are above it, and far above 1.45 times the
-  highest usual surprise.
-- 25 April: the same hour is only listed, because 15 April was as surprising.
-- 27 April: somebody who has the secret takes 20 more tokens per hour, from 22:00 to 06:00. The first night is listed,
-  because the eight hours around 10:00 on 15 April were nearly as surprising.
-- 29 April: the third such night is a warning, because no three nights in a row were unusual before. At 03:00 they do
-  not yet have twice the expected tokens.
+- 15 April: 50 tokens have a surprise below 9, the minimum for an hour. The surprise of 110 tokens is above 9, and far
+  above 1.45 times the highest usual surprise.
+- 25 April: an hour with the same tokens is only listed, because 15 April was as surprising.
+- 27 April: somebody who has the secret takes 20 more tokens per hour, from 22:00 to 06:00. The first night is only
+  listed, because the eight hours around 10:00 on 15 April were nearly as surprising.
+- 29 April: the third such night is a warning, because no three nights in a row were unusual before. At 03:00 the three
+  nights do not yet have twice the expected tokens.
 - 3 May: 1,200 tokens in an hour are probably a retry loop.
 """
 
@@ -54,32 +55,30 @@ from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
-"""Days whose surprises are needed before the first day that matters. A spike that runs then may have begun
-``NEW_LEVEL_DAYS`` and one day earlier, and is compared with the usual days before that. The first sums lack hours."""
+"""Days before the first requested day whose surprises are needed. A spike that is ongoing on the first requested day
+may have begun ``NEW_LEVEL_DAYS + 1`` days earlier, and is compared with the usual days before its beginning. One more
+day is needed because the first sums do not have all their hours."""
 
 
 class Reason(NamedTuple):
-    """Why an hour is unusual: the sum of the last ``hours`` hours, on ``days`` days, and what was expected of it.
-
-    :param similar_day: the midnight of an earlier day that was as surprising, if the hour is therefore only listed.
-    """
+    """The sum that made an hour unusual: that of the ``hours`` hours that end with it, on each of ``days`` days."""
 
     hours: int
     tokens: int
     expected: int
     days: int = 1
-    similar_day: int | None = None
+    similar_day: int | None = None  # midnight of an earlier day that was as surprising, if the hour is only listed
 
 
 @dataclass(frozen=True)
 class UnusualHour:
-    """An hour with more tokens than expected, its severity, and the reason. A new agent's hour has no reason."""
+    """An hour with more tokens than expected. ``tokens`` and ``expected`` are those of this hour alone."""
 
     hour: int
-    count: int
+    tokens: int
     expected: float
     severity: Severity
-    reason: Reason | None = None
+    reason: Reason
 
 
 def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: int = 1) -> list[UnusualHour]:
@@ -87,14 +86,14 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
 
     :param counts: the tokens by the hour.
     :param first: the midnight of the first day with a token.
-    :param since: the midnight from which on hours matter. Unusual hours of the days before are returned too, so that
-        the caller can see when a spike that runs at *since* began.
+    :param since: the midnight of the first requested day. Unusual hours of a few days before it are returned too, so
+        that the caller can see when a spike that is ongoing at *since* began.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # All hours below are counted from this one: the first hour for which there is something to compare with.
+    # The first hour that has an expected count. The lists below begin with this hour.
     start = max(first + DAY, since - DAYS_BEFORE * DAY)
     tokens = counts[start:]
-    expected = [expected_tokens(counts, start + hour, first) for hour in range(len(tokens) + 1)]
+    expected = [expected_tokens(counts, hour, first) for hour in range(start, len(counts) + 1)]
     expected_of_day = rolling_sums(expected, DAY)
     first_judged = max(first + thresholds.SETTLED_DAYS * DAY, since - (thresholds.NEW_LEVEL_DAYS + 1) * DAY, start)
 
@@ -103,20 +102,21 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
         factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
         daily_maxima = [max(total.surprise for total in sums[day : day + DAY]) for day in range(0, len(sums), DAY)]
         for hour in range(first_judged - start, len(tokens)):
-            total, usual = sums[hour], usual_days(hour // DAY, rule)
+            total = sums[hour]
             # When clocks go forward, the work of the next hour comes an hour earlier.
-            nearby = max(total.expected, *expected[hour - 1 : hour + 2]) if rule.hours == 1 else total.expected
-            if not total.may_be_unusual or not matters(total.tokens, nearby, expected_of_day[hour]):
+            expected_nearby = max(total.expected, *expected[hour - 1 : hour + 2]) if rule.hours == 1 else total.expected
+            if not total.may_be_unusual or not matters(total.tokens, expected_nearby, expected_of_day[hour]):
                 continue
-            severity = severity_of(total.surprise, daily_maxima[usual], factor, rule.min_surprise)
+            usual = usual_days(hour // DAY, rule)
+            usual_surprises = daily_maxima[usual]
+            severity = severity_of(total.surprise, usual_surprises, factor, rule.min_surprise)
             if severity is Severity.warning and rule.hours == 1:
                 busiest_hour = max(tokens[usual.start * DAY : usual.stop * DAY])
                 severity = Severity.critical if is_loop(total, expected_of_day[hour], busiest_hour) else severity
-            if severity and not (hour in unusual and unusual[hour].severity >= severity):
+            if severity and (hour not in unusual or severity > unusual[hour].severity):
                 similar_day = None
                 if severity is Severity.info:
-                    most_similar = max(range(usual.start, usual.stop), key=daily_maxima.__getitem__)
-                    similar_day = start + most_similar * DAY
+                    similar_day = start + (usual.start + usual_surprises.index(max(usual_surprises))) * DAY
                 reason = Reason(rule.hours, round(total.tokens), round(total.expected), rule.days, similar_day)
                 unusual[hour] = UnusualHour(start + hour, tokens[hour], expected[hour], severity, reason)
     return [unusual[hour] for hour in sorted(unusual)]
@@ -126,7 +126,7 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
 
 
 def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
-    """Return the median of the same hour of the week, and of the hours beside it, in the weeks before.
+    """Return the median of the same hour of the week, and of the hours next to it, in the weeks before.
 
     With less than ``MIN_SEASON_WEEKS`` of history, the same hour of the last ``SEASON_DAYS`` days is used instead.
 
@@ -142,7 +142,7 @@ def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
 
 
 class Sum(NamedTuple):
-    """The tokens of one or more hours, the expected tokens, the surprise, and whether it may be unusual at all."""
+    """The tokens of one or more hours, the expected tokens, the surprise, and whether the sum may be unusual."""
 
     tokens: float
     expected: float
@@ -150,50 +150,48 @@ class Sum(NamedTuple):
     may_be_unusual: bool
 
 
-NO_SUM = Sum(0.0, 0.0, 0.0, may_be_unusual=False)
-
-
 def surprise(count: float, expected: float) -> float:
-    """Return about how many standard deviations a Poisson count is above its expectation, at any level."""
+    """Return by about how many standard deviations a Poisson count exceeds its expectation."""
     return 2 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
 
 
 def sums_by_rule(tokens: Sequence[int], expected: Sequence[float]) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return for each rule of ``SPIKE_RULES`` what it judges at each hour: the hour, the night or the three nights
-    that end with it.
+    """Return a list per rule of ``SPIKE_RULES``: for each hour, the sum of the hours that the rule judges at this hour.
 
-    An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. Only a raised hour may be unusual. Of a night,
-    ``MIN_RAISED_HOURS`` must be raised too, because a single burst does not make a night.
+    These are the hour itself, the night that ends with it, and the three nights. An hour is *raised* if its surprise is
+    at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night also needs
+    ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
     surprises = [surprise(count, usual) for count, usual in zip(tokens, expected, strict=False)]
     is_raised = [value >= thresholds.RAISED_SURPRISE for value in surprises]
     hours = [Sum(*values) for values in zip(tokens, expected, surprises, is_raised, strict=False)]
 
-    is_full = [count >= thresholds.MIN_RAISED_HOURS for count in rolling_sums(is_raised, thresholds.NIGHT_HOURS)]
-    tokens_of_night, expected_of_night = (rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected))
+    raised_hours = rolling_sums(is_raised, thresholds.NIGHT_HOURS)
+    is_full = [count >= thresholds.MIN_RAISED_HOURS for count in raised_hours]
+    night_tokens, night_expected = (rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected))
     nights = [
         Sum(count, usual, surprise(count, usual), full and raised)
-        for count, usual, full, raised in zip(tokens_of_night, expected_of_night, is_full, is_raised, strict=False)
+        for count, usual, full, raised in zip(night_tokens, night_expected, is_full, is_raised, strict=False)
     ]
 
-    # A release makes three busy afternoons. So three nights are only judged in hours in which an agent does no more
-    # than on average.
-    three_nights = [NO_SUM] * len(nights)
-    for hour, expected_of_day in enumerate(rolling_sums(expected, DAY)[: len(nights)]):
-        ends = [hour - 2 * DAY, hour - DAY, hour]
-        if ends[0] >= 0 and all(is_full[end] for end in ends):
-            is_rest = expected_of_night[hour] <= thresholds.REST_SHARE * expected_of_day
-            three_nights[hour] = Sum(
-                sum(nights[end].tokens for end in ends),
-                sum(nights[end].expected for end in ends),
-                min(nights[end].surprise for end in ends),
-                is_raised[hour] and is_rest,
+    day_expected = rolling_sums(expected, DAY)
+    three_nights = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(nights)
+    for end in range(2 * DAY, len(nights)):
+        ends = (end - 2 * DAY, end - DAY, end)
+        if all(is_full[hour] for hour in ends):
+            # A release makes three busy afternoons, so only hours with at most average activity are judged.
+            is_rest = nights[end].expected <= thresholds.REST_SHARE * day_expected[end]
+            three_nights[end] = Sum(
+                sum(nights[hour].tokens for hour in ends),
+                sum(nights[hour].expected for hour in ends),
+                min(nights[hour].surprise for hour in ends),
+                is_raised[end] and is_rest,
             )
     return hours, nights, three_nights
 
 
 def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
-    """Return for each value the sum of the last *hours* values up to it."""
+    """Return, for each value, the sum of the last *hours* values that end with it."""
     totals = [0.0, *accumulate(values)]
     return [total - totals[max(end - hours, 0)] for end, total in enumerate(totals[1:], 1)]
 
@@ -202,17 +200,20 @@ def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 
 
 def usual_days(day: int, rule: SpikeRule) -> slice:
-    """Return the days before *day* that say what is usual: without the last ``NEW_LEVEL_DAYS``.
+    """Return the days before *day* that say what is usual, without the last ``NEW_LEVEL_DAYS``.
 
-    The last one of three nights is unusual two days after the first one, so two of these days fewer are left out.
+    The third of three nights is unusual two days after the first, so for this rule two fewer days are left out.
     """
     end = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end - thresholds.USUAL_DAYS, 0), end)
 
 
-def severity_of(value: float, daily_maxima: Sequence[float], factor: float, min_surprise: float) -> Severity | None:
-    """Return how urgent a surprise is compared with the highest ones of the usual days; ``None`` if it is usual."""
-    second_highest, highest = sorted(daily_maxima)[-2:]
+def severity_of(value: float, usual: Sequence[float], factor: float, min_surprise: float) -> Severity | None:
+    """Return the severity of a surprise; ``None`` if it is usual.
+
+    :param usual: the highest surprise of each usual day.
+    """
+    second_highest, highest = sorted(usual)[-2:]
     if value > max(min_surprise, factor * highest):
         return Severity.warning
     if value > max(min_surprise, factor * second_highest):
@@ -220,37 +221,32 @@ def severity_of(value: float, daily_maxima: Sequence[float], factor: float, min_
     return None
 
 
-# Effects that are too small or very large, whatever is usual.
+# Limits that do not depend on the usual surprises.
 
 
 def matters(tokens: float, expected: float, expected_of_day: float) -> bool:
-    """Return whether the tokens beyond the expected ones are enough to matter.
+    """Return whether the tokens beyond the expected ones are enough to be reported.
 
-    :param expected_of_day: the tokens that are expected in the last 24 hours.
+    :param expected_of_day: the expected tokens of the 24 hours that end with the hour.
     """
     is_much = tokens - expected >= max(thresholds.MIN_EXCESS, thresholds.MIN_EXCESS_SHARE * expected_of_day)
     return is_much and tokens >= thresholds.MIN_TIMES * expected
 
 
 def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
-    """Return whether an hour has so many tokens that only a retry loop is likely.
+    """Return whether an hour has so many tokens that a retry loop is the likely cause.
 
     :param busiest_hour: the tokens of the busiest hour of the usual days.
     """
-    excess = hour.tokens - hour.expected
-    return excess >= max(thresholds.MIN_LOOP_EXCESS, expected_of_day) and (
-        hour.tokens > thresholds.LOOP_TIMES * busiest_hour
-    )
+    is_large = hour.tokens - hour.expected >= max(thresholds.MIN_LOOP_EXCESS, expected_of_day)
+    return is_large and hour.tokens > thresholds.LOOP_TIMES * busiest_hour
 
 
-# New agents.
-
-
-def newcomers_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
+def unusual_hours_of_new_agent(counts: Sequence[int], first: int) -> list[UnusualHour]:
     """Return the hours of an agent's first two weeks with more tokens than a healthy client needs.
 
-    The limit is also a multiple of the agent's busiest hour. The last 24 hours do not raise it, so that a loop is
-    reported while it lasts, but for at most a day.
+    The limit is also a multiple of the agent's busiest hour. The last 24 hours do not raise this limit, so a loop is
+    reported for a day.
     """
     unusual: list[UnusualHour] = []
     busiest = 0
@@ -258,5 +254,5 @@ def newcomers_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
         if hour - DAY >= first:
             busiest = max(busiest, counts[hour - DAY])
         if counts[hour] >= thresholds.NEW_TOKENS and counts[hour] > thresholds.NEW_TIMES * busiest:
-            unusual.append(UnusualHour(hour, counts[hour], float(busiest), Severity.warning))
+            unusual.append(UnusualHour(hour, counts[hour], busiest, Severity.warning, Reason(1, counts[hour], busiest)))
     return unusual

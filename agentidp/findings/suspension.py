@@ -1,10 +1,9 @@
 """Suspend dormant agents after a notice, if their organization has turned this on.
 
 1. ``suspendDormantAfterDays`` of an organization is the number of days. It is off by default.
-2. The suspension is announced two weeks before: the finding ``dormant_agent`` becomes a warning that says when the
-   agent will be suspended, and alerts are sent, also to the targets of the agent's owner. Two weeks pass after the
-   announcement in any case.
-3. If an agent is active again, or somebody changes or resumes it, its time begins again.
+2. The suspension is announced at least two weeks before: the finding ``dormant_agent`` becomes a warning with the time
+   of the suspension, and alerts are sent, also to the targets of the agent's owner.
+3. If the agent is active again, or somebody changes or resumes it, the days are counted anew.
 4. Only ``agentidp watch`` suspends agents. The announcement and the suspension are in the audit trail.
 """
 
@@ -31,35 +30,37 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
         return []
     with database.transaction() as opened:
         rows = opened.run(dormant_agent.call())
-        if _due(opened, rows):
+        if _due_rows(opened, rows):
             # No token of the organization is issued until this transaction ends, so no agent is suspended while it gets
             # a token.
             quotas.lock(opened)
             rows = opened.run(dormant_agent.call())
-        suspended = _due(opened, rows)
-        for row in suspended:
+        suspended_rows = _due_rows(opened, rows)
+        for row in suspended_rows:
             reason = {"dormantSince": dormant_since(row), "suspendDormantAfterDays": row.suspend_after_days}
             update_agent(opened, row.agent_id, {"status": "suspended"}, reason=reason)
-        _announce(opened, [row for row in rows if row not in suspended])
-    return [row.agent_id for row in suspended]
+        _announce(opened, [row for row in rows if row not in suspended_rows])
+    return [row.agent_id for row in suspended_rows]
 
 
 def suspension_at(row: Any, at: datetime) -> datetime | None:
-    """Return when an agent will be suspended, or ``None`` if that need not be announced yet."""
+    """Return when an agent will be suspended; ``None`` if its suspension is not announced yet."""
     if row.suspend_after_days is None:
         return None
     notice = timedelta(days=SUSPENSION_NOTICE_DAYS)
-    due: datetime = max(dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
-    if due - notice > at:
+    due_at: datetime = max(dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
+    if due_at - notice > at:
         return None
-    announced: datetime | None = row.suspends_at
-    return announced or max(due, at + notice)
+    announced_at: datetime | None = row.suspends_at
+    return announced_at or max(due_at, at + notice)
 
 
-def _due(opened: Transaction, rows: Rows) -> Rows:
-    """Return the rows of the agents whose announced time has come, and whose announcement is an ongoing finding."""
-    due = [row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at]
-    if not due:
+def _due_rows(opened: Transaction, rows: Rows) -> Rows:
+    """Return the rows of the agents whose announced time has passed, and whose announcement is an ongoing finding."""
+    due_rows = [
+        row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at
+    ]
+    if not due_rows:
         return []
     stored = opened.fetch("finding_state/stored_findings", ended_after=opened.at)
     announced_ids = {
@@ -67,7 +68,7 @@ def _due(opened: Transaction, rows: Rows) -> Rows:
         for finding in stored
         if finding.kind == "dormant_agent" and finding.severity != "info" and finding.ended_at is None
     }
-    return [row for row in due if str(row.agent_id) in announced_ids]
+    return [row for row in due_rows if str(row.agent_id) in announced_ids]
 
 
 def _announce(opened: Transaction, rows: Rows) -> None:

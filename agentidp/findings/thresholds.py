@@ -22,17 +22,16 @@ NEW_LEVEL_DAYS = 5  # last days that do not count as usual: a change that lasts 
 
 # spike
 class SpikeRule(NamedTuple):
-    """When the sum of the last ``hours`` hours, on ``days`` days in a row, is unusual.
+    """A limit for the sum of ``hours`` consecutive hours, on each of ``days`` consecutive days.
 
-    :param factor: of an organization with one agent. Above this factor times the highest usual surprise the sum is a
-        warning, and above this factor times the second-highest it is listed.
-    :param min_surprise: the least surprise in standard deviations, whatever is usual.
+    ``factor`` is the ratio to the highest usual surprise above which the sum is a warning, and to the second-highest
+    above which it is listed, in an organization with one agent.
     """
 
     hours: int
     days: int
     factor: float
-    min_surprise: float
+    min_surprise: float  # minimum surprise of an unusual sum, in standard deviations
 
 
 NIGHT_HOURS = 8

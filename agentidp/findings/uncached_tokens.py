@@ -1,13 +1,13 @@
 """``uncached_tokens``: agents request many times the tokens that they need, day after day.
 
-Statistic: the tokens issued against the tokens needed. An agent needs one token per lifetime in each run of active
-hours, for each declared replica. If no replicas are declared, the index of dispersion of the hours distinguishes
-instances that keep their tokens from calls that each request one.
+Statistic: the issued tokens compared with the needed tokens. An agent needs one token per lifetime in each run of
+active hours, for each declared replica. If no replicas are declared, the index of dispersion of the hours distinguishes
+instances that keep their tokens from an agent that requests a token for each call.
 
 1. A day is costly if the agent was issued more than ten times the tokens that it needed, in half of its active hours.
 2. Two costly days in a row, among the days on which the agent was active, are a habit. A loop of a few hours is not.
-3. A habit wastes tokens but endangers nothing, so it is information, and the habits of several agents are one finding.
-   It is a warning only if a budget or quota is nearly used, and the wasted tokens are a tenth of it or more.
+3. A habit wastes tokens and has no other effect, so it is only listed, and the habits of several agents are one
+   finding. It is a warning if a budget or quota is nearly used, and a tenth or more of the used tokens were wasted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity, about_several
+from agentidp.findings.dates import number_of
+from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity, sum_findings
 from agentidp.findings.history import DAY, hourly, hours_until, instant, median, runs
 
 
@@ -47,73 +48,73 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return one finding per agent. :func:`as_one_finding` merges them, after other kinds have used them as causes."""
+    """Return one finding per agent. :func:`merge_habits` merges them, after other kinds have used them as causes."""
     first_day = _first_day(query)
     length, since = hours_until(query.at, first_day), (query.since - first_day).days
-    agents = []
+    result = []
     for row in rows:
         tokens, requests = (hourly(row.history, length, unit) for unit in (1, 2))
-        if days := habit_of(tokens, requests, query.token_ttl, since, row.expected_replicas):
-            agents.append(_of_agent(days, row, query))
-    return agents
+        if days := latest_habit(tokens, requests, query.token_ttl, since, row.expected_replicas):
+            result.append(_finding(days, row, query))
+    return result
 
 
-def habit_of(
-    tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, declared: int | None = None
+def latest_habit(
+    tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, replicas: int | None = None
 ) -> list[CostlyDay] | None:
-    """Return the days of an agent's latest habit, if it reaches into the days from *since* on.
+    """Return the days of an agent's latest habit, if one of them is *since* or later.
 
     :param token_ttl: the lifetime of a token in seconds.
-    :param declared: the number of declared replicas. Without it, instances that keep their tokens are recognized, and
-        are not a habit.
+    :param replicas: the number of declared replicas. ``None`` means that instances that keep their tokens are detected,
+        and are not a habit.
     """
     habits: list[list[CostlyDay]] = [[]]
     for begins in range(0, len(requests), DAY):
         active = [hour for hour in range(begins, min(begins + DAY, len(requests))) if requests[hour]]
-        if costly := costly_day(tokens, active, token_ttl, declared or 1):
-            habits[-1].append(costly)
+        if costly_hours := costly_day(tokens, active, token_ttl, replicas or 1):
+            habits[-1].append(costly_hours)
         elif active and habits[-1]:
             habits.append([])
-    for days in map(newest_part, reversed(habits)):
+    for days in map(newest_days, reversed(habits)):
         is_habit = len(days) >= thresholds.MIN_UNCACHED_DAYS and days[-1].day >= since
-        if is_habit and (declared or not are_replicas(tokens, days, token_ttl)):
+        if is_habit and (replicas or not are_replicas(tokens, days, token_ttl)):
             return days
     return None
 
 
-def newest_part(days: list[CostlyDay]) -> list[CostlyDay]:
+def newest_days(days: list[CostlyDay]) -> list[CostlyDay]:
     """Return the last days of a habit if the waste of each is a multiple of the waste before; otherwise all days.
 
-    Many instances that stop keeping their tokens would otherwise look like instances that keep them, for weeks.
+    Without this, many instances that stop keeping their tokens would look like instances that keep them, for weeks.
     """
     waste = [day.tokens / day.needed for day in days]
     first = max(len(days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
-    for place in range(first, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
-        if min(waste[place:]) > thresholds.NEW_HABIT_TIMES * median(waste[:place]):
-            return days[place:]
+    for start in range(first, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
+        if min(waste[start:]) > thresholds.NEW_HABIT_TIMES * median(waste[:start]):
+            return days[start:]
     return days
 
 
 def costly_day(tokens: Sequence[int], active: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
     """Return the day of the *active* hours if it has far more tokens than needed, in half of these hours or more."""
-    costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
+    costly_hours = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
     issued, needed = sum(tokens[hour] for hour in active), needed_tokens(active, token_ttl) * replicas
     is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * needed
-    if not is_costly or not costly or 2 * len(costly) < len(active):
+    if not is_costly or not costly_hours or 2 * len(costly_hours) < len(active):
         return None
-    return CostlyDay(active[0] // DAY, issued, needed, costly[0], costly[-1])
+    return CostlyDay(active[0] // DAY, issued, needed, costly_hours[0], costly_hours[-1])
 
 
 def needed_tokens(active: Sequence[int], token_ttl: int) -> int:
-    """Return one token per lifetime in each run of active hours. A token outlives the idle hours between two runs."""
-    step = max(token_ttl // 3600, 1)
-    return sum(ceil((run[-1] - run[0] + 1) * 3600 / token_ttl) for run in runs(active, step))
+    """Return one token per lifetime in each run of active hours. A run includes idle hours that a token outlives."""
+    max_gap = max(token_ttl // 3600, 1)
+    return sum(ceil((run[-1] - run[0] + 1) * 3600 / token_ttl) for run in runs(active, max_gap))
 
 
 def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: int) -> bool:
-    """Return whether instances that keep their tokens explain the days. They ask in turn, so the hours hardly differ.
+    """Return whether instances that keep their tokens explain the days. Then the counts of the hours hardly differ.
 
-    If tokens outlive the hour, the counts by the hour do not show when they are renewed, and the answer is no.
+    If the lifetime of a token exceeds an hour, the counts do not show when tokens are renewed, and the answer is no.
     """
     if token_ttl > 3600:
         return False
@@ -124,29 +125,29 @@ def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: in
     return len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replicas <= thresholds.MAX_REPLICAS
 
 
-def as_one_finding(findings: list[Finding]) -> list[Finding]:
-    """Return the findings with the habits of several agents as one, which warns if a budget or quota is in danger."""
+def merge_habits(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with one finding for all habits, which warns if a budget or quota is in danger."""
     habits = [finding for finding in findings if finding.kind == "uncached_tokens"]
     if not habits:
         return findings
     is_warning = any(_endangers(habits, finding) for finding in findings if finding.kind in ("budget", "quota"))
-    habit = habits[0] if len(habits) == 1 else _of_several(habits)
+    habit = habits[0] if len(habits) == 1 else _merged(habits)
     habit = replace(habit, severity=Severity.warning if is_warning else Severity.info)
     return [*(finding for finding in findings if finding.kind != "uncached_tokens"), habit]
 
 
 def _endangers(habits: Sequence[Finding], limit: Finding) -> bool:
     """Return whether the habits waste a tenth of the tokens of a budget or quota that is nearly used."""
-    wasted = sum(
+    wasted_tokens = sum(
         habit.excess
         for habit in habits
         if limit.agent_id in (None, habit.agent_id) and habit.begins < limit.ends and limit.begins < habit.ends
     )
-    return wasted > 0 and 100 * wasted >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit.observed
+    return wasted_tokens > 0 and 100 * wasted_tokens >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit.observed
 
 
-def _of_several(habits: Sequence[Finding]) -> Finding:
-    habit = about_several(habits, thresholds.MAX_UNCACHED_AGENTS)
+def _merged(habits: Sequence[Finding]) -> Finding:
+    habit = sum_findings(habits, thresholds.MAX_UNCACHED_AGENTS)
     return replace(
         habit,
         baseline="one token per lifetime in the active hours of each agent, for each declared replica",
@@ -168,11 +169,10 @@ def _first_day(query: FindingsQuery) -> date:
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
-def _of_agent(days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
-    declared = row.expected_replicas
+def _finding(days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
     issued, needed = sum(day.tokens for day in days), sum(day.needed for day in days)
-    replicas = f"{declared or 0:,} declared {'replica' if declared == 1 else 'replicas'}"
     begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0].day, days[-1].day + 1))
+    replicas = number_of(row.expected_replicas, "declared replica") if row.expected_replicas else None
     return Finding(
         kind="uncached_tokens",
         severity=Severity.info,
@@ -184,21 +184,15 @@ def _of_agent(days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
         observed=issued,
         expected=needed,
         excess=issued - needed,
-        baseline=f"one each {query.token_ttl} seconds in its active hours" + (f", for {replicas}" if declared else ""),
+        baseline=f"one each {query.token_ttl} seconds in its active hours" + (f", for {replicas}" if replicas else ""),
         summary=f"{row.agent_name} was issued {issued:,} tokens on {len(days)} days; "
-        f"{f'its {replicas}' if declared else 'it'} needed {needed:,}.",
+        f"{f'its {replicas}' if replicas else 'it'} needed {needed:,}.",
         causes="It asks for a new token before each call instead of keeping the one that it has, or "
-        + ("more instances of it run than are declared." if declared else "very many instances of it run."),
+        + ("more instances of it run than are declared." if replicas else "very many instances of it run."),
         next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in, which would have saved "
         f"{issued - needed:,} tokens. If its instances are short-lived, let them share one. If many instances run, "
         "declare how many: agentidp agent update --expected-replicas.",
     )
 
 
-KIND = Kind(
-    call=call,
-    findings=findings,
-    ends_after=timedelta(days=3),
-    is_about_tokens=True,
-    cause_rank=1,
-)
+KIND = Kind(call=call, findings=findings, ends_after=timedelta(days=3), is_about_tokens=True, cause_rank=1)

@@ -1,7 +1,7 @@
 """``unused_credential``: a credential in force has not been used for 90 days, or was never used.
 
 A credential is used when it authenticates a token request or an introspection. The time is exact to the minute. The
-finding ``dormant_agent`` also stands for the credentials of a dormant agent.
+credentials of a dormant agent are reported by ``dormant_agent`` alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the unused credentials."""
-    before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
-    return Call("findings/unused_credential", {"before": before, "max_credentials": thresholds.MAX_UNUSED_CREDENTIALS})
+    used_before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
+    limit = {"max_credentials": thresholds.MAX_UNUSED_CREDENTIALS}
+    return Call("findings/unused_credential", {"before": used_before} | limit)
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -36,23 +36,23 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             observed=(query.at - (row.last_used_at or row.created_at)).days,
             expected=thresholds.UNUSED_DAYS,
             baseline="days without use after which a credential in force is reported",
-            summary=f"{called(row)} {last_use(row)}.",
-            causes="Whatever used it was moved to another credential, or no longer runs."
+            summary=f"{credential_in_words(row)} {last_use_in_words(row)}.",
+            causes="Its user now has another credential, or no longer runs."
             if row.last_used_at
-            else "It was perhaps made for something that never came, or the one who made it used another.",
+            else "It was created for something that does not exist yet, or that uses another credential.",
             next_step="If nobody needs it, revoke it: a secret that nobody uses can still leak.",
         )
         for row in rows
     ]
 
 
-def called(row: Any) -> str:
-    """Return a credential in words: ``The credential "production" of crm-sync``. Without a label, it has its id."""
+def credential_in_words(row: Any) -> str:
+    """Return ``The credential "production" of crm-sync``, with the id of a credential that has no label."""
     name = f'"{row.label}"' if row.label else str(row.credential_id)
     return f"The credential {name} of {row.agent_name}"
 
 
-def last_use(row: Any) -> str:
+def last_use_in_words(row: Any) -> str:
     """Return when a credential was last used, as the end of a sentence that begins with the credential."""
     if row.last_used_at is None:
         return f"has never been used since it was created, at {instant_in_words(row.created_at)}"

@@ -1,13 +1,13 @@
 """``weekend``: an agent was issued tokens on a day on which the organization, and the agent itself, usually rest.
 
-Statistic: an agent's tokens of the day against its highest number on the same weekday in 8 weeks, because an agent that
-worked on such a day once may do so again. The unit is its average over the other weekdays.
+Statistic: an agent's tokens of the day compared with its highest number on the same weekday in 8 weeks, because an
+agent that worked on such a day once may do so again. The excess is measured by its average over the other weekdays.
 
-1. The organization's days of rest are two weekdays, by the medians of its tokens: as a rule Saturday and Sunday.
+1. The organization's days of rest are two weekdays, by the medians of its tokens: usually Saturday and Sunday.
 2. A day is reported if it exceeds the highest number by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
-3. The weekday must be quiet: the highest number is at most a quarter of the average. If it is at most half of it, only
-   hours count in which the agent rests, because Saturday in UTC begins on Friday evening in the west.
-4. It is a warning from ``MIN_WEEKEND_WARNING_TOKENS`` more than usual on, and otherwise listed.
+3. The weekday must be quiet: the highest number is at most a quarter of the average. If it is more, but at most half,
+   only the hours in which the agent rests are judged, because Saturday in UTC begins on Friday evening in America.
+4. The finding is a warning from ``MIN_WEEKEND_WARNING_TOKENS`` more than usual on, and otherwise listed.
 5. An agent that works on less than two thirds of its other days, such as a monthly job, has no days of rest.
 
 Example: an agent has 80 tokens on an average weekday, and had 0, 0, 5, 0, 2, 0, 0, 0 on the last eight Saturdays. The
@@ -28,8 +28,7 @@ from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
 
-HISTORY = 7 * thresholds.WEEKEND_WEEKS
-"""Days of history before the days that are judged."""
+HISTORY = 7 * thresholds.WEEKEND_WEEKS  # days of history before the days that are judged
 
 
 def call(query: FindingsQuery) -> Call:
@@ -42,57 +41,59 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding for each day, or for several adjacent days."""
+    """Return a finding per day, or per run of adjacent days."""
     length = hours_until(query.at, _first_day(query))
-    # The row without an agent has the days of rest of the organization.
+    # The row without an agent has the organization's days of rest.
     rest_days = next((row.history for row in rows if row.agent_id is None), ())
     agents = [(row, hourly(row.history, length)) for row in rows if row.agent_id is not None]
-    work_by_day = {}
+    works_by_day = {}
     for day in range(HISTORY, -(-length // DAY)):
         begins = instant(_first_day(query), day * DAY)
-        is_of_rest = begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1))
-        works = [(row, *work) for row, tokens in agents if is_of_rest and (work := unusual_work(tokens, day))]
-        if works:
-            work_by_day[day] = works
-    groups = runs(list(work_by_day), 1)
-    return [_finding(days, [work for day in days for work in work_by_day[day]], query) for days in groups]
+        if begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1)):
+            works = [(row, *work) for row, tokens in agents if (work := unusual_work(tokens, day))]
+            if works:
+                works_by_day[day] = works
+    return [
+        _finding(days, [work for day in days for work in works_by_day[day]], query)
+        for days in runs(list(works_by_day), 1)
+    ]
 
 
 def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
-    """Return the tokens of a day, or of its hours, on which an agent usually rests, and the usual number.
+    """Return an agent's tokens on a day, or in those hours of the day, in which it usually rests, and the usual number.
 
-    :returns: ``None`` if the agent did not work then, or usually does not rest then.
+    :returns: ``None`` if the agent did not work at that time, or usually does not rest at that time.
     """
-    of_days = daily(tokens)
-    first = next((place for place in range(max(day - HISTORY, 0), day) if of_days[place]), day)
+    by_day = daily(tokens)
+    first = next((active for active in range(max(day - HISTORY, 0), day) if by_day[active]), day)
     weeks = (day - first) // 7
     if weeks < thresholds.MIN_WEEKEND_WEEKS:
         return None
     past = range(day - 7 * weeks, day)
-    usual = max(of_days[place] for place in past if (day - place) % 7 == 0)
-    other_days = [of_days[place] for place in past if (day - place) % 7]
-    average = sum(other_days) / len(other_days)
-    works_on_most_days = 3 * sum(1 for count in other_days if count) >= 2 * len(other_days)
-    if not works_on_most_days or not _is_activity(of_days[day] - usual, average):
+    usual = max(by_day[earlier] for earlier in past if (day - earlier) % 7 == 0)
+    other_weekdays = [by_day[earlier] for earlier in past if (day - earlier) % 7]
+    average = sum(other_weekdays) / len(other_weekdays)
+    works_on_most_days = 3 * sum(1 for count in other_weekdays if count) >= 2 * len(other_weekdays)
+    if not works_on_most_days or not _is_work(by_day[day] - usual, average):
         return None
     if 100 * usual <= thresholds.QUIET_PERCENT * average:
-        return of_days[day], usual
+        return by_day[day], usual
     if 100 * usual <= thresholds.PART_PERCENT * average:
-        in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
-        if _is_activity(in_rest, average):
-            return in_rest, 0
+        tokens_in_rest = sum(tokens[hour] for hour in resting_hours(tokens, day, weeks) if hour < len(tokens))
+        if _is_work(tokens_in_rest, average):
+            return tokens_in_rest, 0
     return None
 
 
-def _is_activity(more: float, average: float) -> bool:
-    """Return whether so many tokens more than usual mean that the agent worked."""
-    return more >= thresholds.MIN_WEEKEND_TOKENS and 100 * more >= thresholds.QUIET_PERCENT * average
+def _is_work(excess: float, average: float) -> bool:
+    """Return whether the tokens beyond the usual ones are enough to mean that the agent worked."""
+    return excess >= thresholds.MIN_WEEKEND_TOKENS and 100 * excess >= thresholds.QUIET_PERCENT * average
 
 
-def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
+def resting_hours(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
     """Return the hours of a day in which an agent worked in at most one of the weeks.
 
-    The hours before and after must be such hours too, because clocks change.
+    The same must be true of the hours before and after, because clocks change.
     """
     active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - 7 * week) * DAY + hour]) for hour in range(DAY)]
     return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
@@ -105,25 +106,25 @@ def _first_day(query: FindingsQuery) -> date:
 def _finding(days: list[int], works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
     """Return the finding about adjacent days.
 
-    :param works: the row of an agent, its tokens and the usual tokens, for each day and agent.
+    :param works: an agent's row, its tokens and its usual tokens, per day and agent.
     """
-    names = {row.agent_id: row.agent_name for row, *_ in works}
-    tokens: Counter[UUID] = Counter()
-    for row, of_day, _ in works:
-        tokens[row.agent_id] += of_day
+    names_by_id = {row.agent_id: row.agent_name for row, *_ in works}
+    tokens_by_id: Counter[UUID] = Counter()
+    for row, tokens, _ in works:
+        tokens_by_id[row.agent_id] += tokens
     agents = [
-        Contributor(agent_id=agent_id, agent_name=names[agent_id], count=count)
-        for agent_id, count in sorted(tokens.items(), key=lambda item: (-item[1], str(item[0])))
+        Contributor(agent_id=agent_id, agent_name=names_by_id[agent_id], count=count)
+        for agent_id, count in sorted(tokens_by_id.items(), key=lambda item: (-item[1], str(item[0])))
     ]
-    alone = agents[0] if len(agents) == 1 else None
-    others = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
+    is_alone = len(agents) == 1
+    companions = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0], days[-1] + 1))
-    issued, usual = sum(tokens.values()), sum(of_day for *_, of_day in works)
+    issued, usual = tokens_by_id.total(), sum(usual for *_, usual in works)
     return Finding(
         kind="weekend",
         severity=Severity.warning if issued - usual >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
-        agent_id=alone.agent_id if alone else None,
-        agent_name=alone.agent_name if alone else None,
+        agent_id=agents[0].agent_id if is_alone else None,
+        agent_name=agents[0].agent_name if is_alone else None,
         begins=begins,
         ends=min(query.at, ends),
         unit="tokens",
@@ -134,9 +135,9 @@ def _finding(days: list[int], works: list[tuple[Any, int, int]], query: Findings
         "of rest",
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(agents),
-        summary=f"{agents[0].agent_name} {'was' if alone else f'and {others} were'} issued {issued:,} tokens "
+        summary=f"{agents[0].agent_name} {'was' if is_alone else f'and {companions} were'} issued {issued:,} tokens "
         f"{days_in_words(begins.date(), (ends - timedelta(days=1)).date())}, when "
-        f"{'it usually rests' if alone else 'they usually rest'}.",
+        f"{'it usually rests' if is_alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
         next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",

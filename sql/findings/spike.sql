@@ -28,9 +28,9 @@ suspects as materialized (
 -- The busiest hour of each quarter of a day, because a loop at night does not raise the maximum of a busy agent's day.
 quarters as materialized (
     select
-        each.agent_id,
-        max(each.tokens) filter (where each.day >= %(since)s::date) as highest_hour,
-        coalesce(avg(each.tokens) filter (where each.day < %(since)s::date), 0) as mean_hour
+        busiest.agent_id,
+        max(busiest.tokens) filter (where busiest.day >= %(since)s::date) as highest_hour,
+        coalesce(avg(busiest.tokens) filter (where busiest.day < %(since)s::date), 0) as mean_hour
     from (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
@@ -46,8 +46,8 @@ quarters as materialized (
         ) as usage
         cross join lateral unnest(usage.tokens_by_hour) with ordinality as cell (tokens, place)
         group by usage.agent_id, usage.day, (cell.place - 1) / 6
-    ) as each
-    group by each.agent_id, each.quarter
+    ) as busiest
+    group by busiest.agent_id, busiest.quarter
 ),
 candidates as materialized (
     select agent_id

@@ -80,8 +80,8 @@ class Outbox:
     def put(self, *changes: StateChange, contributors: Collection[UUID] = ()) -> None:
         """Put changes into the outbox, as the evaluation of findings does."""
         with self.database.transaction() as opened:
-            for one in changes:
-                outbox.enqueue(opened, one, contributors=contributors)
+            for state_change in changes:
+                outbox.enqueue(opened, state_change, contributors=contributors)
 
     def target(self, target_id: UUID) -> Any:
         """A target's row."""

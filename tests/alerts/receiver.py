@@ -33,11 +33,11 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                one = Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-                receiver.received.append(one)
+                request = Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+                receiver.received.append(request)
                 receiver.before_response()
                 status = receiver.status
-                self.send_response(status if isinstance(status, int) else status(one))
+                self.send_response(status if isinstance(status, int) else status(request))
                 for name, value in receiver.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", "2")
@@ -61,17 +61,17 @@ class Receiver:
     @property
     def paths(self) -> list[str]:
         """The paths of what was received, in order."""
-        return [one.path for one in self.received]
+        return [request.path for request in self.received]
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
         """The JSON that was received, in order."""
-        return [json.loads(one.body) for one in self.received]
+        return [json.loads(request.body) for request in self.received]
 
     @property
     def ids(self) -> list[str]:
         """The idempotency keys of the webhooks that were received, in order."""
-        return [one.headers["webhook-id"] for one in self.received]
+        return [request.headers["webhook-id"] for request in self.received]
 
     def __enter__(self) -> Receiver:
         self._thread.start()

@@ -64,8 +64,8 @@ def is_ready(url: str) -> bool:
 def alerts_of(url: str) -> list[dict[str, Any]]:
     """The alerts that Alertmanager takes for ongoing."""
     with urllib.request.urlopen(f"{url}/api/v2/alerts", timeout=PATIENCE) as response:
-        found: list[dict[str, Any]] = json.load(response)
-    return found
+        alerts: list[dict[str, Any]] = json.load(response)
+    return alerts
 
 
 @pytest.mark.program
@@ -101,7 +101,7 @@ def test_alertmanager_shows_what_is_ongoing(acme: Acme, alertmanager: str) -> No
     acme.put(change(now + timedelta(microseconds=1), **escalated, change="resolved", severity="critical"))
     acme.deliver(seconds=1)
     assert alerts_of(alertmanager) == []
-    assert all(one.delivered_at for one in acme.deliveries())
+    assert all(row.delivered_at for row in acme.deliveries())
 
 
 @pytest.mark.slow
@@ -111,12 +111,12 @@ def test_apprise_sends_to_a_chat(acme: Acme) -> None:
     acme.put(opened)
     acme.deliver()
     assert acme.target(target_id).last_error is None
-    [one] = acme.receiver.received
-    sent = json.loads(one.body)
-    assert sent["topic"] == "on-call"
-    assert sent["title"] == "[critical] Acme: nightly-report takes 40 times its usual tokens"
+    [request] = acme.receiver.received
+    body = json.loads(request.body)
+    assert body["topic"] == "on-call"
+    assert body["title"] == "[critical] Acme: nightly-report takes 40 times its usual tokens"
     page = f"http://localhost:3000/dashboard/findings/{opened.finding_id}"
-    assert sent["message"] == f"1,200 tokens in an hour; 30 are typical.\n\n{page}"
+    assert body["message"] == f"1,200 tokens in an hour; 30 are typical.\n\n{page}"
     acme.receiver.status = 403
     acme.put(change())
     acme.deliver()

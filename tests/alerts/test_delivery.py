@@ -15,7 +15,15 @@ import pytest
 from standardwebhooks import Webhook
 
 from agentidp.alerts import channels, delivery, targets
-from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
+from agentidp.alerts.delivery import (
+    DELIVERY_AGE,
+    FIRST_DELAY,
+    GIVE_UP_AFTER,
+    LEASE,
+    LONGEST_DELAY,
+    Dispatcher,
+    delay_after,
+)
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Acme, Outbox, change
 from tests.alerts.receiver import Receiver
@@ -32,11 +40,11 @@ def test_a_webhook_is_signed_and_says_what_happened(acme: Acme) -> None:
     # The owner is that of when it is sent.
     acme.change_owner(agent_id, "Grace")
     acme.deliver()
-    [one] = acme.receiver.received
+    [request] = acme.receiver.received
     assert secret is not None
-    body = Webhook(secret).verify(one.body, one.headers)
+    body = Webhook(secret).verify(request.body, request.headers)
     at = acme.clock.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    assert (one.path, one.headers["content-type"]) == ("/hook?team=1", "application/json")
+    assert (request.path, request.headers["content-type"]) == ("/hook?team=1", "application/json")
     assert body == {
         "type": "finding.opened",
         "timestamp": at,
@@ -74,7 +82,7 @@ def test_whoever_received_the_beginning_receives_the_end_and_nobody_else(acme: A
     assert received_after("opened", kind="spike", severity="warning") == ["/adas", "/narrowed", "/spikes"]
     # It goes on for longer than deliveries are kept, turns out to be of another kind, the agent gets another owner, and
     # one target wants less.
-    acme.clock.now += KEPT + timedelta(days=30)
+    acme.clock.now += DELIVERY_AGE + timedelta(days=30)
     acme.change_owner(agent_id, "Grace")
     acme.change(narrowed, kinds=["budget"], minimum_severity="critical")
     assert received_after("escalated", kind="silence") == ["/adas", "/narrowed", "/silences", "/spikes"]
@@ -121,13 +129,13 @@ def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Acme) ->
     failing = acme.target(target_id)
     assert failing.failing_since == NOON + timedelta(minutes=5)
     assert failing.last_error == "no connection: Connection refused"
-    attempts = sum(one.attempts for one in acme.deliveries())
+    attempts = sum(row.attempts for row in acme.deliveries())
     assert 24 <= attempts <= 2 * 24 * 60 / (LONGEST_DELAY.seconds / 60) + 20
     with Receiver(port) as receiver:
         acme.deliver(seconds=LONGEST_DELAY.total_seconds())
     assert len(receiver.ids) == len(set(receiver.ids)) == len(changes)
-    for one in changes[::2]:
-        types = [body["type"] for body in receiver.bodies if body["data"]["findingId"] == str(one.finding_id)]
+    for state_change in changes[::2]:
+        types = [body["type"] for body in receiver.bodies if body["data"]["findingId"] == str(state_change.finding_id)]
         assert types == ["finding.opened", "finding.resolved"]
     working = acme.target(target_id)
     assert (working.failing_since, working.last_error, working.last_success_at) == (None, None, acme.clock.now)
@@ -150,14 +158,14 @@ def test_delays_double_up_to_a_limit_and_are_spread() -> None:
 def test_a_message_that_is_refused_does_not_hold_up_others(acme: Acme) -> None:
     acme.add_target(acme.receiver.url)
     poison, later, other = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-    acme.receiver.status = lambda one: 400 if str(poison).encode() in one.body else 200
+    acme.receiver.status = lambda request: 400 if str(poison).encode() in request.body else 200
     acme.put(change(finding_id=poison), change(finding_id=later, at=NOON + timedelta(seconds=1)))
     acme.deliver()
     assert acme.deliveries()[0].attempts == 1
     acme.put(change(finding_id=other, at=NOON + timedelta(seconds=2)))
     acme.deliver(seconds=FIRST_DELAY.total_seconds())
-    assert {one.finding_id for one in acme.deliveries() if one.delivered_at} == {later, other}
-    [refused] = [one for one in acme.deliveries() if not one.delivered_at]
+    assert {row.finding_id for row in acme.deliveries() if row.delivered_at} == {later, other}
+    [refused] = [row for row in acme.deliveries() if not row.delivered_at]
     assert refused.last_error == "the status of the response was 400"
 
 
@@ -180,7 +188,7 @@ def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(acme: Acme
     else:
         acme.change(target_id, url=f"{acme.receiver.url}/moved")
     acme.deliver()
-    assert all(one.delivered_at for one in acme.deliveries())
+    assert all(row.delivered_at for row in acme.deliveries())
 
 
 @pytest.mark.parametrize("status", [302, 400, 503])
@@ -225,10 +233,10 @@ def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(acme: Acme) 
     acme.put(change())
     acme.deliver()
     acme.deliver(seconds=(GIVE_UP_AFTER - LONGEST_DELAY).total_seconds() - 1)
-    assert [one.abandoned_at for one in acme.deliveries()] == [None]
+    assert [row.abandoned_at for row in acme.deliveries()] == [None]
     acme.deliver(seconds=LONGEST_DELAY.total_seconds() + 1)
-    assert [one.abandoned_at for one in acme.deliveries()] == [acme.clock.now]
-    acme.clock.now = NOON + KEPT
+    assert [row.abandoned_at for row in acme.deliveries()] == [acme.clock.now]
+    acme.clock.now = NOON + DELIVERY_AGE
     acme.deliver()
     assert len(acme.deliveries()) == 1
     acme.deliver(hours=1)
@@ -246,7 +254,7 @@ def test_the_end_is_sent_although_the_change_before_it_was_abandoned(acme: Acme)
     acme.put(change(acme.clock.now, finding_id=never_received))
     for days in (1, 2.5, 0.1, 0.1, 0.1):
         acme.deliver(days=days)
-    assert len([one for one in acme.deliveries() if one.abandoned_at]) == 3
+    assert len([row for row in acme.deliveries() if row.abandoned_at]) == 3
     acme.receiver.received.clear()
     acme.receiver.status = 200
     for finding_id in (soon, never_received):
@@ -267,7 +275,7 @@ def test_slow_targets_of_one_organization_leave_threads_for_the_others(acme: Acm
     other.add_target(acme.receiver.url)
     acme.put(change(), change())
     other.put(change())
-    assert acme.sender.begin_due() == delivery.CONCURRENCY_OF_ONE + 1 == 3
+    assert acme.sender.begin_due() == delivery.MAX_TURNS_PER_ORGANIZATION + 1 == 3
     wait_until(lambda: len(acme.receiver.received) == 1 and len(slow.received) == 2)
     # Another look neither sends to the slow ones again nor waits for them.
     wait_until(lambda: acme.sender.begin_due() == 0)
@@ -275,7 +283,7 @@ def test_slow_targets_of_one_organization_leave_threads_for_the_others(acme: Acm
     wait_until(lambda: acme.sender.begin_due() or len(acme.receiver.received) == 2)
     assert len(slow.received) == 2
     slow.go_on.set()
-    wait_until(lambda: acme.sender.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
+    wait_until(lambda: acme.sender.begin_due() == 0 and all(row.delivered_at for row in acme.deliveries()))
 
 
 def test_slow_organizations_leave_half_of_the_threads_for_the_others(
@@ -284,10 +292,10 @@ def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     slow_ones = [acme, *(Outbox(acme.services, f"Slow {number}") for number in range(3))]
     other = Outbox(acme.services, "Other")
     other.add_target(acme.receiver.url)
-    for one in slow_ones:
+    for outbox in slow_ones:
         for number in range(2):
-            one.add_target(f"{slow.url}/{number}")
-        one.put(change())
+            outbox.add_target(f"{slow.url}/{number}")
+        outbox.put(change())
     # That they are slow is known when each has sent something.
     slow.go_on.set()
     monkeypatch.setattr(delivery, "SLOW", 0.0)
@@ -295,9 +303,9 @@ def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     monkeypatch.setattr(delivery, "SLOW", PATIENCE)
     slow.received.clear()
     slow.go_on.clear()
-    for one in slow_ones:
-        one.put(change())
-    assert acme.sender.begin_due() == delivery.CONCURRENCY_OF_SLOW == delivery.CONCURRENCY // 2
+    for outbox in slow_ones:
+        outbox.put(change())
+    assert acme.sender.begin_due() == delivery.MAX_SLOW_TURNS == delivery.CONCURRENCY // 2
     assert acme.sender.begin_due() == 0
     other.put(change())
     assert acme.sender.begin_due() == 1
@@ -306,9 +314,9 @@ def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     wait_until(lambda: acme.sender.begin_due() == 0 and len(slow.received) == 8)
     # After a while without a slow message they have all threads again.
     acme.clock.now += delivery.SLOW_FOR
-    for one in slow_ones:
-        one.put(change(acme.clock.now))
-    wait_until(lambda: all(one.delivered_at for whose in slow_ones for one in whose.deliveries()[:-2]))
+    for outbox in slow_ones:
+        outbox.put(change(acme.clock.now))
+    wait_until(lambda: all(row.delivered_at for outbox in slow_ones for row in outbox.deliveries()[:-2]))
     wait_until(lambda: acme.sender.begin_due() == delivery.CONCURRENCY)
 
 
@@ -357,8 +365,8 @@ def test_two_dispatchers_do_not_send_the_same(acme: Acme) -> None:
     for number in range(6):
         acme.add_target(f"{acme.receiver.url}/{number}")
     acme.put(*(change() for _ in range(5)))
-    with acme.dispatcher() as one, acme.dispatcher() as other:
-        threads = [threading.Thread(target=dispatcher.deliver_due) for dispatcher in (one, other)]
+    with acme.dispatcher() as first, acme.dispatcher() as second:
+        threads = [threading.Thread(target=dispatcher.deliver_due) for dispatcher in (first, second)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -420,11 +428,13 @@ def test_each_change_is_delivered_although_senders_are_killed(acme: Acme, databa
     of_change: dict[tuple[str, str], set[str]] = {}
     for path, body, message_id in zip(acme.receiver.paths, acme.receiver.bodies, acme.receiver.ids, strict=True):
         of_change.setdefault((path, body["data"]["findingId"]), set()).add(message_id)
-    assert set(of_change) == {(f"/{number}", str(one.finding_id)) for number in range(3) for one in changes}
+    assert set(of_change) == {
+        (f"/{number}", str(state_change.finding_id)) for number in range(3) for state_change in changes
+    }
     assert {len(ids) for ids in of_change.values()} == {1}
     # Some were sent twice, or nothing was in the middle.
     assert len(acme.receiver.received) > len(of_change)
-    assert all(one.delivered_at for one in acme.deliveries())
+    assert all(row.delivered_at for row in acme.deliveries())
 
 
 def test_another_instance_secret_is_a_failure_that_says_so(acme: Acme) -> None:
@@ -453,7 +463,7 @@ def test_no_secret_is_logged(acme: Acme, caplog: pytest.LogCaptureFixture) -> No
     assert secret is not None
     for hidden in ("pass-word", "to-ken", "se-cret", secret, secret.removeprefix("whsec_")):
         assert hidden not in logged
-    assert "to-ken" not in str([one.last_error for one in acme.deliveries()])
+    assert "to-ken" not in str([row.last_error for row in acme.deliveries()])
 
 
 def test_the_lease_outlasts_a_turn_and_its_last_message() -> None:

@@ -1,36 +1,43 @@
-"""What receivers get of a state change. The body of a webhook is in ``test_delivery.py``, with its signature."""
+"""Test the messages about state changes. ``test_delivery.py`` tests the body of a webhook, with its signature."""
 
 # ruff: noqa: RUF001 - full-width forms are what is tested.
 from __future__ import annotations
 
 import json
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from agentidp.alerts import messages
-from agentidp.alerts.state_change import change_for_test
+from agentidp.alerts.messages import Message
+from agentidp.alerts.state_change import StateChange, change_for_test
 from tests.alerts.conftest import change
 from tests.factories import NOON
 
-ACME = messages.Organization("org-1", "Acme")
 DASHBOARD = "https://idp.example/dashboard"
 
 
+def message_of(change: StateChange, owner: str | None = None, name: str = "Acme") -> Message:
+    return Message(message_id=UUID(int=1), organization_id="org-1", organization_name=name, change=change, owner=owner)
+
+
 def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard() -> None:
-    for sent, page in (
+    for state_change, page in (
         (opened := change(), f"{DASHBOARD}/findings/{opened.finding_id}"),
         (change_for_test("on-call", NOON), DASHBOARD),
     ):
-        [alert] = json.loads(messages.alertmanager_body(sent, ACME, "Ada", DASHBOARD))
+        [alert] = json.loads(messages.alertmanager_body(message_of(state_change, "Ada"), DASHBOARD))
         assert (alert["generatorURL"], alert["annotations"]["url"], alert["annotations"]["owner"]) == (
             page,
             page,
             "Ada",
         )
-        assert json.loads(messages.webhook_body(sent, ACME, "Ada", DASHBOARD))["data"]["url"] == page
-        assert messages.text(sent, None, DASHBOARD) == f"{sent.description}\n\n{page}"
-        assert f"\n\nOwner of {sent.subject}: Ada\n\n" in messages.text(sent, "Ada", DASHBOARD)
+        message = message_of(state_change, "Ada")
+        assert json.loads(messages.webhook_body(message, DASHBOARD))["data"]["url"] == page
+        assert f"\n\nOwner of {state_change.subject}: Ada\n\n" in messages.message_text(message, DASHBOARD)
+        without_owner = messages.message_text(message_of(state_change), DASHBOARD)
+        assert without_owner == f"{state_change.description}\n\n{page}"
 
 
 @pytest.mark.parametrize(
@@ -50,27 +57,27 @@ def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard()
 def test_text_of_an_organization_is_no_mention_link_or_markup(text: str, shown: str) -> None:
     assert messages.disarmed(text) == shown
     attack = change(subject=text, title=text, description=text)
-    organization = messages.Organization("org-1", text)
-    assert messages.title(attack, organization) == f"[critical] {shown}: {shown}"
+    message = message_of(attack, text, text)
+    assert messages.message_title(message) == f"[critical] {shown}: {shown}"
     page = messages.page_of(attack, DASHBOARD)
-    assert messages.text(attack, text, DASHBOARD) == f"{shown}\n\nOwner of {shown}: {shown}\n\n{page}"
-    [alert] = json.loads(messages.alertmanager_body(attack, organization, text, DASHBOARD))
+    assert messages.message_text(message, DASHBOARD) == f"{shown}\n\nOwner of {shown}: {shown}\n\n{page}"
+    [alert] = json.loads(messages.alertmanager_body(message, DASHBOARD))
     assert alert["annotations"] == {
         **dict.fromkeys(("summary", "description", "subject", "organization", "owner"), shown),
         "kind": "spike",
         "url": page,
     }
     # Programs compare the names in a webhook.
-    data = json.loads(messages.webhook_body(attack, organization, text, DASHBOARD))["data"]
+    data = json.loads(messages.webhook_body(message, DASHBOARD))["data"]
     assert {data[name] for name in ("organizationName", "subject", "owner", "title", "description")} == {text}
 
 
 def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
     """Otherwise Alertmanager would resolve it after five minutes."""
-    [alert] = json.loads(messages.alertmanager_body(change(), ACME, None, DASHBOARD))
+    [alert] = json.loads(messages.alertmanager_body(message_of(change()), DASHBOARD))
     assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-05-15T12:00:00.000000Z")
     ended = change(NOON + timedelta(hours=1), opened_at=NOON, change="resolved")
-    alerts = json.loads(messages.alertmanager_body(ended, ACME, None, DASHBOARD))
+    alerts = json.loads(messages.alertmanager_body(message_of(ended), DASHBOARD))
     assert [alert["labels"]["severity"] for alert in alerts] == ["info", "warning", "critical"]
     for alert in alerts:
         assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z")

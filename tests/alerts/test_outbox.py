@@ -14,9 +14,9 @@ from tests.factories import NOON
 
 def receivers(acme: Outbox, contributors: tuple[UUID, ...] = (), **values: Any) -> set[str]:
     """The targets that get such a change."""
-    before = {one.delivery_id for one in acme.deliveries()}
+    previous_ids = {row.delivery_id for row in acme.deliveries()}
     acme.put(change(**values), contributors=contributors)
-    return {one.target_name for one in acme.deliveries() if one.delivery_id not in before}
+    return {row.target_name for row in acme.deliveries() if row.delivery_id not in previous_ids}
 
 
 def test_a_change_is_for_each_target_that_wants_it(acme: Acme) -> None:

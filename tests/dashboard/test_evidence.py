@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.evidence import calls, evidence
-from agentidp.findings.finding import KnownFinding
+from agentidp.findings.finding import StoredFinding
 from agentidp.registry.markers import NewMarkerSchema, add_marker
 from agentidp.services import Services
 from tests.dashboard.conftest import Page
@@ -20,7 +20,7 @@ AGENT = UUID(int=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def known(**changes: object) -> KnownFinding:
+def known(**changes: object) -> StoredFinding:
     """A spike of an agent that ended two hours ago."""
     of = {"agent_id": AGENT, "agent_name": "worker", "begins": NOON - 5 * HOUR, "ends": NOON - 2 * HOUR}
     return known_finding(a_finding(NOON, **(of | changes)))

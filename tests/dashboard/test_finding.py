@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.findings.finding import KnownFinding
+from agentidp.findings.finding import StoredFinding
 from agentidp.findings.store import read_finding
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, led_to, post
@@ -24,7 +24,7 @@ def finding_id(acme: Agent, services: Services) -> UUID:
     return make_finding(services, acme.organization_id, a_finding(NOON, agent_id=acme.agent_id, agent_name="builder"))
 
 
-def stored(agent: Agent, finding_id: UUID) -> KnownFinding:
+def stored(agent: Agent, finding_id: UUID) -> StoredFinding:
     """The finding as it is stored."""
     return read_finding(agent.database.fetch, finding_id)
 

@@ -274,7 +274,7 @@ def test_says_which_kinds_were_not_computed_and_shows_the_others(
 ) -> None:
     of_agent = a_finding(NOON, summary="Its own.", agent_id=acme.agent_id, agent_name="builder")
     incomplete = replace(NOTHING, findings=[known_finding(of_agent)], not_computed=("dominance", "silence"))
-    monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: incomplete)
+    monkeypatch.setattr(page_findings, "read_callers_listing", lambda caller, days: incomplete)
     for path in ("?days=30", f"/agents/{acme.agent_id}"):
         text = read(path).text
         assert "Not computed last time, because it took too long: dominance, silence." in text
@@ -457,7 +457,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     operator: FlaskClient, demo: Agent, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: looks.append(days) or NOTHING)
+    monkeypatch.setattr(page_findings, "read_callers_listing", lambda caller, days: looks.append(days) or NOTHING)
     response = operator.get(demo_path(demo.services, f"/dashboard{path}"), buffered=False)
     parts = response.iter_encoded()
     first = next(parts).decode()
@@ -478,7 +478,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
 def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_whole_page(
     wire: Wire, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: 1 / 0)
+    monkeypatch.setattr(page_findings, "read_callers_listing", lambda caller, days: 1 / 0)
     response = with_session(wire(), demo).get("/dashboard", buffered=False)
     parts = response.iter_encoded()
     sent = next(parts).decode() + next(parts).decode()

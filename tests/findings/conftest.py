@@ -19,9 +19,9 @@ from agentidp import demo
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import DEFAULT_DAYS, findings, findings_query
-from agentidp.findings.alerting import Alert, alerts_of
-from agentidp.findings.finding import ORGANIZATION, Finding, FindingsQuery, KnownFinding, Severity
-from agentidp.findings.identity import MAX_MISSES, Happening, reconcile
+from agentidp.findings.alerting import Alert, decide_alerts
+from agentidp.findings.finding import ORGANIZATION, Finding, FindingsQuery, Severity, StoredFinding
+from agentidp.findings.identity import MAX_MISSES, FindingChange, reconcile
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.organizations import update_organization
@@ -112,9 +112,9 @@ class Lists(Usage):
                 for name, call in zip(names, calls, strict=True)
             ]
 
-        found = findings(run, asked(now, days=days, token_ttl=token_ttl))
-        assert not found.not_computed
-        return found.findings
+        computed = findings(run, asked(now, days=days, token_ttl=token_ttl))
+        assert not computed.not_computed
+        return computed.findings
 
     def _history(self, of: Iterable[UUID], first_day: date, until: date, *units: str) -> list[list[Any]]:
         """Of each day with any usage: its number, and of each unit the counts of its hours."""
@@ -129,8 +129,9 @@ class Lists(Usage):
 
     def _each(self, *units: str, first_day: date, until: date, **more: Any) -> list[dict[str, Any]]:
         return [
-            {"agent_id": one, "agent_name": name, "history": self._history([one], first_day, until, *units)} | more
-            for one, name in self.names.items()
+            {"agent_id": agent_id, "agent_name": name, "history": self._history([agent_id], first_day, until, *units)}
+            | more
+            for agent_id, name in self.names.items()
         ]
 
     def _markers(self, **_: Any) -> list[dict[str, Any]]:
@@ -232,9 +233,9 @@ class Fleet(Usage):
 
         :param query: arguments of :func:`agentidp.findings.findings_query`.
         """
-        found = findings(self.database.run, findings_query(self.database.at, self.services.settings, **query))
-        assert not found.not_computed
-        return [one.represent() for one in found.findings if kind in (None, one.kind)]
+        computed = findings(self.database.run, findings_query(self.database.at, self.services.settings, **query))
+        assert not computed.not_computed
+        return [reported.represent() for reported in computed.findings if kind in (None, reported.kind)]
 
     def listed(self, **query: Any) -> Any:
         """The body of ``GET /api/v1/analytics/findings``."""
@@ -245,7 +246,7 @@ class Fleet(Usage):
 
 def asked(at: datetime = NOON, *, days: int = DEFAULT_DAYS, token_ttl: int = 3600) -> FindingsQuery:
     """What is asked for, also of what is registered."""
-    return FindingsQuery(at=at, days=days, token_ttl=token_ttl, of_registered=True)
+    return FindingsQuery(at=at, days=days, token_ttl=token_ttl, includes_registry=True)
 
 
 @dataclass
@@ -253,24 +254,24 @@ class History:
     """The stored findings, evaluation after evaluation, on plain lists: what happened to them, and what was sent."""
 
     at: datetime = NOON
-    stored: dict[UUID, KnownFinding] = field(default_factory=dict)
-    happened: list[tuple[UUID, Happening]] = field(default_factory=list)
+    stored: dict[UUID, StoredFinding] = field(default_factory=dict)
+    happened: list[tuple[UUID, FindingChange]] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
     def look(
         self,
-        *found: Finding,
+        *computed: Finding,
         after: timedelta = timedelta(minutes=5),
         not_computed: Sequence[str] = (),
         muted: Collection[tuple[str, str]] = (),
     ) -> None:
         """Look again, and store what became of the findings."""
         self.at += after
-        result = reconcile([*self.stored.values()], found, self.at, not_computed=not_computed)
-        escalated = {one.finding_id for one, what in result.changes if what is Happening.escalated}
-        findings, alerts = alerts_of(result.findings, muted, result.turned, escalated)
-        self.stored |= {one.finding_id: one for one in findings}
-        self.happened += [(one.finding_id, what) for one, what in result.changes]
+        result = reconcile([*self.stored.values()], computed, self.at, not_computed=not_computed)
+        escalated = {reported.finding_id for reported, what in result.changes if what is FindingChange.escalated}
+        findings, alerts = decide_alerts(result.findings, muted, result.changed_kind_ids, escalated)
+        self.stored |= {reported.finding_id: reported for reported in findings}
+        self.happened += [(reported.finding_id, what) for reported, what in result.changes]
         self.alerts += alerts
 
     def find(self, letters: str) -> None:
@@ -279,15 +280,15 @@ class History:
         """
         for letter in letters:
             severity = {severity.name[0]: severity for severity in Severity}.get(letter.lower())
-            found = [a_finding(self.at, begins=NOON, severity=severity)] if severity else []
+            computed = [a_finding(self.at, begins=NOON, severity=severity)] if severity else []
             is_muted = letter == "_" or letter.isupper()
-            self.look(*found, muted=[("spike", ORGANIZATION)] if is_muted else ())
+            self.look(*computed, muted=[("spike", ORGANIZATION)] if is_muted else ())
 
     @property
-    def only(self) -> KnownFinding:
+    def only(self) -> StoredFinding:
         """The one finding that there has been."""
-        [one] = self.stored.values()
-        return one
+        [reported] = self.stored.values()
+        return reported
 
     @property
     def happenings(self) -> list[str]:

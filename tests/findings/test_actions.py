@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from agentidp.actor import operator
-from agentidp.findings.actions import MAX_MUTE, act
+from agentidp.findings.actions import MAX_MUTE, apply_action
 from agentidp.findings.finding import Severity
-from agentidp.findings.identity import Happening
+from agentidp.findings.identity import FindingChange
 from tests.factories import NOON, Clock, a_finding, make_finding
 from tests.findings.conftest import FINDINGS, Fleet
 
@@ -58,14 +58,17 @@ def test_acknowledging_again_keeps_the_note_unless_another_is_given(fleet: Fleet
 
 def test_an_escalation_takes_the_acknowledgement_back(fleet: Fleet, clock: Clock, finding_id: UUID) -> None:
     post(fleet, finding_id, "acknowledge", note="mine")
-    [one] = fleet.listed()["data"]
+    [reported] = fleet.listed()["data"]
     for severity, is_acknowledged in (("warning", True), ("critical", False)):
         clock.advance(minutes=1)
-        again = a_finding(NOON, agent_id=UUID(one["agentId"]), agent_name="one", severity=Severity[severity])
+        again = a_finding(NOON, agent_id=UUID(reported["agentId"]), agent_name="one", severity=Severity[severity])
         make_finding(fleet.services, fleet.organization_id, again)
-        [one] = fleet.listed()["data"]
-        assert (one["findingId"], one["severity"]) == (str(finding_id), severity)
-        assert (one["acknowledgedAt"] is not None, one["note"] == "mine") == (is_acknowledged, is_acknowledged)
+        [reported] = fleet.listed()["data"]
+        assert (reported["findingId"], reported["severity"]) == (str(finding_id), severity)
+        assert (reported["acknowledgedAt"] is not None, reported["note"] == "mine") == (
+            is_acknowledged,
+            is_acknowledged,
+        )
 
 
 @pytest.mark.parametrize("whole_organization", [False, True])
@@ -82,7 +85,9 @@ def test_mutes_the_kind_of_the_agent_or_of_the_whole_organization(
         clock.advance(minutes=1)
         make_finding(fleet.services, fleet.organization_id, finding)
     of_other = LATER if whole_organization else "2026-04-15T13:00:00.000000Z"
-    assert {(one["kind"], one["agentName"]): one["mutedUntil"] for one in fleet.listed()["data"]} == {
+    assert {
+        (reported["kind"], reported["agentName"]): reported["mutedUntil"] for reported in fleet.listed()["data"]
+    } == {
         ("spike", "one"): LATER,
         ("spike", "other"): of_other,
         ("silence", "other"): None,
@@ -116,7 +121,7 @@ def test_refuses_to_mute_until_then(fleet: Fleet, finding_id: UUID) -> None:
 
 def test_what_a_command_does_is_the_operators(fleet: Fleet, finding_id: UUID) -> None:
     with fleet.database.transaction(operator()) as opened:
-        assert act(opened, finding_id, Happening.acknowledged).acknowledged_by == "operator"
-        act(opened, finding_id, Happening.muted, until=NOON + timedelta(hours=1))
-        assert act(opened, finding_id, Happening.unmuted).muted_until is None
+        assert apply_action(opened, finding_id, FindingChange.acknowledged).acknowledged_by == "operator"
+        apply_action(opened, finding_id, FindingChange.muted, until=NOON + timedelta(hours=1))
+        assert apply_action(opened, finding_id, FindingChange.unmuted).muted_until is None
     assert {change["by"] for change in history(fleet, finding_id)} == {None, "operator"}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentidp.findings import Found, findings_query
+from agentidp.findings import ComputedFindings, findings_query
 from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.store import store_evaluation
@@ -41,8 +41,8 @@ from tests.findings.conftest import GONE, History
 )
 def test_each_change_alerts_once(history: History, looks: str, sent: list[str]) -> None:
     history.find(looks)
-    assert [f"{one.change} {one.severity.name}" for one in history.alerts] == sent
-    assert {one.finding.finding_id for one in history.alerts} <= {history.only.finding_id}
+    assert [f"{reported.change} {reported.severity.name}" for reported in history.alerts] == sent
+    assert {reported.finding.finding_id for reported in history.alerts} <= {history.only.finding_id}
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_whatever_is_muted_each_finding_is_opened_before_it_escalates_and_is_res
         before = len(history.alerts)
         history.find(how)
         is_muted = how == "_" or how.isupper()
-        assert not is_muted or all(one.change == "resolved" for one in history.alerts[before:])
-        for one in history.stored.values():
+        assert not is_muted or all(reported.change == "resolved" for reported in history.alerts[before:])
+        for reported in history.stored.values():
             # What goes on and may be known is known, with its severity.
-            is_known = one.announced is not None and one.announced >= one.severity
-            assert is_muted or not one.is_ongoing or one.misses or is_known
-    changes = "".join(one.change[0] for one in history.alerts)
+            is_known = reported.announced is not None and reported.announced >= reported.severity
+            assert is_muted or not reported.is_ongoing or reported.misses or is_known
+    changes = "".join(reported.change[0] for reported in history.alerts)
     assert re.fullmatch("(oe{0,2}r)*(oe{0,2})?", changes)
 
 
@@ -86,11 +86,13 @@ class Watched(Outbox):
         self.clock = clock
         self.target_id, _ = self.add_target("https://hooks.example")
 
-    def evaluate(self, *found: Finding) -> None:
+    def evaluate(self, *computed: Finding) -> None:
         """Store an evaluation that has found these, five minutes after the one before."""
         self.clock.advance(minutes=5)
         with self.database.transaction() as opened:
-            store_evaluation(opened, Found([*found]), findings_query(self.clock(), self.services.settings))
+            store_evaluation(
+                opened, ComputedFindings([*computed]), findings_query(self.clock(), self.services.settings)
+            )
 
     def spike(self, **changes: Any) -> Finding:
         """A spike that is going on."""
@@ -137,7 +139,7 @@ def test_an_alert_says_what_the_finding_says(watched: Watched, about: dict[str, 
         [row] = opened.fetch("alerts/next_delivery", target_id=watched.target_id)
     payload = row.payload
     assert (payload["change"], payload["severity"], payload["subject"]) == ("opened", "warning", subject)
-    assert payload["title"] == f"uncached tokens: {subject}"
+    assert payload["title"] == f"tokens not kept: {subject}"
     assert payload["description"] == (
         "The organization was issued 900 tokens in an hour; typically it is 100. A test. See whether it passes."
     )

@@ -110,9 +110,9 @@ ON = "on Tuesday, 14 April 2026"
 )
 def test_is_reported(month: dict[str, Any], severity: str | None, summary: str | None) -> None:
     query = asked()
-    found = findings([a_month(**month)], query)
-    assert [one.severity.name for one in found] == [severity] * (severity is not None)
-    assert summary is None or summary in found[0].summary
+    computed = findings([a_month(**month)], query)
+    assert [finding.severity.name for finding in computed] == [severity] * (severity is not None)
+    assert summary is None or summary in computed[0].summary
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_is_reported(month: dict[str, Any], severity: str | None, summary: str |
     ],
 )
 def test_is_so_since_the_day_on_which_the_budget_was_near_or_exceeded(month: dict[str, Any], since: date) -> None:
-    [one] = findings([a_month(**month)], asked())
-    assert one.represent()["since"] == f"{since}T00:00:00.000000Z"
+    [finding] = findings([a_month(**month)], asked())
+    assert finding.represent()["since"] == f"{since}T00:00:00.000000Z"
 
 
 def at_noon(year: int, month: int, day: int) -> datetime:

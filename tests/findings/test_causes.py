@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.causes import one_per_cause, urgency
+from agentidp.findings.causes import merge_same_causes, urgency
 from agentidp.findings.finding import Finding, Severity
 from tests.factories import NOON, a_finding
 
@@ -69,7 +69,7 @@ WEEKEND = finding("weekend", begins=DAY)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "number"),
+    ("reported", "other", "number"),
     [
         (HABIT, finding(begins=2 * DAY), 2),
         (HABIT, DOMINANCE, 2),
@@ -88,15 +88,17 @@ WEEKEND = finding("weekend", begins=DAY)
         (finding("rejections"), finding("spike"), 2),
     ],
 )
-def test_what_has_one_cause_is_one_finding(one: Finding, other: Finding, number: int) -> None:
-    assert len(one_per_cause([one, other])) == len(one_per_cause([other, one])) == number
+def test_what_has_one_cause_is_one_finding(reported: Finding, other: Finding, number: int) -> None:
+    assert len(merge_same_causes([reported, other])) == len(merge_same_causes([other, reported])) == number
 
 
 def test_what_explains_another_takes_over_its_severity_and_says_so() -> None:
     run, spike = replace(WEEKEND, severity=INFO, excess=50), finding()
-    assert one_per_cause([spike, run]) == [replace(run, severity=Severity.warning, excess=100, also_seen_as=("spike",))]
-    [one] = one_per_cause([DOMINANCE, WEEKEND, finding()])
-    assert (one.kind, one.also_seen_as) == ("weekend", ("dominance", "spike"))
+    assert merge_same_causes([spike, run]) == [
+        replace(run, severity=Severity.warning, excess=100, also_seen_as=("spike",))
+    ]
+    [reported] = merge_same_causes([DOMINANCE, WEEKEND, finding()])
+    assert (reported.kind, reported.also_seen_as) == ("weekend", ("dominance", "spike"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_what_explains_another_takes_over_its_severity_and_says_so() -> None:
 def test_a_spike_that_begins_with_a_habit_has_its_cause(spike: Finding, is_explained: bool) -> None:
     habit = replace(HABIT, causes="It asks before each call.", next_step="Keep it.")
     explained = replace(spike, causes=habit.causes, next_step=habit.next_step)
-    assert one_per_cause([spike, habit]) == [explained if is_explained else spike, habit]
+    assert merge_same_causes([spike, habit]) == [explained if is_explained else spike, habit]
 
 
 ENOUGH = thresholds.COMMON_CAUSE_AGENTS
@@ -137,7 +139,7 @@ def test_agents_with_a_spike_from_the_same_hour_on_are_one_finding(
     agents: int, more: list[Finding], number: int
 ) -> None:
     spikes = [finding(agent=agent, begins=(3 + agent % 2) * HOUR) for agent in range(1, agents + 1)]
-    assert len(one_per_cause([*spikes, *more])) == number
+    assert len(merge_same_causes([*spikes, *more])) == number
 
 
 def test_several_agents_are_summed_up() -> None:
@@ -145,10 +147,15 @@ def test_several_agents_are_summed_up() -> None:
         finding(agent=agent, begins=(3 + agent % 2) * HOUR, ends=agent * HOUR / 60, excess=agent)
         for agent in range(1, 61)
     ]
-    [one] = one_per_cause([*spikes, finding("weekend", begins=2 * HOUR)])
-    assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, 60, NOW - 4 * HOUR, NOW - HOUR / 60)
-    assert [(each.agent_id, each.count) for each in one.agents] == [
+    [reported] = merge_same_causes([*spikes, finding("weekend", begins=2 * HOUR)])
+    assert (reported.agent_id, reported.agent_count, reported.begins, reported.ends) == (
+        None,
+        60,
+        NOW - 4 * HOUR,
+        NOW - HOUR / 60,
+    )
+    assert [(named_agent.agent_id, named_agent.count) for named_agent in reported.agents] == [
         (UUID(int=agent), agent + 10) for agent in (60, 59, 58, 57, 56)
     ]
-    assert (one.excess, one.also_seen_as) == (sum(range(61)), ("weekend",))
-    assert one.summary == ("60 agents were issued 2,430 tokens from the same hour on; typically it is 600.")
+    assert (reported.excess, reported.also_seen_as) == (sum(range(61)), ("weekend",))
+    assert reported.summary == ("60 agents were issued 2,430 tokens from the same hour on; typically it is 600.")

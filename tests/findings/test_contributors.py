@@ -11,7 +11,7 @@ import pytest
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.contributors import with_contributors
+from agentidp.findings.contributors import name_contributors
 from agentidp.findings.finding import Contributor, Finding
 from tests.factories import NOON, a_finding
 from tests.findings.conftest import asked
@@ -30,9 +30,9 @@ def of_the_month(*counts: int) -> Rows:
     ]
 
 
-def named(one: Finding, rows: Rows, *others: Finding) -> Finding:
+def named(reported: Finding, rows: Rows, *others: Finding) -> Finding:
     """The finding with those who caused it."""
-    return with_contributors(lambda *calls: [rows] * len(calls), [one, *others], asked())[0]
+    return name_contributors(lambda *calls: [rows] * len(calls), [reported, *others], asked())[0]
 
 
 def a_budget(**changes: Any) -> Finding:
@@ -52,16 +52,16 @@ def a_budget(**changes: Any) -> Finding:
     ],
 )
 def test_who_has_a_tenth_of_the_tokens_is_named(counts: tuple[int, ...], agents: int, sentence: str) -> None:
-    one = named(a_budget(), of_the_month(*counts))
-    assert one.summary == f"Exceeded. {sentence}".strip()
-    assert [each.agent_name for each in one.agents] == [*NAMES[:agents]]
+    reported = named(a_budget(), of_the_month(*counts))
+    assert reported.summary == f"Exceeded. {sentence}".strip()
+    assert [agent.agent_name for agent in reported.agents] == [*NAMES[:agents]]
 
 
 def test_the_spike_of_the_organization_keeps_those_that_grew_and_names_the_largest() -> None:
     agents = tuple(Contributor(agent_id=UUID(int=count), agent_name=f"{count}", count=count) for count in (850, 50))
-    one = named(a_finding(NOON, summary="A spike.", agents=agents), [])
-    assert one.summary == "A spike. 850 was issued 850 of the 900 tokens (94 %)."
-    assert one.agents == agents
+    reported = named(a_finding(NOON, summary="A spike.", agents=agents), [])
+    assert reported.summary == "A spike. 850 was issued 850 of the 900 tokens (94 %)."
+    assert reported.agents == agents
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_reads_the_agents_of_the_window(begins: Any, ends: Any, expected: Any) -
 
     quota = a_finding(NOON, kind="quota", begins=begins, ends=ends)
     of_agent = a_finding(NOON, kind="quota", agent_id=UUID(int=1), agent_name="a")
-    with_contributors(run, [quota, of_agent, a_finding(NOON)], asked())
+    name_contributors(run, [quota, of_agent, a_finding(NOON)], asked())
     [call] = called
     of_day = (call.parameters.get("on_day"), call.parameters.get("at_hour"))
     assert expected in (call, of_day)
@@ -109,9 +109,9 @@ def habit(**changes: Any) -> Finding:
 
 
 def test_what_another_finding_knows_of_who_caused_it_is_the_cause() -> None:
-    one = named(a_budget(), of_the_month(900), habit(kind="spike", causes="More work."), habit())
-    assert one.causes == "a was issued 120; it needed 20. It asks before each call."
-    assert one.next_step == "Keep it."
+    reported = named(a_budget(), of_the_month(900), habit(kind="spike", causes="More work."), habit())
+    assert reported.causes == "a was issued 120; it needed 20. It asks before each call."
+    assert reported.next_step == "Keep it."
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_names_nobody_if_the_database_is_too_slow_for_that() -> None:
     def run(*_: Call) -> list[Rows]:
         raise DatabaseUnavailable
 
-    assert with_contributors(run, [a_budget()], asked()) == [a_budget()]
+    assert name_contributors(run, [a_budget()], asked()) == [a_budget()]

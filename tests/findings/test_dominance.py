@@ -35,8 +35,8 @@ def test_reports_an_agent_above_the_maximum_share_only(greedy: int, modest: int,
 
 
 def test_so_many_fewer_tokens_would_end_it() -> None:
-    [one] = judged(900, 100)
-    assert one.excess == 500
+    [finding] = judged(900, 100)
+    assert finding.excess == 500
     assert judged(900 - 500, 100) == []
 
 
@@ -53,8 +53,8 @@ def test_in_its_first_week_a_month_begins_a_week_before(today: date, begins: dat
 
 
 def test_the_summary_names_the_day_since_which_tokens_count() -> None:
-    [one] = judged(90, 10, at=datetime(2026, 4, 2, 12, tzinfo=UTC))
-    assert one.summary == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026 (90 %)."
+    [finding] = judged(90, 10, at=datetime(2026, 4, 2, 12, tzinfo=UTC))
+    assert finding.summary == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026 (90 %)."
 
 
 def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) -> None:

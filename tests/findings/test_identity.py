@@ -40,12 +40,12 @@ def spike(at: datetime, **changes: Any) -> Finding:
 )
 def test_keeps_its_id_while_it_goes_on(history: History, looks: str, happened: str, severities: str) -> None:
     history.find(looks)
-    one, seen = history.only, len(looks.rstrip("-"))
+    reported, seen = history.only, len(looks.rstrip("-"))
     assert history.happenings == happened.split()
-    assert f"{one.severity.name} {one.highest.name}" == severities
-    assert (one.first_seen_at, one.last_seen_at) == (NOON + MINUTES, NOON + seen * MINUTES)
-    assert one.misses == min(len(looks) - seen, MAX_MISSES)
-    assert one.ended_at == (one.last_seen_at if happened.endswith("resolved") else None)
+    assert f"{reported.severity.name} {reported.highest.name}" == severities
+    assert (reported.first_seen_at, reported.last_seen_at) == (NOON + MINUTES, NOON + seen * MINUTES)
+    assert reported.misses == min(len(looks) - seen, MAX_MISSES)
+    assert reported.ended_at == (reported.last_seen_at if happened.endswith("resolved") else None)
 
 
 def expiring(credential_id: UUID, step: int = 1) -> Finding:
@@ -58,8 +58,11 @@ def test_another_credential_of_the_same_agent_is_another_finding(history: Histor
     history.look(expiring(ONE))
     for _ in range(MAX_MISSES):
         history.look(expiring(OTHER))
-    by_credential = {str(one.credential_id): one for one in history.stored.values()}
-    assert {name: one.is_ongoing for name, one in by_credential.items()} == {str(ONE): False, str(OTHER): True}
+    by_credential = {str(reported.credential_id): reported for reported in history.stored.values()}
+    assert {name: reported.is_ongoing for name, reported in by_credential.items()} == {
+        str(ONE): False,
+        str(OTHER): True,
+    }
     # What stands for several of them has none, and is the same.
     turned = spike(NOON, kind="dormant_agent", also_seen_as=("expiring_credential",), ends=history.at)
     history.look(turned)
@@ -70,7 +73,7 @@ def test_each_further_reminder_is_an_escalation_once(history: History) -> None:
     for step in (1, 1, 2, 2, 2, 4, 4):
         history.look(expiring(ONE, step))
     assert history.happenings == ["opened", "escalated", "escalated"]
-    assert [one.change for one in history.alerts] == history.happenings
+    assert [reported.change for reported in history.alerts] == history.happenings
 
 
 @pytest.mark.parametrize("kind", ["spike", "uncached_tokens"])
@@ -154,9 +157,9 @@ class TestSame:
     def test_of_two_of_one_agent_each_keeps_its_own(self, history: History) -> None:
         early, late = spike(NOON - 9 * HOUR), spike(NOON)
         history.look(early, late)
-        ids = {one.begins: one.finding_id for one in history.stored.values()}
+        ids = {reported.begins: reported.finding_id for reported in history.stored.values()}
         history.look(late, early)
-        assert {one.begins: one.finding_id for one in history.stored.values()} == ids
+        assert {reported.begins: reported.finding_id for reported in history.stored.values()} == ids
         assert sorted(history.happenings) == ["opened", "recorded"]
 
     def test_agents_spikes_become_one_of_the_organization(self, history: History) -> None:
@@ -174,7 +177,7 @@ class TestSame:
         for _ in range(MAX_MISSES):
             history.look(together)
         assert history.happenings == ["opened"] * 7 + ["resolved"] * 6
-        [ongoing] = [one for one in history.stored.values() if one.is_ongoing]
+        [ongoing] = [reported for reported in history.stored.values() if reported.is_ongoing]
         assert ongoing.subject == ORGANIZATION
         # And back again.
         history.look(spike(NOON + HOUR, begins=NOON - HOUR))

@@ -8,16 +8,19 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.findings.finding import Contributor, KnownFinding, Severity
+from agentidp.findings.finding import Contributor, Severity, StoredFinding
 from agentidp.findings.incidents import incidents
 from tests.factories import NOON, a_finding, known_finding
 
 DAY = timedelta(days=1)
 
 
-def about(kind: str, agent: int | None = 1, *named: int, ended: bool = False, **changes: Any) -> KnownFinding:
+def about(kind: str, agent: int | None = 1, *named: int, ended: bool = False, **changes: Any) -> StoredFinding:
     """A finding about an agent, or about the whole, which names some."""
-    agents = tuple(Contributor(agent_id=UUID(int=each), agent_name=f"{each}", count=each) for each in named)
+    agents = tuple(
+        Contributor(agent_id=UUID(int=named_agent), agent_name=f"{named_agent}", count=named_agent)
+        for named_agent in named
+    )
     agent_id = UUID(int=agent) if agent else None
     values = {"kind": kind, "agent_id": agent_id, "agents": agents, "begins": NOON - 9 * DAY}
     return known_finding(a_finding(NOON, **values | changes), ended_at=NOON if ended else None)
@@ -39,13 +42,13 @@ BUDGET = about("budget", None, 1, 2)
         (BUDGET, about("spike", begins=NOON - 20 * DAY, ends=NOON - 8 * DAY)),
     ],
 )
-def test_what_explains_the_whole_is_part_of_it(whole: KnownFinding, part: KnownFinding) -> None:
-    [found] = incidents([whole, part])
-    assert found.findings == (whole, part)
+def test_what_explains_the_whole_is_part_of_it(whole: StoredFinding, part: StoredFinding) -> None:
+    [computed] = incidents([whole, part])
+    assert computed.findings == (whole, part)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("reported", "other"),
     [
         (BUDGET, about("spike", 3)),
         (BUDGET, about("rejections")),
@@ -59,8 +62,8 @@ def test_what_explains_the_whole_is_part_of_it(whole: KnownFinding, part: KnownF
         (about("quota"), about("uncached_tokens")),
     ],
 )
-def test_any_other_is_not(one: KnownFinding, other: KnownFinding) -> None:
-    assert [each.findings for each in incidents([one, other])] == [(one,), (other,)]
+def test_any_other_is_not(reported: StoredFinding, other: StoredFinding) -> None:
+    assert [named_agent.findings for named_agent in incidents([reported, other])] == [(reported,), (other,)]
 
 
 def test_the_most_urgent_has_the_parts_and_stands_where_the_most_urgent_of_them_would() -> None:

@@ -13,11 +13,11 @@ from flask import Flask
 from agentidp.alerts.state_change import FORMER_KINDS
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, Found, findings_query, store
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings_query, store
 from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import STORED_KINDS
-from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
+from agentidp.findings.store import MAX_AGE_IN_INTERVALS, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast
 from tests.dashboard.conftest import unavailable
@@ -33,7 +33,7 @@ def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_
     """Store an evaluation that has found these."""
     query = findings_query(fleet.services.clock(), fleet.services.settings, days=days)
     with fleet.database.transaction() as opened:
-        store_evaluation(opened, Found([*found], not_computed), query)
+        store_evaluation(opened, ComputedFindings([*found], not_computed), query)
 
 
 def test_a_finding_and_its_state(fleet: Fleet) -> None:
@@ -89,8 +89,8 @@ def test_what_explains_a_finding_about_the_whole_follows_it_and_is_part_of_it(fl
     budget = a_finding(NOON, kind="budget", agents=(loader,), severity=Severity.critical)
     store_findings(fleet, habit, other, budget)
     listed = fleet.listed()["data"]
-    assert [one["kind"] for one in listed] == ["budget", "uncached_tokens", "spike"]
-    assert [one["partOf"] for one in listed] == [None, listed[0]["findingId"], None]
+    assert [reported["kind"] for reported in listed] == ["budget", "uncached_tokens", "spike"]
+    assert [reported["partOf"] for reported in listed] == [None, listed[0]["findingId"], None]
     # Also if the budget is not asked for.
     assert fleet.listed(kind="uncached_tokens")["data"] == [listed[1]]
 
@@ -109,8 +109,11 @@ def with_outages(fleet: Fleet) -> Fleet:
 def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(with_outages: Fleet) -> None:
     live = with_outages.findings()
     first = with_outages.listed()
-    assert [{name: one[name] for name in live[0]} for one in first["data"]] == live
-    assert [(one["kind"], one["state"]) for one in first["data"]] == [("spike", "ongoing"), ("silence", "ended")]
+    assert [{name: reported[name] for name in live[0]} for reported in first["data"]] == live
+    assert [(reported["kind"], reported["state"]) for reported in first["data"]] == [
+        ("spike", "ongoing"),
+        ("silence", "ended"),
+    ]
     with overheard(with_outages.services.database) as conversation:
         assert with_outages.listed() == first
     assert [name for name in conversation.statements if name.startswith("findings/")] == []
@@ -131,7 +134,7 @@ def test_a_stored_finding_of_a_former_kind_can_be_read_and_ends(fleet: Fleet, cl
 
 def test_evaluates_again_when_nothing_watches(fleet: Fleet, clock: Clock) -> None:
     first = fleet.listed()["evaluatedAt"]
-    fresh = STALE_TIMES * timedelta(seconds=fleet.services.settings.watch_interval)
+    fresh = MAX_AGE_IN_INTERVALS * timedelta(seconds=fleet.services.settings.watch_interval)
     clock.now = NOON + fresh
     assert fleet.listed()["evaluatedAt"] == first
     clock.now += timedelta(microseconds=1)
@@ -140,8 +143,8 @@ def test_evaluates_again_when_nothing_watches(fleet: Fleet, clock: Clock) -> Non
 
 def test_looks_back_as_far_as_is_asked_for(with_outages: Fleet) -> None:
     week, month = with_outages.listed(), with_outages.listed(days=40)
-    assert [one["kind"] for one in month["data"]] == ["spike", "silence", "silence"]
-    assert {one["findingId"] for one in week["data"]} <= {one["findingId"] for one in month["data"]}
+    assert [reported["kind"] for reported in month["data"]] == ["spike", "silence", "silence"]
+    assert {reported["findingId"] for reported in week["data"]} <= {reported["findingId"] for reported in month["data"]}
     # An old one is recorded, and nobody is alerted.
     old = f"{FINDINGS}/{month['data'][-1]['findingId']}"
     assert [change["change"] for change in with_outages.api.get(old).json["history"]] == ["recorded"]
@@ -189,7 +192,7 @@ def test_lists_by_state_kind_and_agent(fleet: Fleet) -> None:
         ({"agent": agent}, ["silence", "spike"]),
         ({"agent": "00000000-0000-4000-8000-000000000000"}, []),
     ):
-        assert [one["kind"] for one in fleet.listed(**query)["data"]] == kinds
+        assert [reported["kind"] for reported in fleet.listed(**query)["data"]] == kinds
     for query, reason in (
         ({"state": "open"}, "must be one of ongoing, acknowledged, ended"),
         ({"agent": "one"}, "must be an agent's id"),
@@ -235,15 +238,15 @@ class TestEvaluation:
             for _ in range(MAX_MISSES):
                 self.evaluate(fleet)
         clock.now = NOON
-        assert [one["state"] for one in fleet.listed()["data"]] == ["ongoing"]
+        assert [reported["state"] for reported in fleet.listed()["data"]] == ["ongoing"]
 
     def test_two_at_once_store_one(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         # Both have computed before either stores.
         together = threading.Barrier(2, timeout=PATIENCE)
 
-        def found(*_: Any) -> Found:
+        def found(*_: Any) -> ComputedFindings:
             together.wait()
-            return Found([a_finding(NOON)])
+            return ComputedFindings([a_finding(NOON)])
 
         monkeypatch.setattr(store, "findings", found)
         threads = [threading.Thread(target=self.evaluate, args=[fleet]) for _ in range(2)]
@@ -283,5 +286,5 @@ def test_a_deleted_agents_acknowledgement_keeps_its_name(fleet: Fleet) -> None:
     acknowledged = Api(fleet.client, other).post(f"{FINDINGS}/{finding_id}/acknowledge", {"note": "mine"})
     assert acknowledged.status_code == 200
     assert fleet.api.delete(f"agents/{other.client_id}").status_code == 204
-    [one] = fleet.listed()["data"]
-    assert (one["acknowledgedBy"], one["note"]) == ("night shift", "mine")
+    [reported] = fleet.listed()["data"]
+    assert (reported["acknowledgedBy"], reported["note"]) == ("night shift", "mine")

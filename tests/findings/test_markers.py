@@ -11,7 +11,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.markers import call, explained
+from agentidp.findings.markers import call, explain
 from agentidp.http.schemas import timestamp
 from tests.factories import NOON, Clock, a_finding
 from tests.findings.conftest import Fleet, Lists, asked
@@ -59,9 +59,9 @@ SPIKE = a_finding(NOON + HOUR, agent_id=AGENT, observed=300, expected=100, cause
     ],
 )
 def test_a_marker_of_the_agent_shortly_before_is_mentioned(noticed: Any, is_mentioned: bool) -> None:
-    one = explained(SPIKE, [noticed])
-    assert (one.causes != SPIKE.causes) is is_mentioned
-    assert (one.severity is Severity.info) is (is_mentioned and noticed.kind == "deployment")
+    reported = explain(SPIKE, [noticed])
+    assert (reported.causes != SPIKE.causes) is is_mentioned
+    assert (reported.severity is Severity.info) is (is_mentioned and noticed.kind == "deployment")
 
 
 @pytest.mark.parametrize(
@@ -75,29 +75,32 @@ def test_a_marker_of_the_agent_shortly_before_is_mentioned(noticed: Any, is_ment
     ],
 )
 def test_a_spike_after_a_deployment_is_only_listed(changes: dict[str, Any], expected: Severity) -> None:
-    one = explained(a_finding(**({"at": NOON + HOUR} | vars(SPIKE) | changes)), [deployment(NOON - HOUR / 3)])
-    assert one.severity is expected
-    assert one.causes == (
+    reported = explain(a_finding(**({"at": NOON + HOUR} | vars(SPIKE) | changes)), [deployment(NOON - HOUR / 3)])
+    assert reported.severity is expected
+    assert reported.causes == (
         "It has more to do. A deployment was marked at 11:40 UTC on Wednesday, 15 April 2026: release 7."
     )
 
 
 def test_a_change_explains_no_weekend() -> None:
     weekend = a_finding(NOON, kind="weekend", agent_id=AGENT)
-    assert explained(weekend, [deployment()]) == weekend
+    assert explain(weekend, [deployment()]) == weekend
 
 
 @pytest.mark.parametrize("later", ["credential.created", "agent.changed"])
 def test_the_latest_deployment_explains_more_than_what_it_changes_on_the_way(later: str) -> None:
     markers = [deployment(NOON - HOUR), deployment(NOON - HOUR / 2), deployment(NOON - HOUR / 4, kind=later)]
-    one = explained(SPIKE, markers)
-    assert one.severity is Severity.info
-    assert "A deployment was marked at 11:30" in one.causes
+    reported = explain(SPIKE, markers)
+    assert reported.severity is Severity.info
+    assert "A deployment was marked at 11:30" in reported.causes
 
 
 def kinds(lists: Lists, *wanted: str, now: datetime = NOON) -> list[tuple[str, int | None, str]]:
     """Of each finding the kind, how many agents it names, and since when."""
-    return [(one.kind, one.agent_count, f"{one.begins:%m-%dT%H:%M}") for one in lists.findings(*wanted, now=now)]
+    return [
+        (reported.kind, reported.agent_count, f"{reported.begins:%m-%dT%H:%M}")
+        for reported in lists.findings(*wanted, now=now)
+    ]
 
 
 def test_work_on_a_holiday_is_no_weekend_run(lists: Lists) -> None:
@@ -140,9 +143,9 @@ def test_what_does_not_come_back_after_a_holiday_is_silent(
     """*begins* has since when it is silent, by the hours after the holiday at which one looks."""
     stops_and_returns(lists, 5, HOLIDAY + stops * HOUR, returns, others)
     lists.markers = [holiday(HOLIDAY)]
-    found = {hours: kinds(lists, "silence", now=HOLIDAY + DAY + hours * HOUR) for hours in begins}
+    computed = {hours: kinds(lists, "silence", now=HOLIDAY + DAY + hours * HOUR) for hours in begins}
     agents = 5 if others else 0
-    assert found == {hours: [("silence", agents, since)] if since else [] for hours, since in begins.items()}
+    assert computed == {hours: [("silence", agents, since)] if since else [] for hours, since in begins.items()}
 
 
 def test_without_the_marker_an_organization_that_rests_is_silent(lists: Lists) -> None:
@@ -211,7 +214,7 @@ def test_what_was_marked_is_named_in_a_finding(fleet: Fleet) -> None:
     fleet.work(agent, NOON - 2 * HOUR, NOON, lambda at: 2000)
     fleet.store()
     mark(fleet, "deployment", NOON - 3 * HOUR)
-    [one] = fleet.findings("spike")
-    assert one["causes"].endswith(
+    [reported] = fleet.findings("spike")
+    assert reported["causes"].endswith(
         "without a pause. A deployment was marked at 09:00 UTC on Wednesday, 15 April 2026: release 7."
     )

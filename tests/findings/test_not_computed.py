@@ -53,9 +53,9 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
         assert findings(patient.of(over_budget.organization_id, NOON).run, query).not_computed == ()
         with psycopg.connect(database_url) as blocking:
             blocking.execute("lock table agents in access exclusive mode")
-            found = findings(run, query)
-        assert {*found.not_computed} == {*KINDS} - OF_THE_ORGANIZATION
-        assert {one.kind for one in found.findings} == {"budget"}
+            results = findings(run, query)
+        assert {*results.not_computed} == {*KINDS} - OF_THE_ORGANIZATION
+        assert {finding.kind for finding in results.findings} == {"budget"}
         with psycopg.connect(database_url) as blocking:
             blocking.execute(
                 "lock table agents, organizations, usage_daily, agent_usage_daily in access exclusive mode"
@@ -64,7 +64,7 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
                 findings(hasty.of(over_budget.organization_id, NOON).run, query)
 
 
-def asked(services: Services, *, of_registered: bool) -> set[str]:
+def asked(services: Services, *, includes_registry: bool) -> set[str]:
     """The statements that findings run."""
     names: set[str] = set()
 
@@ -72,12 +72,12 @@ def asked(services: Services, *, of_registered: bool) -> set[str]:
         names.update(call.name.rpartition("/")[2] for call in calls)
         return [[] for _ in calls]
 
-    findings(run, replace(findings_query(NOON, services.settings), of_registered=of_registered))
+    findings(run, replace(findings_query(NOON, services.settings), includes_registry=includes_registry))
     return names
 
 
 def test_a_replayed_history_needs_no_registry(services: Services) -> None:
-    assert findings_query(NOON, services.settings).of_registered
-    assert asked(services, of_registered=True) - asked(services, of_registered=False) == {
+    assert findings_query(NOON, services.settings).includes_registry
+    assert asked(services, includes_registry=True) - asked(services, includes_registry=False) == {
         name for name, kind in KINDS.items() if kind.reads_registry
     }

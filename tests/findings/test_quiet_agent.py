@@ -33,9 +33,9 @@ def test_an_agent_that_rests_and_stopped_in_the_evening_is_silent_after_four_day
     # Its last day is a Friday or a Sunday of an agent that rests on no other day.
     worked = [int(hour % DAY in (8, 9, 10) and hour // DAY % 7 != 6) for hour in range(10 * WEEK - DAY)]
     counts = worked + [0] * DAY + [0] * (days * DAY + 1)
-    found = silence_by_days(counts, 10 * WEEK - DAY - 14, 8, ())
-    assert (found is not None) is is_silent
-    assert found is None or found.expected == days
+    findings = silence_by_days(counts, 10 * WEEK - DAY - 14, 8, ())
+    assert (findings is not None) is is_silent
+    assert findings is None or findings.expected == days
 
 
 @pytest.mark.parametrize(("quiet", "is_silent"), [(1, True), (2, False)])

@@ -7,13 +7,13 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_organization import (
-    at_work,
     busy_hours,
+    has_stopped,
     is_unlikely,
+    is_working,
     partial_silences,
     quiet_times,
     runs_of_quiet_hours,
-    stops,
 )
 
 LENGTH = 10 * WEEK
@@ -50,17 +50,17 @@ def test_quiet_hours_are_unlikely_together() -> None:
 
 @pytest.mark.parametrize(("active", "is_work"), [([], False), ([0, 3], False), ([4, 0], True)])
 def test_two_thirds_of_the_usual_agents_are_at_work(active: list[int], is_work: bool) -> None:
-    assert at_work(active, 6) is is_work
+    assert is_working(active, 6) is is_work
 
 
 @pytest.mark.parametrize(("back", "lasts"), [(0, True), (5, False)])
 def test_a_quiet_time_lasts_while_the_agents_are_not_back(back: int, lasts: bool) -> None:
     active = [6] * LENGTH
     active[-8:] = [0] * 5 + [back] * 3
-    [one] = quiet_times(active, busy_hours(active, LENGTH - DAY), ())
+    [finding] = quiet_times(active, busy_hours(active, LENGTH - DAY), ())
     ends = LENGTH if lasts else LENGTH - 3
-    assert (one.begins, one.ends) == (LENGTH - 8, ends)
-    assert (one.expected, one.observed) == (6 * (7 if lasts else 5), 0)
+    assert (finding.begins, finding.ends) == (LENGTH - 8, ends)
+    assert (finding.expected, finding.observed) == (6 * (7 if lasts else 5), 0)
 
 
 def test_a_holiday_begins_and_ends_with_rest_and_a_marked_one_counts_for_nothing() -> None:
@@ -69,7 +69,9 @@ def test_a_holiday_begins_and_ends_with_rest_and_a_marked_one_counts_for_nothing
     active[-2 * DAY : -DAY] = [0] * DAY
     assert quiet_times(active, busy_hours(active, LENGTH - WEEK), ()) == []
     active[-2 * DAY + 8 : -2 * DAY + 10] = [6, 6]
-    assert [one.begins for one in quiet_times(active, busy_hours(active, LENGTH - WEEK), ())] == [LENGTH - 2 * DAY + 10]
+    assert [finding.begins for finding in quiet_times(active, busy_hours(active, LENGTH - WEEK), ())] == [
+        LENGTH - 2 * DAY + 10
+    ]
     assert quiet_times(active, busy_hours(active, LENGTH - WEEK), range(LENGTH - 2 * DAY, LENGTH - DAY)) == []
 
 
@@ -80,7 +82,7 @@ def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
     agents: int, stopped: int, is_found: bool
 ) -> None:
     sample = [[3] * (LENGTH - 6) + [3 * (place >= stopped)] * 6 for place in range(agents)]
-    assert [(one.begins, one.stopped) for one in partial_silences(sample, LENGTH - DAY, ())] == [
+    assert [(finding.begins, finding.stopped) for finding in partial_silences(sample, LENGTH - DAY, ())] == [
         (LENGTH - 6, tuple(range(stopped)))
     ] * is_found
 
@@ -90,21 +92,21 @@ def test_a_part_is_quiet_until_half_of_those_that_stopped_are_back(back: int, en
     working, stopped = [3] * LENGTH, [3] * (LENGTH - 8) + [0] * 8
     returned = [*stopped[:-3], 3, 3, 3]
     sample = [*[returned] * back, *[stopped] * (4 - back), *[working] * 8]
-    [one] = partial_silences(sample, LENGTH - DAY, ())
-    assert (one.begins, one.ends, one.stopped) == (LENGTH - 8, ends, (0, 1, 2, 3))
+    [finding] = partial_silences(sample, LENGTH - DAY, ())
+    assert (finding.begins, finding.ends, finding.stopped) == (LENGTH - 8, ends, (0, 1, 2, 3))
 
 
 def test_an_agent_stops_if_it_is_quiet_for_three_hours_in_which_it_is_nearly_always_active() -> None:
     counts = [3] * LENGTH
     counts[-6:-3] = [0] * 3
-    assert stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
-    assert not stops([0] * (8 * WEEK) + counts[8 * WEEK :], LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
-    assert not stops(counts, LENGTH - 5, range(LENGTH - 5, LENGTH - 2))
+    assert has_stopped(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert not has_stopped([0] * (8 * WEEK) + counts[8 * WEEK :], LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert not has_stopped(counts, LENGTH - 5, range(LENGTH - 5, LENGTH - 2))
     counts[-4] = 1
-    assert not stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert not has_stopped(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
     counts[-7:-3] = [0] * 4
-    assert not stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
-    assert stops(counts, LENGTH - 7, range(LENGTH - 7, LENGTH - 4))
+    assert not has_stopped(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert has_stopped(counts, LENGTH - 7, range(LENGTH - 7, LENGTH - 4))
 
 
 @pytest.mark.parametrize(("weeks", "is_steady"), [(5, False), (6, True)])
@@ -113,4 +115,4 @@ def test_an_agent_is_nearly_always_active_in_three_of_four_weeks(weeks: int, is_
     counts[-6:] = [0] * 6
     for week in range(8 - weeks):
         counts[-4 - (week + 1) * WEEK] = 0
-    assert stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3)) is is_steady
+    assert has_stopped(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3)) is is_steady

@@ -60,8 +60,8 @@ def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_l
     hour, day = used("hour", 100, 100, is_enforced=True), used("day", 90, 100, is_enforced=True)
     month = used("month", 85, 100, is_enforced=True)
     query = asked()
-    assert [one.unit for one in findings([hour, day, month], query)] == ["tokens in the hour"]
-    assert [one.unit for one in findings([day, month], query)] == ["tokens in the month"]
+    assert [reported.unit for reported in findings([hour, day, month], query)] == ["tokens in the hour"]
+    assert [reported.unit for reported in findings([day, month], query)] == ["tokens in the month"]
     assert findings([used("day", 10, 100)], query) == []
 
 
@@ -97,16 +97,16 @@ ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
 )
 def test_says_what_happens_then(hour: int, row: tuple[int, int, bool], then: str) -> None:
     tokens_used, tokens, is_enforced = row
-    [one] = findings([used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour)))
+    [reported] = findings([used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour)))
     quota = f"{100 * tokens_used // tokens} % of the organization's quota of {tokens} token{'s' * (tokens > 1)} per day"
-    assert one.summary == f"{quota} is used. {then} {ENDS}."
+    assert reported.summary == f"{quota} is used. {then} {ENDS}."
 
 
 def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) -> None:
     agent_id, deleted = fleet.agent("reader"), fleet.agent("deleted")
-    for each in (agent_id, deleted):
-        fleet.count(each, NOON, 90)
-        set_to(fleet, each, "day", 100)
+    for named_agent in (agent_id, deleted):
+        fleet.count(named_agent, NOON, 90)
+        set_to(fleet, named_agent, "day", 100)
     fleet.store()
     set_to(fleet, agent_id, "month", 1_000_000)
     assert len(fleet.findings("quota")) == 2
@@ -130,10 +130,14 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
 def test_is_critical_while_an_enforced_quota_refuses_tokens(fleet: Fleet, clock: Clock) -> None:
     set_to(fleet, None, "hour", 1)
     assert [ask(fleet.client, fleet.reader).status_code for _ in range(3)] == [200, 429, 429]
-    [found] = fleet.findings("quota")
+    [computed] = fleet.findings("quota")
     # The agents of the hour, not of the day.
-    assert [one["agentId"] for one in found["agents"]] == [str(fleet.reader.agent_id)]
-    assert (found["severity"], found["agentId"], found["agentCount"]) == ("critical", None, 1)
+    assert [reported["agentId"] for reported in computed["agents"]] == [str(fleet.reader.agent_id)]
+    assert (computed["severity"], computed["agentId"], computed["agentCount"]) == (
+        "critical",
+        None,
+        1,
+    )
     clock.now = datetime(2026, 4, 15, 13, tzinfo=UTC)
     assert fleet.findings("quota") == []
 
@@ -146,10 +150,16 @@ def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet) ->
     fleet.store()
     for holder in (agent_id, None):
         set_to(fleet, holder, "month", 100)
-    found = fleet.findings("quota")
-    assert {one["agentName"]: one["observed"]["value"] for one in found} == {"reader": 80, None: 80}
+    computed = fleet.findings("quota")
+    assert {reported["agentName"]: reported["observed"]["value"] for reported in computed} == {
+        "reader": 80,
+        None: 80,
+    }
     # Since the day on which it was used to 80 %, and not since the month began.
-    assert {one["since"] for one in found} == {"2026-04-14T00:00:00.000000Z"}
+    assert {reported["since"] for reported in computed} == {"2026-04-14T00:00:00.000000Z"}
     # Now the sum of the other days is kept with the organization's quota.
     assert ask(fleet.client, fleet.reader).status_code == 200
-    assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("quota")} == {"reader": 80, None: 81}
+    assert {reported["agentName"]: reported["observed"]["value"] for reported in fleet.findings("quota")} == {
+        "reader": 80,
+        None: 81,
+    }

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.expiring_credential import findings, has_moved, reminders_due
+from agentidp.findings.expiring_credential import due_reminders, findings, has_agent_moved
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.thresholds import DORMANT_DAYS, EXPIRY_REMINDERS, MOVED_AFTER, UNUSED_DAYS
 from agentidp.registry.agents import remove_agent, update_agent
@@ -45,7 +45,9 @@ def busy(fleet: Fleet, *names: str) -> list[UUID]:
 
 def reported(fleet: Fleet) -> list[tuple[str, str]]:
     """The kind and the agent of each finding of what is registered."""
-    return sorted((one["kind"], one["agentName"]) for one in fleet.findings() if KINDS[one["kind"]].reads_registry)
+    return sorted(
+        (finding["kind"], finding["agentName"]) for finding in fleet.findings() if KINDS[finding["kind"]].reads_registry
+    )
 
 
 def test_a_dormant_agent_is_reported_and_stands_for_its_credentials(fleet: Fleet) -> None:
@@ -95,7 +97,7 @@ def test_an_agent_that_stops_is_silent_and_then_dormant_without_a_gap(fleet: Fle
     kinds = []
     for hours in (6, *range(24 * DORMANT_DAYS - 6, 24 * DORMANT_DAYS + 24, 6)):
         clock.now = NOON + hours * HOUR
-        kinds += [one["kind"] for one in fleet.findings() if one["agentName"] == "worker"]
+        kinds += [finding["kind"] for finding in fleet.findings() if finding["agentName"] == "worker"]
     assert kinds == ["silence"] * 4 + ["dormant_agent"] * 2
 
 
@@ -120,7 +122,7 @@ def test_a_credential_that_was_never_used_and_one_that_is_no_longer_used(fleet: 
         "next": "If nobody needs it, revoke it: a secret that nobody uses can still leak.",
     }
     baseline = "days without use after which a credential in force is reported"
-    assert sorted(fleet.findings("unused_credential"), key=lambda one: one["observed"]["value"]) == [
+    assert sorted(fleet.findings("unused_credential"), key=lambda finding: finding["observed"]["value"]) == [
         body(
             "unused_credential",
             "info",
@@ -129,7 +131,7 @@ def test_a_credential_that_was_never_used_and_one_that_is_no_longer_used(fleet: 
             **amounts(90, 90, "days without use", baseline),
             summary='The credential "for the new gateway" of reader has never been used since it was created, at 12:00 '
             "UTC on Thursday, 15 January 2026.",
-            causes="It was perhaps made for something that never came, or the one who made it used another.",
+            causes="It was created for something that does not exist yet, or that uses another credential.",
             **common,
         ),
         body(
@@ -139,7 +141,7 @@ def test_a_credential_that_was_never_used_and_one_that_is_no_longer_used(fleet: 
             window=window("2026-01-05T12:00", "2026-04-15T12:00"),
             **amounts(100, 90, "days without use", baseline),
             summary=f"The credential {once} of reader was last used at 12:00 UTC on Monday, 5 January 2026.",
-            causes="Whatever used it was moved to another credential, or no longer runs.",
+            causes="Its user now has another credential, or no longer runs.",
             **common,
         ),
     ]
@@ -151,9 +153,9 @@ def test_a_credential_is_not_unused_before_90_days_and_after_its_end(fleet: Flee
     fleet.credential(agent_id, LONG_AGO, used_at=UNUSED_LIMIT + SECOND)
     assert reported(fleet) == []
     unused = fleet.credential(agent_id, LONG_AGO, used_at=UNUSED_LIMIT, expires_at=NOON + SECOND)
-    assert [one["credentialId"] for one in fleet.findings("unused_credential")] == [str(unused)]
+    assert [finding["credentialId"] for finding in fleet.findings("unused_credential")] == [str(unused)]
     clock.now = NOON + SECOND
-    assert str(unused) not in [one["credentialId"] for one in fleet.findings("unused_credential")]
+    assert str(unused) not in [finding["credentialId"] for finding in fleet.findings("unused_credential")]
 
 
 def test_a_request_ends_dormancy_and_a_token_the_lack_of_use(fleet: Fleet, clock: Clock) -> None:
@@ -170,14 +172,14 @@ def test_a_request_ends_dormancy_and_a_token_the_lack_of_use(fleet: Fleet, clock
 @pytest.mark.parametrize("place", range(len(EXPIRY_REMINDERS)))
 def test_a_reminder_is_due_from_so_many_days_before_the_end_on(place: int) -> None:
     due = ENDS - EXPIRY_REMINDERS[place] * DAY
-    assert reminders_due(LONG_AGO, ENDS, due) == [*EXPIRY_REMINDERS[: place + 1]]
-    assert reminders_due(LONG_AGO, ENDS, due - SECOND) == [*EXPIRY_REMINDERS[:place]]
+    assert due_reminders(LONG_AGO, ENDS, due) == [*EXPIRY_REMINDERS[: place + 1]]
+    assert due_reminders(LONG_AGO, ENDS, due - SECOND) == [*EXPIRY_REMINDERS[:place]]
 
 
 @pytest.mark.parametrize(("lifetime", "due"), [(10, [7, 1]), (7, [1]), (1, []), (0.5, [])])
 def test_reminders_from_before_the_credential_was_created_are_left_out(lifetime: float, due: list[int]) -> None:
     ends = NOON + lifetime * DAY
-    assert reminders_due(NOON, ends, ends) == due
+    assert due_reminders(NOON, ends, ends) == due
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_reminders_from_before_the_credential_was_created_are_left_out(lifetime:
 def test_an_agent_has_moved_if_it_has_used_another_for_a_day(
     last_used_at: datetime | None, moved_at: datetime | None, expected: bool
 ) -> None:
-    assert has_moved(last_used_at, moved_at) is expected
+    assert has_agent_moved(last_used_at, moved_at) is expected
 
 
 def test_a_credential_is_reported_that_ends_in_six_days(fleet: Fleet) -> None:
@@ -229,13 +231,13 @@ def test_a_credential_is_reported_that_ends_in_six_days(fleet: Fleet) -> None:
 def test_says_how_much_is_left(left: timedelta, severity: str, observed: float, ends: str) -> None:
     row = {"agent_id": UUID(int=1), "agent_name": "reader", "credential_id": UUID(int=2), "label": None}
     row |= {"created_at": NOON - 100 * DAY, "expires_at": NOON, "last_used_at": None, "moved_at": None}
-    [one] = findings([SimpleNamespace(**row)], asked(NOON - left))
-    assert (one.severity.name, round(one.observed)) == (severity, observed)
-    assert one.summary == (
+    [finding] = findings([SimpleNamespace(**row)], asked(NOON - left))
+    assert (finding.severity.name, round(finding.observed)) == (severity, observed)
+    assert finding.summary == (
         f"The credential {UUID(int=2)} of reader {ends} UTC on Wednesday, 15 April 2026. It has never been used since "
         "it was created, at 12:00 UTC on Monday, 5 January 2026."
     )
-    assert one.causes.startswith(
+    assert finding.causes.startswith(
         "It was created to end then. " + ("Each" if left <= 0 * DAY else "From then on each") + " request with it"
     )
 
@@ -252,7 +254,11 @@ def test_is_only_listed_if_the_agent_has_moved_to_a_credential_that_ends_later(f
     credential_id = fleet.credential(agent_id, LONG_AGO, expires_at=ENDS, used_at=NOON - 3 * DAY)
 
     def found() -> Any:
-        return next(one for one in fleet.findings("expiring_credential") if one["credentialId"] == str(credential_id))
+        return next(
+            finding
+            for finding in fleet.findings("expiring_credential")
+            if finding["credentialId"] == str(credential_id)
+        )
 
     # This one ends sooner.
     fleet.credential(agent_id, NOON - 4 * DAY, expires_at=ENDS - DAY, used_at=NOON)
@@ -300,4 +306,4 @@ def test_names_those_that_end_first_or_have_been_unused_for_longest(
     monkeypatch.setattr(thresholds, most, 1)
     for agent_id, days in zip(agents(fleet, "second", "first"), (2, 1), strict=True):
         fleet.credential(agent_id, LONG_AGO, expires_at=NOON + days * DAY, used_at=UNUSED_LIMIT - 3 * DAY + days * DAY)
-    assert [one["agentName"] for one in fleet.findings(kind)] == ["first"]
+    assert [finding["agentName"] for finding in fleet.findings(kind)] == ["first"]

@@ -12,14 +12,14 @@ import pytest
 from agentidp.counting import KEEP_NETWORKS, UNKNOWN_AGENT
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.rejections import findings, percentile_75, usual_if_exceeded
+from agentidp.findings.rejections import exceeded_baseline, findings, percentile_75
 from tests.factories import NOON, execute
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
 TODAY = NOON.replace(hour=0)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-BASELINE = "the 75th percentile of a day's rejected requests in the 28 days before"
+BASELINE = "the number of rejected requests that three quarters of the 28 days before did not exceed"
 
 
 def settled(usage: Usage, name: str = "sync", *, days: int = 28, tokens: int = 1, rejected: int = 0) -> UUID:
@@ -33,14 +33,14 @@ def settled(usage: Usage, name: str = "sync", *, days: int = 28, tokens: int = 1
 def shown(lists: Lists, **query: Any) -> list[tuple[str | None, str, str, float]]:
     """Name, window and what was observed of each."""
     return [
-        (one.agent_name, f"{one.begins:%m-%dT%H}", f"{one.ends:%m-%dT%H:%M}", one.observed)
-        for one in lists.findings("rejections", **query)
+        (reported.agent_name, f"{reported.begins:%m-%dT%H}", f"{reported.ends:%m-%dT%H:%M}", reported.observed)
+        for reported in lists.findings("rejections", **query)
     ]
 
 
 def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
     counts: list[list[int]] = [[], [7], [4, 1, 3, 2], [5, 4, 1, 3, 2]]
-    assert [percentile_75(each) for each in counts] == [0, 7, 3, 4]
+    assert [percentile_75(named_agent) for named_agent in counts] == [0, 7, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
 )
 def test_a_day_has_far_more_than_the_28_before(before: list[int], rejected: int, usual: int | None) -> None:
     day = len(before)
-    assert usual_if_exceeded([*before, rejected], day, [*range(day)]) == usual
+    assert exceeded_baseline([*before, rejected], day, [*range(day)]) == usual
     # Days on which nothing is counted are quiet ones, but for those before the first one.
-    assert usual_if_exceeded([*before, rejected], day, [day - 28]) == usual
+    assert exceeded_baseline([*before, rejected], day, [day - 28]) == usual
 
 
 def test_a_new_agent_had_no_quiet_days_before_its_first_one(lists: Lists) -> None:
@@ -74,7 +74,7 @@ def test_a_new_agent_had_no_quiet_days_before_its_first_one(lists: Lists) -> Non
 @pytest.mark.parametrize("days", [7, 30])
 def test_an_agent_that_comes_back_is_judged_alike_however_far_back_one_looks(lists: Lists, days: int) -> None:
     lists.count(settled(lists, days=5, rejected=20), TODAY - 45 * DAY, tokens=1)
-    assert [one.observed for one in lists.findings("rejections", days=days)] == [20]
+    assert [reported.observed for reported in lists.findings("rejections", days=days)] == [20]
 
 
 def test_days_that_follow_one_another_are_one_finding_and_others_are_not(lists: Lists) -> None:
@@ -119,10 +119,10 @@ def test_says_what_probably_happened(
     agent_id = settled(lists)
     lists.count(agent_id, TODAY + at * HOUR, tokens, rejected=40)
     lists.inactive = set() if is_active else {agent_id}
-    [one] = lists.findings("rejections")
-    assert one.summary == f"40 requests of sync failed to authenticate, {seen}."
-    assert (one.severity, one.causes) == (Severity.warning, causes)
-    assert is_active is one.next_step.startswith("Check where the requests come from: if from its own instances")
+    [reported] = lists.findings("rejections")
+    assert reported.summary == f"40 requests of sync failed to authenticate, {seen}."
+    assert (reported.severity, reported.causes) == (Severity.warning, causes)
+    assert is_active is reported.next_step.startswith("Check where the requests come from: if from its own instances")
 
 
 def test_names_the_reasons_and_the_networks_of_its_days() -> None:
@@ -139,8 +139,8 @@ def test_names_the_reasons_and_the_networks_of_its_days() -> None:
     ]
     history = [[28, [1300, *[0] * 23], [0] * 24]]
     row = {"agent_id": UUID(int=1), "agent_name": "sync", "is_active": True, "history": history, "sources": sources}
-    [one] = findings([SimpleNamespace(**row)], query)
-    assert one.summary == (
+    [reported] = findings([SimpleNamespace(**row)], query)
+    assert reported.summary == (
         "1,300 requests of sync failed to authenticate, at a time at which it usually rests. "
         "Reasons: revoked credential (1,260), wrong secret (40). "
         "Networks: 192.0.2.0/24 (1,200), 198.51.100.0/24 (90), 2001:db8:1::/48 (5) and 1 more."
@@ -186,9 +186,9 @@ class TestStatement:
             fleet.count(settled(fleet, name), at, rejected=rejected)
         fleet.store()
         fleet.services.clock.now = TODAY + 23 * HOUR  # type: ignore[attr-defined]
-        assert {one["agentName"] for one in fleet.findings("rejections")} == {"first hour", "last hour"}
+        assert {reported["agentName"] for reported in fleet.findings("rejections")} == {"first hour", "last hour"}
         monkeypatch.setattr(thresholds, "MAX_REJECTED_AGENTS", 1)
-        assert [one["agentName"] for one in fleet.findings("rejections")] == ["last hour"]
+        assert [reported["agentName"] for reported in fleet.findings("rejections")] == ["last hour"]
 
     @pytest.mark.parametrize("change", ["status = 'suspended'", "deleted_at = now()"])
     def test_says_that_something_uses_an_agent_that_is_suspended_or_deleted(

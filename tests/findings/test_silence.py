@@ -72,13 +72,16 @@ def work(
 
 def several(usage: Usage, number: int, hours: Callable[[datetime], bool] = always, **more: Any) -> None:
     """Some that work alike."""
-    for each in range(number):
-        work(usage, f"other-{each}", hours, **more)
+    for named_agent in range(number):
+        work(usage, f"other-{named_agent}", hours, **more)
 
 
-def shown(found: list[Finding]) -> list[tuple[str | None, str, str]]:
+def shown(findings: list[Finding]) -> list[tuple[str | None, str, str]]:
     """Who is silent, since when, and until when."""
-    return [(one.agent_name, f"{one.begins:%m-%dT%H:%M}", f"{one.ends:%m-%dT%H:%M}") for one in found]
+    return [
+        (listed_finding.agent_name, f"{listed_finding.begins:%m-%dT%H:%M}", f"{listed_finding.ends:%m-%dT%H:%M}")
+        for listed_finding in findings
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,9 @@ def test_an_agent_is_silent(
 ) -> None:
     work(lists, "one", hours, ends=ends)
     # As the only agent of its organization, it may be missed for whole days before.
-    assert [one.agent_name for one in lists.findings("silence", now=now) if one.agent_id] == ["one"] * is_silent
+    assert [
+        listed_finding.agent_name for listed_finding in lists.findings("silence", now=now) if listed_finding.agent_id
+    ] == ["one"] * is_silent
 
 
 @pytest.mark.parametrize("hours", [office, nightly, sundays])
@@ -142,14 +147,14 @@ def test_a_silence_is_a_warning_for_a_week_and_then_only_listed(
     lists: Lists, hours: Callable[[datetime], bool], ends: datetime, severity: Severity
 ) -> None:
     work(lists, "gone", hours, ends=ends)
-    assert [one.severity for one in lists.findings("silence")] == [severity]
+    assert [listed_finding.severity for listed_finding in lists.findings("silence")] == [severity]
 
 
 def test_a_long_silence_does_not_become_its_own_habit(lists: Lists) -> None:
     work(lists, "gone", ends=NOON - 20 * DAY)
-    [one] = lists.findings("silence")
-    assert (one.expected, one.unit) == (20 * 24, "hours with activity")
-    assert one.summary == (
+    [listed_finding] = lists.findings("silence")
+    assert (listed_finding.expected, listed_finding.unit) == (20 * 24, "hours with activity")
+    assert listed_finding.summary == (
         "gone has made no request for 20 days, since 12:00 UTC on Thursday, 26 March 2026; typically it is active in "
         "480 hours of that time."
     )
@@ -157,13 +162,13 @@ def test_a_long_silence_does_not_become_its_own_habit(lists: Lists) -> None:
 
 def test_what_is_missed_by_days_is_said_in_days(lists: Lists) -> None:
     work(lists, "clerk", office, ends=day_of_april(8, 19))
-    [one] = lists.findings("silence")
-    assert (one.expected, one.unit, one.baseline) == (
+    [listed_finding] = lists.findings("silence")
+    assert (listed_finding.expected, listed_finding.unit, listed_finding.baseline) == (
         4,
         "days with activity",
         "its working days in up to 8 weeks before",
     )
-    assert one.summary.endswith("; typically it is active on 4 days of that time.")
+    assert listed_finding.summary.endswith("; typically it is active on 4 days of that time.")
 
 
 @pytest.mark.parametrize(("hours_after", "is_successor"), [(-3, False), (-2, True), (24, True), (25, False)])
@@ -179,16 +184,20 @@ def test_a_successor_begins_from_two_hours_before_an_agent_stops_to_a_day_after_
 def test_an_agent_with_a_successor_is_only_listed(lists: Lists) -> None:
     work(lists, "old", ends=NOON - 6 * HOUR)
     lists.work(lists.agent("new"), NOON - 5 * HOUR, NOON, lambda at: 3)
-    [one] = lists.findings("silence")
-    assert (one.agent_name, one.severity) == ("old", Severity.info)
-    assert one.causes == "new began at that time: it has probably taken over."
+    [listed_finding] = lists.findings("silence")
+    assert (listed_finding.agent_name, listed_finding.severity) == ("old", Severity.info)
+    assert listed_finding.causes == "new began at that time: it has probably taken over."
 
 
 def test_the_organization_is_quiet_up_to_now(lists: Lists) -> None:
     several(lists, 5, ends=NOON - 5 * HOUR)
-    [one] = lists.findings("silence", now=NOON + HOUR / 2)
-    assert (one.agent_id, one.begins, one.ends) == (None, NOON - 5 * HOUR, NOON + HOUR / 2)
-    assert one.summary == ("No agent has been active since 07:00 UTC on Wednesday, 15 April 2026.")
+    [listed_finding] = lists.findings("silence", now=NOON + HOUR / 2)
+    assert (listed_finding.agent_id, listed_finding.begins, listed_finding.ends) == (
+        None,
+        NOON - 5 * HOUR,
+        NOON + HOUR / 2,
+    )
+    assert listed_finding.summary == ("No agent has been active since 07:00 UTC on Wednesday, 15 April 2026.")
 
 
 @pytest.mark.parametrize(("stopped", "reported"), [(2, ["stopped-0", "stopped-1"]), (3, [None])])
@@ -197,11 +206,11 @@ def test_most_agents_are_the_organization(lists: Lists, stopped: int, reported: 
     for number in range(stopped):
         # The later ones were busier.
         lists.count(work(lists, f"stopped-{number}", ends=NOON - 9 * HOUR), NOON - WEEK, requests=number)
-    found = lists.findings("silence")
-    assert [one.agent_name for one in found] == reported
+    findings = lists.findings("silence")
+    assert [listed_finding.agent_name for listed_finding in findings] == reported
     if reported == [None]:
-        assert (found[0].observed, found[0].agent_count) == (40, 3)
-        assert [(one.agent_name, one.count) for one in found[0].agents] == [
+        assert (findings[0].observed, findings[0].agent_count) == (40, 3)
+        assert [(listed_finding.agent_name, listed_finding.count) for listed_finding in findings[0].agents] == [
             (f"stopped-{number}", 0) for number in (2, 1, 0)
         ]
 
@@ -211,9 +220,9 @@ def test_unknown_hours_count_for_no_agent(lists: Lists, hours: int, is_silent: b
     quiet = (MIDNIGHT + 2 * HOUR, MIDNIGHT + 9 * HOUR)
     work(lists, "watcher", ends=quiet[0])
     several(lists, 4, without=quiet, ends=NOON + 2 * HOUR)
-    found = lists.findings("silence", now=quiet[1] + hours * HOUR)
+    findings = lists.findings("silence", now=quiet[1] + hours * HOUR)
     # What goes on comes first.
-    assert [one.agent_name for one in found] == [*["watcher"] * is_silent, None]
+    assert [listed_finding.agent_name for listed_finding in findings] == [*["watcher"] * is_silent, None]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +242,10 @@ def test_an_outage_is_one_finding(
     lists: Lists, hours: Callable[[datetime], bool], quiet: tuple[int, int], expected: list[Any]
 ) -> None:
     several(lists, 5, hours, without=(MIDNIGHT + quiet[0] * HOUR, MIDNIGHT + quiet[1] * HOUR))
-    windows = [(f"{one.begins:%m-%dT%H:%M}", f"{one.ends:%m-%dT%H:%M}") for one in lists.findings("silence")]
+    windows = [
+        (f"{listed_finding.begins:%m-%dT%H:%M}", f"{listed_finding.ends:%m-%dT%H:%M}")
+        for listed_finding in lists.findings("silence")
+    ]
     assert windows == expected
 
 
@@ -262,12 +274,18 @@ def test_a_whole_day_without_a_request_of_the_only_agent_is_a_silence(
     quiet_dates = {(NOON - day * DAY).date() for day in quiet}
     rhythm = tokens_an_hour(tokens)
     lists.work(lists.agent("only"), MIDNIGHT - 70 * DAY, NOON, lambda at: 0 if at.date() in quiet_dates else rhythm(at))
-    found = lists.findings("silence")
-    assert [(f"{one.begins:%m-%dT%H:%M}", f"{one.ends:%m-%dT%H:%M}") for one in found] == expected
-    assert {(one.severity, one.agent_id, one.agents[0].agent_name) for one in found} <= {
-        (Severity.warning, None, "only")
-    }
-    assert all(one.summary.startswith(("No agent was active from", "No agent has been active since")) for one in found)
+    findings = lists.findings("silence")
+    assert [
+        (f"{listed_finding.begins:%m-%dT%H:%M}", f"{listed_finding.ends:%m-%dT%H:%M}") for listed_finding in findings
+    ] == expected
+    assert {
+        (listed_finding.severity, listed_finding.agent_id, listed_finding.agents[0].agent_name)
+        for listed_finding in findings
+    } <= {(Severity.warning, None, "only")}
+    assert all(
+        listed_finding.summary.startswith(("No agent was active from", "No agent has been active since"))
+        for listed_finding in findings
+    )
 
 
 def test_the_only_agent_that_stays_silent_has_one_finding(lists: Lists) -> None:
@@ -300,10 +318,10 @@ def test_part_of_a_fleet_that_stops_in_the_same_hour_is_one_finding(
     for number in range(4):
         work(lists, f"stopped-{number}", without=(MIDNIGHT + 2 * HOUR, MIDNIGHT + 7 * HOUR))
     several(lists, 10)
-    [one] = lists.findings("silence")
-    assert (one.agent_id, one.agent_count, round(one.observed)) == (None, 4, 71)
-    assert one.begins == MIDNIGHT + 2 * HOUR
-    assert one.summary == (
+    [listed_finding] = lists.findings("silence")
+    assert (listed_finding.agent_id, listed_finding.agent_count, round(listed_finding.observed)) == (None, 4, 71)
+    assert listed_finding.begins == MIDNIGHT + 2 * HOUR
+    assert listed_finding.summary == (
         f"stopped-0 and {others_that_stopped} other agents stopped in the same hour and were quiet from 02:00 UTC on "
         "Wednesday, 15 April 2026 to 07:00 UTC on Wednesday, 15 April 2026."
     )
@@ -410,14 +428,14 @@ class TestStatement:
             fleet.count(work(fleet, name, ends=NOON - 9 * HOUR), NOON, **counts)
         several(fleet, 4)
         fleet.store()
-        assert [one["agentName"] for one in fleet.findings("silence")] == ["rejected"]
+        assert [listed_finding["agentName"] for listed_finding in fleet.findings("silence")] == ["rejected"]
 
     def test_a_suspended_or_deleted_agent_is_not_silent_and_no_part_of_the_sample(self, fleet: Fleet) -> None:
         suspended, deleted, _ = (work(fleet, name, ends=NOON - 9 * HOUR, weeks=4) for name in ("one", "two", "three"))
         several(fleet, 2, weeks=4)
         fleet.store()
         # Most agents are the organization.
-        assert [one["agentName"] for one in fleet.findings("silence")] == [None]
+        assert [listed_finding["agentName"] for listed_finding in fleet.findings("silence")] == [None]
         assert fleet.api.patch(f"agents/{suspended}", {"status": "suspended"}).status_code == 200
         assert fleet.api.delete(f"agents/{deleted}").status_code == 204
-        assert [one["agentName"] for one in fleet.findings("silence")] == ["three"]
+        assert [listed_finding["agentName"] for listed_finding in fleet.findings("silence")] == ["three"]

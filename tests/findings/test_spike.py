@@ -40,9 +40,12 @@ def steady(at: datetime) -> int:
     return 2
 
 
-def shown(found: list[Finding]) -> list[tuple[str | None, str, str, float]]:
+def shown(findings: list[Finding]) -> list[tuple[str | None, str, str, float]]:
     """Name, window and what was observed of each."""
-    return [(one.agent_name, f"{one.begins:%m-%dT%H}", f"{one.ends:%m-%dT%H:%M}", one.observed) for one in found]
+    return [
+        (reported.agent_name, f"{reported.begins:%m-%dT%H}", f"{reported.ends:%m-%dT%H:%M}", reported.observed)
+        for reported in findings
+    ]
 
 
 def test_unusual_hours_with_less_than_a_day_between_them_are_one_spike(lists: Lists) -> None:
@@ -110,9 +113,9 @@ def test_says_what_decided(
     agent_id = settled(lists, "agent", lambda _: 20, now=NOON, days=91)
     for (days, hour), tokens in more.items():
         lists.count(agent_id, TODAY - days * DAY + hour * HOUR, tokens)
-    [one] = lists.findings("spike")
-    assert (one.severity, one.expected, one.summary) == (severity, expected, summary)
-    assert one.causes == (
+    [reported] = lists.findings("spike")
+    assert (reported.severity, reported.expected, reported.summary) == (severity, expected, summary)
+    assert reported.causes == (
         "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential."
     )
 
@@ -121,10 +124,10 @@ def test_the_limit_grows_with_the_number_of_agents(lists: Lists) -> None:
     agent_id = settled(lists, "agent", lambda _: 20, now=NOON, days=91)
     lists.count(agent_id, TODAY - 20 * DAY, 70)
     lists.count(agent_id, NOON - HOUR, 120)
-    assert [one.severity for one in lists.findings("spike")] == [Severity.warning]
+    assert [reported.severity for reported in lists.findings("spike")] == [Severity.warning]
     for number in range(4):
         settled(lists, f"quiet {number}", steady, now=NOON)
-    assert [one.severity for one in lists.findings("spike")] == [Severity.info]
+    assert [reported.severity for reported in lists.findings("spike")] == [Severity.info]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_a_new_agent_has_a_limit(lists: Lists, days: int, tokens: int, is_found:
     settled(lists, "settled", steady, now=NOON)
     newcomer = settled(lists, "newcomer", steady, days=days)
     lists.work(newcomer, TODAY, TODAY + 6 * HOUR, lambda at: tokens)
-    assert ("newcomer" in [one.agent_name for one in lists.findings("spike")]) is is_found
+    assert ("newcomer" in [reported.agent_name for reported in lists.findings("spike")]) is is_found
 
 
 @pytest.mark.slow
@@ -175,12 +178,12 @@ class TestStatement:
         agent_id = settled(fleet, "agent", lambda at: office(at) // 10 * (at.hour == 9), days=170)
         fleet.count(agent_id, TODAY - ago * DAY + (23 * HOUR if ago else HOUR), 300)
         fleet.store()
-        assert [one["agentName"] for one in fleet.findings("spike", days=days)] == ["agent"] * is_found
+        assert [reported["agentName"] for reported in fleet.findings("spike", days=days)] == ["agent"] * is_found
 
     def test_counts_of_several_slots_may_exceed_four_bytes(self, fleet: Fleet) -> None:
         fleet.count(settled(fleet, "huge", steady), TODAY + 9 * HOUR, 3_000_000_000)
         fleet.store(slots=2)
-        assert [one["observed"]["value"] for one in fleet.findings("spike")] == [3_000_000_000]
+        assert [reported["observed"]["value"] for reported in fleet.findings("spike")] == [3_000_000_000]
 
     @pytest.mark.parametrize("limit", ["MAX_SPIKE_SUSPECTS", "MAX_SPIKE_AGENTS"])
     def test_looks_first_into_the_agents_that_grew_the_most(
@@ -192,4 +195,4 @@ class TestStatement:
         settled(fleet, "quiet", steady, now=NOON)
         fleet.count(looping, NOON - HOUR, 2000)
         fleet.store()
-        assert [one["agentName"] for one in fleet.findings("spike")] == ["looping"]
+        assert [reported["agentName"] for reported in fleet.findings("spike")] == ["looping"]

@@ -125,7 +125,7 @@ def test_another_organizations_story_changes_nothing(story: Story) -> None:
     quiet.store()
     assert story.found(quiet) == []
     found = story.found(story.fleets[0])
-    assert {kind for one in found for kind in (one.kind, *one.also_seen_as)} == {*KINDS}
+    assert {kind for reported in found for kind in (reported.kind, *reported.also_seen_as)} == {*KINDS}
 
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -135,8 +135,16 @@ ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 def test_slots_are_added_up(story: Story, days: int) -> None:
     first, second = (
         sorted(
-            (one.kind, one.agent_name or "", one.begins, one.ends, one.observed, one.expected, ID.sub("", one.summary))
-            for one in story.found(fleet, days)
+            (
+                reported.kind,
+                reported.agent_name or "",
+                reported.begins,
+                reported.ends,
+                reported.observed,
+                reported.expected,
+                ID.sub("", reported.summary),
+            )
+            for reported in story.found(fleet, days)
         )
         for fleet in story.fleets
     )

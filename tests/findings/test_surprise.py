@@ -12,7 +12,13 @@ from agentidp.findings import surprise as rules
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, median, runs
-from agentidp.findings.surprise import expected_tokens, newcomers_hours, sums_by_rule, surprise, unusual_hours
+from agentidp.findings.surprise import (
+    expected_tokens,
+    sums_by_rule,
+    surprise,
+    unusual_hours,
+    unusual_hours_of_new_agent,
+)
 
 HOURS = 13 * WEEK
 LAST_WEEK = HOURS - WEEK
@@ -104,8 +110,8 @@ OFFICE = daily(*range(8, 18))
     ],
 )  # fmt: skip
 def test_the_most_urgent_hour_of_two_days(reason: str, counts: list[int], expected: Severity | None) -> None:
-    hours = [one for one in unusual_hours(counts, 0, LAST_WEEK) if one.hour >= HOURS - 2 * DAY]
-    assert max((one.severity for one in hours), default=None) == expected, reason
+    hours = [reported for reported in unusual_hours(counts, 0, LAST_WEEK) if reported.hour >= HOURS - 2 * DAY]
+    assert max((reported.severity for reported in hours), default=None) == expected, reason
 
 
 def test_the_worked_history() -> None:
@@ -123,28 +129,32 @@ def test_the_worked_history() -> None:
         if of == "hour":
             counts[hour_of(*hour.rsplit(" ", 1))] = int(tokens)
     expected = [expected_tokens(counts, hour, 0) for hour in range(DAY, len(counts) + 1)]
-    found = {one.hour: one.severity.name for one in unusual_hours(counts, 0, hour_of("15 April", "00:00"))}
+    findings = {
+        reported.hour: reported.severity.name for reported in unusual_hours(counts, 0, hour_of("15 April", "00:00"))
+    }
     places = {"hour": 0, "eight hours": 1, "three nights": 2}
     computed = []
     for name, of, *_ in rows[2:]:
         hour, rule = hour_of(*name.rsplit(" ", 1)), thresholds.SPIKE_RULES[places[of]]
         sums = sums_by_rule(counts[DAY:], expected)[places[of]]
-        day, one = hour // DAY - 1, sums[hour - DAY]
-        maxima = [max(each.surprise for each in sums[day * DAY :][:DAY]) for day in range(day - 40, day - 5)]
+        day, reported = hour // DAY - 1, sums[hour - DAY]
+        maxima = [max(agent.surprise for agent in sums[day * DAY :][:DAY]) for day in range(day - 40, day - 5)]
         limit = max(rule.min_surprise, rule.factor * max(maxima))
-        amounts = f"{one.tokens:g} {one.expected:g} {one.surprise:.1f} {max(maxima):.1f} {limit:.1f}".split()
-        computed.append([name, of, *amounts, found.get(hour, "")])
+        amounts = (
+            f"{reported.tokens:g} {reported.expected:g} {reported.surprise:.1f} {max(maxima):.1f} {limit:.1f}".split()
+        )
+        computed.append([name, of, *amounts, findings.get(hour, "")])
     assert computed == rows[2:]
 
 
 def test_a_lasting_step_is_unusual_for_five_days_and_then_a_new_level() -> None:
     begins = HOURS - 3 * WEEK
     counts = more(noise(20), range(begins, HOURS), 80)
-    hours = [one.hour for one in unusual_hours(counts, 0, begins) if one.severity is WARNING]
+    hours = [reported.hour for reported in unusual_hours(counts, 0, begins) if reported.severity is WARNING]
     assert hours[0] == begins
     assert hours[-1] == begins + 6 * DAY - 1
     loop = more(counts, ago(2, 3), 300)
-    assert [one.hour for one in unusual_hours(loop, 0, begins) if one.hour > begins + WEEK] == ago(2, 3)
+    assert [reported.hour for reported in unusual_hours(loop, 0, begins) if reported.hour > begins + WEEK] == ago(2, 3)
 
 
 @pytest.mark.parametrize("days", [1, 7])
@@ -153,9 +163,9 @@ def test_an_hour_is_judged_alike_however_far_back_one_looks(days: int) -> None:
     # A night on the first day that is judged, and one that ends on the first day that is usual by then.
     before = first_judged - (thresholds.USUAL_DAYS + thresholds.NEW_LEVEL_DAYS) * DAY
     counts = more(flat(20), [*range(first_judged, first_judged + 8), *range(before - 7, before + 1)], 20)
-    found = unusual_hours(counts, 0, since)
-    assert [one.severity for one in found] == [INFO]
-    assert found == [one for one in unusual_hours(counts, 0, 0) if one.hour >= first_judged]
+    findings = unusual_hours(counts, 0, since)
+    assert [reported.severity for reported in findings] == [INFO]
+    assert findings == [reported for reported in unusual_hours(counts, 0, 0) if reported.hour >= first_judged]
 
 
 def test_says_which_hours_decided_and_when_it_was_before() -> None:
@@ -181,12 +191,12 @@ def test_says_which_hours_decided_and_when_it_was_before() -> None:
     ],
 )
 def test_a_new_agent_has_fixed_limits(reason: str, counts: list[int], hours: list[int]) -> None:
-    assert [one.hour for one in newcomers_hours(counts, 0)] == hours, reason
+    assert [reported.hour for reported in unusual_hours_of_new_agent(counts, 0)] == hours, reason
 
 
 @pytest.mark.parametrize(("days", "hours"), [(13, []), (14, [14 * DAY + 1])])
 def test_is_judged_by_its_own_from_two_weeks_on(days: int, hours: list[int]) -> None:
-    assert [one.hour for one in unusual_hours([5] * (days * DAY) + [5, 90], 0, days * DAY)] == hours
+    assert [reported.hour for reported in unusual_hours([5] * (days * DAY) + [5, 90], 0, days * DAY)] == hours
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ class Policy(Fleet):
 
     def finding(self) -> Any:
         """What is reported of the agent now, or ``None``."""
-        found = self.findings("dormant_agent")
-        return next((one for one in found if one["agentId"] == self.translator.client_id), None)
+        computed = self.findings("dormant_agent")
+        return next((reported for reported in computed if reported["agentId"] == self.translator.client_id), None)
 
     def events(self) -> list[dict[str, Any]]:
         """What the audit trail has of the agent, oldest first, but its registration."""
@@ -118,11 +118,11 @@ def policy(services: Services, cast: Cast, client: FlaskClient) -> Policy:
 def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
     policy.set(120)
     policy.look(NOON + 106 * DAY - SECOND)
-    found = policy.finding()
-    assert (found["severity"], "will be suspended" in found["summary"]) == ("info", False)
+    computed = policy.finding()
+    assert (computed["severity"], "will be suspended" in computed["summary"]) == ("info", False)
     policy.look(NOON + 106 * DAY)
-    found = policy.finding()
-    assert (found["severity"], found["summary"], found["next"]) == (
+    computed = policy.finding()
+    assert (computed["severity"], computed["summary"], computed["next"]) == (
         "warning",
         "translator has not asked for a token for 106 days: none of its credentials has been used since it was "
         "registered, at 12:00 UTC on Wednesday, 15 April 2026. It will be suspended at 12:00 UTC on Thursday, 13 "
@@ -158,8 +158,8 @@ def test_the_agent_says_when_it_will_be_suspended(policy: Policy) -> None:
     def says() -> list[str | None]:
         """The agent by itself, in the list, and on its page."""
         path = f"agents/{policy.translator.agent_id}"
-        alone, listed = (policy.api.get(each).json for each in (path, "agents"))
-        [in_list] = [one for one in listed["data"] if one["name"] == "translator"]
+        alone, listed = (policy.api.get(named_agent).json for named_agent in (path, "agents"))
+        [in_list] = [reported for reported in listed["data"] if reported["name"] == "translator"]
         with_session(policy.client, policy.reader)
         page = Page(policy.client.get(f"/dashboard/{path}"))
         [shown] = re.findall(r"Will be suspended (.*?), because it is dormant", page.text) or [None]
@@ -179,8 +179,11 @@ def test_a_shorter_time_than_that_of_the_finding_is_announced_as_well(policy: Po
     policy.look(at - SECOND)
     assert policy.finding() is None
     policy.look(at)
-    found = policy.finding()
-    assert (found["severity"], found["observed"]["value"]) == ("warning", MIN_DORMANCY - SUSPENSION_NOTICE_DAYS)
+    computed = policy.finding()
+    assert (computed["severity"], computed["observed"]["value"]) == (
+        "warning",
+        MIN_DORMANCY - SUSPENSION_NOTICE_DAYS,
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.uncached_tokens import as_one_finding
+from agentidp.findings.uncached_tokens import merge_habits
 from agentidp.registry.resource_servers import add_resource_server, update_resource_server
 from tests.factories import NOON, a_finding, count_usage
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
@@ -101,8 +101,8 @@ def test_is_found_on_a_day_that_is_looked_at_though_it_began_before(lists: Lists
 
 def test_the_latest_habit_is_reported_to_the_end_of_its_last_day(lists: Lists) -> None:
     works(lists, "worker", ([6, 7, 2, 3], OFFICE, 60), ([1, 4, 5], OFFICE, 1))
-    [one] = lists.findings("uncached_tokens")
-    assert (one.begins, one.ends) == (at(3), at(1))
+    [reported] = lists.findings("uncached_tokens")
+    assert (reported.begins, reported.ends) == (at(3), at(1))
 
 
 @pytest.mark.parametrize(
@@ -127,17 +127,17 @@ def test_the_fewest_follow_the_lifetime_and_the_active_hours(
 ) -> None:
     works(lists, "worker", ([1, 2], hours, tokens))
     found = lists.findings("uncached_tokens", token_ttl=token_ttl)
-    assert [one.expected for one in found] == ([] if fewest is None else [fewest])
+    assert [reported.expected for reported in found] == ([] if fewest is None else [fewest])
 
 
 @pytest.mark.parametrize(("declared", "named"), [(1, "1 declared replica"), (12, "12 declared replicas")])
 def test_names_the_declared_replicas(lists: Lists, declared: int, named: str) -> None:
     lists.replicas[works(lists, "worker", ([1, 2], OFFICE, 400))] = declared
-    [one] = lists.findings("uncached_tokens")
-    assert one.expected == 16 * declared
-    assert one.baseline == f"one each 3600 seconds in its active hours, for {named}"
-    assert one.summary == f"worker was issued 6,400 tokens on 2 days; its {named} needed {16 * declared}."
-    assert one.causes.endswith(", or more instances of it run than are declared.")
+    [reported] = lists.findings("uncached_tokens")
+    assert reported.expected == 16 * declared
+    assert reported.baseline == f"one each 3600 seconds in its active hours, for {named}"
+    assert reported.summary == f"worker was issued 6,400 tokens on 2 days; its {named} needed {16 * declared}."
+    assert reported.causes.endswith(", or more instances of it run than are declared.")
 
 
 @pytest.mark.parametrize(
@@ -154,21 +154,23 @@ def test_names_the_declared_replicas(lists: Lists, declared: int, named: str) ->
 )
 def test_is_information_however_new(lists: Lists, times: Any, begins: int) -> None:
     works(lists, "worker", *times)
-    [one] = lists.findings("uncached_tokens")
-    assert (one.severity, one.begins) == (Severity.info, at(begins))
+    [reported] = lists.findings("uncached_tokens")
+    assert (reported.severity, reported.begins) == (Severity.info, at(begins))
 
 
 def test_several_agents_are_one_finding_that_names_twenty(lists: Lists) -> None:
     for number in range(21):
         days = [1 + number % 2, 2 + number % 2]
         works(lists, f"worker {number:02}", (days, OFFICE, 20 + number))
-    [one] = lists.findings("uncached_tokens")
-    assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, 21, at(3), at(0))
-    assert [each.agent_name for each in one.agents] == [f"worker {number:02}" for number in range(20, 0, -1)]
-    assert one.observed == sum(each.count for each in one.agents) + 2 * 8 * 20
-    assert one.summary == (
-        f"21 agents request a token for each call: they were issued {one.observed:,.0f} tokens and needed "
-        f"{one.expected:,.0f}."
+    [reported] = lists.findings("uncached_tokens")
+    assert (reported.agent_id, reported.agent_count, reported.begins, reported.ends) == (None, 21, at(3), at(0))
+    assert [named_agent.agent_name for named_agent in reported.agents] == [
+        f"worker {number:02}" for number in range(20, 0, -1)
+    ]
+    assert reported.observed == sum(named_agent.count for named_agent in reported.agents) + 2 * 8 * 20
+    assert reported.summary == (
+        f"21 agents request a token for each call: they were issued {reported.observed:,.0f} tokens and needed "
+        f"{reported.expected:,.0f}."
     )
 
 
@@ -197,19 +199,19 @@ BUDGET = a_finding(NOON, kind="budget", observed=1000)
     ],
 )
 def test_warns_if_a_budget_or_a_quota_is_in_danger(limit: Finding, severity: Severity) -> None:
-    *others, habit = as_one_finding([HABIT, limit, OTHER])
+    *others, habit = merge_habits([HABIT, limit, OTHER])
     assert (others, habit.severity, habit.agent_count) == ([limit], severity, 2)
     # So does a single agent, which keeps its own finding.
-    [_, single] = as_one_finding([replace(HABIT, excess=100), replace(BUDGET, observed=1000)])
+    [_, single] = merge_habits([replace(HABIT, excess=100), replace(BUDGET, observed=1000)])
     assert (single.severity, single.agent_id) == (Severity.warning, HABIT.agent_id)
 
 
 def agents_in(found: list[dict[str, Any]]) -> dict[str, int]:
     """The agents that a finding is about, with the tokens of each."""
-    [one] = found
-    if one["agentName"]:
-        return {one["agentName"]: one["observed"]["value"]}
-    return {agent["agentName"]: agent["count"] for agent in one["agents"]}
+    [reported] = found
+    if reported["agentName"]:
+        return {reported["agentName"]: reported["observed"]["value"]}
+    return {agent["agentName"]: agent["count"] for agent in reported["agents"]}
 
 
 def change_server(fleet: Fleet, server_id: UUID, **change: Any) -> None:

@@ -37,8 +37,8 @@ def work(
 def shown(lists: Lists, **query: int) -> list[tuple[str, str, list[str]]]:
     """From which day to before which one each is found, and who is behind it."""
     return [
-        (f"{one.begins:%m-%d}", f"{one.ends:%m-%d}", [agent.agent_name for agent in one.agents])
-        for one in lists.findings("weekend", **query)
+        (f"{reported.begins:%m-%d}", f"{reported.ends:%m-%d}", [agent.agent_name for agent in reported.agents])
+        for reported in lists.findings("weekend", **query)
     ]
 
 
@@ -63,7 +63,7 @@ def week(weekday: int, on_day_of_rest: int) -> list[int]:
 )
 def test_a_day_of_rest_is_exceeded(weekday: int, before: int, today: int, expected: tuple[int, int] | None) -> None:
     weeks = [week(weekday, of_day) for of_day in (0, 0, 0, before, 0, 0, 0, before, today)]
-    counts = [count for each in weeks for count in each]
+    counts = [count for named_agent in weeks for count in named_agent]
     assert unusual_work(counts, 62) == expected
 
 
@@ -72,7 +72,7 @@ def test_an_agent_that_worked_on_such_a_day_in_the_last_eight_weeks_may_do_so_ag
     weeks_ago: int, expected: tuple[int, int] | None
 ) -> None:
     weeks = [week(80, 60 if ago == weeks_ago else 0) for ago in range(10, 0, -1)]
-    counts = [count for each in [*weeks, week(80, 60)] for count in each]
+    counts = [count for named_agent in [*weeks, week(80, 60)] for count in named_agent]
     assert unusual_work(counts, 76) == expected
 
 
@@ -113,7 +113,9 @@ def test_an_agent_whose_friday_ends_on_saturday_by_utc_is_judged_by_the_hours_in
     agent = lists.agent("western")
     lists.work(agent, NOON - 10 * WEEK, NOON, western)
     lists.count(agent, SATURDAY.replace(hour=hour), tokens)
-    assert [(one.observed, one.expected) for one in lists.findings("weekend")] == [(tokens, 0)] * is_found
+    assert [(reported.observed, reported.expected) for reported in lists.findings("weekend")] == [
+        (tokens, 0)
+    ] * is_found
 
 
 @pytest.mark.parametrize(("times", "is_found"), [(1, True), (2, False)])
@@ -132,18 +134,18 @@ def test_adjacent_days_are_one_finding_with_those_that_did_most_first(lists: Lis
         lists.count(agent, SATURDAY, 40 + number)
         if number == 0:
             lists.count(agent, SUNDAY, 50)
-    [one] = lists.findings("weekend", now=SUNDAY.replace(minute=30))
-    assert (one.begins, one.ends) == (SATURDAY.replace(hour=0), SUNDAY.replace(minute=30))
-    assert (one.agent_id, one.agent_count) == (None, 7)
-    assert [(agent.agent_name, agent.count) for agent in one.agents] == [
+    [reported] = lists.findings("weekend", now=SUNDAY.replace(minute=30))
+    assert (reported.begins, reported.ends) == (SATURDAY.replace(hour=0), SUNDAY.replace(minute=30))
+    assert (reported.agent_id, reported.agent_count) == (None, 7)
+    assert [(agent.agent_name, agent.count) for agent in reported.agents] == [
         ("office-0", 90),
         ("office-6", 46),
         ("office-5", 45),
         ("office-4", 44),
         ("office-3", 43),
     ]
-    assert one.observed == one.excess == 90 + 41 + 42 + 43 + 44 + 45 + 46
-    assert one.summary == (
+    assert reported.observed == reported.excess == 90 + 41 + 42 + 43 + 44 + 45 + 46
+    assert reported.summary == (
         "office-0 and 6 other agents were issued 351 tokens from Saturday, 11 April 2026 to Sunday, 12 April 2026,"
         " when they usually rest."
     )
@@ -152,7 +154,7 @@ def test_adjacent_days_are_one_finding_with_those_that_did_most_first(lists: Lis
 @pytest.mark.parametrize(("tokens", "severity"), [(29, Severity.info), (30, Severity.warning)])
 def test_is_a_warning_from_thirty_tokens_on(lists: Lists, tokens: int, severity: Severity) -> None:
     lists.count(work(lists, "office"), SATURDAY, tokens)
-    assert [one.severity for one in lists.findings("weekend")] == [severity]
+    assert [reported.severity for reported in lists.findings("weekend")] == [severity]
 
 
 def test_two_weekends_are_two_findings_and_two_agents_one(lists: Lists) -> None:
@@ -162,9 +164,9 @@ def test_two_weekends_are_two_findings_and_two_agents_one(lists: Lists) -> None:
     lists.count(first, SUNDAY - WEEK, 50)
     assert shown(lists, days=4) == []
     assert shown(lists, days=5) == [("04-11", "04-12", ["first"])]
-    found = lists.findings("weekend", days=30)
-    assert [f"{one.begins:%m-%d}" for one in found] == ["04-11", "04-05"]
-    assert found[1].summary.startswith("second and another agent were issued 110 tokens")
+    findings = lists.findings("weekend", days=30)
+    assert [f"{reported.begins:%m-%d}" for reported in findings] == ["04-11", "04-05"]
+    assert findings[1].summary.startswith("second and another agent were issued 110 tokens")
 
 
 @pytest.mark.parametrize(("days_ago", "is_found"), [(28, False), (27, True)])
