@@ -546,7 +546,7 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
     assert_counted_with(database_url, agent.organization_id, issued=issued, imported=imported)
     granted = recorded(agent)
     assert granted is not None
-    assert {quota.left for quota in granted.quotas} == {1000 - issued - imported}
+    assert {quota.tokens_left for quota in granted.quotas} == {1000 - issued - imported}
 
 
 class Tries(Load):

@@ -266,10 +266,10 @@ def authenticate(at: datetime) -> Caller:
             raise TokenRefused("sent by the wrong scheme", token)
         if token.jkt is not None:
             proof = _verify_proof(unverified_token, token, at)
-    except TokenRefused as refused:
-        if refused.claims is not None:
-            database = s.database.of(refused.claims.organization_id, at)
-            record_rejection(database, refused.claims.agent_id, f"token {refused}")
+    except TokenRefused as error:
+        if error.claims is not None:
+            database = s.database.of(error.claims.organization_id, at)
+            record_rejection(database, error.claims.agent_id, f"token {error}")
         raise InvalidToken from None
     return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof)
 
@@ -284,9 +284,9 @@ def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.P
             at=at,
             access_token=access_token,
         )
-    except dpop.ProofRefused as refused:
+    except dpop.ProofRefused as error:
         record_rejection(s.database.of(token.organization_id, at), token.agent_id, "wrong DPoP proof")
-        raise InvalidProof(str(refused), ALGORITHMS) from None
+        raise InvalidProof(str(error), ALGORITHMS) from None
     if proof.jkt != token.jkt:
         raise TokenRefused("bound to another key", token)
     return proof

@@ -25,8 +25,8 @@ def name_from(template: str, claims: dict[str, Any]) -> str | None:
     values = {name: claim_value(claims, name) for name in _CLAIM.findall(template)}
     if any(type(value) not in (str, int) for value in values.values()):
         return None
-    text = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)
-    return in_one_line(text)[:MAX_NAME].rstrip() or None
+    name = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)
+    return in_one_line(name)[:MAX_NAME].rstrip() or None
 
 
 def other_name(name: str, issuer: str, subject: str) -> str:

@@ -259,19 +259,19 @@ class IssuerKeys:
 
         :raises KeysUnavailable: the keys are not there now.
         """
-        state = self._use(source, organization_id)
-        published = self._usable(state, organization_id)
+        state = self._find_state(source, organization_id)
+        published = self._get_usable(state, organization_id)
         keys = published.keys.find(kid, alg) if published is not None else []
-        return keys or self._fetched(state, organization_id).keys.find(kid, alg)
+        return keys or self._fetch_and_wait(state, organization_id).keys.find(kid, alg)
 
     def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
         """Return an issuer's metadata (OpenID Connect Discovery section 3), which is fetched together with its keys."""
-        state = self._use(source, organization_id)
-        published = self._usable(state, organization_id) or self._fetched(state, organization_id)
+        state = self._find_state(source, organization_id)
+        published = self._get_usable(state, organization_id) or self._fetch_and_wait(state, organization_id)
         metadata: dict[str, Any] = json.loads(published.metadata)
         return metadata
 
-    def verified(self, source: KeySource, *, organization_id: str) -> None:
+    def mark_proven(self, source: KeySource, *, organization_id: str) -> None:
         """Remember a source longer, because its keys have verified a token that a rule of an organization trusts."""
         use = Use(organization_id, source)
         with self._lock:
@@ -281,7 +281,7 @@ class IssuerKeys:
                 self._proven[use] = self._unproven.pop(use)
                 forget_uses(self._proven, MAX_PROVEN, MAX_PROVEN_PER_ORGANIZATION)
 
-    def _use(self, source: KeySource, organization_id: str) -> SourceState:
+    def _find_state(self, source: KeySource, organization_id: str) -> SourceState:
         use = Use(organization_id, source)
         with self._lock:
             state = self._proven.get(use) or self._unproven.get(use)
@@ -291,13 +291,13 @@ class IssuerKeys:
                 forget_uses(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_PER_ORGANIZATION)
             return state
 
-    def _usable(self, state: SourceState, organization_id: str) -> Published | None:
+    def _get_usable(self, state: SourceState, organization_id: str) -> Published | None:
         published = state.usable(self._now())
         if published is not None and self._now() >= state.fresh_until:
             self._begin_fetch(state, organization_id)
         return published
 
-    def _fetched(self, state: SourceState, organization_id: str) -> Published:
+    def _fetch_and_wait(self, state: SourceState, organization_id: str) -> Published:
         # The last fetch is so recent that a key which it lacks does not exist.
         try:
             if not self._begin_fetch(state, organization_id):
@@ -320,7 +320,7 @@ class IssuerKeys:
             if state.is_being_fetched() or now < state.next_fetch:
                 return True
             self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
-            fetching, slow = [fetch.organization_id for fetch in self._fetches], self._slow(now)
+            fetching, slow = [fetch.organization_id for fetch in self._fetches], self._slow_organizations(now)
             if len(fetching) >= MAX_FETCHES or fetching.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
                 return False
             if organization_id in slow and sum(id_ in slow for id_ in fetching) >= MAX_FETCHES_OF_SLOW:
@@ -337,7 +337,7 @@ class IssuerKeys:
     def _wait(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
             fetch, waiting = state.fetch, self._waiting
-            if fetch is None or organization_id in self._slow(self._now()):
+            if fetch is None or organization_id in self._slow_organizations(self._now()):
                 return
             if len(waiting) >= MAX_WAITING or waiting.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION:
                 return
@@ -348,7 +348,7 @@ class IssuerKeys:
             with self._lock:
                 waiting.remove(organization_id)
 
-    def _slow(self, now: float) -> set[str]:
+    def _slow_organizations(self, now: float) -> set[str]:
         """Return the organizations with a slow fetch in the last ten minutes or now."""
         was_slow = {id_ for id_, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
         slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
@@ -393,7 +393,7 @@ class IssuerKeys:
         jwks, headers = self._request(jwks_uri, until)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
-        return Published(json.dumps(metadata), KeySet(jwks["keys"])), _freshness(headers)
+        return Published(json.dumps(metadata), KeySet(jwks["keys"])), _seconds_fresh(headers)
 
     def _request(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Return the JSON object at an address and the headers of the response."""
@@ -449,7 +449,7 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _freshness(headers: list[tuple[str, str]]) -> float:
+def _seconds_fresh(headers: list[tuple[str, str]]) -> float:
     # RFC 9111 section 4.2.1.
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)

@@ -95,15 +95,15 @@ class Candidate(NamedTuple):
     is_in_force: bool = True
 
     @property
-    def text(self) -> str:
+    def rule_json(self) -> str:
         """The rule as JSON."""
-        return self.rule.text if self.rule is not None else ""
+        return self.rule.rule_json if self.rule is not None else ""
 
     @property
     def characters(self) -> int:
         """The characters of a rule in memory, with those of a delegation rule's resources, and 100 per resource."""
         resources = [] if self.row is None else self.row.resources
-        return len(self.text) + sum(100 + len(resource) for resource in resources)
+        return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,12 @@ class IssuerTokens:
         self.remembered: Remembered[Any, Candidate] = Remembered()
         self._rules: Remembered[str, Rule] = Remembered()
 
-    def read(self, text: str, *, is_svid: bool = False) -> IssuerToken | None:
+    def read(self, unverified_token: str, *, is_svid: bool = False) -> IssuerToken | None:
         """Read a token, or return ``None`` if no rule could accept it.
 
         :param is_svid: whether the token was sent as a JWT-SVID, whose only issuer is the trust domain.
         """
-        unverified = read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+        unverified = read_unverified(unverified_token, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
         # A security event (RFC 8417 section 2.2) is no credential, and not every issuer marks it by "typ".
         if unverified is None or "events" in unverified.claims:
             return None
@@ -155,12 +155,12 @@ class IssuerTokens:
             issuers = tuple(issuer for issuer in issuers if issuer.startswith(SPIFFE))
         return IssuerToken(unverified, claims, issuers)
 
-    def rule(self, organization_id: str, text: str) -> Rule:
+    def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
         """Return an organization's rule with this JSON from memory, so that its keys are parsed once."""
-        rules = self._rules.get(organization_id, text)
+        rules = self._rules.get(organization_id, rule_json)
         if not rules:
-            rules = [Rule.read(text)]
-            self._rules.put(organization_id, text, rules, characters=2 * len(text))
+            rules = [Rule.read(rule_json)]
+            self._rules.put(organization_id, rule_json, rules, characters=2 * len(rule_json))
         return rules[0]
 
     def verify(
@@ -216,7 +216,7 @@ class IssuerTokens:
             if is_signature:
                 time_refusal = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
                 if time_refusal is None and rule.inline_keys is None:
-                    self.keys.verified(rule.key_source, organization_id=organization_id)
+                    self.keys.mark_proven(rule.key_source, organization_id=organization_id)
                 return time_refusal
             refusal = TOO_MANY_RULES if is_signature is None else WRONG_SIGNATURE
         return refusal

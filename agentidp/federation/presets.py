@@ -89,13 +89,13 @@ def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]
         raise AnswersRefused({question.name: f"The {question.words} {question.rule}." for question in wrong})
     try:
         return check(preset.rule(answers))
-    except RuleRefused as refused:
+    except RuleRefused as refusal:
         for question in preset.questions:
-            if question.name == refused.member:
-                raise AnswersRefused({question.name: f"The {question.words} {refused}."}) from None
-            if refused.member in question.makes:
-                raise AnswersRefused({question.name: f"The {refused.member} {refused}."}) from None
-        raise AnswersRefused({"": f"The {refused.member} {refused}."}) from None
+            if question.name == refusal.member:
+                raise AnswersRefused({question.name: f"The {question.words} {refusal}."}) from None
+            if refusal.member in question.makes:
+                raise AnswersRefused({question.name: f"The {refusal.member} {refusal}."}) from None
+        raise AnswersRefused({"": f"The {refusal.member} {refusal}."}) from None
 
 
 def find_preset(presets: tuple[Preset, ...], name: str) -> Preset | None:

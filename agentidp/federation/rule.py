@@ -86,7 +86,7 @@ class Rule:
     :param claims: an expected value or a list of them, by name of the claim or by JSON Pointer (RFC 6901). A claim that
         is itself a list, such as groups, must contain an expected value.
     :param audience: the only accepted ``aud``.
-    :param text: the rule as JSON. The statement that issues a token compares it with the stored rule.
+    :param rule_json: the rule as JSON. The statement that issues a token compares it with the stored rule.
     """
 
     issuer: str
@@ -95,7 +95,7 @@ class Rule:
     audience: str
     jwks: list[dict[str, Any]] | None
     jwks_uri: str | None
-    text: str
+    rule_json: str
 
     @classmethod
     def of(cls, trust: dict[str, Any]) -> Rule:
@@ -103,9 +103,9 @@ class Rule:
         return cls.read(json.dumps(trust))
 
     @classmethod
-    def read(cls, text: str) -> Rule:
+    def read(cls, rule_json: str) -> Rule:
         """Return the rule with this JSON."""
-        trust = json.loads(text)
+        trust = json.loads(rule_json)
         return cls(
             issuer=trust["issuer"],
             subject=trust.get("subject"),
@@ -113,7 +113,7 @@ class Rule:
             audience=trust["audience"],
             jwks=trust["jwks"]["keys"] if "jwks" in trust else None,
             jwks_uri=trust.get("jwksUri"),
-            text=text,
+            rule_json=rule_json,
         )
 
     @cached_property

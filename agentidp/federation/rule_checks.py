@@ -321,8 +321,8 @@ def _check_claims(claims: object) -> dict[str, Any]:
             if isinstance(value, str):
                 try:
                     _check_string("claims", value)
-                except RuleRefused as refused:
-                    raise RuleRefused("claims", f"{name} {refused}") from None
+                except RuleRefused as error:
+                    raise RuleRefused("claims", f"{name} {error}") from None
             elif type(value) is not bool and not (type(value) is int and abs(value) < 2**53):
                 raise RuleRefused("claims", f"{name} must be a string, a whole number or a boolean, or a list of these")
     return claims

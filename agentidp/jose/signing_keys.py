@@ -108,7 +108,7 @@ class SigningKeys:
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
             keys = self._refresh(keys)
         if datetime.now(UTC) >= keys.until:
-            keys = self._change_over()
+            keys = self._switch_keys()
         return keys
 
     def find(self, kid: str) -> VerificationKey | None:
@@ -150,7 +150,7 @@ class SigningKeys:
                     threading.Thread(target=self._read, args=(reading,), name="signing-keys", daemon=True).start()
                 except RuntimeError as error:
                     logger.error("no thread can be started", extra={"fields": {"error": str(error)}})
-                    self._end(reading, has_failed=True)
+                    self._end_reading(reading, has_failed=True)
             return reading
 
     def _read(self, reading: _Reading) -> None:
@@ -164,9 +164,9 @@ class SigningKeys:
         except Exception:
             logger.exception("the signing keys cannot be read")
         finally:
-            self._end(reading, has_failed=has_failed)
+            self._end_reading(reading, has_failed=has_failed)
 
-    def _end(self, reading: _Reading, *, has_failed: bool) -> None:
+    def _end_reading(self, reading: _Reading, *, has_failed: bool) -> None:
         self._has_failed = has_failed
         if has_failed:
             self._retry_at = time.monotonic() + RETRY_SECONDS
@@ -196,18 +196,18 @@ class SigningKeys:
         with self._lock:
             self._opened = opened
             self._rows = [row for row in rows if row.kid not in ignored]
-            self._keys = self._in_force(datetime.now(UTC))
+            self._keys = self._keys_in_force(datetime.now(UTC))
             self._read_at = read_at
 
-    def _change_over(self) -> Keys:
+    def _switch_keys(self) -> Keys:
         with self._lock:
             now = datetime.now(UTC)
             assert self._keys is not None  # noqa: S101 - only what has an end comes here
             if now >= self._keys.until:
-                self._keys = self._in_force(now)
+                self._keys = self._keys_in_force(now)
             return self._keys
 
-    def _in_force(self, at: datetime) -> Keys:
+    def _keys_in_force(self, at: datetime) -> Keys:
         previous = self._keys
         kids = [row.kid for row in select_published(self._rows, at)]
         is_new = previous is None or previous.published.keys() != set(kids)

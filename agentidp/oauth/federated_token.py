@@ -64,7 +64,7 @@ def verify(s: Services, token: IssuerToken, client: Client, at: datetime) -> Cli
 
     return replace(
         client,
-        key_or_rule=verdict.accepting[0].text,
+        key_or_rule=verdict.accepting[0].rule_json,
         refusal=None,
         verify_again=verify_again if is_from_memory else None,
     )
@@ -96,7 +96,7 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     if verdict.accepting:
         [accepting] = verdict.accepting
-        return replace(client, agent_id=accepting.owner, key_or_rule=accepting.text)
+        return replace(client, agent_id=accepting.owner, key_or_rule=accepting.rule_json)
     # If the token meets no rule, a failure names the agent that has a rule for its subject.
     agent_ids = agent_ids or {c.owner for c in candidates if c.rule and c.rule.subject is not None}
     if len(agent_ids) != 1:
@@ -107,7 +107,7 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
 
 def read_candidates(s: Services, organization_id: str, rows: Rows) -> list[Candidate]:
     """Return the rules of trust in rows with ``agent_id``, ``trust`` as text, and ``is_in_force``."""
-    rules = [None if row.trust is None else s.issuer_tokens.rule(organization_id, row.trust) for row in rows]
+    rules = [None if row.trust is None else s.issuer_tokens.parse_rule(organization_id, row.trust) for row in rows]
     return [Candidate(rule, row.agent_id, is_in_force=row.is_in_force) for rule, row in zip(rules, rows, strict=True)]
 
 

@@ -58,7 +58,8 @@ def match_provisioning_rule(
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     candidates = [
-        Candidate(s.issuer_tokens.rule(organization_id, row.trust) if row.trust else None, row=row) for row in rows
+        Candidate(s.issuer_tokens.parse_rule(organization_id, row.trust) if row.trust else None, row=row)
+        for row in rows
     ]
     verdict = federated_token.try_rules(s, token, candidates, client, at)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
@@ -90,6 +91,6 @@ def create_agent(s: Services, client: Client, at: datetime) -> Client:
     try:
         database = s.database.of(client.organization_id, at)
         agent_id = current_app.extensions[PROVISION](database, s.settings, row, token.claims)
-    except ProvisioningRefused as refused:
-        return replace(client, refusal=str(refused))
+    except ProvisioningRefused as error:
+        return replace(client, refusal=str(error))
     return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)

@@ -197,7 +197,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
             g.quota = f"{row.exhausted} {result}"
         if row.scope is None:
-            raise quota_windows.refusal(quota_windows.read(row.quotas), holder, window, at)
+            raise quota_windows.refusal(quota_windows.read_quotas(row.quotas), holder, window, at)
     if row.scope is None:
         if is_exchange:
             raise OAuthError("invalid_scope", _NOT_IN_COMMON)
@@ -206,7 +206,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         if not set(call.parameters["scope"]) <= SCOPES.keys():
             raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    return Grant(row.scope, quota_windows.read(row.quotas), row.audience, row.token_ttl, row.subject or AGENT)
+    return Grant(row.scope, quota_windows.read_quotas(row.quotas), row.audience, row.token_ttl, row.subject or AGENT)
 
 
 def token_response(

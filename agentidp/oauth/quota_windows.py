@@ -24,13 +24,13 @@ class Quota(NamedTuple):
     :param holder: ``agent`` or ``organization``.
     :param window: one of :data:`WINDOWS`.
     :param tokens: maximum tokens in the window.
-    :param left: tokens that can still be issued in the window, including the requested token.
+    :param tokens_left: tokens that can still be issued in the window, including the requested token.
     """
 
     holder: str
     window: str
     tokens: int
-    left: int
+    tokens_left: int
     is_enforced: bool
 
 
@@ -61,18 +61,18 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     return begins + (at - begins) * (tokens / used)
 
 
-def read(text: str | None) -> list[Quota]:
+def read_quotas(column: str | None) -> list[Quota]:
     """Return the quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``.
 
     Per holder, the column has its name, the tokens per window (negative if not enforced), and the tokens left of each.
     """
-    words, words_per_holder, quotas = (text or "").split(), 1 + 2 * len(WINDOWS), []
+    words, words_per_holder, quotas = (column or "").split(), 1 + 2 * len(WINDOWS), []
     for start in range(0, len(words), words_per_holder):
         holder, *numbers = words[start : start + words_per_holder]
-        for window, tokens, left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
+        for window, tokens, tokens_left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
             if tokens != "-":
                 limit = int(tokens)
-                quotas.append(Quota(holder, window, abs(limit), max(int(left), 0), limit > 0))
+                quotas.append(Quota(holder, window, abs(limit), max(int(tokens_left), 0), limit > 0))
     return quotas
 
 
@@ -86,7 +86,7 @@ def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, 
         begins, ends = bounds(quota.window, at)
         name = f'"{quota.holder}-{quota.window}"'
         policies.append(f"{name};q={quota.tokens};w={int((ends - begins).total_seconds())}")
-        limits.append(f"{name};r={quota.left - is_issued};t={_seconds_until(ends, at)}")
+        limits.append(f"{name};r={quota.tokens_left - is_issued};t={_seconds_until(ends, at)}")
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}
 
 

@@ -78,14 +78,14 @@ class RuleResult:
 
 
 def compare_token(
-    s: Services, database: OrganizationDatabase, text: str, *, agent_id: UUID | None, at: datetime
+    s: Services, database: OrganizationDatabase, unverified_token: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
     """Compare a token with an organization's rules that are in force, and return the best result first.
 
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
     :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
     """
-    token = s.issuer_tokens.read(text.strip())
+    token = s.issuer_tokens.read(unverified_token.strip())
     if token is None:
         raise ConfigurationError(
             f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
@@ -162,8 +162,8 @@ class _Comparer:
         issuer, organization_id = self.s.settings.issuer, self.database.organization_id
         try:
             narrow_to_subject(trust, self.token.claims.get("sub"), own_issuer=issuer, organization_id=organization_id)
-        except RuleRefused as refused:
-            return f"{refused.member} {refused}"
+        except RuleRefused as error:
+            return f"{error.member} {error}"
         return None
 
     def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:

@@ -211,5 +211,5 @@ def dpop_proof(request: Request, at: datetime) -> dpop.Proof | None:
     url = services().settings.issuer + request.path
     try:
         return dpop.verify_proof(unverified_proof, method=request.method, url=url, at=at)
-    except dpop.ProofRefused as refused:
-        raise OAuthError("invalid_dpop_proof", str(refused)) from None
+    except dpop.ProofRefused as error:
+        raise OAuthError("invalid_dpop_proof", str(error)) from None

@@ -131,8 +131,8 @@ def record_exchange(
         refusal = str(unacceptable)
     try:
         return issuance.record_issuance(database, client, build_exchange_call(call, subject), proof), subject
-    except issuance.SubjectRefused as refused:
-        reason = refusal or str(refused)
+    except issuance.SubjectRefused as error:
+        reason = refusal or str(error)
     if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, client.credential):
         # The rule was remembered, so a stored rule may accept the token. This request has consumed the assertion.
         second_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
@@ -199,7 +199,7 @@ def _find_accepting_rule(s: Services, token: IssuerToken, client: Client, resour
         )
         # A rule without an audience demands a token for the agent that acts.
         trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
-        rules = [s.issuer_tokens.rule(client.organization_id, trust) for trust in trusts]
+        rules = [s.issuer_tokens.parse_rule(client.organization_id, trust) for trust in trusts]
         return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
 
     verdict, _ = federated_token.try_remembered_rules(

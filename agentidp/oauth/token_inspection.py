@@ -44,11 +44,11 @@ def inspect_token(at: datetime) -> TokenInspection:
     :raises OAuthError: ``invalid_request`` without a token, and the errors of a token request if the client does not
         authenticate.
     """
-    received, context = current_request(), current_context()
-    form = read_form(received)
+    request, context = current_request(), current_context()
+    form = read_form(request)
     if "token" not in form:
         raise OAuthError("invalid_request", "token is missing")
-    client = client_authentication.read_client(received, form, at)
+    client = client_authentication.read_client(request, form, at)
     token = _token_of(client.organization_id, form["token"])
     delegation = token and token.delegation
     s = services()
@@ -78,7 +78,7 @@ def inspect_token(at: datetime) -> TokenInspection:
         except psycopg.errors.UniqueViolation:
             client = replace(client, refusal="assertion used before")
         if not rows:
-            client = client_authentication.verify_again_or_refuse(received, client, at)
+            client = client_authentication.verify_again_or_refuse(request, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [row] = rows
     return TokenInspection(client, frozenset(row.scopes), token, row.is_active)

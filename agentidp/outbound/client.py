@@ -90,8 +90,8 @@ def request(
             with connection.getresponse() as response:
                 response_body = b"" if max_body is None else _read_body(response, max_body)
                 return Response(response.status, response.reason, response.getheaders(), response_body)
-    except AddressRefused as refused:
-        raise RequestFailed(str(refused)) from None
+    except AddressRefused as error:
+        raise RequestFailed(str(error)) from None
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:

@@ -293,7 +293,7 @@ class TestMemory:
                 source = KeySource(f"http://{organization}-{n}.example", None)
                 process.unavailable(source, organization)
                 if have_verified:
-                    process.keys.verified(source, organization_id=organization)
+                    process.keys.mark_proven(source, organization_id=organization)
             if n % 10 == 0:
                 assert process.find() == 1
 
@@ -304,7 +304,7 @@ class TestMemory:
     ) -> None:
         assert process.find(organization=asked_first) == 1
         assert process.find() == 1
-        process.keys.verified(process.source, organization_id=ACME)
+        process.keys.mark_proven(process.source, organization_id=ACME)
         self.flood(process, have_verified=have_verified)
         assert process.asked == [DISCOVERY, "/keys"]
 
@@ -324,7 +324,7 @@ class TestMemory:
             source = process.source if n == 0 else KeySource("http://shared.example", None)
             with contextlib.suppress(KeysUnavailable):
                 process.find(source=source, organization=f"org-{n}")
-            process.keys.verified(source, organization_id=f"org-{n}")
+            process.keys.mark_proven(source, organization_id=f"org-{n}")
         assert process.find(organization="org-0") == 1
         assert process.asked == [DISCOVERY, "/keys"]
 
@@ -334,7 +334,7 @@ class TestMemory:
             process.published.pages[path] = process.published.pages["/keys"]
             source = KeySource("https://issuer.example", process.published.url + path)
             assert process.find(source=source) == 1
-            process.keys.verified(source, organization_id=ACME)
+            process.keys.mark_proven(source, organization_id=ACME)
 
         for n in (*range(MAX_PROVEN_PER_ORGANIZATION), 0, MAX_PROVEN_PER_ORGANIZATION):
             use(n)
