@@ -58,11 +58,8 @@ PAUSE = 60.0
 PAUSE_WITHOUT_KEYS = 10.0
 """Seconds until a failed fetch is repeated if no keys of the source are known."""
 
-MAX_FETCHES = 16
-"""Maximum concurrent fetches of a process."""
-
-MAX_FETCHES_PER_ORGANIZATION = 2
-"""Maximum concurrent fetches for one organization."""
+MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION = 16, 2
+"""Maximum concurrent fetches of a process, and for one organization."""
 
 SLOW = 3.0
 """Minimum seconds of a slow fetch, including the time to resolve names."""
@@ -73,21 +70,17 @@ SLOW_FOR = 600.0
 MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
 """Maximum concurrent fetches for all slow organizations together."""
 
-MAX_WAITING = 6
-"""Maximum requests that wait for fetches at the same time. A worker serves eight, so two are left for others."""
-
-MAX_WAITING_PER_ORGANIZATION = 2
-"""Maximum waiting requests of one organization."""
+MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
+"""Maximum requests that wait for fetches at the same time, and those of one organization. A worker serves eight
+requests, so two are left for others."""
 
 RETRY_AFTER = 1.0
 """Seconds until a request should ask again for keys that are being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
+MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
 """Maximum sources that a process remembers, by whether their keys have verified a token of an organization that uses
 them. A source takes about 10 KB, and 0.5 MB at most if its issuer is hostile. Only a rule of trust adds a source."""
-
-MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
-"""Maximum of these sources per organization."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
@@ -212,18 +205,6 @@ class SourceState:
         """Return whether the source is being fetched."""
         return self.fetch is not None and self.fetch.thread.is_alive()
 
-    def last_fetched(self, now: float) -> Published:
-        """Return the result of the last fetch.
-
-        :raises KeysUnavailable: the fetch has failed, or goes on.
-        """
-        if self.is_being_fetched():
-            raise KeysUnavailable("fetching", "the keys are being fetched", RETRY_AFTER)
-        if self.published is None or self.failure is not None:
-            retry_after = max(self.next_fetch - now, RETRY_AFTER)
-            raise KeysUnavailable("failed", self.failure or "the fetch was given up", retry_after)
-        return self.published
-
 
 class IssuerKeys:
     """The keys that issuers publish, in the memory of one process.
@@ -246,7 +227,7 @@ class IssuerKeys:
         self._lock = threading.Lock()
         self._proven: dict[Use, SourceState] = {}
         self._unproven: dict[Use, SourceState] = {}
-        # A state ends with the last use of its source.
+        # The state of a source is dropped when no organization uses the source any more.
         self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
@@ -304,7 +285,12 @@ class IssuerKeys:
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
             self._wait(state, organization_id)
             with self._lock:
-                return state.last_fetched(self._now())
+                if state.is_being_fetched():
+                    raise KeysUnavailable("fetching", "the keys are being fetched", RETRY_AFTER)
+                if state.published is None or state.failure is not None:
+                    retry_after = max(state.next_fetch - self._now(), RETRY_AFTER)
+                    raise KeysUnavailable("failed", state.failure or "the fetch was given up", retry_after)
+                return state.published
         except KeysUnavailable as unavailable:
             ISSUER_KEYS_MISSING.labels(unavailable.cause).inc()
             unavailable.issuer = state.source.issuer

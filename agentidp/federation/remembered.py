@@ -52,12 +52,6 @@ class Remembered(Generic[Key, Value]):
         with self._lock:
             return self._forget(organization_id, key)
 
-    def clear(self) -> None:
-        """Forget all lists."""
-        with self._lock:
-            self._lists.clear()
-            self._characters.clear()
-
     def _forget(self, organization_id: str, key: Key) -> bool:
         values, characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
         if characters:

@@ -236,7 +236,7 @@ def issue_access_token(
 
 
 def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
-    """Return the ``sub`` of an agent in each of the forms in ``SUBJECTS``."""
+    """Return an agent's ``sub`` by its form, which is one of ``SUBJECTS``."""
     return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 

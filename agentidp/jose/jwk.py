@@ -125,7 +125,11 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     except (jwt.PyJWTError, ValueError, TypeError):
         raise ValueError("is not a valid key") from None
     if isinstance(key, RSAPublicKey):
-        _check_rsa(key)
+        if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+            raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
+        numbers = key.public_numbers()
+        if refusal := weakness(numbers.n, numbers.e):
+            raise ValueError(refusal)
     return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 
 
@@ -152,12 +156,3 @@ def _check_usage(jwk: dict[str, Any]) -> None:
         raise ValueError("key_ops must not hold an operation twice")
     if "verify" not in key_ops or not set(key_ops).issubset(_KEY_OPS):
         raise ValueError("key_ops must hold verify, and nothing else but sign")
-
-
-def _check_rsa(key: RSAPublicKey) -> None:
-    if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-        raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
-    numbers = key.public_numbers()
-    refusal = weakness(numbers.n, numbers.e)
-    if refusal is not None:
-        raise ValueError(refusal)

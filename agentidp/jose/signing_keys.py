@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentidp.config import MAX_TOKEN_TTL, Settings
 from agentidp.db.database import Database
@@ -63,20 +63,15 @@ class Keys:
     until: datetime = NEVER
 
 
-class _Reading:
+class _Reading(NamedTuple):
     """A read of the keys that runs in its own thread."""
 
-    def __init__(self) -> None:
-        self.began_at = time.monotonic()
-        self._ended = threading.Event()
-
-    def end(self) -> None:
-        """Wake up the waiting requests."""
-        self._ended.set()
+    began_at: float
+    ended: threading.Event
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of the read, but at most until *seconds* after its start."""
-        self._ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
+        self.ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
 class SigningKeys:
@@ -144,7 +139,7 @@ class SigningKeys:
         with self._lock:
             reading = self._reading
             if reading is None:
-                self._reading = reading = _Reading()
+                self._reading = reading = _Reading(time.monotonic(), threading.Event())
                 self._attempted_at = reading.began_at
                 try:
                     threading.Thread(target=self._read, args=(reading,), name="signing-keys", daemon=True).start()
@@ -156,7 +151,7 @@ class SigningKeys:
     def _read(self, reading: _Reading) -> None:
         has_failed = True
         try:
-            self._learn(self._database.fetch_unscoped("signing_keys/all_keys"), reading.began_at)
+            self._open_keys(self._database.fetch_unscoped("signing_keys/all_keys"), reading.began_at)
             has_failed = False
         except DatabaseUnavailable:
             # Logged where it was raised.
@@ -171,9 +166,9 @@ class SigningKeys:
         if has_failed:
             self._retry_at = time.monotonic() + RETRY_SECONDS
         self._reading = None
-        reading.end()
+        reading.ended.set()
 
-    def _learn(self, rows: Rows, read_at: float) -> None:
+    def _open_keys(self, rows: Rows, read_at: float) -> None:
         opened: dict[str, OpenedKey] = {}
         ignored: set[str] = set()
         for row in select_unrevoked(rows):

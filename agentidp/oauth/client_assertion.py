@@ -80,7 +80,7 @@ def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime)
                 s.client_keys.clear()
             s.client_keys[client.agent_id, alg, kid] = jwk, key
             return _with_key(client, jwk, unverified.claims)
-        # A refusal for anything but the signature comes from the key that made the signature.
+        # Only the key that made the signature can be refused for another reason than the signature.
         if refusal_by_key != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = refusal_by_key
     if not tried_jwks:

@@ -139,7 +139,7 @@ def try_remembered_rules(
 
     verdict = try_rules(s, token, candidates(), client, at)
     if verdict.accepting and stored:
-        # Only an authentic token adds rules.
+        # A token that no rule accepts must not fill the memory.
         characters = len(repr(key)) + sum(candidate.characters for candidate in stored)
         memory.put(organization_id, key, stored, characters=characters)
     return verdict, not stored

@@ -106,7 +106,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _network(remote_address: str, prefix: Prefix) -> bytes:
-    # Always sixteen bytes, so that no two pairs of address and client_id have the same concatenation.
+    # The result always has sixteen bytes, so that no two pairs of address and client_id have the same concatenation.
     try:
         address = ip_address(remote_address)
     except ValueError:

@@ -95,7 +95,8 @@ class AllowedNetworks:
         address = _embedded_ipv4(address)
         if _is_within(address, self._plain if is_plain else self._allowed):
             return
-        if not is_public(address) and not _is_within(address, self._allowed):
+        is_global = isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST
+        if (not is_global or _is_within(address, REFUSED)) and not _is_within(address, self._allowed):
             raise AddressRefused(self._refusal)
         if is_plain:
             raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
@@ -126,13 +127,6 @@ class AllowedNetworks:
 
 OPERATOR_NETWORKS = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
 """The rule for addresses that the operator, instead of an organization, chooses. They may be internal."""
-
-
-def is_public(address: Address) -> bool:
-    """Return whether the address belongs to a host in the public Internet."""
-    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
-        return False
-    return not _is_within(address, REFUSED)
 
 
 def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:

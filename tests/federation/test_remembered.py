@@ -39,6 +39,3 @@ def test_what_is_forgotten_makes_room() -> None:
     assert remembered.get(A, "first") == []
     remembered.put(B, "third", ["x"], characters=0)
     assert remembered.get(A, "second") == ["x"]
-    remembered.clear()
-    remembered.put(A, "fourth", ["x"], characters=CHARACTERS_PER_RULE)
-    assert (remembered.get(B, "third"), remembered.get(A, "fourth")) == ([], ["x"])

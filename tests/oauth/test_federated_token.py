@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.federation.issuer_keys import MAX_FETCHES_PER_ORGANIZATION, MAX_WAITING_PER_ORGANIZATION, IssuerKeys
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, MAX_LIFETIME, IssuerTokens
-from agentidp.federation.remembered import CHARACTERS_PER_RULE
+from agentidp.federation.remembered import CHARACTERS_PER_RULE, Remembered
 from agentidp.federation.rule import rule_selector
 from agentidp.jose.assertion import CLIENT_LEEWAY, MAX_SIGNATURES
 from agentidp.oauth import client_assertion, rule_results
@@ -224,7 +224,7 @@ def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
     assert reasons(caplog) == ["revoked or expired rule"]
     assert ask(client, trusted, issuer.token(US)).status_code == 200
     # Another process does not remember it.
-    trusted.services.issuer_tokens.remembered.clear()
+    trusted.services.issuer_tokens.remembered = Remembered()
     assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
     assert reasons(caplog)[1:] == ["token matches no rule"]
 
