@@ -1,4 +1,4 @@
-"""How a bearer token is presented (RFC 6750), and what is remembered of one."""
+"""How a bearer token is presented (RFC 6750), and how verified tokens are cached."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_what_only_looks_like_a_second_token_is_none(
     shared_client: FlaskClient, shared_cast: Cast, sent: dict[str, Any]
 ) -> None:
     response = shared_client.get("/api/v1/agents", headers=shared_cast.acme.bearer(), **sent)
-    # A query with other parameters than those of the operation is refused for another reason.
+    # A query with unknown parameters is refused for another reason.
     assert response.status_code == (400 if "query_string" in sent else 200)
     assert "WWW-Authenticate" not in response.headers
 
@@ -194,7 +194,7 @@ def test_a_statement_that_calls_a_function_of_ours_does_not_only_read(name: str)
 
 
 class TestAViewOfOurs:
-    """A view that a test adds to an application of its own."""
+    """A view that a test adds to its own application."""
 
     @pytest.fixture
     def app(self, own_app: Flask) -> Flask:

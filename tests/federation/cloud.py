@@ -26,13 +26,13 @@ HOUR = 3600
 
 
 class Refused(Exception):
-    """The cloud does not take the token."""
+    """The cloud refuses the token."""
 
 
 def verified(token: str, issuer: str, algorithms: list[str], audience: str) -> dict[str, Any]:
-    """The claims of a token of an issuer, whose metadata say where its keys are.
+    """Verify a token by the keys that the issuer's metadata name, and return its claims.
 
-    :raises Refused: with the reason.
+    :raises Refused: the message is the reason.
     """
     header = jwt.get_unverified_header(token)
     if "kid" not in header or header["alg"] not in algorithms:
@@ -60,11 +60,11 @@ def verified(token: str, issuer: str, algorithms: list[str], audience: str) -> d
 
 @dataclass
 class Cloud:
-    """All token services at one address. Each takes tokens of one subject.
+    """All token services at one address. Each accepts the tokens of one subject.
 
-    :param issuer: that they trust.
-    :param subject: whom they trust.
-    :param seen: the claims of the tokens that they took.
+    :param issuer: the trusted issuer.
+    :param subject: the trusted subject.
+    :param seen: the claims of the accepted tokens.
     """
 
     url: str
@@ -74,7 +74,7 @@ class Cloud:
     seen: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
-        """The response of the service that is at an address."""
+        """Return the response of the service at an address."""
         services: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
             "/v1/token": self.google,
             "/aws": self.aws,
@@ -99,7 +99,7 @@ class Cloud:
         return {"access_token": "google", "issued_token_type": token_type, "token_type": "Bearer", "expires_in": HOUR}
 
     def aws(self, form: dict[str, str]) -> dict[str, Any]:
-        """AWS's Security Token Service, which responds in XML: here only what it would say."""
+        """AWS's Security Token Service. It responds in XML, of which this has the values only."""
         if form["Action"] != "AssumeRoleWithWebIdentity" or not 4 <= len(form["WebIdentityToken"]) <= 20_000:
             raise Refused("request")
         algorithms = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
@@ -136,7 +136,7 @@ class Cloud:
 
 @contextmanager
 def running_cloud(directory: Path, issuer: str) -> Iterator[Cloud]:
-    """The services over https, with a certificate of their own in ``tls.crt`` in *directory*."""
+    """Run the services over https. Their certificate is in ``tls.crt`` in *directory*."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -167,7 +167,7 @@ def running_cloud(directory: Path, issuer: str) -> Iterator[Cloud]:
             self.wfile.write(text)
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with https_server(directory, Handler) as port:
         cloud = Cloud(f"https://localhost:{port}", issuer)

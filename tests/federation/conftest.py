@@ -12,7 +12,7 @@ from tests.federation.https_issuer import HttpsIssuer, https_issuer
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsIssuer]:
-    """An issuer that publishes its keys."""
+    """Run an issuer that publishes its keys."""
     with https_issuer(tmp_path) as running:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.crt"))
         yield running

@@ -18,9 +18,9 @@ DISCOVERY = "/.well-known/openid-configuration"
 
 
 class HttpsIssuer:
-    """What is at an address is in ``pages``: a status, headers and a body, or a function that makes them.
+    """``pages`` has a status, headers and a body, or a function that makes them, per address.
 
-    ``requests`` are the paths that were asked for, in their order.
+    ``requests`` are the requested paths, in their order.
     """
 
     def __init__(self, port: int) -> None:
@@ -34,7 +34,7 @@ class HttpsIssuer:
     def publish(self, *jwks: dict[str, Any], cache_control: str | None = None, path: str = "") -> None:
         """Publish the metadata, and these keys or the issuer's own.
 
-        :param path: of an issuer that is not at the root.
+        :param path: the path of an issuer whose address has one.
         """
         issuer = self.url + path
         headers = {} if cache_control is None else {"Cache-Control": cache_control}
@@ -42,13 +42,13 @@ class HttpsIssuer:
         self.json("/keys", {"keys": list(jwks) or [self.keys.jwk()]}, headers=headers)
 
     def json(self, path: str, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        """Put JSON at an address."""
+        """Respond with JSON at an address."""
         self.pages[path] = status, headers or {}, json.dumps(body).encode()
 
 
 @contextmanager
 def https_server(directory: Path, handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """The port of a server that runs in the block. Its certificate is in ``tls.crt`` in *directory*."""
+    """Run a server in the block, and return its port. Its certificate is in ``tls.crt`` in *directory*."""
     make_certificate(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
@@ -61,7 +61,7 @@ def https_server(directory: Path, handler: type[BaseHTTPRequestHandler]) -> Iter
 
         def get_request(self) -> Any:
             connection, address = super().get_request()
-            # The handshake in the thread of the request, so that nobody waits for another's.
+            # The handshake runs in the thread of the request, so that no request waits for the handshake of another.
             return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     server = Server(("127.0.0.1", 0), handler)
@@ -77,7 +77,7 @@ def https_server(directory: Path, handler: type[BaseHTTPRequestHandler]) -> Iter
 
 @contextmanager
 def https_issuer(directory: Path) -> Iterator[HttpsIssuer]:
-    """An issuer that runs in the block. Its certificate is in ``tls.crt`` in *directory*."""
+    """Run an issuer in the block. Its certificate is in ``tls.crt`` in *directory*."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -95,11 +95,11 @@ def https_issuer(directory: Path) -> Iterator[HttpsIssuer]:
             try:
                 self.wfile.write(body)
             except OSError:
-                # Whoever asked has read enough.
+                # The client closed the connection, because it has read enough.
                 return
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with https_server(directory, Handler) as port:
         running = HttpsIssuer(port)

@@ -1,4 +1,4 @@
-"""An issuer of platform tokens, as the tests have it: a key, and tokens that it signs."""
+"""An issuer of platform tokens for tests: a key, and tokens that the key signs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SUBJECT = "system:serviceaccount:shop:builder"
 
 @dataclass
 class Issuer:
-    """Somebody else's token service.
+    """The token service of another platform.
 
-    :param kid: of its key; ``None`` if its tokens name no key.
+    :param kid: the id of its key; ``None`` if its tokens name no key.
     """
 
     url: str = ISSUER
@@ -32,7 +32,7 @@ class Issuer:
 
     @classmethod
     def with_curve(cls, url: str = ISSUER, kid: str | None = "first") -> Issuer:
-        """One whose key is made in no time."""
+        """Return an issuer whose key is an elliptic curve key, which is generated quickly."""
         return cls(url, "ES256", kid, ec.generate_private_key(ec.SECP256R1()))
 
     def jwk(self, **changes: Any) -> dict[str, Any]:
@@ -44,24 +44,24 @@ class Issuer:
         return {name: value for name, value in jwk.items() if value is not None}
 
     def jwks(self) -> dict[str, Any]:
-        """A set of that key."""
+        """The JWK Set with the public key."""
         return {"keys": [self.jwk()]}
 
     def claims(self, audience: object, now: int = NOW, **changes: Any) -> dict[str, Any]:
-        """The claims of a token that is valid, with *changes*; ``None`` leaves one out."""
+        """Return the claims of a valid token, with *changes*. The value ``None`` removes a claim."""
         claims = {"iss": self.url, "sub": SUBJECT, "aud": audience, "iat": now, "nbf": now, "exp": now + 3600} | changes
         return {name: value for name, value in claims.items() if value is not None}
 
     def token(self, audience: object, now: int = NOW, *, header: dict[str, Any] | None = None, **changes: Any) -> str:
-        """A token that it has signed."""
+        """Return a signed token."""
         return self.sign(self.claims(audience, now, **changes), header)
 
     def trusted_by(self, agent: Agent, **rule: Any) -> UUID:
-        """Give an agent a rule that trusts a subject of the issuer, whose key it has; the credential's id."""
+        """Give an agent a rule with the issuer's key that trusts a subject, and return the credential's id."""
         return trust(agent, **{"issuer": self.url, "subject": SUBJECT, "jwks": self.jwks()} | rule)
 
     def sign(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
-        """Sign claims, whatever they are."""
+        """Sign any claims, valid or not."""
         headers = ({} if self.kid is None else {"kid": self.kid}) | (header or {})
         # Not jwt.encode, which refuses some of what a test must send.
         return jwt.PyJWS().encode(json.dumps(claims).encode(), self.key, self.alg, headers=headers)

@@ -1,4 +1,4 @@
-"""Names of agents from claims, which can be anything."""
+"""Names of agents are made from claims, which can have any value."""
 
 from __future__ import annotations
 

@@ -42,14 +42,14 @@ JWT = "urn:ietf:params:oauth:token-type:jwt"
 
 
 def samples(section: str, language: str) -> list[str]:
-    """The blocks of a language in a section of the guide."""
+    """Return the code blocks of a language in a section of the guide."""
     _, _, text = GUIDE.partition(f"\n## {section}\n")
     return re.findall(rf"```{language}\n(.*?)\n```", text.partition("\n## ")[0], re.DOTALL)
 
 
 @pytest.fixture(scope="module", params=["ES256", "RS256"])
 def provider(request: pytest.FixtureRequest, postgres_url: str, template: str) -> Iterator[Provider]:
-    """gunicorn, with a key of either algorithm, and the resource servers that the guide makes."""
+    """Run gunicorn with a key of either algorithm, and the resource servers of the guide."""
     with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
         settings = replace(settings_for(url), signing_alg=request.param)
         [signing] = [key["kid"] for key in key_rotation.describe(settings, at=utc_now()) if key["status"] == "signing"]
@@ -90,7 +90,7 @@ def cloud(provider: Provider, agent: Agent, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture
 def names(provider: Provider, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the guide's first sample defines, for the agent."""
+    """The names that the guide's first sample defines, for the agent."""
     monkeypatch.setenv("ISSUER", provider.url)
     monkeypatch.setenv("AGENT", agent.client_id)
     monkeypatch.setenv("SECRET", agent.client_secret)
@@ -100,7 +100,7 @@ def names(provider: Provider, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> 
 def run(sample: str, names: dict[str, Any], **addresses: str) -> dict[str, Any]:
     """Run a sample of the guide.
 
-    :param addresses: what stands for the address of a cloud.
+    :param addresses: the addresses that replace those of a cloud.
     """
     for theirs, ours in addresses.items():
         assert theirs in sample
@@ -121,7 +121,7 @@ def test_googles_library_exchanges_the_token_of_an_agent(
     [claims] = cloud.seen
     assert (claims["aud"], claims["exp"] - claims["iat"]) == (WORKLOAD_POOL, 300)
     assert (claims["client_id"], claims["organization_id"]) == (agent.client_id, agent.organization_id)
-    # Another agent of the organization gets a token as well, which the cloud does not take.
+    # Another agent of the organization gets a token too, but the cloud refuses it.
     cloud.subject = cloud.subject.replace(agent.client_id, provider.operator.client_id)
     with pytest.raises(exceptions.OAuthError, match="subject"):
         credentials.refresh(Request())

@@ -1,4 +1,4 @@
-"""What is fetched of an issuer, when, and for whom."""
+"""When the keys and metadata of an issuer are fetched, for which organizations, and which are remembered."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ TOO_LARGE = f"the response has more than {MAX_BODY} bytes"
 
 
 class Process:
-    """The keys that a process knows, and an issuer that publishes some. It may connect to the loopback, and its clock
-    stands until somebody moves it. Addresses of ``late`` keys respond when the test says so.
+    """The keys of a process, and an issuer that publishes keys. The process may connect to the loopback. Only the test
+    moves its clock. Addresses of ``late`` keys respond after :meth:`release`.
     """
 
     def __init__(self, published: HttpsIssuer, timeout: float = PATIENCE) -> None:
@@ -63,39 +63,39 @@ class Process:
         self._released, self._page = threading.Event(), published.pages["/keys"]
 
     def restricted(self, allowed: Any, **more: Any) -> IssuerKeys:
-        """The keys of a process that may connect to some networks."""
+        """Return the keys of a process that may connect to these networks only."""
         networks = AllowedNetworks(allowed, plain=(), setting="AGENTIDP_ISSUER_NETWORKS")
         return IssuerKeys(networks, lambda: self.now, **more)
 
     def find(self, kid: str | None = "first", source: KeySource | None = None, organization: str = ACME) -> int:
-        """How many keys are found."""
+        """Return the number of keys that are found."""
         return len(self.keys.find(source or self.source, kid, "ES256", organization_id=organization))
 
     def unavailable(
         self, source: KeySource | None = None, organization: str = ACME, kid: str = "first"
     ) -> KeysUnavailable:
-        """Why no keys can be found."""
+        """Return the error of a search that finds no keys."""
         with pytest.raises(KeysUnavailable) as failed:
             self.find(kid, source, organization)
         return failed.value
 
     def failure(self, source: KeySource | None = None) -> str:
-        """The same in the words of the log."""
+        """Return the message of :meth:`unavailable`."""
         return str(self.unavailable(source))
 
     def is_there(self) -> bool:
-        """Whether the keys are known."""
+        """Return whether the keys are remembered."""
         with contextlib.suppress(KeysUnavailable):
             return self.find() == 1
         return False
 
     @property
     def asked(self) -> list[str]:
-        """The paths that the issuer was asked for."""
+        """The paths that were requested from the issuer."""
         return self.published.requests
 
     def late(self, name: str) -> KeySource:
-        """The source of late keys."""
+        """Return the source of late keys."""
         self.published.pages[f"/late/{name}"] = self._late
         return KeySource(self.published.url, f"{self.published.url}/late/{name}")
 
@@ -105,15 +105,15 @@ class Process:
 
     @property
     def asked_late(self) -> list[str]:
-        """The late keys that were asked for."""
+        """The names of the late keys that were requested."""
         return [path.removeprefix("/late/") for path in self.asked if path.startswith("/late/")]
 
     def cause(self, name: str, organization: str = ACME) -> str:
-        """Why late keys cannot be found."""
+        """Return the cause of a failed search for late keys."""
         return self.unavailable(self.late(name), organization).cause
 
     def release(self) -> None:
-        """Let all respond."""
+        """Let the addresses of late keys respond."""
         self._released.set()
 
 
@@ -126,12 +126,12 @@ def process(published: HttpsIssuer) -> Iterator[Process]:
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """The lines about keys that were not fetched."""
+    """The log lines about keys that were not fetched."""
     return [one.fields for one in caplog.records if one.getMessage() == "keys of an issuer not fetched"]  # type: ignore[attr-defined]
 
 
 class TestDiscovery:
-    """OpenID Connect Discovery, or an address of the keys."""
+    """Keys are found by OpenID Connect Discovery, or by their address."""
 
     @pytest.mark.parametrize("path", ["/tenant", "/tenant/", "/"])
     def test_a_closing_slash_belongs_to_the_name_and_not_to_the_address(self, process: Process, path: str) -> None:
@@ -141,7 +141,7 @@ class TestDiscovery:
 
     @pytest.mark.parametrize("other", ["", "/", "/tenant-b"])
     def test_the_metadata_must_be_that_issuers(self, process: Process, other: str) -> None:
-        """Another tenant's, for example, or one with a slash more."""
+        """The metadata may be of another tenant, for example, or of an issuer with a closing slash."""
         url = process.published.url
         process.published.json(f"/tenant-a{DISCOVERY}", {"issuer": url + other, "jwks_uri": f"{url}/keys"})
         assert process.failure(KeySource(f"{url}/tenant-a", None)) == "the metadata is of another issuer"
@@ -192,7 +192,7 @@ class TestDiscovery:
     def test_a_proxy_leads_to_an_issuer_that_the_operator_names(
         self, process: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As the environment says, of the provider at which people sign in."""
+        """The environment names the proxy. The provider at which people sign in uses it."""
         heard: list[bytes] = []
         with server(responding(b"HTTP/1.1 403 No\r\n\r\n", heard)) as port:
             for name, value in (("https_proxy", f"http://127.0.0.1:{port}"), ("no_proxy", "")):
@@ -237,13 +237,13 @@ class TestFreshness:
         process.now += 0.1
         assert [process.find(kid) for kid in "xyz"] == [0, 0, 0]
         assert len(process.asked) == 4
-        # So a rotation is seen as soon as a token names the new key.
+        # A rotation is noticed as soon as a token names the new key.
         process.published.publish(Issuer.with_curve(process.published.url, "second").jwk())
         process.now += PAUSE
         assert [process.find(kid) for kid in ("second", "first")] == [1, 0]
 
     def test_an_unknown_key_cannot_be_judged_while_the_issuer_is_down(self, process: Process) -> None:
-        """It may be a new one."""
+        """It may be a new key."""
         assert process.find() == 1
         process.published.pages["/keys"] = 503, {}, b""
         process.now += PAUSE
@@ -268,13 +268,13 @@ class TestFreshness:
         wait_until(lambda: len(warned(caplog)) == 2)
         process.now += PAUSE
         assert process.failure() == "the status is 503, not 200"
-        # And when it is back, so are the keys.
+        # The keys are fetched again when the issuer responds again.
         process.published.publish()
         process.now += PAUSE_WITHOUT_KEYS
         assert process.find() == 1
 
     def test_keys_of_two_addresses_are_never_mixed(self, process: Process) -> None:
-        """A rule that names other keys for an issuer gets them for itself alone."""
+        """Only a rule that names another address for an issuer's keys uses the keys at this address."""
         url = process.published.url
         process.published.json("/evil", Issuer.with_curve(url, "evil").jwks())
         named = KeySource(url, f"{url}/evil")
@@ -283,13 +283,13 @@ class TestFreshness:
 
 
 class TestMemory:
-    """Which sources are forgotten, and for which others."""
+    """Which sources a process forgets in favour of which others."""
 
     def flood(self, process: Process, *, have_verified: bool) -> None:
-        """Three organizations have rules with 800 sources each, and somebody else's workload works meanwhile."""
+        """Three organizations have rules with 800 sources each, while another organization's workload gets tokens."""
         for n in range(800):
             for organization in ("org-1", "org-2", "org-3"):
-                # Nothing is sent there.
+                # No request is sent to these addresses.
                 source = KeySource(f"http://{organization}-{n}.example", None)
                 process.unavailable(source, organization)
                 if have_verified:
@@ -314,7 +314,7 @@ class TestMemory:
         assert process.find() == 1
         self.flood(process, have_verified=False)
         assert process.asked == [DISCOVERY, "/keys"]
-        # What others used first is forgotten, and so is that it has failed.
+        # The sources that other organizations used first are forgotten, with their failures.
         failures = len(warned(caplog))
         process.unavailable(KeySource("http://org-1-0.example", None), "org-1")
         assert len(warned(caplog)) == failures + 1
@@ -367,7 +367,7 @@ class Requests:
         self._process, self._threads = process, threads
 
     def begin(self, organization: str, name: str) -> Future[int]:
-        """Ask, and go on when the issuer is asked; how many keys are found, or 0 if the request is put off."""
+        """Begin a search, and return when the issuer has got the request. The result is the number of keys, or 0."""
         request = self._threads.submit(self._use, organization, name)
         wait_until(lambda: name in self._process.asked_late)
         return request
@@ -381,7 +381,7 @@ class Requests:
 
 
 class TestWhoWaits:
-    """Few requests wait, and few fetches are anybody's."""
+    """The numbers of waiting requests and of fetches are bounded, per process and per organization."""
 
     @pytest.fixture
     def requests(self, process: Process) -> Iterator[Requests]:
@@ -391,16 +391,16 @@ class TestWhoWaits:
             process.release()
 
     def test_requests_for_the_same_keys_share_a_fetch(self, process: Process, requests: Requests) -> None:
-        """Two wait, and the others are told to come again."""
+        """Two requests wait, and the others are asked to retry."""
         begun = [requests.begin(ACME, "one") for _ in range(MAX_WAITING_PER_ORGANIZATION + 5)]
         wait_until(lambda: sum(one.done() for one in begun) == 5)
-        # The organization has a place for another fetch, and for one only.
+        # The organization may have exactly one further fetch.
         assert process.cause("two") == "fetching"
         wait_until(lambda: process.asked_late == ["one", "two"])
         assert process.cause("three") == "crowded"
-        # Others have their own.
+        # Another organization has fetches of its own.
         assert process.find(organization=OTHER) == 1
-        # And nobody begins a second one, however long it takes.
+        # No request begins a second fetch of the same keys, however long the first one takes.
         process.now += PAUSE_WITHOUT_KEYS
         assert process.cause("one") == "fetching"
         assert process.asked_late == ["one", "two"]
@@ -410,7 +410,7 @@ class TestWhoWaits:
     def test_threads_stay_free_however_many_organizations_need_a_slow_issuer(
         self, process: Process, requests: Requests
     ) -> None:
-        """After a start, for example, when no keys are known. What nobody waits for is fetched all the same."""
+        """For example, a process that has just started has no keys. Keys are fetched even if no request waits."""
         waiting = [requests.begin(f"org-{n}", "one") for n in range(MAX_WAITING)]
         assert process.unavailable().cause == "fetching"
         wait_until(process.is_there)
@@ -419,14 +419,14 @@ class TestWhoWaits:
     def test_nobody_waits_for_an_organization_that_had_a_slow_fetch(self, process: Process, requests: Requests) -> None:
         waiting = requests.begin(ACME, "one")
         process.now += SLOW
-        # While the fetch goes on, and after it.
+        # The organization counts as slow during the fetch and after it.
         assert process.cause("two") == "fetching"
         process.release()
         assert waiting.result(PATIENCE) == 1
         assert process.unavailable().cause == "fetching"
         wait_until(process.is_there)
         assert process.find(organization=OTHER) == 1
-        # Until it is long ago.
+        # After ten minutes the organization no longer counts as slow.
         process.now += SLOW_FOR
         assert process.find("unknown") == 0
 
@@ -455,7 +455,7 @@ class TestWhoWaits:
         process.late("keys")
         process.published.pages["/keys"] = process.published.pages["/late/keys"]
         process.now += MIN_AGE
-        # In this thread, while the fetch hangs.
+        # This thread goes on while the fetch hangs.
         for _ in range(5):
             assert process.find() == 1
         wait_until(lambda: len(process.asked) == 4)
@@ -496,12 +496,12 @@ class TestKeySet:
         assert len(many.find(None, "ES256")) == MAX_SIGNATURES["ES256"]
         assert len(many.find(str(MAX_KEYS - 1), "ES256")) == 1
         assert many.find(str(MAX_KEYS), "ES256") == []
-        # And few are kept ready for use.
+        # Few keys are remembered ready for use.
         [first], _ = many.find("0", "ES256"), [many.find(str(n + 1), "ES256") for n in range(MAX_PARSED)]
         assert many.find("0", "ES256")[0] is not first
 
     def test_of_many_keys_one_is_parsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So a token does not take longer because the issuer has many."""
+        """A token does not take longer if its issuer has many keys."""
         parsed: list[str] = []
         check = issuer_keys.public_jwk
         monkeypatch.setattr(issuer_keys, "public_jwk", lambda jwk: parsed.append(jwk["kid"]) or check(jwk))

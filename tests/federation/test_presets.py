@@ -1,4 +1,4 @@
-"""What each preset makes of its answers, and which answers are none."""
+"""The rules that presets make, and the answers that they refuse."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ provisioning = partial(check_provisioning_rule, own_issuer=OWN, organization_id=
 
 
 def made(preset: Preset, answers: dict[str, str], check: Callable[..., dict[str, Any]] = trust) -> dict[str, Any]:
-    """The rule of answers, of which the others are empty; without the audience."""
+    """Return the rule for these answers, without the audience. All other answers are empty."""
     given = {question.name: "" for question in preset.questions} | answers
     rule = build_rule(preset, given, check)
     return {name: value for name, value in rule.items() if name != "audience"}
 
 
 def github(subject: str, **claims: str) -> dict[str, Any]:
-    """A rule for GitHub."""
+    """Return a rule for GitHub."""
     return {"issuer": GITHUB, "subject": subject} | ({"claims": claims} if claims else {})
 
 
 def gitlab(subject: str, **claims: str) -> dict[str, Any]:
-    """A rule for GitLab.com."""
+    """Return a rule for GitLab.com."""
     return {"issuer": GITLAB, "subject": subject} | ({"claims": claims} if claims else {})
 
 

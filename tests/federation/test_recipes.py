@@ -22,7 +22,7 @@ US = "http://localhost:3000"
 
 
 def rules_of(section: str, audience: str) -> list[dict[str, Any]]:
-    """The rules that a section of the guide shows, in their order."""
+    """Return the rules in a section of the guide, in their order."""
     _, _, text = GUIDE.partition(f"\n## {section}\n")
     text = text.partition("\n## ")[0]
     return [
@@ -31,7 +31,7 @@ def rules_of(section: str, audience: str) -> list[dict[str, Any]]:
     ]
 
 
-# The claims of each platform's tokens, without most of what no rule looks at.
+# The claims of each platform's tokens, without most claims that no rule compares.
 KUBERNETES = {
     "aud": [US],
     "exp": NOW + 3607,
@@ -69,7 +69,7 @@ HOUR = {"iat": NOW, "exp": NOW + 3600, "aud": US}
 COMPANY = HOUR | {"iss": "https://login.example.com/tenant-7", "sub": "0oa1builder"}
 OTHER_AGENTIDP = HOUR | {"iss": "https://idp.partner.example", "sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e21"}
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    # Section: the token, its header, and what another workload's has.
+    # Per section: the token's claims, its header, and the claims that differ in the token of another workload.
     "Kubernetes": (KUBERNETES, {"typ": None}, {"sub": "system:serviceaccount:shop:default"}),
     "GitHub Actions": (GITHUB, {}, {"repository_id": "456780"}),
     "GitLab CI": (GITLAB, {}, {"project_id": "21"}),
@@ -81,7 +81,7 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 
 @pytest.fixture
 def worker(cast: Cast) -> Agent:
-    """An agent without anything that it trusts."""
+    """An agent without a rule of trust."""
     return cast.acme.colleague("worker", ["analytics:read"])
 
 

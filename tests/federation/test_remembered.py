@@ -1,4 +1,4 @@
-"""Rules that a process remembers: as many as fit."""
+"""A process remembers rules up to a maximum of characters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ A, B = "org-a", "org-b"
 
 
 def test_the_organization_with_the_longest_rules_loses_them() -> None:
-    """Their number says nothing: one organization could make them so long that the process ends."""
+    """A maximum number of rules would not suffice: long rules could take all memory of the process."""
     most = 10 * CHARACTERS_PER_RULE
     remembered: Remembered[str, str] = Remembered(most)
     for n in range(10):
-        # Each of these takes the place of the one before.
+        # Each list replaces the previous one.
         remembered.put(A, "again", ["x"], characters=most - CHARACTERS_PER_RULE - n)
     remembered.put(A, "again", ["a", "b"], characters=CHARACTERS_PER_RULE)
     remembered.put(B, "other", ["c"], characters=most - 4 * CHARACTERS_PER_RULE)

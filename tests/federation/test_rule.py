@@ -1,4 +1,4 @@
-"""Which tokens a rule of trust is met by."""
+"""Which tokens meet a rule of trust."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLAIMS = {
 def test_is_met_by_what_it_says_and_by_more() -> None:
     assert Rule.of(RULE).is_met_by(TokenClaims(CLAIMS))
     assert Rule.of(RULE).is_met_by(TokenClaims(CLAIMS | {"actor": "someone", "aud": ["https://idp.example"]}))
-    # A claim that is a list, such as groups, has one of the accepted values.
+    # A claim that is a list, such as groups, contains an accepted value.
     assert Rule.of(RULE).is_met_by(
         TokenClaims(CLAIMS | {"repository_id": ["6", "7"], "ref": ["v1", "refs/heads/next"]})
     )
@@ -118,12 +118,12 @@ def test_knows_whose_token_it_may_be(claims: dict[str, Any], issuers: tuple[str,
 
 
 def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_it() -> None:
-    """What counts is the trust domain of the subject."""
+    """Only the subject names the trust domain."""
     rule = Rule.of({"issuer": "spiffe://acme.example", "claims": {"a": "b"}, "audience": "c"})
     assert rule.is_met_by(TokenClaims({"sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"}))
     assert not rule.is_met_by(TokenClaims({"iss": "spiffe://acme.example", "sub": "someone", "a": "b", "aud": "c"}))
     assert not rule.is_met_by(TokenClaims({"sub": "spiffe://evil.example/acme.example", "a": "b", "aud": "c"}))
-    # Which is what a comparison shows.
+    # A comparison shows the trust domain as the issuer.
     compared = rule.compare(
         TokenClaims({"iss": "https://spire.example", "sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"})
     )

@@ -1,4 +1,4 @@
-"""Which rules of trust can be made."""
+"""Which rules of trust are accepted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEYS = {
 
 
 def check(**changes: Any) -> dict[str, Any]:
-    """Check a rule with *changes*; ``None`` leaves a member out."""
+    """Check a rule with *changes*. The value ``None`` removes a member."""
     return check_rule(RULE | changes, own_issuer=OWN, organization_id=ORGANIZATION)
 
 
@@ -87,7 +87,7 @@ def test_takes(changes: dict[str, Any]) -> None:
 
 
 def wrong(member: str, message: str | None, *values: object) -> list[tuple[dict[str, Any], str, str | None]]:
-    """Rules that are refused for one member, whatever it is of these."""
+    """Return test cases of rules that are refused because of a member with one of these values."""
     return [({member: value}, member, message) for value in values]
 
 
@@ -255,7 +255,7 @@ def test_a_rule_that_creates_agents_is_taken(rule: dict[str, Any]) -> None:
 
 SHARED = f"{OWN}/{ORGANIZATION}"
 DELEGATION: list[tuple[dict[str, Any], str | None]] = [
-    # Everybody of an issuer that is one's own, and some of one that anybody can have tokens of.
+    # All subjects of an organization's own issuer, and some subjects of an issuer from which anyone can get tokens.
     ({"issuer": "https://a.example"}, None),
     ({"issuer": "https://a.example", "audience": SHARED}, None),
     ({"issuer": "https://accounts.google.com", "claims": {"hd": "acme.example"}}, None),
@@ -282,7 +282,7 @@ def test_for_whom_agents_may_act(rule: dict[str, Any], refused_member: str | Non
     except RuleRefused as refused:
         assert refused.member == refused_member
     else:
-        # A rule without an audience stays so: it is the client_id of whoever acts.
+        # A rule without an audience stays without one: the audience is the client_id of the agent that acts.
         assert (made, refused_member) == (rule, None)
 
 
@@ -311,5 +311,5 @@ def test_the_longest_pattern_of_a_rule_is_among_them_and_no_longer_one() -> None
     longest = "a" * (MAX_VALUE - MAX_PATTERN_PARTS - 1) + ":" * MAX_PATTERN_PARTS + "*"
     assert longest in matching_rule_subjects(longest[:-1] + "b:c")
     assert f"a{longest}" not in matching_rule_subjects(f"a{longest[:-1]}b:c")
-    # Anybody can send a subject with many separators, and each is one more look-up.
+    # Anybody can send a subject with many separators, and each separator adds a look-up.
     assert len(matching_rule_subjects(":" * 8000)) == MAX_PATTERN_PARTS + 2

@@ -1,4 +1,4 @@
-"""A token that is not one of ours, for us, and good now, is refused; all refusals look the same."""
+"""Tokens that we did not issue, or that are for another server or not valid now, are refused in the same way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOMEBODY_ELSE = "6d7a1f0c-0000-4000-8000-000000000000"
 
 
 def headers_of(**changes: list[Any]) -> dict[str, Callable[[Forge], str]]:
-    """Tokens by our own key, of which each has one of these in its header."""
+    """Return tokens that our key has signed, each with one of these headers."""
     return {
         f"{name} {value!r}"[:60]: lambda f, name=name, value=value: f.with_header(**{name: value})
         for name, values in changes.items()
@@ -97,17 +97,17 @@ FORGED: dict[str, Callable[[Forge], str]] = {
     "another's signature": lambda f: f.agent.token().rpartition(".")[0] + "." + f.agent.token().rpartition(".")[2],
     "empty parts": lambda _: "..",
     "two tokens": lambda f: f"{f.agent.token()},{f.agent.token()}",
-    # Of ours, but not good.
+    # Tokens that we have issued, but that are not valid.
     "expired": lambda f: f.agent.token(at=NOON - timedelta(seconds=3600 + LEEWAY)),
     "not yet valid": lambda f: f.agent.token(at=NOON + timedelta(seconds=LEEWAY + 1)),
-    # By our key, so only we could make it: an agent that is not the organization's is not admitted.
+    # Our key has signed the token, so only we could make it. The agent is not the organization's, and not admitted.
     "of another organization's making": lambda f: f.with_claims(organization_id=f.organization_id),
 }
 
 
 @pytest.fixture(scope="module")
 def forge(shared_cast: Cast) -> Forge:
-    """For tokens of Acme's agent."""
+    """Forges tokens of Acme's agent."""
     return Forge(shared_cast.acme, shared_cast.outsider.organization_id)
 
 

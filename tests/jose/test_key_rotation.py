@@ -1,4 +1,4 @@
-"""What the operator does with the signing keys, what a database writer cannot do, and keys at rest."""
+"""The operator's commands for signing keys, the limits of a database writer, and the encryption of stored keys."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NEW_SECRET = SECRET_KEY.swapcase()
 
 
 def statuses(url: str) -> dict[str, str]:
-    """Each key and its status, the newest first."""
+    """Return each key with its status, the newest first."""
     return {key["kid"]: key["status"] for key in describe(settings_for(url), at=utc_now())}
 
 
 class TestFirstKey:
-    """Of many that start on an empty database one makes the key."""
+    """If many processes start with an empty database, one of them makes the key."""
 
     def test_many_threads(self, empty_database_url: str) -> None:
         migrate(empty_database_url)
@@ -85,11 +85,11 @@ def test_the_public_half_is_published_and_the_private_one_encrypted_at_rest(
 
 
 class TestDatabaseWriter:
-    """Whoever can write to the database, and has no instance secret, gets no token accepted."""
+    """A person who can write to the database but has no instance secret cannot make an accepted token."""
 
     @pytest.fixture
     def attacker(self, services: Services) -> SigningKey:
-        """A key of the attacker's own, under the kid of ours."""
+        """A key of the attacker with the kid of our key."""
         kid = services.keys.current().signing.kid
         return SigningKey(kid, "ES256", ec.generate_private_key(ec.SECP256R1()))
 
@@ -137,7 +137,7 @@ class TestDatabaseWriter:
         assert record.message == "a signing key is ignored: the instance secret does not decrypt it"
         assert record.fields == {"kid": "attackers"}  # type: ignore[attr-defined]
         assert statuses(database_url) == {"attackers": "unreadable", genuine.signing.kid: "signing"}
-        # It can be revoked like any other, and the one that signs stays.
+        # The key can be revoked like any other, and the key that signs stays the same.
         assert revoke(services.settings, "attackers", at=utc_now()) is None
         assert statuses(database_url) == {"attackers": "revoked", genuine.signing.kid: "signing"}
 
@@ -173,7 +173,7 @@ class TestRevoke:
             assert keys.current().signing.kid == new
             assert list(keys.current().published) == [new]
             assert keys.find(first) is None
-        # Its private half is deleted. Again, it changes nothing.
+        # The private half is deleted. Revoking the key again changes nothing.
         [(sealed,)] = execute(database_url, "select private_key_encrypted from signing_keys where kid = %s", first)
         assert sealed == b""
         assert revoke(settings, first, at=now) is None
@@ -210,13 +210,13 @@ class TestReencrypt:
     """``agentidp keys reencrypt``: another instance secret, without a pause."""
 
     def settings(self, url: str, secret: str, previous: str | None = None) -> Settings:
-        """Of a server with a secret, and perhaps the previous one."""
+        """Return the settings of a server with an instance secret, and possibly the previous secret."""
         return settings_for(
             url, secret_key=secret.encode(), secret_key_previous=previous.encode() if previous else None
         )
 
     def jwks(self, settings: Settings) -> Any:
-        """What a new server with *settings* publishes."""
+        """Return the JWKS that a new server with *settings* publishes."""
         with application(settings, utc_now) as client:
             response = client.get("/.well-known/jwks.json")
             assert response.status_code == 200
@@ -236,21 +236,21 @@ class TestReencrypt:
         # 1. Servers get the new secret and the previous one.
         ensure_signing_key(both, at=utc_now())
         assert self.jwks(both) == before
-        # A key of the new kind beside those of the old.
+        # A key of the new algorithm is added to the keys of the old one.
         rotate(both, at=utc_now())
         mixed = self.jwks(both)
         assert len(mixed["keys"]) == 3
         with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
             ensure_signing_key(new, at=utc_now())
-        # 2. All is encrypted again; a second time there is nothing to do.
+        # 2. All keys are encrypted again. A second run changes nothing.
         assert reencrypt(both, at=utc_now()) == (2, 3)
         assert reencrypt(both, at=utc_now()) == (0, 3)
-        # 3. The previous one is no longer needed, and the old secret opens nothing.
+        # 3. The previous secret is no longer needed, and decrypts no key.
         ensure_signing_key(new, at=utc_now())
         assert self.jwks(new) == self.jwks(both) == mixed
         with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
             ensure_signing_key(old, at=utc_now())
-        # A server that has not been restarted goes on, and a token from before is good everywhere.
+        # A server that was not restarted goes on, and every server accepts an older token.
         services.keys._read_at = float("-inf")
         assert client.get("/api/v1/agents", headers=token).status_code == 200
         with application(new, clock) as changed:
@@ -260,7 +260,7 @@ class TestReencrypt:
         both = self.settings(database_url, NEW_SECRET, SECRET_KEY)
         [first] = statuses(database_url)
         rotate(settings_for(database_url), at=utc_now())
-        # The newest one is encrypted again before this one is read.
+        # The newest key is encrypted again before this key is read.
         execute(database_url, "update signing_keys set private_key_encrypted = %s where kid = %s", b"x" * 99, first)
         before = execute(database_url, "select * from signing_keys order by kid")
         with pytest.raises(ConfigurationError) as refused:
@@ -270,6 +270,6 @@ class TestReencrypt:
             f"{first!r}: nothing was changed"
         )
         assert execute(database_url, "select * from signing_keys order by kid") == before
-        # Once it is revoked, the rest can go on.
+        # Once this key is revoked, the other keys can be encrypted again.
         revoke(both, first, at=utc_now())
         assert reencrypt(both, at=utc_now()) == (1, 1)

@@ -1,4 +1,4 @@
-"""The signing keys that a process knows: which of them signs and verifies when, and what it does without a database."""
+"""Which signing keys sign and verify when, and how a process goes on without a database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 
 @contextlib.contextmanager
 def keys_of(url: str, **settings: Any) -> Iterator[SigningKeys]:
-    """The keys as one process of ours sees them."""
+    """Return the keys as one of our processes reads them."""
     chosen = settings_for(url, **settings)
     database = Database(url, chosen)
     try:
@@ -52,19 +52,19 @@ def keys_of(url: str, **settings: Any) -> Iterator[SigningKeys]:
 
 
 def key_row(kid: str, signs_from: datetime, revoked_at: datetime | None = None) -> SimpleNamespace:
-    """A row of the table, as far as the schedule goes."""
+    """Return a row of the table with the columns that decide when a key signs and verifies."""
     return SimpleNamespace(kid=kid, signs_from=signs_from, revoked_at=revoked_at)
 
 
 class TestRotation:
-    """Three keys, made a day after one another; the newest first, as the database gives them."""
+    """Three keys, one created per day, the newest first, as the database returns them."""
 
     rows = [key_row(kid, NOON + 30 * n * DAY) for n, kid in enumerate("abc")][::-1]
 
     @pytest.mark.parametrize(
         ("after", "signing", "kids"),
         [
-            (-DAY, "a", "cba"),  # A clock that is behind the first key's: there is no other.
+            (-DAY, "a", "cba"),  # The clock is behind the clock that created the first key, but there is no other key.
             (0 * DAY, "a", "cba"),
             (30 * DAY - MICROSECOND, "a", "cba"),
             (30 * DAY, "b", "cba"),
@@ -119,7 +119,7 @@ class TestRotation:
         second = rotate(settings_for(database_url), at=utc_now(), signs_from=changes_at)
 
         class Clock(datetime):
-            """Stands where the test sets it."""
+            """A clock that only the test moves."""
 
             at = changes_at - MICROSECOND
 
@@ -131,7 +131,7 @@ class TestRotation:
         with keys_of(database_url) as keys, keys_of(database_url) as another_process:
             [first] = {keys.current().signing.kid, another_process.current().signing.kid}
             assert first != second
-            # What they have read is enough: neither reads again.
+            # The keys in memory are enough, so neither process reads again.
             keys._read_at = another_process._read_at = float("inf")
             assert keys.current().signing.kid == first
             Clock.at = changes_at
@@ -147,7 +147,7 @@ UNUSED = key_row("b", NOON + 30 * DAY, NOON + 30 * DAY - MICROSECOND)
     [
         # A retired key stays retired if its successor is revoked.
         ([key_row("c", NOON + 90 * DAY), key_row("b", NOON + 30 * DAY, NOON + 90 * DAY), A], 90 * DAY, "c", "c"),
-        # One that was revoked before it signed retires nobody, and another one signs beyond it.
+        # A key that was revoked before it signed retires no other key, and the previous key goes on signing.
         *[([UNUSED, A], days * DAY, "a", "a") for days in (29, 30, 60, 6000)],
         ([C, UNUSED, A], 60 * DAY, "c", "ca"),
         ([C, UNUSED, A], 60 * DAY + RETIRE_AFTER - MICROSECOND, "c", "ca"),
@@ -164,7 +164,7 @@ def test_which_keys_sign_and_verify_once_one_of_them_is_revoked(
 
 
 class Readings:
-    """How often a process reads the keys, and a switch that holds the readings up."""
+    """Counts how often a process reads the keys, and can delay the reads."""
 
     def __init__(self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, self.may_go_on = 0, threading.Event()
@@ -180,18 +180,18 @@ class Readings:
 
 
 class TestReading:
-    """One thread at a time reads, beside the requests."""
+    """One thread at a time reads, while requests go on."""
 
     @pytest.fixture
     def keys(self, database_url: str) -> Iterator[SigningKeys]:
-        """Those that a process knows which has just started."""
+        """The keys of a process that has just started."""
         with keys_of(database_url) as keys:
             yield keys
 
     def test_no_request_waits_for_a_reading_that_is_due(
         self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # A request that waits for the reading does so for longer than the test waits for the request.
+        # A request that waits for the read waits longer than the test waits for the request.
         monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", 2 * PATIENCE)
         readings = Readings(keys, monkeypatch)
         known = keys.current()
@@ -238,7 +238,7 @@ class TestReading:
         begin = time.monotonic()
         for number in range(500):
             assert keys.find(f"invented-{number}") is None
-        # The first one of all, that of the first invented one, and one more for each second that this took.
+        # One read at the start, one for the first unknown kid, and one more for each second of the test.
         took = time.monotonic() - begin
         wait_until(lambda: readings.count >= 2)
         assert readings.count <= 3 + took // signing_keys.MIN_REREAD_SECONDS
@@ -297,6 +297,6 @@ def test_tokens_survive_a_change_of_algorithm(services: Services, cast: Cast) ->
         header = jwt.get_unverified_header(new["Authorization"].removeprefix("Bearer "))
         assert (header["alg"], header["kid"]) == ("RS256", rs256)
         assert [client.get("/api/v1/agents", headers=token).status_code for token in (old, new)] == [200, 200]
-    # A process that still has ES256 in its settings, and has never seen the new key, verifies it as well.
+    # A process that still has ES256 in its settings, and has not read the new key yet, also verifies its tokens.
     with application(services.settings, services.clock) as other:
         assert other.get("/api/v1/agents", headers=new).status_code == 200

@@ -1,4 +1,4 @@
-"""One request: what is sent, what is read, and how it ends if the server or a proxy does something else."""
+"""How a request is sent, how its response is read, and how it fails if the server or a proxy misbehaves."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ HERE = AllowedNetworks(LOOPBACK)
 
 
 def ask(url: str, **arguments: Any) -> Response:
-    """GET, unless *arguments* say otherwise."""
+    """Send a GET request, unless *arguments* have another method."""
     given: dict[str, Any] = {"networks": HERE, "timeout": PATIENCE, "max_body": 100, "headers": {}}
     return request("GET", urlsplit(url), **given | arguments)
 
 
 def failure(url: str, **arguments: Any) -> str:
-    """Why there is no response."""
+    """Return the message of a failed request."""
     with pytest.raises(RequestFailed) as failed:
         ask(url, **arguments)
     return str(failed.value)
@@ -75,7 +75,7 @@ def test_a_body_that_nobody_wants_is_not_read() -> None:
         b"",
         b"HTTP/1.1 200 OK\r\nX: ",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n",
-        # It ends with the connection, whose socket http.client then forgets.
+        # The response ends with the connection, so http.client drops the socket.
         b"HTTP/1.1 200 OK\r\n\r\n",
     ],
 )
@@ -114,7 +114,7 @@ def test_a_deadline_that_passes_while_connecting_ends_the_request(monkeypatch: p
 
 
 def test_a_name_with_many_silent_addresses_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has the name chooses how many."""
+    """The owner of the name chooses the number of its addresses."""
     resolve = socket.getaddrinfo
 
     def many(host: str, port: int, *args: Any, **arguments: Any) -> Any:
@@ -123,7 +123,7 @@ def test_a_name_with_many_silent_addresses_is_given_up(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(socket, "getaddrinfo", many)
     with contextlib.ExitStack() as opened:
-        # Its queue is full and nobody accepts: a connection to any address of this machine is neither made nor refused.
+        # The server's queue is full and nobody accepts, so connections to this machine are neither made nor refused.
         listener = opened.enter_context(socket.create_server(("", 0), backlog=0))
         port = listener.getsockname()[1]
         for _ in range(3):
@@ -155,7 +155,7 @@ def test_why_there_is_no_connection(url: str, reason: str) -> None:
 
 
 class TestAProxy:
-    """Of the operator's, for https."""
+    """The operator's proxy for https."""
 
     @pytest.fixture
     def context(self, tmp_path: Path) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""Nothing is sent to an address that is not public, unless the operator allows it, however it is spelled."""
+"""No request is sent to an address that is not public, however it is spelled, unless the operator allows it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PRIVATE = (
     *("255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd12:3456::1", "ff02::1", "ff0e::1", "2001:db8::1"),
     *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a00:1"),
     *("2002:7f00:1::1", "2002:808:808::1", "2001:0:808:808::1"),
-    # What is_global of one Python or another lets pass.
+    # Addresses for which is_global is true in some versions of Python.
     *("192.0.0.192", "192.0.0.8", "192.0.0.9", "192.0.0.10", "192.88.99.1", "fec0::1", "::127.0.0.1", "::1.1.1.1"),
     *("::ffff:0:127.0.0.1", "::ffff:0:101:101", "64:ff9b:1::7f00:1", "64:ff9b:1:ffff::1", "3fff::1", "3fff:fff::1"),
     *("5f00::1", "100::1", "2001:1::1", "2001:20::1", "2001:1ff::1", "1fff::1", "4000::1", "fdff::1", "fe80::1%lo"),
-    # The first and the last of each network.
+    # The first and the last address of each network.
     *("0.0.0.0", "0.255.255.255"),  # noqa: S104
     *("10.255.255.255", "100.127.255.255", "169.254.0.0", "169.254.255.255"),
     *("172.16.0.0", "192.0.0.0", "192.0.0.255", "192.0.2.0", "192.0.2.255", "192.168.255.255", "198.18.0.0"),
@@ -40,7 +40,7 @@ PRIVATE = (
 )
 PUBLIC = (
     *("1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"),
-    # Beside the first and the last of each network.
+    # The addresses next to the first and the last of each network.
     *("1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "126.255.255.255", "128.0.0.0", "169.253.255.255"),
     *("169.255.0.0", "172.15.255.255", "191.255.255.255", "192.0.1.0", "192.0.3.0", "192.88.98.255", "192.88.100.0"),
     *("192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "198.51.99.255", "198.51.101.0"),
@@ -93,14 +93,14 @@ def test_what_the_operator_names_may_not_be_everywhere(address: str) -> None:
 
 
 def post(url: str, networks: AllowedNetworks) -> int:
-    """Post nothing: the status of the response."""
+    """Post an empty body, and return the status of the response."""
     return request(
         "POST", urlsplit(url), networks=networks, timeout=PATIENCE, max_body=None, headers={}, body=b"{}"
     ).status
 
 
 def answers_of(*addresses: str) -> Any:
-    """What stands in for the resolver: the name has these addresses."""
+    """Return a resolver by which each name has these addresses."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
     return lambda *_, **__: found
 
@@ -109,14 +109,14 @@ def test_a_name_is_refused_if_one_of_its_addresses_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "getaddrinfo", answers_of("1.1.1.1", "127.0.0.1"))
     with pytest.raises(AddressRefused, match="the address is not public") as refused:
         AllowedNetworks(None).resolve("hooks.example", 443, is_plain=False)
-    # Or the organization would learn the address of an internal name.
+    # Otherwise the organization would learn the address of an internal name.
     assert "127.0.0.1" not in str(refused.value)
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that has another address at the second resolution (DNS rebinding) gains nothing."""
+    """A name that resolves to another address the second time (DNS rebinding) does not change the connection."""
     resolved = []
     real = socket.getaddrinfo
 
@@ -141,7 +141,7 @@ def test_no_spelling_of_the_loopback_is_connected_to(receiver: Receiver, host: s
 
 @pytest.fixture
 def tls_receiver(tmp_path: Path) -> Iterator[int]:
-    """The port of a server whose certificate is for localhost, and which nobody trusts."""
+    """Return the port of a server whose certificate is for localhost, and which no client trusts."""
     make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
@@ -155,7 +155,7 @@ def test_the_certificate_must_be_the_hosts(tls_receiver: int) -> None:
 
 
 def test_the_reason_does_not_name_the_host(tls_receiver: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The certificate is trusted, and names another host.
+    # The certificate is trusted, but names another host.
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.crt"))
     with pytest.raises(RequestFailed) as failed:
         post(f"https://127.0.0.1:{tls_receiver}/", HERE)

@@ -1,4 +1,4 @@
-"""No organization takes the threads of a process from another one, and no token waits for a read."""
+"""No organization takes the threads of a process from another organization, and no token request waits for a read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Waiting:
             self.is_refused = True
 
     def begun(self) -> Turn:
-        """The turn, as soon as it runs."""
+        """Return the turn as soon as it runs."""
         self.thread.join()
         assert self.turn is not None
         return self.turn
@@ -226,7 +226,7 @@ def test_gunicorn_has_threads_for_tokens_beside_all_that_may_be_inside() -> None
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch, services: Services, cast: Cast) -> Iterator[None]:
-    """All places of Acme are taken."""
+    """Acme has its maximum of requests in the queue."""
     monkeypatch.setattr(fair_queue, "MAX_REQUESTS_PER_ORGANIZATION", 1)
     turn = services.fair_queue.enter(cast.acme.organization_id)
     yield
@@ -319,7 +319,7 @@ def test_tokens_and_reads_of_others_do_not_wait_for_blocked_reads(
             statuses.append(error.code)
 
     environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-    # As long as a statement may wait at all.
+    # The maximum time that a statement may wait.
     environment |= {"AGENTIDP_STATEMENT_TIMEOUT": "23", "AGENTIDP_POOL_TIMEOUT": "25", "AGENTIDP_FAST_PATH": fast_path}
     with Server(environment) as server, psycopg.connect(database_url, autocommit=True) as watcher:
 
