@@ -1,4 +1,4 @@
-"""What clients send to the OAuth endpoints, and what they get."""
+"""Requests of clients to the OAuth endpoints, and the expected responses."""
 
 from __future__ import annotations
 
@@ -46,66 +46,66 @@ numbers = itertools.count(1)
 
 
 def refused(error: str, description: str, status: int = 400, **headers: str) -> Whole:
-    """An error of RFC 6749 section 5.2, whole."""
+    """Return the whole response for an error of RFC 6749 section 5.2."""
     return status, {"error": error, "error_description": description}, {**COMMON, **headers}
 
 
 def whole(response: TestResponse) -> Whole:
-    """Everything of a response but the id of its request."""
+    """Return a whole response, without the id of the request."""
     headers = {name: value for name, value in response.headers if name not in ("X-Request-Id", "Content-Length")}
     return response.status_code, response.json, headers
 
 
 def basic(client_id: str, client_secret: str, scheme: str = "Basic") -> dict[str, str]:
-    """The header of ``client_secret_basic``."""
+    """Return the header of ``client_secret_basic``."""
     return {"Authorization": f"{scheme} {base64.b64encode(f'{client_id}:{client_secret}'.encode()).decode()}"}
 
 
 def ask(client: FlaskClient, data: Any = GRANT, headers: Any = None, path: str = PATH, **more: Any) -> TestResponse:
-    """A request to an OAuth endpoint, each from an address of its own, so that no throttle mixes in."""
+    """Send a request to an OAuth endpoint. Each request has its own address, so that it is not throttled."""
     number = next(numbers)
     environ = {"REMOTE_ADDR": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
     return client.post(path, data=data, headers=headers, environ_base=environ, **{"content_type": FORM} | more)
 
 
 def ask_as(client: FlaskClient, agent: Agent, path: str = PATH, **form: str) -> TestResponse:
-    """A request that *agent* makes with its secret."""
+    """Send a request of *agent* with its secret."""
     return ask(client, GRANT | form, basic(agent.client_id, agent.client_secret), path)
 
 
 def claims_of(response: TestResponse) -> dict[str, Any]:
-    """The claims of the token in a response."""
+    """Return the claims of the token in a response."""
     assert response.status_code == 200, response.json
     return jwt.decode(response.json["access_token"], options={"verify_signature": False})
 
 
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Why authentications were rejected, in the words of the log."""
+    """Return the logged reasons for rejected authentications."""
     return [record.fields["reason"] for record in caplog.records if record.getMessage() == "authentication rejected"]
 
 
 def rejections(agent: Agent) -> list[tuple[Any, ...]]:
-    """The same as the dashboard and the metrics have it of an agent, with how often."""
+    """Return an agent's reasons for rejections with their numbers, as the dashboard and the metrics show them."""
     found = "select reason, rejections from rejected_networks where organization_id = %s and agent_id = %s"
     return execute(agent.database_url, found, agent.organization_id, agent.agent_id)
 
 
 def change(client: FlaskClient, operator: Agent, agent: Agent, **changes: Any) -> None:
-    """Change *agent* by the API."""
+    """Change an agent by the API."""
     path = f"/api/v1/agents/{agent.agent_id}"
     assert client.patch(path, json=changes, headers=operator.bearer()).status_code == 200
 
 
 @contextmanager
 def application(settings: Settings, clock: Callable[[], datetime]) -> Iterator[FlaskClient]:
-    """A client of a process of its own, as far as the memory of one goes."""
+    """Return a test client of an application with its own memory, like another process."""
     app = create_app(settings, clock=clock)
     with closing(app.extensions["agentidp"]):
         yield app.test_client()
 
 
 def process(url: str, clock: Callable[[], datetime], **settings: object) -> AbstractContextManager[FlaskClient]:
-    """The same on a database, with settings that differ."""
+    """Return a test client of another application on a database, with other settings."""
     return application(settings_for(url, **settings), clock)
 
 
@@ -128,7 +128,7 @@ def commits_to(url: str, table: str) -> Iterator[Callable[[], set[str]]]:
 
 
 def hand_made(header: Any, claims: Any, by: ec.EllipticCurvePrivateKey | bytes) -> str:
-    """A JWT that no library makes, with a signature by a key, or of these bytes; for HS256 they are the secret."""
+    """Return a JWT that no library makes. *by* signs it, or is its signature in bytes (for HS256 the secret)."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
     signed = ".".join(parts)
     if isinstance(by, ec.EllipticCurvePrivateKey):
@@ -143,7 +143,7 @@ KEYS = {
     "ES384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "RS256": lambda: rsa.generate_private_key(65537, 2048),
     "PS256": lambda: rsa.generate_private_key(65537, 2048),
-    # Both are names of the one algorithm (RFC 9864).
+    # EdDSA and Ed25519 name the same algorithm (RFC 9864).
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
     "Ed25519": ed25519.Ed25519PrivateKey.generate,
 }
@@ -151,12 +151,12 @@ KEYS = {
 
 
 def jwk_of(key: Any, alg: str, /, **members: Any) -> dict[str, Any]:
-    """The public JWK of a private key."""
+    """Return the public JWK of a private key."""
     return {**json.loads(jwt.get_algorithm_by_name(alg).to_jwk(key.public_key())), **members}
 
 
 def register(agent: Agent, *jwks: dict[str, Any]) -> None:
-    """Let an agent authenticate with keys, as one credential."""
+    """Register keys as one credential of an agent."""
     with database_of(agent.services, agent.organization_id).transaction() as opened:
         add_credential(opened, agent.agent_id, expires_at=None, jwks=list(jwks))
 
@@ -177,7 +177,7 @@ class KeyHolder:
         return cls(agent, key, alg)
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """The claims of an assertion that is accepted, with *changes*; ``None`` leaves a claim out."""
+        """Return the claims of an accepted assertion, with *changes*. The value ``None`` removes a claim."""
         now = int(self.agent.services.clock().timestamp())
         claims = {
             "iss": self.agent.client_id,
@@ -190,11 +190,11 @@ class KeyHolder:
         return {name: value for name, value in (claims | changes).items() if value is not None}
 
     def form(self, text: str | None = None, kid: str | None = "mine", **changes: Any) -> dict[str, str]:
-        """The form of a token request with an assertion."""
+        """Return the form of a token request with an assertion."""
         header = {} if kid is None else {"kid": kid}
         text = text or jwt.encode(self.claims(**changes), self.key, self.alg, headers=header)
         return GRANT | {"client_assertion_type": client_assertion.TYPE, "client_assertion": text}
 
     def form_of(self, client_id: str) -> dict[str, str]:
-        """The same of another client, by this key."""
+        """Return the form of another client, with an assertion that this key has signed."""
         return self.form(iss=client_id, sub=client_id)

@@ -1,4 +1,4 @@
-"""AgentIdP under gunicorn, for the clients of others."""
+"""Run AgentIdP under gunicorn for the client libraries of others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS: dict[str, Callable[[], Any]] = {
     "ES384": lambda: ECKey.generate_key("P-384"),
     "RS256": lambda: RSAKey.generate_key(2048),
     "PS256": lambda: RSAKey.generate_key(2048),
-    # Both are names of the one algorithm (RFC 9864).
+    # EdDSA and Ed25519 name the same algorithm (RFC 9864).
     "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
     "Ed25519": lambda: OKPKey.generate_key("Ed25519"),
 }
@@ -36,13 +36,13 @@ _numbers = itertools.count(1)
 
 
 def play(directory: Path, program: str, given: Any) -> Any:
-    """What a program of Node writes as JSON that reads JSON."""
+    """Return the JSON that a Node program writes for a JSON input."""
     text = run(["node", program], directory, input=json.dumps(given), timeout=PATIENCE)
     return json.loads(text)
 
 
 def install(source: Path, directory: Path) -> Path:
-    """Copy a program and install its packages; the directory. Without Node the tests fail."""
+    """Copy a program, install its packages, and return its directory. Without Node the tests fail."""
     shutil.copytree(source, directory, dirs_exist_ok=True)
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
     run(npm, directory, timeout=10 * PATIENCE)
@@ -50,7 +50,7 @@ def install(source: Path, directory: Path) -> Path:
 
 
 def run(command: list[str], directory: Path, **options: Any) -> str:
-    """The output of a command that must succeed."""
+    """Return the output of a command that must succeed."""
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
@@ -64,7 +64,7 @@ class Provider:
     operator: Agent
 
     def call(self, method: str, path: str, **body: Any) -> Any:
-        """What the registry answers to the operator, who must succeed."""
+        """Return the registry's response to a request of the operator that must succeed."""
         response = requests.request(
             method, self.url + path, json=body or None, headers=self.operator.bearer(), timeout=PATIENCE
         )
@@ -72,7 +72,7 @@ class Provider:
         return response.json() if response.content else None
 
     def register(self, scopes: Sequence[str] = ("agents:read",), **agent: Any) -> dict[str, str]:
-        """``client_id`` and ``client_secret`` of a new agent."""
+        """Return the ``client_id`` and ``client_secret`` of a new agent."""
         name = f"agent {next(_numbers)}"
         client_id = self.call("POST", "/api/v1/agents", name=name, scopes=list(scopes), **agent)["agentId"]
         made = self.call("POST", f"/api/v1/agents/{client_id}/credentials")
@@ -89,7 +89,7 @@ class Provider:
 
 @dataclass
 class Acting:
-    """Two agents, and the form by which one acts for the other."""
+    """Two agents, and the form by which the first agent acts for the second."""
 
     subject: dict[str, str]
     actor: dict[str, str]
@@ -98,7 +98,7 @@ class Acting:
 
 
 def acting(provider: Provider) -> Acting:
-    """An agent has a token for another one, which may exchange it."""
+    """An agent has a token for another agent, which may exchange the token."""
     number = next(_numbers)
     scope, api, tools = f"read:{number}", f"https://api{number}.example", f"https://tools{number}.example"
     provider.call("POST", "/api/v1/resource-servers", resource=api, name="api", scopes=[scope])

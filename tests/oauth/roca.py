@@ -1,4 +1,4 @@
-"""A key as Infineon's RSALib made it (CVE-2017-15361)."""
+"""A key like those that Infineon's RSALib generated (CVE-2017-15361)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A form in which nothing is encoded is read at once, as Python's parser reads it."""
+"""A form without encoded characters is read by a fast path with the same result as Python's parser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIECES = st.sampled_from(
 
 
 def parsed(form: str) -> list[tuple[str, str]] | None:
-    """What Python's parser finds, ``None`` if it refuses."""
+    """Return the result of Python's parser; ``None`` if the parser refuses the form."""
     try:
         return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:

@@ -40,7 +40,7 @@ def rsa_jwk(modulus: int, exponent: int) -> dict[str, Any]:
 
 
 def rule(jwk: object) -> str | None:
-    """The rule that a key breaks, if it breaks one."""
+    """Return the rule that a key breaks, or ``None``."""
     try:
         public_jwk(jwk)
     except ValueError as error:
@@ -122,7 +122,7 @@ class TestRsa:
     def test_one_small_prime_tells_that_a_modulus_has_no_fingerprint(self, prime: int) -> None:
         others = prod(p for p in range(2, 168) if all(p % q for q in range(2, p))) // prime
         n = roca_key().public_key().public_numbers().n
-        # The same modulo the others, and every residue modulo this one.
+        # The moduli are the same modulo the other primes, and have every residue modulo this prime.
         has = [has_roca_fingerprint(n + k * others) for k in range(prime)]
         powers = {pow(65_537, a, prime) for a in range(prime)}
         assert sum(has) == len(powers) < prime - 1

@@ -19,7 +19,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 @pytest.fixture(scope="module")
 def is_secret() -> Callable[[str], bool]:
-    """The check that the authors of scanners find in the documentation."""
+    """Check a secret as the documentation tells the authors of scanners to do."""
     section = GUIDE.partition("### The form of a client secret\n")[2]
     [snippet] = re.findall(r"```python\n(.*?)```", section.partition("\n### ")[0], re.DOTALL)
     found: dict[str, Callable[[str], bool]] = {}

@@ -1,4 +1,4 @@
-"""The examples of docs/delegation.md, run as they stand there."""
+"""The examples of docs/delegation.md run unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(sample: str, names: dict[str, Any]) -> None:
 
 @pytest.fixture
 def names(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the guide's functions define."""
+    """The names that the guide's code defines."""
     monkeypatch.setenv("ISSUER", provider.url)
     monkeypatch.setenv("ORGANIZATION", provider.operator.organization_id)
     names: dict[str, Any] = {}

@@ -30,7 +30,7 @@ WRONG_URL = "htu of the DPoP proof is not the address of the request"
 
 
 def rule(proof: str) -> str | None:
-    """The rule that a proof for the token endpoint breaks, if it breaks one."""
+    """Return the rule that a proof for the token endpoint breaks, or ``None``."""
     try:
         verify_proof(proof, method="POST", url=TOKEN_URL, at=NOON)
     except ProofRefused as error:
@@ -48,7 +48,7 @@ def test_binds_a_token_to_the_key_and_takes_it_with_a_proof(
     token = body.pop("access_token")
     assert body == {"token_type": "DPoP", "expires_in": Settings.token_ttl, "scope": " ".join(SCOPES)}
     assert jwt.decode(token, options={"verify_signature": False})["cnf"] == {"jkt": holder.jkt}
-    # The address of a proof has no query, and any spelling of the host.
+    # The address in a proof has no query, and its host may be spelled in capitals.
     proof = holder.proof("GET", "HTTP://LOCALHOST:3000" + TREND, token)
     assert call(client, token, proof, path=f"{TREND}?days=1").status_code == 200
     sums = cast.acme.sums()
@@ -69,13 +69,13 @@ def test_refuses_a_bound_token_without_its_proof_and_counts_the_rejection(
         f'DPoP realm="agentidp", algs="{ALGS}", error="invalid_dpop_proof", '
         'error_description="the DPoP proof is not one JWT"'
     ]
-    # By the key of a thief, and for another token.
+    # A proof by the key of a thief, and a proof for another token.
     assert call(client, token, Holder(clock).proof("GET", ISSUER + TREND, token)).status_code == 401
     for ath in (None, "", "x" * 43, 7):
         response = call(client, token, holder.proof("GET", ISSUER + TREND, token, ath=ath))
         message = "ath of the DPoP proof is not that of the access token"
         assert (response.status_code, response.json["message"]) == (401, message)
-    # What is not bound, sent as if it were.
+    # A token that is not bound to a key, sent as if it were.
     plain = cast.acme.token()
     assert call(client, plain, holder.proof("GET", ISSUER + TREND, plain)).status_code == 401
     sums = cast.acme.sums()
@@ -102,7 +102,7 @@ def test_takes_a_proof_once_for_a_change_too(client: FlaskClient, cast: Cast, ho
     headers = {"Authorization": f"DPoP {token}", "DPoP": holder.proof("POST", ISSUER + path, token)}
     assert client.post(path, json={"name": "first"}, headers=headers).status_code == 201
     assert client.post(path, json={"name": "second"}, headers=headers).status_code == 401
-    # A request that fails for another reason has used its proof up as well, and was counted once.
+    # A request that fails for another reason also consumes its proof, and is counted once.
     headers["DPoP"] = holder.proof("POST", ISSUER + path, token)
     assert client.post(path, json={"name": "first"}, headers=headers).status_code == 409
     assert client.post(path, json={"name": "third"}, headers=headers).status_code == 401
@@ -118,7 +118,7 @@ def test_takes_a_proof_once_for_a_change_too(client: FlaskClient, cast: Cast, ho
         *[({"htu": htu}, WRONG_URL) for htu in ("https://localhost:3000/api/v1/token", 7, "http://[broken")],
         *[({"jti": jti}, WRONG_JTI) for jti in ("", "x" * (MAX_JTI_LENGTH + 1))],
         *[({"iat": iat}, "iat of the DPoP proof is not now") for iat in (0, 10**30, float("nan"), str(NOW), True)],
-        # A proof is of its minute.
+        # A proof is valid for a minute.
         *[({"iat": NOW + age}, None) for age in (-MAX_AGE, MAX_AGE)],
         *[({"iat": NOW + age}, "iat of the DPoP proof is not now") for age in (-MAX_AGE - 1, MAX_AGE + 1)],
         *[(wrong, NOT_SIGNED) for wrong in ({"jti": None}, {"iat": None}, {"jti": 7}, {"crit": ["exp"]})],
@@ -159,7 +159,7 @@ def test_refuses_what_is_no_proof(holder: Holder, clock: Clock) -> None:
         ("PS256", jwk_of(KEYS["ES256"](), "ES256"), "is refused: alg must be ES256"),
         ("RS256", jwk_of(roca_key(), "RS256"), "is refused: is a weak RSA key (ROCA, CVE-2017-15361)"),
     ],
-    # The keys differ in each process.
+    # Each process has other keys.
     ids=lambda value: value if isinstance(value, str) else "jwk",
 )
 def test_refuses_a_key_that_is_for_something_else(clock: Clock, alg: str, jwk: Any, broken: str) -> None:

@@ -1,4 +1,4 @@
-"""Tokens of other issuers at the token endpoint, in the slot of the client assertion."""
+"""Tokens of other issuers at the token endpoint, as client assertions and as grants."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ UNKNOWN_KEYS = "the keys of the issuer of the token are not known now; try again
 
 @pytest.fixture(scope="module")
 def issuer() -> Issuer:
-    """An issuer whose keys rules have inline."""
+    """An issuer whose keys are in the rules."""
     return Issuer()
 
 
 @pytest.fixture
 def worker(cast: Cast) -> Agent:
-    """An agent of Acme with a scope, and nothing yet that it trusts."""
+    """An agent of Acme with a scope, and without a rule of trust."""
     return cast.acme.colleague("worker", ["analytics:read"])
 
 
@@ -81,7 +81,7 @@ def ours(agent: Agent) -> str:
 
 
 def ask(client: FlaskClient, agent: Agent | str | None, token: str, **form: str) -> TestResponse:
-    """A token request with a platform's token as client assertion."""
+    """Send a token request with a platform's token as client assertion."""
     client_id = agent.client_id if isinstance(agent, Agent) else agent
     sent = GRANT | {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
     return client.post("/api/v1/token", data=sent | ({"client_id": client_id} if client_id else {}) | form)
@@ -105,7 +105,7 @@ def test_authenticates_as_often_as_it_is_sent_until_it_expires(
 
 
 def exchange(client: FlaskClient, token: str, **form: str) -> TestResponse:
-    """A token request with a platform's token as the grant."""
+    """Send a token request with a platform's token as the grant."""
     return client.post("/api/v1/token", data={"grant_type": JWT_BEARER, "assertion": token} | form)
 
 
@@ -125,7 +125,7 @@ def test_takes_what_platforms_send(
 def test_what_cannot_be_read_is_counted_for_the_client_that_is_named(
     client: FlaskClient, trusted: Agent, issuer: Issuer, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that ends with a line break, for example."""
+    """For example, a token from a file that ends with a line break."""
     sent = ["x", "x.y.z", issuer.token(US) + "\n", issuer.token(US, header={"crit": ["b64"]}), "x" * 9000]
     if way == "assertion":
         public = issuer.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -188,7 +188,7 @@ def test_another_key_is_not_the_issuers(
 def test_a_rule_is_of_its_agent_and_organization_alone(
     client: FlaskClient, cast: Cast, trusted: Agent, issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The confused deputy: whatever one organization trusts, nobody gets a token of another one's agent by it."""
+    """The confused deputy: by a rule of one organization, nobody gets a token of an agent of another organization."""
     issuer.trusted_by(cast.outsider, subject="job:7")
     token = issuer.token(US)
     for other in (cast.outsider, cast.acme):
@@ -202,7 +202,7 @@ def test_a_rule_is_of_its_agent_and_organization_alone(
 def test_keys_of_one_rule_do_not_verify_for_another(
     client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody says that his keys are those of the same issuer."""
+    """Another organization claims that its own keys are those of the same issuer."""
     evil = Issuer()
     evil.trusted_by(cast.outsider)
     assert ask(client, cast.outsider, evil.token(US)).status_code == 200
@@ -219,7 +219,7 @@ def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
     assert ask(client, trusted, issuer.token(US, sub="job:2")).status_code == 200
     path = f"agents/{trusted.client_id}/credentials/{added}"
     assert Api(client, cast.acme).delete(path).status_code == 204
-    # From memory the rule is met, but the database has it no more.
+    # The remembered rule accepts the token, but the database no longer has the rule.
     assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
     assert reasons(caplog) == ["revoked or expired rule"]
     assert ask(client, trusted, issuer.token(US)).status_code == 200
@@ -233,7 +233,7 @@ def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
 def test_a_rule_that_replaces_another_counts_at_once(
     client: FlaskClient, cast: Cast, trusted: Agent, issuer: Issuer, path: str
 ) -> None:
-    """A process that remembers the first one reads the others before it refuses a token."""
+    """A process that remembers the first rule reads the stored rules before it refuses a token."""
     first = issuer.trusted_by(trusted, subject="job:2")
     assert ask(client, trusted, issuer.token(US, sub="job:2")).status_code == 200
     rotated = {"keys": issuer.jwks()["keys"] + Issuer.with_curve(kid="next").jwks()["keys"]}
@@ -254,7 +254,7 @@ def test_our_own_token_is_no_credential(
 
 
 def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, worker: Agent, issuer: Issuer) -> None:
-    """draft-ietf-oauth-spiffe-client-auth: there need be no iss, and none counts."""
+    """draft-ietf-oauth-spiffe-client-auth: ``iss`` may be missing, and is ignored."""
     domain = Issuer.with_curve("spiffe://acme.example")
     identity = "spiffe://acme.example/ns/shop/sa/builder"
     domain.trusted_by(worker, subject=identity)
@@ -265,7 +265,7 @@ def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, w
     assert ask(client, worker, with_issuer, client_assertion_type=SPIFFE_TYPE).status_code == 200
     other = domain.token([US], iss=None, sub="spiffe://acme.example.evil/ns/shop/sa/builder")
     assert whole(ask(client, worker, other, client_assertion_type=SPIFFE_TYPE)) == FAILED
-    # What is no SVID is not accepted as one.
+    # A token that is not a JWT-SVID is not accepted as a JWT-SVID.
     issuer.trusted_by(worker)
     assert whole(ask(client, worker, issuer.token(US), client_assertion_type=SPIFFE_TYPE)) == FAILED
     assert ask(client, worker, issuer.token(US)).status_code == 200
@@ -274,7 +274,7 @@ def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, w
 def test_what_is_remembered_is_bounded_with_the_issuer_that_a_token_names(
     client: FlaskClient, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A JWT-SVID may name any."""
+    """A JWT-SVID may have any ``iss``."""
     domain, identity = Issuer.with_curve("spiffe://acme.example"), "spiffe://acme.example/builder"
     domain.trusted_by(worker, subject=identity)
     remembered = worker.services.issuer_tokens.remembered
@@ -306,7 +306,7 @@ class TestPublishedKeys:
     def test_a_token_that_cannot_be_judged_is_no_failure(
         self, reachable: FlaskClient, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """At any endpoint and however it is sent. It is logged, counted for nobody and never throttled."""
+        """At every endpoint, as assertion and as grant, the token is logged, but neither counted nor throttled."""
         agent, client = member(reachable, published), reachable
         trust(agent, issuer=published.url, subject=SUBJECT, audience=ours(agent))
         published.pages[DISCOVERY] = 500, {}, b""
@@ -337,7 +337,7 @@ class TestPublishedKeys:
     def test_a_token_that_another_rule_refuses_or_no_rule_matches_is_a_failure(
         self, reachable: FlaskClient, published: HttpsIssuer
     ) -> None:
-        """While one rule cannot be judged, another still accepts, and what it would not accept is refused."""
+        """While the keys of one rule are missing, another rule still accepts or refuses tokens."""
         agent, client = member(reachable, published), reachable
         published.pages[DISCOVERY] = 500, {}, b""
         assert whole(ask(client, agent, published.keys.token(US, sub="job:7"))) == FAILED
@@ -346,7 +346,7 @@ class TestPublishedKeys:
         assert ask(client, agent, Issuer.with_curve(published.url).token(US)).status_code == 503
 
     def test_of_64_first_tokens_at_once_none_is_refused(self, reachable: FlaskClient, published: HttpsIssuer) -> None:
-        """Two wait for the keys, and the others are told to come again."""
+        """Two requests wait for the keys, and the others are asked to retry."""
         agent, token, released = member(reachable, published), published.keys.token(US), threading.Event()
         page = published.pages["/keys"]
         published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
@@ -364,7 +364,7 @@ class TestPublishedKeys:
         assert (sums["agent_tokens"], sums["agent_rejected"]) == (MAX_WAITING_PER_ORGANIZATION + 1, 0)
 
     def test_a_slow_issuer_keeps_nobody_else_waiting(self, reachable: FlaskClient, published: HttpsIssuer) -> None:
-        """Neither a client that authenticates otherwise nor workloads of other organizations."""
+        """Clients with other credentials and workloads of other organizations do not wait."""
         app, page, released = reachable.application, published.pages["/keys"], threading.Event()
         services, networks = app.extensions["agentidp"], AllowedNetworks(LOOPBACK, plain=(), setting=None)
         tokens = IssuerTokens(IssuerKeys(networks, timeout=PATIENCE), services.settings.issuer)
@@ -381,7 +381,7 @@ class TestPublishedKeys:
             waiting = [threads.submit(job, n) for n in range(MAX_FETCHES_PER_ORGANIZATION)]
             try:
                 wait_until(lambda: len(published.requests) == MAX_FETCHES_PER_ORGANIZATION)
-                # The organization has no place left, and others have their own.
+                # The organization has its maximum of fetches, and other organizations have their own.
                 assert job(MAX_FETCHES_PER_ORGANIZATION).status_code == 503
                 other = member(reachable, published)
                 assert ask(reachable, other, published.keys.token(US)).status_code == 200
@@ -402,7 +402,7 @@ class TestPublishedKeys:
 
 
 class TestGrant:
-    """RFC 7523 section 2.1: the token is the grant, and there is no other authentication."""
+    """RFC 7523 section 2.1: the token is the grant, and the only authentication."""
 
     def test_a_clients_own_assertion_is_no_grant(self, client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
         own = issuer.token(ours(trusted), iss=trusted.client_id, sub=trusted.client_id, jti="7")
@@ -418,7 +418,7 @@ class TestGrant:
     def test_too_many_failures_are_throttled_whatever_the_tokens_say(
         self, client: FlaskClient, cast: Cast, trusted: Agent
     ) -> None:
-        """All that a token says is up to whoever sends it."""
+        """The sender can write anything into the claims of a token."""
         agents = itertools.cycle((trusted, cast.outsider))
         strangers = [Issuer.with_curve(f"https://{n}.example") for n in range(MAX_FAILURES_PER_MINUTE)]
         for n, stranger in enumerate(strangers):
@@ -429,7 +429,7 @@ class TestGrant:
 
 @dataclass
 class Platform:
-    """An issuer whose tokens name Acme, and no agent, and two agents of Acme."""
+    """An issuer whose tokens name Acme but no agent, and two agents of Acme."""
 
     client: FlaskClient
     issuer: Issuer
@@ -438,15 +438,15 @@ class Platform:
 
     @property
     def rule(self) -> dict[str, Any]:
-        """A rule for whomever the issuer names to Acme."""
+        """Return a rule that trusts a subject of the issuer in tokens for Acme."""
         return {"issuer": self.issuer.url, "audience": ours(self.acme), "jwks": self.issuer.jwks()}
 
     def trusted_by(self, agent: Agent, **rule: Any) -> UUID:
-        """Give an agent such a rule; the credential's id."""
+        """Give an agent such a rule, and return the credential's id."""
         return trust(agent, **self.rule | rule)
 
     def stored(self, agent: Agent, how_many: int, **rule: Any) -> None:
-        """Store such rules of an agent as they are, more than an agent may have."""
+        """Store rules of an agent without checks, so that there can be more than an agent may have."""
         rule = self.rule | rule
         statement = (
             "insert into credentials (organization_id, agent_id, credential_id, trust, trust_selector, trust_length, "
@@ -466,26 +466,26 @@ class Platform:
         )
 
     def token(self, **claims: Any) -> str:
-        """A token for Acme."""
+        """Return a token for Acme."""
         return self.issuer.token(ours(self.acme), **claims)
 
     def exchange(self, token: str | None = None, **form: str) -> Whole:
-        """What a token gets as the grant."""
+        """Return the response to a token that is sent as the grant."""
         return whole(exchange(self.client, token or self.token(), **form))
 
     def agent(self, token: str | None = None, **form: str) -> str:
-        """The agent that gets a token by another one as the grant."""
+        """Return the agent that gets an access token by this token as the grant."""
         return str(claims_of(exchange(self.client, token or self.token(), **form))["sub"])
 
 
 @pytest.fixture
 def platform(client: FlaskClient, issuer: Issuer, worker: Agent, cast: Cast) -> Platform:
-    """The issuer's, whom nobody trusts yet."""
+    """The platform of the issuer, which no rule trusts yet."""
     return Platform(client, issuer, worker, cast.acme)
 
 
 class TestWithoutClientId:
-    """The token says by its audience which organization's agent the client is."""
+    """The audience of the token names the organization of the client."""
 
     UNNAMED = refused(
         "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
@@ -515,7 +515,7 @@ class TestWithoutClientId:
         assert platform.agent(platform.issuer.token(ours(victim))) == victim.client_id
 
     def test_a_rule_of_another_organization_never_gets_the_token(self, cast: Cast, platform: Platform) -> None:
-        """Not even one that no organization can make, because its audience names another one."""
+        """Not even a rule that no organization can create, because its audience names another organization."""
         for audience, answer in ((US, self.UNNAMED), (ours(cast.acme), NO_GRANT)):
             platform.stored(cast.outsider, 1, subject=SUBJECT, audience=audience)
             assert platform.exchange(platform.issuer.token(audience)) == answer
@@ -567,7 +567,7 @@ class TestWithoutClientId:
         assert platform.exchange() == whole(ask(platform.client, None, platform.token())) == self.AMBIGUOUS
         for agent in agents:
             assert platform.agent(client_id=agent.client_id) == agent.client_id
-        # Nobody learns of them by a token that the issuer has not signed.
+        # A token that the issuer has not signed does not reveal them.
         assert platform.exchange(Issuer().token(ours(platform.acme))) == NO_GRANT
 
     def test_what_is_not_in_force_is_not_ambiguous(self, platform: Platform, clock: Clock) -> None:
@@ -588,7 +588,7 @@ class TestWithoutClientId:
         client, acme, worker = platform.client, platform.acme, platform.worker
         credential = platform.trusted_by(worker, subject=SUBJECT, claims={"ref": "a"})
         assert platform.exchange() == NO_GRANT
-        # Another agent's, which the next tokens do not meet.
+        # A rule of another agent, which the next tokens do not meet.
         platform.trusted_by(acme, claims={"ref": "b"})
         token = platform.token(ref="a")
         assert platform.exchange(Issuer().token(ours(acme), ref="a")) == NO_GRANT
@@ -603,14 +603,14 @@ class TestWithoutClientId:
         acme, worker = platform.acme, platform.worker
         own = platform.trusted_by(worker, subject=SUBJECT)
         [(length,)] = execute(acme.database_url, "select trust_length from credentials where credential_id = %s", own)
-        # What is left, in rules of at most 16,000 characters.
+        # The remaining characters, in rules of at most 16,000 characters.
         rest = {"claims": {"ref": "other", "x": ""}}
         platform.stored(acme, 1, **rest)
         [(short,)] = execute(acme.database_url, "select trust_length from credentials where trust -> 'claims' ? 'x'")
         execute(acme.database_url, "delete from credentials where trust -> 'claims' ? 'x'")
         rest["claims"]["x"] = "x" * (MAX_CHARACTERS - length - short)
         platform.stored(acme, 1, **rest)
-        # Those of other issuers and subjects do not count.
+        # Rules for other issuers and subjects do not count.
         platform.stored(acme, 300, issuer="https://b.example", claims={"ref": "b"})
         platform.stored(acme, 300, subject="job:7")
         assert platform.agent() == worker.client_id
@@ -619,7 +619,7 @@ class TestWithoutClientId:
         assert platform.agent(client_id=worker.client_id) == worker.client_id
 
     def test_more_keys_than_are_tried_hide_nobody(self, platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
-        """The signature is verified a bounded number of times, also if the rules of many agents are met."""
+        """The signature is verified a bounded number of times, even if the token meets the rules of many agents."""
         platform.issuer, worker = Issuer.with_curve(kid=None), platform.worker
         keys = [Issuer.with_curve(kid=None).jwk() for _ in range(MAX_SIGNATURES["ES256"])]
         platform.trusted_by(worker.colleague("other"), subject=SUBJECT, jwks={"keys": keys})

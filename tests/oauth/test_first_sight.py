@@ -1,4 +1,4 @@
-"""First sight: agents that a provisioning rule creates for subjects that nobody has named."""
+"""First sight: a provisioning rule creates agents for new subjects."""
 
 from __future__ import annotations
 
@@ -57,79 +57,79 @@ class Fleet:
 
     @property
     def audience(self) -> str:
-        """What a token is for that may create an agent of the organization."""
+        """The audience of tokens that may create an agent of the organization."""
         return f"{ISSUER}/{self.organization_id}"
 
     def opened(self) -> AbstractContextManager[Any]:
-        """A transaction of the organization."""
+        """Open a transaction of the organization."""
         return database_of(self.agent.services, self.organization_id).transaction()
 
     def run(self, act: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """Do something in a transaction of the organization."""
+        """Call a function in a transaction of the organization."""
         with self.opened() as transaction:
             return act(transaction, *given, **named)
 
     def rule(self, **changes: Any) -> Any:
-        """Make a provisioning rule for a namespace; its row."""
+        """Create a provisioning rule for a namespace, and return its row."""
         own = {"issuer": self.issuer.url, "subject": f"{SHOP}*", "jwks": self.issuer.jwks()}
         trust = {name: value for name, value in (own | changes.pop("trust", {})).items() if value is not None}
         rule = {"name": "shop", "agentTemplate": TEMPLATE, "trust": trust, **changes}
         return self.run(add_rule, self.agent.services.settings, NewProvisioningRuleSchema().load(rule))
 
     def switch(self, *, is_on: bool) -> None:
-        """Let the rules create agents, or not."""
+        """Switch provisioning on or off."""
         self.run(update_organization, {"provisions_agents": is_on})
 
     def on(self, **changes: Any) -> Fleet:
-        """Make a rule, and let it create agents."""
+        """Create a rule, and switch provisioning on."""
         self.rule(**changes)
         self.switch(is_on=True)
         return self
 
     def token(self, **claims: Any) -> str:
-        """A token that the platform has just signed."""
+        """Return a token that the platform signs now."""
         return self.issuer.token(self.audience, int(self.agent.services.clock().timestamp()), **claims)
 
     def ask(self, token: str | None = None, **form: str) -> TestResponse:
-        """A token request with a platform's token, and without client_id."""
+        """Send a token request with a platform's token, and without client_id."""
         assertion = {"client_assertion_type": client_assertion.TYPE, "client_assertion": token or self.token()}
         client = self.client.application.test_client()
         return client.post("/api/v1/token", data=GRANT | assertion | form)
 
     def statuses(self, *tokens: str) -> list[int]:
-        """What these get, one after the other."""
+        """Return the statuses of token requests, one after the other."""
         return [self.ask(token).status_code for token in tokens]
 
     def agents(self) -> list[Any]:
-        """The agents that a rule has created, oldest first."""
+        """Return the agents that a rule has created, oldest first."""
         database = database_of(self.agent.services, self.organization_id)
         rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
         return [row for row in rows if row.provisioned]
 
     def sums(self, *names: str) -> tuple[int, ...]:
-        """What is counted."""
+        """Return the sums of the counters."""
         found = self.agent.sums()
         return tuple(found[name] for name in names)
 
     def events(self) -> list[Any]:
-        """The audit trail."""
+        """Return the audit trail."""
         return events_of(self.agent.database_url, self.organization_id)
 
     def get(self, path: str) -> Any:
-        """What the registry shows of an agent."""
+        """Return an agent as the registry shows it."""
         return self.client.get(f"/api/v1/agents/{path}", headers=self.agent.bearer()).json
 
     def expired(self) -> list[Any]:
-        """The agents that expire now."""
+        """Delete the agents that expire now, and return them."""
         return expire(database_of(self.agent.services, self.organization_id))
 
     def trusted(self, subject: str) -> Any:
-        """A rule of trust for a subject."""
+        """Return a rule of trust for a subject."""
         new = {"issuer": self.issuer.url, "subject": subject, "audience": self.audience, "jwks": self.issuer.jwks()}
         return check_rule(new, own_issuer=ISSUER, organization_id=self.organization_id)
 
     def register(self, subject: str = SUBJECT) -> Any:
-        """An agent that somebody has registered, and that trusts a subject; its row."""
+        """Register an agent that trusts a subject, and return its row."""
         with self.opened() as transaction:
             agent = add_agent(transaction, name="by hand", scopes=[], most=99)
             add_credential(transaction, agent.agent_id, expires_at=None, rule=self.trusted(subject))
@@ -138,25 +138,25 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def issuer() -> Issuer:
-    """An issuer whose keys the rule has inline."""
+    """An issuer whose keys are in the rule."""
     return Issuer.with_curve()
 
 
 @pytest.fixture
 def fleet(cast: Cast, issuer: Issuer, client: FlaskClient) -> Fleet:
-    """Acme's, without a rule."""
+    """The fleet of Acme, without a rule."""
     return Fleet(cast.acme, issuer, client)
 
 
 @pytest.fixture
 def acme(fleet: Fleet) -> Fleet:
-    """An organization with a rule that creates agents, and its switch on."""
+    """An organization with a rule, in which provisioning is on."""
     return fleet.on()
 
 
 @pytest.fixture
 def outsider(cast: Cast, issuer: Issuer, client: FlaskClient) -> Fleet:
-    """Another organization with such a rule."""
+    """Another organization with a rule, in which provisioning is on."""
     return Fleet(cast.outsider, issuer, client).on()
 
 
@@ -223,7 +223,7 @@ def test_two_issuers_with_the_same_subject_get_two_agents(acme: Fleet) -> None:
     for one in (acme, other):
         assert one.ask().status_code == 200
     names = {row.provisioned["issuer"]: row.name for row in acme.agents()}
-    # The name was taken, so that of the second ends with the digest of its issuer and subject.
+    # Another agent has the name, so the second name ends with the digest of its issuer and subject.
     digest = subject_selector(other.issuer.url, SUBJECT).hex()[:8]
     assert names == {acme.issuer.url: f"ci {SUBJECT}", other.issuer.url: f"ci {SUBJECT} {digest}"}
 
@@ -238,7 +238,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *[({"sub": sub}, UNKNOWN) for sub in ("system:serviceaccount:shop2:builder", None)],
     ({"iss": None, "sub": "spiffe://\0/a"}, UNKNOWN),
     *[({"exp": exp}, UNKNOWN) for exp in (NOW - CLIENT_LEEWAY, NOW + MAX_LIFETIME + CLIENT_LEEWAY + 1)],
-    # Anybody can send a token with another signature, so the organization's counters do not have it.
+    # Anybody can send a token with a wrong signature, so it is not counted for the organization.
     ({"forged": True}, UNKNOWN),
     ({"off": True}, first_sight.SWITCHED_OFF),
     ({"full": True}, first_sight.RULE_FULL),
@@ -273,7 +273,7 @@ def test_the_maximum_of_the_organization(acme: Fleet, caplog: pytest.LogCaptureF
 def test_another_organizations_rule_gets_nothing(acme: Fleet, outsider: Fleet) -> None:
     assert acme.ask().status_code == 200
     assert (len(acme.agents()), len(outsider.agents())) == (1, 0)
-    # The same subject is an agent of each, and the audience says which one is meant.
+    # The same subject is an agent of each organization, and the audience names the organization.
     for one in (outsider, acme):
         assert claims_of(one.ask())["organization_id"] == one.organization_id
 
@@ -294,7 +294,7 @@ def test_what_is_switched_off_or_deleted_creates_no_more_and_ends_nobody(acme: F
         [rule] = transaction.fetch("provisioning/list_rules")
         remove_rule(transaction, rule.provisioning_rule_id)
     assert acme.statuses(token, new) == [200, 401]
-    # A rule of the same name counts the agents of the one before.
+    # A new rule with the same name counts the agents of the previous rule.
     assert acme.rule().agents == 1
 
 
@@ -318,7 +318,7 @@ def revoke(acme: Fleet, agent: Any) -> None:
 
 
 def give_away(acme: Fleet, agent: Any) -> None:
-    """To another subject. The first one must not get another agent."""
+    """Give the agent's rule to another subject. The first subject must not get another agent."""
     revoke(acme, agent)
     acme.run(add_credential, agent.agent_id, expires_at=None, rule=acme.trusted("job:b"))
 
@@ -365,7 +365,7 @@ def test_nor_what_somebody_had_registered(acme: Fleet, caplog: pytest.LogCapture
 
 @pytest.mark.parametrize(("end", "status"), [(suspend, 401), (delete, 200), (revoke, 200)])
 def test_a_pattern_ends_its_subjects_while_the_agent_is_suspended(acme: Fleet, end: End, status: int) -> None:
-    """Who goes over to a provisioning rule deletes the agent that stood for all of its subjects."""
+    """An organization that changes to a provisioning rule deletes the agent that all subjects have shared."""
     end(acme, acme.register(f"{SHOP}*"))
     assert acme.ask().status_code == status
 
@@ -436,13 +436,13 @@ class TestExpiry:
         [again] = acme.agents()
         assert (again.name, again.agent_id == worker.agent_id) == (worker.name, False)
         assert acme.sums("agent_tokens", "tokens") == (3, 3)
-        # By the command.
+        # The command deletes them.
         clock.advance(days=4)
         watch(acme.agent.services, threading.Event(), once=True)
         assert acme.agents() == []
 
     def test_gives_no_quota_again(self, fleet: Fleet, clock: Clock) -> None:
-        """A workload of five tokens a month asks for more, waits, and asks again."""
+        """A workload with a quota of five tokens per month asks for more, waits, and asks again."""
         statuses = Counter[int]()
         self.limited(fleet, "month", 5)
         for _ in range(2):

@@ -28,19 +28,19 @@ def use(client: FlaskClient, token: str) -> TestResponse:
 
 
 def is_good(client: FlaskClient, token: str, asker: Agent) -> bool:
-    """Whether the API takes a token of *asker*'s organization and introspection says so; both must agree."""
+    """Return whether a token is active at the API and at introspection, which must agree."""
     taken, said = use(client, token).status_code == 200, introspect(client, asker, token).json["active"]
     assert taken == said
     return taken
 
 
 def revoked(database_url: str) -> list[tuple[Any, ...]]:
-    """The rows of all organizations."""
+    """Return the revocations of all organizations."""
     return execute(database_url, "select organization_id, jti, expires_at from revoked_tokens order by 1, 2")
 
 
 def assert_is_done(response: TestResponse) -> None:
-    """200, empty, and not to be kept."""
+    """Check that the response is 200, empty and not cached."""
     assert (response.status_code, response.data) == (200, b"")
     assert response.headers["Cache-Control"] == "no-store"
 
@@ -58,7 +58,7 @@ def test_a_revoked_token_is_refused_with_the_next_request_and_counts_as_a_reject
     sums = cast.acme.sums()
     assert sums == {name: 1 if "rejected" in name else 0 for name in sums}
     assert introspect(client, cast.acme, token).json == INACTIVE
-    # The agent's other tokens go on.
+    # The agent's other tokens stay active.
     assert is_good(client, other, cast.acme)
 
 
@@ -77,7 +77,7 @@ def test_every_worker_refuses_it_also_one_that_has_seen_it(
 def test_twice_is_as_good_as_once_and_the_hint_changes_nothing(
     client: FlaskClient, cast: Cast, database_url: str
 ) -> None:
-    # Whatever its audience, which need not be registered any more.
+    # The audience of the token need not be registered any more.
     token = cast.acme.token(audience="https://no-longer-registered.example", jti="its-name", ttl=600)
     for hint in ("access_token", "refresh_token", "nonsense"):
         assert_is_done(revoke(client, cast.acme, token, token_type_hint=hint))
@@ -127,7 +127,7 @@ def test_a_jti_is_revoked_in_its_organization_only(client: FlaskClient, cast: Ca
 def test_an_agent_that_may_change_agents_revokes_the_tokens_of_others(
     client: FlaskClient, cast: Cast, scopes: list[str], whose: str, is_done: bool
 ) -> None:
-    """For any other agent it is an error (section 2.1)."""
+    """For any other agent, revoking another agent's token is an error (section 2.1)."""
     agent = cast.acme.colleague("it", scopes)
     token = (agent if whose == "its own" else cast.acme).token(scope="agents:read")
     response = revoke(client, agent, token)
@@ -173,10 +173,10 @@ def test_a_row_is_forgotten_once_no_server_takes_the_token(
         revoke(client, cast.acme, cast.acme.token(jti=jti))
         return sorted(row[1] for row in revoked(database_url))
 
-    # A server whose clock is two leeways behind this one's takes the token until here.
+    # A server whose clock is two leeways behind accepts the token until now.
     last = NOON + timedelta(seconds=60 + 2 * LEEWAY)
     assert kept_at(last, "a") == ["a", "old", "theirs"]
-    # Another organization's rows are for its own revocations to forget.
+    # Only revocations of the same organization delete its expired rows.
     assert kept_at(last + timedelta(microseconds=1), "b") == ["a", "b", "theirs"]
 
 
@@ -189,6 +189,6 @@ def test_does_not_wait_for_an_old_row_that_someone_else_is_forgetting(
         connection.execute("insert into revoked_tokens values (%s, 'old', %s)", old)
         connection.commit()
         connection.execute("select from revoked_tokens for update")
-        # Otherwise it would run out of time, and with several rows each way two could wait for each other.
+        # Otherwise the statement would time out, and two transactions with several rows could wait for each other.
         assert_is_done(revoke(client, cast.acme, cast.acme.token(jti="new")))
     assert [row[1] for row in revoked(database_url)] == ["new", "old"]

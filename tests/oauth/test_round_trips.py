@@ -1,4 +1,4 @@
-"""What a client costs in round trips and statements."""
+"""The number of round trips and statements per request of a client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be used once: it is consumed by the authentic client's request only, and stays consumed after a crash."""
+"""Assertions and proofs can be used once. Only an authentic client's request consumes them, also across a crash."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ REPLAYED = refused("invalid_dpop_proof", "the DPoP proof was used before")
 
 
 def used(url: str) -> int:
-    """How many identifiers have been consumed."""
+    """Return the number of consumed identifiers."""
     return len(execute(url, "select digest from used_identifiers"))
 
 
@@ -68,12 +68,12 @@ def acme(cast: Cast) -> KeyHolder:
 
 @pytest.fixture
 def stranger(acme: KeyHolder) -> KeyHolder:
-    """Who says to be Acme's agent, by a key that nobody has registered."""
+    """A client that claims to be Acme's agent, with a key that is not registered."""
     return KeyHolder(acme.agent, KEYS["ES256"]())
 
 
 class TestAProofAtTheTokenEndpoint:
-    """It is consumed when a token is issued, and only then."""
+    """A proof is consumed only when a token is issued."""
 
     @ON_CITUS_TOO
     def test_is_not_consumed_by_who_is_not_authentic(
@@ -94,7 +94,7 @@ class TestAProofAtTheTokenEndpoint:
         assert used(database_url) == 0
         assert ask(client, cast.acme.form, proof).status_code == 200
         assert used(database_url) == 1
-        # Nor does a replay tell anything to who is not authentic.
+        # A replay reveals nothing to a client that is not authentic.
         for form in strangers:
             assert whole(ask(client, form, proof)) == FAILED
         assert used(database_url) == 1
@@ -149,12 +149,12 @@ class TestAProofAtTheTokenEndpoint:
             # An unprepared statement stands there with its parameters, which differ.
             statements = sorted(statement.partition("\n")[0] for statement in conversation.statements)
             said.append((statements, conversation.round_trips))
-        # The first request of all reads the signing keys.
+        # The first request of a process reads the signing keys.
         assert said[1:] == [said[1]] * 5
 
 
 class TestAnAssertion:
-    """It is consumed by an active agent's key only, and verified against a bounded number of keys."""
+    """An assertion is consumed only for an active agent, and verified with a bounded number of keys."""
 
     @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_is_not_consumed_by_who_is_not_authentic(
@@ -200,7 +200,7 @@ class TestAnAssertion:
 
 @pytest.fixture
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The keys that assertions were verified with."""
+    """The keys with which assertions were verified."""
     seen: list[object] = []
     verify = client_assertion._refusal
     monkeypatch.setattr(client_assertion, "_refusal", lambda *given: seen.append(given) or verify(*given))
@@ -208,7 +208,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 class TestARememberedKey:
-    """The database decides about it at every request."""
+    """The database checks a remembered key in every request."""
 
     @ON_CITUS_TOO
     def test_authenticates_nobody_once_its_credential_is_revoked(
@@ -218,7 +218,7 @@ class TestARememberedKey:
         execute(database_url, "update credentials set revoked_at = now() where jwks is not null")
         for path in CLIENT_PATHS:
             assert whole(ask(client, acme.form(), path=path)) == FAILED
-        # Who is not authentic stores nothing.
+        # A client that is not authentic stores nothing.
         assert used(database_url) == 1
 
     def test_that_moves_to_another_credential_authenticates_as_before(
@@ -242,7 +242,7 @@ class TestARememberedKey:
         self, client: FlaskClient, services: Services, acme: KeyHolder, stranger: KeyHolder, verified: list[object]
     ) -> None:
         costs = []
-        # The first request of all reads the signing keys.
+        # The first request of a process reads the signing keys.
         services.keys.current()
         for _ in range(2):
             verified.clear()
@@ -267,11 +267,11 @@ class TestARememberedKey:
 
 
 class TestUsedIdentifiers:
-    """They are deleted once they have expired."""
+    """Expired identifiers are deleted."""
 
     @ON_CITUS_TOO
     def test_are_not_kept_for_ever(self, services: Services, cast: Cast, clock: Clock, database_url: str) -> None:
-        # The first one expires now, and the others just before.
+        # The first identifier expires now, and the others have just expired.
         insert = (
             "insert into used_identifiers select %s, sha256(n::text::bytea), "
             "%s::timestamptz - sign(n) * interval '1 microsecond' from generate_series(0, 40) as n"
@@ -299,7 +299,7 @@ class TestUsedIdentifiers:
 def test_an_assertion_that_a_quota_refuses_waits_for_the_disk_and_a_secret_does_not(
     client: FlaskClient, acme: KeyHolder, database_url: str
 ) -> None:
-    """It is consumed. The count of the refusal alone need not be on the disk."""
+    """The assertion is consumed durably. The count of a refusal alone need not be durable."""
     put(client, acme.agent, "day", 1)
     assert ask(client, acme.agent.form).status_code == 200
     with commits_to(database_url, "quota_refusals_daily") as settings:
@@ -309,7 +309,7 @@ def test_an_assertion_that_a_quota_refuses_waits_for_the_disk_and_a_secret_does_
 
 
 class TestAProofAtTheApi:
-    """Its commit waits for the disk."""
+    """The commit of a consumed proof waits for the disk."""
 
     @ADDS_A_TRIGGER
     @pytest.mark.parametrize("path", [TREND, "/api/v1/openapi.json", "/api/v1/agents", "/api/v1/no-such-route"])
@@ -344,7 +344,7 @@ class TestAProofAtTheApi:
 
 
 def crash(server: EmbeddedPostgres) -> None:
-    """Stop a server as a crash would: nothing that is in its memory gets to the disk."""
+    """Stop a server like a crash, without writing its memory to the disk."""
     process = server._process
     assert process is not None
     process.send_signal(signal.SIGQUIT)

@@ -43,14 +43,14 @@ def ask(
     path: str = CLIENT_PATHS[0],
     **form: str,
 ) -> TestResponse:
-    """A request by ``client_secret_post`` from an address."""
+    """Send a request with ``client_secret_post`` from an address."""
     secret = {"token": "none", "client_id": client_id, "client_secret": shown}
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     return client.post(path, data=GRANT | secret | form, headers=headers, environ_base={"REMOTE_ADDR": address})
 
 
 def failures(client: FlaskClient, client_id: str, number: int, address: str = HERE) -> list[Whole]:
-    """What so many failed authentications get, one after the other."""
+    """Return the responses to a number of failed authentications."""
     return [whole(ask(client, client_id, address=address)) for _ in range(number)]
 
 
@@ -60,12 +60,12 @@ def exhaust(client: FlaskClient, client_id: str, address: str = HERE) -> None:
 
 
 def rows(url: str) -> dict[int, datetime]:
-    """The cells in the table."""
+    """Return the cells in the table."""
     return dict(execute(url, "select cell, admits_at from throttles"))
 
 
 class TestAClientFromAnAddress:
-    """Ten at once, then one every six seconds."""
+    """Ten failures at once are admitted, then one per six seconds."""
 
     @ON_CITUS_TOO
     def test_is_throttled_alike_wherever_it_fails_and_nobody_else_is(self, client: FlaskClient, cast: Cast) -> None:
@@ -83,7 +83,7 @@ class TestAClientFromAnAddress:
         acme = cast.acme.client_id
         exhaust(client, acme)
         clock.advance(seconds=6, microseconds=-1)
-        # Nor for longer if it goes on.
+        # Further failures do not make the wait longer.
         assert failures(client, acme, 20) == [THROTTLED] * 20
         clock.advance(microseconds=1)
         assert failures(client, acme, 2) == [FAILED, THROTTLED]
@@ -106,7 +106,7 @@ class TestAClientFromAnAddress:
 
 @pytest.mark.slow
 class TestTheRightCredential:
-    """It is never refused, whatever others do."""
+    """The right credential is never refused, whatever others do."""
 
     @pytest.fixture(params=["secret", "key"])
     def succeed(self, request: pytest.FixtureRequest, client: FlaskClient, cast: Cast) -> Callable[[str], None]:
@@ -159,7 +159,7 @@ class TestTheRightCredential:
         ("192.0.2.1", "192.0.2.2", False),
         ("192.0.2.1", "::ffff:192.0.2.1", True),
         ("fe80::1%eth0", "fe80::2%eth1", True),
-        # What is not known counts as one.
+        # All unknown addresses count as one.
         ("", "unknown", True),
         ("", "192.0.2.1:4711", True),
     ],
@@ -170,7 +170,7 @@ def test_an_address_is_known_by_its_network(one: str, other: str, is_one: bool) 
 
 
 class TestAnUnknownClient:
-    """Nobody can tell it from a known one."""
+    """The throttle does not reveal which clients exist."""
 
     @pytest.mark.parametrize(
         ("unknown", "path"),
@@ -197,7 +197,7 @@ class TestAnUnknownClient:
         known = story(cast.acme.client_id)
         assert known == ALLOWED + [THROTTLED] * 3 + [FAILED, THROTTLED]
         assert story(unknown) == known
-        # Nor does it throttle another unknown one.
+        # Another unknown client is not throttled.
         assert whole(ask(client, "somebody else", path=path)) == FAILED
 
     @ON_CITUS_TOO
@@ -216,13 +216,13 @@ class TestAnUnknownClient:
                 whole(client.post(CLIENT_PATHS[0], data=form, environ_base={"REMOTE_ADDR": HERE})) for form in forms
             ]
             assert answers == ALLOWED + [THROTTLED] * 2
-            # A client has one throttle, whatever it authenticates with.
+            # A client has one throttle for all its credentials.
             assert whole(ask(client, client_id)) == THROTTLED
 
 
 @pytest.mark.slow
 class TestWorkers:
-    """The throttle is in the database."""
+    """All workers share the throttle, which is in the database."""
 
     @ON_CITUS_TOO
     def test_admit_as_many_as_there_may_be_when_they_fail_at_once(
@@ -254,7 +254,7 @@ class TestWorkers:
 
 @pytest.fixture
 def cell(cast: Cast) -> int:
-    """The cell of Acme's agent from an address."""
+    """Return the cell of Acme's agent for an address."""
     return throttle.cell_of(SECRET_KEY.encode(), cast.acme.client_id, HERE)
 
 
@@ -266,7 +266,7 @@ def store(url: str, *cells: tuple[int, datetime]) -> None:
 
 @pytest.mark.slow
 class TestTheTable:
-    """It stays small."""
+    """The table stays small."""
 
     def test_forgets_those_nearby_that_nobody_holds_and_no_other(
         self, client: FlaskClient, cast: Cast, clock: Clock, database_url: str, cell: int
@@ -298,7 +298,7 @@ class TestTheTable:
 
 
 class TestAServerWhoseClockIsWrong:
-    """It keeps nobody from anything at the others."""
+    """A server with a wrong clock does not throttle clients at other servers."""
 
     def test_throttles_nobody_by_a_failure_an_hour_ahead(
         self, client: FlaskClient, clock: Clock, cast: Cast, database_url: str
@@ -314,7 +314,7 @@ class TestAServerWhoseClockIsWrong:
     ) -> None:
         latest = clock() + timedelta(seconds=6 + 2 * LEEWAY, microseconds=beyond)
         store(database_url, (cell, latest))
-        # No response says to wait for longer than one failure takes to be forgotten.
+        # No response asks to wait longer than until one failure is forgotten.
         assert whole(ask(client, cast.acme.client_id)) == answer
         assert rows(database_url)[cell] == (latest if answer == THROTTLED else clock() - timedelta(seconds=48))
 
@@ -328,7 +328,7 @@ class TestTheAddressBehindAProxy:
             for n in range(MAX_FAILURES_PER_MINUTE + 1)
         ]
         assert answers == [*ALLOWED, THROTTLED]
-        # Nor does it fall upon whom the client names.
+        # The client's header does not throttle the address that it names.
         assert whole(ask(client, cast.acme.client_id, address="203.0.113.1")) == FAILED
 
     @pytest.mark.parametrize(("proxies", "behind"), [(1, ""), (2, ", 10.0.0.1"), (3, ",10.0.0.2, 10.0.0.1")])
@@ -339,7 +339,7 @@ class TestTheAddressBehindAProxy:
             for number in range(MAX_FAILURES_PER_MINUTE):
                 forged = f"203.0.113.{number}, {HERE}{behind}"
                 assert whole(ask(client, cast.acme.client_id, address="10.0.0.9", forwarded=forged)) == FAILED
-            # From a UNIX socket there is no address but this.
+            # A UNIX socket has no address, so only the header has one.
             for address, answer in ((HERE, THROTTLED), (THERE, FAILED)):
                 response = ask(client, cast.acme.client_id, address="", forwarded=f"{address}{behind}")
                 assert whole(response) == answer

@@ -49,17 +49,17 @@ Forms = Callable[[str], dict[str, str]]
 
 
 def by_secret(_: Cast) -> Forms:
-    """With a wrong secret."""
+    """Authenticate with a wrong secret."""
     return lambda client_id: GRANT | {"client_id": client_id, "client_secret": "wrong"}
 
 
 def by_assertion(cast: Cast) -> Forms:
-    """With an assertion by a key that is nobody's."""
+    """Authenticate with an assertion by a key that is not registered."""
     return KeyHolder(cast.acme, KEYS["ES256"]()).form_of
 
 
 def by_federated_token(_: Cast) -> Forms:
-    """With a token of an issuer that nobody trusts."""
+    """Authenticate with a token of an issuer that no rule trusts."""
     token = Issuer.with_curve().token(US)
     return lambda client_id: BY_TOKEN | {"client_id": client_id, "client_assertion": token}
 
@@ -80,7 +80,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class TestConversation:
-    """What a failure says to the database, whoever fails. This is what the times come from, and it is exact."""
+    """All failures send the same statements to the database. Unlike times, statements can be compared exactly."""
 
     @COMPARES_STATEMENTS
     @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ class TestConversation:
     ) -> None:
         form_of = mechanism(cast)
         clients = [cast.acme.client_id, cast.outsider.client_id, UNKNOWN, "nobody"]
-        # The first request of all reads the signing keys.
+        # The first request of a process reads the signing keys.
         status(client, form_of("somebody"))
         if is_throttled:
             for client_id in clients * MAX_FAILURES_PER_MINUTE:
@@ -131,7 +131,7 @@ class TestConversation:
             "usage/record_rejected_network",
             "usage/record_rejection",
         ]
-        # The first request of all reads the signing keys.
+        # The first request of a process reads the signing keys.
         services.keys.current()
         for organization_id in named:
             token = issuer.token(f"urn:{organization_id}")
@@ -251,7 +251,7 @@ def times(
     taken: dict[str, list[float]] = {client_id: [] for client_id in turns}
     with undisturbed():
         for _ in range(2 * RUN):
-            # In whichever order, so that neither profits from what the other has left in a cache.
+            # The order is random, so that neither client profits from the caches that the other has filled.
             random.shuffle(turns)
             for client_id in turns:
                 between()
@@ -273,7 +273,7 @@ def noise(sample: Sequence[float]) -> float:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Without the garbage collector, whose turn it could be in any request."""
+    """Disable the garbage collector, which could run in any request."""
     gc.collect()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""``POST /api/v1/token``, to the letter of RFC 6749, RFC 7523, RFC 8707 and RFC 9700."""
+"""``POST /api/v1/token`` as RFC 6749, RFC 7523, RFC 8707 and RFC 9700 demand."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ RESOURCES = ["billing", "/v2", "//billing.example", "https://billing.example/v2#
 
 
 def sent(error: tuple[str, str], *bodies: Any, **more: Any) -> list[tuple[Any, dict[str, Any], tuple[str, str]]]:
-    """Requests, and the error that they get."""
+    """Return test cases: requests, and the error that they get."""
     return [(body, more, error) for body in bodies]
 
 
 REFUSED = [
-    # What is sent beside the agent's secret in the header, which may be another header.
+    # The form in addition to the agent's secret in the header, and possibly another header.
     *sent(REPEATED, *(f"{PAIR}&{name}=x&{name}=x" for name in ("grant_type", "scope", "client_id", "unknown"))),
     *sent(TWO_RESOURCES, f"{PAIR}&resource=https://a.example&resource={API}"),
     *sent(NOT_A_FORM, PAIR, content_type="application/json"),
@@ -177,7 +177,7 @@ def test_refuses_what_is_no_request(
     [
         *[({}, {"content_type": kind}) for kind in (FORM.upper(), f"{FORM}; charset=UTF-8", f"{FORM};charset=utf-8")],
         ({"organization": "org-x", "unknown": "é\x00"}, {}),
-        # Without a value each counts as omitted.
+        # A parameter without a value counts as omitted.
         *[({name: ""}, {}) for name in ("scope", "resource", "audience", "client_secret", "client_assertion")],
     ],
     ids=str,
@@ -256,7 +256,7 @@ class TestScope:
         answer = refused("invalid_scope", NO_SCOPE_OF_OURS)
         for scope in ("agents:read nothing", "Agents:read", "nothing", "*", "agents:read,agents:write"):
             assert whole(ask_as(client, cast.acme, scope=scope)) == answer, scope
-        # Scopes of the API that others have.
+        # Scopes of the API that only other agents have.
         reader = cast.acme.colleague("reader", ["agents:read"])
         answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
         for scope in ("agents:write", "agents:read agents:write"):
@@ -290,7 +290,7 @@ class TestResource:
             response = ask_as(client, acme, **form)
             claims = claims_of(response)
             assert (claims["aud"], claims["scope"], response.json["scope"]) == (audience, scope, scope)
-        # All that the agent has there, in the agent's order.
+        # All scopes of the agent at the resource server, in the agent's order.
         writer = acme.colleague("writer", ["invoices:write", "agents:read", "invoices:read"])
         assert ask_as(client, writer, resource=RESOURCE).json["scope"] == "invoices:write invoices:read"
 
@@ -299,7 +299,7 @@ class TestResource:
             ({"resource": RESOURCE, "scope": "agents:read"}, NOT_AT_THE_RESOURCE),
             # The agent has it, and a message that says the contrary sends its operator to the wrong place.
             ({"scope": "invoices:read"}, NO_SCOPE_OF_OURS),
-            # The resource server has it, and this agent has not.
+            # The resource server has the scope, but this agent does not.
             ({"resource": RESOURCE, "scope": "invoices:write"}, NOT_AT_THE_RESOURCE),
         ):
             assert whole(ask_as(client, acme, **form)) == refused("invalid_scope", message)
@@ -340,7 +340,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 def told(reason: str) -> Whole:
-    """What a client gets whose own key has signed the assertion: the same for every reason but one."""
+    """Return the response to a refused assertion that the client's key has signed: the same for all reasons but one."""
     status, body, headers = FAILED
     right = f"the audience of the assertion must be {ISSUER}"
     return status, body | ({"error_description": right} if reason == "wrong audience" else {}), headers
@@ -359,7 +359,7 @@ class TestPrivateKeyJwt:
     def test_a_key_is_for_one_algorithm(
         self, shared_client: FlaskClient, agent: Agent, bound: str | None, other: str
     ) -> None:
-        """RFC 8725 section 3.1. A key that does not say which is for RS256."""
+        """RFC 8725 section 3.1. An RSA key without ``alg`` is for RS256."""
         key = KEYS["RS256"]()
         jwk = jwk_of(key, "RS256") | ({} if bound is None else {"alg": bound})
         path = f"/api/v1/agents/{agent.client_id}/credentials"
@@ -406,12 +406,12 @@ class TestPrivateKeyJwt:
     ) -> None:
         used, other = holder.form(), KeyHolder(holder.agent, KEYS["ES256"]())
         assert ask(shared_client, used).status_code == 200
-        # Of a key that is remembered.
+        # The key is remembered.
         assert whole(ask(shared_client, holder.form(aud="x"))) == told("wrong audience")
         for form in (
             used,
             other.form(),
-            # The signature comes first: nobody learns by the log of others what they have not signed.
+            # The signature is checked first, so a stranger cannot cause another reason in the log.
             other.form(aud="x"),
             holder.form(kid="yours"),
         ):
@@ -470,7 +470,7 @@ class TestPrivateKeyJwt:
     def test_what_is_not_the_clients_own_is_a_token_of_another_issuer(
         self, shared_client: FlaskClient, holder: KeyHolder
     ) -> None:
-        """Which does not say whose it is."""
+        """Such a token does not name its client."""
         others = [holder.form(**changes) for changes in ({"iss": "somebody"}, {"iss": None}, {"sub": None})]
         others.append(holder.form(jwt.encode(holder.claims(), holder.key, "ES256", {"typ": "at+jwt"})))
         for form in (*others, holder.form(holder.agent.token())):
@@ -487,7 +487,7 @@ class TestPrivateKeyJwt:
             form = holder.form()
             assert ask(client, form).status_code == 200
             assert whole(ask(client, form)) == whole(ask(other, form)) == FAILED
-            # Another assertion with the same name is a replay, too.
+            # Another assertion with the same jti is a replay, too.
             form = holder.form(jti="again")
             assert ask(other, form).status_code == 200
             assert whole(ask(client, holder.form(jti="again", exp=NOW + 120))) == FAILED
@@ -522,7 +522,7 @@ class TestPrivateKeyJwt:
 def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
     cast: Cast, database_url: str, call: str
 ) -> None:
-    """So the time does not tell which clients exist."""
+    """The time of the response does not reveal which clients exist."""
     reads = []
     for agent_id in (cast.acme.client_id, "00000000-0000-4000-8000-000000000000"):
         with psycopg.connect(database_url) as connection:

@@ -1,4 +1,4 @@
-"""Token exchange (RFC 8693): who may act for whom, with what, and until when; and that it is counted."""
+"""Token exchange (RFC 8693): which agent may act for which subject, with which scopes, and until when."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class Company:
         return self.admin.colleague(str(uuid.uuid4()), scopes)
 
     def server(self, *scopes: str, run_by: Agent | None = None, **said: Any) -> str:
-        """Register a resource server; its identifier."""
+        """Register a resource server, and return its identifier."""
         body = {"resource": f"https://{uuid.uuid4()}.example", "name": "api", "scopes": list(scopes)} | said
         return str(self.make("resource-servers", body | {"agentId": run_by and run_by.client_id})["resource"])
 
     def make(self, what: str, body: dict[str, Any]) -> Any:
-        """Create something by the API; the response."""
+        """Send a POST request to the API, and return the response."""
         response = self.client.post(f"/api/v1/{what}", json=body, headers=self.admin.bearer())
         assert response.status_code == 201, response.text
         return response.json
@@ -91,16 +91,16 @@ class Company:
         execute(self.admin.database_url, f"update {what}", *values)
 
     def rule(self, issuer: Issuer, agents: list[Agent], resources: dict[str, list[str]], **trust: Any) -> str:
-        """Create a delegation rule; its id."""
+        """Create a delegation rule, and return its id."""
         allowed = [{"resource": resource, "scopes": scopes} for resource, scopes in resources.items()]
         body = {"name": str(uuid.uuid4()), "agentIds": [agent.client_id for agent in agents], "resources": allowed}
         trust = {"issuer": issuer.url, "jwks": issuer.jwks()} | trust
-        # What is None is left out.
+        # Members with the value None are omitted.
         body["trust"] = {name: value for name, value in trust.items() if value is not None}
         return str(self.make("delegation-rules", body)["delegationRuleId"])
 
     def delegated(self) -> list[tuple[Any, ...]]:
-        """What is counted of tokens by exchange: actor, for which agent, for whose subjects, resource, tokens."""
+        """Return the counted tokens by exchange: actor, subject agent, subject issuer, resource, tokens."""
         data = self.client.get("/api/v1/analytics/delegations", headers=self.admin.bearer()).json["data"]
         return [(one["agentId"], one["subjectAgentId"], one["issuer"], one["resource"], one["tokens"]) for one in data]
 
@@ -110,7 +110,7 @@ class Company:
         execute(self.admin.database_url, delete, self.admin.organization_id)
 
     def token(self, agent: Agent, resource: str, **form: str) -> str:
-        """A token that an agent gets for a resource server."""
+        """Return an agent's token for a resource server."""
         response = ask_as(self.client, agent, resource=resource, **form)
         assert response.status_code == 200, response.text
         return str(response.json["access_token"])
@@ -118,13 +118,13 @@ class Company:
     def exchange(
         self, actor: Agent, token: str, resource: str, kind: str = ACCESS_TOKEN, *, proof: str = "", **form: str
     ) -> TestResponse:
-        """Ask as *actor* for a token by exchange."""
+        """Send a token exchange of *actor*."""
         sent = {"grant_type": TOKEN_EXCHANGE, "subject_token": token, "subject_token_type": kind, "resource": resource}
         headers = basic(actor.client_id, actor.client_secret) | ({"DPoP": proof} if proof else {})
         return ask(self.client, sent | form, headers)
 
     def exchanged(self, actor: Agent, token: str, resource: str, **form: str) -> str:
-        """The same; the token."""
+        """Exchange a token, and return the new token."""
         response = self.exchange(actor, token, resource, **form)
         assert response.status_code == 200, response.text
         return str(response.json["access_token"])
@@ -142,7 +142,7 @@ class Fleet:
 
     @property
     def subject_token(self) -> str:
-        """The planner's for the worker's tools."""
+        """Return the planner's token for the worker's tools."""
         return self.company.token(self.planner, self.tools)
 
     def exchange(self, token: str, kind: str = ACCESS_TOKEN, **form: str) -> TestResponse:
@@ -150,7 +150,7 @@ class Fleet:
         return self.company.exchange(self.worker, token, **{"kind": kind, "resource": self.billing} | form)
 
     def token_for(self, **said: Any) -> str:
-        """The planner's for a new resource server."""
+        """Return the planner's token for a new resource server."""
         return self.company.token(self.planner, self.company.server("read", **said))
 
 
@@ -181,7 +181,7 @@ def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock) -> None:
     response = acme.exchange(worker, subject_token, fleet.billing)
     assert {name: said for name, said in response.json.items() if name != "access_token"} == {
         "token_type": "Bearer",
-        # It ends with the subject's token.
+        # The token ends with the subject's token.
         "expires_in": 3500,
         "scope": "read write",
         "issued_token_type": ACCESS_TOKEN,
@@ -203,7 +203,7 @@ def test_an_agent_acts_for_an_agent(fleet: Fleet, clock: Clock) -> None:
     }
     shown = {"active": True, "token_type": "Bearer", **claims}
     assert introspect(acme.client, acme.admin, response.json["access_token"]).json == shown
-    # As often as it likes, and each is counted.
+    # The worker may exchange the token repeatedly, and each token is counted.
     acme.exchanged(worker, subject_token, fleet.billing)
     assert acme.delegated() == [(worker.client_id, planner.client_id, None, fleet.billing, 2)]
     sums = worker.sums()
@@ -266,7 +266,7 @@ def after(fleet: Fleet, token: str, what: str, *values: Any) -> str:
 
 
 def four_deep(fleet: Fleet) -> str:
-    """The longest chain that there can be: a token for the worker, which was the first actor in it."""
+    """Return the longest possible chain: a token for the worker, which was the first actor."""
     acme, token = fleet.company, fleet.subject_token
     actors = [fleet.worker, *(acme.agent("read") for _ in range(3)), fleet.worker]
     for actor, following in itertools.pairwise(actors):
@@ -411,7 +411,7 @@ def test_a_scope_is_the_actors_and_the_subjects(
     fleet: Fleet, actor: str, subject: str, asked: str | None, granted: str | None
 ) -> None:
     subject_token = fleet.subject_token
-    # What the subject has now, and not when it got its token.
+    # The scopes that the subject has now, not those when it got its token.
     for agent, scopes in ((fleet.worker, actor), (fleet.planner, subject)):
         fleet.company.change(SCOPES_OF, scopes.split(), agent.agent_id)
     form = {} if asked is None else {"scope": asked}
@@ -425,7 +425,7 @@ def test_a_scope_is_the_actors_and_the_subjects(
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "same audience", "//{}"])
 def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> None:
     first, second = acme.agent("read", "write"), acme.agent("read", "write")
-    # Google Cloud takes both for the same.
+    # Google Cloud treats both as the same.
     said = {"audience": f"//{uuid.uuid4()}.example"} if spelling == "//{}" else {}
     billing = acme.server("read", "write", run_by=first, **said)
     again = billing
@@ -534,7 +534,7 @@ def test_a_rule_is_for_its_agents_and_its_resources(
     for scopes, resource in ((["read"], billing), (["read", "write"], shipping), (["write"], billing)):
         acme.rule(issuer, [worker], {resource: scopes}, audience=audience)
         clock.advance(seconds=1)
-    # The oldest that has the resource.
+    # The oldest rule with the resource.
     assert [acme.exchange(worker, token, to, JWT).json["scope"] for to in (billing, shipping)] == ["read", "read write"]
     assert whole(acme.exchange(worker, token, billing, JWT, scope="write")) == NOT_IN_COMMON
     assert whole(acme.exchange(worker, token, mail, JWT)) == refused("invalid_target", NOT_A_TARGET)
@@ -590,13 +590,13 @@ def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Cl
             "invalid_dpop_proof", "the subject token is bound to a key: send a DPoP proof"
         )
         proof = actor.proof("POST", f"{ISSUER}/api/v1/token")
-        # What fails consumes no proof.
+        # A failed exchange consumes no proof.
         assert whole(fleet.exchange("x", proof=proof)) == NOT_ACCEPTABLE
         response = fleet.exchange(token, kind, proof=proof)
         assert (response.json["token_type"], claims_of(response)["cnf"]) == ("DPoP", {"jkt": actor.jkt})
         used = fleet.exchange(token, kind, proof=proof)
         assert used.json["error"] == "invalid_dpop_proof"
-    # What is refused is not counted.
+    # A refused exchange is not counted.
     assert fleet.worker.sums()["tokens"] == len(bound)
 
 
@@ -614,7 +614,7 @@ ENDS: dict[str, Callable[[Fleet, Any], object]] = {
 
 @dataclass
 class Chain:
-    """Three tokens, of which each comes from the one before, and whose they are."""
+    """Three tokens, each exchanged for the next, and their agents."""
 
     tokens: list[str]
     owners: list[Agent]
@@ -695,7 +695,7 @@ def test_only_an_authentic_client_learns_that_a_rule_has_no_keys_now(
         assert whole(ask(acme.client, key.form() | form)) == FAILED
         assert "token not judged" not in caplog.messages
         assert acme.exchange(worker, token, billing, JWT).status_code == 503
-        # Also if the process remembers the rules.
+        # The process may remember the rules.
         assert acme.exchange(worker, inline.token(worker.client_id), billing, JWT).status_code == 200
         caplog.clear()
 
