@@ -46,7 +46,7 @@ class KeySealer(Sealer):
 
         :raises Unreadable: *sealed* was not encrypted for *kid* under the current or the previous secret.
         """
-        return _derive(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
+        return _derive_public_half(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
 
 
 def new_key(alg: str) -> OpenedKey:
@@ -56,10 +56,10 @@ def new_key(alg: str) -> OpenedKey:
         private_key = ec.generate_private_key(ec.SECP256R1())
     else:
         private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return _derive(secrets.token_urlsafe(12), private_key)
+    return _derive_public_half(secrets.token_urlsafe(12), private_key)
 
 
-def _derive(kid: str, private_key: Any) -> OpenedKey:
+def _derive_public_half(kid: str, private_key: Any) -> OpenedKey:
     public_key = private_key.public_key()
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         alg, jwk = "ES256", json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public_key))

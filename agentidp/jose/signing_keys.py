@@ -169,11 +169,11 @@ class SigningKeys:
         reading.ended.set()
 
     def _open_keys(self, rows: Rows, read_at: float) -> None:
-        opened: dict[str, OpenedKey] = {}
+        opened_keys: dict[str, OpenedKey] = {}
         ignored: set[str] = set()
         for row in select_unrevoked(rows):
             try:
-                opened[row.kid] = self._opened.get(row.kid) or self._sealer.open_key(
+                opened_keys[row.kid] = self._opened.get(row.kid) or self._sealer.open_key(
                     row.kid, bytes(row.private_key_encrypted)
                 )
             except Unreadable:
@@ -183,13 +183,13 @@ class SigningKeys:
                 "a signing key is ignored: the instance secret does not decrypt it", extra={"fields": {"kid": kid}}
             )
         self._ignored = ignored
-        if not opened:
+        if not opened_keys:
             # The cached keys stay in use. This is a fault, because revoking the last key creates another key.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)
         with self._lock:
-            self._opened = opened
+            self._opened = opened_keys
             self._rows = [row for row in rows if row.kid not in ignored]
             self._keys = self._keys_in_force(datetime.now(UTC))
             self._read_at = read_at

@@ -151,14 +151,14 @@ class FairQueue:
         return not self._inside
 
     def _make_room(self, organization_id: str) -> None:
-        inside = self._inside[organization_id]
-        if inside >= MAX_REQUESTS_PER_ORGANIZATION:
+        own_requests = self._inside[organization_id]
+        if own_requests >= MAX_REQUESTS_PER_ORGANIZATION:
             raise _refusal()
         if sum(self._inside.values()) < MAX_REQUESTS:
             return
         newest_first = [turn for turn in reversed(self._waiting) if not turn.has_run]
         displaced = max(newest_first, key=lambda turn: self._inside[turn.organization_id], default=None)
-        if inside or displaced is None or self._inside[displaced.organization_id] == 1:
+        if own_requests or displaced is None or self._inside[displaced.organization_id] == 1:
             raise _refusal()
         self._waiting.remove(displaced)
         displaced.wake()
