@@ -202,7 +202,9 @@ class TestConversation:
         self, client: FlaskClient, cast: Cast, has_client_id: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         acme, audience, lengths = cast.acme, f"{US}/{cast.acme.organization_id}", []
-        monkeypatch.setattr(IssuerTokens, "parse_rule", lambda _, __, text: lengths.append(len(text)) or Rule.read(text))
+        monkeypatch.setattr(
+            IssuerTokens, "parse_rule", lambda _, __, rule: lengths.append(len(rule)) or Rule.read(rule)
+        )
         claims = {f"claim {n}": ["x" * 500] for n in range(MAX_CLAIMS)}
         for _ in range(4):
             Issuer.with_curve().trusted_by(acme, audience=audience, subject=SUBJECT, claims=claims)
