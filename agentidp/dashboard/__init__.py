@@ -5,6 +5,6 @@ replaces ``pages.SLOW_PART``. Tables and charts are macros in ``macros.html``. T
 and ``sql/analytics``.
 
 A page may name scopes, of which its session must have at least one (:func:`session.required_to`). A transaction that
-changes something checks the scope again (:func:`session.changing`). A POST from another site's page is refused
+changes something checks the scope again (:func:`session.begin_change`). A POST from another site's page is refused
 (:mod:`agentidp.dashboard.cross_origin`).
 """

@@ -13,7 +13,14 @@ from flask import Response
 from agentidp.analytics import impact
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.registry.agents import remove_agent, update_agent
@@ -65,8 +72,8 @@ def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 @session.required_to(SCOPE)
 def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Suspend or resume the agent."""
-    with session.changing(caller, SCOPE) as opened:
-        update_agent(opened, agent_id, {"status": STATUS_AFTER[action]})
+    with session.begin_change(caller, SCOPE) as transaction:
+        update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
     return pages.see_other(f"/agents/{agent_id}")
 
 
@@ -74,8 +81,8 @@ def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
 @session.required_to(SCOPE)
 def delete(caller: Caller, agent_id: UUID) -> Response:
     """Delete the agent, and redirect to the list of agents."""
-    with session.changing(caller, SCOPE) as opened:
-        remove_agent(opened, agent_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        remove_agent(transaction, agent_id)
     return pages.see_other("/agents")
 
 
@@ -83,21 +90,21 @@ def delete(caller: Caller, agent_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def new_credential(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for another credential."""
-    return _credential_form(caller, agent_id, Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
+    return _credential_form(caller, agent_id, Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
 @session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
     """Create another credential, and show its secret for the only time."""
-    key, typed = sent_form_key(), forms.sent(MEMBERS)
+    key, typed = read_form_key(), forms.read_fields(MEMBERS)
     try:
-        new = forms.loaded(NewCredentialSchema(), forms.body(MEMBERS, typed))
+        new = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, typed))
         refuse_past_expiry(new["expires_at"], caller.at)
-        with creating(caller, SCOPE, key) as opened:
-            credential, secret = add_credential(opened, agent_id, **new)
-            remember(opened, key, credential.credential_id)
-            [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+        with begin_creation(caller, SCOPE, key) as transaction:
+            credential, secret = add_credential(transaction, agent_id, **new)
+            store_created_id(transaction, key, credential.credential_id)
+            [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
     except SentBefore as before:
         return sent_before(
             f"It created the credential {before.created_id}, whose secret was shown that one time. "
@@ -115,8 +122,8 @@ def rotate(caller: Caller, agent_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke the credential."""
-    with session.changing(caller, SCOPE) as opened:
-        end_credential(opened, agent_id, credential_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        end_credential(transaction, agent_id, credential_id)
     return pages.see_other(f"/agents/{agent_id}")
 
 

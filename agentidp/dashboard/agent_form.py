@@ -9,7 +9,14 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
@@ -23,7 +30,7 @@ MEMBERS = forms.members(NewAgentSchema(exclude=("scopes",)))
 
 LABELS = forms.labels(forms.members(NewAgentSchema()))
 
-NEW = forms.proposed(MEMBERS) | {"scopes": DEFAULT_SCOPES}
+NEW = forms.default_values(MEMBERS) | {"scopes": DEFAULT_SCOPES}
 """Content of the form for a new agent."""
 
 blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
@@ -40,12 +47,12 @@ def new_agent(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def create_agent(caller: Caller) -> Response:
     """Create an agent, and redirect to the agent's page."""
-    key = sent_form_key()
+    key = read_form_key()
     try:
-        new = forms.loaded(NewAgentSchema(), _body(_sent()))
-        with creating(caller, SCOPE, key) as opened:
-            agent = add_agent(opened, **new, most=caller.settings.max_agents)
-            remember(opened, key, agent.agent_id)
+        new = forms.load(NewAgentSchema(), _body(_sent()))
+        with begin_creation(caller, SCOPE, key) as transaction:
+            agent = add_agent(transaction, **new, most=caller.settings.max_agents)
+            store_created_id(transaction, key, agent.agent_id)
     except SentBefore as before:
         path = f"/agents/{before.created_id}"
         return sent_before("It created the agent.", path=path, label="The page of the agent")
@@ -66,21 +73,21 @@ def edit_agent(caller: Caller, agent_id: UUID) -> Response:
 def change_agent(caller: Caller, agent_id: UUID) -> Response:
     """Change the agent, and redirect to the agent's page."""
     try:
-        change = forms.loaded(NewAgentSchema(), _body(_sent()))
-        with session.changing(caller, SCOPE) as opened:
-            update_agent(opened, agent_id, change)
+        change = forms.load(NewAgentSchema(), _body(_sent()))
+        with session.begin_change(caller, SCOPE) as transaction:
+            update_agent(transaction, agent_id, change)
     except (ValidationError, Conflict) as refused:
         return _page(caller, _refused(refused), agent_id, refused.status)
     return pages.see_other(f"/agents/{agent_id}")
 
 
 def _sent() -> dict[str, Any]:
-    return forms.sent(MEMBERS) | {"scopes": request.form.getlist("scopes")}
+    return forms.read_fields(MEMBERS) | {"scopes": request.form.getlist("scopes")}
 
 
 def _body(sent: dict[str, Any]) -> dict[str, Any]:
     """Return the body for the API. The form of an existing agent sends all members, changed or not."""
-    return forms.body(MEMBERS, sent) | {"scopes": sent["scopes"]}
+    return forms.build_body(MEMBERS, sent) | {"scopes": sent["scopes"]}
 
 
 def _refused(refused: ValidationError | Conflict, form_key: str | None = None) -> Form:
@@ -97,7 +104,7 @@ def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, statu
     servers, *agents = caller.read_together(Call("oauth/list_resource_servers", {}), *calls)
     agent = existing(agents[0]) if agents else None
     if form is None and agent is not None:
-        form = Form(forms.typed(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
+        form = Form(forms.format_values(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
     known = {*SCOPES, *(scope for server in servers for scope in server.scopes)}
     return pages.page(
         "agent_form.html",

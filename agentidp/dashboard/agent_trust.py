@@ -10,7 +10,14 @@ from agentidp.caller import Caller
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.agent_actions import SCOPE
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import check_rule
@@ -39,15 +46,15 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def make_rule(caller: Caller, agent_id: UUID) -> Response:
     """Create a rule of trust, and show the rule with its warnings."""
-    key, given = sent_form_key(), forms.sent([*rule_form.MEMBERS, *LABEL])
+    key, given = read_form_key(), forms.read_fields([*rule_form.MEMBERS, *LABEL])
     try:
-        body = rule_form.sent_rule(caller, check_rule, given) | forms.body(LABEL, given) | {"type": "federated"}
-        new = forms.loaded(NewCredentialSchema(), body)
+        body = rule_form.sent_rule(caller, check_rule, given) | forms.build_body(LABEL, given) | {"type": "federated"}
+        new = forms.load(NewCredentialSchema(), body)
         rule = trusted(new["rule"], caller.settings, caller.organization_id)
-        with creating(caller, SCOPE, key) as opened:
-            credential, _ = add_credential(opened, agent_id, label=new["label"], rule=rule, expires_at=None)
-            remember(opened, key, credential.credential_id)
-            [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+        with begin_creation(caller, SCOPE, key) as transaction:
+            credential, _ = add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
+            store_created_id(transaction, key, credential.credential_id)
+            [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
     except SentBefore as before:
         message = f"It made the rule of trust {before.created_id}."
         return sent_before(message, path=f"/agents/{agent_id}", label="The page of the agent")
@@ -68,7 +75,7 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
         database = services().database.of(caller.organization_id, caller.at)
         try:
             results = rule_results.compare_token(
-                services(), database, forms.text("token")["token"], agent_id=agent_id, at=caller.at
+                services(), database, forms.read_texts("token")["token"], agent_id=agent_id, at=caller.at
             )
         except ConfigurationError as refused:
             form, status = Form({}, {"token": f"{refused}."}), 400
@@ -82,9 +89,9 @@ def _rule_form(caller: Caller, agent_id: UUID, form: Form | None, form_key: str,
 
     :param form: the content that was sent; ``None`` before the form is sent.
     """
-    way = rule_form.way(WORKLOADS, caller, check_rule, form.given if form else None)
+    way = rule_form.way(WORKLOADS, caller, check_rule, form.values if form else None)
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
-    form = form or Form(way.proposed(caller) | forms.proposed(LABEL), form_key=form_key)
+    form = form or Form(way.proposed(caller) | forms.default_values(LABEL), form_key=form_key)
     return pages.page(
         "rule_form.html",
         status or way.status,

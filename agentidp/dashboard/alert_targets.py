@@ -11,7 +11,14 @@ from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, re
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agents import requested_page
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
@@ -63,19 +70,19 @@ def alert_targets(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
     """Show the form for a new target."""
-    return _form(Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
+    return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/alert-targets/new")
 @session.required_to(SCOPE)
 def create_alert_target(caller: Caller) -> Response:
     """Create a target, and show the key of a webhook for the only time."""
-    sent, key = forms.sent(MEMBERS), sent_form_key()
+    sent, key = forms.read_fields(MEMBERS), read_form_key()
     try:
-        new = forms.loaded(NewAlertTargetSchema(), forms.body(MEMBERS, sent))
-        with creating(caller, SCOPE, key) as opened:
-            row, secret = add_target(opened, caller.settings, new)
-            remember(opened, key, row.target_id)
+        new = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, sent))
+        with begin_creation(caller, SCOPE, key) as transaction:
+            row, secret = add_target(transaction, caller.settings, new)
+            store_created_id(transaction, key, row.target_id)
     except SentBefore:
         return sent_before(
             "It added the target. The key of a webhook was shown that one time. If you did not copy it, delete the "
@@ -109,8 +116,8 @@ def confirm(caller: Caller, target_id: UUID, action: str) -> Response:
 @session.required_to(SCOPE)
 def test_target(caller: Caller, target_id: UUID) -> Response:
     """Put a test alert into the outbox, and redirect to the targets."""
-    with session.changing(caller, SCOPE) as opened:
-        request_test(opened, target_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        request_test(transaction, target_id)
     return pages.see_other(f"/alert-targets?tested={target_id}")
 
 
@@ -118,11 +125,11 @@ def test_target(caller: Caller, target_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
     """Disable, enable or delete the target."""
-    with session.changing(caller, SCOPE) as opened:
+    with session.begin_change(caller, SCOPE) as transaction:
         if action == "delete":
-            remove_target(opened, target_id)
+            remove_target(transaction, target_id)
         else:
-            update_target(opened, caller.settings, target_id, {"enabled": action == "enable"})
+            update_target(transaction, caller.settings, target_id, {"enabled": action == "enable"})
     return pages.see_other("/alert-targets")
 
 

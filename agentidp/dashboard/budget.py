@@ -23,19 +23,19 @@ blueprint = pages.new_blueprint("dashboard-budget", __name__)
 def edit_budget(caller: Caller) -> Response:
     """Show the form with the current budget."""
     [organization] = caller.read("organizations/get_organization")
-    return _page(Form(forms.typed(MEMBERS, represent(organization))))
+    return _page(Form(forms.format_values(MEMBERS, represent(organization))))
 
 
 @blueprint.post("/dashboard/budget")
 @session.required_to(SCOPE)
 def change_budget(caller: Caller) -> Response:
     """Set the budget, and redirect to the overview, which shows it."""
-    sent = forms.sent(MEMBERS)
+    sent = forms.read_fields(MEMBERS)
     try:
-        change = forms.loaded(OrganizationChangeSchema(), forms.body(MEMBERS, sent))
+        change = forms.load(OrganizationChangeSchema(), forms.build_body(MEMBERS, sent))
     except ValidationError as refused:
         return _page(Form(sent, forms.errors(refused, forms.labels(MEMBERS))), refused.status)
-    with session.changing(caller, SCOPE) as opened:
+    with session.begin_change(caller, SCOPE) as opened:
         update_organization(opened, change)
     return pages.see_other("#budget")
 

@@ -9,7 +9,14 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
@@ -53,14 +60,14 @@ def new_delegation_rule(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def create_delegation_rule(caller: Caller) -> Response:
     """Create a rule, and redirect to the list of rules."""
-    given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]), sent_form_key()
+    given, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
     given["resources"] = request.form.getlist("resources")
     try:
         trust = rule_form.sent_rule(caller, check_delegation_rule, given)
-        new = forms.loaded(NewDelegationRuleSchema(), _body(caller, given) | {"trust": trust})
-        with creating(caller, SCOPE, key) as opened:
-            rule = add_rule(opened, caller.settings, new)
-            remember(opened, key, rule.delegation_rule_id)
+        new = forms.load(NewDelegationRuleSchema(), _body(caller, given) | {"trust": trust})
+        with begin_creation(caller, SCOPE, key) as transaction:
+            rule = add_rule(transaction, caller.settings, new)
+            store_created_id(transaction, key, rule.delegation_rule_id)
     except SentBefore:
         return sent_before("It created the rule.", path="/delegation-rules", label="Delegation rules")
     except (ValidationError, Conflict) as refused:
@@ -80,14 +87,14 @@ def confirm_deletion(caller: Caller, delegation_rule_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Delete the rule, and redirect to the list of rules."""
-    with session.changing(caller, SCOPE) as opened:
-        remove_rule(opened, delegation_rule_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        remove_rule(transaction, delegation_rule_id)
     return pages.see_other("/delegation-rules")
 
 
 def _body(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the body for the API, without the rule of trust. Each checked box is one line of ``resources``."""
-    body = forms.body([*MEMBERS, *RESOURCES], given | {"resources": "\n".join(given["resources"])})
+    """Return the body for the API, without the rule of trust. Each check_rule box is one line of ``resources``."""
+    body = forms.build_body([*MEMBERS, *RESOURCES], given | {"resources": "\n".join(given["resources"])})
     # The schema refuses any other number of agents, so do not look them up.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = ids_of("agentIds", body["agentIds"], caller.read_together)
@@ -99,9 +106,9 @@ def _form(caller: Caller, form: Form | None, form_key: str, status: int | None =
 
     :param form: the content that was sent; ``None`` before the form is sent.
     """
-    way = rule_form.way(PEOPLE, caller, check_delegation_rule, form.given if form else None)
+    way = rule_form.way(PEOPLE, caller, check_delegation_rule, form.values if form else None)
     if form is None:
-        proposed = forms.proposed(MEMBERS) | {"resources": []}
+        proposed = forms.default_values(MEMBERS) | {"resources": []}
         # An empty audience means the client_id of the acting agent.
         form = Form(way.proposed(caller) | ({} if way.rule else {"audience": ""}) | proposed, form_key=form_key)
     return pages.page(

@@ -30,12 +30,12 @@ def edit_dormancy(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def change_dormancy(caller: Caller) -> Response:
     """Set the number of days, and redirect to the agents."""
-    sent = forms.sent(MEMBERS)
+    sent = forms.read_fields(MEMBERS)
     try:
-        change = forms.loaded(OrganizationChangeSchema(), forms.body(MEMBERS, sent))
+        change = forms.load(OrganizationChangeSchema(), forms.build_body(MEMBERS, sent))
     except ValidationError as refused:
         return _page(caller, Form(sent, forms.errors(refused, forms.labels(MEMBERS))), refused.status)
-    with session.changing(caller, SCOPE) as opened:
+    with session.begin_change(caller, SCOPE) as opened:
         update_organization(opened, change)
     return pages.see_other("/agents")
 
@@ -52,7 +52,7 @@ def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Respon
         "dormancy_form.html",
         status,
         here="agents",
-        form=form or Form(forms.typed(MEMBERS, represent(organization))),
+        form=form or Form(forms.format_values(MEMBERS, represent(organization))),
         members=MEMBERS,
         count=agents.count,
         notice_days=SUSPENSION_NOTICE_DAYS,

@@ -44,7 +44,7 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
     """Acknowledge, mute or unmute the finding, and redirect to the list or page from which the form was sent."""
     try:
         given = _given(action)
-        with session.changing(caller, SCOPE) as opened:
+        with session.begin_change(caller, SCOPE) as opened:
             actions.apply_action(opened, finding_id, ACTIONS[action], **given)
     except ValidationError as refused:
         message = " ".join(forms.errors(refused, LABELS).values())
@@ -60,7 +60,7 @@ def _given(action: str) -> dict[str, Any]:
     """
     schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
     fields = forms.members(schema)
-    return forms.loaded(schema, forms.body(fields, forms.sent(fields)))
+    return forms.load(schema, forms.build_body(fields, forms.read_fields(fields)))
 
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:

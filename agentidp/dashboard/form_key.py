@@ -69,7 +69,7 @@ def new_form_key(at: datetime) -> str:
     return f"{int(at.timestamp())}.{secrets.token_hex(16)}"
 
 
-def sent_form_key() -> FormKey:
+def read_form_key() -> FormKey:
     """Return the key of the form in the current request. The same text at another address is another key.
 
     :raises ValidationError: the key is missing, malformed or expired.
@@ -88,22 +88,23 @@ def sent_form_key() -> FormKey:
 
 
 @contextlib.contextmanager
-def creating(caller: Caller, scope: str, key: FormKey) -> Iterator[Transaction]:
-    """Open a transaction as :func:`agentidp.dashboard.session.changing` does, and consume the key. The block must
-    create an object and :func:`remember` it. If the block raises, the key stays valid, so the form may be sent again.
+def begin_creation(caller: Caller, scope: str, key: FormKey) -> Iterator[Transaction]:
+    """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the key. The block must
+    create an object and call :func:`store_created_id`. If the block raises, the key stays valid, so the form may be
+    sent again.
 
     :raises SentBefore: the key was consumed before. Of two concurrent transactions, one waits for the other.
     """
-    with session.changing(caller, scope) as opened:
-        [consumed] = opened.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
+    with session.begin_change(caller, scope) as transaction:
+        [consumed] = transaction.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
         if consumed.created_id is not None:
             raise SentBefore(consumed.created_id)
-        yield opened
+        yield transaction
 
 
-def remember(opened: Transaction, key: FormKey, created_id: UUID) -> None:
+def store_created_id(transaction: Transaction, key: FormKey, created_id: UUID) -> None:
     """Store the id of the object that the form created."""
-    opened.fetch("forms/remember_created", digest=key.digest, created_id=created_id)
+    transaction.fetch("forms/remember_created", digest=key.digest, created_id=created_id)
 
 
 def sent_before(message: str, *, path: str, label: str) -> Response:

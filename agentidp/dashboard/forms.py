@@ -1,8 +1,8 @@
 """Functions for the forms of the dashboard. The macros are in ``forms.html``.
 
 The fields of an object's form, and the lines of its page, are the members of its body in the API
-(:mod:`agentidp.http.schemas`). A form is validated like such a body, and a refused form is shown again with the typed
-texts and the rules that they break.
+(:mod:`agentidp.http.schemas`). A form is validated like such a body. A refused form is shown again with the typed
+values and the rules that they break.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from agentidp.http.schemas import Group, Member
 class Form:
     """The content of a form.
 
-    :param given: name of a field -> the content of the field.
+    :param values: name of a field -> the content of the field.
     :param errors: name of a field -> a sentence. A sentence that is not about a field has the name "".
     :param form_key: the key of a form that creates something.
     """
 
-    given: Mapping[str, Any]
+    values: Mapping[str, Any]
     errors: Mapping[str, str] = field(default_factory=dict)
     form_key: str | None = None
 
@@ -40,48 +40,56 @@ def members(schema: ma.Schema) -> list[Member]:
     return [field for field in schema.fields.values() if isinstance(field, Member) and not isinstance(field, Group)]
 
 
-def sent(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return the sent content by field: a text, the checked values of ``choices``, or whether a ``flag`` is checked."""
-    return {field.typed_name: _sent(field.kind, field.typed_name) for field in fields}
+def read_fields(fields: Iterable[Member]) -> dict[str, Any]:
+    """Return the request's content by field: a text, the checked values of ``choices``, or whether a ``flag`` is
+    checked.
+    """
+    return {field.typed_name: _read_field(field.kind, field.typed_name) for field in fields}
 
 
-def _sent(kind: str, name: str) -> Any:
+def _read_field(kind: str, name: str) -> Any:
     if kind == "flag":
         return name in request.form
-    return request.form.getlist(name) if kind == "choices" else text(name)[name]
+    return request.form.getlist(name) if kind == "choices" else read_texts(name)[name]
 
 
-def body(fields: Iterable[Member], typed: Mapping[str, Any]) -> dict[str, Any]:
+def read_texts(*names: str) -> dict[str, str]:
+    """Return texts of the request by name. The CRLF with which browsers end lines becomes LF."""
+    return {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names}
+
+
+def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body for the API. An empty required field stays in the body, so that the schema refuses it.
 
+    :param values: the content of the form.
     :raises ValidationError: a text cannot be converted.
     """
-    members, details = {}, {}
+    body, details = {}, {}
     for member in fields:
         try:
-            members[member.name or ""] = member.from_typed(_lines(member, typed[member.typed_name]))
+            body[member.name or ""] = member.from_typed(_split_lines(member, values[member.typed_name]))
         except ma.ValidationError as error:
             details[member.typed_name] = error.messages
     if details:
         raise ValidationError(details=details)
-    return members
+    return body
 
 
-def _lines(field: Member, typed: Any) -> Any:
+def _split_lines(field: Member, value: Any) -> Any:
     """Return the non-empty lines of an ``items`` field, and the content of any other field unchanged."""
-    return list(filter(None, map(str.strip, typed.splitlines()))) if field.kind == "items" else typed
+    return list(filter(None, map(str.strip, value.splitlines()))) if field.kind == "items" else value
 
 
-def typed(fields: Iterable[Member], shown: Mapping[str, Any]) -> dict[str, Any]:
+def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of the form for an existing object.
 
-    :param shown: the object, as the API returns it.
+    :param body: the object, as the API returns it.
     """
-    return {field.typed_name: field.to_typed(shown.get(field.name or "")) for field in fields}
+    return {field.typed_name: field.to_typed(body.get(field.name or "")) for field in fields}
 
 
-def proposed(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return the content of the form for a new object: the defaults."""
+def default_values(fields: Iterable[Member]) -> dict[str, Any]:
+    """Return the content of the form for a new object."""
     return {field.typed_name: field.to_typed(field.default) for field in fields}
 
 
@@ -90,35 +98,32 @@ def labels(fields: Iterable[Member]) -> dict[str, str]:
     return {field.typed_name: f"The {field.words}" for field in fields}
 
 
-def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a schema loads from a body.
 
     :raises ValidationError: as at the API.
     """
     try:
-        new: dict[str, Any] = schema.load(values)
+        values: dict[str, Any] = schema.load(body)
     except ma.ValidationError as error:
         raise ValidationError(details=error.normalized_messages()) from None  # type: ignore[no-untyped-call]
-    return new
+    return values
 
 
-def errors(refused: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
+def errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the sentences of :class:`Form` for an error, by the names of the fields.
 
     :param labels: name of a field -> its name in sentences.
     """
-    about = [name for name in refused.details if name in labels]
-    if isinstance(refused, ValidationError) and about:
-        return {name: f"{labels[name]} {_rule(refused.details[name])}." for name in about}
+    wrong_fields = [name for name in error.details if name in labels]
+    if isinstance(error, ValidationError) and wrong_fields:
+        return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}
     # A conflict with the present state has a complete sentence as its message.
-    return {about[0] if about else "": refused.message}
+    return {wrong_fields[0] if wrong_fields else "": error.message}
 
 
-def text(*names: str) -> dict[str, str]:
-    """Return texts of the request by name. The CRLF with which browsers end lines becomes LF."""
-    return {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names}
-
-
-def _rule(rules: Any) -> str:
+def _first_rule(rules: Any) -> str:
     """Return the first rule that a field breaks. The rules of a list are nested below the indexes of its items."""
-    return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0]).removesuffix(", or null")
+    if isinstance(rules, dict):
+        return _first_rule(next(iter(rules.values())))
+    return str(rules[0]).removesuffix(", or null")

@@ -74,7 +74,7 @@ def requested_period(at: datetime) -> Period:
     asked = {name: value for name in ("days", "month", "from", "to") if (value := request.args.get(name))}
     asked = asked or {"days": str(period.PeriodArguments.default_days)}
     try:
-        found = period.requested_period(forms.loaded(period.PeriodArguments(), asked), at)
+        found = period.requested_period(forms.load(period.PeriodArguments(), asked), at)
     except ValidationError as error:
         rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
         raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None

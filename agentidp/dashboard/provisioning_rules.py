@@ -10,7 +10,14 @@ from flask import Response, request
 from agentidp.caller import Caller
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import forms, pages, rule_form, session
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.federation.presets import WORKLOADS
@@ -69,8 +76,8 @@ def provisioning_rules(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def switch(caller: Caller) -> Response:
     """Switch the creation of agents by rules on or off."""
-    with session.changing(caller, SCOPE) as opened:
-        update_organization(opened, {"provisions_agents": request.form.get("state") == "on"})
+    with session.begin_change(caller, SCOPE) as transaction:
+        update_organization(transaction, {"provisions_agents": request.form.get("state") == "on"})
     return pages.see_other("/provisioning-rules")
 
 
@@ -85,14 +92,14 @@ def new_provisioning_rule(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def create_provisioning_rule(caller: Caller) -> Response:
     """Create a rule, and redirect to the list of rules."""
-    given, key = forms.sent([*rule_form.MEMBERS, *MEMBERS]) | forms.text(*WINDOWS), sent_form_key()
+    given, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
     given["scopes"] = request.form.getlist("scopes")
     try:
         trust = rule_form.sent_rule(caller, check_provisioning_rule, given)
-        new = forms.loaded(NewProvisioningRuleSchema(), _body(given) | {"trust": trust})
-        with creating(caller, SCOPE, key) as opened:
-            rule = add_rule(opened, caller.settings, new)
-            remember(opened, key, rule.provisioning_rule_id)
+        new = forms.load(NewProvisioningRuleSchema(), _body(given) | {"trust": trust})
+        with begin_creation(caller, SCOPE, key) as transaction:
+            rule = add_rule(transaction, caller.settings, new)
+            store_created_id(transaction, key, rule.provisioning_rule_id)
     except SentBefore:
         return sent_before("It created the rule.", path="/provisioning-rules", label="Provisioning rules")
     except (ValidationError, Conflict) as refused:
@@ -113,8 +120,8 @@ def confirm_deletion(caller: Caller, provisioning_rule_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
     """Delete the rule, and redirect to the list of rules."""
-    with session.changing(caller, SCOPE) as opened:
-        remove_rule(opened, provisioning_rule_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        remove_rule(transaction, provisioning_rule_id)
     return pages.see_other("/provisioning-rules")
 
 
@@ -127,7 +134,7 @@ def test_token(caller: Caller) -> Response:
         database = services().database.of(caller.organization_id, caller.at)
         try:
             results = rule_results.compare_token(
-                services(), database, forms.text("token")["token"], agent_id=None, at=caller.at
+                services(), database, forms.read_texts("token")["token"], agent_id=None, at=caller.at
             )
         except ConfigurationError as refused:
             form, status = Form({}, {"token": f"{refused}."}), 400
@@ -137,10 +144,10 @@ def test_token(caller: Caller) -> Response:
 def _body(given: dict[str, Any]) -> dict[str, Any]:
     """Return the body for the API, without the rule of trust."""
     quotas = {window: {"tokens": number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
-    template = forms.body([*AGENT, *AGENT_LIMITS], given) | {"quotas": quotas, "scopes": given["scopes"]}
+    template = forms.build_body([*AGENT, *AGENT_LIMITS], given) | {"quotas": quotas, "scopes": given["scopes"]}
     if not template["name"]:
         del template["name"]
-    return forms.body([*NAME, *LIMITS], given) | {"agentTemplate": template}
+    return forms.build_body([*NAME, *LIMITS], given) | {"agentTemplate": template}
 
 
 def _by_field(details: dict[str, Any]) -> dict[str, Any]:
@@ -158,10 +165,10 @@ def _form(caller: Caller, form: Form | None, form_key: str, status: int | None =
 
     :param form: the content that was sent; ``None`` before the form is sent.
     """
-    way = rule_form.way(WORKLOADS, caller, check_provisioning_rule, form.given if form else None)
+    way = rule_form.way(WORKLOADS, caller, check_provisioning_rule, form.values if form else None)
     servers = caller.read("oauth/list_resource_servers")
     if form is None:
-        proposed = forms.proposed(MEMBERS) | {"scopes": [], "agentName": way.preset.agent_name}
+        proposed = forms.default_values(MEMBERS) | {"scopes": [], "agentName": way.preset.agent_name}
         form = Form(way.proposed(caller) | proposed, form_key=form_key)
     return pages.page(
         "provisioning_rule_form.html",

@@ -127,18 +127,18 @@ def _set(caller: Caller, window: str | None, agent_id: UUID | None) -> Response:
 
     :param window: the window of the quota; ``None`` if it is a field of the form.
     """
-    sent = forms.sent(MEMBERS)
-    chosen = forms.text("window")["window"] if window is None else window
+    sent = forms.read_fields(MEMBERS)
+    chosen = forms.read_texts("window")["window"] if window is None else window
     try:
         if window is None and chosen not in WINDOWS:
             raise ValidationError(details={"window": [f"must be one of {', '.join(WINDOWS)}"]})
-        new = forms.loaded(NewQuotaSchema(), forms.body(MEMBERS, sent))
+        new = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, sent))
     except ValidationError as refused:
         labels = forms.labels(MEMBERS) | {"window": "The window"}
         form = Form(sent | {"window": chosen}, forms.errors(refused, labels))
         return _page(caller, "quota_form.html", window, agent_id, form, refused.status)
-    with _locked(caller, chosen) as opened:
-        set_quota(opened, agent_id, chosen, **new)
+    with _locked(caller, chosen) as transaction:
+        set_quota(transaction, agent_id, chosen, **new)
     return pages.see_other(_path(agent_id))
 
 
@@ -155,8 +155,8 @@ def confirm_removal(caller: Caller, window: str, agent_id: UUID | None = None) -
 @session.required_to(SCOPE)
 def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
     """Remove the quota, and redirect to the quotas."""
-    with _locked(caller, window) as opened:
-        remove_quota(opened, agent_id, window)
+    with _locked(caller, window) as transaction:
+        remove_quota(transaction, agent_id, window)
     return pages.see_other(_path(agent_id))
 
 
@@ -168,9 +168,9 @@ def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
     """
     if window not in WINDOWS:
         raise NotFound
-    with session.changing(caller, SCOPE) as opened:
-        lock(opened)
-        yield opened
+    with session.begin_change(caller, SCOPE) as transaction:
+        lock(transaction)
+        yield transaction
 
 
 def _path(agent_id: UUID | None) -> str:
@@ -204,7 +204,7 @@ def _page(
         raise NotFound
     if form is None:
         now = {"tokens": quota["tokens"], "enforce": quota["is_enforced"]} if quota else {}
-        form = Form(forms.proposed(MEMBERS) | now)
+        form = Form(forms.default_values(MEMBERS) | now)
     return pages.page(
         template,
         status,

@@ -13,7 +13,14 @@ from agentidp.analytics.period import Period
 from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
+from agentidp.dashboard.form_key import (
+    SentBefore,
+    begin_creation,
+    new_form_key,
+    read_form_key,
+    sent_before,
+    store_created_id,
+)
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
@@ -70,19 +77,19 @@ def resource_servers(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
     """Show the form for a new resource server."""
-    return _form(Form(forms.proposed(MEMBERS), form_key=new_form_key(caller.at)))
+    return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/resource-servers/new")
 @session.required_to(SCOPE)
 def create_resource_server(caller: Caller) -> Response:
     """Register a resource server, and redirect to its page."""
-    sent, key = forms.sent(MEMBERS), sent_form_key()
+    sent, key = forms.read_fields(MEMBERS), read_form_key()
     try:
-        new = forms.loaded(NewResourceServerSchema(), _body(caller, MEMBERS, sent))
-        with creating(caller, SCOPE, key) as opened:
-            server = add_resource_server(opened, caller.settings, **new)
-            remember(opened, key, server.resource_server_id)
+        new = forms.load(NewResourceServerSchema(), _body(caller, MEMBERS, sent))
+        with begin_creation(caller, SCOPE, key) as transaction:
+            server = add_resource_server(transaction, caller.settings, **new)
+            store_created_id(transaction, key, server.resource_server_id)
     except SentBefore as before:
         path, label = f"/resource-servers/{before.created_id}", "The page of the resource server"
         return sent_before("It registered the resource server.", path=path, label=label)
@@ -114,18 +121,18 @@ def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show the form with the current values of the resource server."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     named = {"agentId": server.agent_name or ""}
-    return _form(Form(forms.typed(CHANGEABLE, represent(server)) | named), server)
+    return _form(Form(forms.format_values(CHANGEABLE, represent(server)) | named), server)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
 @session.required_to(SCOPE)
 def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Change the resource server, and redirect to its page."""
-    sent = forms.sent(CHANGEABLE)
+    sent = forms.read_fields(CHANGEABLE)
     try:
-        change = forms.loaded(ResourceServerChangeSchema(), _body(caller, CHANGEABLE, sent))
-        with session.changing(caller, SCOPE) as opened:
-            update_resource_server(opened, caller.settings, resource_server_id, change)
+        change = forms.load(ResourceServerChangeSchema(), _body(caller, CHANGEABLE, sent))
+        with session.begin_change(caller, SCOPE) as transaction:
+            update_resource_server(transaction, caller.settings, resource_server_id, change)
     except (ValidationError, Conflict) as refused:
         server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
         return _form(Form(sent, forms.errors(refused, forms.labels(CHANGEABLE))), server, refused.status)
@@ -145,8 +152,8 @@ def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Delete the resource server, and redirect to the list."""
-    with session.changing(caller, SCOPE) as opened:
-        remove_resource_server(opened, resource_server_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        remove_resource_server(transaction, resource_server_id)
     return pages.see_other("/resource-servers")
 
 
@@ -162,7 +169,7 @@ def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
 
 def _body(caller: Caller, members: list[Member], sent: dict[str, Any]) -> dict[str, Any]:
     """Return the body for the API, in which the id of the agent replaces its name."""
-    body = forms.body(members, sent)
+    body = forms.build_body(members, sent)
     if body["agentId"]:
         [body["agentId"]] = ids_of("agentId", [body["agentId"]], caller.read_together)
     return body

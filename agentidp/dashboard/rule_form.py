@@ -68,7 +68,7 @@ class Way:
     def proposed(self, caller: Caller) -> dict[str, Any]:
         """Return the content of the fields of the rule."""
         rule = self.rule or {"audience": own_audience(caller)}
-        return forms.typed(MEMBERS, rule)
+        return forms.format_values(MEMBERS, rule)
 
 
 def own_audience(caller: Caller) -> str:
@@ -122,7 +122,7 @@ def _body(sent: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises ValidationError: the claims or the keys cannot be converted.
     """
-    return {name: value for name, value in forms.body(MEMBERS, sent).items() if value}
+    return {name: value for name, value in forms.build_body(MEMBERS, sent).items() if value}
 
 
 def _checked(caller: Caller, check: Check, new: dict[str, Any]) -> dict[str, Any]:

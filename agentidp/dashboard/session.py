@@ -157,7 +157,7 @@ def required(view: View) -> View:
 
 
 def required_to(*scopes: str) -> Callable[[View], View]:
-    """Declare a page that needs a session with at least one of *scopes*. A change must use :func:`changing`, too."""
+    """Declare a page that needs a session with at least one of *scopes*. A change also uses :func:`begin_change`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -172,18 +172,18 @@ def required_to(*scopes: str) -> Callable[[View], View]:
 
 
 @contextlib.contextmanager
-def changing(caller: Caller, scope: str) -> Iterator[Transaction]:
+def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
     """Open a transaction, and check in it again that the session is valid and has *scope*.
 
     :raises SessionEnded: the session is no longer valid.
     :raises NotAllowed: the session no longer has the scope.
     """
-    with caller.transaction() as opened:
-        rows = opened.run(viewer_query(g.session))
+    with caller.transaction() as transaction:
+        rows = transaction.run(viewer_query(g.session))
         if not rows:
             raise SessionEnded
         _viewer(g.session, rows[0]).require(scope)
-        yield opened
+        yield transaction
 
 
 def resume(cookie: str | None) -> Caller:
@@ -234,12 +234,12 @@ def open_for(session: Session) -> bool:
 def end(caller: Caller) -> None:
     """End the session on all devices. A pasted token for the API is not revoked."""
     session: Session = g.session
-    with caller.transaction() as opened:
+    with caller.transaction() as transaction:
         if isinstance(session, Person):
-            opened.run(session.revocation())
-            audit.record(opened, "person.signed_out", session.identity)
+            transaction.run(session.revocation())
+            audit.record(transaction, "person.signed_out", session.identity)
         else:
-            end_session(opened, session, is_revoked=session.audience == caller.settings.dashboard)
+            end_session(transaction, session, is_revoked=session.audience == caller.settings.dashboard)
 
 
 def cookie_name(settings: Settings) -> str:

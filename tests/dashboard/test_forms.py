@@ -259,14 +259,14 @@ class Things(ma.Schema):
 def test_what_was_typed_is_the_body_of_the_api(app: Flask, sent: dict[str, Any], members: dict[str, Any]) -> None:
     fields = forms.members(Things())
     with app.test_request_context(method="POST", data=sent):
-        body = forms.body(fields, forms.sent(fields))
+        body = forms.build_body(fields, forms.read_fields(fields))
     assert body | members == body
 
 
 def test_a_form_has_what_the_thing_is_or_its_defaults() -> None:
     fields = forms.members(Things(exclude=["name"]))
     given = {"audience": None, "copies": 0, "colour": "red", "isBound": True, "kinds": ["a"], "scopes": ["x", "y"]}
-    assert forms.typed(fields, given) == given | {"audience": "", "scopes": "x\ny", "endsAt": ""}
+    assert forms.format_values(fields, given) == given | {"audience": "", "scopes": "x\ny", "endsAt": ""}
     proposed = {
         "audience": "",
         "copies": 3,
@@ -276,4 +276,4 @@ def test_a_form_has_what_the_thing_is_or_its_defaults() -> None:
         "scopes": "",
         "endsAt": "",
     }
-    assert forms.proposed(fields) == proposed
+    assert forms.default_values(fields) == proposed

@@ -299,7 +299,7 @@ class TestTheEndOfASession:
         self, client: FlaskClient, sealed: str, acme: Agent, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The transaction of a change looks again."""
-        update = session.changing
+        update = session.begin_change
 
         def late(*arguments: Any) -> Any:
             suspend(acme)
