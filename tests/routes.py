@@ -122,7 +122,12 @@ class Route:
         """Its address with *ids* filled in by their names; an id that is not given is one of nothing."""
         given = {"agent_id": agent_id, **ids}
         path = ID.sub(lambda name: str(given.get(name[1], NOWHERE)), self.rule)
-        path = path.replace("<window>", "day").replace("<asset>", "start.js").replace("<on_day>", "2026-04-14")
+        path = (
+            path.replace("<window>", "day")
+            .replace("<any(hour, day, month):window>", "day")
+            .replace("<asset>", "start.js")
+            .replace("<on_day>", "2026-04-14")
+        )
         path = re.sub(r"<any\((\w+)[^>]*>", r"\1", path)
         assert "<" not in path, f"say here how {self.rule} is filled in"
         return path

@@ -14,17 +14,17 @@ from agentidp.oauth import throttle
 from agentidp.services import services
 
 
-def viewer(agent_id: UUID) -> Actor:
+def session_actor(agent_id: UUID) -> Actor:
     """Return the actor of the transaction that calls :func:`record_success`."""
     return request_actor("session", str(agent_id))
 
 
-def record_success(opened: Transaction, agent_id: UUID, by: str) -> None:
+def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
     """Record a successful sign-in as an agent.
 
     :param by: ``credential``, ``token`` or ``link``.
     """
-    audit.record(opened, "agent.signed_in", agent_id, after={"by": by})
+    audit.record(transaction, "agent.signed_in", agent_id, after={"by": by})
 
 
 def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
@@ -38,5 +38,5 @@ def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: st
     s = services()
     cell = throttle.cell_of(s.settings.secret_key or b"", f"record of {agent_id}", None)
     if throttle.admits(s.database, cell, at):
-        with s.database.of(organization_id, at).transaction(request_actor("anonymous", "anonymous")) as opened:
-            audit.record(opened, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})
+        with s.database.of(organization_id, at).transaction(request_actor("anonymous", "anonymous")) as transaction:
+            audit.record(transaction, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})

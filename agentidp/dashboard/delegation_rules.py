@@ -9,14 +9,7 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
-from agentidp.dashboard.form_key import (
-    SentBefore,
-    begin_creation,
-    new_form_key,
-    read_form_key,
-    sent_before,
-    store_created_id,
-)
+from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
@@ -31,7 +24,7 @@ RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
 MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
 """Fields in addition to those of the rule of trust. The form groups the scopes by resource server."""
 
-LISTED = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "resources"]))
+DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "resources"]))
 """Members without a column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
@@ -45,79 +38,68 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 def delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
     return pages.page(
-        "delegation_rules.html", here="delegation", rules=caller.read("delegation/list_rules"), members=LISTED
+        "delegation_rules.html", here="delegation", rules=caller.read("delegation/list_rules"), members=DETAILS
     )
 
 
-@blueprint.get("/dashboard/delegation-rules/new")
+@blueprint.route("/dashboard/delegation-rules/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_delegation_rule(caller: Caller) -> Response:
-    """Show the questions of the preset, or the form with the rule that follows from the answers."""
-    return _form(caller, None, new_form_key(caller.at))
-
-
-@blueprint.post("/dashboard/delegation-rules/new")
-@session.required_to(SCOPE)
-def create_delegation_rule(caller: Caller) -> Response:
-    """Create a rule, and redirect to the list of rules."""
-    given, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
-    given["resources"] = request.form.getlist("resources")
+    """Show the form for a rule, or create the rule and redirect to the list of rules."""
+    if request.method != "POST":
+        return _page(caller)
+    values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
+    values["resources"] = request.form.getlist("resources")
+    message, path, label = "It created the rule.", "/delegation-rules", "Delegation rules"
     try:
-        trust = rule_form.sent_rule(caller, check_delegation_rule, given)
-        new = forms.load(NewDelegationRuleSchema(), _body(caller, given) | {"trust": trust})
-        with begin_creation(caller, SCOPE, key) as transaction:
-            rule = add_rule(transaction, caller.settings, new)
+        trust = rule_form.read_rule(caller, check_delegation_rule, values)
+        rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, values) | {"trust": trust})
+        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+            rule = add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, key, rule.delegation_rule_id)
-    except SentBefore:
-        return sent_before("It created the rule.", path="/delegation-rules", label="Delegation rules")
-    except (ValidationError, Conflict) as refused:
-        return _form(caller, Form(given, forms.errors(refused, LABELS), key.text), key.text, refused.status)
+    except (ValidationError, Conflict) as error:
+        return _page(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
     return pages.see_other("/delegation-rules")
 
 
-@blueprint.get("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete")
-@session.required_to(SCOPE)
-def confirm_deletion(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Show the consequences of deleting the rule, and ask for confirmation."""
-    rule = rule_with(caller.read("delegation/list_rules"), delegation_rule_id)
-    return pages.page("confirm_delegation_rule.html", here="delegation", rule=rule)
-
-
-@blueprint.post("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete")
+@blueprint.route("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Delete the rule, and redirect to the list of rules."""
-    with session.begin_change(caller, SCOPE) as transaction:
-        remove_rule(transaction, delegation_rule_id)
-    return pages.see_other("/delegation-rules")
+    """Show the consequences of deleting the rule and ask for confirmation, or delete the rule."""
+    if request.method == "POST":
+        with session.begin_change(caller, SCOPE) as transaction:
+            remove_rule(transaction, delegation_rule_id)
+        return pages.see_other("/delegation-rules")
+    rule = rule_with(caller.read("delegation/list_rules"), delegation_rule_id)
+    count = len(rule.agents)
+    message = (
+        f"{count:,} agent{'s' if count != 1 else ''} can act by this rule. After you delete it, no token is issued by "
+        "it, and introspection reports the tokens that were issued by it as inactive."
+    )
+    return rule_form.confirm_deletion("delegation", delegation_rule_id, rule.name, message)
 
 
-def _body(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the body for the API, without the rule of trust. Each check_rule box is one line of ``resources``."""
-    body = forms.build_body([*MEMBERS, *RESOURCES], given | {"resources": "\n".join(given["resources"])})
+def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the body for the API, without the rule of trust. Each checked box is one line of ``resources``."""
+    body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
     # The schema refuses any other number of agents, so do not look them up.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = ids_of("agentIds", body["agentIds"], caller.read_together)
     return body
 
 
-def _form(caller: Caller, form: Form | None, form_key: str, status: int | None = None) -> Response:
-    """Return the page with the form.
-
-    :param form: the content that was sent; ``None`` before the form is sent.
-    """
-    way = rule_form.way(PEOPLE, caller, check_delegation_rule, form.values if form else None)
-    if form is None:
-        proposed = forms.default_values(MEMBERS) | {"resources": []}
-        # An empty audience means the client_id of the acting agent.
-        form = Form(way.proposed(caller) | ({} if way.rule else {"audience": ""}) | proposed, form_key=form_key)
-    return pages.page(
+def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+    draft = rule_form.read_draft(PEOPLE, caller, check_delegation_rule, form)
+    # An empty audience means the client_id of the acting agent.
+    audience = {} if draft.rule else {"audience": ""}
+    return rule_form.page(
         "delegation_rule_form.html",
-        status or way.status,
+        caller,
+        draft,
+        form,
+        status,
+        audience | forms.default_values(MEMBERS) | {"resources": []},
         here="delegation",
-        way=way,
-        form=form,
-        trust=rule_form.MEMBERS,
         members=MEMBERS,
         servers=[server for server in caller.read("oauth/list_resource_servers") if server.scopes],
     )

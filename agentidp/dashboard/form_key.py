@@ -1,7 +1,8 @@
 """Keys of forms: a form with a key creates an object once, even if it is sent several times.
 
 A reload or a double click sends a form again. The transaction that creates the object consumes the key, as client
-assertions are consumed, and stores the id of the object with it. A repeated form gets a page that leads to the object.
+assertions are consumed, and stores the id of the object with it. A form that was sent already gets a page that leads
+to the object.
 
 The browser's key never becomes an id. It decides only whether the form of this address was sent before in the
 organization of the session.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from flask import Response, g, request
+from flask import Flask, Response, g, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
@@ -50,15 +51,21 @@ class FormKey:
     expires_at: datetime
 
 
-class SentBefore(Exception):
-    """The form was sent before, so nothing was created now.
+class AlreadySent(Exception):
+    """The form was sent already, so nothing was created now."""
 
-    :param created_id: the id of the object that the form created. The object may have been deleted meanwhile.
-    """
+    def __init__(self, message: str, path: str, label: str) -> None:
+        super().__init__(message)
+        self.message, self.path, self.label = message, path, label
 
-    def __init__(self, created_id: UUID) -> None:
-        super().__init__(created_id)
-        self.created_id = created_id
+
+def init_app(app: Flask) -> None:
+    """Show a page if a form was sent already."""
+
+    def render(error: AlreadySent) -> Response:
+        return pages.page("already_sent.html", 409, message=error.message, path=error.path, label=error.label)
+
+    app.register_error_handler(AlreadySent, render)
 
 
 def new_form_key(at: datetime) -> str:
@@ -74,43 +81,40 @@ def read_form_key() -> FormKey:
 
     :raises ValidationError: the key is missing, malformed or expired.
     """
-    sent = request.form.get(NAME, "")
-    matched = _KEY.fullmatch(sent)
-    if matched is None:
+    key = request.form.get(NAME, "")
+    match = _KEY.fullmatch(key)
+    if match is None:
         raise ValidationError("This form is not valid. Open its page again.")
-    opened_at, at = datetime.fromtimestamp(int(matched[1]), UTC), g.at
-    # A server whose clock is ahead may have opened the form.
-    if not -LIFETIME < at - opened_at < LIFETIME:
+    opened_at = datetime.fromtimestamp(int(match[1]), UTC)
+    # The clock of the server that opened the form may be ahead.
+    if not -LIFETIME < g.at - opened_at < LIFETIME:
         hours = LIFETIME // timedelta(hours=1)
         raise ValidationError(f"This form was opened more than {hours} hours ago. Open its page again.")
-    digest = hashlib.sha256(json.dumps(["form", request.path, sent]).encode()).digest()
-    return FormKey(sent, digest, opened_at + LIFETIME)
+    digest = hashlib.sha256(json.dumps(["form", request.path, key]).encode()).digest()
+    return FormKey(key, digest, opened_at + LIFETIME)
 
 
 @contextlib.contextmanager
-def begin_creation(caller: Caller, scope: str, key: FormKey) -> Iterator[Transaction]:
+def begin_creation(
+    caller: Caller, scope: str, key: FormKey, *, message: str, path: str, label: str
+) -> Iterator[Transaction]:
     """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the key. The block must
     create an object and call :func:`store_created_id`. If the block raises, the key stays valid, so the form may be
     sent again.
 
-    :raises SentBefore: the key was consumed before. Of two concurrent transactions, one waits for the other.
+    :param message: what the form did when it was sent first; ``{id}`` stands for the id of the object.
+    :param path: the path below the dashboard's path of a page that shows the object, with ``{id}``, too.
+    :param label: the text of the link to this page.
+    :raises AlreadySent: the key was consumed. Of two concurrent transactions, one waits for the other.
     """
     with session.begin_change(caller, scope) as transaction:
         [consumed] = transaction.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
         if consumed.created_id is not None:
-            raise SentBefore(consumed.created_id)
+            created_id = consumed.created_id
+            raise AlreadySent(message.format(id=created_id), path.format(id=created_id), label)
         yield transaction
 
 
 def store_created_id(transaction: Transaction, key: FormKey, created_id: UUID) -> None:
     """Store the id of the object that the form created."""
     transaction.fetch("forms/remember_created", digest=key.digest, created_id=created_id)
-
-
-def sent_before(message: str, *, path: str, label: str) -> Response:
-    """Return the page that says that a form was sent before.
-
-    :param path: the path below the dashboard's path of the page that shows the created object.
-    :param label: the text of the link to this page.
-    """
-    return pages.page("sent_before.html", 409, message=message, path=path, label=label)

@@ -110,7 +110,7 @@ def _consume(s: Services, link: AccessToken, at: datetime) -> None:
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     consumption = Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from})
     try:
-        with s.database.of(link.organization_id, at).transaction(attempts.viewer(link.agent_id)) as transaction:
+        with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused
             transaction.run(consumption)

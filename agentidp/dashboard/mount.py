@@ -22,6 +22,7 @@ from agentidp.dashboard import (
     filters,
     finding,
     findings,
+    form_key,
     oidc_sign_in,
     overview,
     pages,
@@ -35,7 +36,7 @@ from agentidp.http.error_rendering import render_pages
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, the filters of its templates and its error pages."""
-    shown = (
+    modules = (
         overview,
         agents,
         agent,
@@ -55,10 +56,14 @@ def init_app(app: Flask) -> None:
         alert_targets,
         export,
         audit,
+        sign_in,
+        oidc_sign_in,
+        assets,
     )
-    for module in (*shown, sign_in, oidc_sign_in, assets):
+    for module in modules:
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
+    form_key.init_app(app)
     oidc_sign_in.init_app(app, app.extensions["agentidp"].settings)
     # Otherwise each template line with only a statement would add a blank line to the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -75,7 +75,7 @@ def callback() -> Response:
     # Not a redirect: the navigation began at another site, so the browser would follow it without the new cookie, which
     # is SameSite=Strict.
     response = pages.page("signed_in.html", return_to=return_page.checked(return_to))
-    session.set_cookie(response, person.sealed(services().settings), person)
+    session.set_cookie(response, person.seal(services().settings), person)
     return response
 
 
@@ -118,7 +118,7 @@ def _open(person: Person, at: datetime) -> None:
     """
     database = services().database.of(person.organization_id, at)
     with database.transaction(request_actor(*person.actor)) as opened:
-        if not opened.run(person.query()):
+        if not opened.run(person.build_query()):
             raise NoAccess("suspended organization", "Your organization is suspended.")
         audit.record(opened, "person.signed_in", person.identity, after={"role": person.role})
 

@@ -73,17 +73,17 @@ class Person:
         """The scopes of the person's role."""
         return ROLES[self.role]
 
-    def query(self) -> Call:
+    def build_query(self) -> Call:
         """Return the statement that returns the organization's name, or no row if the session has ended."""
         return Call("dashboard/person_session", {"jti": self.session_id})
 
-    def revocation(self) -> Call:
+    def build_revocation(self) -> Call:
         """Return the statement that ends the session on every device."""
         # As for access tokens: a server whose clock is behind accepts the session for another leeway.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
-    def sealed(self, settings: Settings) -> str:
+    def seal(self, settings: Settings) -> str:
         """Return the content of the cookie."""
         plain = json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
         assert settings.oidc is not None  # noqa: S101 - the person signed in with these settings
@@ -101,7 +101,7 @@ def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str
     return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
-def unsealed(cookie: str, settings: Settings, at: datetime) -> Person | None:
+def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     """Return the session in a cookie that begins with :data:`PREFIX`.
 
     :returns: ``None`` if the cookie is not ours, has expired, or was made under settings that are no longer in force.

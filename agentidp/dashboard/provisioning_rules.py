@@ -8,24 +8,14 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.caller import Caller
-from agentidp.config import ConfigurationError
 from agentidp.dashboard import forms, pages, rule_form, session
-from agentidp.dashboard.form_key import (
-    SentBefore,
-    begin_creation,
-    new_form_key,
-    read_form_key,
-    sent_before,
-    store_created_id,
-)
+from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import check_provisioning_rule
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.http.schemas import number
-from agentidp.jose.assertion import MAX_LENGTH
-from agentidp.oauth import rule_results
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (
@@ -39,7 +29,6 @@ from agentidp.registry.provisioning import (
 )
 from agentidp.registry.quotas import MAX_TOKENS
 from agentidp.scopes import SCOPES
-from agentidp.services import services
 
 SCOPE, READING = "agents:write", "agents:read"
 
@@ -81,107 +70,83 @@ def switch(caller: Caller) -> Response:
     return pages.see_other("/provisioning-rules")
 
 
-@blueprint.get("/dashboard/provisioning-rules/new")
+@blueprint.route("/dashboard/provisioning-rules/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
-    """Show the questions of the platform's preset, or the form with the rule that follows from the answers."""
-    return _form(caller, None, new_form_key(caller.at))
-
-
-@blueprint.post("/dashboard/provisioning-rules/new")
-@session.required_to(SCOPE)
-def create_provisioning_rule(caller: Caller) -> Response:
-    """Create a rule, and redirect to the list of rules."""
-    given, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
-    given["scopes"] = request.form.getlist("scopes")
+    """Show the form for a rule, or create the rule and redirect to the list of rules."""
+    if request.method != "POST":
+        return _page(caller)
+    values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
+    values["scopes"] = request.form.getlist("scopes")
+    message, path, label = "It created the rule.", "/provisioning-rules", "Automatic registration"
     try:
-        trust = rule_form.sent_rule(caller, check_provisioning_rule, given)
-        new = forms.load(NewProvisioningRuleSchema(), _body(given) | {"trust": trust})
-        with begin_creation(caller, SCOPE, key) as transaction:
-            rule = add_rule(transaction, caller.settings, new)
+        trust = rule_form.read_rule(caller, check_provisioning_rule, values)
+        rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(values) | {"trust": trust})
+        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+            rule = add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, key, rule.provisioning_rule_id)
-    except SentBefore:
-        return sent_before("It created the rule.", path="/provisioning-rules", label="Provisioning rules")
-    except (ValidationError, Conflict) as refused:
-        refused.details = _by_field(refused.details)
-        return _form(caller, Form(given, forms.errors(refused, LABELS), key.text), key.text, refused.status)
+    except (ValidationError, Conflict) as error:
+        error.details = _flatten_details(error.details)
+        return _page(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
     return pages.see_other("/provisioning-rules")
 
 
-@blueprint.get("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete")
-@session.required_to(SCOPE)
-def confirm_deletion(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Show the consequences of deleting the rule, and ask for confirmation."""
-    rule = represent(rule_with(caller.read("provisioning/list_rules"), provisioning_rule_id))
-    return pages.page("confirm_provisioning_rule.html", here="provisioning", rule=rule)
-
-
-@blueprint.post("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete")
+@blueprint.route("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Delete the rule, and redirect to the list of rules."""
-    with session.begin_change(caller, SCOPE) as transaction:
-        remove_rule(transaction, provisioning_rule_id)
-    return pages.see_other("/provisioning-rules")
+    """Show the consequences of deleting the rule and ask for confirmation, or delete the rule."""
+    if request.method == "POST":
+        with session.begin_change(caller, SCOPE) as transaction:
+            remove_rule(transaction, provisioning_rule_id)
+        return pages.see_other("/provisioning-rules")
+    rule = represent(rule_with(caller.read("provisioning/list_rules"), provisioning_rule_id))
+    count = rule["agents"]
+    agents = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
+    message = f"The rule will create no more agents. {agents if count else 'It has created none'}."
+    return rule_form.confirm_deletion("provisioning", provisioning_rule_id, rule["name"], message)
 
 
 @blueprint.route("/dashboard/provisioning-rules/test", methods=["GET", "POST"])
 @session.required_to(READING)
 def test_token(caller: Caller) -> Response:
-    """Compare a token with all rules of the organization, claim by claim. Nothing is issued or changed."""
-    form, results, status = Form({}), None, 200
-    if request.method == "POST":
-        database = services().database.of(caller.organization_id, caller.at)
-        try:
-            results = rule_results.compare_token(
-                services(), database, forms.read_texts("token")["token"], agent_id=None, at=caller.at
-            )
-        except ConfigurationError as refused:
-            form, status = Form({}, {"token": f"{refused}."}), 400
-    return pages.page("token_test.html", status, here="provisioning", form=form, results=results, max_length=MAX_LENGTH)
+    """Compare a token with all rules of the organization, claim by claim."""
+    return rule_form.test_token(caller)
 
 
-def _body(given: dict[str, Any]) -> dict[str, Any]:
+def _build_body(values: dict[str, Any]) -> dict[str, Any]:
     """Return the body for the API, without the rule of trust."""
-    quotas = {window: {"tokens": number(given[window]), "enforce": True} for window in WINDOWS if given[window]}
-    template = forms.build_body([*AGENT, *AGENT_LIMITS], given) | {"quotas": quotas, "scopes": given["scopes"]}
+    quotas = {window: {"tokens": number(values[window]), "enforce": True} for window in WINDOWS if values[window]}
+    template = forms.build_body([*AGENT, *AGENT_LIMITS], values) | {"quotas": quotas, "scopes": values["scopes"]}
     if not template["name"]:
         del template["name"]
-    return forms.build_body([*NAME, *LIMITS], given) | {"agentTemplate": template}
+    return forms.build_body([*NAME, *LIMITS], values) | {"agentTemplate": template}
 
 
-def _by_field(details: dict[str, Any]) -> dict[str, Any]:
+def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
     """Return the error details by the names of the form's fields, which are not nested as in the body."""
     template = details.get("agentTemplate")
     if not isinstance(template, dict):
         return details
-    quotas: dict[str, Any] = template.get("quotas", {})
-    inner = {"agentName" if name == "name" else name: rules for name, rules in template.items() if name != "quotas"}
-    return {name: rules for name, rules in details.items() if name != "agentTemplate"} | inner | quotas
+    rule = {name: rules for name, rules in details.items() if name != "agentTemplate"}
+    agent = {"agentName" if name == "name" else name: rules for name, rules in template.items() if name != "quotas"}
+    return {**rule, **agent, **template.get("quotas", {})}
 
 
-def _form(caller: Caller, form: Form | None, form_key: str, status: int | None = None) -> Response:
-    """Return the page with the form.
-
-    :param form: the content that was sent; ``None`` before the form is sent.
-    """
-    way = rule_form.way(WORKLOADS, caller, check_provisioning_rule, form.values if form else None)
-    servers = caller.read("oauth/list_resource_servers")
-    if form is None:
-        proposed = forms.default_values(MEMBERS) | {"scopes": [], "agentName": way.preset.agent_name}
-        form = Form(way.proposed(caller) | proposed, form_key=form_key)
-    return pages.page(
+def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+    draft = rule_form.read_draft(WORKLOADS, caller, check_provisioning_rule, form)
+    return rule_form.page(
         "provisioning_rule_form.html",
-        status or way.status,
+        caller,
+        draft,
+        form,
+        status,
+        forms.default_values(MEMBERS) | {"scopes": [], "agentName": draft.preset.agent_name},
         here="provisioning",
-        way=way,
-        form=form,
         windows=WINDOWS,
-        trust=rule_form.MEMBERS,
         rule=NAME,
-        agent=AGENT,
+        agent_members=AGENT,
         limits=[*AGENT_LIMITS, *LIMITS],
         own_scopes=OWN_SCOPES,
-        servers=[server for server in servers if server.scopes],
+        servers=[server for server in caller.read("oauth/list_resource_servers") if server.scopes],
         max_tokens=MAX_TOKENS,
     )

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agents import requested_page
 from agentidp.dashboard.forms import Form
-from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.findings.quota import severity_of
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.oauth.quota_windows import WINDOWS, bounds, exhausted_at
-from agentidp.registry.quotas import (
-    NewQuotaSchema,
-    lock,
-    remove_quota,
-    set_quota,
-    usage_by_share,
-    usage_of,
-)
+from agentidp.registry.quotas import NewQuotaSchema, lock, remove_quota, set_quota, usage_by_share, usage_of
 
 SCOPE = "quotas:write"
 
@@ -35,8 +26,8 @@ PAGE_SIZE = 50
 
 MEMBERS = forms.members(NewQuotaSchema())
 
-NEW_OF_ORGANIZATION, NEW_OF_AGENT = "/dashboard/quotas/new", "/dashboard/agents/<uuid:agent_id>/quotas/new"
-OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas/<window>", "/dashboard/agents/<uuid:agent_id>/quotas/<window>"
+OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas", "/dashboard/agents/<uuid:agent_id>/quotas"
+WINDOW = f"<any({', '.join(WINDOWS)}):window>"
 
 blueprint = pages.new_blueprint("dashboard-quotas", __name__)
 
@@ -48,13 +39,13 @@ def used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
     of the next window; ``exhausted``, when no token will be left at this pace, or ``None`` if the window ends first;
     ``severity``, that of the finding about the quota, or ``None``. The organization's own quotas have no ``agent_id``.
     """
-    return sorted((_used(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
+    return sorted((_add_use(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
 
 
-def _used(row: Any, at: datetime) -> dict[str, Any]:
+def _add_use(row: Any, at: datetime) -> dict[str, Any]:
     begins, ends = bounds(row.quota_window, at)
-    columns: dict[str, Any] = row._asdict()
-    return columns | {
+    return {
+        **row._asdict(),
         "window": row.quota_window,
         "percent": 100 * row.used // row.tokens,
         "left": max(row.tokens - row.used, 0),
@@ -66,8 +57,8 @@ def _used(row: Any, at: datetime) -> dict[str, Any]:
 
 def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
     """Return the windows for which an agent, or the organization itself if ``None``, has no quota."""
-    taken = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
-    return [window for window in WINDOWS if window not in taken]
+    used_windows = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
+    return [window for window in WINDOWS if window not in used_windows]
 
 
 @blueprint.get("/dashboard/quotas")
@@ -75,7 +66,7 @@ def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> 
 def quotas(caller: Caller) -> Response:
     """Show a page of the quotas of the organization and of its agents."""
     number = requested_page()
-    rows, own = caller.read_together(usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1)), usage_of(None))
+    rows, organization_rows = caller.read_together(usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1)), usage_of(None))
     if not rows and number != 1:
         raise NotFound
     count = rows[0].count if rows else 0
@@ -84,93 +75,51 @@ def quotas(caller: Caller) -> Response:
         here="quotas",
         quotas=used_quotas(rows, caller.at),
         count=count,
-        unset=windows_without(used_quotas(own, caller.at), None),
+        unset=windows_without(used_quotas(organization_rows, caller.at), None),
         number=number,
         pages=max(1, -(-count // PAGE_SIZE)),
     )
 
 
-@blueprint.get(NEW_OF_ORGANIZATION)
-@blueprint.get(NEW_OF_AGENT)
+@blueprint.route(f"{OF_ORGANIZATION}/new", methods=["GET", "POST"])
+@blueprint.route(f"{OF_AGENT}/new", methods=["GET", "POST"])
+@blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/edit", methods=["GET", "POST"])
+@blueprint.route(f"{OF_AGENT}/{WINDOW}/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
-def new_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
-    """Show the form for a new quota, in which its window is chosen."""
-    return _page(caller, "quota_form.html", None, agent_id)
-
-
-@blueprint.post(NEW_OF_ORGANIZATION)
-@blueprint.post(NEW_OF_AGENT)
-@session.required_to(SCOPE)
-def create_quota(caller: Caller, agent_id: UUID | None = None) -> Response:
-    """Set the quota of the chosen window, and redirect to the quotas."""
-    return _set(caller, None, agent_id)
-
-
-@blueprint.get(f"{OF_ORGANIZATION}/edit")
-@blueprint.get(f"{OF_AGENT}/edit")
-@session.required_to(SCOPE)
-def edit_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Show the form with the current quota of the window, or with the defaults if there is none."""
-    return _page(caller, "quota_form.html", window, agent_id)
-
-
-@blueprint.post(f"{OF_ORGANIZATION}/edit")
-@blueprint.post(f"{OF_AGENT}/edit")
-@session.required_to(SCOPE)
-def change_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Set the quota of the window, and redirect to the quotas."""
-    return _set(caller, window, agent_id)
-
-
-def _set(caller: Caller, window: str | None, agent_id: UUID | None) -> Response:
-    """Set a quota, and redirect to the quotas.
+def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None = None) -> Response:
+    """Show the form with the current quota or with the defaults, or set the quota and redirect to the quotas.
 
     :param window: the window of the quota; ``None`` if it is a field of the form.
     """
-    sent = forms.read_fields(MEMBERS)
-    chosen = forms.read_texts("window")["window"] if window is None else window
+    if request.method != "POST":
+        return _page(caller, "quota_form.html", window, agent_id)
+    values = forms.read_fields(MEMBERS)
+    chosen_window = forms.read_texts("window")["window"] if window is None else window
     try:
-        if window is None and chosen not in WINDOWS:
+        if chosen_window not in WINDOWS:
             raise ValidationError(details={"window": [f"must be one of {', '.join(WINDOWS)}"]})
-        new = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, sent))
-    except ValidationError as refused:
+        quota = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, values))
+    except ValidationError as error:
         labels = forms.labels(MEMBERS) | {"window": "The window"}
-        form = Form(sent | {"window": chosen}, forms.errors(refused, labels))
-        return _page(caller, "quota_form.html", window, agent_id, form, refused.status)
-    with _locked(caller, chosen) as transaction:
-        set_quota(transaction, agent_id, chosen, **new)
-    return pages.see_other(_path(agent_id))
-
-
-@blueprint.get(f"{OF_ORGANIZATION}/delete")
-@blueprint.get(f"{OF_AGENT}/delete")
-@session.required_to(SCOPE)
-def confirm_removal(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Show the consequences of removing the quota, and ask for confirmation."""
-    return _page(caller, "confirm_quota.html", window, agent_id)
-
-
-@blueprint.post(f"{OF_ORGANIZATION}/delete")
-@blueprint.post(f"{OF_AGENT}/delete")
-@session.required_to(SCOPE)
-def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Remove the quota, and redirect to the quotas."""
-    with _locked(caller, window) as transaction:
-        remove_quota(transaction, agent_id, window)
-    return pages.see_other(_path(agent_id))
-
-
-@contextlib.contextmanager
-def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
-    """Open a transaction under the lock of quotas. The check of the session precedes the lock, as it locks no row.
-
-    :raises NotFound: the window does not exist.
-    """
-    if window not in WINDOWS:
-        raise NotFound
+        form = Form(values | {"window": chosen_window}, forms.errors(error, labels))
+        return _page(caller, "quota_form.html", window, agent_id, form, error.status)
     with session.begin_change(caller, SCOPE) as transaction:
         lock(transaction)
-        yield transaction
+        set_quota(transaction, agent_id, chosen_window, **quota)
+    return pages.see_other(_path(agent_id))
+
+
+@blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/delete", methods=["GET", "POST"])
+@blueprint.route(f"{OF_AGENT}/{WINDOW}/delete", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
+    """Show the consequences of removing the quota and ask for confirmation, or remove the quota."""
+    if request.method != "POST":
+        return _page(caller, "confirm_quota.html", window, agent_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        lock(transaction)
+        remove_quota(transaction, agent_id, window)
+    return pages.see_other(_path(agent_id))
 
 
 def _path(agent_id: UUID | None) -> str:
@@ -190,10 +139,8 @@ def _page(
 
     :param window: the window of the quota; ``None`` if it is a field of the form.
     :param form: the content of the form; ``None`` for the current quota.
-    :raises NotFound: the window or the agent does not exist, or the quota to remove does not.
+    :raises NotFound: the agent, or the quota to remove, does not exist.
     """
-    if window not in (None, *WINDOWS):
-        raise NotFound
     # Look for the agent, because its id may be the nil UUID, which stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
@@ -203,8 +150,8 @@ def _page(
     if quota is None and template == "confirm_quota.html":
         raise NotFound
     if form is None:
-        now = {"tokens": quota["tokens"], "enforce": quota["is_enforced"]} if quota else {}
-        form = Form(forms.default_values(MEMBERS) | now)
+        current = {"tokens": quota["tokens"], "enforce": quota["is_enforced"]} if quota else {}
+        form = Form(forms.default_values(MEMBERS) | current)
     return pages.page(
         template,
         status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, request
 
 from agentidp.analytics import impact
 from agentidp.analytics.attribution import read_attribution
@@ -13,14 +13,7 @@ from agentidp.analytics.period import Period
 from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import (
-    SentBefore,
-    begin_creation,
-    new_form_key,
-    read_form_key,
-    sent_before,
-    store_created_id,
-)
+from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
@@ -59,42 +52,40 @@ def resource_servers(caller: Caller) -> Response:
     their tokens. Below are the tokens for our own API, for deleted resource servers, and without attribution.
     """
     calls = Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
-    found, [servers, lists] = read_attribution(caller, Period.of(DAYS, caller.at), None, *calls)
-    held = [(frozenset(row.scopes), row.agents) for row in lists]
-    counts = [sum(agents for scopes, agents in held if not scopes.isdisjoint(server.scopes)) for server in servers]
-    used = used_resources(found, servers)
-    by_resource = {one.resource: one for one in used}
+    attribution, [servers, scope_lists] = read_attribution(caller, Period.of(DAYS, caller.at), None, *calls)
+    resources = used_resources(attribution, servers)
+    resources_by_identifier = {resource.resource: resource for resource in resources}
+    agent_counts = [
+        sum(row.agents for row in scope_lists if not set(row.scopes).isdisjoint(server.scopes)) for server in servers
+    ]
     return _page(
         "resource_servers.html",
-        servers=[(server, n, by_resource[server.resource]) for server, n in zip(servers, counts, strict=True)],
-        others=[one for one in used if one.server is None],
+        servers=[
+            (server, agent_count, resources_by_identifier[server.resource])
+            for server, agent_count in zip(servers, agent_counts, strict=True)
+        ],
+        other_resources=[resource for resource in resources if resource.server is None],
         own_resource=caller.settings.resource,
         days=DAYS,
     )
 
 
-@blueprint.get("/dashboard/resource-servers/new")
+@blueprint.route("/dashboard/resource-servers/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
-    """Show the form for a new resource server."""
-    return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-
-
-@blueprint.post("/dashboard/resource-servers/new")
-@session.required_to(SCOPE)
-def create_resource_server(caller: Caller) -> Response:
-    """Register a resource server, and redirect to its page."""
-    sent, key = forms.read_fields(MEMBERS), read_form_key()
+    """Show the form for a new resource server, or register it and redirect to its page."""
+    if request.method != "POST":
+        return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
+    values, key = forms.read_fields(MEMBERS), read_form_key()
+    message, label = "It registered the resource server.", "The page of the resource server"
     try:
-        new = forms.load(NewResourceServerSchema(), _body(caller, MEMBERS, sent))
-        with begin_creation(caller, SCOPE, key) as transaction:
-            server = add_resource_server(transaction, caller.settings, **new)
+        server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, values))
+        creation = begin_creation(caller, SCOPE, key, message=message, path="/resource-servers/{id}", label=label)
+        with creation as transaction:
+            server = add_resource_server(transaction, caller.settings, **server_values)
             store_created_id(transaction, key, server.resource_server_id)
-    except SentBefore as before:
-        path, label = f"/resource-servers/{before.created_id}", "The page of the resource server"
-        return sent_before("It registered the resource server.", path=path, label=label)
-    except (ValidationError, Conflict) as refused:
-        return _form(Form(sent, forms.errors(refused, forms.labels(MEMBERS)), key.text), status=refused.status)
+    except (ValidationError, Conflict) as error:
+        return _form(Form(values, forms.errors(error, forms.labels(MEMBERS)), key.text), status=error.status)
     return pages.see_other(f"/resource-servers/{server.resource_server_id}")
 
 
@@ -102,74 +93,64 @@ def create_resource_server(caller: Caller) -> Response:
 @session.required_to(READING, SCOPE)
 def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
-    shown = _with_holders(caller, resource_server_id)
-    broken = _impact(caller, shown["server"])
+    context = _read_server(caller, resource_server_id)
+    consequences = _read_impact(caller, context["server"])
     return _page(
         "resource_server.html",
-        **shown,
+        **context,
         members=SHOWN,
-        takers=broken.takers[:MAX_HOLDERS],
-        taker_count=len(broken.takers),
-        tokens=broken.tokens,
+        takers=consequences.takers[:MAX_HOLDERS],
+        taker_count=len(consequences.takers),
+        tokens=consequences.tokens,
         impact_days=impact.DAYS,
     )
 
 
-@blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
+@blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Show the form with the current values of the resource server."""
+    """Show the form with the current values of the resource server, or change it and redirect to its page."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    named = {"agentId": server.agent_name or ""}
-    return _form(Form(forms.format_values(CHANGEABLE, represent(server)) | named), server)
-
-
-@blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
-@session.required_to(SCOPE)
-def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Change the resource server, and redirect to its page."""
-    sent = forms.read_fields(CHANGEABLE)
+    if request.method != "POST":
+        values = forms.format_values(CHANGEABLE, represent(server)) | {"agentId": server.agent_name or ""}
+        return _form(Form(values), server)
+    values = forms.read_fields(CHANGEABLE)
     try:
-        change = forms.load(ResourceServerChangeSchema(), _body(caller, CHANGEABLE, sent))
+        change = forms.load(ResourceServerChangeSchema(), _build_body(caller, CHANGEABLE, values))
         with session.begin_change(caller, SCOPE) as transaction:
             update_resource_server(transaction, caller.settings, resource_server_id, change)
-    except (ValidationError, Conflict) as refused:
-        server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-        return _form(Form(sent, forms.errors(refused, forms.labels(CHANGEABLE))), server, refused.status)
+    except (ValidationError, Conflict) as error:
+        return _form(Form(values, forms.errors(error, forms.labels(CHANGEABLE))), server, error.status)
     return pages.see_other(f"/resource-servers/{resource_server_id}")
 
 
-@blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
-@session.required_to(SCOPE)
-def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
-    """Show the consequences of deleting the resource server, and ask for confirmation."""
-    shown = _with_holders(caller, resource_server_id)
-    sentences = impact.sentences(_impact(caller, shown["server"]))
-    return _page("confirm_resource_server.html", **shown, sentences=sentences)
-
-
-@blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
+@blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Delete the resource server, and redirect to the list."""
-    with session.begin_change(caller, SCOPE) as transaction:
-        remove_resource_server(transaction, resource_server_id)
-    return pages.see_other("/resource-servers")
+    """Show the consequences of deleting the resource server and ask for confirmation, or delete it."""
+    if request.method == "POST":
+        with session.begin_change(caller, SCOPE) as transaction:
+            remove_resource_server(transaction, resource_server_id)
+        return pages.see_other("/resource-servers")
+    context = _read_server(caller, resource_server_id)
+    sentences = impact.sentences(_read_impact(caller, context["server"]))
+    return _page("confirm_resource_server.html", **context, sentences=sentences)
 
 
-def _impact(caller: Caller, server: Any) -> impact.Impact:
+def _read_impact(caller: Caller, server: Any) -> impact.Impact:
     return impact.read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
 
 
-def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
+def _read_server(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
+    """Return the resource server with the agents that have its scopes."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
     return {"server": server, "holders": holders, "count": holders[0].matches if holders else 0}
 
 
-def _body(caller: Caller, members: list[Member], sent: dict[str, Any]) -> dict[str, Any]:
+def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -> dict[str, Any]:
     """Return the body for the API, in which the id of the agent replaces its name."""
-    body = forms.build_body(members, sent)
+    body = forms.build_body(members, values)
     if body["agentId"]:
         [body["agentId"]] = ids_of("agentId", [body["agentId"]], caller.read_together)
     return body

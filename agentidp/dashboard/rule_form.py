@@ -1,8 +1,9 @@
-"""Common functions of the forms for rules of trust, which begin with a preset and show the rule before it is saved.
+"""Common functions of the pages for rules of trust.
 
-The answers to a preset's questions are sent by GET, so they are in the address and nothing is changed. The next page
-shows the rule that follows from the answers, with a field per member. The browser sends this form by POST to the same
-address, which keeps the answers. A preset without questions shows the fields immediately.
+A form for a rule begins with a preset, and shows the rule before it is saved. The answers to a preset's questions are
+sent by GET, so they are in the address and nothing is changed. The next page shows the rule that follows from the
+answers, with a field per member. The browser sends this form by POST to the same address, which keeps the answers. A
+preset without questions shows the fields immediately.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
-from flask import request
+from flask import Response, request
 
 from agentidp.caller import Caller
-from agentidp.dashboard import forms
+from agentidp.config import ConfigurationError
+from agentidp.dashboard import forms, pages
+from agentidp.dashboard.form_key import new_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import AnswersRefused, Preset, build_rule, find_preset
 from agentidp.federation.rule_checks import RuleRefused, warnings
 from agentidp.http.errors import ValidationError
+from agentidp.jose.assertion import MAX_LENGTH
+from agentidp.oauth import rule_results
 from agentidp.registry.credentials import RuleSchema, trusted
+from agentidp.services import services
 
 MEMBERS = forms.members(RuleSchema())
 """The fields of a rule."""
@@ -35,8 +42,8 @@ Check = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """The state of a form of a rule.
+class Draft:
+    """A rule that is being written.
 
     :param answers: the answers to the questions of the preset, with their errors.
     :param query: the query of the page with these answers.
@@ -56,19 +63,9 @@ class Way:
         return self.rule is None
 
     @property
-    def status(self) -> int:
-        """The status of a page without other errors."""
-        return 400 if self.answers.errors else 200
-
-    @property
     def warnings(self) -> list[str]:
         """The warnings about other subjects that the rule matches, and about names that can change hands."""
         return warnings(self.rule) if self.rule else []
-
-    def proposed(self, caller: Caller) -> dict[str, Any]:
-        """Return the content of the fields of the rule."""
-        rule = self.rule or {"audience": own_audience(caller)}
-        return forms.format_values(MEMBERS, rule)
 
 
 def own_audience(caller: Caller) -> str:
@@ -76,10 +73,10 @@ def own_audience(caller: Caller) -> str:
     return f"{caller.settings.issuer}/{caller.organization_id}"
 
 
-def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping[str, Any] | None = None) -> Way:
-    """Return the state of the form for a request.
+def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
+    """Return the draft for a request.
 
-    :param sent: the typed fields of the rule; ``None`` before they are sent.
+    :param form: the content of the form; ``None`` before it is sent.
     :raises ValidationError: the request names an unknown preset.
     """
     preset = find_preset(presets, request.args.get("preset", presets[0].name))
@@ -92,42 +89,83 @@ def way(presets: tuple[Preset, ...], caller: Caller, check: Check, sent: Mapping
     query = urlencode({"preset": preset.name} | answers)
     errors: Mapping[str, str] = {}
     rule: dict[str, Any] | None = None if preset.questions else {}
-    if sent is not None:
+    if form is not None:
         try:
-            rule = _checked(caller, check, _body(sent))
+            rule = _check(caller, check, _build_body(form.values))
         except (RuleRefused, ValidationError):
             rule = {}
     elif preset.questions and SHOW in request.args:
         try:
             audience = {"audience": own_audience(caller)}
-            rule = build_rule(preset, answers, lambda new: _checked(caller, check, audience | new))
-        except AnswersRefused as refused:
-            errors = refused.errors
-    return Way(presets, preset, Form(answers, errors), query, rule)
+            rule = build_rule(preset, answers, lambda members: _check(caller, check, audience | members))
+        except AnswersRefused as error:
+            errors = error.errors
+    return Draft(presets, preset, Form(answers, errors), query, rule)
 
 
-def sent_rule(caller: Caller, check: Check, sent: Mapping[str, Any]) -> dict[str, Any]:
+def page(
+    template: str, caller: Caller, draft: Draft, form: Form | None, status: int, values: dict[str, Any], **context: Any
+) -> Response:
+    """Return the page with the form of a rule.
+
+    :param form: the content of the form; ``None`` before it is sent.
+    :param status: the status of a page without errors in the answers.
+    :param values: the content of the new form's fields that differs from the rule of the draft.
+    """
+    if form is None:
+        rule = draft.rule or {"audience": own_audience(caller)}
+        form = Form(forms.format_values(MEMBERS, rule) | values, form_key=new_form_key(caller.at))
+    if draft.answers.errors:
+        status = 400
+    return pages.page(template, status, draft=draft, form=form, trust=MEMBERS, **context)
+
+
+def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the typed rule as a body for the API, which adds the defaults of missing members.
 
-    :param sent: the fields of :data:`MEMBERS` as they were typed.
+    :param values: the content of the form.
     :raises ValidationError: a field is wrong; the details name the field.
     """
-    rule = _body(sent)
+    rule = _build_body(values)
     trusted(rule, caller.settings, caller.organization_id, check=check)
     return rule
 
 
-def _body(sent: Mapping[str, Any]) -> dict[str, Any]:
+def confirm_deletion(kind: str, rule_id: UUID, name: str, message: str) -> Response:
+    """Return the page that asks whether to delete a rule; *kind* is ``delegation`` or ``provisioning``."""
+    return pages.page("confirm_rule.html", here=kind, kind=kind, rule_id=rule_id, name=name, message=message)
+
+
+def test_token(caller: Caller, agent: Any = None) -> Response:
+    """Compare a token with rules, claim by claim, and return the page with the results. Nothing is issued or changed.
+
+    :param agent: the agent whose rules are compared; ``None`` for all rules of the organization.
+    """
+    form, results, status = Form({}), None, 200
+    if request.method == "POST":
+        database = services().database.of(caller.organization_id, caller.at)
+        text, agent_id = forms.read_texts("token")["token"], agent.agent_id if agent else None
+        try:
+            results = rule_results.compare_token(services(), database, text, agent_id=agent_id, at=caller.at)
+        except ConfigurationError as error:
+            form, status = Form({}, {"token": f"{error}."}), 400
+    here = "agents" if agent else "provisioning"
+    return pages.page(
+        "token_test.html", status, here=here, agent=agent, form=form, results=results, max_length=MAX_LENGTH
+    )
+
+
+def _build_body(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the typed members of the rule, without checking them.
 
     :raises ValidationError: the claims or the keys cannot be converted.
     """
-    return {name: value for name, value in forms.build_body(MEMBERS, sent).items() if value}
+    return {name: value for name, value in forms.build_body(MEMBERS, values).items() if value}
 
 
-def _checked(caller: Caller, check: Check, new: dict[str, Any]) -> dict[str, Any]:
+def _check(caller: Caller, check: Check, rule: dict[str, Any]) -> dict[str, Any]:
     return check(
-        new,
+        rule,
         own_issuer=caller.settings.issuer,
         organization_id=caller.organization_id,
         allows_loopback=caller.settings.allows_loopback_issuers,

@@ -131,7 +131,7 @@ def viewer_query(session: Session) -> Call:
     Revoking a credential ends all earlier sessions and links of its agent, but no session with a pasted token.
     """
     if isinstance(session, Person):
-        return session.query()
+        return session.build_query()
     token = session
     is_for_api = token.audience == services().settings.resource
     return Call(
@@ -195,18 +195,18 @@ def resume(cookie: str | None) -> Caller:
     """
     if cookie is None:
         raise NotSignedIn
-    is_of_person = cookie.startswith(person.PREFIX)
-    session = person.unsealed(cookie, services().settings, g.at) if is_of_person else _token_in(cookie)
+    is_person = cookie.startswith(person.PREFIX)
+    session = person.unseal(cookie, services().settings, g.at) if is_person else _verify_cookie(cookie)
     if session is None:
         raise SessionEnded
     wait_for_turn(session.organization_id)
-    if not open_for(session):
+    if not enter(session):
         raise SessionEnded
     caller: Caller = g.caller
     return caller
 
 
-def _token_in(cookie: str) -> AccessToken | None:
+def _verify_cookie(cookie: str) -> AccessToken | None:
     try:
         token = verify_token(cookie, audience=None)
     except TokenRefused:
@@ -215,7 +215,7 @@ def _token_in(cookie: str) -> AccessToken | None:
     return token if token.audience in (settings.dashboard, settings.resource) and is_suitable(token) else None
 
 
-def open_for(session: Session) -> bool:
+def enter(session: Session) -> bool:
     """Return whether a session is valid now. If it is, set ``g.session``, ``g.caller`` and ``g.viewer``.
 
     :param session: a verified session; a token must be suitable (:func:`is_suitable`).
@@ -236,7 +236,7 @@ def end(caller: Caller) -> None:
     session: Session = g.session
     with caller.transaction() as transaction:
         if isinstance(session, Person):
-            transaction.run(session.revocation())
+            transaction.run(session.build_revocation())
             audit.record(transaction, "person.signed_out", session.identity)
         else:
             end_session(transaction, session, is_revoked=session.audience == caller.settings.dashboard)
@@ -249,28 +249,18 @@ def cookie_name(settings: Settings) -> str:
 
 def set_cookie(response: Response, cookie: str, session: Session) -> None:
     """Set the session cookie, which the browser keeps until the session expires."""
-    settings = services().settings
-    response.set_cookie(
-        cookie_name(settings),
-        cookie,
-        max_age=session.expires_at - int(g.at.timestamp()),
-        path=base_path(settings),
-        secure=_is_secure(settings),
-        httponly=True,
-        samesite="Strict",
-    )
+    max_age = session.expires_at - int(g.at.timestamp())
+    response.set_cookie(cookie_name(services().settings), cookie, max_age, **_cookie_attributes())
 
 
 def delete_cookie(response: Response) -> None:
     """Delete the session cookie from the browser."""
+    response.delete_cookie(cookie_name(services().settings), **_cookie_attributes())
+
+
+def _cookie_attributes() -> dict[str, Any]:
     settings = services().settings
-    response.delete_cookie(
-        cookie_name(settings),
-        path=base_path(settings),
-        secure=_is_secure(settings),
-        httponly=True,
-        samesite="Strict",
-    )
+    return {"path": base_path(settings), "secure": _is_secure(settings), "httponly": True, "samesite": "Strict"}
 
 
 def _viewer(session: Session, row: Any) -> Viewer:

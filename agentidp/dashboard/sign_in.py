@@ -19,7 +19,6 @@ from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
-from agentidp.oauth.quota_windows import QuotaExhausted
 from agentidp.services import services
 
 NOTICES = {
@@ -37,16 +36,16 @@ def sign_in_form() -> Response:
     """Show the form, or sign in if the query has the token of a link."""
     # A program that checks with HEAD whether the address exists must not consume the link.
     if "token" not in request.args or request.method == "HEAD":
-        notices = [text for name, text in NOTICES.items() if name in request.args]
+        notices = [notice for name, notice in NOTICES.items() if name in request.args]
         return pages.page("sign_in.html", message=notices[0] if notices else None)
-    return _signed_in(*link.follow(request, g.at))
+    return _start_session(*link.follow(request, g.at))
 
 
 @blueprint.post("/dashboard/sign-in")
 @public
 def sign_in() -> Response:
     """Sign in with an agent's credential or with an access token."""
-    return _signed_in(*open_session(request, g.at))
+    return _start_session(*open_session(request, g.at))
 
 
 @blueprint.post("/dashboard/sign-out")
@@ -73,94 +72,88 @@ def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
     try:
         form = read_form(request)
         if "token" in form:
-            return form["token"], _by_token(form["token"], at)
-        token = _by_credential(request, form, at)
-    except OAuthError as refused:
-        raise _explained(refused) from None
+            return form["token"], _sign_in_with_token(form["token"], at)
+        token = _sign_in_with_credential(request, form, at)
+    except OAuthError as error:
+        raise _explain(error) from None
     return token, verify_token(token, audience=services().settings.dashboard)
 
 
-def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
+def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     s = services()
     client = client_authentication.read_client(request, form, at)
     signing_key = s.keys.current().signing
     try:
         try:
-            granted = _granted(client, at)
-        except issuance.AssertionUsed:
-            granted, client = None, replace(client, refusal="assertion used before")
-        if granted is None:
+            grant = _grant_session(client, at)
+        except psycopg.errors.UniqueViolation:
+            grant, client = None, replace(client, refusal="assertion used before")
+        if grant is None:
             client_authentication.refuse(request, client, at)
-    except OAuthError as refused:
-        attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=refused.error)
+    except OAuthError as error:
+        attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=error.error)
         raise
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return session.session_token(s, signing_key, client, at)
 
 
-def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
-    """Authenticate the client and grant the scope, but count no token.
+def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
+    """Authenticate the client and grant :data:`SCOPE` without counting a token, and record the sign-in.
 
-    Record the sign-in in the audit trail in the same transaction.
+    :raises psycopg.errors.UniqueViolation: the assertion was used before.
     """
     call = issuance.build_call(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
     database = services().database.of(client.organization_id, at)
-    try:
-        with database.transaction(attempts.viewer(client.agent_id)) as opened:
-            rows = opened.run(call)
-            if rows and rows[0].scope is not None:
-                attempts.record_success(opened, client.agent_id, "credential")
-    except psycopg.errors.UniqueViolation:
-        raise issuance.AssertionUsed from None
+    with database.transaction(attempts.session_actor(client.agent_id)) as transaction:
+        rows = transaction.run(call)
+        if rows and rows[0].scope is not None:
+            attempts.record_success(transaction, client.agent_id, "credential")
     return issuance.read_grant(client, call, rows, at=at)
 
 
-def _by_token(unverified_token: str, at: datetime) -> AccessToken:
+def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
     s = services()
     token: AccessToken | None
+    is_valid = False
     try:
         token = verify_token(unverified_token, audience=s.settings.resource)
-    except TokenRefused as refused:
-        token = refused.claims
-        is_valid = False
+    except TokenRefused as error:
+        token = error.claims
     else:
         if token.jkt is not None:
             raise SignInRefused(403, "This token is bound to a key, and a browser cannot prove that it has the key.")
         if SCOPE not in token.scope:
             raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
-        is_valid = session.open_for(token)
+        is_valid = session.enter(token)
     if token is not None and not is_valid:
         record_rejection(s.database.of(token.organization_id, at), token.agent_id)
         attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
         raise NotSignedIn("This token is invalid, expired or revoked.")
-    with s.database.of(token.organization_id, at).transaction(attempts.viewer(token.agent_id)) as opened:
-        attempts.record_success(opened, token.agent_id, "token")
+    with s.database.of(token.organization_id, at).transaction(attempts.session_actor(token.agent_id)) as transaction:
+        attempts.record_success(transaction, token.agent_id, "token")
     return token
 
 
-def _explained(refused: OAuthError) -> ApiError:
-    """Return an error for people that explains an OAuth error."""
-    if refused.error == "invalid_client":
+def _explain(error: OAuthError) -> ApiError:
+    """Return the error for people."""
+    if error.error == "invalid_client":
         return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
-    if isinstance(refused, QuotaExhausted):
-        wait = refused.headers["Retry-After"]
-        return SignInRefused(429, f"Signing in needs a token, and {refused.description}.", {"Retry-After": wait})
-    if refused.status == 429:
-        wait = refused.headers["Retry-After"]
+    if error.status == 429:
+        wait = error.headers["Retry-After"]
         return SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
-    if refused.error == "invalid_scope":
+    if error.error == "invalid_scope":
         return SignInRefused(403, f"This agent lacks the scope {SCOPE}, so it cannot sign in to the dashboard.")
-    if refused.error == "invalid_dpop_proof":
+    if error.error == "invalid_dpop_proof":
         return SignInRefused(
             403,
             "This agent gets only tokens that are bound to a key, and a browser cannot prove that it has the key. "
             "Use another agent.",
         )
-    return SignInRefused(refused.status, f"The form cannot be read: {refused.description}.")
+    return SignInRefused(error.status, f"The form cannot be read: {error.description}.")
 
 
-def _signed_in(unverified_token: str, token: Any) -> Response:
+def _start_session(unverified_token: str, token: Any) -> Response:
     response = pages.see_other(return_page.of(request))
     session.set_cookie(response, unverified_token, token)
     return response

@@ -39,9 +39,9 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     check("New alert target: on-call")
     expect(page.locator(".secret code")).to_contain_text("whsec_")
     page.reload()
-    check("This form was sent before")
+    check("This form was sent already")
     page.get_by_role("link", name="All targets").press("Enter")
-    expect(page.get_by_role("table", name="Those that fail first")).to_contain_text(
+    expect(page.get_by_role("table", name="Failing targets first")).to_contain_text(
         "kinds: silence; minimum severity: warning"
     )
     page.get_by_role("link", name="Test the target on-call").press("Enter")

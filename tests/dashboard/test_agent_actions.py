@@ -96,7 +96,7 @@ def test_one_credential_too_many_is_refused_with_a_sentence(signed_in: FlaskClie
 def test_deletes_after_a_confirmation_that_says_what_it_ends(signed_in: FlaskClient, worker: Agent) -> None:
     page = f"/dashboard/agents/{worker.agent_id}"
     asked = Page(signed_in.get(f"{page}/delete")).words
-    assert "the tokens that it has are refused at once. Its credential is revoked. This cannot be undone." in asked
+    assert "its current tokens are refused at once. Its credential is revoked. This cannot be undone." in asked
     assert "signed in as this agent" not in asked
     post(signed_in, f"{page}/rotate")
     assert "Its 2 credentials are revoked." in Page(signed_in.get(f"{page}/delete")).text

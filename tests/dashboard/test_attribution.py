@@ -125,7 +125,7 @@ def test_the_pages_of_resource_servers_say_who_takes_tokens(signed_in: FlaskClie
     assert own.endswith(f"own API {OWN}")
     [server] = worker.database.fetch("oauth/list_resource_servers")
     address = f"/dashboard/resource-servers/{server.resource_server_id}"
-    assert Page(signed_in.get(address)).table("Agents that got tokens for it") == [
+    assert Page(signed_in.get(address)).table("Agents that got tokens for this API") == [
         ["other", "3", "Wed 15 Apr"],
         ["worker", "2", "Wed 15 Apr"],
     ]

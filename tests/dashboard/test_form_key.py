@@ -83,7 +83,7 @@ def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_t
     clock.now = NOON + LIFETIME - timedelta(seconds=1)
     with_session(client, cast.acme)
     for again in (post(acme, path, **sent, form_key=key), post(acme, path, **(sent | {"name": "other"}), form_key=key)):
-        assert (again.status_code, "This form was sent before" in again.text) == (409, True)
+        assert (again.status_code, "This form was sent already" in again.text) == (409, True)
         assert "aidp_" not in again.text
         assert "whsec_" not in again.text
         assert "/dashboard" + SHOWN_AT[form].format(agent_id=agent_id, created=created_id) in Page(again).links

@@ -25,9 +25,9 @@ FORM = {
 
 def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) -> None:
     assert PATH in Page(signed_in.get("/dashboard/agents")).links
-    assert "Provisioning is off" in Page(signed_in.get(PATH)).text
+    assert "Automatic registration is off" in Page(signed_in.get(PATH)).text
     assert led_to(post(signed_in, f"{PATH}/switch", state="on")) == PATH
-    assert "Provisioning is on" in Page(signed_in.get(PATH)).text
+    assert "Automatic registration is on" in Page(signed_in.get(PATH)).text
     assert led_to(post(signed_in, f"{PATH}/new", **FORM)) == PATH
     database = cast.acme.database
     [row] = database.fetch("provisioning/list_rules")
@@ -45,9 +45,9 @@ def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) 
         "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, 7 days without a token request",
         "Delete",
     ]
-    assert Page(signed_in.get(PATH)).table("Provisioning rules") == [listed]
+    assert Page(signed_in.get(PATH)).table("Registration rules") == [listed]
     one = f"{PATH}/{row.provisioning_rule_id}/delete"
-    assert "0 agents of it will stay" in Page(signed_in.get(one)).text
+    assert "It has created none." in Page(signed_in.get(one)).text
     assert post(signed_in, one).status_code == 303
     assert database.fetch("provisioning/list_rules") == []
 

@@ -47,7 +47,7 @@ def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
     acme = cast.acme
     shown = Page(signed_in.get(PATH))
     assert "issued 0 quotas" in shown.text
-    assert "There is none, so no token is refused by a quota." in shown.text
+    assert "There is no quota, so no token is refused by a quota." in shown.text
     assert "A quota is the number of tokens that an agent" in shown.text
     idle = acme.colleague("idle")
     acme.count(NOON - timedelta(hours=1), tokens=3)

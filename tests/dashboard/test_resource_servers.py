@@ -39,13 +39,13 @@ def registered(client: FlaskClient, **changes: str) -> str:
 
 def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cast, resource: str) -> None:
     assert PATH in Page(signed_in.get("/dashboard/agents")).links
-    assert "There is none" in Page(signed_in.get(PATH)).text
+    assert "There is no resource server" in Page(signed_in.get(PATH)).text
     page = registered(signed_in)
     stored = {"resource": resource, "name": "Files", "scopes": ["files:read", "files:write"], "tokenPerCall": False}
     assert servers(cast.acme) == [stored]
     nobody = Page(signed_in.get(page)).words
     assert "Who may get tokens 0 agents with scopes" in nobody
-    assert "No agent has a scope of it." in nobody
+    assert "No agent has a scope of this API." in nobody
     for name in ("b", "A"):
         scopes = ["files:write", "analytics:read", "files:read"]
         cast.acme.colleague(name, scopes)
@@ -54,7 +54,7 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     assert post(signed_in, f"/dashboard/agents/{gone.agent_id}/delete").status_code == 303
     listed = ["Files", resource, "files:read files:write", "3", "0", "0"]
     assert Page(signed_in.get(PATH)).table("Resource servers") == [listed]
-    assert Page(signed_in.get(page)).table("Agents that have scopes of it") == [
+    assert Page(signed_in.get(page)).table("Agents that have scopes of this API") == [
         ["A", "files:read files:write", "Change"],
         ["b", "files:read files:write", "Change"],
         ["c", "files:read", "Change"],
@@ -101,7 +101,7 @@ def test_says_who_gets_tokens_as_the_token_endpoint_has_it(
 ) -> None:
     page = registered(signed_in)
     holder = cast.acme.colleague("holder", ["files:read"])
-    [[name, scopes, _]] = Page(signed_in.get(page)).table("Agents that have scopes of it")
+    [[name, scopes, _]] = Page(signed_in.get(page)).table("Agents that have scopes of this API")
     responses = []
     for agent in (holder, worker, cast.outsider):
         response = Api(signed_in, agent).token(resource=resource)
@@ -115,7 +115,7 @@ def test_names_so_many_agents_and_the_number_of_all(signed_in: FlaskClient, cast
     for number in range(MAX_HOLDERS + 1):
         cast.acme.colleague(f"agent {number}", ["files:read"])
     shown = Page(signed_in.get(page))
-    assert len(shown.table("Agents that have scopes of it")) == MAX_HOLDERS
+    assert len(shown.table("Agents that have scopes of this API")) == MAX_HOLDERS
     assert "And 1 more." in shown.text
     assert f"{MAX_HOLDERS + 1} agents have scopes of it" in Page(signed_in.get(f"{page}/delete")).text
 

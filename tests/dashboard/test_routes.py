@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_does_nothing_for_the_page_of_another_site(
         response = send(client, route, session_of(acme), ids, Sec_Fetch_Site="cross-site")
     assert (response.status_code, "so nothing was done" in response.text) == (403, True)
     assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("route", [route for route in IN_SESSION if route.method == "GET"], ids=str)
+def test_head_changes_nothing(client: FlaskClient, shared_cast: Cast, ids: dict[str, str], route: Route) -> None:
+    """A view that handles several methods must act only on POST, because Flask passes HEAD to the view, too."""
+    acme = shared_cast.acme
+    form = form_of(replace(route, method="POST"), ids.get("agent_id", ""))
+    with unchanged(acme):
+        assert send(client, replace(route, method="HEAD"), session_of(acme), ids, form).status_code == 200
 
 
 @pytest.mark.parametrize("route", WITH_SCOPES, ids=str)
