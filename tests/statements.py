@@ -1,5 +1,5 @@
-"""What the opening comment of each statement in ``sql/`` says to the tests: lines ``-- key: value`` in a paragraph of
-their own after the parameters. docs/contributing/statement.md says what the keys mean.
+"""The keys in the opening comment of each statement in ``sql/``, which only tests read: lines ``-- key: value`` in the
+last paragraph. docs/contributing/statement.md explains the keys.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ FEW = 100
 """Pages that a statement may read if its header says nothing else."""
 
 RUN_BY = ("service", "operator", "connection")
+OPERATOR_FOLDERS = ("demo", "distribution", "maintenance")
+"""Folders whose statements the operator runs."""
 
 
 @dataclass
@@ -56,11 +58,14 @@ def header(name: str) -> Header:
     """
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True)
     opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    comment, _, parameters = "".join(lines[:opening]).partition("Parameters:")
-    parameters, _, said = parameters.partition("\n--\n")
-    found = Header(f"{comment}Parameters:{parameters}", with_columns("".join(lines[opening:])))
-    # A line that is indented continues the one before.
-    for line in said.replace("\n--   ", " ").splitlines():
+    comment, _, marks = "".join(lines[:opening]).rpartition("\n--\n")
+    if not re.match(r"-- (for|pages|fleet-pages|citus|example): ", marks):
+        comment, marks = "".join(lines[:opening]), ""
+    found = Header(comment, with_columns("".join(lines[opening:])))
+    if name.partition("/")[0] in OPERATOR_FOLDERS:
+        found.run_by = "operator"
+    # A line that is indented continues the previous line.
+    for line in marks.replace("\n--   ", " ").splitlines():
         key, _, value = line.removeprefix("-- ").partition(": ")
         match key:
             case "for" if value in RUN_BY:

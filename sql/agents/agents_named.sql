@@ -1,6 +1,6 @@
--- The agents of an organization with a name. One row per agent, oldest first, at most 1000: agent_id, name.
--- Parameters: organization_id; name: null for any name; is_deleted (boolean): whether the deleted agents, which keep their names,
--- or the other agents are returned; at is not used.
+-- Returns the agents of an organization with a name, one row per agent, oldest first, at most 1000: agent_id, name.
+-- Parameters: organization_id; name: null for any name; is_deleted (boolean): whether the deleted agents, which keep their
+-- names, or the other agents are returned.
 --
 -- pages: 1000, an organization's agents
 -- example: name=null; is_deleted=false

@@ -1,4 +1,4 @@
--- The agents of an organization that have one of the given ids. One row per agent that is not deleted: agent_id.
+-- Returns the agents of an organization that have one of the given ids, one row per agent that is not deleted: agent_id.
 -- Parameters: organization_id; agent_ids (uuid[]).
 select agents.agent_id
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)

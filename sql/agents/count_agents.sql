@@ -1,4 +1,4 @@
--- The number of agents of an organization, without deleted agents. One row: count. Parameters: organization_id.
+-- Returns the number of agents of an organization, without deleted agents, one row: count. Parameters: organization_id.
 --
 -- pages: 800, all of the organization's agents in an index
 select count(*) as count

@@ -1,5 +1,5 @@
--- Erases the name, the description, the owner and the subject of a deleted agent. One row if the agent is deleted, otherwise no
--- row.
+-- Erases the name, the description, the owner and the subject of a deleted agent. Returns no row if the agent is not
+-- deleted.
 -- Parameters: organization_id; agent_id.
 --
 -- for: operator

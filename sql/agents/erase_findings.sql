@@ -1,5 +1,5 @@
 -- Deletes the findings that name an agent, with their changes and alerts, and the agent's mutes, and erases the agent's name in
--- other acknowledgements, changes and mutes. One row per deleted finding. Parameters: organization_id; agent_id.
+-- other acknowledgements, changes and mutes. Returns one row per deleted finding. Parameters: organization_id; agent_id.
 --
 -- for: operator
 with about as materialized (

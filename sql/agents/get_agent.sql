@@ -1,6 +1,6 @@
--- One agent of an organization, with suspends_at: the announced instant of its suspension, or null. One row, or no row if the
--- agent is deleted or does not exist.
--- Parameters: organization_id; agent_id; at is not used.
+-- Returns one agent of an organization, with suspends_at: the announced instant of its suspension, or null. Returns one row, or
+-- no row if the agent is deleted or does not exist.
+-- Parameters: organization_id; agent_id.
 select
     {agent},
     (

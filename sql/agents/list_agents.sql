@@ -1,7 +1,6 @@
--- A page of an organization's agents. One row per agent that is not deleted, oldest first, with suspends_at: the announced
--- instant of its suspension, or null.
--- Parameters: organization_id; after_at (timestamptz), after_id: of the last row of the previous page, or null; limit; at is not
--- used.
+-- Returns a page of an organization's agents, one row per agent that is not deleted, oldest first, with suspends_at: the
+-- announced instant of its suspension, or null.
+-- Parameters: organization_id; after_at (timestamptz), after_id: of the last row of the previous page, or null; limit.
 select
     {agent},
     (

@@ -1,6 +1,6 @@
--- The credentials of an agent that are not revoked. One row per credential, oldest first. One row with a null credential_id if
--- the agent has no credential, and no row if the agent is deleted or does not exist.
--- Parameters: organization_id; agent_id; at is not used.
+-- Returns the credentials of an agent that are not revoked, one row per credential, oldest first. Returns one row with a null
+-- credential_id if the agent has no credential, and no row if the agent is deleted or does not exist.
+-- Parameters: organization_id; agent_id.
 select
     credentials.credential_id, credentials.label, credentials.jwks, credentials.trust, credentials.created_at,
     credentials.expires_at, credentials.last_used_at

@@ -1,5 +1,4 @@
--- The alert targets of all organizations, with their encrypted addresses. Returns one row per target.
--- Parameters: none.
+-- Returns the alert targets of all organizations, with their encrypted addresses, one row per target.
 --
 -- for: operator
 select organization_id, target_id, sealed

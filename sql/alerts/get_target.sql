@@ -1,4 +1,4 @@
--- One alert target. Returns one row, or no row if there is no such target.
+-- Returns one alert target. Returns one row, or no row if there is no such target.
 -- Parameters: organization_id, target_id.
 select {alert_target}
 from alert_targets

@@ -1,4 +1,4 @@
--- The organization's latest deliveries. Returns one row per delivery, newest first; title is the finding's title.
+-- Returns the organization's latest deliveries, one row per delivery, newest first; title is the finding's title.
 -- Parameters: organization_id, limit.
 select
     alert_deliveries.delivery_id,

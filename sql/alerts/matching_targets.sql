@@ -1,7 +1,7 @@
--- The alert targets of the organization that receive a change of a finding. These are the enabled targets that receive findings
--- of this kind, of this severity and about one of these agents; and all targets, enabled or not, that have received the finding's
--- beginning and not its end, even if the finding's kind, the agent's owner or the target has changed meanwhile. One row per
--- target.
+-- Returns the alert targets of the organization that receive a change of a finding. These are the enabled targets that receive
+-- findings of this kind, of this severity and about one of these agents; and all targets, enabled or not, that have received
+-- the finding's beginning and not its end, even if the finding's kind, the agent's owner or the target has changed meanwhile.
+-- Returns one row per target.
 -- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: this one and the lower
 -- ones; follows: whether the change follows the beginning; ends: whether the change is the end, which only targets receive that
 -- have received the beginning; others: whether to leave out the targets that have received the beginning and not the end.

@@ -1,6 +1,6 @@
--- The due delivery of a target that has waited longest. A delivery waits until earlier changes of the same finding are delivered.
--- Returns one row, or no row if nothing is due. The organization's name and the owner of the finding's agent are the current
--- ones.
+-- Returns the due delivery of a target that has waited longest. A delivery waits until earlier changes of the same finding are
+-- delivered. Returns one row, or no row if nothing is due. The organization's name and the owner of the finding's agent are the
+-- current ones.
 -- Parameters: organization_id, target_id, at.
 select
     delivery_id,

@@ -1,5 +1,4 @@
--- Records that a delivery failed, and the instants of the next attempt and of the end of the target's pause. Returns the target's
--- row.
+-- Records that a delivery failed, the instant of the next attempt and the end of the target's pause. Returns the target's row.
 -- Parameters: organization_id, target_id, delivery_id, at, error, next_attempt_at, paused_until, is_last: whether no further
 -- attempt of this delivery is made; is_gone: whether the target wants no further delivery, so that it is disabled.
 with failed as (

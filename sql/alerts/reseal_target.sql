@@ -1,5 +1,5 @@
--- Stores the re-encrypted address of an alert target, unless the address was changed meanwhile. One row if the address was
--- stored.
+-- Stores the re-encrypted address of an alert target, unless the address was changed meanwhile. Returns one row if the address
+-- was stored.
 -- Parameters: organization_id, target_id, sealed; previous: the address that was read.
 --
 -- for: operator

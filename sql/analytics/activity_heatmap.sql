@@ -1,5 +1,5 @@
--- Requests by UTC day of week and hour in a period. One row per day of week with usage, in order: dow (0 = Sunday), and by_hour:
--- the requests in each of its 24 hours.
+-- Returns requests by UTC day of week and hour in a period, one row per day of week with usage, in order: dow (0 = Sunday), and
+-- by_hour: the requests in each of its 24 hours.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each

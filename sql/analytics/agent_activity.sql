@@ -1,8 +1,8 @@
--- An agent's usage on each UTC day of a period. One row per day, oldest first, zeros included. Each row repeats the agent's name,
--- the instant of its creation, its status ("deleted" for a deleted agent) and the hour of its last token within the 90 days up to
--- the last day, or null. No row if the organization has no such agent.
+-- Returns an agent's usage on each UTC day of a period, one row per day, oldest first, zeros included. Each row repeats the
+-- agent's name, the instant of its creation, its status ("deleted" for a deleted agent) and the hour of its last token within
+-- the 90 days up to the last day, or null. Returns no row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Each day is looked up by itself, because the key has the day before the agent, so a range of days would read all agents.
+-- Reads day by day: the key has the day before the agent, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, four look-ups each
 -- fleet-pages: 500

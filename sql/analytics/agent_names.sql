@@ -1,4 +1,4 @@
--- The names of an organization's agents, including deleted agents. One row per agent: agent_id, name.
+-- Returns the names of an organization's agents, including deleted agents, one row per agent: agent_id, name.
 -- Parameters: organization_id.
 --
 -- pages: 1000, ten thousand agents

@@ -1,8 +1,8 @@
--- The tokens of one agent, as in analytics/tokens_by_credential, with the agent's name as agent_name. One row per credential and
--- resource, and always one row whose credential_id is null, with all tokens of the agent. No row if the organization has never
--- had such an agent.
+-- Returns the tokens of one agent, as in analytics/tokens_by_credential, with the agent's name as agent_name, one row per
+-- credential and resource, and always one row whose credential_id is null, with all tokens of the agent. Returns no row if the
+-- organization has never had such an agent.
 -- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Each day is looked up by itself, because the key has the day before the agent, so a range of days would read all agents.
+-- Reads day by day: the key has the day before the agent, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, two look-ups each
 -- fleet-pages: 600

@@ -1,4 +1,5 @@
--- An organization's credentials that were not revoked before a day, including those of deleted agents. One row per credential.
+-- Returns an organization's credentials that were not revoked before a day, including those of deleted agents, one row per
+-- credential.
 -- Parameters: organization_id; first: the day.
 --
 -- pages: 1000, the credentials of ten thousand agents

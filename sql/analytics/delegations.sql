@@ -1,9 +1,9 @@
--- Tokens by exchange by acting agent, subject and resource. One row per agent, subject and resource: agent_id and agent_name of
--- the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted, or null for a subject of another
--- issuer; issuer: the other issuer, otherwise empty; resource; days (integer[], ascending): the days with tokens as numbers of
--- days after "first"; tokens (bigint[]): the tokens on each of these days.
--- Parameters: organization_id; agent_id: the acting agent or the subject, null for all rows; first; last: the first and the last
--- day.
+-- Returns tokens by exchange by acting agent, subject and resource, one row per agent, subject and resource: agent_id and
+-- agent_name of the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted, or null for a
+-- subject of another issuer; issuer: the other issuer, otherwise empty; resource; days (integer[], ascending): the days with
+-- tokens as numbers of days after "first"; tokens (bigint[]): the tokens on each of these days.
+-- Parameters: organization_id; agent_id: the acting agent or the subject, null for all rows; first; last: the first and the
+-- last day.
 --
 -- fleet-pages: 300
 with used as (
@@ -13,7 +13,7 @@ with used as (
         %(agent_id)s::uuid is null
         and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     union all
-    -- Each day is looked up by itself, because the key has the day before the agent, so a range of days would read all agents.
+    -- Reads day by day: the key has the day before the agent, so a range of days would read all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
     cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar

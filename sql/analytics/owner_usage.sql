@@ -1,6 +1,6 @@
--- Tokens in a period by owner of the agents, including deleted agents. One row per owner with at least one token: owner, empty
--- for agents without one, which is the last row; agents: the number of agents with tokens; tokens. Sorted by tokens (most first)
--- and then by owner.
+-- Returns tokens in a period by owner of the agents, including deleted agents, one row per owner with at least one token:
+-- owner, empty for agents without one, which is the last row; agents: the number of agents with tokens; tokens. Sorted by
+-- tokens (most first) and then by owner.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 45000, the period's rows of all agents, and a look-up for each agent

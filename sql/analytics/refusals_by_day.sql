@@ -1,4 +1,4 @@
--- The tokens that quotas have refused on each UTC day of a period. One row per day with refusals, oldest first.
+-- Returns the tokens that quotas have refused on each UTC day of a period, one row per day with refusals, oldest first.
 -- Parameters: organization_id; first; last: the first and the last day.
 select
     refusals.day as on_day,

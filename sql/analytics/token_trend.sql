@@ -1,4 +1,4 @@
--- Tokens per UTC day of a period. One row per day with usage: since: the number of days after the first day; tokens.
+-- Returns tokens per UTC day of a period, one row per day with usage: since: the number of days after the first day; tokens.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each

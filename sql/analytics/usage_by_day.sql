@@ -1,5 +1,5 @@
--- An organization's usage on each UTC day of a period, with the requests in each hour. One row per day, oldest first, including
--- days without usage.
+-- Returns an organization's usage on each UTC day of a period, with the requests in each hour, one row per day, oldest first,
+-- including days without usage.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each

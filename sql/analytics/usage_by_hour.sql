@@ -1,4 +1,4 @@
--- An organization's usage in each UTC hour of a period. One row per hour with usage, in order.
+-- Returns an organization's usage in each UTC hour of a period, one row per hour with usage, in order.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 500, the organization's days, four rows each

@@ -1,5 +1,5 @@
--- The names and owners of agents, including deleted agents. One row per agent: agent_id, name, owner.
--- Parameters: organization_id; agent_ids (uuid[]); at is not used.
+-- Returns the names and owners of agents, including deleted agents, one row per agent: agent_id, name, owner.
+-- Parameters: organization_id; agent_ids (uuid[]).
 select named.agent_id, named.name, named.owner
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
 -- One agent at a time by the primary key, because a join that was planned on an empty table would read all agents.

@@ -1,5 +1,4 @@
--- The last event of every chain, for the operator. One row per chain: organization_id, sequence, hash.
--- Parameters: none.
+-- Returns the last event of every chain, for the operator, one row per chain: organization_id, sequence, hash.
 --
 -- for: operator
 select organization_id, sequence, hash

@@ -1,5 +1,5 @@
 -- Erases the content of the events about some subjects, for the operator, also of events about a credential, a marker or a
--- finding of an agent that is a subject. The chain can still be verified. One row: the number of events.
+-- finding of an agent that is a subject. The chain can still be verified. Returns one row: the number of events.
 -- Parameters: organization_id; subjects (text[]), or null for all events.
 --
 -- for: operator

@@ -1,6 +1,5 @@
--- A part of an organization's chain. One row per event, oldest first.
--- Parameters: organization_id; after: the sequence of the last event of the previous part, 0 for the first part; limit; at is not
--- used.
+-- Returns a part of an organization's chain, one row per event, oldest first.
+-- Parameters: organization_id; after: the sequence of the last event of the previous part, 0 for the first part; limit.
 --
 -- example: after=0
 select

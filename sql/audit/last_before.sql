@@ -1,6 +1,7 @@
--- The last event of an organization's chain that may be pruned, for the operator: this event and all earlier ones are older than
--- an instant. One row: sequence, hash, and events: the number of events up to this one. No row if there is no such event.
--- Parameters: organization_id; cutoff (timestamptz); at is not used.
+-- Returns the last event of an organization's chain that may be pruned, for the operator: this event and all earlier ones are
+-- older than an instant, one row: sequence, hash, and events: the number of events up to this one. Returns no row if there is
+-- no such event.
+-- Parameters: organization_id; cutoff (timestamptz).
 --
 -- for: operator
 select sequence, hash, count(*) over () as events

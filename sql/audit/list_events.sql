@@ -1,7 +1,7 @@
--- A page of an organization's events that pass the filters. One row per event, newest first. A filter that is null passes all
--- events.
+-- Returns a page of an organization's events that pass the filters, one row per event, newest first. A filter that is null
+-- passes all events.
 -- Parameters: organization_id; below: the page has only lower sequences; actor; action; subject; since, until (timestamptz);
--- limit; at is not used.
+-- limit.
 --
 -- example: below=50000; actor=null; action=null; subject=null; since=null; until=null
 select

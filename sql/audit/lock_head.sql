@@ -2,7 +2,6 @@
 -- last event, or 0 and zeros if the chain has no event. Parameters: organization_id; hash: the zeros.
 insert into audit_heads (organization_id, sequence, hash)
 values (%(organization_id)s, 0, %(hash)s::bytea)
--- The update changes nothing. It waits for the transaction that holds the row and then sees the row that the transaction has
--- written.
+-- The update changes nothing, but waits for the transaction that holds the row and then returns what it has written.
 on conflict (organization_id) do update set sequence = audit_heads.sequence
 returning sequence, hash

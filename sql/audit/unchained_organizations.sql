@@ -1,4 +1,4 @@
--- The organizations that have no chain, for the operator. One row per organization: organization_id. Parameters: none.
+-- Returns the organizations that have no chain, for the operator, one row per organization: organization_id.
 --
 -- for: operator
 select organization_id

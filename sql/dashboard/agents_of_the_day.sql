@@ -1,7 +1,7 @@
--- The agents with usage on a UTC day, or in one hour of it; most tokens first, then most requests, then by id. One
--- row an agent: agent_id, name, tokens, requests, rejected, and in each row the number of all of them.
--- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected:
--- whether most rejected requests come first; limit: of the rows, null for all.
+-- Returns the agents with usage on a UTC day or in an hour of it, one row per agent, most tokens first, then most requests,
+-- then by id: agent_id, name, tokens, requests, rejected, and in each row the number of all these agents.
+-- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected: whether the
+-- agents with most rejected requests are first; limit: the maximum number of rows, null for all.
 --
 -- pages: 2000, a day's rows of all agents
 -- fleet-pages: 300
@@ -40,7 +40,7 @@ listed as (
 )
 select listed.agent_id, agents.name, listed.tokens, listed.requests, listed.rejected, listed.agents
 from listed
--- "offset 0": each by the key, however many rows the planner expects.
+-- "offset 0" makes the planner look up each agent by its key, however many rows it expects.
 cross join lateral (
     select name from agents where organization_id = %(organization_id)s and agent_id = listed.agent_id offset 0
 ) as agents

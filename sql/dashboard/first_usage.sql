@@ -1,4 +1,4 @@
--- The first UTC day on which anything was counted for an organization. One row: on_day; none if nothing was.
+-- Returns the first UTC day with usage of an organization. One row: on_day; no row if there is no usage.
 -- Parameters: organization_id.
 select day as on_day
 from usage_daily

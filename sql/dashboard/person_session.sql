@@ -1,5 +1,6 @@
--- The organization of a person who is signed in to the dashboard. One row; no row if the organization is suspended or
--- deleted, or if the session was ended. Parameters: organization_id; jti: of the session.
+-- Returns the organization of a person who is signed in to the dashboard. One row; no row if the organization is suspended or
+-- deleted, or if the session has ended.
+-- Parameters: organization_id; jti: of the session.
 select organizations.name as organization_name
 from organizations
 where

@@ -1,6 +1,6 @@
--- The agents of an organization that have one of some scopes. One row an agent, by name: agent_id, name, status, scopes (all
--- that it has), and in each row matches, how many agents there are.
--- Parameters: organization_id; scopes (text[]); limit; at is not used.
+-- Returns the agents of an organization that have at least one of some scopes, one row per agent, sorted by name: agent_id,
+-- name, status, scopes: all scopes of the agent; and in each row matches: the number of these agents.
+-- Parameters: organization_id; scopes (text[]); limit.
 --
 -- pages: 1000, all agents
 -- example: scopes={analytics:read}; limit=50

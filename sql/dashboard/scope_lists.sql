@@ -1,5 +1,5 @@
--- How many agents of an organization have the same list of scopes, deleted agents left out. One row per list: scopes, agents.
--- Parameters: organization_id; at is not used.
+-- Returns the number of agents per list of scopes, without deleted agents. One row per list: scopes, agents.
+-- Parameters: organization_id.
 --
 -- pages: 1000, all agents
 select agents.scopes, count(*) as agents

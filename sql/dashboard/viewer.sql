@@ -1,8 +1,8 @@
--- The viewer of the dashboard and the organization. One row; no row if the agent is suspended, deleted or unknown, no
--- longer has the scope, or if its token, or one of its credentials since it signed in, was revoked. Counts nothing: a
--- page is not a request to the API.
--- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have; signed_in_at
--- (timestamptz), or null for a token that was issued to be used elsewhere.
+-- Returns the agent that is signed in to the dashboard, and its organization. One row; no row if the agent is suspended,
+-- deleted or unknown, if it lacks the scope, if its token is revoked, or if one of its credentials was revoked after it signed
+-- in. Nothing is counted, because a page is not a request to the API.
+-- Parameters: organization_id; agent_id; jti: of the token; scope: that the agent must have; signed_in_at (timestamptz), or
+-- null for a token that was issued for the API.
 --
 -- example: scope=analytics:read
 select organizations.name as organization_name, agents.name as agent_name, agents.scopes

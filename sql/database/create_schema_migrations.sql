@@ -1,4 +1,4 @@
--- Creates the table of applied migrations if it does not exist. Returns no row. Parameters: none.
+-- Creates the table of applied migrations if it does not exist. Returns no row.
 --
 -- for: operator
 create table if not exists schema_migrations (

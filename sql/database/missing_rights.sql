@@ -1,6 +1,6 @@
--- The statements that a superuser must run so that the role that has logged in may create agentidp_service, or use the one that
--- another installation has created on the same server. Returns one row per statement. Parameters: creates_role: whether the role
--- is to be created even if it exists.
+-- Returns the statements that a superuser must run so that the role that has logged in may create agentidp_service, or use the
+-- one that another installation has created on the same server, one row per statement. Parameters: creates_role: whether the
+-- role is to be created even if it exists.
 --
 -- for: operator
 with server as (

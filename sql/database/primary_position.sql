@@ -1,5 +1,5 @@
--- The position of the primary. Returns one row: position: the end of its log in bytes, null if the server is no longer a primary;
--- at: its clock. Parameters: none.
+-- Returns the position of the primary. Returns one row: position: the end of its log in bytes, null if the server is no longer
+-- a primary; at: its clock.
 --
 -- citus: no shard, because it reads no table
 select

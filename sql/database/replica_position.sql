@@ -1,7 +1,6 @@
--- The position of a read replica. Returns one row: is_standby: whether it follows a primary; position: the end of the replayed
--- log in bytes; at: the instant of the last replayed commit by the primary's clock. position and at are null before anything is
--- replayed.
--- Parameters: none.
+-- Returns the position of a read replica. Returns one row: is_standby: whether it follows a primary; position: the end of the
+-- replayed log in bytes; at: the instant of the last replayed commit by the primary's clock. position and at are null before
+-- anything is replayed.
 --
 -- citus: no shard, because it reads no table
 select

@@ -1,5 +1,5 @@
--- The statement that lets only the owner of this database create temporary tables. PostgreSQL lets every role create them, also
--- agentidp_service, and they could fill the disk. One row; none if the statement was run before. Parameters: none.
+-- Returns the statement that lets only the owner of this database create temporary tables. PostgreSQL lets every role create
+-- them, also agentidp_service, and they could fill the disk. Returns one row; none if the statement was run before.
 --
 -- for: operator
 select format('revoke temporary on database %I from public', current_database()) as statement

@@ -1,11 +1,11 @@
--- The delegation rules of an organization. One row per rule, the oldest first: its columns, and agents: the names of the agents that
--- may act by it, in the order of their ids, deleted ones left out. Parameters: organization_id; at is not used.
+-- Returns the delegation rules of an organization, one row per rule, oldest first: its columns, and agents: the names of the
+-- agents that may act by the rule, sorted by id, without deleted agents. Parameters: organization_id.
 select
     {delegation_rule},
     array(
         select named.name
         from unnest(delegation_rules.agent_ids) with ordinality as wanted (agent_id, place)
-        -- Each by the key, as in audit/agent_names.
+        -- Each agent by its key, as in audit/agent_names.
         cross join lateral (
             select agents.name
             from agents

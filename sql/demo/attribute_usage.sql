@@ -1,8 +1,7 @@
 -- Counts the demo's tokens by credential and resource, too. Returns no row.
--- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, credential_id, resource and
--- tokens_by_hour, one for each day, agent, credential and resource.
+-- Parameters: organization_id; counts (jsonb): an array with one object per day, agent, credential and resource, each with the
+-- members day, agent_id, credential_id, resource and tokens_by_hour.
 --
--- for: operator
 -- citus: in steps
 insert into credential_usage_daily (
     organization_id, day, agent_id, credential_id, resource, slot, tokens, tokens_by_hour
@@ -13,7 +12,7 @@ select
     given.agent_id,
     given.credential_id,
     given.resource,
-    -- As usage_history/add_usage.
+    -- As in usage_history/add_usage.
     16,
     (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
     given.tokens_by_hour

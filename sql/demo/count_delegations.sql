@@ -1,8 +1,7 @@
--- Counts those of the demo's tokens that were issued by exchange, too. Returns no row.
--- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, subject_agent_id, resource and
--- tokens.
+-- Counts the demo's tokens by exchange per subject, too. Returns no row.
+-- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, subject_agent_id, resource
+-- and tokens.
 --
--- for: operator
 -- citus: in steps
 insert into delegation_usage_daily (
     organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, tokens
@@ -14,7 +13,7 @@ select
     given.subject_agent_id,
     '',
     given.resource,
-    -- As usage_history/add_usage.
+    -- As in usage_history/add_usage.
     16,
     given.tokens
 from jsonb_to_recordset(%(counts)s::jsonb) as given (
@@ -24,5 +23,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens bigint
 )
--- As demo/attribute_usage.
+-- As in demo/attribute_usage.
 on conflict do nothing

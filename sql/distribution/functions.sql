@@ -1,9 +1,6 @@
--- Our functions that are not yet distributed to the workers, sorted so that a function follows those that it calls. One row per
--- function: signature; argument: the name of the argument that selects the worker, or null if the function runs where it is
--- called.
--- Parameters: none.
---
--- for: operator
+-- Returns our functions that are not yet distributed to the workers, sorted so that a function follows those that it calls, one
+-- row per function: signature; argument: the name of the argument that selects the worker, or null if the function runs where
+-- it is called.
 with ours as (
     select
         functions.oid,

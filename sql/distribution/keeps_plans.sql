@@ -3,9 +3,6 @@
 -- change 8824). The test runs a statement 60 times and compares the memory of the session's plans. Returns one row per server:
 -- node: its address; success: whether it reuses plans; result: ends in "plans are not kept" if it does not reuse them, and
 -- otherwise contains the error.
--- Parameters: none.
---
--- for: operator
 select nodename || ':' || nodeport as node, success, result
 from run_command_on_all_nodes($command$
 do $block$

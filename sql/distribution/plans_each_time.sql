@@ -1,7 +1,4 @@
 -- Returns one row: is_so: whether the servers plan each statement of a function at each call of the service (plan_each_time).
--- Parameters: none.
---
--- for: operator
 select exists (
     select 1
     from pg_db_role_setting

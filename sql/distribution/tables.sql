@@ -1,8 +1,6 @@
--- Our tables that belong on the workers, sorted so that a table follows those that its foreign keys reference. One row per table:
--- name; is_distributed: whether the table is distributed by organization instead of complete on every node; is_done: whether
--- Citus has distributed or copied the table already. Parameters: none.
---
--- for: operator
+-- Returns our tables that belong on the workers, sorted so that a table follows those that its foreign keys reference, one row
+-- per table: name; is_distributed: whether the table is distributed by organization instead of complete on every node; is_done:
+-- whether Citus has distributed or copied the table already.
 with recursive ours as (
     select
         tables.oid,

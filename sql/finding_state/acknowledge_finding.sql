@@ -1,6 +1,6 @@
 -- Acknowledges a finding. Returns its severity, or no row if there is no such finding.
--- Parameters: organization_id; finding_id; at (timestamptz); acknowledged_by: the name of who does it; note: text, or null to
--- keep the one that it has.
+-- Parameters: organization_id; finding_id; at (timestamptz); acknowledged_by: the name of the agent or person; note: text, or
+-- null to keep the current note.
 update findings
 set
     acknowledged_at = %(at)s::timestamptz,

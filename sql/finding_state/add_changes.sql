@@ -1,6 +1,6 @@
--- Records what happened to findings. Returns the ids of the changes, one row for each.
--- Parameters: organization_id; at (timestamptz); changes (jsonb): an array of objects with the members change_id,
--- finding_id, change, severity, changed_by and note.
+-- Records changes of findings. Returns the ids of the changes, one row per change.
+-- Parameters: organization_id; at (timestamptz); changes (jsonb): an array of objects with the members change_id, finding_id,
+-- change, severity, changed_by and note.
 --
 -- citus: in steps
 insert into finding_changes (

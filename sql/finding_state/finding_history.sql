@@ -1,4 +1,5 @@
--- What happened to a finding, oldest first. One row for each change. Parameters: organization_id; finding_id.
+-- Returns the changes of a finding, one row per change, oldest first.
+-- Parameters: organization_id; finding_id.
 select changed_at, change, severity, changed_by, note
 from finding_changes
 where

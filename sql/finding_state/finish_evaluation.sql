@@ -1,6 +1,6 @@
--- Records that an evaluation has been stored. Returns its instant. Parameters: organization_id; at (timestamptz);
--- first_day (date): from which on findings are known; not_computed (text[]): the kinds about which nothing is known;
--- took: the seconds that it took to compute.
+-- Records that an evaluation has been stored. Returns its instant.
+-- Parameters: organization_id; at (timestamptz); first_day (date): findings of earlier days are unknown; not_computed (text[]):
+-- the kinds that were not evaluated; took: the seconds of the evaluation.
 update finding_evaluations
 set
     evaluated_at = %(at)s::timestamptz,

@@ -1,4 +1,4 @@
--- One finding with its state. One row, or none if there is no such finding.
+-- Returns a finding with its state. One row, or no row if there is no such finding.
 -- Parameters: organization_id; finding_id; at (timestamptz): for muted_until.
 select {finding}
 from findings

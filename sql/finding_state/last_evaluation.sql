@@ -1,4 +1,4 @@
--- The last evaluation of an organization's findings. One row, or none before the first.
+-- Returns the last evaluation of an organization's findings. One row, or no row before the first evaluation.
 -- Parameters: organization_id.
 select evaluated_at, first_day, not_computed
 from finding_evaluations

@@ -1,6 +1,6 @@
--- Locks an organization's row about its evaluations until the transaction ends, so that one evaluation is stored at a
--- time. One row: when the last one was (null if there was none), and the day from which on findings are known.
--- Parameters: organization_id; since (date): the first day that is looked at now.
+-- Locks the row of an organization's evaluations until the transaction ends, so that only one evaluation is stored at a time.
+-- Returns one row: the instant of the last evaluation (null before the first), and the first day whose findings are known.
+-- Parameters: organization_id; since (date): the first day of this evaluation.
 insert into finding_evaluations (organization_id, first_day, not_computed)
 values (%(organization_id)s, %(since)s::date, '{}')
 on conflict (organization_id) do update set first_day = finding_evaluations.first_day

@@ -1,6 +1,6 @@
--- Mutes findings of a kind about an agent, or about anything. Returns until when.
--- Parameters: organization_id; kind; subject: an agent's id, or 'organization' for every finding of the kind; until and
--- at (timestamptz); muted_by: the name of who does it; note: text or null.
+-- Mutes the findings of a kind about an agent, or about any subject. Returns the end of the mute.
+-- Parameters: organization_id; kind; subject: an agent's id, or 'organization' for every finding of the kind; until and at
+-- (timestamptz); muted_by: the name of the agent or person; note: text or null.
 --
 -- example: kind=silence; subject=organization
 insert into finding_mutes (organization_id, kind, subject, until, muted_at, muted_by, note)

@@ -1,4 +1,5 @@
--- What is muted now, by kind and subject. One row for each mute. Parameters: organization_id; at (timestamptz).
+-- Returns the current mutes, one row per mute, sorted by kind and subject.
+-- Parameters: organization_id; at (timestamptz).
 select kind, subject, until
 from finding_mutes
 where

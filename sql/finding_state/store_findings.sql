@@ -1,4 +1,4 @@
--- Stores findings, new ones and changed ones. Returns their ids, one row for each.
+-- Stores new and changed findings. Returns their ids, one row per finding.
 -- Parameters: organization_id; findings (jsonb): an array of objects with the columns as members.
 --
 -- citus: in steps

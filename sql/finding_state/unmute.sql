@@ -1,4 +1,5 @@
--- Ends a mute. One row if it was there. Parameters: organization_id; kind; subject: as in finding_state/mute.
+-- Ends a mute. Returns one row, or no row if there is no such mute.
+-- Parameters: organization_id; kind; subject: as in finding_state/mute.
 --
 -- example: kind=spike; subject=organization
 delete from finding_mutes

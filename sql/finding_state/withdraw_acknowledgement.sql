@@ -1,4 +1,5 @@
--- Takes back that a finding was acknowledged, because it escalated. Returns its id, or no row if nobody had.
+-- Withdraws the acknowledgement of a finding, because the finding escalated. Returns no row if it was
+-- not acknowledged.
 -- Parameters: organization_id; finding_id.
 update findings
 set

@@ -1,7 +1,8 @@
--- The organization's budget, and the tokens of the UTC calendar month of "at". The forecast adds to the tokens so far the median of
--- the weekday over the last weeks, for each day that is left. Today has the greater of this median and the tokens so far. A weekday
--- without history has the mean of all days with history. One row: budget, month_begins, month_ends, days_of_history, tokens,
--- forecast, crosses_on and near_on: the days on which the tokens exceed the budget, and reach near_percent of it.
+-- Returns the organization's budget, and the tokens of the UTC calendar month of the day. The forecast is the tokens so far
+-- plus, for each remaining day, the median of its weekday over the last weeks. For today it takes the greater of this median
+-- and the tokens so far. A weekday without history has the mean of all days with history. One row: budget, month_begins,
+-- month_ends, days_of_history, tokens, forecast, crosses_on and near_on: the days on which the tokens exceed the budget, and
+-- reach near_percent of it.
 -- Parameters: organization_id; day: today in UTC; weeks: of history; near_percent.
 --
 -- pages: 500, the organization's days, four rows each

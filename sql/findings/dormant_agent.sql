@@ -1,8 +1,9 @@
--- The active agents without counts and without use of a credential for so many days, those that have been dormant for longest. One
--- row per agent: agent_id, agent_name, created_at, updated_at, last_used_at: of any of its credentials (null: never used). If the
--- organization suspends dormant agents, also suspend_after_days, and suspends_at if the suspension is announced.
--- Parameters: organization_id; day; at (timestamptz); days: without a token, or fewer if a suspension is due within notice_days;
--- notice_days; max_agents.
+-- Returns the active agents without usage and without use of a credential for a number of days, one row per agent, longest
+-- dormant first: agent_id, agent_name, created_at, updated_at, last_used_at: the last use of any of its credentials (null:
+-- never used). If the organization suspends dormant agents, also suspend_after_days, and suspends_at if the suspension is
+-- announced.
+-- Parameters: organization_id; day; at (timestamptz); days: without a token, or fewer if a suspension is due within
+-- notice_days; notice_days; max_agents.
 --
 -- pages: 20000, the credentials of each of ten thousand agents, and the days of those that may be dormant
 -- fleet-pages: 2000

@@ -1,7 +1,8 @@
--- What may explain findings: the markers of a time, and the newest audit events about credentials and scopes. One row per marker or
--- event, the earliest first: kind (of the marker, or credential.created, credential.revoked or agent.changed), starts_at, ends_at,
--- agent_id (null: all agents), note.
--- Parameters: organization_id; since, until (timestamptz): of the time, both included; max_events: events that are read.
+-- Returns possible explanations of findings: the markers in a period, and the newest audit events about credentials and scopes.
+-- One row per marker or event, earliest first: kind (of the marker, or credential.created, credential.revoked or
+-- agent.changed), starts_at, ends_at, agent_id (null: all agents), note.
+-- Parameters: organization_id; since, until (timestamptz): the first and the last instant of the period; max_events: the
+-- maximum number of events to read.
 select kind, starts_at, ends_at, agent_id, note
 from markers
 where

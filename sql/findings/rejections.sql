@@ -1,9 +1,10 @@
--- The agents with at least so many rejected requests on a UTC day, among the days that are judged, and their histories. One row per
--- agent: agent_id, agent_name (null: subjects without an agent), is_active; history: json, an array of [day from first_day on, the
--- rejected requests of its 24 hours, and the tokens], one item per day and slot; sources: json, an array of [day from first_day on,
--- network, reason, rejections], or null.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day that is judged, and the
--- day after the last; min_rejected: of a day; max_agents: those with the most; sources_since (date): the first day of the sources.
+-- Returns the agents with at least a number of rejected requests on one of the evaluated UTC days, and their histories. One row
+-- per agent: agent_id, agent_name (null: subjects without an agent), is_active; history: json, an array of [days since
+-- first_day, the rejected requests of its 24 hours, and the tokens], one item per day and slot; sources: json, an array of
+-- [days since first_day, network, reason, rejections], or null.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
+-- day after the last; min_rejected: per day; max_agents: the maximum number of agents, most rejections first; sources_since
+-- (date): the first day of the sources.
 --
 -- pages: 60000, the days of each of ten thousand agents
 -- fleet-pages: 6000
@@ -56,7 +57,7 @@ cross join lateral (
         where organization_id = %(organization_id)s and agent_id = noticed.agent_id
         offset 0
     )
-    -- Subjects for which no agent is created.
+    -- Subjects without an agent have this id.
     union all
     select noticed.agent_id, null, 'active', null
     where noticed.agent_id = '00000000-0000-0000-0000-000000000000'

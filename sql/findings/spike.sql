@@ -1,8 +1,8 @@
--- The tokens by the hour of the agents whose tokens grew the most over the 21 days before since. One row per agent: agent_id,
--- agent_name, and history: json, an array of [day from first_day on, the tokens of its 24 hours], one item per day and slot.
--- Suspects are selected by their days, and agents among the suspects by their hours. One slot of each is enough to select them.
--- Growth is measured from the mean of the counts that are not 0 to the highest count. 30 or 10 is added to the mean, so that a few
--- tokens are not much growth.
+-- Returns the tokens per hour of the agents whose tokens grew most over the 21 days before "since". One row per agent:
+-- agent_id, agent_name, and history: json, an array of [days since first_day, the tokens of its 24 hours], one item per day and
+-- slot. Suspects are selected by their days, and agents among the suspects by their hours, each by one slot. Growth is the
+-- highest count divided by the mean of the non-zero counts plus 30 (days) or 10 (hours), so that a few tokens are not much
+-- growth.
 -- Parameters: organization_id; first_day (date): of the history; since, until (date): half-open; max_suspects, max_agents.
 --
 -- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred

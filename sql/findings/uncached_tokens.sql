@@ -1,10 +1,12 @@
--- The tokens by the hour of the agents that may be issued many times the tokens that they need: those with the most tokens on days
--- with at least min_tokens, and more than "factor" per lifetime in the active hours for each declared replica. Tokens for resource
--- servers that want a token for each call, or whose tokens have a shorter lifetime, are left out, as tokens and as requests. One row
--- per agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the tokens of
--- its 24 hours, and the requests], one item per day and slot, and with negative counts for what is left out.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day of candidates, and the
--- day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
+-- Returns the tokens per hour of the agents that may be issued many times the tokens that they need. These are the agents with
+-- most tokens on days with at least min_tokens, and more than "factor" tokens per lifetime and declared replica in the active
+-- hours. Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, are left out, as
+-- tokens and as requests. One row per agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of
+-- [days since first_day, the tokens of its 24 hours, and the requests], one item per day and slot, with negative counts for
+-- what is left out.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day of candidates, and
+-- the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: per day; min_days: the minimum number
+-- of such days; max_agents.
 --
 -- pages: 25000, the days of each of ten thousand agents
 -- fleet-pages: 10000

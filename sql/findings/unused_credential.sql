@@ -1,5 +1,5 @@
--- The credentials in force that have not been used since "before", of agents that could use them; those that have been unused
--- for longest. One row per credential: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
+-- Returns the credentials in force that have not been used since "before", of agents that can use them. One row per credential,
+-- longest unused first: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
 -- Parameters: organization_id; at (timestamptz); before (timestamptz); max_credentials.
 --
 -- pages: 110000, two credentials of each of ten thousand agents, and the agent of each
@@ -22,7 +22,7 @@ select
     unused.created_at,
     unused.last_used_at
 from unused
--- "offset 0": the agent of each by the key, in terms that leave the planner no other index.
+-- "offset 0" and the conditions make the planner look up each agent by its key.
 cross join lateral (
     select name
     from agents

@@ -1,9 +1,10 @@
--- The tokens by the hour of agents that worked on a day of rest of the organization, unless they had more than half as many tokens on
--- that weekday in both of the two weeks before. One row per agent: agent_id, agent_name, and history: json, an array of [day from
--- first_day on, the tokens of its 24 hours], one item per day and slot. One row without agent_id, whose history is the days of rest,
--- such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the weekend.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day that is judged, and the
--- day after the last; weeks: of history for the days of rest; max_rest_days; min_tokens: of a day; max_agents.
+-- Returns the tokens per hour of agents that worked on a day of rest of the organization, unless they had more than half as
+-- many tokens on that weekday in both of the two previous weeks. One row per agent: agent_id, agent_name, and history: json, an
+-- array of [days since first_day, the tokens of its 24 hours], one item per day and slot. One row without agent_id, whose
+-- history is the days of rest, such as [0, 6] for Sunday and Saturday: first the weekdays with less than half of the average,
+-- then the weekend.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
+-- day after the last; weeks: of history for the days of rest; max_rest_days; min_tokens: per day; max_agents.
 --
 -- pages: 4000000, the days of each of ten thousand agents
 -- fleet-pages: 25000

@@ -1,4 +1,4 @@
--- Remembers beside a form's key, which the same transaction has consumed, what the form created. Returns no row.
+-- Stores the id of the object that a form created with the form's key, which the same transaction has consumed. Returns no row.
 -- Parameters: organization_id; digest: of the key; created_id.
 --
 -- example: digest=\x01

@@ -1,4 +1,2 @@
--- Switches to the service's role until the connection ends. Returns one row. Parameters: none.
---
--- for: operator
+-- Switches to the service's role until the connection ends. Returns one row.
 select set_config('role', 'agentidp_service', false)

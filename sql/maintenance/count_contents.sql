@@ -1,8 +1,5 @@
--- The numbers of organizations, agents and tokens of the whole instance, for a role to which row-level security does not apply.
--- Returns one row.
--- Parameters: none.
---
--- for: operator
+-- Returns the numbers of organizations, agents and tokens of the whole instance, for a role to which row-level security does
+-- not apply. Returns one row.
 select
     (select count(*) from organizations) as organizations,
     (select count(*) from agents) as agents,

@@ -1,6 +1,4 @@
--- The number of rows in all tables of this database, estimated from its statistics. One row. Parameters: none.
---
--- for: operator
+-- Returns the number of rows in all tables of this database, estimated from its statistics, one row.
 select coalesce(sum(reltuples) filter (where reltuples > 0), 0)::bigint as rows
 from pg_class
 where relnamespace = 'public'::regnamespace and relkind = 'r'

@@ -1,6 +1,4 @@
 -- Returns one row: is_watched, whether a session holds the lock of agentidp watch. Parameters: key: the lock's number.
---
--- for: operator
 select
     exists (
         select

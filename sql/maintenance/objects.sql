@@ -1,8 +1,5 @@
--- The tables, views and functions of the schema, without those of extensions. One row per object; is_executable: whether the
--- service may call it.
--- Parameters: none.
---
--- for: operator
+-- Returns the tables, views and functions of the schema, without those of extensions, one row per object; is_executable:
+-- whether the service may call it.
 select relname::text as name, true as is_executable
 from pg_class
 where

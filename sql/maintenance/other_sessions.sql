@@ -1,6 +1,4 @@
--- The other sessions of this database. One row per role: role_name, sessions. Parameters: none.
---
--- for: operator
+-- Returns the other sessions of this database, one row per role: role_name, sessions.
 select usename::text as role_name, count(*) as sessions
 from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and usename is not null

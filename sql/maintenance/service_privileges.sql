@@ -1,7 +1,5 @@
--- The privileges of the service's role on tables and views, including privileges on single columns. One row per privilege.
--- Parameters: none.
---
--- for: operator
+-- Returns the privileges of the service's role on tables and views, including privileges on single columns, one row per
+-- privilege.
 select relname::text as name, lower(privilege_type) as privilege
 from pg_class
 cross join lateral aclexplode(relacl) as granted

@@ -1,8 +1,5 @@
--- The attributes, the tables and the memberships of the service's role that would give it more rights than its grants. One row,
--- or no row if there is no such role.
--- Parameters: none.
---
--- for: operator
+-- Returns the attributes, the tables and the memberships of the service's role that would give it more rights than its grants.
+-- Returns one row, or no row if there is no such role.
 select
     rolsuper as is_superuser,
     rolbypassrls as bypasses_row_security,

@@ -1,8 +1,6 @@
--- The statements that restore the foreign keys and the row-level security that maintenance/statements_before_rows removes. One
--- row per statement, in the order in which to run them: foreign keys first, because PostgreSQL checks a key against all rows only
--- while row-level security hides none. Parameters: none.
---
--- for: operator
+-- Returns the statements that restore the foreign keys and the row-level security that maintenance/statements_before_rows
+-- removes, one row per statement, in the order in which to run them: foreign keys first, because PostgreSQL checks a key
+-- against all rows only while row-level security hides none.
 select statement
 from (
     select

@@ -1,8 +1,6 @@
--- The statements that drop the foreign keys and disable row-level security, so that the tables' owner can copy rows into the
--- tables in any order. Read maintenance/statements_after_rows, which restores both, before running them. One row per statement.
--- Parameters: none.
---
--- for: operator
+-- Returns the statements that drop the foreign keys and disable row-level security, so that the tables' owner can copy rows
+-- into the tables in any order. Read maintenance/statements_after_rows, which restores both, before running them. Returns one
+-- row per statement.
 select format('alter table %s drop constraint %I', conrelid::regclass, conname) as statement
 from pg_constraint
 where contype = 'f' and connamespace = 'public'::regnamespace

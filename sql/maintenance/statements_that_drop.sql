@@ -1,7 +1,5 @@
--- The statements that drop all tables, views and functions in the schema public, except those of extensions. One row per
--- statement, in the order in which to run them. Parameters: none.
---
--- for: operator
+-- Returns the statements that drop all tables, views and functions in the schema public, except those of extensions, one row
+-- per statement, in the order in which to run them.
 select statement
 from (
     select

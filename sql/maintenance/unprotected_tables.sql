@@ -1,7 +1,4 @@
--- The tables with an organization that row-level security does not protect, also from their owner. One row per table.
--- Parameters: none.
---
--- for: operator
+-- Returns the tables with an organization that row-level security does not protect, also from their owner, one row per table.
 select relname::text as name
 from pg_class as found
 where

@@ -1,6 +1,4 @@
--- The rights of the role that has logged in, and its database. Returns one row. Parameters: none.
---
--- for: operator
+-- Returns the rights of the role that has logged in, and its database. Returns one row.
 select
     current_user::text as role_name,
     current_database()::text as database_name,

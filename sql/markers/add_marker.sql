@@ -1,6 +1,7 @@
--- Adds a marker unless the organization has as many as it may, and deletes those that ended long ago. Returns its row, or
--- none. Parameters: organization_id, marker_id, kind, starts_at, ends_at, agent_id (null: every agent), note, at, most;
--- ended_before (timestamptz): what ended before is deleted.
+-- Adds a marker unless the organization has the maximum number, and deletes markers that ended long ago. Returns the marker's
+-- row, or no row.
+-- Parameters: organization_id, marker_id, kind, starts_at, ends_at, agent_id (null: every agent), note, at, most: the maximum
+-- number; ended_before (timestamptz): markers that ended earlier are deleted.
 --
 -- example: marker_id=0a1b2c3d-0000-4000-8000-000000000001; kind=holiday; agent_id=null; most=10000
 with forgotten as (

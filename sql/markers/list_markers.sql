@@ -1,4 +1,4 @@
--- The organization's markers that ended last, or will end last. One row each, the latest first.
+-- Returns the organization's markers with the latest ends, one row per marker, the latest first.
 -- Parameters: organization_id; limit.
 select {marker}
 from markers

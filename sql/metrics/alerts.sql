@@ -1,5 +1,5 @@
--- What became of an organization's alerts, for the operator's metrics. One row for each type of its targets: how many wait for
--- targets that are enabled, and since when the oldest; how many were delivered and abandoned in the last day.
+-- Returns the numbers of an organization's alerts, for the operator's metrics. One row per type of its targets: the alerts that
+-- wait for enabled targets, the instant of the oldest of them, and the alerts delivered and abandoned in the last day.
 -- Parameters: organization_id; at (timestamptz).
 --
 -- pages: 300000, a hundred thousand alerts of the last days, two pages each
@@ -13,7 +13,7 @@ with recent as materialized (
     from alert_deliveries
     where
         organization_id = %(organization_id)s
-        -- After three days an alert is given up.
+        -- An alert is abandoned after three days.
         and created_at >= %(at)s::timestamptz - interval '4 days'
     group by target_id
 )

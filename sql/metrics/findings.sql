@@ -1,5 +1,5 @@
--- How many findings of an organization go on, for the operator's metrics. One row for each kind and severity that there is.
--- Parameters: organization_id.
+-- Returns the number of an organization's current findings, for the operator's metrics. One row per kind and severity with
+-- findings. Parameters: organization_id.
 select kind, severity, count(*) as findings
 from findings
 where organization_id = %(organization_id)s and ended_at = 'infinity'

@@ -1,5 +1,5 @@
--- The organizations that have agents, for the operator's metrics. One row per organization. Reads the client directory,
--- because the service's role sees the table of organizations one organization at a time. Parameters: none.
+-- Returns the organizations that have agents, for the operator's metrics. One row per organization. Reads the client directory,
+-- because the service's role can read the table of organizations for only one organization at a time.
 --
 -- pages: 500, the whole client directory, now and then
 -- citus: no shard, because the client directory is read on the coordinator

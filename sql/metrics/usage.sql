@@ -1,5 +1,5 @@
--- An organization's usage on the day and in its month up to that day, for the operator's metrics. One row, or
--- none if there was no usage in that month.
+-- Returns an organization's usage on a day and in the month up to that day, for the operator's metrics. One row, or no row if
+-- there was no usage in that month.
 -- Parameters: organization_id; day.
 select
     (select name from organizations where organization_id = %(organization_id)s) as name,

@@ -1,5 +1,5 @@
--- All resource identifiers that organizations hold, for the operator. One row per identifier as a resource_key(), in order.
--- Parameters: none.
+-- Returns all resource identifiers that organizations hold, for the operator, one row per identifier as a resource_key(), in
+-- order.
 --
 -- for: operator
 select resource, organization_id

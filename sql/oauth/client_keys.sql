@@ -1,6 +1,6 @@
--- The public keys that may verify an assertion of a client, at most a number of them. One row per key of an active agent whose
--- credential is in force at "at": the keys that the assertion names first, then the keys without a name; within both, those of
--- the newest credential first.
+-- Returns the public keys that may verify an assertion of a client, at most a number of them, one row per key of an active
+-- agent whose credential is in force at "at": the keys that the assertion names first, then the keys without a name; within
+-- both, those of the newest credential first.
 -- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the key that the assertion names, or null for any
 -- key; most: the maximum number of keys; at (timestamptz).
 --

@@ -1,9 +1,9 @@
--- The rules of trust by which tokens of an issuer are a client's. One row per rule of an active agent, of a credential that is neither
--- revoked nor expired at "at", until they have max_characters together; first those that a token may meet by its subject, then the
--- others, each the oldest first: agent_id; trust, as text, or null for a rule that the token may meet and that is one too many;
--- is_in_force: true.
--- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): of the rules that it may
--- meet; max_characters; at (timestamptz).
+-- Returns the rules of trust by which a client accepts tokens of an issuer. One row per rule of an active agent whose
+-- credential is neither revoked nor expired at "at", until the rules together have max_characters; rules that the token may
+-- match by its subject are first, within both groups the oldest first: agent_id; trust, as text, or null for a matching rule
+-- beyond max_characters; is_in_force: true.
+-- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): of the rules
+-- that the token may match; max_characters; at (timestamptz).
 --
 -- example: issuers={https://issuer.example}; selectors={00000000-0000-0000-0000-000000000007}; max_characters=16000
 select
@@ -28,7 +28,7 @@ from (
 ) as rules
 where
     (
-        -- Only of few rules: to look into a rule is to decompress it.
+        -- Reads few rules, because reading a rule decompresses it.
         case when rules.characters <= %(max_characters)s then rules.trust ->> 'issuer' = any (%(issuers)s::text[]) end
         or (rules.is_selected and rules.characters - rules.length <= %(max_characters)s)
     )

@@ -1,6 +1,6 @@
--- One resource server of an organization, with agent_name: the name of the agent that runs it, null if there is none or it is
--- deleted. One row, or no row if the resource server does not exist.
--- Parameters: organization_id; resource_server_id; at is not used.
+-- Returns one resource server of an organization, with agent_name: the name of the agent that runs it, null if there is none or
+-- it is deleted. Returns one row, or no row if the resource server does not exist.
+-- Parameters: organization_id; resource_server_id.
 select
     {resource_server},
     (

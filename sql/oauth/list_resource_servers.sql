@@ -1,5 +1,5 @@
--- The resource servers of an organization. One row per resource server, oldest first.
--- Parameters: organization_id; at is not used.
+-- Returns the resource servers of an organization, one row per resource server, oldest first.
+-- Parameters: organization_id.
 select {resource_server}
 from resource_servers
 where organization_id = %(organization_id)s

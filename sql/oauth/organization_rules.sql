@@ -1,5 +1,5 @@
--- The rules of trust in force at "at" of an organization's active agents, or of one of them. One row per rule, oldest first:
--- agent_id, agent_name, credential_id, label, trust.
+-- Returns the rules of trust in force at "at" of an organization's active agents, or of one of them, one row per rule, oldest
+-- first: agent_id, agent_name, credential_id, label, trust.
 -- Parameters: organization_id; agent_id (or null for all agents); most: the maximum number; at (timestamptz).
 --
 -- pages: 8000, the agents of a thousand rules

@@ -1,9 +1,9 @@
--- The provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is not
--- suspended, the oldest first, until they have max_characters together: its columns, where trust is text, or null for a rule that is one
--- too many; is_on: whether the organization's rules create agents; and agent_id: of the agent that the subject has, or had until it
--- was deleted, or null.
--- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): of the token's subject at each
--- of these; max_characters.
+-- Returns the provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is
+-- not suspended, oldest first, until the rules together have max_characters: its columns, where trust is text, or null for a
+-- rule beyond max_characters; is_on: whether the organization's rules create agents; and agent_id: of the agent that the
+-- subject has, or had until the agent was deleted, or null.
+-- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): of the token's subject
+-- at each of these issuers; max_characters.
 --
 -- example: issuers={https://issuer.example}; selectors={\\x00}; max_characters=16000
 select

@@ -1,9 +1,9 @@
--- Counts a failed authentication at "at" in its throttle, unless the throttle admits no further failure: then the throttle stays
--- as it is, so that further attempts do not prolong it. One row if the failure was counted, no row if it is throttled. Also
--- deletes a few throttles with near numbers that were not used for a minute.
--- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: the number of cells after it to search for
--- unused throttles; every (interval): the time after which a failure is forgotten; at (timestamptz); latest (timestamptz): a
--- later admits_at is ignored, because a wrong clock has written it.
+-- Counts a failed authentication at "at" in its throttle, unless the throttle admits no further failure: then the throttle
+-- stays as it is, so that further attempts do not prolong it. Returns one row if the failure was counted, no row if it is
+-- throttled. Also deletes a few throttles with near numbers that were not used for a minute.
+-- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: the number of cells after it to search
+-- for unused throttles; every (interval): the time after which a failure is forgotten; at (timestamptz); latest (timestamptz):
+-- a later admits_at is ignored, because a wrong clock has written it.
 --
 -- citus: no shard, because throttles are on the coordinator
 with forgotten as (

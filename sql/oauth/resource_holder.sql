@@ -1,6 +1,5 @@
--- The organization that holds a resource identifier, in any spelling, for the operator. One row, or no row if no organization
--- holds it.
--- Parameters: resource.
+-- Returns the organization that holds a resource identifier, in any spelling, for the operator. Returns one row, or no row if
+-- no organization holds it. Parameters: resource.
 --
 -- for: operator
 select organization_id

@@ -1,6 +1,6 @@
--- The rules of trust of an organization that a token of another issuer can meet, by its issuer and its subject alone. One row per
--- rule that is not revoked, the oldest first, until they have max_characters together: agent_id; trust, as text, or null for a rule that
--- is one too many; is_in_force: whether it has not expired at "at", and its agent is active.
+-- Returns the rules of trust of an organization that a token of another issuer can match by its issuer and its subject alone.
+-- One row per rule that is not revoked, oldest first, until the rules together have max_characters: agent_id; trust, as text,
+-- or null for a rule beyond max_characters; is_in_force: whether the rule has not expired at "at", and its agent is active.
 -- Parameters: organization_id; selectors (uuid[]): of such rules; max_characters; at (timestamptz).
 --
 -- pages: 20
@@ -20,10 +20,10 @@ from (
                 coalesce(trust_length, pg_column_size(trust)) as length
             from credentials
             where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
-            -- Each by the index, also if the plan was made while the table was empty.
+            -- Each rule by the index, also if the plan was made while the table was empty.
             offset 0
         ) as matching
-        -- The shortest rules have more characters together than the maximum, whichever they are.
+        -- Even the 200 shortest rules together have more than max_characters.
         limit 200
     ) as selected
     offset 0

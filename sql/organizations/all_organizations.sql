@@ -1,4 +1,4 @@
--- All organizations, for the operator. One row per organization, oldest first. Parameters: none.
+-- Returns all organizations, for the operator, one row per organization, oldest first.
 --
 -- for: operator
 select {organization}

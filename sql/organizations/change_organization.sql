@@ -1,7 +1,6 @@
--- Changes the members of an organization that its own agents may change. Returns the organization's row, or no row if it does not
--- exist.
--- Parameters: organization_id; name; monthly_token_budget: tokens, or null for no budget; suspend_dormant_after_days: null if no
--- agent is suspended; provisions_agents (boolean).
+-- Changes an organization. Returns the organization's row, or no row if it does not exist.
+-- Parameters: organization_id; name; monthly_token_budget: null for no budget; suspend_dormant_after_days: null if dormant
+-- agents are not suspended; provisions_agents (boolean): whether provisioning rules create agents.
 --
 -- example: name=changed; provisions_agents=true
 update organizations

@@ -1,4 +1,4 @@
--- How many agents there are that a rule of a name has created, deleted ones not counted. One row: count.
+-- Returns the number of agents that rules with a name have created, without deleted agents. One row: count.
 -- Parameters: organization_id; name.
 --
 -- pages: 300, all agents of the rule in an index

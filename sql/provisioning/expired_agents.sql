@@ -1,9 +1,9 @@
--- The agents, created by provisioning rules, that have asked for no token for as many days as their rule says. One row each, at
--- most so many: agent_id, last_seen_at, expires_after_days. An agent that somebody has suspended is none of them, nor one whose
--- rule of trust of its subject is revoked, whatever others it has: its subject must not get another one. Nor one that was used
--- in the present window of a quota of its own: its subject would get the quota again. Nor one with a quota that somebody has set:
--- its subject would get those of the template.
--- Parameters: organization_id; at (timestamptz); day; most.
+-- Returns the agents of provisioning rules that have requested no token for the number of days in their rule, one row per
+-- agent: agent_id, last_seen_at, expires_after_days. Not returned are suspended agents; agents whose rule of trust for their
+-- subject is revoked, because the subject must not get another agent; agents with usage in the current window of a quota of
+-- their own, because the subject would get the quota again; and agents with a quota that somebody has set, because the subject
+-- would get the quotas of the template.
+-- Parameters: organization_id; at (timestamptz); day; most: the maximum number of rows.
 --
 -- pages: 800, the credentials and quotas of each agent that a rule has created
 -- example: most=100
@@ -15,7 +15,7 @@ from (
         updated_at,
         provisioned ->> 'subject' as subject,
         (provisioned ->> 'expiresAfterDays')::integer as expires_after_days,
-        -- The longest one. A day stands for an hour, too.
+        -- The longest window of the quotas. A quota per hour counts as a quota per day.
         case when quotas[3] is not null then 'month' when quotas is not null then 'day' end as quota_window
     from agents
     where

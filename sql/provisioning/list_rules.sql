@@ -1,5 +1,5 @@
--- The provisioning rules of an organization. One row per rule, the oldest first: its columns, and agents: how many there are that
--- a rule of its name has created, deleted ones not counted. Parameters: organization_id.
+-- Returns the provisioning rules of an organization, one row per rule, oldest first: its columns, and agents: the number of
+-- agents that rules with its name have created, without deleted agents. Parameters: organization_id.
 --
 -- pages: 300, the agents that rules have created, in an index
 select

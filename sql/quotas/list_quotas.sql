@@ -1,6 +1,5 @@
--- The quotas of an organization and of its agents. One row per quota: agent_id, null for a quota of the organization;
--- quota_window: hour, day or month; tokens; is_enforced.
--- Parameters: organization_id.
+-- Returns the quotas of an organization and of its agents, one row per quota: agent_id, null for a quota of the organization;
+-- quota_window: hour, day or month; tokens; is_enforced. Parameters: organization_id.
 --
 -- pages: 500, all quotas of the organization
 select

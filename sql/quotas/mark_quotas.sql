@@ -1,5 +1,4 @@
--- Copies the quotas of an agent or of the organization into the row of that agent or organization, which tokens read. Returns no
--- row.
+-- Copies the quotas of an agent or of the organization into its row, which tokens read. Returns no row.
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select

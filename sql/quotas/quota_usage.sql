@@ -1,13 +1,13 @@
--- The quotas of an organization and of its agents, with the usage in the current window of each. One row per quota: agent_id and
--- agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used: the tokens
--- issued in the window; refused: the tokens that the quota has refused in the window; observed: the tokens that the quota would
--- have refused if it had been enforced; count: the number of quotas, if the rows are sorted by share. The rows are sorted by
--- agent_id, the organization first, and then by window (hour, day, month), or by the used share, the greatest first. Quotas of
--- deleted agents are left out.
--- Parameters: organization_id; day; hour; agent_id: the holder whose quotas are returned, nil for the organization, null for all;
--- by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the agent_id
--- (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null. Without by_share,
--- only the page's quotas are summed.
+-- Returns the quotas of an organization and of its agents, with the usage in the current window of each, one row per quota:
+-- agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used:
+-- the tokens issued in the window; refused: the tokens that the quota has refused in the window; observed: the tokens that the
+-- quota would have refused if it had been enforced; count: the number of quotas, if the rows are sorted by share. The rows are
+-- sorted by agent_id, the organization first, and then by window (hour, day, month), or by the used share, the greatest first.
+-- Quotas of deleted agents are left out.
+-- Parameters: organization_id; day; hour; agent_id: the holder whose quotas are returned, nil for the organization, null for
+-- all; by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the
+-- agent_id (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null.
+-- Without by_share, only the page's quotas are summed.
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept

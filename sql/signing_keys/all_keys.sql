@@ -1,4 +1,4 @@
--- All signing keys, revoked ones included. One row per key, the one that signs last first. Parameters: none.
+-- Returns all signing keys, revoked ones included, one row per key, the one that signs last first.
 --
 -- citus: no shard, because the keys are on the coordinator
 select kid, alg, private_key_encrypted, created_at, signs_from, revoked_at

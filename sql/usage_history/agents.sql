@@ -1,5 +1,4 @@
--- The agents of an organization, including deleted agents. One row per agent.
--- Parameters: organization_id.
+-- Returns the agents of an organization, including deleted agents, one row per agent. Parameters: organization_id.
 --
 -- for: operator
 select agent_id, name, deleted_at is not null as is_deleted

@@ -1,4 +1,4 @@
--- The UTC days before a day on which the organization has usage. One row per day, oldest first: day, tokens.
+-- Returns the UTC days before a day on which the organization has usage, one row per day, oldest first: day, tokens.
 -- Parameters: organization_id; before: the day.
 --
 -- for: operator

@@ -1,5 +1,5 @@
--- Records the import of a file. One row: is_new: whether the file was not imported before; imported_at: the instant of its first
--- import.
+-- Records the import of a file. Returns one row: is_new: whether the file was not imported before; imported_at: the instant of
+-- its first import.
 -- Parameters: organization_id; digest: the SHA-256 of the file; at; records, tokens, requests, rejected: the sums of the file.
 --
 -- for: operator
