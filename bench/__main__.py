@@ -17,19 +17,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
 from agentidp.db.migrations import migrate
 from agentidp.server.serve import gunicorn_config
-from bench import load, wrk
-from bench.case import Case, Load, header, line, usual_cases
+from bench import load
+from bench.case import Case, header, line, usual_cases
 from bench.database import (
     AGENTS,
     FEDERATED_RULE,
     TARGET,
     TOOLS,
     Shape,
+    Tally,
+    allow_exchange,
     are_delegations_counted,
-    counted,
-    counted_since,
-    facts,
-    let_act,
+    describe_machine,
     seed,
     set_quotas,
 )
@@ -47,7 +46,7 @@ from bench.requests import (
     post,
     post_assertions,
     post_federated,
-    response,
+    send,
 )
 from bench.servers import ServerFailed, free_ports, server, service_settings
 
@@ -72,26 +71,24 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
         self.options, self._stack = options, stack
-        self.issued = self.under_way = 0
         self.figures: dict[str, Any] = {}
         self.postgres = stack.enter_context(temporary(durable=True))
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
         self.key = ec.generate_private_key(ec.SECP256R1())
         migrate(self.postgres.url)
-        *self.clients, self.far, self.used, self.subject, self.actor = seed(
-            self.postgres.url, self.key, Shape(agents=AGENTS + 4)
-        )
-        set_quotas(self.postgres.url, self.far, self.used)
-        let_act(self.postgres.url, self.subject, self.actor)
+        clients = seed(self.postgres.url, self.key, Shape(agents=AGENTS + 4))
+        *self.clients, self.far, self.exhausted, self.subject, self.actor = clients
+        set_quotas(self.postgres.url, self.far, self.exhausted)
+        allow_exchange(self.postgres.url, self.subject, self.actor)
         self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-        self.tokens_before = counted(self.postgres.url)
+        self.tally = Tally(self.postgres.url)
         self.port, self.floor_port, self.stock_port, self.peer_port = free_ports(4)
         self.issuer = f"http://localhost:{self.port}"
         # The server on stock parts gets the same tokens, so both have one issuer.
         self.settings = service_settings(self.postgres.url) | {"AGENTIDP_ISSUER": self.issuer}
         self.service = self._start("service", ["agentidp", "serve"], self.port, self.settings)
-        token = response(self.port, "POST", TOKEN, basic(self.clients[0]), GRANT)
-        self.issued += 1
+        token = send(self.port, "POST", TOKEN, basic(self.clients[0]), GRANT)
+        self.tally.issued += 1
         self.bearer = json.loads(token[1])["access_token"]
         self.floor = self._start_floor(token)
 
@@ -100,10 +97,10 @@ class Bench:
         return self._stack.enter_context(server(arguments, port=port, environment=environment, log=log))
 
     def _start_floor(self, token: tuple[str, str]) -> int:
-        introspection = response(self.port, "POST", INTROSPECT, basic(self.clients[0]), f"token={self.bearer}")
+        introspection = send(self.port, "POST", INTROSPECT, basic(self.clients[0]), f"token={self.bearer}")
         answers = {TOKEN: ("POST", *token), INTROSPECT: ("POST", *introspection)}
         for path in (TREND, HEATMAP, AGENT_USAGE):
-            answers[path] = ("GET", *response(self.port, "GET", path, f"Bearer {self.bearer}"))
+            answers[path] = ("GET", *send(self.port, "GET", path, f"Bearer {self.bearer}"))
         (self.directory / "answers.json").write_text(json.dumps(answers))
         return self._start(
             "floor",
@@ -119,7 +116,7 @@ class Bench:
         cases = [
             *usual_cases(self.clients, self.bearer),
             Case("token, three quotas", [post(TOKEN, GRANT, self.far)], issues_tokens=True),
-            Case("token, refused by a quota", [post(TOKEN, GRANT, self.used)], is_refused=True),
+            Case("token, refused by a quota", [post(TOKEN, GRANT, self.exhausted)], is_refused=True),
             Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=floor_requests),
             Case("token by exchange", [], issues_tokens=True, once=True, other_requests=floor_requests),
             Case("federated token", [federated], issues_tokens=True, other_requests=floor_requests),
@@ -130,14 +127,14 @@ class Bench:
                 client, grant = self.clients[0], GRANT
                 if case.name == "token by exchange":
                     client, grant = self.actor, exchange_of(self._subject_token(), TARGET)
-                assertions = post_assertions(client[0], self.key, self.issuer, assertions_needed(self.options), grant)
-                case.upcoming = iter(assertions), case.upcoming[1]
+                number = int((self.options.rounds + 1) * self.options.seconds * ASSERTIONS_PER_SECOND)
+                case.upcoming = iter(post_assertions(client[0], self.key, self.issuer, number, grant)), case.upcoming[1]
         return chosen
 
     def _subject_token(self) -> str:
         """Return a token that the actor may exchange."""
-        _, body = response(self.port, "POST", TOKEN, basic(self.subject), f"{GRANT}&resource={TOOLS}")
-        self.issued += 1
+        _, body = send(self.port, "POST", TOKEN, basic(self.subject), f"{GRANT}&resource={TOOLS}")
+        self.tally.issued += 1
         return str(json.loads(body)["access_token"])
 
     def compare(self, other: str, port: int, process: int, cases: list[Case], *, is_ours: bool = False) -> None:
@@ -147,13 +144,11 @@ class Bench:
         """
         print(f"\n{header(other)}")
         self.figures[other] = {}
-        loader = loader_of(self.options)
         for case in cases:
             processes = (self.service, process, self.postmaster)
-            responses = case.measure(loader, (self.port, port), processes, self.options)
+            responses = case.measure((self.port, port), processes, self.options)
             if case.issues_tokens:
-                self.issued += sum(responses if is_ours else responses[:1])
-                self.under_way += sum(case.under_way if is_ours else case.under_way[:1])
+                self.tally.issued += sum(responses if is_ours else responses[:1])
             self.figures[other][case.name] = case.figures()
             print(line(case.name, self.figures[other][case.name]), flush=True)
 
@@ -173,10 +168,10 @@ class Bench:
 
     def is_exact(self) -> bool:
         """Print and return whether every token was counted exactly once."""
-        is_exact, sentence = counted_since(self.postgres.url, self.tokens_before, self.issued, self.under_way)
-        agree, delegations = are_delegations_counted(self.postgres.url)
+        is_exact, sentence = self.tally.is_exact()
+        are_exact, delegations = are_delegations_counted(self.postgres.url)
         print(f"\n{sentence}; {delegations}")
-        return is_exact and agree
+        return is_exact and are_exact
 
 
 def is_chosen(case: Case, options: argparse.Namespace) -> bool:
@@ -184,32 +179,18 @@ def is_chosen(case: Case, options: argparse.Namespace) -> bool:
     return any(word in case.name for word in options.only or [""])
 
 
-def assertions_needed(options: argparse.Namespace) -> int:
-    """Return the number of assertions that the warm-up and the rounds need."""
-    rounds: int = options.rounds + 1
-    return rounds * wrk.MAX_REQUESTS if options.wrk else int(rounds * options.seconds * ASSERTIONS_PER_SECOND)
-
-
-def loader_of(options: argparse.Namespace) -> Load:
-    """Return the function that loads a server in a closed loop."""
-    run = wrk.run if options.wrk else load.run
-    return lambda port, upcoming, seconds: run(port, upcoming, connections=options.connections, seconds=seconds)
-
-
 def run(options: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
     """Run and print the comparison with the floor, and return whether every token was counted once, and the figures."""
     with ExitStack() as stack:
         bench = Bench(options, stack)
-        bench.figures["facts"] = facts(bench.postgres.url, bench.directory)
+        bench.figures["facts"] = describe_machine(bench.postgres.url, bench.directory)
         print(bench.figures["facts"], flush=True)
-        generator = "wrk" if options.wrk else "Python"
-        print(f"{options.connections} connections by {generator}, {options.rounds} rounds of {options.seconds:g} s")
+        print(f"{options.connections} connections, {options.rounds} rounds of {options.seconds:g} s")
         bench.compare("floor", bench.floor_port, bench.floor, bench.cases())
         bench.compare_with_stock()
         if options.peer:
             bench.compare_with_peer()
-        exact = bench.is_exact()
-        return exact, bench.figures
+        return bench.is_exact(), bench.figures
 
 
 def arguments() -> argparse.Namespace:
@@ -220,7 +201,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=16, help="busy connections (default: 16)")
     parser.add_argument("--only", action="append", metavar="CASE", help="cases with CASE in their name; repeatable")
     parser.add_argument("--quick", action="store_true", help="3 rounds of half a second, to see that it works")
-    parser.add_argument("--wrk", action="store_true", help="load with wrk, in rounds of whole seconds")
     parser.add_argument("--peer", action="store_true", help="compare tokens with @node-oauth/oauth2-server; needs npm")
     parser.add_argument("--growth", action="store_true", help="compare a small database with grown databases instead")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="file (default: build/bench.json)")
@@ -229,9 +209,8 @@ def arguments() -> argparse.Namespace:
         options.seconds, options.rounds = 0.5, 3
     if min(options.seconds, options.rounds, options.connections) <= 0:
         parser.error("--seconds, --rounds and --connections must be greater than zero")
-    for is_needed, program in ((options.wrk, "wrk"), (options.peer, "npm")):
-        if is_needed and shutil.which(program) is None:
-            parser.error(f"{program} is not installed")
+    if options.peer and shutil.which("npm") is None:
+        parser.error("npm is not installed")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     return options
 
@@ -248,7 +227,7 @@ def main() -> None:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
-        exact, figures = measure_growth(options, loader_of(options)) if options.growth else run(options)
+        exact, figures = measure_growth(options) if options.growth else run(options)
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         print(f"all figures: {options.json}")
     except KeyboardInterrupt:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench import load
 from bench.load import LoadFailed, Round
 from bench.requests import AGENT_USAGE, GRANT, HEATMAP, INTROSPECT, TOKEN, TREND, get, post
 from bench.servers import cpu_seconds
 
 WARM_UP = 0.5
 """Share of a round's seconds for the warm-up, whose responses count as tokens but not in the figures."""
-
-Load = Callable[[int, Iterator[bytes], float], Round]
-"""A function that loads a port with the upcoming requests for some seconds."""
 
 
 @dataclass
@@ -57,8 +54,6 @@ class Case:
     other_requests: list[bytes] = field(default_factory=list)
     service: Rounds = field(default_factory=Rounds)
     other: Rounds = field(default_factory=Rounds)
-    under_way: list[int] = field(default_factory=lambda: [0, 0])
-    """Maximum numbers of responses of the service and of the other server that were not measured."""
 
     def __post_init__(self) -> None:
         self.upcoming = (
@@ -66,25 +61,24 @@ class Case:
             itertools.cycle(self.other_requests or self.requests),
         )
 
-    def measure(self, load: Load, ports: tuple[int, int], processes: tuple[int, int, int], options: Any) -> list[int]:
+    def measure(self, ports: tuple[int, int], processes: tuple[int, int, int], options: Any) -> list[int]:
         """Run the rounds on the service and the other server in turn, and return the number of responses of each.
 
         :param processes: the process ids of the service, of the other server, and of PostgreSQL.
         :raises LoadFailed: a request was refused that must succeed, or the reverse.
         """
-        (*own, postgres), responses = processes, [0, 0]
+        (*servers, postgres), responses = processes, [0, 0]
         for number in range(options.rounds + 1):
             # The order alternates, so that neither server always runs on the caches that the other leaves behind.
             for which in (0, 1) if number % 2 else (1, 0):
-                measured = (own[which], postgres)
+                measured = (servers[which], postgres)
                 begin = list(map(cpu_seconds, measured))
                 seconds = options.seconds if number else options.seconds * WARM_UP
-                result = load(ports[which], self.upcoming[which], seconds)
+                result = load.run(ports[which], self.upcoming[which], connections=options.connections, seconds=seconds)
                 cpu = [cpu_seconds(process) - earlier for process, earlier in zip(measured, begin, strict=True)]
                 if result.refused != (result.responses if self.is_refused and which == 0 else 0):
                     raise LoadFailed(f"{self.name}: {result.refused} of {result.responses} responses are no success")
                 responses[which] += result.responses
-                self.under_way[which] += result.under_way
                 if number:
                     rounds = (self.service, self.other)[which]
                     rounds.rounds.append(result)

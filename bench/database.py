@@ -82,23 +82,23 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape) -> list[tuple[
     return [(str(agent_id), client_secrets[number - 1]) for agent_id, number in rows]
 
 
-def set_quotas(url: str, far: tuple[str, str], used: tuple[str, str]) -> None:
-    """Give the client *far* three quotas that it cannot reach, and the client *used* a quota that is used up."""
+def set_quotas(url: str, far: tuple[str, str], exhausted: tuple[str, str]) -> None:
+    """Give the client *far* three quotas that it cannot reach, and *exhausted* a quota that is used up."""
     with connect(url) as connection:
         [row] = connection.execute("select organization_id from clients where client_id = %s", [far[0]]).fetchall()
-        with operator_transaction(connection, row.organization_id, utc_now()) as opened:
-            quotas.lock(opened)
+        with operator_transaction(connection, row.organization_id, utc_now()) as transaction:
+            quotas.lock(transaction)
             for window in WINDOWS:
-                quotas.set_quota(opened, UUID(far[0]), window, tokens=10**9, is_enforced=True)
-            quotas.set_quota(opened, UUID(used[0]), "month", tokens=1, is_enforced=True)
+                quotas.set_quota(transaction, UUID(far[0]), window, tokens=10**9, is_enforced=True)
+            quotas.set_quota(transaction, UUID(exhausted[0]), "month", tokens=1, is_enforced=True)
 
 
 TARGET, TOOLS = "https://bench-target.example", "https://bench-tools.example"
-"""The resource servers of :func:`let_act`."""
+"""The resource servers of :func:`allow_exchange`."""
 
 _ACT = (
     "update agents set scopes = array['bench'] "
-    "where organization_id = %(organization_id)s and agent_id = any (%(both)s)",
+    "where organization_id = %(organization_id)s and agent_id = any (%(agent_ids)s)",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     "select organization_id, %(actor)s, gen_random_uuid(), jwks, created_at from credentials "
     "where organization_id = %(organization_id)s and jwks is not null limit 1",
@@ -110,18 +110,23 @@ _ACT = (
 )
 
 
-def let_act(url: str, subject: tuple[str, str], actor: tuple[str, str]) -> None:
+def allow_exchange(url: str, subject: tuple[str, str], actor: tuple[str, str]) -> None:
     """Let *actor* exchange tokens of *subject* for :data:`TOOLS` for tokens for :data:`TARGET`.
 
     *actor* also gets the first agent's key.
     """
     with connect(url) as connection:
         [row] = connection.execute("select organization_id from clients where client_id = %s", [actor[0]]).fetchall()
-        both = [UUID(subject[0]), UUID(actor[0])]
-        named = {"organization_id": row.organization_id, "both": both, "actor": both[1]}
+        parameters = {
+            "organization_id": row.organization_id,
+            "agent_ids": [UUID(subject[0]), UUID(actor[0])],
+            "actor": UUID(actor[0]),
+            "target": TARGET,
+            "tools": TOOLS,
+        }
         with operator_transaction(connection, row.organization_id, utc_now()):
             for statement in _ACT:
-                connection.execute(statement.encode(), named | {"target": TARGET, "tools": TOOLS})
+                connection.execute(statement.encode(), parameters)
 
 
 def are_delegations_counted(url: str) -> tuple[bool, str]:
@@ -140,25 +145,31 @@ COUNTERS = {"organization": "usage_daily", "agent": "agent_usage_daily", "creden
 """Grain of a counter -> its table."""
 
 
-def counted(url: str) -> list[int]:
+def read_sums(url: str) -> list[int]:
     """Return the sum of tokens in each of :data:`COUNTERS`."""
     with psycopg.connect(url) as connection:
         rows = [connection.execute(f"{_SUM_OF} {table}".encode()).fetchone() for table in COUNTERS.values()]
     return [row[0] for row in rows if row]
 
 
-def counted_since(url: str, before: list[int], issued: int, under_way: int) -> tuple[bool, str]:
-    """Return whether each of :data:`COUNTERS` counted each answered token exactly once, and a sentence about it.
+class Tally:
+    """The tokens that a run has received from the service on a database.
 
-    :param under_way: the maximum number of further tokens that may be counted.
+    :ivar issued: the number of tokens that were received.
     """
-    grown = [after - earlier for after, earlier in zip(counted(url), before, strict=True)]
-    by = ", ".join(f"{number:,} by {name}" for name, number in zip(COUNTERS, grown, strict=True))
-    is_exact = len(set(grown)) == 1 and 0 <= grown[0] - issued <= under_way
-    return is_exact, f"{issued:,} tokens answered, counted: {by}"
+
+    def __init__(self, url: str) -> None:
+        self._url, self._sums_before = url, read_sums(url)
+        self.issued = 0
+
+    def is_exact(self) -> tuple[bool, str]:
+        """Return whether each of :data:`COUNTERS` counted each token exactly once, and a sentence about it."""
+        counts = [after - before for after, before in zip(read_sums(self._url), self._sums_before, strict=True)]
+        sentence = ", ".join(f"{count:,} by {name}" for name, count in zip(COUNTERS, counts, strict=True))
+        return set(counts) == {self.issued}, f"{self.issued:,} tokens answered, counted: {sentence}"
 
 
-def sync_time(directory: Path) -> float:
+def measure_sync(directory: Path) -> float:
     """Return the median seconds until 8 kB are on the disk of *directory*, for which a commit waits."""
     times = []
     with (directory / "sync").open("wb", buffering=0) as file:
@@ -170,7 +181,7 @@ def sync_time(directory: Path) -> float:
     return statistics.median(times)
 
 
-def facts(url: str, home: Path) -> str:
+def describe_machine(url: str, home: Path) -> str:
     """Return a description of the machine and the programs, on which the figures depend."""
     with psycopg.connect(url) as connection:
         postgresql = connection.info.parameter_status("server_version")
@@ -181,5 +192,5 @@ def facts(url: str, home: Path) -> str:
         f"{time.strftime('%F %R', time.gmtime())} UTC, {len(os.sched_getaffinity(0))} cores ({cpu}), "
         f"load {os.getloadavg()[0]:.1f}\n"
         f"Python {platform.python_version()}, PostgreSQL {postgresql} with fsync "
-        f"(8 kB on the disk in {sync_time(home) * 1000:.2f} ms), {packages}"
+        f"(8 kB on the disk in {measure_sync(home) * 1000:.2f} ms), {packages}"
     )

@@ -1,8 +1,8 @@
-"""``python -m bench.fairness``: what do tokens and reads cost beside an organization that reads as much as it can?
+"""``python -m bench.fairness``: measure the tokens and reads of an organization while another one reads continuously.
 
-An organization of 20,000 agents sends each read of the API, of MCP and of the dashboard by 16 connections. Meanwhile a
-second organization requests tokens and reads its trend. The first line is the control: 16 connections that read a
-trend. With ``--organizations 2`` two such organizations read at the same time.
+An organization of 20,000 agents sends each read of the API, MCP and the dashboard by 16 connections. Meanwhile a second
+organization requests tokens and reads its trend. The first line is the control, in which the connections read a trend.
+With ``--organizations 2`` two such organizations read at the same time. It needs wrk.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,9 +32,10 @@ from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.http.openapi import camel_case, declared
 from agentidp.scopes import SCOPES
-from bench import load, wrk
-from bench.database import Shape, facts, seed
-from bench.requests import GRANT, TOKEN, TREND, basic, get, response
+from bench import wrk
+from bench.database import Shape, describe_machine, seed
+from bench.load import PATIENCE
+from bench.requests import GRANT, TOKEN, TREND, basic, get, send
 from bench.servers import free_ports, server, service_settings
 
 CONNECTIONS = 16
@@ -43,11 +45,11 @@ COLUMNS = """\
 |---|---|---|---|---|---|---|"""
 
 
-def reads_of(settings: Settings, bearer: str, agent_id: str) -> dict[str, bytes]:
-    """Every read that a route offers, as the bytes of its request: operations, tools and pages.
+def build_reads(settings: Settings, bearer: str, agent_id: str) -> dict[str, bytes]:
+    """Return the requests of all reading operations, tools and pages by name.
 
     :param bearer: a token of the organization that reads.
-    :param agent_id: one of its agents, for addresses that name one.
+    :param agent_id: the agent for addresses that name an agent.
     """
     app = create_app(settings)
     reads = {CONTROL: get(f"{TREND}?days=90", bearer)}
@@ -68,8 +70,7 @@ def reads_of(settings: Settings, bearer: str, agent_id: str) -> dict[str, bytes]
             body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
             head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             request = get("/api/v1/mcp", bearer).replace(b"GET ", b"POST ")
-            request = request.replace(b"\r\n\r\n", f"\r\n{head}\r\n".encode())
-            reads[f"tool `{tool[0]}`"] = request + body.encode()
+            reads[f"tool `{tool[0]}`"] = request.replace(b"\r\n\r\n", f"\r\n{head}\r\n{body}".encode())
     return reads
 
 
@@ -88,8 +89,8 @@ class Neighbour(threading.Thread):
         self._port, self._client, self._stopped = port, client, threading.Event()
 
     def run(self) -> None:
-        """Send one request after the other; every tenth one is a read."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=load.PATIENCE)
+        """Send token requests, and a read after every tenth token."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         headers = {"Authorization": basic(self._client), "Content-Type": "application/x-www-form-urlencoded"}
         while not self._stopped.is_set():
             begin = time.perf_counter()
@@ -98,9 +99,9 @@ class Neighbour(threading.Thread):
             self.latencies.append(time.perf_counter() - begin)
             if len(self.latencies) % 10 == 1:
                 connection.request("GET", TREND, headers={"Authorization": f"Bearer {bearer}"})
-                answer = connection.getresponse()
-                answer.read()
-                self.reads[answer.status] += 1
+                response = connection.getresponse()
+                response.read()
+                self.reads[response.status] += 1
             time.sleep(0.005)
         connection.close()
 
@@ -115,41 +116,36 @@ class Neighbour(threading.Thread):
         return percentiles[49] * 1000, percentiles[98] * 1000
 
 
-def status_of(port: int, request: bytes) -> str:
-    """Return the status with which the service answers a request."""
+def read_status(port: int, request: bytes) -> str:
+    """Return the status of the service's response to a request."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request)
         return connection.recv(12, socket.MSG_WAITALL)[9:].decode()
 
 
 def measure(port: int, requests: list[bytes], client: tuple[str, str], seconds: float) -> tuple[float, Neighbour]:
-    """Load the service by :data:`CONNECTIONS` for each of *requests*, beside a neighbour.
+    """Load the service with :data:`CONNECTIONS` per request while a neighbour sends its own requests.
 
-    :returns: answered reads per second, and the neighbour, which has stopped.
+    :returns: responses per second to *requests*, and the neighbour, which has stopped.
     """
     neighbour = Neighbour(port, client)
     neighbour.start()
 
-    def rate(request: bytes) -> float:
-        try:
-            return wrk.run(port, iter([request]), connections=CONNECTIONS, seconds=seconds).rate
-        except load.LoadFailed:
-            # No read ended in that time.
-            return 0
-
     with ThreadPoolExecutor(len(requests)) as pool:
-        total = sum(pool.map(rate, requests))
+        rates = pool.map(partial(wrk.measure_rate, port, connections=CONNECTIONS, seconds=seconds), requests)
     neighbour.stop()
-    return total, neighbour
+    return sum(rates), neighbour
 
 
 def main() -> None:
     """Measure each read, and print a row of a table per read."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--agents", type=int, default=20_000)
-    parser.add_argument("--organizations", type=int, default=1, help="how many organizations read at the same time")
+    parser.add_argument(
+        "--organizations", type=int, default=1, help="number of organizations that read at the same time"
+    )
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--only", default="", help="the reads whose names contain this text, beside the control")
+    parser.add_argument("--only", default="", help="the control, and the reads whose names contain this text")
     options = parser.parse_args()
     key = ec.generate_private_key(ec.SECP256R1())
     with temporary(durable=True) as postgres, tempfile.TemporaryDirectory() as directory:
@@ -165,11 +161,11 @@ def main() -> None:
         [port] = free_ports(1)
         environment = service_settings(postgres.url) | {"AGENTIDP_ISSUER": f"http://localhost:{port}"}
         settings = Settings.from_environment(os.environ | environment)
-        print(facts(postgres.url, Path(directory)), COLUMNS, sep="\n\n", flush=True)
+        print(describe_machine(postgres.url, Path(directory)), COLUMNS, sep="\n\n", flush=True)
         with server(["agentidp", "serve"], port=port, environment=environment, log=Path(directory) / "log"):
-            bodies = [response(port, "POST", TOKEN, basic(agent), GRANT)[1] for agent in busy]
+            bodies = [send(port, "POST", TOKEN, basic(agent), GRANT)[1] for agent in busy]
             reads = [
-                reads_of(settings, json.loads(body)["access_token"], agent[0])
+                build_reads(settings, json.loads(body)["access_token"], agent[0])
                 for body, agent in zip(bodies, busy, strict=True)
             ]
             control = (0.0, 0.0)
@@ -178,10 +174,13 @@ def main() -> None:
                     rate, neighbour = measure(port, [read[name] for read in reads], client, options.seconds)
                     p50, p99 = neighbour.percentiles()
                     control = (p50, p99) if name == CONTROL else control
-                    own = ", ".join(f"{count} of {code}" for code, count in sorted(neighbour.reads.items()))
+                    statuses = ", ".join(f"{count} of {code}" for code, count in sorted(neighbour.reads.items()))
                     ratios = f"{p50 / control[0]:.1f}, {p99 / control[1]:.1f}"
-                    status = status_of(port, reads[0][name])
-                    print(f"| {name} | {status} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {ratios} | {own} |", flush=True)
+                    status = read_status(port, reads[0][name])
+                    print(
+                        f"| {name} | {status} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {ratios} | {statuses} |",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from psycopg import sql
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.registry.cursor import encode_cursor
-from bench.case import Case, Load, usual_cases
-from bench.database import Shape, counted, counted_since, facts, seed
-from bench.requests import GRANT, TOKEN, basic, get, post, response
+from bench.case import Case, usual_cases
+from bench.database import Shape, Tally, describe_machine, seed
+from bench.requests import GRANT, TOKEN, basic, get, post, send
 from bench.servers import free_ports, server, service_settings
 
 MAX_SECONDS = 0.5
@@ -50,37 +50,23 @@ BUSY_AGENT = "token, 100 agents beside one"
 
 @dataclass
 class Served:
-    """The service on one database.
-
-    :param tokens_before: the tokens that were counted before the first request.
-    """
+    """The service on one database."""
 
     url: str
     port: int
     process: int
     clients: list[tuple[str, str]]
     bearer: str
-    tokens_before: list[int]
-    issued: int = 1
-    under_way: int = 0
-
-    def add_responses(self, case: Case, which: int, responses: list[int]) -> None:
-        """Add the tokens that a case has issued here.
-
-        :param which: 0 if this was the case's service, and 1 if it was the other server.
-        """
-        if case.issues_tokens:
-            self.issued += responses[which]
-            self.under_way += case.under_way[which]
+    tally: Tally
 
     def is_exact(self, name: str) -> bool:
         """Print and return whether every token was counted exactly once."""
-        is_exact, sentence = counted_since(self.url, self.tokens_before, self.issued, self.under_way)
+        is_exact, sentence = self.tally.is_exact()
         print(f"{name}: {sentence}")
         return is_exact
 
 
-def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]]:
+def measure_growth(options: Namespace) -> tuple[bool, dict[str, Any]]:
     """Print and return the processor time per request in the small database and in each of the grown databases.
 
     :returns: whether every token was counted exactly once, and the figures.
@@ -90,7 +76,7 @@ def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]
         # Autovacuum's work would be charged to the requests of both. The databases are vacuumed when they are filled.
         postgres = stack.enter_context(temporary(durable=True, settings={"autovacuum": "off"}))
         postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-        figures: dict[str, Any] = {"facts": facts(postgres.url, directory)}
+        figures: dict[str, Any] = {"facts": describe_machine(postgres.url, directory)}
         print(f"{figures['facts']}\nprocessor time of a request in µs, Python and PostgreSQL\n{HEADER}")
         small = stack.enter_context(served(postgres.url, directory / "small.log", SMALL))
         exact = True
@@ -103,13 +89,13 @@ def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]
                         continue
                     first = grown if case.name == BUSY_AGENT else small
                     responses = case.measure(
-                        load,
                         (first.port, grown.port),
                         (first.process, grown.process, postmaster),
-                        Namespace(rounds=options.rounds, seconds=min(options.seconds, MAX_SECONDS)),
+                        Namespace(**vars(options) | {"seconds": min(options.seconds, MAX_SECONDS)}),
                     )
-                    first.add_responses(case, 0, responses)
-                    grown.add_responses(case, 1, responses)
+                    if case.issues_tokens:
+                        first.tally.issued += responses[0]
+                        grown.tally.issued += responses[1]
                     figures[name][case.name] = case.figures()
                     print(line(name, case.name, figures[name][case.name]), flush=True)
                 exact &= grown.is_exact(name)
@@ -125,11 +111,12 @@ def served(server_url: str, log: Path, shape: Shape) -> Iterator[Served]:
     url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
     migrate(url)
     clients = seed(url, ec.generate_private_key(ec.SECP256R1()), shape)
-    tokens_before = counted(url)
+    tally = Tally(url)
     [port] = free_ports(1)
     with server(["agentidp", "serve"], port=port, environment=service_settings(url), log=log) as process:
-        _, body = response(port, "POST", TOKEN, basic(clients[0]), GRANT)
-        yield Served(url, port, process, clients, json.loads(body)["access_token"], tokens_before)
+        _, body = send(port, "POST", TOKEN, basic(clients[0]), GRANT)
+        tally.issued += 1
+        yield Served(url, port, process, clients, json.loads(body)["access_token"], tally)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

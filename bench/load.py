@@ -32,7 +32,6 @@ class Round:
     :param own_cpu: processor time of the load generator.
     :param percentiles: per cent -> the latency that this percentage of the responses did not exceed.
     :param refused: the number of responses by which a quota refused a token.
-    :param under_way: the maximum number of answered requests that are not among the responses.
     """
 
     responses: int
@@ -40,14 +39,6 @@ class Round:
     own_cpu: float
     percentiles: dict[float, float]
     refused: int = 0
-    under_way: int = 0
-
-    @classmethod
-    def of(cls, latencies: list[float], elapsed: float, own_cpu: float, refused: int = 0) -> Round:
-        """Return a round from the latency of each response."""
-        ordered = sorted(latencies)
-        percentiles = {per_cent: percentile(ordered, per_cent) for per_cent in (50.0, 99.0)}
-        return cls(len(ordered), elapsed, own_cpu, percentiles, refused)
 
     @property
     def rate(self) -> float:
@@ -123,7 +114,9 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
                 else:
                     busy -= 1
         refused = sum(client.refused for client in clients.values())
-        return Round.of(latencies, now() - begin, time.process_time() - cpu_begin, refused)
+        elapsed, cpu, latencies = now() - begin, time.process_time() - cpu_begin, sorted(latencies)
+        percentiles = {per_cent: percentile(latencies, per_cent) for per_cent in (50.0, 99.0)}
+        return Round(len(latencies), elapsed, cpu, percentiles, refused)
 
 
 def _is_complete(received: bytes) -> bool:

@@ -18,6 +18,7 @@ AGENT_USAGE = "/api/v1/analytics/agents"
 TOKEN = "/api/v1/token"  # noqa: S105 - a path
 INTROSPECT = "/api/v1/token/introspect"
 GRANT = "grant_type=client_credentials"
+ASSERTION = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion="
 
 
 def get(path: str, bearer: str) -> bytes:
@@ -54,10 +55,11 @@ def post_assertions(
     :param grant: the rest of the form.
     """
     claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
-    type_ = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
-    form = f"{grant}&client_assertion_type={type_}&client_assertion="
     return [
-        post(TOKEN, form + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}))
+        post(
+            TOKEN,
+            f"{grant}&{ASSERTION}" + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}),
+        )
         for jti in range(number)
     ]
 
@@ -66,21 +68,20 @@ def post_federated(client_id: str, key: ec.EllipticCurvePrivateKey, rule: Mappin
     """Return a token request with a token of another issuer, which may be sent repeatedly."""
     now = int(time.time())
     claims = {"iss": rule["issuer"], "sub": rule["subject"], "aud": rule["audience"], "iat": now, "exp": now + 3000}
-    type_ = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
     token = jwt.encode(claims, key, "ES256", headers={"kid": "bench"})
-    return post(TOKEN, f"{GRANT}&client_id={client_id}&client_assertion_type={type_}&client_assertion={token}")
+    return post(TOKEN, f"{GRANT}&client_id={client_id}&{ASSERTION}{token}")
 
 
-def response(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:
+def send(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:
     """Send a request and return content type and body of the response, which must be a 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         headers = {"Authorization": authorization, "Content-Type": "application/x-www-form-urlencoded"}
         connection.request(method, path, body, headers)
-        received = connection.getresponse()
-        text = received.read().decode()
-        if received.status != 200:
-            raise LoadFailed(f"{method} {path} answered {received.status}: {text[:500]}")
-        return received.headers["Content-Type"], text
+        response = connection.getresponse()
+        content = response.read().decode()
+        if response.status != 200:
+            raise LoadFailed(f"{method} {path} answered {response.status}: {content[:500]}")
+        return response.headers["Content-Type"], content
     finally:
         connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
 import secrets
@@ -15,14 +14,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from agentidp.parent_death import signal_at_parent_death
+
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30
 """Maximum seconds until a server answers."""
 
 STOP_TIMEOUT = 40
 """Maximum seconds until a server ends after SIGTERM, longer than the launcher gives gunicorn."""
-
-PR_SET_PDEATHSIG = 1
 
 
 class ServerFailed(Exception):
@@ -61,13 +60,6 @@ def server(arguments: list[str], *, port: int, environment: dict[str, str], log:
     :raises ServerFailed: the server ends or does not answer.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", "WEB_", "GUNICORN_"))}
-    launcher, libc = os.getpid(), ctypes.CDLL(None)
-
-    def end_with_launcher() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != launcher:
-            os._exit(1)
-
     with log.open("wb") as output:
         # In its own session, because Ctrl-C must reach this process alone, which stops the servers in order.
         process = subprocess.Popen(
@@ -77,7 +69,7 @@ def server(arguments: list[str], *, port: int, environment: dict[str, str], log:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=end_with_launcher,
+            preexec_fn=signal_at_parent_death(signal.SIGTERM),
         )
         try:
             _await_answer(process, port, log)

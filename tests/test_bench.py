@@ -12,7 +12,6 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from bench import growth, load, wrk
 from bench.case import Case, line
-from bench.database import COUNTERS, counted
+from bench.database import COUNTERS, Tally
+from bench.servers import free_ports
 from tests.factories import NOON, count_usage, make_agent, make_organization
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -87,74 +87,67 @@ class TestLoad:
 
 class TestWrk:
     @pytest.mark.program
-    def test_sends_the_requests_in_turn(self) -> None:
-        requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("first", "second")]
+    def test_measures_the_rate_of_responses_of_any_status(self) -> None:
         received: list[bytes] = []
-        with serving(seconds=0.005, received=received) as port:
-            result = wrk.run(port, iter(requests), connections=1, seconds=1)
-        assert len(received) >= result.responses > 0
-        # wrk calls for one request before it begins.
-        assert received[:4] == requests[::-1] * 2
-        assert 0.005 <= result.percentiles[50] <= result.percentiles[99]
+        refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+        with serving(seconds=0.01, response=refusal, received=received) as port:
+            rate = wrk.measure_rate(port, REQUEST, connections=1, seconds=1)
+        assert 0 < rate <= 100
+        assert set(received) == {REQUEST}
 
-    def test_its_summary_is_a_round(self) -> None:
-        percentiles = {"50": 1000, "99": 2000, "99.9": 3000, "100": 4000}
-        summary = {"responses": 500, "elapsed": 2_000_000, "failed": 0, "refused": 7, "percentiles": percentiles}
-        found = wrk.parsed(json.dumps(summary), 0.5, 16)
-        assert (found.rate, found.own_cpu, found.refused, found.under_way) == (250, 0.5, 7, 16)
-        assert found.percentiles == {50: 0.001, 99: 0.002, 99.9: 0.003, 100: 0.004}
-
-    @pytest.mark.parametrize("summary", ["", '{"responses": 5, "failed": 1}', '{"responses": 0, "failed": 0}'])
-    def test_a_run_that_failed_is_no_round(self, summary: str) -> None:
-        with pytest.raises(load.LoadFailed):
-            wrk.parsed(summary, 0, 1)
+    @pytest.mark.program
+    def test_a_server_that_cannot_be_reached_has_no_rate(self) -> None:
+        with pytest.raises(load.LoadFailed, match="unable to connect"):
+            wrk.measure_rate(free_ports(1)[0], REQUEST, connections=1, seconds=1)
 
 
 class TestCase:
-    def test_figures_are_medians_over_rounds_of_both(self) -> None:
-        """The warm-up is a response like others, and in no figure; the two go first in turn."""
+    def test_figures_are_medians_over_rounds_of_both(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The warm-up counts as responses but not in the figures. The order of the two servers alternates."""
         order = []
         rates = {1: iter([1.0, 10.0, 30.0, 20.0]), 2: iter([1.0, 20.0, 100.0, 100.0])}
 
-        def loaded(port: int, _: Iterator[bytes], seconds: float) -> load.Round:
+        def run(port: int, _: Iterator[bytes], *, connections: int, seconds: float) -> load.Round:
+            assert connections == 5
             order.append((port, seconds))
             responses = int(next(rates[port]))
             return load.Round(responses, 1.0, 0.25, {50: responses / 1000, 99: responses / 100})
 
+        monkeypatch.setattr(load, "run", run)
         case = Case("token", [REQUEST])
-        assert case.measure(loaded, (1, 2), (1, 1, 1), Namespace(rounds=3, seconds=2)) == [61, 221]
+        assert case.measure((1, 2), (1, 1, 1), Namespace(rounds=3, seconds=2, connections=5)) == [61, 221]
         assert order[:4] == [(2, 1.0), (1, 1.0), (1, 2), (2, 2)]
-        found = case.figures()
-        assert (found["ratio"], found["min_ratio"], found["max_ratio"]) == (0.3, 0.2, 0.5)
-        service = found["service"]
+        figures = case.figures()
+        assert (figures["ratio"], figures["min_ratio"], figures["max_ratio"]) == (0.3, 0.2, 0.5)
+        service = figures["service"]
         assert (service["rate"], service["p50_ms"], service["p99_ms"], service["load_cpu"]) == (20, 20, 200, 0.25)
-        assert line("token", found).split()[:4] == ["token", "20", "20.00", "200.00"]
+        assert line("token", figures).split()[:4] == ["token", "20", "20.00", "200.00"]
 
     @pytest.mark.parametrize(("is_refused", "refused"), [(True, 4), (False, 1), (True, 0)])
-    def test_what_must_be_refused_is_and_nothing_else(self, is_refused: bool, refused: int) -> None:
-        def loaded(port: int, *_: object) -> load.Round:
+    def test_what_must_be_refused_is_and_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch, is_refused: bool, refused: int
+    ) -> None:
+        def run(port: int, *_: object, **__: object) -> load.Round:
             return load.Round(5, 1.0, 0.25, {}, refused if port == 1 else 0)
 
+        monkeypatch.setattr(load, "run", run)
+        case = Case("token", [REQUEST], is_refused=is_refused)
         with pytest.raises(load.LoadFailed, match=f"{refused} of 5"):
-            Case("token", [REQUEST], is_refused=is_refused).measure(
-                loaded, (1, 2), (1, 1, 1), Namespace(rounds=1, seconds=1)
-            )
+            case.measure((1, 2), (1, 1, 1), Namespace(rounds=1, seconds=1, connections=1))
 
 
 class TestGrowth:
     @pytest.mark.parametrize("table", COUNTERS.values())
     def test_a_token_that_one_counter_lacks_is_noticed(self, services: Services, database_url: str, table: str) -> None:
         agent = make_agent(services, make_organization(services))
-        before = counted(database_url)
-        served = growth.Served(database_url, 0, 0, [], "", before, issued=3)
+        tally = Tally(database_url)
         count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=3)
-        assert served.is_exact("here")
-        # Only a token that was under way may have been counted and not answered.
-        for issued, under_way, is_exact in ((4, 9, False), (2, 0, False), (2, 1, True)):
-            assert replace(served, issued=issued, under_way=under_way).is_exact("here") is is_exact
+        for issued in (2, 4, 3):
+            tally.issued = issued
+            assert tally.is_exact()[0] is (issued == 3)
         with psycopg.connect(database_url) as connection:
             connection.execute(f"update {table} set tokens = tokens - 1".encode())
-        assert not served.is_exact("here")
+        assert not tally.is_exact()[0]
 
     # A round may be too short for any processor time.
     @pytest.mark.parametrize(("own", "shown"), [(1000.0, ["1000", "1500", "1.50"]), (0.0, ["0", "1500", "-"])])
@@ -169,7 +162,7 @@ class TestGrowth:
         organization_id = make_organization(services)
         agents = [make_agent(services, organization_id, f"agent {number}") for number in range(8)]
         url = str(services.settings.database_url)
-        served = growth.Served(url, 0, 0, [(agents[0].client_id, "")] * 2, "bearer", [])
+        served = growth.Served(url, 0, 0, [(agents[0].client_id, "")] * 2, "bearer", Tally(url))
         [last] = [case.requests[0] for case in growth.cases_of_database(served) if case.name == "last page of agents"]
         path = last.decode().split()[1]
         answer = client.get(path, headers=agents[0].bearer())
@@ -205,12 +198,6 @@ class TestRun:
         reads = ["trend, 30 days", "heatmap, 90 days", "agents", "introspection"]
         assert set(figures["floor"]) == {*reads, *tokens, "private_key_jwt", "token by exchange", "federated token"}
         assert set(figures["stock"]) == {"trend, 30 days", "token, 100 agents"}
-
-    @pytest.mark.program
-    def test_loads_with_wrk(self, tmp_path: Path) -> None:
-        cases = ["token, one agent", "token, refused by a quota", "private_key_jwt"]
-        figures, _ = self.run(tmp_path / "figures.json", "--wrk", *(f"--only={name}" for name in cases))
-        assert (list(figures["floor"]), list(figures["stock"])) == (cases, cases[:1])
 
     @pytest.mark.program
     def test_compares_with_a_peer(self, tmp_path: Path) -> None:

@@ -23,38 +23,40 @@ TOKEN_LIFETIME = 3600
 """Seconds."""
 
 QUIET = 8.0
-"""What is too unlikely to be chance, as the negative logarithm of its probability: 1 in 3,000."""
+"""Minimum surprise of a countable silence: the negative logarithm of a probability of 1 in 3,000."""
 
 CERTAIN = 3.0
-"""The most that a quiet hour of one agent counts towards it; or, of a silent agent, a day, which may be a holiday."""
+"""Maximum surprise of a quiet hour of one agent, or of a quiet day of a silent agent, which may be a holiday."""
 
 
 class Usage(NamedTuple):
-    """What is counted of an agent. A token is a request too."""
+    """The counted usage of an agent. A token is also a request."""
 
     tokens: int = 0
     requests: int = 0
     rejected: int = 0
 
     def plus(self, other: Usage) -> Usage:
-        """Both together."""
+        """Return the sum of two usages."""
         return Usage(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 @dataclass(eq=False)
 class Agent:
-    """An agent and how it works.
+    """An agent and its habits.
 
-    :param style: ``keeps`` its token for its lifetime, an instance each; gets one for each ``job``; or a ``run`` by the
-        clock.
-    :param country: whose public holidays are like its Sundays, if any are.
-    :param week: 7 days (from Monday) of 24 local hours, from 0 to 1, its peak.
-    :param amount: at its peak, in an hour: calls of an instance where it keeps its tokens, otherwise tokens.
-    :param shape: of the gamma distribution by which an hour's rate varies; the smaller, the burstier.
-    :param varies: by how much its days differ, the standard deviation of the logarithm.
-    :param growth: of the amount in a week, as a factor.
-    :param own_calls: requests to our own API with each token.
-    :param changes: from which hour on it has so many times the instances, or the amount where it does not keep tokens.
+    :param style: ``keeps``: each instance keeps its token for its lifetime; ``job``: one token per job; ``run``: it
+        runs by the clock.
+    :param country: the country whose public holidays are like its Sundays, or ``None``.
+    :param week: 7 days (from Monday) of 24 local hours, as shares of the peak.
+    :param amount: per hour at the peak: calls per instance if the agent keeps its tokens, otherwise tokens.
+    :param shape: the shape of the gamma distribution of an hour's rate. A smaller shape makes more bursts.
+    :param varies: the standard deviation of the logarithm of a day's factor.
+    :param growth: the factor of the amount per week.
+    :param own_calls: requests to our own API per token.
+    :param changes: an hour, and the factor of the instances (or of the amount) from this hour on.
+    :ivar levels: the factor of the amount per hour.
+    :ivar usage: the two halves of each hour.
     """
 
     name: str
@@ -78,38 +80,35 @@ class Agent:
     changes: tuple[int, float] = (0, 1.0)
     faults: list[Event] = field(default_factory=list)
     levels: list[float] = field(default_factory=list)
-    """For each hour, what its amount is multiplied with."""
-
     usage: list[tuple[Usage, Usage]] = field(default_factory=list)
-    """For each hour, its two halves."""
 
     def instances_at(self, hour: int) -> int:
-        """How many instances of it run."""
+        """Return the number of instances that run."""
         changed = max(1, round(self.instances * self.changes[1]))
         return self.instances if hour < self.changes[0] else min(max(8, self.instances), changed)
 
     def expected(self, hour: int) -> float:
-        """Its tokens in an hour, on average and without any fault."""
+        """Return the mean number of tokens in an hour without faults."""
         rate = self.amount * self.levels[hour]
         return self.instances_at(hour) * rate / (1 + rate) if self.style == "keeps" else rate
 
     def surprise(self, hour: int) -> float:
-        """How unlikely a quiet hour is: the negative logarithm of its probability."""
+        """Return the negative logarithm of the probability of a quiet hour."""
         mean = self.expected(hour)
         if self.style == "run":
             return CERTAIN if mean else 0.0
         return min(CERTAIN, self.shape * math.log1p(mean / self.shape) if self.style == "job" else mean)
 
     def deviation(self, hours: list[int]) -> float:
-        """The standard deviation of its tokens in these hours together."""
+        """Return the standard deviation of the sum of tokens in some hours."""
         means = [self.expected(hour) for hour in hours]
         if self.style != "job":
             return math.sqrt(sum(means))
-        by_hour = sum(mean + mean * mean / self.shape for mean in means)
-        return math.sqrt(by_hour + (self.varies * sum(means)) ** 2)
+        variance = sum(mean + mean * mean / self.shape for mean in means)
+        return math.sqrt(variance + (self.varies * sum(means)) ** 2)
 
     def active_mean(self) -> float:
-        """Tokens in an hour in which it works, in the last four weeks before the evaluated span or since it joined."""
+        """Return the mean tokens of an active hour in the four weeks before the evaluated span or after joining."""
         begins = max(self.joins, EVALUATED - 28 * 24)
         means = [self.expected(hour) for hour in range(begins, min(begins + 28 * 24, HOURS))]
         active = [mean for mean in means if mean > 0.05 * max(means)]
@@ -137,26 +136,26 @@ class Event:
     countable: bool = True
 
     def covered(self, begins: float, ends: float) -> float:
-        """The share of a time that lies in it."""
+        """Return the share of a period that the fault covers."""
         return max(0.0, min(ends, self.ends) - max(begins, self.begins)) / (ends - begins)
 
     def hours(self) -> range:
-        """All that it touches, whole or in part."""
+        """Return the hours that the fault covers, also in part."""
         return range(int(self.begins), min(HOURS, math.ceil(self.ends)))
 
-    def taken(self) -> list[float]:
-        """Of a leak: the tokens of each hour that it touches, on average."""
+    def leaked_tokens(self) -> list[float]:
+        """Return the mean tokens per hour of a leak."""
         return [self.size * self.covered(hour, hour + 1) * (hour % 24 in self.hours_of_day) for hour in self.hours()]
 
-    def change(self, agent: Agent, random: Random) -> None:
-        """Let it happen to an agent that has usage already."""
+    def apply(self, agent: Agent, random: Random) -> None:
+        """Change the usage of an agent."""
         for hour in self.hours():
-            halves = enumerate(agent.usage[hour])
-            first, second = (self.changed(half, agent, hour, hour + n / 2, random) for n, half in halves)
-            agent.usage[hour] = first, second
+            first, second = agent.usage[hour]
+            first = self._change_usage(first, agent, hour, hour, random)
+            agent.usage[hour] = first, self._change_usage(second, agent, hour, hour + 0.5, random)
 
-    def changed(self, usage: Usage, agent: Agent, hour: int, begins: float, random: Random) -> Usage:
-        """What becomes of the *usage* of half an hour from *begins* on."""
+    def _change_usage(self, usage: Usage, agent: Agent, hour: int, begins: float, random: Random) -> Usage:
+        """Return the usage of the half hour from *begins* on with the fault."""
         covered = self.covered(begins, begins + 0.5)
         if self.kind in ("outage", "silence"):
             return Usage(*(_thin(count, covered, random) for count in usage))
@@ -165,12 +164,12 @@ class Event:
             return usage.plus(Usage(more, more)) if hour % 24 in self.hours_of_day else usage
         more = poisson(self.size * agent.levels[hour] * covered / 2, random)
         if self.kind == "uncached client":
-            left = _thin(usage.tokens, covered, random)
-            return Usage(left + more, usage.requests - usage.tokens + left + more, usage.rejected)
+            tokens = _thin(usage.tokens, covered, random) + more
+            return Usage(tokens, usage.requests - usage.tokens + tokens, usage.rejected)
         if self.kind == "rotated secret":
-            left = _thin(usage.tokens, covered * self.share, random)
+            tokens = _thin(usage.tokens, covered * self.share, random)
             requests = _thin(usage.requests - usage.tokens, covered * self.share, random)
-            return Usage(left, left + requests, usage.rejected + more)
+            return Usage(tokens, tokens + requests, usage.rejected + more)
         return usage
 
 
@@ -185,12 +184,12 @@ class Fleet:
     faults: list[Event]
 
     def at(self, hour: float) -> datetime:
-        """The instant so many hours after the start of its history."""
+        """Return the instant *hour* hours after the start of the history."""
         return self.start + timedelta(hours=hour)
 
 
 def poisson(mean: float, random: Random) -> int:
-    """A count that is *mean* on average."""
+    """Return a random count of the Poisson distribution."""
     if mean > 60:
         return max(0, round(random.gauss(mean, math.sqrt(mean))))
     count, limit, product = 0, math.exp(-mean), random.random()
@@ -201,13 +200,12 @@ def poisson(mean: float, random: Random) -> int:
 
 
 def _thin(count: int, share: float, random: Random) -> int:
-    """A count without a share of it."""
+    """Remove each of *count* events with the probability *share*, and return the number of the others."""
     return sum(random.random() >= share for _ in range(count))
 
 
-def _between(random: Random, least: float, most: float) -> float:
-    """Uniform in its logarithm."""
-    return math.exp(random.uniform(math.log(least), math.log(most)))
+def _log_uniform(random: Random, minimum: float, maximum: float) -> float:
+    return math.exp(random.uniform(math.log(minimum), math.log(maximum)))
 
 
 def _day(digits: str) -> list[float]:
@@ -225,7 +223,7 @@ COUNTRIES = {
     "US": ("America/Los_Angeles", "America/Chicago", "America/New_York", "America/New_York"),
     "JP": ("Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo"),
 }
-"""Whose public holidays an agent keeps, and the time zones that it may live in."""
+"""Country of an agent's public holidays -> the agent's possible time zones."""
 
 KINDS_OF_AGENTS = {
     "office": 30,
@@ -239,7 +237,7 @@ KINDS_OF_AGENTS = {
     "bursty": 7,
     "uncached": 2,
 }
-"""How many of a hundred."""
+"""Kind -> its percentage of the agents."""
 
 FAULTS = {
     "retry loop": 5,
@@ -250,44 +248,44 @@ FAULTS = {
     "uncached client": 4,
     "rotated secret": 5,
 }
-"""How often one against another."""
+"""Fault -> its weight in the random choice."""
 
 LASTING = ("silence", "uncached client")
-"""Those that end with the span."""
+"""Faults that last until the end of the evaluated span."""
 
 
 @functools.cache
 def public_holidays(country: str) -> frozenset[date]:
-    """Those of the years in which fleets live."""
+    """Return the holidays of the years of all fleets."""
     return frozenset(holidays.country_holidays(country, years=range(2024, 2029)))
 
 
 def make_fleet(seed: str) -> Fleet:
-    """The fleet of a seed."""
+    """Return the fleet of a seed."""
     random = Random(f"fleet {seed}")
     year, home = random.randint(2025, 2027), random.choice(list(COUNTRIES))
     evaluated = date(year, 1, 1) + timedelta(days=random.randrange(365))
     if random.random() < 0.5:
         evaluated = random.choice(sorted(public_holidays(home))) - timedelta(days=random.randrange(EVALUATED_DAYS))
     start = datetime.combine(evaluated - timedelta(days=HISTORY_DAYS), time(), UTC)
-    number = int(_between(random, 5, 61))
-    kinds = random.choices(list(KINDS_OF_AGENTS), list(KINDS_OF_AGENTS.values()), k=number)
+    count = int(_log_uniform(random, 5, 61))
+    kinds = random.choices(list(KINDS_OF_AGENTS), list(KINDS_OF_AGENTS.values()), k=count)
     agents = []
-    for index, kind in enumerate(kinds):
+    for number, kind in enumerate(kinds, 1):
         country = home if random.random() < 0.6 else random.choice(list(COUNTRIES))
-        agents.append(make_agent(kind, f"{kind}-{index + 1}", country, random))
+        agents.append(make_agent(kind, f"{kind}-{number}", country, random))
     organization_id = f"org-{UUID(int=random.getrandbits(128), version=4)}"
     fleet = Fleet(seed, organization_id, start, agents, [])
     for agent in agents:
         set_levels(agent, fleet, Random(f"levels {seed} {agent.name}"))
-    _inject(fleet, Random(f"faults {seed}"))
+    _add_faults(fleet, Random(f"faults {seed}"))
     for agent in agents:
         simulate(agent, fleet, Random(f"usage {seed} {agent.name}"))
     return fleet
 
 
 def make_agent(kind: str, name: str, country: str, random: Random) -> Agent:
-    """An agent of a kind, which nothing has happened to yet."""
+    """Return a new agent of a kind."""
     agent = Agent(
         name,
         UUID(int=random.getrandbits(128), version=4),
@@ -297,32 +295,31 @@ def make_agent(kind: str, name: str, country: str, random: Random) -> Agent:
         ZoneInfo(random.choice(COUNTRIES[country])),
         amount=1.0,
         instances=random.choice((1, 1, 1, 2, 2, 3, 4, 6, 8)),
-        shape=_between(random, 2, 30),
+        shape=_log_uniform(random, 2, 30),
         varies=random.uniform(0.05, 0.3),
         growth=1 + random.uniform(-0.03, 0.06),
-        own_calls=_between(random, 1, 30) if random.random() < 0.4 else 0.0,
+        own_calls=_log_uniform(random, 1, 30) if random.random() < 0.4 else 0.0,
     )
     if kind in ("office", "uncached") or (kind in ("sparse", "bursty") and random.random() < 0.5):
-        rest = random.choice((0.0, 0.0, 0.0, random.uniform(0.03, 0.2)))
-        weekend = [rest * level for level in OFFICE]
+        factor = random.choice((0.0, 0.0, 0.0, random.uniform(0.03, 0.2)))
+        weekend = [factor * level for level in OFFICE]
         agent.week = [OFFICE] * 5 + [weekend, [0.6 * level for level in weekend]]
     elif kind in ("customers", "bursty"):
-        profile, rest = random.choice((DAYTIME, EVENING)), random.uniform(0.4, 1.1)
-        agent.week = [profile] * 5 + [[rest * level for level in profile]] * 2
+        profile, factor = random.choice((DAYTIME, EVENING)), random.uniform(0.4, 1.1)
+        agent.week = [profile] * 5 + [[factor * level for level in profile]] * 2
         agent.surges = kind == "customers"
     elif kind in ("constant", "sparse"):
         agent.week, agent.country = [ALL_DAY] * 7, None
         agent.growth = 1.0 if random.random() < 0.5 else agent.growth
     jobs = {"office": (1, 40), "customers": (3, 80), "constant": (1, 20)}
     if kind in jobs:
-        agent.amount = _between(random, 1, 60) if agent.style == "keeps" else _between(random, *jobs[kind])
+        agent.amount = _log_uniform(random, 1, 60) if agent.style == "keeps" else _log_uniform(random, *jobs[kind])
     elif kind in ("sparse", "bursty", "uncached"):
         agent.style = "job"
-        least, most = {"sparse": (0.05, 2), "bursty": (1, 30), "uncached": (100, 800)}[kind]
-        agent.amount = _between(random, least, most)
-        agent.shape = _between(random, *{"sparse": (0.3, 3), "bursty": (0.15, 1), "uncached": (8, 40)}[kind])
+        agent.amount = _log_uniform(random, *{"sparse": (0.05, 2), "bursty": (1, 30), "uncached": (100, 800)}[kind])
+        agent.shape = _log_uniform(random, *{"sparse": (0.3, 3), "bursty": (0.15, 1), "uncached": (8, 40)}[kind])
     else:
-        _by_the_clock(agent, kind, random)
+        _schedule_runs(agent, kind, random)
     if random.random() < 0.03:
         agent.rejected = 0.5
     if random.random() < 0.15:
@@ -335,7 +332,7 @@ def make_agent(kind: str, name: str, country: str, random: Random) -> Agent:
     return agent
 
 
-def _by_the_clock(agent: Agent, kind: str, random: Random) -> None:
+def _schedule_runs(agent: Agent, kind: str, random: Random) -> None:
     agent.style, agent.growth, agent.country = "run", 1.0, None
     agent.zone = random.choice((UTC, UTC, agent.zone))
     agent.amount = float(random.choice((1, 1, 1, 1, 2, 3)) if kind == "hourly" else random.choice((1, 1, 2, 3, 6, 12)))
@@ -357,7 +354,7 @@ def _by_the_clock(agent: Agent, kind: str, random: Random) -> None:
 
 
 def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
-    """Set what its amount is multiplied with in each hour."""
+    """Set the levels of the agent's hours."""
     free = public_holidays(agent.country) if agent.country else frozenset()
     rests_after_christmas = agent.country not in (None, "JP") and agent.week[6] != agent.week[0]
     maintained = {
@@ -384,14 +381,14 @@ def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
 
 
 def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
-    """Count what it does in each hour, with its faults."""
+    """Generate the agent's usage of each hour, with its faults."""
     valid_until = [0.0] * max(agent.instances_at(HOURS), agent.instances)
     renews_early = random.uniform(0, 600) / 3600
-    of_the_day = 1.0
+    day_factor = 1.0
     for hour, level in enumerate(agent.levels):
         if hour % 24 == 0:
-            of_the_day = random.lognormvariate(0, agent.varies) if agent.style != "run" else 1.0
-        rate = agent.amount * level * of_the_day
+            day_factor = random.lognormvariate(0, agent.varies) if agent.style != "run" else 1.0
+        rate = agent.amount * level * day_factor
         tokens = 0
         if agent.style == "run" and level:
             tokens = 0 if random.random() < 0.005 else max(1, poisson(rate, random) if rate > 2 else round(rate))
@@ -399,14 +396,15 @@ def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
             tokens = poisson(random.gammavariate(agent.shape, rate / agent.shape), random)
         elif level:
             if random.random() < 0.005:
-                valid_until = [0.0] * len(valid_until)  # a release: its instances start again
+                # A release restarts the instances, so they have no tokens.
+                valid_until = [0.0] * len(valid_until)
             for instance, until in enumerate(valid_until[: agent.instances_at(hour)]):
-                asks = max(until, hour) + random.expovariate(rate)
-                while asks < hour + 1:
+                call = max(until, hour) + random.expovariate(rate)
+                while call < hour + 1:
                     tokens += 1
-                    valid_until[instance] = asks + TOKEN_LIFETIME / 3600 - renews_early
-                    asks = valid_until[instance] + random.expovariate(rate)
-        calls = poisson(agent.own_calls * agent.expected(hour) * of_the_day, random) if agent.own_calls and level else 0
+                    valid_until[instance] = call + TOKEN_LIFETIME / 3600 - renews_early
+                    call = valid_until[instance] + random.expovariate(rate)
+        calls = poisson(agent.own_calls * agent.expected(hour) * day_factor, random) if agent.own_calls and level else 0
         rejected = poisson(agent.rejected, random) if level else 0
         if level and random.random() < 0.0005:
             rejected += random.randint(2, 6)
@@ -414,33 +412,33 @@ def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
         second = Usage(tokens - first.tokens, calls - first.requests, rejected - first.rejected)
         agent.usage.append((first.plus(Usage(0, first.tokens)), second.plus(Usage(0, second.tokens))))
     for fault in agent.faults:
-        fault.change(agent, random)
+        fault.apply(agent, random)
 
 
-def _inject(fleet: Fleet, random: Random) -> None:
+def _add_faults(fleet: Fleet, random: Random) -> None:
     for agent in fleet.agents:
         if agent.name.startswith("uncached") and agent.leaves > EVALUATED:
             kind = "uncached client" if agent.joins > EVALUATED else "always uncached"
-            habit = Event(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
-            habit.countable = sum(map(agent.expected, habit.hours()[: -7 * 24])) >= 200
-            fleet.faults.append(habit)
+            fault = Event(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
+            fault.countable = sum(map(agent.expected, fault.hours()[: -7 * 24])) >= 200
+            fleet.faults.append(fault)
     if random.random() < 0.25:
         return
     number = min(random.randint(2, 7), 1 + len(fleet.agents) // 2)
     kinds = random.choices(list(FAULTS), list(FAULTS.values()), k=number)
-    # The outage last: it must not swallow another fault's beginning.
+    # Outages are added last, because an outage must not hide the beginning of another fault.
     for kind in sorted(kinds, key=lambda kind: (kind == "outage", kind)):
         for _ in range(30):
-            fault = _make_fault(kind, fleet, random)
-            if fault and _has_room(fault, fleet):
-                fleet.faults.append(fault)
-                for agent in fault.agents or fleet.agents:
-                    agent.faults.append(fault)
+            new_fault = _make_fault(kind, fleet, random)
+            if new_fault and _has_room(new_fault, fleet):
+                fleet.faults.append(new_fault)
+                for agent in new_fault.agents or fleet.agents:
+                    agent.faults.append(new_fault)
                 break
 
 
 def _has_room(fault: Event, fleet: Fleet) -> bool:
-    """Whether no other fault has its agents; nor, for an outage, begins or ends within a day of it."""
+    """Return whether no other fault concerns the same agents, or begins or ends within a day of an outage."""
     for other in fleet.faults:
         ends = other.begins if other.kind in LASTING else other.ends
         is_near = other.begins < fault.ends + 24 and fault.begins - 24 < ends and other.kind != "always uncached"
@@ -453,7 +451,7 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Event | None:
     if kind in ("outage", "weekend run"):
         return _outage(fleet, random) if kind == "outage" else _weekend_run(fleet, random)
     agent = random.choice(fleet.agents)
-    # What lasts, begins in the first of the two weeks, so that it lasts for at least another.
+    # A lasting fault begins in the first of the two weeks, so that it lasts for at least a week.
     last_start = (7 if kind in LASTING else EVALUATED_DAYS - 1) * 24
     begins = EVALUATED + random.uniform(0, last_start)
     lasts = {"retry loop": (1, 8), "leak": (6, 72), "rotated secret": (2, 48)}.get(kind, (HOURS, HOURS))
@@ -465,14 +463,14 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Event | None:
     if kind == "retry loop":
         if random.random() < 0.8 and not agent.levels[int(begins)]:
             return None
-        fault.size = _between(random, 200, 4000)
+        fault.size = _log_uniform(random, 200, 4000)
         fault.countable = fault.size >= 3 * max(map(agent.expected, range(EVALUATED - 28 * 24, EVALUATED)))
     elif kind == "leak":
         fault.size = random.uniform(2.5, 8) * usual
         if random.random() < 0.6:
             begin = random.randrange(24)
             fault.hours_of_day = frozenset((begin + n) % 24 for n in range(10))
-        stolen = fault.taken()
+        stolen = fault.leaked_tokens()
         busiest = max(range(len(stolen)), key=lambda n: sum(stolen[n : n + 24]))
         hours = [hour for hour in fault.hours()[busiest : busiest + 24] if hour % 24 in fault.hours_of_day]
         fault.countable = sum(stolen[busiest : busiest + 24]) >= max(30, 5 * agent.deviation(hours))
@@ -482,16 +480,15 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Event | None:
     elif kind == "uncached client":
         if agent.style != "keeps":
             return None
-        fault.size = _between(random, 20, 1000)
+        fault.size = _log_uniform(random, 20, 1000)
         per_day = [sum(agent.levels[begin : begin + 24]) for begin in range(int(begins), HOURS - 23, 24)]
-        usually = max(
-            sum(map(agent.expected, range(begin, begin + 24))) for begin in range(EVALUATED - 168, EVALUATED, 24)
-        )
-        fault.countable = bool(per_day) and fault.size * max(per_day) >= max(50, 4 * usually)
+        midnights = range(EVALUATED - 168, EVALUATED, 24)
+        busiest_day = max(sum(map(agent.expected, range(begin, begin + 24))) for begin in midnights)
+        fault.countable = bool(per_day) and fault.size * max(per_day) >= max(50, 4 * busiest_day)
     else:
         if agent.instances > 1 and random.random() < 0.4:
             fault.share = 1 / agent.instances
-        fault.size = _between(random, 4, 200) * fault.share
+        fault.size = _log_uniform(random, 4, 200) * fault.share
         fault.countable = sum(fault.size * agent.levels[hour] for hour in fault.hours()[:24]) >= 20
     return fault
 
@@ -504,7 +501,7 @@ def _outage(fleet: Fleet, random: Random) -> Event | None:
     if sum(agent.expected(int(begins)) for agent in fleet.agents) < usual / 2:
         return None
     fault = Event("outage", [], begins, ends)
-    # Its first and its last hour are not wholly quiet.
+    # The first and the last hour are not completely quiet.
     quiet = fault.hours()[1:-1]
     fault.countable = sum(agent.surprise(hour) for agent in fleet.agents for hour in quiet) >= QUIET
     return fault
