@@ -28,8 +28,8 @@ def test_suspends_and_resumes_after_a_confirmation(signed_in: FlaskClient, worke
     page = f"/dashboard/agents/{worker.agent_id}"
     for action, before, after in (("suspend", "active", "suspended"), ("resume", "suspended", "active")):
         assert f"{page}/{action}" in Page(signed_in.get(page)).links
-        asked = Page(signed_in.get(f"{page}/{action}"))
-        assert f"{page}/{action}" in [form["action"] for form in asked.all("form")]
+        confirmation = Page(signed_in.get(f"{page}/{action}"))
+        assert f"{page}/{action}" in [form["action"] for form in confirmation.all("form")]
         assert status(worker) == before
         assert led_to(post(signed_in, f"{page}/{action}")) == page
         assert status(worker) == after
@@ -43,13 +43,14 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
     response = post(signed_in, f"{page}/rotate")
     assert response.headers["Cache-Control"] == "no-store"
     [secret] = re.findall(r"aidp_\w+", response.text)
-    assert [api.token(client_secret=one).status_code for one in (secret, worker.client_secret)] == [200, 200]
+    for client_secret in (secret, worker.client_secret):
+        assert api.token(client_secret=client_secret).status_code == 200
     shown = Page(signed_in.get(page))
     assert secret not in shown.text
     assert [row[0] for row in shown.table("Credentials")] == ["none", "none"]
-    asked = Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
-    assert old in asked
-    assert "only credential" not in asked
+    confirmation = Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
+    assert old in confirmation
+    assert "only credential" not in confirmation
     assert old in credentials(worker)
     assert led_to(post(signed_in, f"{page}/credentials/{old}/revoke")) == page
     [new] = credentials(worker)
@@ -95,9 +96,9 @@ def test_one_credential_too_many_is_refused_with_a_sentence(signed_in: FlaskClie
 
 def test_deletes_after_a_confirmation_that_says_what_it_ends(signed_in: FlaskClient, worker: Agent) -> None:
     page = f"/dashboard/agents/{worker.agent_id}"
-    asked = Page(signed_in.get(f"{page}/delete")).words
-    assert "its current tokens are refused at once. Its credential is revoked. This cannot be undone." in asked
-    assert "signed in as this agent" not in asked
+    confirmation = Page(signed_in.get(f"{page}/delete")).words
+    assert "its current tokens are refused at once. Its credential is revoked. This cannot be undone." in confirmation
+    assert "signed in as this agent" not in confirmation
     post(signed_in, f"{page}/rotate")
     assert "Its 2 credentials are revoked." in Page(signed_in.get(f"{page}/delete")).text
     assert status(worker) == "active"

@@ -32,12 +32,12 @@ def rules(agent: Agent) -> list[dict[str, object]]:
 def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Agent) -> None:
     path = path_of(worker)
     claims = "repository_id=7\r\nref=refs/heads/main\r\nref=refs/heads/next\r\n"
-    sent = {"issuer": GITHUB, "claims": claims, "label": "CI"}
-    made = post(signed_in, path, **sent)
-    assert made.status_code == 200
-    assert "There is no subject, so whoever has a token of the issuer with these claims is trusted." in made.text
+    form = {"issuer": GITHUB, "claims": claims, "label": "CI"}
+    rule_page = post(signed_in, path, **form)
+    assert rule_page.status_code == 200
+    assert "There is no subject, so whoever has a token of the issuer with these claims is trusted." in rule_page.text
     # Its audience does not say which organization is meant.
-    assert f"-d client_id={worker.client_id}" in made.text
+    assert f"-d client_id={worker.client_id}" in rule_page.text
     us = worker.services.settings.issuer
     expected = {
         "issuer": GITHUB,
@@ -72,8 +72,8 @@ def test_a_preset_asks_shows_the_rule_and_fills_its_fields(signed_in: FlaskClien
     wrong = Page(post(signed_in, address, **(rule | {"subject": "repo:*", "claims": "repository_id=7"})))
     assert "The subject must name somebody before its *" in wrong.notice
     assert (wrong.typed["subject"], wrong.typed["claims"]) == ("repo:*", "repository_id=7")
-    made = post(signed_in, address, **rule, claims="repository_id=7")
-    assert (made.status_code, "client_id" in made.text) == (200, False)
+    rule_page = post(signed_in, address, **rule, claims="repository_id=7")
+    assert (rule_page.status_code, "client_id" in rule_page.text) == (200, False)
     assert rules(worker) == [rule | {"claims": {"repository_id": "7"}}]
 
 
@@ -92,9 +92,9 @@ def test_takes_inline_keys_and_claims_that_are_no_strings(
         "spiffe_sequence": 1,
     }
     claims = "protected:=true\nattempt:=1\nattempt:=2\nref=true\n/job/id:=7"
-    sent = {"issuer": issuer.url, "claims": claims, "jwks": json.dumps(bundle, indent=2)}
-    made = post(signed_in, path, **sent)
-    assert made.status_code == 200, made.text
+    form = {"issuer": issuer.url, "claims": claims, "jwks": json.dumps(bundle, indent=2)}
+    rule_page = post(signed_in, path, **form)
+    assert rule_page.status_code == 200, rule_page.text
     [rule] = rules(worker)
     assert rule["claims"] == {"protected": True, "attempt": [1, 2], "ref": "true", "/job/id": 7}
     now = int(services.clock().timestamp())

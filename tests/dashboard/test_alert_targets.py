@@ -55,10 +55,10 @@ def test_lists_where_alerts_go_and_no_secret(signed_in: FlaskClient, cast: Cast,
     assert post(signed_in, f"{PATH}/new", **(FORM | row | {"name": "second"})).status_code == 200
     response = signed_in.get(PATH)
     page = Page(response)
-    first, second = sorted(page.table("Failing targets first"))
-    assert first[:4] == ["<on-call>", "webhook https://hooks.example", "minimum severity: warning", "never"]
-    wanted = "kinds: spike, silence; minimum severity: critical; owners: Ada, Grace"
-    assert second[:3] == ["second", "webhook https://hooks.example", wanted]
+    first_row, second_row = sorted(page.table("Failing targets first"))
+    assert first_row[:4] == ["<on-call>", "webhook https://hooks.example", "minimum severity: warning", "never"]
+    filters = "kinds: spike, silence; minimum severity: critical; owners: Ada, Grace"
+    assert second_row[:3] == ["second", "webhook https://hooks.example", filters]
     assert "secret" not in response.text
     assert "outsider" not in page.text
     assert "Nothing was sent in the last seven days." in page.text
@@ -99,8 +99,8 @@ def test_tests_a_target_after_a_confirmation(
 ) -> None:
     address = f"{PATH}/{target_id}/test"
     assert address in Page(signed_in.get(PATH)).links
-    asked = Page(signed_in.get(address))
-    assert "Send a test: <on-call>" in asked.text
+    confirmation = Page(signed_in.get(address))
+    assert "Send a test: <on-call>" in confirmation.text
     assert deliveries(acme) == []
     assert led_to(post(signed_in, address)) == f"{PATH}?tested={target_id}"
     [sent] = deliveries(acme)
@@ -110,9 +110,9 @@ def test_tests_a_target_after_a_confirmation(
     assert page.table("Newest first")[0][2:] == ["test", "waiting"]
     # Neither a click in a hurry nor a reload sends a second one.
     clock.now += TEST_INTERVAL
-    again = post(signed_in, address)
-    assert again.status_code == 429
-    assert "Too many attempts An alert target can be tested once in 30 seconds." in Page(again).words
+    second_response = post(signed_in, address)
+    assert second_response.status_code == 429
+    assert "Too many attempts An alert target can be tested once in 30 seconds." in Page(second_response).words
     assert len(deliveries(acme)) == 1
 
 
@@ -149,5 +149,5 @@ def test_failing_targets_are_first(signed_in: FlaskClient, acme: Agent, target_i
     names = [f"target {number}" for number in range(3)]
     ids = [make_alert_target(acme.services, acme.organization_id, name) for name in names]
     fail(acme, ids[-1], ids[-1], "no connection")
-    first, *others = [row[0] for row in Page(signed_in.get(PATH)).table("Failing targets first")]
-    assert (first, sorted(others)) == ("target 2 fails", ["<on-call>", *names[:-1]])
+    first_name, *other_names = [row[0] for row in Page(signed_in.get(PATH)).table("Failing targets first")]
+    assert (first_name, sorted(other_names)) == ("target 2 fails", ["<on-call>", *names[:-1]])

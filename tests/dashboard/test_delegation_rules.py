@@ -55,9 +55,9 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
             "Delete",
         ]
     ]
-    one = f"{PATH}/{row.delegation_rule_id}/delete"
-    assert "2 agents can act by this rule" in Page(signed_in.get(one)).text
-    assert post(signed_in, one).status_code == 303
+    deletion_path = f"{PATH}/{row.delegation_rule_id}/delete"
+    assert "2 agents can act by this rule" in Page(signed_in.get(deletion_path)).text
+    assert post(signed_in, deletion_path).status_code == 303
     assert "There is no rule yet" in Page(signed_in.get(PATH)).text
 
 

@@ -64,39 +64,42 @@ def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_t
     acme, services, agent_id = with_session(client, cast.acme), cast.acme.services, cast.acme.client_id
     path = f"/dashboard{form}".format(agent_id=agent_id)
     right, [(_, wrong, _), *_] = FORMS[form]
-    sent = filled_in(right, agent_id)
+    fields = filled_in(right, agent_id)
     if "resources" in right:
         IDS["resource_server_id"](client, cast.acme)
-    before = created(cast.acme)
+    ids_before = created(cast.acme)
     # The forms of rules of trust ask for a platform first.
     key, other = [Page(acme.get(path, query_string="preset=other")).typed["form_key"] for _ in range(2)]
     assert key != other
     # A form that is refused is shown again with its key, which it has not consumed.
-    assert Page(post(acme, path, **(sent | wrong), form_key=key)).typed["form_key"] == key
+    assert Page(post(acme, path, **(fields | wrong), form_key=key)).typed["form_key"] == key
     assert remembered(services, cast.acme.organization_id) == []
-    first = post(acme, path, **sent, form_key=key)
+    first = post(acme, path, **fields, form_key=key)
     assert first.status_code in (200, 303)
-    [created_id] = created(cast.acme)[len(before) :]
+    [created_id] = created(cast.acme)[len(ids_before) :]
     assert UUID(created_id).hex not in key
     assert remembered(services, cast.acme.organization_id) == [(created_id, NOON + LIFETIME)]
     # Whatever is in it, and as long as a key is valid, it is the form that was sent.
     clock.now = NOON + LIFETIME - timedelta(seconds=1)
     with_session(client, cast.acme)
-    for again in (post(acme, path, **sent, form_key=key), post(acme, path, **(sent | {"name": "other"}), form_key=key)):
-        assert (again.status_code, "This form was sent already" in again.text) == (409, True)
-        assert "aidp_" not in again.text
-        assert "whsec_" not in again.text
-        assert "/dashboard" + SHOWN_AT[form].format(agent_id=agent_id, created=created_id) in Page(again).links
-    assert created(cast.acme) == [*before, created_id]
+    for repetition in (
+        post(acme, path, **fields, form_key=key),
+        post(acme, path, **(fields | {"name": "other"}), form_key=key),
+    ):
+        assert (repetition.status_code, "This form was sent already" in repetition.text) == (409, True)
+        assert "aidp_" not in repetition.text
+        assert "whsec_" not in repetition.text
+        assert "/dashboard" + SHOWN_AT[form].format(agent_id=agent_id, created=created_id) in Page(repetition).links
+    assert created(cast.acme) == [*ids_before, created_id]
     clock.now = NOON + LIFETIME
     with_session(client, cast.acme)
-    late = post(acme, path, **sent, form_key=key)
+    late = post(acme, path, **fields, form_key=key)
     assert (late.status_code, "This form was opened more than 24 hours ago." in late.text) == (400, True)
     for bad in ("", "none", created_id, f"{key}0", f"99{key}", f"0.{'0' * 32}", f"9999999999.{'0' * 32}"):
-        refused = post(acme, path, **sent, form_key=bad)
+        refused = post(acme, path, **fields, form_key=bad)
         assert (refused.status_code, "Open its page again." in refused.text) == (400, True), bad
-    assert acme.post(path, headers=SAME_ORIGIN, data=sent).status_code == 400
-    assert created(cast.acme) == [*before, created_id]
+    assert acme.post(path, headers=SAME_ORIGIN, data=fields).status_code == 400
+    assert created(cast.acme) == [*ids_before, created_id]
 
 
 def test_a_key_is_of_one_form_of_one_organization(client: FlaskClient, cast: Cast) -> None:
@@ -111,17 +114,17 @@ def test_a_key_is_of_one_form_of_one_organization(client: FlaskClient, cast: Cas
 
 def test_what_was_deleted_is_not_created_again(client: FlaskClient, cast: Cast) -> None:
     acme, key, path = with_session(client, cast.acme), new_form_key(NOON), "/dashboard/agents/new"
-    made = led_to(post(acme, path, name="once", form_key=key))
-    assert post(acme, f"{made}/delete").status_code == 303
-    before = created(cast.acme)
-    again = post(acme, path, name="once", form_key=key)
-    assert (again.status_code, made in Page(again).links) == (409, True)
-    assert created(cast.acme) == before
+    agent_path = led_to(post(acme, path, name="once", form_key=key))
+    assert post(acme, f"{agent_path}/delete").status_code == 303
+    ids_before = created(cast.acme)
+    repetition = post(acme, path, name="once", form_key=key)
+    assert (repetition.status_code, agent_path in Page(repetition).links) == (409, True)
+    assert created(cast.acme) == ids_before
 
 
 def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_app: Flask, acme: Agent) -> None:
     agent, key = acme, new_form_key(NOON)
-    path, before = f"/dashboard/agents/{agent.agent_id}/rotate", created(acme)
+    path, ids_before = f"/dashboard/agents/{agent.agent_id}/rotate", created(acme)
 
     def send(_: int) -> tuple[int, str]:
         response = post(with_session(shared_app.test_client(), agent), path, form_key=key)
@@ -143,7 +146,7 @@ def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_
         wait_until(lambda: watcher.execute(waiting).fetchall() == [(2,)])
         holder.rollback()
         (first, shown), (second, explained) = sorted(responses, key=lambda response: response[0])
-    [created_id] = created(acme)[len(before) :]
+    [created_id] = created(acme)[len(ids_before) :]
     assert (first, "aidp_" in shown) == (200, True)
     assert (second, f"It created the credential {created_id}" in explained) == (409, True)
 
@@ -161,8 +164,8 @@ def test_no_organization_gets_an_agent_with_the_id_of_another_ones_organization_
         assert post(outsider, "/dashboard/agents/new", name=f"{number}", form_key=str(wanted)).status_code == 400
         key = f"{int(NOON.timestamp())}.{wanted.hex}"
         assert post(outsider, "/dashboard/agents/new", name=f"{number}", form_key=key).status_code == 303
-        sent: dict[str, Any] = {"name": f"by the API {number}", "agentId": str(wanted), "client_id": str(wanted)}
-        response = outsider.post("/api/v1/agents", json=sent, headers=cast.outsider.bearer())
+        fields: dict[str, Any] = {"name": f"by the API {number}", "agentId": str(wanted), "client_id": str(wanted)}
+        response = outsider.post("/api/v1/agents", json=fields, headers=cast.outsider.bearer())
         assert (response.status_code, sorted(json.loads(response.text)["details"])) == (400, ["agentId", "client_id"])
     ids = {UUID(created_id.removeprefix("org-")) for created_id in created(cast.outsider)}
     assert len(ids) == 3 + 2  # the organization, its agent and that one's credential, and two by the form

@@ -305,7 +305,7 @@ class TestTheEndOfASession:
             suspend(acme)
             return update(*arguments)
 
-        monkeypatch.setattr(session, "changing", late)
+        monkeypatch.setattr(session, "begin_change", late)
         response = post(client, f"/dashboard/agents/{acme.agent_id}/rotate")
         assert response.status_code == 401
         assert "agent.changed" not in [action for action, *_ in events(acme)]

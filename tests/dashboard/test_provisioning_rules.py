@@ -46,9 +46,9 @@ def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) 
         "Delete",
     ]
     assert Page(signed_in.get(PATH)).table("Registration rules") == [listed]
-    one = f"{PATH}/{row.provisioning_rule_id}/delete"
-    assert "It has created none." in Page(signed_in.get(one)).text
-    assert post(signed_in, one).status_code == 303
+    deletion_path = f"{PATH}/{row.provisioning_rule_id}/delete"
+    assert "It has created none." in Page(signed_in.get(deletion_path)).text
+    assert post(signed_in, deletion_path).status_code == 303
     assert database.fetch("provisioning/list_rules") == []
 
 

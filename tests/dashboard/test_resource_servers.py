@@ -21,9 +21,9 @@ FORM = {"name": "Files", "resource": "", "scopes": "files:read\r\nfiles:write\r\
 @pytest.fixture(autouse=True)
 def resource(monkeypatch: pytest.MonkeyPatch) -> str:
     """An identifier of each test's own, which is in the form."""
-    found = f"https://{uuid.uuid4()}.example"
-    monkeypatch.setitem(FORM, "resource", found)
-    return found
+    identifier = f"https://{uuid.uuid4()}.example"
+    monkeypatch.setitem(FORM, "resource", identifier)
+    return identifier
 
 
 def servers(agent: Agent) -> list[dict[str, Any]]:
@@ -59,9 +59,9 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
         ["b", "files:read files:write", "Change"],
         ["c", "files:read", "Change"],
     ]
-    asked = Page(signed_in.get(f"{page}/edit"))
-    assert "files:read\nfiles:write" in asked.text
-    assert f"{resource} cannot be changed" in asked.text
+    form_page = Page(signed_in.get(f"{page}/edit"))
+    assert "files:read\nfiles:write" in form_page.text
+    assert f"{resource} cannot be changed" in form_page.text
     edited = {"name": "Documents", "scopes": "files:write", "subject": "agent"}
     assert led_to(post(signed_in, f"{page}/edit", **edited, resource="https://x.example")) == page
     changed = {"resource": resource, "name": "Documents", "scopes": ["files:write"], "tokenPerCall": False}
@@ -82,14 +82,14 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
 
 
 def test_says_what_its_tokens_are_like(signed_in: FlaskClient, cast: Cast, resource: str) -> None:
-    said = {"audience": "sts.amazonaws.com", "tokenTtl": "300", "subject": "organization-agent"}
-    page = registered(signed_in, **said)
+    change = {"audience": "sts.amazonaws.com", "tokenTtl": "300", "subject": "organization-agent"}
+    page = registered(signed_in, **change)
     [row] = cast.acme.database.fetch("oauth/list_resource_servers")
-    assert (row.audience, row.token_ttl, row.subject) == (said["audience"], 300, said["subject"])
+    assert (row.audience, row.token_ttl, row.subject) == (change["audience"], 300, change["subject"])
     facts = Page(signed_in.get(page)).words
     assert "Audience sts.amazonaws.com Lifetime in seconds 300 Subject organization-agent" in facts
     typed = Page(signed_in.get(f"{page}/edit")).typed
-    assert {name: typed[name] for name in said} == said
+    assert {name: typed[name] for name in change} == change
     assert led_to(post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent")) == page
     [row] = cast.acme.database.fetch("oauth/list_resource_servers")
     assert (row.audience, row.token_ttl, row.subject) == (None, None, "agent")
@@ -122,11 +122,11 @@ def test_names_so_many_agents_and_the_number_of_all(signed_in: FlaskClient, cast
 
 def test_an_identifier_that_is_taken_is_refused(signed_in: FlaskClient, cast: Cast) -> None:
     registered(signed_in)
-    before = servers(cast.acme)
+    servers_before = servers(cast.acme)
     for agent in (cast.acme, cast.outsider):
-        again = post(with_session(signed_in, agent), f"{PATH}/new", **FORM)
-        assert refusal(again) == (409, "The resource is registered already.")
-    assert (servers(cast.acme), servers(cast.outsider)) == (before, [])
+        response = post(with_session(signed_in, agent), f"{PATH}/new", **FORM)
+        assert refusal(response) == (409, "The resource is registered already.")
+    assert (servers(cast.acme), servers(cast.outsider)) == (servers_before, [])
 
 
 def test_says_which_agent_runs_it(signed_in: FlaskClient, cast: Cast, resource: str) -> None:

@@ -88,9 +88,12 @@ def send(
     client.delete_cookie("agentidp_session", path="/dashboard")
     if session:
         with_cookie(client, session)
-    sent = SAME_ORIGIN | {name.replace("_", "-"): value for name, value in headers.items()}
+    browser_headers = SAME_ORIGIN | {name.replace("_", "-"): value for name, value in headers.items()}
     return client.open(
-        route.path(**ids), method=route.method, headers=sent, data=form or form_of(route, ids.get("agent_id", ""))
+        route.path(**ids),
+        method=route.method,
+        headers=browser_headers,
+        data=form or form_of(route, ids.get("agent_id", "")),
     )
 
 
@@ -152,10 +155,10 @@ def test_head_changes_nothing(client: FlaskClient, shared_cast: Cast, ids: dict[
 @pytest.mark.parametrize("route", WITH_SCOPES, ids=str)
 def test_needs_its_scope(client: FlaskClient, shared_cast: Cast, ids: dict[str, str], route: Route) -> None:
     acme = shared_cast.acme
-    others = set(SCOPES) - set(route.scopes)
-    lacking = acme.colleague(f"lacks {route.scopes} {route}"[:100], others)
+    other_scopes = set(SCOPES) - set(route.scopes)
+    lacking = acme.colleague(f"lacks the scope of {route}"[-100:], other_scopes)
     # A pasted token for the API has its own scopes, which may be fewer than its agent's.
-    pasted = acme.token(scope=" ".join(others))
+    pasted = acme.token(scope=" ".join(other_scopes))
     with unchanged(acme):
         for session in (session_of(lacking), pasted):
             response = send(client, route, session, ids)
@@ -170,7 +173,7 @@ def test_looks_again_for_its_scope_in_the_transaction_that_changes_something(
     """The agent loses the scope between the first check and the transaction."""
     agent = acme.colleague("loses a scope")
     whole = Caller.transaction
-    found = make_one_of_each(client, acme)
+    object_ids = make_one_of_each(client, acme)
     events: list[Any] = []
 
     def late(caller: Caller) -> object:
@@ -180,7 +183,7 @@ def test_looks_again_for_its_scope_in_the_transaction_that_changes_something(
         return whole(caller)
 
     monkeypatch.setattr(Caller, "transaction", late)
-    assert send(client, route, session_of(agent), found).status_code == 403
+    assert send(client, route, session_of(agent), object_ids).status_code == 403
     assert events_of(agent.database_url, agent.organization_id) == events
 
 
@@ -190,12 +193,12 @@ def test_is_changed_with_its_scope_and_counts_no_request(client: FlaskClient, se
     ids = make_one_of_each(client, owner)
     # Of two scopes the second one is enough.
     agent = owner.colleague("changes", {SCOPE, *route.scopes[-1:]})
-    before = counted(agent)
+    counts_before = counted(agent)
     response = send(client, route, session_of(agent), ids)
     expected = {200, 303} if route not in TESTS_OF_TOKENS else {400}
     assert response.status_code in expected, response.text
     assert response.headers["Cache-Control"] == "no-store"
-    assert counted(agent) == before
+    assert counted(agent) == counts_before
 
 
 @pytest.mark.parametrize("route", IN_SESSION, ids=str)
@@ -214,14 +217,14 @@ def test_reaches_nothing_of_another_organization(
         if route.ids:
             # Nor does the response to a form that is wrong say that there is such a thing.
             wrong = {"name": "a\0", "note": "a\0", "tokens": "x", "form_key": new_form_key(NOON)}
-            theirs, nobodys = [send(client, route, session, given, wrong) for given in (outsiders, {})]
+            theirs, nobodys = [send(client, route, session, arguments, wrong) for arguments in (outsiders, {})]
             assert (theirs.status_code, theirs.text) == (nobodys.status_code, nobodys.text)
 
 
 def offered(page: Page) -> set[tuple[str, str]]:
     """Where the links and the buttons of a page lead: method and address."""
-    sent = {(str(form["method"]).upper(), str(form["action"])) for form in page.all("form")}
-    return {("GET", link) for link in page.links} | sent
+    buttons = {(str(form["method"]).upper(), str(form["action"])) for form in page.all("form")}
+    return {("GET", link) for link in page.links} | buttons
 
 
 @pytest.fixture(scope="module")
@@ -241,21 +244,22 @@ def furnished(shared_app: Flask, shared_cast: Cast, ids: dict[str, str]) -> dict
 def test_is_there_and_leads_to_all_that_the_session_may_do_and_to_nothing_else_and_counts_no_request(
     client: FlaskClient, shared_app: Flask, shared_cast: Cast, furnished: dict[str, str], scope: str
 ) -> None:
-    acme, found = shared_cast.acme, set()
+    acme, visited = shared_cast.acme, set()
     with_session(client, acme.colleague(f"has {scope}", {SCOPE, scope}))
-    before = counted(acme)
+    counts_before = counted(acme)
     allowed = {route for route in IN_SESSION if not route.scopes or scope in route.scopes}
-    left = [route.path(**furnished) for route in allowed if route.method == "GET"]
-    while left:
-        response = client.get(left.pop(0))
+    open_addresses = [route.path(**furnished) for route in allowed if route.method == "GET"]
+    while open_addresses:
+        response = client.get(open_addresses.pop(0))
         assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store"), response.request.path
         for method, address in offered(Page(response)) if response.mimetype == "text/html" else ():
             path, _, query = address.partition("#")[0].partition("?")
             if path.startswith("/dashboard"):
-                endpoint, given = shared_app.url_map.bind("").match(path, method)
-                way = (method, endpoint, given.get("action"), "preset=other" in query)
-                left += [address] if method == "GET" and way not in found else []
-                found.add(way)
-    assert counted(acme) == before
-    ways = {way[:2] for way in found}
-    assert {str(one) for one in IN_SESSION if (one.method, one.endpoint) in ways} == {*map(str, allowed)}
+                endpoint, arguments = shared_app.url_map.bind("").match(path, method)
+                way = (method, endpoint, arguments.get("action"), "preset=other" in query)
+                open_addresses += [address] if method == "GET" and way not in visited else []
+                visited.add(way)
+    assert counted(acme) == counts_before
+    ways = {way[:2] for way in visited}
+    reached = {str(route) for route in IN_SESSION if (route.method, route.endpoint) in ways}
+    assert reached == {*map(str, allowed)}

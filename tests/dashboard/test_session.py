@@ -85,12 +85,21 @@ class TestWithACredential:
         services = client.application.extensions["agentidp"]
         agent = make_agent(services, make_organization(services))
         response = sign_in(client, agent)
-        found = cookie(response)
-        assert (found.key, found["path"], found["secure"], found["httponly"]) == (name, path, secure, True)
-        assert (found["samesite"], found["max-age"], found["domain"]) == ("Strict", str(LIFETIME), "")
+        morsel = cookie(response)
+        assert (morsel.key, morsel["path"], morsel["secure"], morsel["httponly"]) == (
+            name,
+            path,
+            secure,
+            True,
+        )
+        assert (morsel["samesite"], morsel["max-age"], morsel["domain"]) == (
+            "Strict",
+            str(LIFETIME),
+            "",
+        )
         assert response.headers["Location"] == path
-        again = post(client, "/dashboard/sign-in?return_to=/agents", token=agent.token())
-        assert led_to(again) == f"{path}/agents"
+        second_response = post(client, "/dashboard/sign-in?return_to=/agents", token=agent.token())
+        assert led_to(second_response) == f"{path}/agents"
 
     @pytest.mark.parametrize("changed", [{"client_secret": "wrong"}, {"client_id": "nobody"}, {"client_secret": ""}])
     def test_a_wrong_one_is_refused_alike(self, client: FlaskClient, acme: Agent, changed: dict[str, str]) -> None:
@@ -128,9 +137,9 @@ class TestWithACredential:
     def test_is_throttled_as_at_the_token_endpoint_and_together_with_it(
         self, client: FlaskClient, acme: Agent, clock: Clock
     ) -> None:
-        most = MAX_FAILURES_PER_MINUTE
+        max_failures = MAX_FAILURES_PER_MINUTE
         form = {"client_id": acme.client_id, "client_secret": "wrong"}
-        for _ in range(most // 2):
+        for _ in range(max_failures // 2):
             assert sign_in(client, acme, **form).status_code == 401
             assert client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"}).status_code == 401
         response = sign_in(client, acme, **form)
@@ -271,9 +280,9 @@ class TestThePageAskedFor:
     def test_is_shown_after_signing_in_whatever_was_typed_wrong_before(
         self, client: FlaskClient, acme: Agent, page: str
     ) -> None:
-        asked = client.get(f"/dashboard{page}")
-        assert (asked.status_code, return_to(asked)) == (401, page)
-        action = str(Page(asked).all("form")[0]["action"])
+        response_of_page = client.get(f"/dashboard{page}")
+        assert (response_of_page.status_code, return_to(response_of_page)) == (401, page)
+        action = str(Page(response_of_page).all("form")[0]["action"])
         wrong = {"client_id": acme.client_id, "client_secret": "wrong"}
         refusal = post(client, action, **wrong)
         assert (refusal.status_code, return_to(refusal)) == (401, page)
@@ -335,15 +344,15 @@ class TestThePageAskedFor:
         headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
         response = client.get("/dashboard/agents?search=a%26b", headers=headers)
         assert response.status_code == 401
-        again = {"http-equiv": "refresh", "content": "0; url=/dashboard/agents?search=a%26b"}
-        assert (again in Page(response).all("meta")) == is_led
+        second_response = {"http-equiv": "refresh", "content": "0; url=/dashboard/agents?search=a%26b"}
+        assert (second_response in Page(response).all("meta")) == is_led
 
     def test_is_not_asked_for_again_if_the_session_has_ended(self, client: FlaskClient) -> None:
         with_cookie(client, "none")
         headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
         response = client.get("/dashboard", headers=headers)
         assert (response.status_code, Page(response).notice) == (401, ENDED)
-        assert not [one for one in Page(response).all("meta") if "http-equiv" in one]
+        assert not [element for element in Page(response).all("meta") if "http-equiv" in element]
 
     def test_is_never_a_link_with_a_token(self, client: FlaskClient, acme: Agent) -> None:
         link = acme.link()
@@ -387,8 +396,8 @@ class TestSigningOut:
         token = acme.token()
         sign_in(client, acme, token=token)
         assert post(client, "/dashboard/sign-out").status_code == 303
-        again = client.get("/api/v1/analytics/tokens", headers={"Authorization": f"Bearer {token}"})
-        assert again.status_code == 200
+        second_response = client.get("/api/v1/analytics/tokens", headers={"Authorization": f"Bearer {token}"})
+        assert second_response.status_code == 200
 
     def test_is_no_link(self, signed_in: FlaskClient) -> None:
         response = signed_in.get("/dashboard/sign-out")
