@@ -7,77 +7,91 @@ that belong to no organization, such as changes of signing keys, are in the chai
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from agentidp.actor import Actor
 from agentidp.audit.chain import NO_HASH, content_hash, event_hash
 from agentidp.db.organization import Transaction
 
 INSTANCE = "org-00000000-0000-0000-0000-000000000000"
 """The organization ID of the chain for events that belong to no organization."""
 
-ACTIONS = {
-    "agent.created": "An agent was registered.",
-    "agent.changed": "An agent was changed, for example its name, its scopes or its status.",
-    "agent.deleted": "An agent was deleted, and its credentials were revoked.",
-    "agent.signed_in": "Somebody signed in to the dashboard as the agent: by a credential, a token or a link.",
-    "agent.signed_out": "Somebody signed out of the dashboard.",
-    "agent.sign_in_refused": "Somebody failed to sign in as the agent. At most ten a minute are recorded.",
-    "agent.link_created": "An operator made a link that signs in to the dashboard as the agent.",
-    "agent.token_issued": "An operator issued a token to the agent. Tokens that agents request are counted instead.",
-    "agent.token_revoked": "Another agent revoked a token of the agent.",
-    "agent.suspension_announced": "It was announced that the agent, which is dormant, will be suspended.",
-    "agent.erased": "The name and the other texts of a deleted agent were erased, here as well.",
-    "alert_target.created": "An alert target was created. The part of its address that is no secret is recorded.",
-    "alert_target.changed": "An alert target was changed.",
-    "alert_target.deleted": "An alert target was deleted, and what waited to be sent to it.",
-    "credential.created": "A credential was created. A public key is recorded, a secret is not.",
-    "credential.revoked": "A credential was revoked.",
-    "delegation_rule.created": "A rule by which agents may act for subjects of another issuer was created.",
-    "delegation_rule.deleted": "A rule by which agents may act for subjects of another issuer was deleted. Tokens that "
-    "were issued by it ended.",
-    "finding.acknowledged": "A finding was acknowledged.",
-    "finding.muted": "Findings of a kind, about an agent or about any, were muted.",
-    "finding.unmuted": "The mutes that applied to a finding were ended.",
-    "instance.restored": "A backup was restored. The events after the backup are gone. Recorded for the instance.",
-    "marker.created": "A time was marked, such as a deployment or a holiday.",
-    "marker.deleted": "A marker was deleted.",
-    "organization.created": "The organization was created.",
-    "organization.changed": "The organization was changed, for example its name, its budget or its status.",
-    "organization.deleted": "The organization was deleted. This trail and its resource identifiers stay.",
-    "person.signed_in": "A person signed in to the dashboard at the OpenID Connect provider.",
-    "person.signed_out": "A person signed out of the dashboard.",
-    "person.sign_in_refused": "A person has no access here, or none any more. At most ten a minute are recorded.",
-    "provisioning_rule.created": "A rule that creates agents at first sight was created.",
-    "provisioning_rule.deleted": "A rule that creates agents at first sight was deleted. Its agents stay.",
-    "quota.changed": "A quota of an agent or of the organization was set or changed.",
-    "quota.deleted": "A quota of an agent or of the organization was deleted.",
-    "resource_server.created": "A resource server was registered.",
-    "resource_server.changed": "A resource server was changed, for example its scopes.",
-    "resource_server.deleted": "A resource server was deleted.",
-    "resource.assigned": "An operator gave a resource identifier to the organization.",
-    "resource.released": "An operator took a resource identifier from the organization.",
-    "usage.imported": "An operator added the usage in a file, which is named by its SHA-256.",
-    "usage.pruned": "An operator deleted the usage of the days before a day.",
-    "audit.pruned": "An operator removed the oldest events of the trail. The event names the last of them.",
-    "signing_key.created": "A signing key was created. Recorded for the instance.",
-    "signing_key.revoked": "A signing key was revoked. Recorded for the instance.",
-    "signing_key.reencrypted": "A signing key was encrypted under another secret. Recorded for the instance.",
+
+class Action(NamedTuple):
+    """The words for an action.
+
+    :ivar verb: the verb phrase of a sentence about an event: the actor precedes it, and the subject follows.
+    :ivar description: a sentence for the documentation.
+    """
+
+    verb: str
+    description: str
+
+
+_ACTIONS = {
+    "agent.created": ("registered", "An agent was registered."),
+    "agent.changed": ("changed", "An agent was changed, for example its name, scopes or status."),
+    "agent.deleted": ("deleted", "An agent was deleted, and its credentials were revoked."),
+    "agent.signed_in": ("signed in as", "Somebody signed in to the dashboard as the agent."),
+    "agent.signed_out": ("signed out as", "Somebody signed out of the dashboard."),
+    "agent.sign_in_refused": ("failed to sign in as", "A sign-in failed. At most 10 per minute are recorded."),
+    "agent.link_created": ("created a sign-in link for", "An operator created a link that signs in as the agent."),
+    "agent.token_issued": ("issued a token to", "An operator issued a token. Tokens that agents request are counted."),
+    "agent.token_revoked": ("revoked a token of", "Another agent revoked a token of the agent."),
+    "agent.suspension_announced": ("announced the suspension of", "The suspension of the dormant agent was announced."),
+    "agent.erased": ("erased the texts of", "The name and texts of a deleted agent were erased, in this trail too."),
+    "alert_target.created": ("created the", "An alert target was created. Secrets in its address are not recorded."),
+    "alert_target.changed": ("changed the", "An alert target was changed."),
+    "alert_target.deleted": ("deleted the", "An alert target was deleted, with the messages that waited for it."),
+    "credential.created": ("created the", "A credential was created. A public key is recorded, a secret is not."),
+    "credential.revoked": ("revoked the", "A credential was revoked."),
+    "delegation_rule.created": ("created the", "A delegation rule was created."),
+    "delegation_rule.deleted": ("deleted the", "A delegation rule was deleted. Its tokens are inactive from then on."),
+    "finding.acknowledged": ("acknowledged the", "A finding was acknowledged."),
+    "finding.muted": ("muted the", "Findings of a kind were muted, for one agent or for all."),
+    "finding.unmuted": ("unmuted the", "All mutes that applied to a finding were removed."),
+    "instance.restored": ("restored a backup of", "A backup was restored, which lost all events after the backup."),
+    "marker.created": ("created the", "A marker was created, for example for a deployment or a holiday."),
+    "marker.deleted": ("deleted the", "A marker was deleted."),
+    "organization.created": ("created the", "The organization was created."),
+    "organization.changed": ("changed the", "The organization was changed, for example its name, budget or status."),
+    "organization.deleted": ("deleted the", "The organization was deleted. Its trail and resource identifiers stay."),
+    "person.signed_in": ("signed in as", "A person signed in to the dashboard at the OpenID Connect provider."),
+    "person.signed_out": ("signed out as", "A person signed out of the dashboard."),
+    "person.sign_in_refused": ("failed to sign in as", "A person has no access. At most 10 per minute are recorded."),
+    "provisioning_rule.created": ("created the", "A provisioning rule was created. It creates agents for workloads."),
+    "provisioning_rule.deleted": ("deleted the", "A provisioning rule was deleted. The agents that it created stay."),
+    "quota.changed": ("set a quota of", "A quota of an agent or of the organization was created or changed."),
+    "quota.deleted": ("removed a quota of", "A quota of an agent or of the organization was deleted."),
+    "resource_server.created": ("registered the", "A resource server was registered."),
+    "resource_server.changed": ("changed the", "A resource server was changed, for example its scopes."),
+    "resource_server.deleted": ("deleted the", "A resource server was deleted."),
+    "resource.assigned": ("assigned the identifier", "An operator gave a resource identifier to the organization."),
+    "resource.released": ("released the identifier", "An operator took a resource identifier from the organization."),
+    "usage.imported": ("imported the usage of", "An operator added usage from a file. Its SHA-256 is recorded."),
+    "usage.pruned": ("deleted the oldest usage of", "An operator deleted the usage before a day."),
+    "audit.pruned": (
+        "removed the oldest events of",
+        "An operator removed the oldest events, up to the recorded sequence.",
+    ),
+    "signing_key.created": ("created the", "A signing key was created."),
+    "signing_key.revoked": ("revoked the", "A signing key was revoked."),
+    "signing_key.reencrypted": ("re-encrypted the", "A signing key was encrypted under another secret."),
 }
-"""The recorded actions and their descriptions. The part before the dot is the type of the subject."""
 
+ACTIONS = {name: Action(*words) for name, words in _ACTIONS.items()}
+"""The recorded actions. The part before the dot is the type of the subject."""
 
-class _Event(NamedTuple):
-    at: datetime
-    actor: Actor
-    action: str
-    subject: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+_COLUMNS = (
+    "organization_id sequence event_id at actor_type actor action subject_type subject before after client_address "
+    "request_id salt content_hash previous_hash hash"
+)
+_MEMBERS = {column: re.sub("_(.)", lambda letter: letter[1].upper(), column) for column in _COLUMNS.split()}
+"""Columns of an event -> members of its JSON, in the order of the JSON."""
 
 
 def record(
@@ -107,99 +121,52 @@ def record(
         if not changed:
             return
         before, after = ({name: side.get(name) for name in changed} for side in (before, after))
-    opened.before_commit(
-        _write, _Event(opened.at, opened.actor, action, str(subject), _as_json(before), _as_json(after))
-    )
+    event = {
+        "organization_id": opened.organization_id,
+        "event_id": uuid.uuid4(),
+        "at": opened.at,
+        "actor_type": opened.actor.type,
+        "actor": opened.actor.name,
+        "action": action,
+        "subject_type": action.partition(".")[0],
+        "subject": str(subject),
+        "before": None if before is None else _values_as_json(before),
+        "after": None if after is None else _values_as_json(after),
+        "client_address": opened.actor.client_address,
+        "request_id": opened.actor.request_id,
+        "salt": secrets.token_bytes(16),
+    }
+    opened.before_commit(_append, event)
 
 
-def _write(opened: Transaction, events: list[_Event]) -> None:
+def _append(opened: Transaction, events: list[dict[str, Any]]) -> None:
     # Every transaction locks the head last, so the lock cannot cause a deadlock.
     [head] = opened.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
-    previous_hash = bytes(head.hash).hex()
+    previous_hash = bytes(head.hash)
     for sequence, event in enumerate(events, head.sequence + 1):
-        chained = _chained(opened.organization_id, event, sequence, previous_hash)
-        _add(opened, event, chained)
-        previous_hash = chained["hash"]
-
-
-def _chained(organization_id: str, event: _Event, sequence: int, previous_hash: str) -> dict[str, Any]:
-    actor = event.actor
-    chained: dict[str, Any] = {
-        "organizationId": organization_id,
-        "sequence": sequence,
-        "eventId": str(uuid.uuid4()),
-        "at": _timestamp(event.at),
-        "actorType": actor.type,
-        "actor": actor.name,
-        "action": event.action,
-        "subjectType": event.action.partition(".")[0],
-        "subject": event.subject,
-        "before": event.before,
-        "after": event.after,
-        "clientAddress": actor.client_address,
-        "requestId": actor.request_id,
-        "salt": secrets.token_hex(16),
-        "previousHash": previous_hash,
-    }
-    chained["contentHash"] = content_hash(chained)
-    chained["hash"] = event_hash(chained)
-    return chained
-
-
-def _add(opened: Transaction, event: _Event, chained: dict[str, Any]) -> None:
-    opened.fetch(
-        "audit/add_event",
-        sequence=chained["sequence"],
-        event_id=UUID(chained["eventId"]),
-        at=event.at,
-        actor_type=chained["actorType"],
-        actor=chained["actor"],
-        action=chained["action"],
-        subject_type=chained["subjectType"],
-        subject=chained["subject"],
-        before=_json(event.before),
-        after=_json(event.after),
-        salt=bytes.fromhex(chained["salt"]),
-        content_hash=bytes.fromhex(chained["contentHash"]),
-        client_address=chained["clientAddress"],
-        request_id=chained["requestId"],
-        previous_hash=bytes.fromhex(chained["previousHash"]),
-        hash=bytes.fromhex(chained["hash"]),
-    )
+        event |= {"sequence": sequence, "previous_hash": previous_hash}
+        event["content_hash"] = bytes.fromhex(content_hash(_event_as_json(event)))
+        event["hash"] = previous_hash = bytes.fromhex(event_hash(_event_as_json(event)))
+        contents = {name: None if event[name] is None else json.dumps(event[name]) for name in ("before", "after")}
+        opened.fetch("audit/add_event", **event | contents)
 
 
 def represent(row: Any) -> dict[str, Any]:
     """Return an event's row as the JSON object from which its hash is computed."""
-    return {
-        "organizationId": row.organization_id,
-        "sequence": row.sequence,
-        "eventId": str(row.event_id),
-        "at": _timestamp(row.at),
-        "actorType": row.actor_type,
-        "actor": row.actor,
-        "action": row.action,
-        "subjectType": row.subject_type,
-        "subject": row.subject,
-        "before": row.before,
-        "after": row.after,
-        "clientAddress": row.client_address,
-        "requestId": row.request_id,
-        "salt": None if row.salt is None else bytes(row.salt).hex(),
-        "contentHash": bytes(row.content_hash).hex(),
-        "previousHash": bytes(row.previous_hash).hex(),
-        "hash": bytes(row.hash).hex(),
-    }
+    return _event_as_json(row._asdict())
 
 
-def _as_json(content: dict[str, Any] | None) -> dict[str, Any] | None:
-    if content is None:
-        return None
-    return {name: _timestamp(value) if isinstance(value, datetime) else value for name, value in content.items()}
+def _event_as_json(columns: dict[str, Any]) -> dict[str, Any]:
+    return _values_as_json({member: columns[column] for column, member in _MEMBERS.items() if column in columns})
 
 
-def _timestamp(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _values_as_json(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: _as_json(value) for name, value in members.items()}
 
 
-def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value)
+def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, UUID):
+        return str(value)
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else value

@@ -17,8 +17,8 @@ MAX_SEQUENCE = 2**63 - 1
 MAX_ID = 500
 """Maximum characters of an ID in a filter."""
 
-PART = 1000
-"""Number of events per statement."""
+PAGE_SIZE = 1000
+"""Maximum number of events per statement."""
 
 
 def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -26,7 +26,7 @@ def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, 
 
     :param after: only events with a greater sequence are returned.
     """
-    while rows := database.fetch("audit/events_after", after=after, limit=PART):
+    while rows := database.fetch("audit/events_after", after=after, limit=PAGE_SIZE):
         yield from map(audit.represent, rows)
         after = rows[-1].sequence
 

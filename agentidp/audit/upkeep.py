@@ -35,7 +35,7 @@ def chains(operator: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def unchained(operator: psycopg.Connection[Any]) -> list[str]:
-    """Return the organizations without any chain. Someone removed it, because creating an organization is recorded."""
+    """Return the organizations without a chain. Somebody removed their chains, because their creation was recorded."""
     rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
 
@@ -61,14 +61,14 @@ def events_since(
                 positions[organization_id] = event["sequence"]
 
 
-def verify_chain(database: OrganizationDatabase, known: Head | None = None) -> Verification:
+def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None) -> Verification:
     """Verify an organization's chain. Events may be added concurrently.
 
-    :param known: an event that was noted outside the database, and must be in the chain unless it was pruned.
+    :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
     while True:
         head = head_of(database)
-        result = verify(chain(database), head, known)
+        result = verify(chain(database), head, noted_event)
         if result.broken_at is None or head_of(database) == head:
             return result
 
@@ -106,5 +106,4 @@ def erase(opened: Transaction, subjects: list[str] | None) -> int:
     :returns: the number of erased events.
     """
     [erased] = opened.fetch("audit/erase_content", subjects=subjects)
-    count: int = erased.events
-    return count
+    return int(erased.events)

@@ -13,7 +13,7 @@ from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
 
 
 class Head(NamedTuple):
-    """The sequence and the hash of an event. The last event's are also stored separately, as the head of the chain."""
+    """The sequence and the hash of an event. Those of a chain's last event are also stored separately, as its head."""
 
     sequence: int
     hash: str
@@ -33,7 +33,7 @@ class Verification(NamedTuple):
     """The last event that was verified."""
 
     broken_at: int | None
-    """The sequence of the first event that is wrong or missing. None if the chain is valid."""
+    """The sequence of the first event that is altered or missing. None if the chain is valid."""
 
     reason: str | None
 
@@ -42,12 +42,12 @@ MISSING = Verification(0, 0, EMPTY, 1, "all events and the head of the chain are
 """The result for an organization without any chain."""
 
 
-def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | None = None) -> Verification:
+def verify(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Head | None = None) -> Verification:
     """Verify a chain.
 
     :param events: all events of the chain as JSON, in order.
     :param head: the stored head of the chain, or None if it is missing.
-    :param known: an event that was noted outside the database, and must be in the chain unless it was pruned.
+    :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
     count = erased = 0
     last, pruned = EMPTY, EMPTY
@@ -61,16 +61,16 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | No
         count += 1
         erased += event["salt"] is None
         last = Head(event["sequence"], event["hash"])
-        if known is not None and known.sequence == last.sequence and known != last:
-            return Verification(count, erased, last, last.sequence, "the event is not the one that is known")
+        if noted_event is not None and noted_event.sequence == last.sequence and noted_event != last:
+            return Verification(count, erased, last, last.sequence, "the event differs from the known one")
         if event["action"] == "audit.pruned" and event["after"]:
             pruned_and_recorded.add(Head(event["after"]["sequence"], event["after"]["hash"]))
     if pruned not in pruned_and_recorded:
         reason = "the events up to this one are missing, and no event records that they were pruned"
         return Verification(count, erased, last, pruned.sequence, reason)
     broken_at, reason = _difference(last, head)
-    if broken_at is None and known is not None and known.sequence > last.sequence:
-        broken_at, reason = last.sequence + 1, "the events from here to the one that is known are missing"
+    if broken_at is None and noted_event is not None and noted_event.sequence > last.sequence:
+        broken_at, reason = last.sequence + 1, "the events from here to the known one are missing"
     return Verification(count, erased, last, broken_at, reason)
 
 
@@ -89,10 +89,10 @@ def _fault(event: dict[str, Any], last: Head) -> str | None:
     if event["sequence"] != last.sequence + 1:
         return "the event is missing"
     if event["previousHash"] != last.hash:
-        return "the event does not contain the hash of the one before"
+        return "the event does not contain the hash of the previous event"
     is_erased = all(event[name] is None for name in CONTENT)
     if not is_erased and content_hash(event) != event["contentHash"]:
-        return "what the event says has changed was altered"
+        return "the recorded values were altered"
     if event_hash(event) != event["hash"]:
         return "the event was altered"
     return None

@@ -144,7 +144,7 @@ def _shown(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> dict
     return event | {
         "when": datetime.fromisoformat(event["at"]),
         "by": names.get(event["actor"]) or Thing("", event["actor"]),
-        "did": words.WORDS[event["action"]],
+        "did": ACTIONS[event["action"]].verb,
         "of": _subject(event, names),
         "changes": _changes(event, names, at),
     }

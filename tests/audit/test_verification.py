@@ -51,22 +51,22 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
         (THREE, HEAD, None, None, None),
         ([], None, None, None, None),
         (changed(2, action="x"), HEAD, None, 2, "the event was altered"),
-        (changed(2, after={"name": "x"}), HEAD, None, 2, "what the event says has changed was altered"),
+        (changed(2, after={"name": "x"}), HEAD, None, 2, "the recorded values were altered"),
         # A part of the content cannot be hidden, and the whole can be erased.
-        (changed(2, after=None), HEAD, None, 2, "what the event says has changed was altered"),
+        (changed(2, after=None), HEAD, None, 2, "the recorded values were altered"),
         (changed(2, **dict.fromkeys(CONTENT)), HEAD, None, None, None),
         (THREE[::2], HEAD, None, 2, "the event is missing"),
         (THREE[1:], HEAD, None, 1, UNRECORDED),
         (THREE[:2], HEAD, None, 3, "the events from here to the head of the chain are missing"),
         ([], HEAD, None, 1, "the events from here to the head of the chain are missing"),
-        (changed(3, previousHash=NO_HASH), HEAD, None, 3, "the event does not contain the hash of the one before"),
+        (changed(3, previousHash=NO_HASH), HEAD, None, 3, "the event does not contain the hash of the previous event"),
         (changed(3, hash=NO_HASH), HEAD, None, 3, "the event was altered"),
         (THREE, None, None, 3, "the head of the chain is missing"),
         (THREE, head_of(THREE[:2]), None, 3, "the head of the chain is another event"),
         (THREE, HEAD, HEAD, None, None),
         # Whoever owns the tables can write other events with a head that fits. Only what is known shows it.
-        (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event is not the one that is known"),
-        (THREE[:2], head_of(THREE[:2]), HEAD, 3, "the events from here to the one that is known are missing"),
+        (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event differs from the known one"),
+        (THREE[:2], head_of(THREE[:2]), HEAD, 3, "the events from here to the known one are missing"),
     ],
 )
 def test_names_the_first_event_that_is_wrong(

@@ -72,7 +72,7 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     page = read("/audit")
     shown = [row[2:] for row in rows(page)]
     made = [
-        ["marked a time:", "marker deployment"],
+        ["created the", "marker deployment"],
         ["set a quota of", "worker", "day: tokens 120, enforce yes"],
         ["deleted the", "alert target on-call"],
         ["changed the", "alert target on-call", "enabled: yes → no"],
