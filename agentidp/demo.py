@@ -221,7 +221,7 @@ class _Demo:
         scopes = [*(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)]
         scopes += [scope for resource in filter(None, agent.resources) for scope in SERVERS[resource][1]]
         opened = self._on(days_ago)
-        self._agent_ids[agent] = add_agent(opened, most=Settings.max_agents, scopes=scopes, **members).agent_id
+        self._agent_ids[agent] = add_agent(opened, max_agents=Settings.max_agents, scopes=scopes, **members).agent_id
         self._credential_ids[agent] = self._add_credential(agent, opened)
 
     def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> Any:

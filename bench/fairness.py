@@ -30,7 +30,7 @@ from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
-from agentidp.http.openapi import camel_case, declared
+from agentidp.http.openapi import camel_case, declarations_of
 from agentidp.scopes import SCOPES
 from bench import wrk
 from bench.database import Shape, describe_machine, seed
@@ -64,7 +64,7 @@ def build_reads(settings: Settings, bearer: str, agent_id: str) -> dict[str, byt
         reads[f"`GET {rule.rule}{f'?{urlencode(query)}' if query else ''}`"] = get(address, bearer).replace(
             b"\r\n\r\n", f"\r\n{cookie}\r\n".encode()
         )
-        if (tool := declared(view).tool) is not None:
+        if (tool := declarations_of(view).tool) is not None:
             ids = {camel_case(name): agent_id for name in rule.arguments}
             call = {"name": tool[0], "arguments": ids | query}
             body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
@@ -75,7 +75,7 @@ def build_reads(settings: Settings, bearer: str, agent_id: str) -> dict[str, byt
 
 
 def _parameters(view: object) -> set[str]:
-    schemas = [described["schema"] for described in declared(view).parameters if "schema" in described]
+    schemas = [described["schema"] for described in declarations_of(view).parameters if "schema" in described]
     return {name for schema in schemas for name in getattr(schema, "fields", {})}
 
 

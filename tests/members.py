@@ -97,9 +97,9 @@ def _meaning(field: ma.fields.Field[Any], *, in_file: bool) -> str:
         facts.append("of " + ", ".join(f"`{value}`" for value in field.item.values))
     elif isinstance(field, Text):
         least = next(rule.min for rule in field.validators if isinstance(rule, ma.validate.Length))
-        facts.append(f"{least} to {field.most} characters" if least else f"up to {field.most} characters")
+        facts.append(f"{least} to {field.maximum} characters" if least else f"up to {field.maximum} characters")
     elif isinstance(field, Number):
-        facts.append(f"{field.least} to {field.most}")
+        facts.append(f"{field.minimum} to {field.maximum}")
     if isinstance(field, Member) and field.nothing:
         facts.append(f"`null`: {field.nothing}")
     facts.append("only returned" if field.dump_only else "required" if field.required else _default(field))

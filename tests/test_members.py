@@ -65,7 +65,7 @@ def value_of(name: str, field: ma.fields.Field[Any], now: Any, agent_id: str) ->
         case Flag():
             return not now
         case Number():
-            return field.least + 1
+            return field.minimum + 1
         case Instant():
             return timestamp(NOON + timedelta(days=1))
         case AgentId():

@@ -32,7 +32,7 @@ _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items()
 class Url(Member, ma.fields.String):
     """An address, which is a secret. The rules for the target's type are checked later."""
 
-    most = MAX_URL_LENGTH
+    maximum = MAX_URL_LENGTH
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(

@@ -16,7 +16,7 @@ from agentidp.alerts.target_fields import (
 )
 from agentidp.alerts.targets import add_target, remove_target, represent, request_test, update_target
 from agentidp.caller import Caller, bearer
-from agentidp.http.errors import existing
+from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import list_of
@@ -57,7 +57,7 @@ def list_alert_targets(caller: Caller) -> Response:
 @blueprint.response(200, AlertTargetSchema)
 def get_alert_target(caller: Caller, target_id: UUID) -> Response:
     """Return one alert target."""
-    return json_response(represent(existing(caller.read("alerts/get_target", target_id=target_id))))
+    return json_response(represent(require_row(caller.read("alerts/get_target", target_id=target_id))))
 
 
 @blueprint.route("/api/v1/alert-targets/<uuid:target_id>", methods=["PATCH"])

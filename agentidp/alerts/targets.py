@@ -15,8 +15,8 @@ from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSc
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import Conflict, RateLimited, ValidationError, existing
-from agentidp.http.schemas import changed
+from agentidp.http.errors import Conflict, RateLimited, ValidationError, require_row
+from agentidp.http.schemas import columns_after
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
@@ -69,7 +69,7 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
     :raises Conflict: the address changes, but the instance secret does not decrypt the target's key.
     """
     previous = lock_target(opened, target_id)
-    values = changed(_CHANGEABLE, previous, change)
+    values = columns_after(_CHANGEABLE, previous, change)
     values |= {"destination": previous.destination, "sealed": bytes(previous.sealed)}
     if "url" in change:
         values["destination"] = _destination(settings, previous.type, change["url"])
@@ -92,7 +92,7 @@ def remove_target(opened: Transaction, target_id: UUID) -> None:
 
     :raises NotFound: the organization has no such target.
     """
-    row = existing(opened.fetch("alerts/delete_target", target_id=target_id))
+    row = require_row(opened.fetch("alerts/delete_target", target_id=target_id))
     audit.record(opened, "alert_target.deleted", target_id, before=_audited(row))
 
 
@@ -120,7 +120,7 @@ def lock_target(opened: Transaction, target_id: UUID) -> Any:
 
     :raises NotFound: the organization has no such target.
     """
-    return existing(opened.fetch("alerts/lock_target", target_id=target_id))
+    return require_row(opened.fetch("alerts/lock_target", target_id=target_id))
 
 
 def _destination(settings: Settings, type_: str, url: str) -> str:

@@ -11,7 +11,7 @@ from agentidp.analytics.attribution import TOKENS, TOKENS_BY_DAY, AttributionArg
 from agentidp.analytics.period import Period, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import existing
+from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 from agentidp.http.schemas import required
@@ -63,7 +63,7 @@ def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
         rows, agents = caller.read_together(
             delegations_in(period, agent_id), Call("audit/agent_names", {"agent_ids": [agent_id]})
         )
-        existing(agents)
+        require_row(agents)
     return data_response(
         {"tenantId": caller.organization_id, **period.described, "data": represent(rows, period)}, DelegationSchema
     )

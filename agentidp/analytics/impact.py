@@ -21,7 +21,7 @@ from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import existing
+from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_DAYS, required, timestamp
@@ -153,7 +153,7 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
     credentials, rows, servers = run(
         Call("agents/list_credentials", {"agent_id": agent_id}), _tokens_of_agent(agent_id, at), _RESOURCE_SERVERS
     )
-    credential = existing([row for row in credentials if row.credential_id == credential_id])
+    credential = require_row([row for row in credentials if row.credential_id == credential_id])
     lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
     for row in rows:
         if row.credential_id == credential_id:
@@ -180,7 +180,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         _RESOURCE_SERVERS,
         delegations_in(period, agent_id),
     )
-    existing(agents)
+    require_row(agents)
     lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
     for row in rows:
         for hour, tokens in _hours(row):
@@ -398,7 +398,7 @@ def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(200, ResourceServerImpactSchema)
 def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
-    server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
     ids = {"resourceServerId": str(resource_server_id), "resource": server.resource}
     return json_response(ids | _represent(impact) | {"agents": _represent_agents(impact.takers)})

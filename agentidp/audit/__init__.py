@@ -95,7 +95,7 @@ _MEMBERS = {column: re.sub("_(.)", lambda letter: letter[1].upper(), column) for
 
 
 def record(
-    opened: Transaction,
+    transaction: Transaction,
     action: str,
     subject: UUID | str,
     *,
@@ -122,33 +122,33 @@ def record(
             return
         before, after = ({name: side.get(name) for name in changed} for side in (before, after))
     event = {
-        "organization_id": opened.organization_id,
+        "organization_id": transaction.organization_id,
         "event_id": uuid.uuid4(),
-        "at": opened.at,
-        "actor_type": opened.actor.type,
-        "actor": opened.actor.name,
+        "at": transaction.at,
+        "actor_type": transaction.actor.type,
+        "actor": transaction.actor.name,
         "action": action,
         "subject_type": action.partition(".")[0],
         "subject": str(subject),
         "before": None if before is None else _values_as_json(before),
         "after": None if after is None else _values_as_json(after),
-        "client_address": opened.actor.client_address,
-        "request_id": opened.actor.request_id,
+        "client_address": transaction.actor.client_address,
+        "request_id": transaction.actor.request_id,
         "salt": secrets.token_bytes(16),
     }
-    opened.before_commit(_append, event)
+    transaction.before_commit(_append, event)
 
 
-def _append(opened: Transaction, events: list[dict[str, Any]]) -> None:
+def _append(transaction: Transaction, events: list[dict[str, Any]]) -> None:
     # Every transaction locks the head last, so the lock cannot cause a deadlock.
-    [head] = opened.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
+    [head] = transaction.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
     previous_hash = bytes(head.hash)
     for sequence, event in enumerate(events, head.sequence + 1):
         event |= {"sequence": sequence, "previous_hash": previous_hash}
         event["content_hash"] = bytes.fromhex(content_hash(_event_as_json(event)))
         event["hash"] = previous_hash = bytes.fromhex(event_hash(_event_as_json(event)))
         contents = {name: None if event[name] is None else json.dumps(event[name]) for name in ("before", "after")}
-        opened.fetch("audit/add_event", **event | contents)
+        transaction.fetch("audit/add_event", **event | contents)
 
 
 def represent(row: Any) -> dict[str, Any]:

@@ -57,6 +57,6 @@ def list_call(
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})
 
 
-def represented(rows: Rows) -> list[dict[str, Any]]:
+def represent_rows(rows: Rows) -> list[dict[str, Any]]:
     """Return the events in a statement's rows as JSON."""
     return list(map(audit.represent, rows))

@@ -28,13 +28,13 @@ class Pruned(NamedTuple):
     """The sequence of the last removed event."""
 
 
-def chains(operator: psycopg.Connection[Any]) -> dict[str, int]:
+def last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
     """Return the sequence of the last event of each chain, including the instance's chain, by organization ID."""
     rows = operator.execute(load_sql("audit/all_heads")).fetchall()
     return {row.organization_id: row.sequence for row in rows}
 
 
-def unchained(operator: psycopg.Connection[Any]) -> list[str]:
+def organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
     """Return the organizations without a chain. Somebody removed their chains, because their creation was recorded."""
     rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
@@ -51,12 +51,12 @@ def events_since(
     """Yield the events of all chains after *positions*. The events of each chain are in order.
 
     :param positions: the sequence of the last event that was returned, by organization ID. It is updated.
-    :param at: the current time.
     :param only: the ID of the only organization whose events are returned. None means all organizations.
     """
-    for organization_id, last in chains(operator).items():
-        if last > positions.get(organization_id, 0) and only in (None, organization_id):
-            for event in chain(database.of(organization_id, at), positions.get(organization_id, 0)):
+    for organization_id, last_sequence in last_sequences(operator).items():
+        position = positions.get(organization_id, 0)
+        if last_sequence > position and only in (None, organization_id):
+            for event in chain(database.of(organization_id, at), position):
                 yield event
                 positions[organization_id] = event["sequence"]
 
@@ -73,37 +73,35 @@ def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None
             return result
 
 
-def prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
+def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
     """Return the number of events that :func:`prune` would remove because they are older than *cutoff*."""
-    with operator_transaction(operator, organization_id, at) as opened:
-        rows = opened.fetch("audit/last_before", cutoff=cutoff)
+    with operator_transaction(operator, organization_id, at) as transaction:
+        rows = transaction.fetch("audit/last_before", cutoff=cutoff)
     return int(rows[0].events) if rows else 0
 
 
 def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> Pruned | None:
-    """Remove the events of a chain that are older than *cutoff*.
+    """Remove the events of a chain that are older than *cutoff*. Return None if there are no older events.
 
-    An event records the removal, so that the rest of the chain can still be verified.
-
-    :returns: None if there are no older events.
+    An event records the removal, so that the remaining events can still be verified.
     """
-    with operator_transaction(operator, organization_id, at) as opened:
-        rows = opened.fetch("audit/last_before", cutoff=cutoff)
+    with operator_transaction(operator, organization_id, at) as transaction:
+        rows = transaction.fetch("audit/last_before", cutoff=cutoff)
         if not rows:
             return None
         [last] = rows
-        [removed] = opened.fetch("audit/prune_events", sequence=last.sequence)
+        [removed] = transaction.fetch("audit/prune_events", sequence=last.sequence)
         removed_up_to = {"sequence": last.sequence, "hash": bytes(last.hash).hex()}
-        audit.record(opened, "audit.pruned", organization_id, after=removed_up_to | {"events": removed.events})
+        audit.record(transaction, "audit.pruned", organization_id, after=removed_up_to | {"events": removed.events})
     return Pruned(organization_id, removed.events, last.sequence)
 
 
-def erase(opened: Transaction, subjects: list[str] | None) -> int:
+def erase(transaction: Transaction, subjects: list[str] | None) -> int:
     """Erase the recorded values from the events about *subjects*, but keep the actor, the action and the time.
 
-    :param opened: a transaction of the operator.
+    :param transaction: a transaction of the operator.
     :param subjects: IDs of agents, credentials and other objects. None means all events.
     :returns: the number of erased events.
     """
-    [erased] = opened.fetch("audit/erase_content", subjects=subjects)
+    [erased] = transaction.fetch("audit/erase_content", subjects=subjects)
     return int(erased.events)

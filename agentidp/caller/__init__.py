@@ -27,7 +27,7 @@ from agentidp.db.read_replica import POSITION
 from agentidp.db.sql import Call, Rows, only_reads
 from agentidp.http import second_token
 from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, Unauthorized
-from agentidp.http.openapi import declared
+from agentidp.http.openapi import declarations_of
 from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request, request_actor
 from agentidp.jose import dpop
@@ -214,7 +214,7 @@ def bearer(scope: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         # For other views, the parser checks the query's parameters.
-        has_no_parameters = "query" not in declared(view).reads
+        has_no_parameters = "query" not in declarations_of(view).reads
 
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:

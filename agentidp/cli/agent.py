@@ -22,7 +22,7 @@ from agentidp.cli.options import (
 from agentidp.cli.output import show, show_object
 from agentidp.clock import utc_now
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.http.errors import NotFound, existing
+from agentidp.http.errors import NotFound, require_row
 from agentidp.http.schemas import Text
 from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry import agents, credentials
@@ -53,7 +53,7 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
     with open_organization(organization) as (services, database):
         new = agents.NewAgentSchema().load(read_options(agents.NewAgentSchema(), options))
         with database.transaction() as transaction:
-            row = agents.add_agent(transaction, **new, most=services.settings.max_agents)
+            row = agents.add_agent(transaction, **new, max_agents=services.settings.max_agents)
     body = agents.represent(row)
     show_object(body if as_json else {"agentId": body["agentId"]}, as_json)
 
@@ -75,7 +75,7 @@ def list_(organization: str, as_json: bool) -> None:
 def show_(agent: str, as_json: bool) -> None:
     """Print an agent."""
     with open_agent(agent) as (_, database, agent_id):
-        row = existing(database.fetch("agents/get_agent", agent_id=agent_id))
+        row = require_row(database.fetch("agents/get_agent", agent_id=agent_id))
     show_object(agents.represent(row), as_json)
 
 
@@ -134,7 +134,7 @@ def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_delete
     """
     [organization] = database.fetch("organizations/get_organization")
     today = Period.of(1, database.at).bounds
-    agent = existing(database.fetch("analytics/agent_activity", agent_id=agent_id, **today))
+    agent = require_row(database.fetch("analytics/agent_activity", agent_id=agent_id, **today))
     if (agent.status == "deleted") != is_deleted:
         raise NotFound
     kind, tokens = "deleted agent" if is_deleted else "agent", describe_recent_tokens(database, agent_id)
@@ -155,7 +155,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
     with open_agent(agent) as (services, database, agent_id):
 
         def describe_consequences() -> str:
-            rows = credentials.present(database.fetch("agents/list_credentials", agent_id=agent_id))
+            rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
             return (
                 f"This deletes {_describe_agent(database, agent_id)}. It revokes its {count(len(rows), 'credential')}, "
                 "and its tokens stop working at once. Its usage stays counted. This cannot be undone.\n"

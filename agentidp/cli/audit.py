@@ -14,7 +14,7 @@ import psycopg
 
 from agentidp import audit
 from agentidp.audit import upkeep, words
-from agentidp.audit.reading import list_call, represented
+from agentidp.audit.reading import list_call, represent_rows
 from agentidp.audit.verification import MISSING, Head, Verification
 from agentidp.cli.confirmation import confirm, count, require_confirmation
 from agentidp.cli.context import open_services
@@ -68,7 +68,7 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
         trail_id = audit.INSTANCE if organization is None else _find_trail_id(services, organization)
         database = services.database.of(trail_id, utc_now())
         [rows] = database.run(list_call(below=None, **filters))
-        events = represented(rows)
+        events = represent_rows(rows)
         names_by_id = words.names(*database.run(*words.calls(events)))
     members = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
@@ -88,7 +88,7 @@ def _find_trail_id(services: Services, organization: str) -> str:
 
 
 def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organization: str | None) -> list[str]:
-    return list(upkeep.chains(operator)) if organization is None else [_find_trail_id(services, organization)]
+    return list(upkeep.last_sequences(operator)) if organization is None else [_find_trail_id(services, organization)]
 
 
 @commands.command("export")
@@ -170,7 +170,7 @@ def verify(organization: str | None, known_head: str | None, as_json: bool) -> N
     head = None if known_head is None else _parse_head(known_head)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
-            unchained = upkeep.unchained(operator)
+            unchained = upkeep.organizations_without_chain(operator)
             ids = _list_trail_ids(services, operator, organization)
             if organization is None:
                 ids += unchained
@@ -223,7 +223,7 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
         cutoff = at - timedelta(days=days)
 
         def describe_consequences() -> str:
-            counts = [upkeep.prunable(operator, id_, cutoff=cutoff, at=at) for id_ in ids]
+            counts = [upkeep.count_prunable(operator, id_, cutoff=cutoff, at=at) for id_ in ids]
             return (
                 f"This removes {count(sum(counts), 'event')} older than {count(days, 'day')} from "
                 f"{count(sum(map(bool, counts)), 'audit trail')}. This cannot be undone: export them first "

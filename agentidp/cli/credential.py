@@ -69,7 +69,7 @@ def trust(agent: str, as_json: bool, **options: Any) -> None:
     body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
     with open_agent(agent) as (services, database, agent_id):
         new = credentials.NewCredentialSchema().load(body)
-        rule = credentials.trusted(new["rule"], services.settings, database.organization_id)
+        rule = credentials.check_trust(new["rule"], services.settings, database.organization_id)
         with database.transaction() as transaction:
             row, _ = credentials.add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
     credential = credentials.represent(row)
@@ -158,7 +158,7 @@ def list_(agent: str, as_json: bool) -> None:
     trust rule, the issuer and the subject.
     """
     with open_agent(agent) as (_, database, agent_id):
-        rows = credentials.present(database.fetch("agents/list_credentials", agent_id=agent_id))
+        rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
     listed = [credentials.represent(row) for row in rows]
     if not as_json:
         listed = [{name: credential.get(name) for name in LISTED} for credential in listed]
@@ -173,7 +173,7 @@ def list_(agent: str, as_json: bool) -> None:
 def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
     with open_agent(agent) as (services, database, agent_id):
-        rows = credentials.present(database.fetch("agents/list_credentials", agent_id=agent_id))
+        rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
         candidates = [Candidate(str(row.credential_id), [row.label] if row.label else [], row) for row in rows]
         row = find_candidate(credential, candidates, kind="credential", owner="the agent")
 

@@ -19,8 +19,8 @@ from agentidp.http.schemas import (
     Items,
     Member,
     Number,
-    instant,
-    number,
+    parse_instant,
+    parse_number,
     words_of,
 )
 
@@ -30,7 +30,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def parse_time(text: str) -> datetime:
     """Return an option's instant: a day, which begins at 00:00 UTC, or a date and time with a time zone."""
     try:
-        return instant(text)
+        return parse_instant(text)
     except ma.ValidationError as error:
         raise click.BadParameter(str(error.messages[0])) from None
 
@@ -100,7 +100,7 @@ def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
         elif field.kind in LISTS:
             is_emptied = options.get(_emptying_argument(field))
             if is_emptied and value:
-                raise click.UsageError(f"give {name_option(field)} or {_name_emptying_option(field)}, not both")
+                raise click.UsageError(f"give {field.option} or {_name_emptying_option(field)}, not both")
             if is_emptied or value:
                 members[name] = _parse_value(field, list(value or ()))
         elif value is not None:
@@ -114,7 +114,7 @@ def _parse_value(field: Member, typed: Any) -> Any:
     try:
         return field.from_typed(typed)
     except ma.ValidationError as error:
-        raise click.BadParameter(str(error.messages[0]), param_hint=name_option(field)) from None
+        raise click.BadParameter(str(error.messages[0]), param_hint=field.option) from None
 
 
 def describe_fields(returned: type[ma.Schema]) -> str:
@@ -133,7 +133,7 @@ def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
-    name, about = name_option(field), _describe_field(field, is_new=is_new)
+    name, about = field.option, _describe_field(field, is_new=is_new)
     item = field.item if isinstance(field, Items) else field
     settings: dict[str, Any] = {"metavar": field.metavar, "required": is_required, "multiple": field.kind in LISTS}
     if field.load_only:
@@ -162,15 +162,9 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     return options
 
 
-def name_option(field: Member) -> str:
-    """Return the name of a member's option, such as ``--token-per-call``."""
-    words = field.word if isinstance(field, Items) else field.words
-    return field.option or f"--{words.replace(' ', '-')}"
-
-
 def _name_emptying_option(field: Member) -> str:
     """Return the option that empties a list. If the list may be ``null``, the option sets it to ``null``."""
-    return f"--{'every' if field.allow_none else 'no'}-{name_option(field).removeprefix('--')}"
+    return f"--{'every' if field.allow_none else 'no'}-{field.option.removeprefix('--')}"
 
 
 def _emptying_argument(field: Member) -> str:
@@ -204,12 +198,14 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """Return the callback of an option that takes a number, or :data:`NONE` if the field may be ``null``."""
-    rule = f"must be a whole number from {field.least} to {field.most}" + (f", or {NONE}" if field.allow_none else "")
+    rule = f"must be a whole number from {field.minimum} to {field.maximum}" + (
+        f", or {NONE}" if field.allow_none else ""
+    )
 
     def check(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
         if text is not None and not (field.allow_none and text == NONE):
-            value = number(text)
-            if isinstance(value, str) or not field.least <= value <= field.most:
+            value = parse_number(text)
+            if isinstance(value, str) or not field.minimum <= value <= field.maximum:
                 raise click.BadParameter(rule)
         return text
 

@@ -44,7 +44,7 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
     """
     with open_services(may_be_first=True) as services:
         url = str(services.settings.database_url)
-        name = organizations.NewOrganizationSchema().load({"name": name})["name"]
+        name = organizations.OrganizationChangeSchema().load({"name": name})["name"]
         new: dict[str, Any]
         if with_administrator:
             organization_id, agent_id, secret = add_administered_organization(url, name=name, at=utc_now())

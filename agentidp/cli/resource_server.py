@@ -157,7 +157,7 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
     """
     with open_organization(organization) as (services, database):
         organization_id = database.organization_id
-        holder = resource_identifiers.holder(str(services.settings.database_url), resource, utc_now())
+        holder = resource_identifiers.find_holder(str(services.settings.database_url), resource, utc_now())
         if holder is not None and holder != organization_id:
             confirm(lambda: _describe_loss(services, resource, holder))
         with show_activity(f"Fetching the metadata of {resource}" if verify else "Assigning it"):
@@ -175,7 +175,7 @@ def release(resource: str, as_json: bool) -> None:
     """Release the identifier RESOURCE. The next organization that registers the identifier gets it."""
     with open_services() as services:
         url = str(services.settings.database_url)
-        holder = resource_identifiers.holder(url, resource, utc_now())
+        holder = resource_identifiers.find_holder(url, resource, utc_now())
         if holder is not None:
             confirm(lambda: _describe_loss(services, resource, holder))
         previous = resource_identifiers.release(url, resource, utc_now())

@@ -15,13 +15,13 @@ from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import (
     NewCredentialSchema,
     add_credential,
     end_credential,
-    present,
+    existing_credentials,
     refuse_past_expiry,
 )
 
@@ -46,7 +46,7 @@ def act(caller: Caller, agent_id: UUID, action: str) -> Response:
             else:
                 update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
         return pages.see_other("/agents" if action == "delete" else f"/agents/{agent_id}")
-    credentials = present(caller.read("agents/list_credentials", agent_id=agent_id))
+    credentials = existing_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
         consequences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
@@ -63,7 +63,7 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
             end_credential(transaction, agent_id, credential_id)
         return pages.see_other(f"/agents/{agent_id}")
     rows = caller.read("agents/list_credentials", agent_id=agent_id)
-    credential = existing([row for row in rows if row.credential_id == credential_id])
+    credential = require_row([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
     ttl = caller.settings.token_ttl
     sentences = impact.sentences(
@@ -98,11 +98,11 @@ def add_secret(caller: Caller, agent_id: UUID) -> Response:
 
 
 def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
-    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
     return pages.page("credential_form.html", status, here="agents", form=form, agent=agent, members=MEMBERS)
 
 
 def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:
-    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
     is_own = agent_id == caller.agent_id
     return pages.page("confirm.html", here="agents", action=action, agent=agent, is_own=is_own, **context)

@@ -12,7 +12,7 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.registry.agents import NewAgentSchema, add_agent, represent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -40,7 +40,7 @@ def new_agent(caller: Caller) -> Response:
     try:
         agent_values = forms.load(NewAgentSchema(), _read_body())
         with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
-            agent = add_agent(transaction, **agent_values, most=caller.settings.max_agents)
+            agent = add_agent(transaction, **agent_values, max_agents=caller.settings.max_agents)
             store_created_id(transaction, key, agent.agent_id)
     except (ValidationError, Conflict) as error:
         return _page(caller, _form_with_errors(error, key.text), status=error.status)
@@ -80,7 +80,7 @@ def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, statu
     """
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
     servers, *agents = caller.read_together(Call("oauth/list_resource_servers", {}), *calls)
-    agent = existing(agents[0]) if agents else None
+    agent = require_row(agents[0]) if agents else None
     if form is None and agent is not None:
         form = Form(forms.format_values(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
     registered_scopes = {*SCOPES, *(scope for server in servers for scope in server.scopes)}

@@ -13,8 +13,8 @@ from agentidp.dashboard.form_key import begin_creation, read_form_key, store_cre
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import check_rule
-from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.registry.credentials import NewCredentialSchema, add_credential, represent, trusted
+from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.registry.credentials import NewCredentialSchema, add_credential, check_trust, represent
 
 LABEL = forms.members(NewCredentialSchema(only=["label"]))
 """Fields of the form in addition to those of the rule."""
@@ -35,7 +35,7 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     try:
         body = rule_form.read_rule(caller, check_rule, values) | forms.build_body(LABEL, values)
         credential_values = forms.load(NewCredentialSchema(), body | {"type": "federated"})
-        rule = trusted(credential_values["rule"], caller.settings, caller.organization_id)
+        rule = check_trust(credential_values["rule"], caller.settings, caller.organization_id)
         with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
             credential, _ = add_credential(
                 transaction, agent_id, label=credential_values["label"], rule=rule, expires_at=None
@@ -54,12 +54,12 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
 @session.required_to("agents:read", SCOPE)
 def test_token(caller: Caller, agent_id: UUID) -> Response:
     """Compare a token with the agent's rules of trust, claim by claim."""
-    return rule_form.test_token(caller, existing(caller.read("agents/get_agent", agent_id=agent_id)))
+    return rule_form.test_token(caller, require_row(caller.read("agents/get_agent", agent_id=agent_id)))
 
 
 def _page(caller: Caller, agent_id: UUID, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_rule, form)
-    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
     values = forms.default_values(LABEL)
     return rule_form.page(
         "agent_rule_form.html", caller, draft, form, status, values, here="agents", agent=agent, members=LABEL

@@ -13,7 +13,7 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.errors import Conflict, ValidationError, require_row
 
 SCOPE = "alerts:write"
 
@@ -90,7 +90,7 @@ def act(caller: Caller, target_id: UUID, action: str) -> Response:
         "confirm_alert_target.html",
         here="alerts",
         action=action,
-        target=existing(caller.read("alerts/get_target", target_id=target_id)),
+        target=require_row(caller.read("alerts/get_target", target_id=target_id)),
         members=FILTERS,
         seconds=int(TEST_INTERVAL.total_seconds()),
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Response, g, request
 
 from agentidp.audit import ACTIONS, words
-from agentidp.audit.reading import MAX_ID, list_call, represented
+from agentidp.audit.reading import MAX_ID, list_call, represent_rows
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.filters import time_label
@@ -115,7 +115,7 @@ def _events(caller: Caller, chosen: dict[str, str]) -> list[dict[str, Any]]:
             limit=PAGE_SIZE + 1,
         )
     )
-    return represented(rows)
+    return represent_rows(rows)
 
 
 def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Thing]:

@@ -14,8 +14,8 @@ from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
 from agentidp.http.errors import Conflict, ValidationError
-from agentidp.registry.agents import ids_of
-from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, remove_rule, rule_with
+from agentidp.registry.agents import resolve_agent_ids
+from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, find_rule, remove_rule
 
 SCOPE, READING = "agents:write", "agents:read"
 
@@ -70,7 +70,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         with session.begin_change(caller, SCOPE) as transaction:
             remove_rule(transaction, delegation_rule_id)
         return pages.see_other("/delegation-rules")
-    rule = rule_with(caller.read("delegation/list_rules"), delegation_rule_id)
+    rule = find_rule(caller.read("delegation/list_rules"), delegation_rule_id)
     count = len(rule.agents)
     message = (
         f"{count:,} agent{'s' if count != 1 else ''} can act by this rule. After you delete it, no token is issued by "
@@ -84,7 +84,7 @@ def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
     body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
     # The schema refuses any other number of agents, so do not look them up.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
-        body["agentIds"] = ids_of("agentIds", body["agentIds"], caller.read_together)
+        body["agentIds"] = resolve_agent_ids("agentIds", body["agentIds"], caller.read_together)
     return body
 
 

@@ -15,7 +15,7 @@ from agentidp.db.sql import Call
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import check_provisioning_rule
 from agentidp.http.errors import Conflict, ValidationError
-from agentidp.http.schemas import number
+from agentidp.http.schemas import parse_number
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (
@@ -23,9 +23,9 @@ from agentidp.registry.provisioning import (
     AgentTemplateSchema,
     NewProvisioningRuleSchema,
     add_rule,
+    find_rule,
     remove_rule,
     represent,
-    rule_with,
 )
 from agentidp.registry.quotas import MAX_TOKENS
 from agentidp.scopes import SCOPES
@@ -99,7 +99,7 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
         with session.begin_change(caller, SCOPE) as transaction:
             remove_rule(transaction, provisioning_rule_id)
         return pages.see_other("/provisioning-rules")
-    rule = represent(rule_with(caller.read("provisioning/list_rules"), provisioning_rule_id))
+    rule = represent(find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id))
     count = rule["agents"]
     agents = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
     message = f"The rule will create no more agents. {agents if count else 'It has created none'}."
@@ -115,7 +115,7 @@ def test_token(caller: Caller) -> Response:
 
 def _build_body(values: dict[str, Any]) -> dict[str, Any]:
     """Return the body for the API, without the rule of trust."""
-    quotas = {window: {"tokens": number(values[window]), "enforce": True} for window in WINDOWS if values[window]}
+    quotas = {window: {"tokens": parse_number(values[window]), "enforce": True} for window in WINDOWS if values[window]}
     template = forms.build_body([*AGENT, *AGENT_LIMITS], values) | {"quotas": quotas, "scopes": values["scopes"]}
     if not template["name"]:
         del template["name"]

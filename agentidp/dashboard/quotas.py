@@ -15,7 +15,7 @@ from agentidp.dashboard.agents import requested_page
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.findings.quota import severity_of
-from agentidp.http.errors import NotFound, ValidationError, existing
+from agentidp.http.errors import NotFound, ValidationError, require_row
 from agentidp.oauth.quota_windows import WINDOWS, bounds, exhausted_at
 from agentidp.registry.quotas import NewQuotaSchema, lock, remove_quota, set_quota, usage_by_share, usage_of
 
@@ -144,7 +144,7 @@ def _page(
     # Look for the agent, because its id may be the nil UUID, which stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
-    agent = existing(agents[0]) if agents else None
+    agent = require_row(agents[0]) if agents else None
     quotas = used_quotas(rows, caller.at)
     quota = next((quota for quota in quotas if quota["window"] == window), None)
     if quota is None and template == "confirm_quota.html":

@@ -16,9 +16,9 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.schemas import Member
-from agentidp.registry.agents import ids_of
+from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.resource_servers import (
     NewResourceServerSchema,
     ResourceServerChangeSchema,
@@ -110,7 +110,7 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show the form with the current values of the resource server, or change it and redirect to its page."""
-    server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     if request.method != "POST":
         values = forms.format_values(CHANGEABLE, represent(server)) | {"agentId": server.agent_name or ""}
         return _form(Form(values), server)
@@ -143,7 +143,7 @@ def _read_impact(caller: Caller, server: Any) -> impact.Impact:
 
 def _read_server(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
     """Return the resource server with the agents that have its scopes."""
-    server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
     return {"server": server, "holders": holders, "count": holders[0].matches if holders else 0}
 
@@ -152,7 +152,7 @@ def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -
     """Return the body for the API, in which the id of the agent replaces its name."""
     body = forms.build_body(members, values)
     if body["agentId"]:
-        [body["agentId"]] = ids_of("agentId", [body["agentId"]], caller.read_together)
+        [body["agentId"]] = resolve_agent_ids("agentId", [body["agentId"]], caller.read_together)
     return body
 
 

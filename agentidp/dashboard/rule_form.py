@@ -26,7 +26,7 @@ from agentidp.federation.rule_checks import RuleRefused, warnings
 from agentidp.http.errors import ValidationError
 from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth import rule_results
-from agentidp.registry.credentials import RuleSchema, trusted
+from agentidp.registry.credentials import RuleSchema, check_trust
 from agentidp.services import services
 
 MEMBERS = forms.members(RuleSchema())
@@ -127,7 +127,7 @@ def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[s
     :raises ValidationError: a field is wrong; the details name the field.
     """
     rule = _build_body(values)
-    trusted(rule, caller.settings, caller.organization_id, check=check)
+    check_trust(rule, caller.settings, caller.organization_id, check=check)
     return rule
 
 

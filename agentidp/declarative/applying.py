@@ -87,7 +87,9 @@ def apply(
         agreed_plans: list[Plan | None] = [*agreed] if agreed is not None else [None] * len(declared)
         for organization, existing_id, plan in zip(declared, ids, agreed_plans, strict=True):
             # A new organization gets the id that its plan shows, for example in the audience of a rule.
-            organization_id = existing_id or (plan.organization_id if plan and plan.is_new else organizations.new_id())
+            organization_id = existing_id or (
+                plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
+            )
             opened = Transaction(connection, organization_id, at, operator())
             enter_organization(connection, organization_id, durable=True)
             current = read_current_content(opened) if existing_id else None
@@ -163,7 +165,7 @@ def read_current_content(opened: Transaction) -> dict[str, Any]:
     servers = opened.fetch("oauth/list_resource_servers")
     quotas_of: dict[UUID | None, dict[str, Any]] = {}
     for quota in opened.fetch("quotas/list_quotas"):
-        quotas_of.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.recorded(quota)
+        quotas_of.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.represent_settings(quota)
     rules_of: dict[UUID, list[dict[str, Any]]] = {}
     for rule in opened.fetch("oauth/list_rules", agent_id=None):
         rules_of.setdefault(rule.agent_id, []).append(rule.trust)
@@ -195,7 +197,7 @@ def _check_rules(declared: Declared, settings: Settings, organization_id: str) -
 
     def checked_rule(rule: dict[str, Any], check: Callable[..., dict[str, Any]], *path: str | int) -> dict[str, Any]:
         try:
-            return credentials.trusted(rule, settings, organization_id, check=check)
+            return credentials.check_trust(rule, settings, organization_id, check=check)
         except ValidationError as refused:
             raise ConfigurationError(_describe_problems(declared, path, refused)) from None
 
@@ -235,7 +237,7 @@ def _at_place(declared: Declared, change: Change) -> Iterator[None]:
 
 def _make_organization(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "create":
-        organizations.found(opened, name=change.name)
+        organizations.insert_organization(opened, name=change.name)
     after = dict(change.after)
     if "quotas" in after:
         quotas.replace_quotas(opened, None, after.pop("quotas"))
@@ -258,7 +260,7 @@ def _make_agent(opened: Transaction, settings: Settings, change: Change, applied
         schema = agents.NewAgentSchema()
         new = {name: value for name, value in members.items() if name in schema.fields}
         agent_id = agents.add_agent(
-            opened, **schema.load({"name": change.name} | new), most=settings.max_agents
+            opened, **schema.load({"name": change.name} | new), max_agents=settings.max_agents
         ).agent_id
         if not rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
@@ -279,9 +281,9 @@ def _make_rule(opened: Transaction, settings: Settings, change: Change, applied:
     new = {"name": change.name} | change.after
     if change.id is not None:
         rows = opened.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
-        row = registry.rule_with(rows, UUID(change.id))
+        row = registry.find_rule(rows, UUID(change.id))
         agent_names = {"agents": row.agents} if is_delegation else {}
-        new = registry.recorded(row) | agent_names | change.after
+        new = registry.represent_settings(row) | agent_names | change.after
         registry.remove_rule(opened, UUID(change.id))
     if change.action != "delete":
         if is_delegation:

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
-from agentidp.http.schemas import MAX_NAME, Instant, Items, Member, Text, timestamp, words_of
-from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Instant, Items, Member, Text, read_only, timestamp, words_of
+from agentidp.registry.agents import STATUSES, AgentFields, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
-from agentidp.registry.delegation_rules import NewDelegationRuleSchema
-from agentidp.registry.organizations import OrganizationChangeSchema
+from agentidp.registry.delegation_rules import DelegationRuleFields
+from agentidp.registry.organizations import OrganizationFields
 from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import QuotasSchema
-from agentidp.registry.resource_servers import NewResourceServerSchema
+from agentidp.registry.resource_servers import ResourceServerFields
 
 
 def _list_field(schema: type[ma.Schema]) -> ma.fields.List[Any]:
@@ -32,35 +32,38 @@ class _NamedSchema(ma.Schema):
         field_obj.required = field_name == "name"
 
 
-class _AgentSchema(_NamedSchema, AgentChangeSchema):
+class _AgentSchema(_NamedSchema, ChangeSchema, AgentFields):
     """An agent with the members of the API's PATCH, because a file can also set the status."""
+
+    class Meta(ChangeSchema.Meta):
+        exclude = read_only(AgentFields)
 
     quotas = ma.fields.Nested(QuotasSchema)
     trust = _list_field(RuleSchema)
 
 
-class _ResourceServerSchema(NewResourceServerSchema):
+class _ResourceServerSchema(ResourceServerFields):
     """A resource server, which has the name of its agent in place of the id."""
 
     class Meta:
-        exclude = ("agentId", *NewResourceServerSchema.Meta.exclude)
+        exclude = ("agentId", *read_only(ResourceServerFields))
 
     agent = Text(1, MAX_NAME, allow_none=True, load_default=None)
 
 
-class _DelegationRuleSchema(NewDelegationRuleSchema):
+class _DelegationRuleSchema(DelegationRuleFields):
     """A delegation rule, which has the names of its agents in place of their ids."""
 
     class Meta:
-        exclude = ("agentIds", *NewDelegationRuleSchema.Meta.exclude)
+        exclude = ("agentIds", *read_only(DelegationRuleFields))
 
-    agents = Items(Text(1, MAX_NAME), validate=NewDelegationRuleSchema().fields["agentIds"].validators, required=True)
+    agents = Items(Text(1, MAX_NAME), validate=DelegationRuleFields().fields["agentIds"].validators, required=True)
 
 
-class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
+class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     """An organization and its objects. A list that the file leaves out is neither compared nor changed."""
 
-    class Meta(OrganizationChangeSchema.Meta):
+    class Meta(ChangeSchema.Meta):
         exclude = ("createdAt",)
 
     organizationId = ma.fields.String(

@@ -25,7 +25,7 @@ from agentidp.findings.causes import urgency
 from agentidp.findings.finding import FindingsQuery, StoredFinding, finding_from_row, finding_to_row
 from agentidp.findings.identity import FindingChange, Reconciliation, reconcile
 from agentidp.findings.incidents import incidents
-from agentidp.http.errors import existing
+from agentidp.http.errors import require_row
 
 Run = Callable[..., list[Rows]]
 """Runs calls for one organization in one round trip, and returns the rows of each call."""
@@ -186,4 +186,4 @@ def _midnight(query: FindingsQuery) -> datetime:
 
 def read_finding(fetch: Fetch, finding_id: UUID) -> StoredFinding:
     """Return a stored finding. Raise ``NotFound`` if the organization has no such finding."""
-    return finding_from_row(existing(fetch("finding_state/get_finding", finding_id=finding_id)))
+    return finding_from_row(require_row(fetch("finding_state/get_finding", finding_id=finding_id)))

@@ -23,7 +23,10 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """The assets of a set of pages. *max_age*: seconds that a browser may cache assets without the current version."""
+    """The assets of a set of pages.
+
+    :param max_age: seconds that a browser may cache an asset whose address has no version, or an old one.
+    """
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
         self._assets = assets

@@ -71,23 +71,19 @@ def _render_for_endpoint(error: ApiError) -> Response:
 
 def _endpoint_for_another_method() -> str:
     """Return the endpoint that serves the request's address with another method, or an empty string."""
-    refused = flask.request.routing_exception
-    if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
+    error = flask.request.routing_exception
+    if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
         return ""
     adapter = flask.current_app.create_url_adapter(flask.request)
-    return str(adapter.match(method=next(iter(refused.valid_methods)))[0]) if adapter else ""
+    return str(adapter.match(method=next(iter(error.valid_methods)))[0]) if adapter else ""
 
 
 def _render_http_exception(error: HTTPException) -> Response:
-    kind = _BY_STATUS.get(error.code or 500)
-    if kind is None:
-        if (error.code or 500) >= 500:
-            return _render_for_endpoint(ApiError())
-        kind = ValidationError
+    status = error.code or 500
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         allowed = ", ".join(sorted(error.valid_methods))
         return _render_for_endpoint(WrongMethod(f"This address takes only {allowed}.", headers={"Allow": allowed}))
-    return _render_for_endpoint(kind())
+    return _render_for_endpoint(_BY_STATUS.get(status, ApiError if status >= 500 else ValidationError)())
 
 
 def log_unexpected(error: Exception) -> None:
@@ -97,16 +93,8 @@ def log_unexpected(error: Exception) -> None:
     while traceback is not None:
         frames.append(f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}")
         traceback = traceback.tb_next
-    logger.error(
-        "unexpected error",
-        extra={
-            "fields": {
-                "error": type(error).__name__,
-                "sqlstate": getattr(error, "sqlstate", None),
-                "at": frames[-8:],
-            }
-        },
-    )
+    fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": frames[-8:]}
+    logger.error("unexpected error", extra={"fields": fields})
 
 
 def _render_unavailable(error: database_errors.DatabaseUnavailable) -> Response:

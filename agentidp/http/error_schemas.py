@@ -14,8 +14,8 @@ from agentidp.http.errors import ApiError
 def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
     if "code" in vars(error):
         yield error
-    for special in error.__subclasses__():
-        yield from _errors_with_a_code(special)
+    for subclass in error.__subclasses__():
+        yield from _errors_with_a_code(subclass)
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
@@ -64,9 +64,9 @@ def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     """
     code = name.removeprefix("OAUTH_")
     error = ERRORS[code]
-    own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": code}}}]}
+    error_schema = {"allOf": [ErrorSchema, {"properties": {"code": {"const": code}}}]}
     return {
         "description": error.description or code.replace("_", " ").capitalize(),
         "headers": {"X-Request-Id": "X-Request-Id", **headers, **{header: header for header in error.always_sent}},
-        "content": {"application/json": {"schema": own if name == code else OAuthErrorSchema}},
+        "content": {"application/json": {"schema": error_schema if name == code else OAuthErrorSchema}},
     }

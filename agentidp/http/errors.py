@@ -16,8 +16,8 @@ RETRY_AFTER = 1
 class ApiError(Exception):
     """An error that is returned to the client. Subclasses define the status, the code and the default message.
 
-    The OpenAPI document describes each class that defines its own code, with ``description`` as the text and
-    ``always_sent`` as the headers that every response has.
+    The OpenAPI document describes each class that defines its own code, with its ``description`` and the headers
+    ``always_sent``.
 
     :param message: a sentence for the client. Default: the message of the class.
     :param details: field name -> the rules that the field breaks.
@@ -46,6 +46,11 @@ class ApiError(Exception):
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
+def _challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
+    values = "".join(f', {name}="{value}"' for name, value in parameters.items())
+    return {"WWW-Authenticate": f'{scheme} realm="agentidp"{values}'}
+
+
 class ValidationError(ApiError):
     """400: the request breaks a rule that ``details`` names."""
 
@@ -59,10 +64,8 @@ class Unauthorized(ApiError):
     always_sent = ("WWW-Authenticate",)
 
     def __init__(self, message: str | None = None, *, error: str | None = None) -> None:
-        challenge = 'Bearer realm="agentidp"'
-        if error is not None:
-            challenge += f', error="{error}", error_description="{message}"'
-        super().__init__(message, headers={"WWW-Authenticate": challenge})
+        parameters = {} if error is None else {"error": error, "error_description": message}
+        super().__init__(message, headers=_challenge("Bearer", **parameters))
 
 
 class InvalidToken(Unauthorized):
@@ -80,10 +83,8 @@ class InvalidProof(Unauthorized):
 
     def __init__(self, message: str, algorithms: Sequence[str]) -> None:
         super().__init__(message)
-        self.headers["WWW-Authenticate"] = (
-            f'DPoP realm="agentidp", algs="{" ".join(algorithms)}", '
-            f'error="invalid_dpop_proof", error_description="{message}"'
-        )
+        algs = " ".join(algorithms)
+        self.headers |= _challenge("DPoP", algs=algs, error="invalid_dpop_proof", error_description=message)
 
 
 class SecondToken(ValidationError):
@@ -91,13 +92,9 @@ class SecondToken(ValidationError):
 
     def __init__(self) -> None:
         message = "The access token must be sent in the Authorization header only"
-        super().__init__(
-            message,
-            details={"access_token": ["must not be sent beside the Authorization header"]},
-            headers={
-                "WWW-Authenticate": f'Bearer realm="agentidp", error="invalid_request", error_description="{message}"'
-            },
-        )
+        details = {"access_token": ["must not be sent beside the Authorization header"]}
+        headers = _challenge("Bearer", error="invalid_request", error_description=message)
+        super().__init__(message, details=details, headers=headers)
 
 
 class InsufficientScope(ApiError):
@@ -108,13 +105,8 @@ class InsufficientScope(ApiError):
 
     def __init__(self, scope: str) -> None:
         message = f"The access token lacks the scope {scope}"
-        super().__init__(
-            message,
-            headers={
-                "WWW-Authenticate": f'Bearer realm="agentidp", error="insufficient_scope", '
-                f'error_description="{message}", scope="{scope}"'
-            },
-        )
+        headers = _challenge("Bearer", error="insufficient_scope", error_description=message, scope=scope)
+        super().__init__(message, headers=headers)
 
 
 class NotFound(ApiError):
@@ -123,7 +115,7 @@ class NotFound(ApiError):
     status, code, message = 404, "NOT_FOUND", "There is nothing at this address."
 
 
-def existing(rows: Sequence[Any]) -> Any:
+def require_row(rows: Sequence[Any]) -> Any:
     """Return the only row of a statement about a single object. Raise ``NotFound`` if there is no row."""
     if not rows:
         raise NotFound
@@ -158,8 +150,8 @@ class ServiceUnavailable(ApiError):
     status, code = 503, "SERVICE_UNAVAILABLE"
     message = "The service is temporarily unavailable; try again."
     description = (
-        "The database is unreachable, exhausted or too slow. Nothing was done, unless the text says that it is "
-        "unknown whether the request was carried out: then a token may have been issued and counted."
+        "The database is unreachable, exhausted or too slow. Nothing was done, unless the message says that the "
+        "outcome is unknown. Then a token may have been issued and counted."
     )
     always_sent = ("Retry-After",)
 

@@ -52,19 +52,19 @@ class TextFormatter(logging.Formatter):
         """Return the UTC time, the level, the message, and each other field that has a value as ``name=value``."""
         line = fields_of(record)
         at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
-        rest = [
+        fields = [
             f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}"
             for name, value in line.items()
             if value is not None
         ]
-        return " ".join([at[11:19], f"{level:<7}", message if message.isprintable() else _encode(message), *rest])
+        return " ".join([at[11:19], f"{level:<7}", message if message.isprintable() else _encode(message), *fields])
 
 
 def logging_config(level: str, log_format: str) -> dict[str, Any]:
     """Return the configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     formatter = "agentidp.http.logs.TextFormatter" if is_text else "agentidp.http.logs.JsonFormatter"
-    quiet = {"level": level, "handlers": ["stderr"], "propagate": False}
+    logger = {"level": level, "handlers": ["stderr"], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -72,10 +72,10 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
-            "agentidp": quiet,
-            "gunicorn.error": quiet,
-            "gunicorn.access": {**quiet, "level": "WARNING"},
+            "agentidp": logger,
+            "gunicorn.error": logger,
+            "gunicorn.access": {**logger, "level": "WARNING"},
             # agentidp.db logs the same failures, once.
-            "psycopg.pool": {**quiet, "level": "ERROR"},
+            "psycopg.pool": {**logger, "level": "ERROR"},
         },
     }

@@ -18,18 +18,8 @@ from flask import Blueprint as FlaskBlueprint
 from flask import Flask
 from werkzeug.routing import Rule
 
+from agentidp.http import errors
 from agentidp.http.error_schemas import ERRORS, error_response
-from agentidp.http.errors import (
-    ApiError,
-    InsufficientScope,
-    NotFound,
-    PayloadTooLarge,
-    RateLimited,
-    ServiceUnavailable,
-    Unauthorized,
-    UnsupportedMediaType,
-    ValidationError,
-)
 from agentidp.http.parser import Parser
 from agentidp.http.response_headers import HEADERS
 
@@ -44,15 +34,15 @@ _UUID = {"in": "path", "required": True, "schema": {"type": "string", "format": 
 
 def camel_case(name: str) -> str:
     """Return a name as our JSON and our addresses spell it: ``agentId`` for ``agent_id``."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    first_word, *words = name.split("_")
+    return first_word + "".join(word.capitalize() for word in words)
 
 
 @dataclass
-class Declared:
+class Declarations:
     """The declarations that decorators have added to a view, in the form of the OpenAPI document.
 
-    :ivar reads: ``json`` or ``query`` for each part of the request that the view reads.
+    :ivar reads: the parts of the request that the view reads: ``json``, ``query`` or both.
     :ivar errors: status -> the code of the error.
     :ivar members: further members of the operation.
     :ivar tool: the name of the view's MCP tool and the maximum number of items of ``data`` that the tool returns.
@@ -66,16 +56,26 @@ class Declared:
     tool: tuple[str, int] | None = None
 
 
-def declared(view: Any) -> Declared:
-    """Return the declarations of a view, to which the caller may add."""
+def declarations_of(view: Any) -> Declarations:
+    """Return the declarations of a view, which are created at the first call."""
     if not hasattr(view, "declared"):
-        view.declared = Declared()
-    found: Declared = view.declared
-    return found
+        view.declared = Declarations()
+    declarations: Declarations = view.declared
+    return declarations
+
+
+def _decorator(declare: Callable[[Declarations], object]) -> Callable[[Any], Any]:
+    """Return a decorator that adds to the declarations of a view."""
+
+    def decorate(view: Any) -> Any:
+        declare(declarations_of(view))
+        return view
+
+    return decorate
 
 
 class Blueprint(FlaskBlueprint):
-    """A blueprint whose routes appear in the OpenAPI document with what their decorators declare.
+    """A blueprint whose routes appear in the OpenAPI document, as their decorators describe them.
 
     Of these decorators, only :meth:`arguments` and :meth:`tool` affect more than the document.
     """
@@ -93,16 +93,16 @@ class Blueprint(FlaskBlueprint):
 
         def decorate(view: Any) -> Any:
             @functools.wraps(view)
-            def reading(*args: Any, **named: Any) -> Any:
-                return view(*args, PARSER.parse(schema, location=location), **named)
+            def view_with_arguments(*args: Any, **kwargs: Any) -> Any:
+                return view(*args, PARSER.parse(schema, location=location), **kwargs)
 
-            said = declared(reading)
-            said.reads.append(location)
+            declarations = declarations_of(view_with_arguments)
+            declarations.reads.append(location)
             if location == "json":
-                said.members["requestBody"] = {"required": required, "content": {JSON: {"schema": schema}}}
+                declarations.members["requestBody"] = {"required": required, "content": {JSON: {"schema": schema}}}
             else:
-                said.parameters.append({"in": location, "schema": schema})
-            return reading
+                declarations.parameters.append({"in": location, "schema": schema})
+            return view_with_arguments
 
         return decorate
 
@@ -111,12 +111,7 @@ class Blueprint(FlaskBlueprint):
 
         :param rows: the maximum number of items of ``data`` in the tool's result.
         """
-
-        def decorate(view: Any) -> Any:
-            declared(view).tool = name, rows
-            return view
-
-        return decorate
+        return _decorator(lambda declarations: setattr(declarations, "tool", (name, rows)))
 
     def response(
         self,
@@ -132,37 +127,26 @@ class Blueprint(FlaskBlueprint):
         :param headers: the header's name -> its name in the document.
         """
 
-        def decorate(view: Any) -> Any:
-            response = declared(view).responses.setdefault(status, {})
+        def declare(declarations: Declarations) -> None:
+            response = declarations.responses.setdefault(status, {})
             response.setdefault("description", description or http.HTTPStatus(status).phrase)
             response.setdefault("headers", {"X-Request-Id": "X-Request-Id"}).update(headers or {})
             if schema is not None or content_type != JSON:
                 content = {} if schema is None else {"schema": schema}
                 response.setdefault("content", {})[content_type] = content
-            return view
 
-        return decorate
+        return _decorator(declare)
 
-    def parameter(self, described: dict[str, Any]) -> Callable[[Any], Any]:
+    def parameter(self, parameter: dict[str, Any]) -> Callable[[Any], Any]:
         """Describe a header, or a parameter in the address that is not a UUID."""
-
-        def decorate(view: Any) -> Any:
-            declared(view).parameters.append(described)
-            return view
-
-        return decorate
+        return _decorator(lambda declarations: declarations.parameters.append(parameter))
 
     def alt_response(self, status: int, code: str) -> Callable[[Any], Any]:
         """Describe the error response of a status.
 
         :param code: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
         """
-
-        def decorate(view: Any) -> Any:
-            declared(view).errors[status] = code
-            return view
-
-        return decorate
+        return _decorator(lambda declarations: declarations.errors.update({status: code}))
 
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
         """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
@@ -197,7 +181,7 @@ def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) ->
     # Each error is described as CODE, and as OAUTH_CODE with the body that OAuth endpoints return.
     for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
         spec.components.response(name, error_response(name), lazy=True)
-    blueprints = {name: one for name, one in app.blueprints.items() if isinstance(one, Blueprint)}
+    blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
     for name, blueprint in blueprints.items():
         spec.tag({"name": name, "description": blueprint.description})
     for rule in app.url_map.iter_rules():
@@ -206,42 +190,42 @@ def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) ->
             operation = _operation(app.view_functions[rule.endpoint], rule)
             methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
             spec.path(
-                _IN_ADDRESS.sub(lambda found: f"{{{camel_case(found[2])}}}", rule.rule),
+                _IN_ADDRESS.sub(lambda match: f"{{{camel_case(match[2])}}}", rule.rule),
                 operations={method.lower(): operation | {"tags": [tag], "operationId": name} for method in methods},
             )
-    found: dict[str, Any] = spec.to_dict()
-    return found
+    openapi: dict[str, Any] = spec.to_dict()
+    return openapi
 
 
 def _operation(view: Any, rule: Rule) -> dict[str, Any]:
     """Return the operation of a route, from its view's declarations and docstring."""
-    said, needs_token = declared(view), view.authentication not in ("public", "client")
+    declarations, needs_token = declarations_of(view), view.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
-    named = [one["name"] for one in said.parameters if "name" in one]
-    ids = [camel_case(name) for _, name in _IN_ADDRESS.findall(rule.rule)]
-    parameters = said.parameters + [_UUID | {"name": name} for name in ids if name not in named]
-    errors = {error.status: error.code for error in _errors_of_declarations(said, rule, needs_token)}
+    described_names = [parameter.get("name") for parameter in declarations.parameters]
+    names = [camel_case(name) for _, name in _IN_ADDRESS.findall(rule.rule)]
+    parameters = declarations.parameters + [_UUID | {"name": name} for name in names if name not in described_names]
+    error_codes = {error.status: error.code for error in _implied_errors(declarations, rule, needs_token)}
     return {
         "summary": summary,
         **({"description": description} if description else {}),
         **({"parameters": parameters} if parameters else {}),
         "security": [{"oauth2": [view.authentication]}, {"bearer": []}, {"dpop": []}] if needs_token else [],
-        "responses": said.errors | errors | said.responses,
-        **said.members,
+        "responses": declarations.errors | error_codes | declarations.responses,
+        **declarations.members,
     }
 
 
-def _errors_of_declarations(said: Declared, rule: Rule, needs_token: bool) -> Iterator[type[ApiError]]:
+def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -> Iterator[type[errors.ApiError]]:
     """Yield the errors that follow from a route's declarations. The view declares the others."""
     # A protected view that reads nothing still refuses unknown parameters and a second access token.
-    if needs_token or said.reads:
-        yield ValidationError
-    if "json" in said.reads:
-        yield from (PayloadTooLarge, UnsupportedMediaType)
+    if needs_token or declarations.reads:
+        yield errors.ValidationError
+    if "json" in declarations.reads:
+        yield from (errors.PayloadTooLarge, errors.UnsupportedMediaType)
     if rule.arguments:
-        yield NotFound
+        yield errors.NotFound
     if needs_token:
-        yield from (Unauthorized, InsufficientScope, RateLimited, ServiceUnavailable)
+        yield from (errors.Unauthorized, errors.InsufficientScope, errors.RateLimited, errors.ServiceUnavailable)
 
 
 class DescribedConverter(OpenAPIConverter):

@@ -20,7 +20,7 @@ from agentidp.http.request_context import current_request
 MAX_BODY = 64 * 1024
 """Maximum number of bytes of a request's body."""
 
-MAX_REMEMBERED = 256
+MAX_CACHED_QUERIES = 256
 """Maximum number of parsed queries that a process caches, at most 4 MB."""
 
 
@@ -68,13 +68,13 @@ class Parser(FlaskParser):
         if location != "query":
             return super().parse(argmap, req, location=location, **options)
         query = argmap, current_request().query_string
-        found = self._parsed.get(query)
-        if found is None:
-            found = super().parse(argmap, req, location=location, **options)
-            if len(self._parsed) >= MAX_REMEMBERED:
+        arguments = self._parsed.get(query)
+        if arguments is None:
+            arguments = super().parse(argmap, req, location=location, **options)
+            if len(self._parsed) >= MAX_CACHED_QUERIES:
                 self._parsed.clear()
-            self._parsed[query] = found
-        return dict(found)
+            self._parsed[query] = arguments
+        return dict(arguments)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         """Return the query's parameters. Refuse unknown and repeated parameters."""
@@ -91,7 +91,7 @@ class Parser(FlaskParser):
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            return json.loads(raw.decode(), parse_constant=_refuse, object_pairs_hook=unique)
+            return json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=build_object)
         except (ValueError, RecursionError):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
@@ -100,19 +100,18 @@ class Parser(FlaskParser):
         details: dict[str, list[str]] = {}
         for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
             fields = messages if isinstance(messages, dict) else {"body": messages}
-            details |= {"body" if name == "_schema" else name: _rules(found) for name, found in fields.items()}
+            details |= {"body" if name == "_schema" else name: _rules(errors) for name, errors in fields.items()}
         raise ValidationError(details=details)
 
 
-def check_parameters(given: MultiDict[str, str], known: Iterable[str] = ()) -> None:
+def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
     """Refuse a query with unknown or repeated parameters.
 
-    :param known: the operation's parameters.
-    :raises ValidationError: names each unknown or repeated parameter, and the operation's parameters.
+    :raises ValidationError: names each unknown or repeated parameter, and the accepted parameters.
     """
-    names = [*known]
-    unknown = {name: ["is no parameter of this operation"] for name in given if name not in names}
-    repeated = {name: ["must be given once only"] for name in names if len(given.getlist(name)) > 1}
+    names = [*accepted_names]
+    unknown = {name: ["is no parameter of this operation"] for name in parameters if name not in names}
+    repeated = {name: ["must be given once only"] for name in names if len(parameters.getlist(name)) > 1}
     if unknown:
         accepted = f"these query parameters: {', '.join(names)}" if names else "no query parameters"
         raise ValidationError(f"This operation accepts {accepted}.", details=repeated | unknown)
@@ -120,20 +119,20 @@ def check_parameters(given: MultiDict[str, str], known: Iterable[str] = ()) -> N
         raise ValidationError(details=repeated)
 
 
-def _rules(found: Any) -> list[str]:
-    """Return the distinct rules in marshmallow's messages about a field. For a list, messages are grouped by item."""
-    if isinstance(found, dict):
-        return list(dict.fromkeys(rule for inner in found.values() for rule in _rules(inner)))
-    return [str(rule) for rule in found]
+def _rules(errors: Any) -> list[str]:
+    """Return the distinct rules in marshmallow's errors about a field. Errors about a list are grouped by item."""
+    if isinstance(errors, dict):
+        return list(dict.fromkeys(rule for item_errors in errors.values() for rule in _rules(item_errors)))
+    return [str(rule) for rule in errors]
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the members of a JSON object. Raise ``ValueError`` if a name is repeated, because parsers differ then."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name stands twice in an object")
-    return result
+    return members

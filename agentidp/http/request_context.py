@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.config
 import os
 import re
 import time
@@ -72,13 +71,12 @@ def init_app(app: Flask) -> None:
         context, environ = current_context(), current_request().environ
         context.started = time.perf_counter()
         context.at = app.extensions["agentidp"].clock()
-        sent = environ.get("HTTP_X_REQUEST_ID", "")
-        context.request_id = sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
+        sender_id = environ.get("HTTP_X_REQUEST_ID", "")
+        context.request_id = sender_id if _REQUEST_ID.fullmatch(sender_id) else os.urandom(16).hex()
 
     @app.after_request
     def end(response: Response) -> Response:
-        context, received = current_context(), current_request()
-        headers = response.headers
+        context, http_request, headers = current_context(), current_request(), response.headers
         # No view sets the headers that are added, so nothing must search for an existing value.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
@@ -87,8 +85,8 @@ def init_app(app: Flask) -> None:
         if logger.isEnabledFor(logging.INFO):
             caller = context.caller
             fields = {
-                "method": received.method,
-                "path": received.path,
+                "method": http_request.method,
+                "path": http_request.path,
                 "status": response.status_code,
                 "ms": round((time.perf_counter() - context.started) * 1000, 2),
                 "request_id": context.request_id,

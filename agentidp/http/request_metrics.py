@@ -24,9 +24,8 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        received = current_request()
-        rule = received.url_rule
-        requests, duration = _children(rule.rule if rule is not None else None, received.method, response.status_code)
+        method, rule = current_request().method, current_request().url_rule
+        requests, duration = _children(rule.rule if rule is not None else None, method, response.status_code)
         requests.inc()
         duration.observe(time.perf_counter() - current_context().started)
         return response

@@ -7,13 +7,13 @@ from typing import Any
 
 def _quotas(parameters: str) -> str:
     """Return the regular expression of a list of quotas with these parameters."""
-    one = f'"(agent|organization)-(hour|day|month)";{parameters}'
-    return f"{one}(, {one})*"
+    quota = f'"(agent|organization)-(hour|day|month)";{parameters}'
+    return f"{quota}(, {quota})*"
 
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
-        "description": "The request's id in the log: the client's own if its characters are plain, otherwise a new one",
+        "description": "The request's id in the log: the id that the client sent, if it is valid, otherwise a new id",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "WWW-Authenticate": {
@@ -25,14 +25,13 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "RateLimit-Policy": {
-        "description": "The enforced quotas of the agent and of its organization, if there are any: "
-        "the tokens (`q`) of each, in its window of so many seconds (`w`) (draft-ietf-httpapi-ratelimit-headers)",
+        "description": "The enforced quotas of the agent and of its organization: tokens (`q`) per window, and seconds "
+        "in the window (`w`) (draft-ietf-httpapi-ratelimit-headers)",
         "required": False,
         "schema": {"type": "string", "pattern": f"^{_quotas('q=[0-9]+;w=[0-9]+')}$"},
     },
     "RateLimit": {
-        "description": "How many tokens are left of each of these quotas (`r`), and the seconds until "
-        "its window ends (`t`)",
+        "description": "Tokens left in each of these quotas (`r`), and seconds until the window ends (`t`)",
         "required": False,
         "schema": {"type": "string", "pattern": f"^{_quotas('r=[0-9]+;t=[0-9]+')}$"},
     },
@@ -50,7 +49,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "const": "Authorization, Accept"},
     },
     "AgentIdP-Staleness": {
-        "description": "If a read replica served it: seconds by which its data can be older than the primary's",
+        "description": "If a read replica served the data: maximum age of the data in seconds",
         "required": False,
         "schema": {"type": "number", "minimum": 0},
     },

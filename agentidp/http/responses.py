@@ -63,14 +63,14 @@ def data_response(
     :param represent: returns a row of the response for an element of ``data``. It is called when the row is encoded,
         so that only one block of large rows exists at a time.
     """
-    received, context = current_request(), current_context()
+    request, context = current_request(), current_context()
     rows = body["data"]
     if context.max_rows is not None:
         context.row_count = len(rows)
         while len(rows) > context.max_rows:
             del rows[max(context.max_rows, len(rows) - BLOCK) :]
     blocks = ([*map(represent, block)] for block in take_blocks(rows))
-    content_type = _preferred(received.environ.get("HTTP_ACCEPT", ""))
+    content_type = _preferred_type(request.environ.get("HTTP_ACCEPT", ""))
     if content_type == _CSV:
         content = _csv(blocks, item).encode()
     elif content_type == _NDJSON:
@@ -82,20 +82,20 @@ def data_response(
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     # Response.make_conditional would add a second Date to gunicorn's, and it refuses "If-Match: *".
-    if "HTTP_IF_NONE_MATCH" in received.environ and received.if_none_match.contains_weak(digest):
+    if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
-        name = "-".join(map(str, (received.blueprint, *(received.view_args or {}).values())))
+        name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return Response(content, headers={"Content-Type": content_type, **headers})
 
 
 @functools.lru_cache(maxsize=256)
-def _preferred(accept: str) -> str:
+def _preferred_type(accept: str) -> str:
     """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1); JSON if it prefers none."""
     # Cached, because clients use few values and parsing a browser's value takes 90 µs.
-    best = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
-    return _CSV if best in _CSV_ACCEPTED else best or "application/json"
+    content_type = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
+    return _CSV if content_type in _CSV_ACCEPTED else content_type or "application/json"
 
 
 def _are_tuples(rows: list[Any]) -> bool:
@@ -168,8 +168,8 @@ def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
     """Return the path to each column in an object of a schema, as a tuple of member names."""
     columns: list[tuple[str, ...]] = []
     for name, field in item().fields.items():
-        below = _columns(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]
-        columns += [(field.data_key or name, *path) for path in below]
+        inner_paths = _columns(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]
+        columns += [(field.data_key or name, *path) for path in inner_paths]
     return columns
 
 

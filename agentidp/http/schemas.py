@@ -1,8 +1,8 @@
 """The fields of bodies and queries. They accept exactly what the API documents; marshmallow accepts more.
 
-A schema describes a stored object once, with one :class:`Member` per setting, in the order of the response. No body
-sets a field with ``dump_only``, and no response has a field with ``load_only``. Everything else is derived from the
-schema: the bodies (:func:`read_only`, :class:`ChangeSchema`, :class:`ReturnedSchema`), the options of commands
+A schema, such as ``AgentFields``, describes a stored object once, with one :class:`Member` per setting, in the order of
+the response. No body sets a field with ``dump_only``, and no response has a field with ``load_only``. From the schema
+follow the bodies (:func:`new_schema`, :func:`change_schema`, :func:`returned_schema`), the options of commands
 (:mod:`agentidp.cli.options`), the fields of forms and the lines of pages (:mod:`agentidp.dashboard.forms`), files,
 audit events, and the tables of members in the documentation.
 """
@@ -13,7 +13,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import marshmallow as ma
 
@@ -28,13 +28,14 @@ MAX_OWNER = 200
 MAX_NAME = 100
 """Maximum number of characters of the name of an object or a person."""
 
-# The characters that text may contain, but not at its ends, where str.strip() removes them. The escapes are valid in
-# regular expressions of ECMA-262 and of Python.
+# White space that text may contain, but not at its ends. The escapes are valid in ECMA-262 and in Python.
 _WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+
+_Schema = TypeVar("_Schema", bound=ma.Schema)
 
 
 def timestamp(at: datetime | None) -> str | None:
@@ -63,29 +64,30 @@ def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
     return tuple(name for name, field in fields().fields.items() if field.load_only)
 
 
-def changed(body: ma.Schema, before: Any, change: dict[str, Any]) -> dict[str, Any]:
+def columns_after(body: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that a body can change, with their values after the change.
 
+    :param row: the object before the change.
     :param change: the columns that the body has loaded.
     """
     columns = [field.attribute or name for name, field in body.fields.items()]
-    return {column: change.get(column, getattr(before, column)) for column in columns}
+    return {column: change.get(column, getattr(row, column)) for column in columns}
 
 
 class ReturnedSchema(ma.Schema):
-    """The members of an object in responses. Each is always present, unless :attr:`optional` names it."""
+    """The members of an object in responses. All are present, except those in :attr:`optional`, which may be absent."""
 
     optional: tuple[str, ...] = ()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Change the copy of a field that :class:`ma.Schema` passes, which may also belong to the body of a POST."""
+        """Adapt a field. The schema has its own copy of each field."""
         field_obj.required = field_name not in self.optional
         field_obj.load_default, field_obj.dump_only = ma.missing, False
 
     def as_json(self, row: Any) -> dict[str, Any]:
         """Return a row as a JSON object of the API."""
-        shown: dict[str, Any] = self.dump(row)
-        return shown
+        members: dict[str, Any] = self.dump(row)
+        return members
 
 
 def list_of(returned: type[ReturnedSchema]) -> type[ma.Schema]:
@@ -101,7 +103,7 @@ class ChangeSchema(ma.Schema):
         json_schema = {"minProperties": 1}
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Change the copy of a field that :class:`ma.Schema` passes, which may also belong to the body of a POST."""
+        """Adapt a field. The schema has its own copy of each field."""
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
@@ -111,16 +113,37 @@ class ChangeSchema(ma.Schema):
             raise ma.ValidationError("must name something to change", "body")
 
 
-class WholeNumber(ma.fields.Integer):
-    """A decimal number in ASCII digits, from *least* to *most*.
+def new_schema(fields: type[ma.Schema], *exclude: str) -> type[ma.Schema]:
+    """Return the schema of the body that creates an object.
 
-    ``int()`` would accept ``1_0``, blanks, signs and the digits of other scripts, and marshmallow's ``strict`` refuses
-    every string.
+    :param fields: the schema that describes the object.
+    :param exclude: members that the body cannot set.
     """
+    return _derive("New{}Schema", ma.Schema, fields, (*read_only(fields), *exclude))
 
-    def __init__(self, least: int, most: int, **kwargs: Any) -> None:
-        self._rule = f"must be a whole number from {least} to {most}"
-        super().__init__(validate=ma.validate.Range(least, most, error=self._rule), **kwargs)
+
+def change_schema(fields: type[ma.Schema], *exclude: str) -> type[ChangeSchema]:
+    """Return the schema of the body that changes an object. The parameters are those of :func:`new_schema`."""
+    return _derive("{}ChangeSchema", ChangeSchema, fields, (*read_only(fields), *exclude))
+
+
+def returned_schema(fields: type[ma.Schema]) -> type[ReturnedSchema]:
+    """Return the schema of an object in responses."""
+    return _derive("{}Schema", ReturnedSchema, fields, write_only(fields))
+
+
+def _derive(name: str, base: type[_Schema], fields: type[ma.Schema], exclude: tuple[str, ...]) -> type[_Schema]:
+    bases = (fields,) if base is ma.Schema else (base, fields)
+    meta = type("Meta", (base.Meta,), {"exclude": exclude})
+    return cast("type[_Schema]", type(name.format(fields.__name__.removesuffix("Fields")), bases, {"Meta": meta}))
+
+
+class WholeNumber(ma.fields.Integer):
+    """A decimal number in ASCII digits. ``int()`` would accept ``1_0``, blanks, signs and digits of other scripts."""
+
+    def __init__(self, minimum: int, maximum: int, **kwargs: Any) -> None:
+        self._rule = f"must be a whole number from {minimum} to {maximum}"
+        super().__init__(validate=ma.validate.Range(minimum, maximum, error=self._rule), **kwargs)
         self.error_messages["invalid"] = self._rule
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
@@ -132,12 +155,22 @@ class WholeNumber(ma.fields.Integer):
 class Member(ma.fields.Field[Any]):
     """A member of a stored object, described once for the API, commands, forms, pages, files and documentation.
 
+    Its names, with those of the member ``agentId`` of a resource server as an example:
+
+    ==============  ================================================================  ============
+    ``name``        in the API, in files and in audit events                          ``agentId``
+    ``column``      in the database; default of *attribute*: ``name``                 ``agent_id``
+    ``words``       for people; default: the words of the column                      ``agent``
+    ``word``        for people, for an item of a list: the singular of the words      ``agent``
+    ``label``       for people: the words with a capital letter                       ``Agent``
+    ``option``      of commands, for one item of a list; default: the word            ``--agent``
+    ``typed_name``  of the form field and of the command's argument; default: name    ``agentId``
+    ==============  ================================================================  ============
+
     :param description: what the member means, for people.
     :param nothing: the meaning of ``null`` or of an empty string.
-    :param words: the member's name for people. Default: the words of its column.
-    :param option: the option of commands. Default: the words.
     :param metavar: the value of the option in the help of commands.
-    :param typed_name: the name in forms and of the commands' arguments. Default: the name in the API.
+    :param typed_name: needed if two members of one form have the same ``name``.
     :param is_listed: whether lists show the member.
     """
 
@@ -163,34 +196,23 @@ class Member(ma.fields.Field[Any]):
     ) -> None:
         # Only the documentation uses Markdown.
         self.markdown, self.description = description, description and description.replace("`", "")
-        self.nothing, self.option, self.metavar = nothing, option, metavar
-        self._words, self._typed_name, self.is_listed = words, typed_name, is_listed
+        self.nothing, self.metavar, self.is_listed = nothing, metavar, is_listed
+        self._words, self._option, self._typed_name = words, option, typed_name
         all_metadata = dict(metadata or {})
         if description is not None:
-            # marshmallow uses the same condition.
+            # marshmallow, too, allows null if the default is None.
             is_nullable = kwargs.get("allow_none", kwargs.get("load_default", ma.missing) is None)
             all_metadata["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
         super().__init__(metadata=all_metadata, **kwargs)
 
-    @property
-    def column(self) -> str:
-        """The name in the database."""
-        return self.attribute or self.name or ""
-
-    @property
-    def typed_name(self) -> str:
-        """The name in forms and of the commands' arguments."""
-        return self._typed_name or self.name or ""
-
-    @property
-    def words(self) -> str:
-        """The name for people."""
-        return self._words or self.column.replace("_", " ")
-
-    @property
-    def label(self) -> str:
-        """The name for people, with a capital letter."""
-        return self.words[:1].upper() + self.words[1:]
+    def _bind_to_schema(self, field_name: str, parent: Any) -> None:
+        super()._bind_to_schema(field_name, parent)
+        self.column = self.attribute or field_name
+        self.words = self._words or self.column.replace("_", " ")
+        self.word = self.words.removesuffix("s") if isinstance(self, Items) else self.words
+        self.label = self.words[:1].upper() + self.words[1:]
+        self.option = self._option or f"--{self.word.replace(' ', '-')}"
+        self.typed_name = self._typed_name or field_name
 
     @property
     def default(self) -> Any:
@@ -210,17 +232,14 @@ class Member(ma.fields.Field[Any]):
 
 
 class Number(Member, ma.fields.Integer):
-    """A JSON number without a fraction, from *least* to *most*, or ``null`` if *allow_none*.
-
-    marshmallow's ``strict`` would accept ``true`` and ``2.0``.
-    """
+    """A JSON number without a fraction. marshmallow's ``strict`` would accept ``true`` and ``2.0``."""
 
     kind = "number"
 
-    def __init__(self, least: int, most: int, *, allow_none: bool = False, **kwargs: Any) -> None:
-        self.least, self.most = least, most
-        rule = f"must be a whole number from {least} to {most}" + (", or null" if allow_none else "")
-        super().__init__(validate=ma.validate.Range(least, most, error=rule), allow_none=allow_none, **kwargs)
+    def __init__(self, minimum: int, maximum: int, *, allow_none: bool = False, **kwargs: Any) -> None:
+        self.minimum, self.maximum = minimum, maximum
+        rule = f"must be a whole number from {minimum} to {maximum}" + (", or null" if allow_none else "")
+        super().__init__(validate=ma.validate.Range(minimum, maximum, error=rule), allow_none=allow_none, **kwargs)
         self.error_messages |= {"invalid": rule, "null": rule}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
@@ -230,10 +249,10 @@ class Number(Member, ma.fields.Integer):
 
     def from_typed(self, typed: Any) -> Any:
         """Return the number. Return other text unchanged, so that the schema refuses it."""
-        return number(typed) if typed else super().from_typed(typed)
+        return parse_number(typed) if typed else super().from_typed(typed)
 
 
-def number(text: str) -> int | str:
+def parse_number(text: str) -> int | str:
     """Return *text* as a number. Return other text unchanged, so that the schema refuses it."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
 
@@ -263,11 +282,11 @@ class Instant(Member, ma.fields.AwareDateTime):
         return timestamp(value)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the instant that :func:`instant` reads."""
-        return timestamp(instant(typed)) if typed or self.required else super().from_typed(typed)
+        """Return the instant that :func:`parse_instant` reads."""
+        return timestamp(parse_instant(typed)) if typed or self.required else super().from_typed(typed)
 
 
-def instant(text: str) -> datetime:
+def parse_instant(text: str) -> datetime:
     """Return the instant of a date and time with a time zone, or the beginning of a UTC day.
 
     :raises marshmallow.ValidationError: *text* is neither.
@@ -278,22 +297,21 @@ def instant(text: str) -> datetime:
             return at.astimezone(UTC)
         if len(text) == len("2026-04-15"):
             return at.replace(tzinfo=UTC)
-    rule = "must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)"
-    raise ma.ValidationError(rule)
+    raise ma.ValidationError("must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)")
 
 
 class Text(Member, ma.fields.String):
-    """Text for people: *least* to *most* characters (see :mod:`agentidp.http.text`), also in lines if *multiline*."""
+    """Text for people (see :mod:`agentidp.http.text`). *multiline*: whether line breaks and tabs are allowed."""
 
-    def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
-        self.most = most
+    def __init__(self, minimum: int, maximum: int, *, multiline: bool = False, **kwargs: Any) -> None:
+        self.maximum = maximum
         self.kind = "lines" if multiline else "text"
         forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
-        length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
+        length = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
         # The rules of _deserialize as one pattern, which cannot exclude lone surrogates (agentidp/http/text.py).
         end = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
         pattern = f"{end}(?:[^{forbidden}]*{end})?"
-        metadata = {"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}
+        metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
         super().__init__(validate=length, metadata=metadata, **kwargs)
         self.error_messages["invalid"] = "must be a string"
 
@@ -309,20 +327,20 @@ class Text(Member, ma.fields.String):
 class Exact(Member, ma.fields.String):
     """Text that programs compare, such as an identifier.
 
-    :param most: the maximum number of characters.
+    :param maximum: the maximum number of characters.
     :param is_valid: returns whether a text is accepted.
     :param rule: the condition, for people.
     :param pattern: the condition as a regular expression, for the OpenAPI document only.
     """
 
-    def __init__(self, most: int, is_valid: Callable[[str], bool], rule: str, pattern: str, **kwargs: Any) -> None:
-        self.most = most
+    def __init__(self, maximum: int, is_valid: Callable[[str], bool], rule: str, pattern: str, **kwargs: Any) -> None:
+        self.maximum = maximum
 
         def check(text: str) -> None:
             if not is_valid(text):
                 raise ma.ValidationError(rule)
 
-        super().__init__(validate=check, metadata={"pattern": f"^{pattern}$", "maxLength": most}, **kwargs)
+        super().__init__(validate=check, metadata={"pattern": f"^{pattern}$", "maxLength": maximum}, **kwargs)
         self.error_messages["invalid"] = "must be a string" + (" or null" if self.allow_none else "")
 
 
@@ -357,7 +375,7 @@ class AgentId(Member, ma.fields.UUID):
     """The id of an agent. Commands and forms also accept its name."""
 
     kind = "agent"
-    most = MAX_NAME
+    maximum = MAX_NAME
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -371,11 +389,6 @@ class Items(Member, ma.fields.List[Any]):
         self.item = item
         self.kind = "choices" if isinstance(item, Choice) else "items"
         super().__init__(cls_or_instance=item, **kwargs)
-
-    @property
-    def word(self) -> str:
-        """The singular of the name for people."""
-        return self.words.removesuffix("s")
 
     def to_typed(self, value: Any) -> Any:
         """Return the items as one line per item; the values of ``choices`` unchanged."""
@@ -405,17 +418,20 @@ class ScopeList(Items):
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
             # The length is checked first, so that long lists cost little.
-            validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), unique("a scope")],
+            validate=[
+                ma.validate.Length(max=50, error="must not name more than 50 scopes"),
+                validate_unique("a scope"),
+            ],
             metadata={"uniqueItems": True},
             **kwargs,
         )
 
 
-def unique(what: str) -> Callable[[list[Any]], None]:
-    """Return a validator that refuses lists with a repeated item. *what*: the word for an item, with its article."""
+def validate_unique(noun: str) -> Callable[[list[Any]], None]:
+    """Return a validator that refuses lists with a repeated item. *noun*: the word for an item, with its article."""
 
     def check(items: list[Any]) -> None:
         if len(set(items)) != len(items):
-            raise ma.ValidationError(f"must not name {what} twice")
+            raise ma.ValidationError(f"must not name {noun} twice")
 
     return check

@@ -17,10 +17,9 @@ def refuse() -> None:
 
 def is_in_query() -> bool:
     """Return whether the query has a parameter ``access_token``."""
-    received = current_request()
-    query = received.environ.get("QUERY_STRING", "")
+    query = current_request().environ.get("QUERY_STRING", "")
     # Avoids parsing in most requests. The name may be percent-encoded.
-    return ("access_token" in query or "%" in query) and "access_token" in received.args
+    return ("access_token" in query or "%" in query) and "access_token" in current_request().args
 
 
 def _is_in_form() -> bool:

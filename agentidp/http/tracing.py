@@ -28,9 +28,9 @@ def provider() -> TracerProvider:
     """Return the process's tracer provider. It has a thread, so it is created after gunicorn's fork, at first use."""
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES in the environment override the service name.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
-    made = TracerProvider(resource=resource)
-    made.add_span_processor(_processor())
-    return made
+    tracer_provider = TracerProvider(resource=resource)
+    tracer_provider.add_span_processor(_processor())
+    return tracer_provider
 
 
 def _processor() -> BatchSpanProcessor:
@@ -38,15 +38,12 @@ def _processor() -> BatchSpanProcessor:
 
 
 def _new_span() -> Span:
-    received, environ = current_request(), current_request().environ
+    request = current_request()
     # W3C Trace Context: the caller's span is the parent.
-    sent = {
-        name: environ[f"HTTP_{name.upper()}"]
-        for name in ("traceparent", "tracestate")
-        if f"HTTP_{name.upper()}" in environ
-    }
-    method = received.method if received.method in METHODS else "HTTP"
-    rule = received.url_rule
+    names = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
+    parent = {name: request.environ[variable] for name, variable in names.items() if variable in request.environ}
+    method = request.method if request.method in METHODS else "HTTP"
+    rule = request.url_rule
     route = route_of(rule.rule if rule is not None else None)
     attributes = {
         "http.request.method": method,
@@ -54,7 +51,7 @@ def _new_span() -> Span:
         "agentidp.request_id": current_context().request_id,
     }
     tracer = provider().get_tracer("agentidp")
-    return tracer.start_span(f"{method} {route}", _PROPAGATOR.extract(sent), SpanKind.SERVER, attributes)
+    return tracer.start_span(f"{method} {route}", _PROPAGATOR.extract(parent), SpanKind.SERVER, attributes)
 
 
 def init_app(app: Flask) -> None:

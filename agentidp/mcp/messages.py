@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from werkzeug.datastructures import Headers
 
-from agentidp.http.parser import unique
+from agentidp.http.parser import build_object
 
 STATELESS = ("2026-07-28",)
 """Revisions in which each request names its revision."""
@@ -68,13 +68,16 @@ def read(body: bytes, headers: Headers) -> Message:
     """
     try:
         # UTF-8 only, like all bodies. Repeated names are refused, because a gateway may read them differently.
-        sent = json.loads(body.decode(), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=unique)
+        text = body.decode()
+        content = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
+        )
     except (ValueError, RecursionError):
         raise RpcError(PARSE_ERROR, "the body is not JSON") from None
-    if not isinstance(sent, dict) or sent.get("jsonrpc") != "2.0" or not isinstance(sent.get("method"), str):
+    if not isinstance(content, dict) or content.get("jsonrpc") != "2.0" or not isinstance(content.get("method"), str):
         raise RpcError(INVALID_REQUEST, "the body must be one request or notification of JSON-RPC 2.0")
-    id_, params = sent.get("id"), sent.get("params", {})
-    if "id" in sent and (isinstance(id_, bool) or not isinstance(id_, str | int | float)):
+    id_, params = content.get("id"), content.get("params", {})
+    if "id" in content and (isinstance(id_, bool) or not isinstance(id_, str | int | float)):
         raise RpcError(INVALID_REQUEST, "id must be a string or a number")
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params must be an object", id_=id_)
@@ -83,9 +86,9 @@ def read(body: bytes, headers: Headers) -> Message:
         supported = {"supported": [*STATELESS, *HANDSHAKE], "requested": revision}
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", supported, id_=id_)
     meta = params.get("_meta")
-    said = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
+    body_revision = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
     # If only the body names a stateless revision, check_envelope refuses the message because the header differs.
-    return Message(id_, sent["method"], params, revision in STATELESS or said in STATELESS)
+    return Message(id_, content["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
@@ -93,19 +96,18 @@ def check_envelope(message: Message, headers: Headers) -> None:
 
     :raises RpcError: body and headers differ, or a required value is missing.
     """
-    meta, revision = message.params.get("_meta"), headers.get("MCP-Protocol-Version")
+    meta = message.params.get("_meta")
     if not isinstance(meta, dict) or not {f"{_META}protocolVersion", f"{_META}clientCapabilities"} <= meta.keys():
         raise RpcError(INVALID_PARAMS, f"params._meta must have {_META}protocolVersion and {_META}clientCapabilities")
-    said = {"MCP-Protocol-Version": (revision, meta[f"{_META}protocolVersion"])}
-    said["Mcp-Method"] = (headers.get("Mcp-Method"), message.method)
+    values_in_body = {"MCP-Protocol-Version": meta[f"{_META}protocolVersion"], "Mcp-Method": message.method}
     if message.method == "tools/call":
-        said["Mcp-Name"] = (headers.get("Mcp-Name"), message.params.get("name"))
-    for name, (header, body) in said.items():
-        if header != body:
-            raise RpcError(HEADER_MISMATCH, f"the header {name} does not say what the body says")
+        values_in_body["Mcp-Name"] = message.params.get("name")
+    for name, value in values_in_body.items():
+        if headers.get(name) != value:
+            raise RpcError(HEADER_MISMATCH, f"the header {name} and the body must be equal")
 
 
-def _finite(number: str) -> float:
+def _parse_float(number: str) -> float:
     """Return a number, but refuse a number that is too large for a float, because JSON cannot represent infinity."""
     value = float(number)
     if not math.isfinite(value):
@@ -113,5 +115,5 @@ def _finite(number: str) -> float:
     return value
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(constant)

@@ -13,7 +13,7 @@ from flask import Response, current_app
 from agentidp.caller import Caller, bearer
 from agentidp.http.error_schemas import ErrorSchema
 from agentidp.http.errors import ApiError, UnsupportedMediaType
-from agentidp.http.openapi import Blueprint, declared
+from agentidp.http.openapi import Blueprint, declarations_of
 from agentidp.http.request_context import current_request
 from agentidp.mcp import messages
 from agentidp.mcp.messages import HANDSHAKE, METHOD_NOT_FOUND, STATELESS, Message, RpcError
@@ -21,9 +21,9 @@ from agentidp.mcp.tools import Tool, call, tools_of
 from agentidp.operations.api_docs import described
 
 INSTRUCTIONS = (
-    "Exact counts of the access tokens and requests of an organization's agents, and what is unusual. Days and hours "
-    "are UTC. Begin with findings for what is wrong, agents_of_the_month for who has most tokens, and quotas for what "
-    "is left."
+    "Exact counts of the access tokens and requests of an organization's agents, and unusual activity. Days and hours "
+    "are UTC. Begin with findings for problems, agents_of_the_month for the agents with most tokens, and quotas for "
+    "the tokens that are left."
 )
 EXTENSION = "agentidp-mcp-tools"
 
@@ -50,28 +50,28 @@ class ForeignOrigin(ApiError):
 
 @blueprint.route("/api/v1/mcp", methods=["POST"])
 @bearer("analytics:read")
-@blueprint.response(200, {"type": "object"}, description="A response of JSON-RPC")
-@blueprint.response(202, description="A notification was taken")
-@blueprint.response(400, ERROR, description="An error of JSON-RPC, or of this API")
-@blueprint.response(404, ERROR, description="An error of JSON-RPC: there is no such method")
+@blueprint.response(200, {"type": "object"}, description="A JSON-RPC response")
+@blueprint.response(202, description="A notification was received")
+@blueprint.response(400, ERROR, description="A JSON-RPC error, or an error of this API")
+@blueprint.response(404, ERROR, description="A JSON-RPC error: the method does not exist")
 @blueprint.alt_response(413, "PAYLOAD_TOO_LARGE")
 @blueprint.alt_response(415, "UNSUPPORTED_MEDIA_TYPE")
 def mcp(caller: Caller) -> Response:
     """Receive a message of the Model Context Protocol. The tools only read, and each is an operation of this API."""
-    received = current_request()
-    _refuse_foreign_origin(received.environ.get("HTTP_ORIGIN"), caller.settings.issuer)
-    body = received.get_data()
-    if received.mimetype != "application/json":
+    request = current_request()
+    _refuse_foreign_origin(request.environ.get("HTTP_ORIGIN"), caller.settings.issuer)
+    body = request.get_data()
+    if request.mimetype != "application/json":
         raise UnsupportedMediaType
     try:
-        message = messages.read(body, received.headers)
+        message = messages.read(body, request.headers)
     except RpcError as error:
         return _json(messages.error_response(error.id, error), 400)
     if message.id is None:
         return Response(status=202)
     try:
         if message.is_stateless:
-            messages.check_envelope(message, received.headers)
+            messages.check_envelope(message, request.headers)
         if message.method not in _METHODS:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
         return _json(_METHODS[message.method](message, caller))
@@ -81,7 +81,7 @@ def mcp(caller: Caller) -> Response:
         return _json(messages.error_response(message.id, error), status)
 
 
-declared(mcp).members["requestBody"] = {
+declarations_of(mcp).members["requestBody"] = {
     "required": True,
     "content": {"application/json": {"schema": REQUEST}},
 }
@@ -89,24 +89,24 @@ declared(mcp).members["requestBody"] = {
 
 def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
     """Refuse a request from a page of another site. Only browsers send the Origin header."""
-    own = urlsplit(issuer)
-    if origin is not None and origin != f"{own.scheme}://{own.netloc}":
+    url = urlsplit(issuer)
+    if origin is not None and origin != f"{url.scheme}://{url.netloc}":
         raise ForeignOrigin
 
 
 def _discover(message: Message, _: Caller) -> dict[str, Any]:
-    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_about(), **_cacheable())
+    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_server_description(), **_cache_instructions())
 
 
 def _initialize(message: Message, _: Caller) -> dict[str, Any]:
-    asked = message.params.get("protocolVersion")
-    revision = asked if asked in HANDSHAKE else HANDSHAKE[0]
-    return message.result(protocolVersion=revision, **_about(), serverInfo=_server())
+    requested = message.params.get("protocolVersion")
+    revision = requested if requested in HANDSHAKE else HANDSHAKE[0]
+    return message.result(protocolVersion=revision, **_server_description(), serverInfo=_server())
 
 
 def _list(message: Message, caller: Caller) -> dict[str, Any]:
     tools = [tool.definition for tool in _tools().values() if tool.scope in caller.scopes]
-    return message.result(tools=tools, **_cacheable())
+    return message.result(tools=tools, **_cache_instructions())
 
 
 def _call(message: Message, caller: Caller) -> dict[str, Any]:
@@ -128,7 +128,7 @@ _METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
 }
 
 
-def _about() -> dict[str, Any]:
+def _server_description() -> dict[str, Any]:
     return {
         "capabilities": {"tools": {}},
         "instructions": INSTRUCTIONS,
@@ -140,8 +140,8 @@ def _server() -> dict[str, str]:
     return {"name": "agentidp", "title": "AgentIdP", "version": importlib.metadata.version("agentidp")}
 
 
-def _cacheable() -> dict[str, Any]:
-    """Return cache instructions. The list of tools depends only on the release and the token's scopes."""
+def _cache_instructions() -> dict[str, Any]:
+    # The list of tools depends only on the release and the token's scopes.
     return {"ttlMs": 3_600_000, "cacheScope": "private"}
 
 
@@ -149,8 +149,8 @@ def _tools() -> dict[str, Tool]:
     app = current_app
     if EXTENSION not in app.extensions:
         app.extensions[EXTENSION] = tools_of(app, described())
-    found: dict[str, Tool] = app.extensions[EXTENSION]
-    return found
+    tools: dict[str, Tool] = app.extensions[EXTENSION]
+    return tools
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:

@@ -18,7 +18,7 @@ from werkzeug.routing import Rule
 
 from agentidp.caller import Caller
 from agentidp.http.errors import ApiError, Unauthorized, ValidationError
-from agentidp.http.openapi import camel_case, declared
+from agentidp.http.openapi import camel_case, declarations_of
 from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
@@ -34,13 +34,13 @@ class Tool:
 
     :param scope: the scope that the caller needs.
     :param definition: the tool's definition in the result of ``tools/list``.
-    :param rows: maximum number of items of ``data`` in a result.
+    :param max_rows: maximum number of items of ``data`` in a result.
     """
 
     rule: Rule
     scope: str
     definition: dict[str, Any]
-    rows: int
+    max_rows: int
 
 
 def tools_of(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
@@ -48,26 +48,28 @@ def tools_of(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
 
     :param document: the OpenAPI document.
     """
-    found = {}
+    tools = {}
     for rule in app.url_map.iter_rules():
         view: Any = app.view_functions[rule.endpoint]
-        marked = getattr(view, "declared", None) and declared(view).tool
-        if marked:
-            name, rows = marked
-            operation = _operation(document, rule)
-            found[name] = Tool(rule, view.authentication, _definition(name, operation, document), rows)
-    return found
+        if hasattr(view, "declared") and (tool := declarations_of(view).tool):
+            name, max_rows = tool
+            definition = _definition(name, _operation(document, rule), document)
+            tools[name] = Tool(rule, view.authentication, definition, max_rows)
+    return tools
 
 
 def _operation(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
     name = rule.endpoint.rpartition(".")[2]
-    operations: list[dict[str, Any]] = [one["get"] for one in document["paths"].values() if "get" in one]
-    return next(one for one in operations if one["operationId"] == name)
+    operations: list[dict[str, Any]] = [path["get"] for path in document["paths"].values() if "get" in path]
+    return next(operation for operation in operations if operation["operationId"] == name)
 
 
 def _definition(name: str, operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     parameters = operation.get("parameters", [])
-    described = {one["name"]: one["schema"] | {"description": one.get("description", "")} for one in parameters}
+    properties = {
+        parameter["name"]: parameter["schema"] | {"description": parameter.get("description", "")}
+        for parameter in parameters
+    }
     schemas = document["components"]["schemas"]
     body = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     return {
@@ -75,34 +77,35 @@ def _definition(name: str, operation: dict[str, Any], document: dict[str, Any]) 
         "description": "\n\n".join(filter(None, (operation["summary"], operation.get("description")))),
         "inputSchema": {
             "type": "object",
-            "properties": described,
-            "required": [one["name"] for one in parameters if one.get("required")],
+            "properties": properties,
+            "required": [parameter["name"] for parameter in parameters if parameter.get("required")],
             "additionalProperties": False,
         },
-        "outputSchema": _standing_alone(schemas[body], schemas),
+        "outputSchema": _with_definitions(schemas[body], schemas),
         "annotations": READS,
     }
 
 
-def _standing_alone(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _with_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a schema that contains, in ``$defs``, all schemas that it refers to."""
-    needed: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
 
-    def moved(part: Any) -> Any:
-        if isinstance(part, list):
-            return [moved(one) for one in part]
-        if not isinstance(part, dict):
-            return part
-        if "$ref" in part:
-            name = part["$ref"].rpartition("/")[2]
-            if name not in needed:
-                needed[name] = {}
-                needed[name] = moved(schemas[name])
+    def refer_to_definitions(value: Any) -> Any:
+        if isinstance(value, list):
+            return [refer_to_definitions(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            name = value["$ref"].rpartition("/")[2]
+            if name not in definitions:
+                # A schema may refer to itself.
+                definitions[name] = {}
+                definitions[name] = refer_to_definitions(schemas[name])
             return {"$ref": f"#/$defs/{name}"}
-        return {key: moved(value) for key, value in part.items()}
+        return {key: refer_to_definitions(member) for key, member in value.items()}
 
-    whole: dict[str, Any] = moved(schema)
-    return whole | ({"$defs": needed} if needed else {})
+    result: dict[str, Any] = refer_to_definitions(schema)
+    return result | ({"$defs": definitions} if definitions else {})
 
 
 def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -113,14 +116,14 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
     outer = current_context()
     try:
         with app.request_context(_environ(tool, arguments)):
-            inner, received = current_context(), current_request()
+            inner, request = current_context(), current_request()
             inner.started, inner.at, inner.request_id = outer.started, outer.at, outer.request_id
-            inner.caller, inner.max_rows = caller, tool.rows
+            inner.caller, inner.max_rows = caller, tool.max_rows
             # The MCP request was already authenticated, so the view is called without its authentication decorator.
             view: Any = app.view_functions[tool.rule.endpoint]
-            if "query" not in declared(view).reads:
-                check_parameters(received.args)
-            response: Response = view.__wrapped__(caller, **received.view_args or {})
+            if "query" not in declarations_of(view).reads:
+                check_parameters(request.args)
+            response: Response = view.__wrapped__(caller, **request.view_args or {})
     except Unauthorized:
         raise
     except ApiError as error:
@@ -128,25 +131,24 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
             raise
         return {"content": [_text(_sentence(error))], "isError": True}
     text = response.get_data(as_text=True)
-    body = json.loads(text)
-    return _bounded(body, text, tool.rows, inner.row_count)
+    return _result(json.loads(text), text, tool.max_rows, inner.row_count)
 
 
-def _bounded(body: dict[str, Any], text: str, rows: int, row_count: int = 0) -> dict[str, Any]:
-    """Return the body as content. If ``data`` has more than *rows* items, cut it off and tell the client.
+def _result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
+    """Return the result with a route's body. If ``data`` has more than *max_rows* items, cut it off and say so.
 
     :param row_count: the number of items before a view cut them off; 0 if it did not.
     """
     data = body.get("data")
     row_count = row_count or (len(data) if isinstance(data, list) else 0)
-    if data is None or row_count <= rows:
+    if data is None or row_count <= max_rows:
         return {"content": [_text(text)], "structuredContent": body, "isError": False}
-    said = f"These are the first {rows} of {row_count} items of data. Ask for less to see others."
-    if len(data) > rows:
-        body = body | {"data": data[:rows]}
+    note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
+    if len(data) > max_rows:
+        body = body | {"data": data[:max_rows]}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    shown = {"agentidp/items": {"returned": rows, "of": row_count}}
-    return {"content": [_text(text), _text(said)], "structuredContent": body, "isError": False, "_meta": shown}
+    meta = {"agentidp/items": {"returned": max_rows, "of": row_count}}
+    return {"content": [_text(text), _text(note)], "structuredContent": body, "isError": False, "_meta": meta}
 
 
 def _text(text: str) -> dict[str, str]:
@@ -154,8 +156,8 @@ def _text(text: str) -> dict[str, str]:
 
 
 def _sentence(error: ApiError) -> str:
-    rules = "; ".join(f"{name} {', '.join(found)}" for name, found in error.details.items())
-    return f"{error.message} {rules}".strip()
+    details = "; ".join(f"{name} {', '.join(rules)}" for name, rules in error.details.items())
+    return f"{error.message} {details}".strip()
 
 
 def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -163,15 +165,15 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
 
     :raises ValidationError: an ID for the route's path is missing or invalid, or the arguments are too long.
     """
-    path, given = tool.rule.rule, dict(arguments)
+    path, query_arguments = tool.rule.rule, dict(arguments)
     for name in tool.rule.arguments:
         member = camel_case(name)
         try:
-            path = path.replace(f"<uuid:{name}>", str(UUID(given.pop(member, None))))
+            path = path.replace(f"<uuid:{name}>", str(UUID(query_arguments.pop(member, None))))
         except (TypeError, ValueError, AttributeError):
             raise ValidationError(details={member: ["must be a UUID"]}) from None
-    pairs = [(name, _spelled(name, value)) for name, value in given.items() if value is not None]
-    query = urlencode(pairs, errors="replace")
+    texts = {name: _as_text(name, value) for name, value in query_arguments.items() if value is not None}
+    query = urlencode(texts, errors="replace")
     if len(query) > MAX_QUERY:
         raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
     outer = current_request().environ
@@ -186,7 +188,7 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _spelled(name: str, value: Any) -> str:
+def _as_text(name: str, value: Any) -> str:
     """Return an argument's value as a string for the query, and refuse objects and lists."""
     if isinstance(value, dict | list):
         raise ValidationError(details={name: ["must be a string, a number or a boolean"]})

@@ -20,7 +20,7 @@ from agentidp.http.errors import (
     Unauthorized,
     ValidationError,
 )
-from agentidp.http.openapi import declared
+from agentidp.http.openapi import declarations_of
 from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth.federated_token import ASSERTION_TYPES
 
@@ -63,7 +63,7 @@ def describe_client_endpoint(
     """
 
     def decorate(view: Any) -> Any:
-        declaration = declared(view)
+        declaration = declarations_of(view)
         # The empty scheme stands for parameters of the form, for which OpenAPI has no scheme.
         declaration.members["security"] = [{"clientSecretBasic": []}, {}]
         declaration.members["requestBody"] = {"required": True, "content": {FORM: {"schema": form}}}

@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.actor import TYPES
 from agentidp.audit import ACTIONS
-from agentidp.audit.reading import MAX_ID, MAX_SEQUENCE, list_call, represented
+from agentidp.audit.reading import MAX_ID, MAX_SEQUENCE, list_call, represent_rows
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -77,7 +77,7 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     limit, cursor = arguments.pop("limit"), arguments.pop("cursor")
     call = list_call(below=cursor, limit=limit + 1, **arguments)
     [rows] = caller.read_together(call)
-    page = represented(rows[:limit])
+    page = represent_rows(rows[:limit])
     next_cursor = str(page[-1]["sequence"]) if len(rows) > limit else None
     response = data_response({"data": page, "nextCursor": next_cursor}, AuditEventSchema)
     if next_cursor is not None:

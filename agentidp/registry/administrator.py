@@ -10,7 +10,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
-from agentidp.registry.organizations import found, new_id
+from agentidp.registry.organizations import insert_organization, new_organization_id
 from agentidp.scopes import SCOPES
 
 NAME = "administrator"
@@ -29,13 +29,11 @@ def add_administered_organization(database_url: str, *, name: str, at: datetime)
 
     :param database_url: for the operator's role.
     """
-    organization_id = new_id()
-    with (
-        connect(database_url) as connection,
-        operator_transaction(connection, organization_id, at) as opened,
-    ):
-        found(opened, name=name)
-        agent = add_agent(opened, name=NAME, description="Administers the organization.", scopes=list(SCOPES), most=1)
-        _, client_secret = add_credential(opened, agent.agent_id, expires_at=None)
+    organization_id = new_organization_id()
+    description = "Administers the organization."
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+        insert_organization(transaction, name=name)
+        agent = add_agent(transaction, name=NAME, description=description, scopes=list(SCOPES), max_agents=1)
+        _, client_secret = add_credential(transaction, agent.agent_id, expires_at=None)
     assert client_secret is not None  # noqa: S101 - no keys were given
     return Administrator(organization_id, agent.agent_id, client_secret)

@@ -17,24 +17,10 @@ from agentidp.audit.words import IS_ID
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import (
-    MAX_NAME,
-    MAX_OWNER,
-    ChangeSchema,
-    Choice,
-    Flag,
-    Instant,
-    Number,
-    ReturnedSchema,
-    ScopeList,
-    Text,
-    WholeNumber,
-    changed,
-    read_only,
-)
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -43,7 +29,7 @@ blueprint = Blueprint("agents", __name__, description="Agents of the organizatio
 STATUSES = ("active", "suspended")
 """Statuses that can be set. A deleted agent has none, because it is not in the registry."""
 
-OWNER = "Whom to ask about it: a person, a team or an address"
+OWNER = "The person, team or address to ask about the agent"
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Minimum and maximum number of instances that can be declared for an agent."""
 
@@ -51,24 +37,22 @@ MAX_DESCRIPTION = 1000
 """Maximum number of characters of an agent's description."""
 
 
-def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
+def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
     """Refuse scopes that are neither ours nor a resource server's of the organization, with an error for ``scopes``."""
-    foreign = [scope for scope in scopes if scope not in SCOPES]
-    if foreign:
-        rows = opened.fetch("oauth/resource_server_scopes")
-        registered = [*SCOPES, *(row.scope for row in rows)]
-        if not set(foreign) <= set(registered):
+    if not SCOPES.keys() >= {*scopes}:
+        registered = [*SCOPES, *(row.scope for row in transaction.fetch("oauth/resource_server_scopes"))]
+        if not {*scopes} <= {*registered}:
             rule = f"must be among {', '.join(registered)}: register other scopes with their resource server first"
             raise ValidationError(details={"scopes": [rule]})
 
 
-def refuse_unknown_agent(opened: Transaction, agent_id: UUID | None) -> None:
+def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> None:
     """Refuse an id of no agent of the organization, with an error for ``agentId``; accept ``None``."""
-    if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
+    if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
-def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
+def resolve_agent_ids(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
     """Return the ids of agents that people have typed by name or id. Typed ids are not checked.
 
     :param member: the member that an error names.
@@ -76,9 +60,9 @@ def ids_of(member: str, texts: list[str], read_together: Callable[..., list[Rows
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
     names = [text for text in texts if not IS_ID.fullmatch(text)]
-    # Names contain neither lone surrogates nor NUL, which PostgreSQL would refuse.
-    searched = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
-    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in searched]
+    # PostgreSQL would refuse lone surrogates and NUL, which no name contains.
+    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
+    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
     results = read_together(*calls) if calls else []
     ids = {name: str(rows[0].agent_id) for name, rows in zip(names, results, strict=True) if rows}
     unknown = [name for name in names if name not in ids]
@@ -94,7 +78,9 @@ class ProvisionedSchema(ma.Schema):
     issuer = ma.fields.String(required=True)
     subject = ma.fields.String(required=True)
     expiresAfterDays = ma.fields.Integer(
-        required=True, allow_none=True, metadata={"description": "Days without a token request, then it is deleted"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "Maximum days without a token request"},
     )
 
 
@@ -102,65 +88,51 @@ class AgentFields(ma.Schema):
     """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
 
     agentId = ma.fields.UUID(attribute="agent_id", dump_only=True)
-    name = Text(1, MAX_NAME, required=True)
-    description = Text(0, MAX_DESCRIPTION, multiline=True, load_default="", description="What it does, for people")
-    scopes = ScopeList(
+    name = schemas.Text(1, schemas.MAX_NAME, required=True)
+    description = schemas.Text(0, MAX_DESCRIPTION, multiline=True, load_default="", description="The agent's purpose")
+    scopes = schemas.ScopeList(
         load_default=lambda: list(DEFAULT_SCOPES),
-        description="What its tokens may do: scopes of this API, and of the organization's resource servers",
+        description="What the agent's tokens may do: scopes of this API and of the organization's resource servers",
     )
-    status = Choice(STATUSES)
-    dpopBoundAccessTokens = Flag(
+    status = schemas.Choice(STATUSES)
+    dpopBoundAccessTokens = schemas.Flag(
         attribute="dpop_bound_access_tokens",
         load_default=False,
         words="only tokens bound to a key (DPoP)",
         option="--dpop",
-        description="Whether the agent gets only tokens bound to a key (RFC 9449), for which its client sends proofs",
+        description="Whether all tokens of the agent are bound to a key of its client, which sends proofs (RFC 9449)",
     )
-    createdAt = Instant(attribute="created_at", dump_only=True)
-    updatedAt = Instant(attribute="updated_at", dump_only=True)
-    owner = Text(0, MAX_OWNER, load_default="", description=OWNER, is_listed=True)
-    expectedReplicas = Number(
+    createdAt = schemas.Instant(attribute="created_at", dump_only=True)
+    updatedAt = schemas.Instant(attribute="updated_at", dump_only=True)
+    owner = schemas.Text(0, schemas.MAX_OWNER, load_default="", description=OWNER, is_listed=True)
+    expectedReplicas = schemas.Number(
         MIN_REPLICAS,
         MAX_REPLICAS,
         allow_none=True,
         load_default=None,
         attribute="expected_replicas",
-        description="How many instances of it run, which findings take into account",
+        description="Number of instances of the agent that run. Findings take the number into account",
         nothing="not declared",
     )
-    suspendsAt = Instant(
+    suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
         # An agent that was just created or changed has no announced suspension.
         dump_default=None,
         allow_none=True,
-        metadata={
-            "description": "When it will be suspended because it is dormant, as was announced; null: it will not"
-        },
+        metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
     )
     provisioned = ma.fields.Nested(
         ProvisionedSchema,
         dump_only=True,
         allow_none=True,
-        metadata={"description": "For whom a provisioning rule has created it; null for any other agent"},
+        metadata={"description": "The subject for which a provisioning rule created it; null: no rule created it"},
     )
 
 
-class NewAgentSchema(AgentFields):
-    class Meta:
-        exclude = ("status", *read_only(AgentFields))
-
-
-class AgentChangeSchema(ChangeSchema, AgentFields):
-    """The body that changes an agent. Missing members stay as they are."""
-
-    class Meta(ChangeSchema.Meta):
-        exclude = read_only(AgentFields)
-
-
-class AgentSchema(ReturnedSchema, AgentFields):
-    """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
-
+NewAgentSchema = schemas.new_schema(AgentFields, "status")
+AgentChangeSchema = schemas.change_schema(AgentFields)
+AgentSchema = schemas.returned_schema(AgentFields)
 
 _CHANGEABLE = AgentChangeSchema()
 
@@ -169,7 +141,7 @@ _recorded = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
 
 
 class ListArguments(ma.Schema):
-    limit = WholeNumber(1, 100, load_default=50)
+    limit = schemas.WholeNumber(1, 100, load_default=50)
     cursor = ma.fields.String(load_default=None, metadata={"description": "`nextCursor` of the previous page"})
 
 
@@ -185,10 +157,10 @@ class AgentListSchema(ma.Schema):
 @blueprint.arguments(NewAgentSchema)
 @blueprint.response(201, AgentSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_agent(caller: Caller, new: dict[str, Any]) -> Response:
+def create_agent(caller: Caller, members: dict[str, Any]) -> Response:
     """Register an agent."""
-    with caller.transaction() as opened:
-        agent = add_agent(opened, **new, most=caller.settings.max_agents)
+    with caller.transaction() as transaction:
+        agent = add_agent(transaction, **members, max_agents=caller.settings.max_agents)
     body = represent(agent)
     return json_response(body, 201, {"Location": f"/api/v1/agents/{body['agentId']}"})
 
@@ -217,7 +189,7 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.response(200, AgentSchema)
 def get_agent(caller: Caller, agent_id: UUID) -> Response:
     """Return one agent."""
-    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
     return json_response(represent(agent))
 
 
@@ -228,8 +200,8 @@ def get_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.alt_response(409, "CONFLICT")
 def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Response:
     """Change an agent. A suspended agent gets no tokens, and its existing tokens are refused at once."""
-    with caller.transaction() as opened:
-        agent = update_agent(opened, agent_id, change)
+    with caller.transaction() as transaction:
+        agent = update_agent(transaction, agent_id, change)
     return json_response(represent(agent))
 
 
@@ -238,24 +210,24 @@ def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Resp
 @blueprint.response(204)
 def delete_agent(caller: Caller, agent_id: UUID) -> Response:
     """Delete an agent and revoke its credentials. Its tokens are refused at once. Its usage stays in the counts."""
-    with caller.transaction() as opened:
-        remove_agent(opened, agent_id)
+    with caller.transaction() as transaction:
+        remove_agent(transaction, agent_id)
     return Response(status=204)
 
 
 def add_agent(
-    opened: Transaction,
+    transaction: Transaction,
     *,
     name: str,
     scopes: list[str],
-    most: int,
+    max_agents: int,
     provisioned: dict[str, Any] | None = None,
     provisioned_selector: bytes | None = None,
     **members: Any,
 ) -> Any:
     """Register an agent and its client.
 
-    :param most: maximum number of agents of the organization, without deleted agents.
+    :param max_agents: maximum number of agents of the organization, without deleted agents.
     :param provisioned: the subject for which a provisioning rule creates the agent, in the terms of the API.
     :param provisioned_selector: the digest of that subject, which no other agent has, not even a deleted agent.
     :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
@@ -263,27 +235,30 @@ def add_agent(
     :raises ValidationError: as :func:`refuse_unknown_scopes`.
     :raises Conflict: another agent has the name, or the organization has the maximum number of agents.
     """
-    opened.fetch("organizations/lock_organization")
-    refuse_unknown_scopes(opened, scopes)
-    [agents] = opened.fetch("agents/count_agents")
-    if agents.count >= most:
-        raise Conflict(f"The organization has {most} agents, which is the maximum; delete one first.")
-    columns: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
-    columns |= {"agent_id": uuid.uuid4(), "name": name, "scopes": scopes, **members}
-    columns |= {
-        "provisioned": None if provisioned is None else json.dumps(provisioned),
-        "provisioned_selector": provisioned_selector,
-    }
+    transaction.fetch("organizations/lock_organization")
+    refuse_unknown_scopes(transaction, scopes)
+    [agents] = transaction.fetch("agents/count_agents")
+    if agents.count >= max_agents:
+        raise Conflict(f"The organization has {max_agents} agents, which is the maximum; delete one first.")
+    defaults: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
     try:
-        [agent] = opened.fetch("agents/add_agent", **columns)
+        [agent] = transaction.fetch(
+            "agents/add_agent",
+            **defaults | members,
+            agent_id=uuid.uuid4(),
+            name=name,
+            scopes=scopes,
+            provisioned=None if provisioned is None else json.dumps(provisioned),
+            provisioned_selector=provisioned_selector,
+        )
     except psycopg.errors.UniqueViolation:
-        raise _name_taken() from None
-    audit.record(opened, "agent.created", agent.agent_id, after=_recorded(agent) | (provisioned or {}))
+        raise _name_conflict() from None
+    audit.record(transaction, "agent.created", agent.agent_id, after=_recorded(agent) | (provisioned or {}))
     return agent
 
 
 def update_agent(
-    opened: Transaction, agent_id: UUID, change: dict[str, Any], *, reason: dict[str, Any] | None = None
+    transaction: Transaction, agent_id: UUID, change: dict[str, Any], *, reason: dict[str, Any] | None = None
 ) -> Any:
     """Change an agent, and return its row.
 
@@ -293,28 +268,29 @@ def update_agent(
     :raises ValidationError: as :func:`refuse_unknown_scopes`.
     :raises Conflict: another agent of the organization has the name.
     """
-    refuse_unknown_scopes(opened, change.get("scopes", []))
-    before = existing(opened.fetch("agents/lock_agent", agent_id=agent_id))
+    refuse_unknown_scopes(transaction, change.get("scopes", []))
+    earlier_agent = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+    columns = schemas.columns_after(_CHANGEABLE, earlier_agent, change)
     try:
-        [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **changed(_CHANGEABLE, before, change))
+        [agent] = transaction.fetch("agents/change_agent", agent_id=agent_id, **columns)
     except psycopg.errors.UniqueViolation:
-        raise _name_taken() from None
-    # The time until a changed agent is dormant starts again.
-    opened.fetch("agents/withdraw_suspension", agent_id=agent_id)
+        raise _name_conflict() from None
+    # A change restarts the time after which the agent counts as dormant.
+    transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     after = _recorded(agent) | (reason or {})
-    audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=after)
+    audit.record(transaction, "agent.changed", agent_id, before=_recorded(earlier_agent), after=after)
     return agent
 
 
-def remove_agent(opened: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
+def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
     """Delete an agent and revoke its credentials.
 
     :param reason: members that the audit trail records in addition.
     :raises NotFound: no such agent.
     """
-    agent = existing(opened.fetch("agents/delete_agent", agent_id=agent_id))
-    audit.record(opened, "agent.deleted", agent_id, before=_recorded(agent) | (reason or {}))
+    agent = require_row(transaction.fetch("agents/delete_agent", agent_id=agent_id))
+    audit.record(transaction, "agent.deleted", agent_id, before=_recorded(agent) | (reason or {}))
 
 
-def _name_taken() -> Conflict:
+def _name_conflict() -> Conflict:
     return Conflict("Another agent has this name.", details={"name": ["is taken"]})

@@ -20,21 +20,14 @@ from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
+from agentidp.federation import rule_checks
 from agentidp.federation.rule import rule_selector
-from agentidp.federation.rule_checks import (
-    MAX_CLAIMS,
-    MAX_URL,
-    MAX_VALUE,
-    MAX_VALUES,
-    RuleRefused,
-    check_rule,
-    warnings,
-)
+from agentidp.federation.rule_checks import RuleRefused
 from agentidp.federation.rule_text import CLAIMS_TYPED_AS, JWKS_TYPED_AS, format_claims, parse_claims, parse_jwk_set
-from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, NotFound, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Choice, Group, Instant, Member, ReturnedSchema, Text, list_of, read_only, write_only
 from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -60,52 +53,52 @@ def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dic
     return {"if": condition, "then": then, "else": otherwise}
 
 
-class RuleText(Member, ma.fields.String):
-    """A line of a rule of trust, of at most *most* characters."""
+class RuleText(schemas.Member, ma.fields.String):
+    """A line of a rule of trust, of at most *maximum* characters."""
 
-    def __init__(self, most: int, **kwargs: Any) -> None:
-        self.most = most
-        super().__init__(metadata={"minLength": 1, "maxLength": most}, **kwargs)
+    def __init__(self, maximum: int, **kwargs: Any) -> None:
+        self.maximum = maximum
+        super().__init__(metadata={"minLength": 1, "maxLength": maximum}, **kwargs)
 
 
-class RuleObject(Member, ma.fields.Dict):
+class RuleObject(schemas.Member, ma.fields.Dict):
     """An object of a rule of trust, which people type as :mod:`agentidp.federation.rule_text` reads it.
 
-    :param kind: of :class:`Member`.
-    :param read: returns the object for what was typed.
-    :param write: returns the typed lines, or the text, for an object.
+    :param kind: the kind of :class:`~agentidp.http.schemas.Member`, and likewise *typed_as*.
+    :param parse: returns the object for typed text or lines.
+    :param format_: returns the text that people would type for an object.
     """
 
-    most = None
+    maximum = None
 
     def __init__(
-        self, kind: str, typed_as: str, read: Callable[[Any], Any], write: Callable[[Any], str], **kwargs: Any
+        self, kind: str, typed_as: str, parse: Callable[[Any], Any], format_: Callable[[Any], str], **kwargs: Any
     ) -> None:
-        self.kind, self.typed_as, self._read, self._write = kind, typed_as, read, write
+        self.kind, self.typed_as, self._parse, self._format = kind, typed_as, parse, format_
         super().__init__(**kwargs)
 
     def from_typed(self, typed: Any) -> Any:
         """Return the object, or an empty object if nothing was typed."""
         try:
-            return self._read(typed) if typed else {}
+            return self._parse(typed) if typed else {}
         except RuleRefused as refused:
             raise ma.ValidationError(str(refused)) from None
 
     def to_typed(self, value: Any) -> str:
         """Return the typed lines or text for an object."""
-        return self._write(value) if value else ""
+        return self._format(value) if value else ""
 
 
 class RuleSchema(ma.Schema):
-    """The members of a rule of trust. :func:`trusted` checks them, because the checks depend on the organization."""
+    """The members of a rule of trust. :func:`check_trust` checks their values, which depend on the organization."""
 
     issuer = RuleText(
-        MAX_URL,
+        rule_checks.MAX_URL,
         required=True,
-        description="What `iss` must be: an https URL, or `spiffe://` and a trust domain",
+        description="The required `iss`: an https URL, or `spiffe://` and a trust domain",
         metavar="URL",
     )
-    subject = RuleText(MAX_VALUE, description="What `sub` must be. It may end in `*` behind a `:` or `/`")
+    subject = RuleText(rule_checks.MAX_VALUE, description="The required `sub`. It may end in `*` after a `:` or `/`")
     claims = RuleObject(
         "items",
         CLAIMS_TYPED_AS,
@@ -113,27 +106,28 @@ class RuleSchema(ma.Schema):
         lambda claims: "\n".join(format_claims(claims)),
         option="--claim",
         metavar="NAME=VALUE",
-        description="What other claims must be, by name or JSON Pointer: a value, or a list of those that are accepted",
+        description="Other required claims, by name or JSON Pointer: a value, or a list of accepted values",
         metadata={
-            "maxProperties": MAX_CLAIMS,
+            "maxProperties": rule_checks.MAX_CLAIMS,
             "additionalProperties": {
-                "anyOf": [_VALUE, {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": _VALUE}]
+                "anyOf": [_VALUE, {"type": "array", "minItems": 1, "maxItems": rule_checks.MAX_VALUES, "items": _VALUE}]
             },
         },
     )
     audience = RuleText(
-        MAX_VALUE,
-        description="What `aud` must be, and nothing beside it. Default: this server's issuer; of a provisioning rule, "
-        "that issuer, `/` and the organization's id; of a delegation rule, the `client_id` of the agent that acts",
+        rule_checks.MAX_VALUE,
+        description="The required `aud`, which must be the only one. Default: this server's issuer. Default for a "
+        "provisioning rule: this issuer, `/` and the organization's id. Default for a delegation rule: the `client_id` "
+        "of the acting agent",
     )
     jwksUri = RuleText(
-        MAX_URL,
+        rule_checks.MAX_URL,
         words="address of the keys",
         option="--jwks-uri",
         metavar="URL",
-        description="Where the issuer's keys are. Default: where its metadata says",
+        description="Address of the issuer's keys. Default: the address in the issuer's metadata",
     )
-    jwks: Member = RuleObject(
+    jwks: schemas.Member = RuleObject(
         "document",
         JWKS_TYPED_AS,
         parse_jwk_set,
@@ -141,7 +135,7 @@ class RuleSchema(ma.Schema):
         words="keys of the issuer",
         option="--jwks",
         metavar="FILE",
-        description="A JWK Set (RFC 7517 section 5) of such keys; of an issuer, if they cannot be fetched",
+        description="A JWK Set (RFC 7517 section 5): public keys of the client, or of an issuer without reachable keys",
         metadata={
             "required": ["keys"],
             "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": jwk_json_schema()}},
@@ -153,32 +147,32 @@ class CredentialFields(RuleSchema):
     """A credential. Only the type ``federated`` has the members of a rule of trust."""
 
     credentialId = ma.fields.UUID(attribute="credential_id", dump_only=True)
-    type = Choice(TYPES, description="Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`")
-    label = Text(
+    type = schemas.Choice(TYPES, description="Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`")
+    label = schemas.Text(
         1,
         MAX_LABEL,
         load_default=None,
         allow_none=True,
-        description="For people: where the credential is used, for example",
+        description="A note for people, for example where the credential is used",
     )
     jwk = ma.fields.Dict(
         load_only=True,
         metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"},
     )
-    createdAt = Instant(attribute="created_at", dump_only=True)
-    expiresAt = Instant(
+    createdAt = schemas.Instant(attribute="created_at", dump_only=True)
+    expiresAt = schemas.Instant(
         attribute="expires_at",
         load_default=None,
         allow_none=True,
         words="day on which it expires",
-        description="A time in the future, from which on it gets no tokens",
+        description="Time in the future, from which the credential gets no tokens",
         nothing="never",
     )
-    lastUsedAt = Instant(attribute="last_used_at", dump_only=True, allow_none=True)
+    lastUsedAt = schemas.Instant(attribute="last_used_at", dump_only=True, allow_none=True)
     warnings = ma.fields.List(
         ma.fields.String(),
         dump_only=True,
-        metadata={"description": "Whom the rule trusts beside one workload, and by what names"},
+        metadata={"description": "Warnings about the subjects that the rule accepts"},
     )
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
@@ -191,7 +185,7 @@ class NewCredentialSchema(CredentialFields):
     """The optional body that creates a credential. For the type ``federated``, ``jwks`` has the issuer's keys."""
 
     class Meta:
-        exclude = read_only(CredentialFields)
+        exclude = schemas.read_only(CredentialFields)
         json_schema = {
             "not": {"required": ["jwk", "jwks"]},
             "allOf": [
@@ -202,10 +196,10 @@ class NewCredentialSchema(CredentialFields):
         }
 
     @ma.post_load
-    def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def collect_keys_and_rule(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Replace ``jwk`` and ``jwks`` by a list of checked keys, or ``None`` for a secret.
 
-        The members of a rule of trust become ``rule``, or ``None``. :func:`trusted` must check the rule.
+        The members of a rule of trust become ``rule``, or ``None``. :func:`check_trust` must check the rule.
         """
         type_ = data.pop("type", None)
         rule = {name: data.pop(name) for name in _RULE if name in data}
@@ -228,15 +222,15 @@ class NewCredentialSchema(CredentialFields):
         return data
 
 
-class CredentialSchema(ReturnedSchema, CredentialFields):
+class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
     """A credential without its secret. ``lastUsedAt`` is exact to the minute."""
 
     class Meta:
-        exclude = write_only(CredentialFields)
+        exclude = schemas.write_only(CredentialFields)
 
     optional: tuple[str, ...] = (*_RULE, "warnings")
 
-    jwks = Group(JwksSchema, allow_none=True, description="Null for a secret, and if an issuer publishes them")
+    jwks = schemas.Group(JwksSchema, allow_none=True, description="Null for a secret, and if an issuer publishes them")
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
@@ -250,9 +244,9 @@ class NewCredentialAnswerSchema(CredentialSchema):
     )
 
 
-_returned = CredentialSchema().as_json
-_recorded_members = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""Return the members that the audit trail records: public keys or the rule of trust, and nothing of a secret."""
+_credential_as_json = CredentialSchema().as_json
+_settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
+"""Returns the members that the audit trail records: public keys or the rule of trust, and nothing of a secret."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
@@ -260,12 +254,12 @@ _recorded_members = CredentialSchema(only=[name for name in NewCredentialSchema(
 @blueprint.arguments(NewCredentialSchema, required=False)
 @blueprint.response(201, NewCredentialAnswerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Response:
+def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -> Response:
     """Create a credential. Its secret is shown only in this response."""
-    refuse_past_expiry(new["expires_at"], caller.at)
-    rule = new["rule"] and trusted(new["rule"], caller.settings, caller.organization_id)
-    with caller.transaction() as opened:
-        credential, client_secret = add_credential(opened, agent_id, **new | {"rule": rule})
+    refuse_past_expiry(members["expires_at"], caller.at)
+    rule = members["rule"] and check_trust(members["rule"], caller.settings, caller.organization_id)
+    with caller.transaction() as transaction:
+        credential, client_secret = add_credential(transaction, agent_id, **members | {"rule": rule})
     body = represent(credential) | {"clientId": str(agent_id)}
     if client_secret is not None:
         body["clientSecret"] = client_secret
@@ -274,10 +268,10 @@ def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Re
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials")
 @bearer("agents:read")
-@blueprint.response(200, list_of(CredentialSchema))
+@blueprint.response(200, schemas.list_of(CredentialSchema))
 def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
-    rows = present(caller.read("agents/list_credentials", agent_id=agent_id))
+    rows = existing_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     return json_response({"data": [represent(row) for row in rows]})
 
 
@@ -285,13 +279,13 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.response(204)
 def revoke_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Revoke a credential, so that it gets no further tokens. Tokens that were issued work until they expire."""
-    with caller.transaction() as opened:
-        end_credential(opened, agent_id, credential_id)
+    """Revoke a credential. The credential gets no further tokens. Issued tokens work until they expire."""
+    with caller.transaction() as transaction:
+        end_credential(transaction, agent_id, credential_id)
     return Response(status=204)
 
 
-def present(rows: Rows) -> Rows:
+def existing_credentials(rows: Rows) -> Rows:
     """Return the credentials among the rows of ``agents/list_credentials``.
 
     :raises NotFound: there is no such agent.
@@ -307,12 +301,12 @@ def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
 
-def trusted(
+def check_trust(
     rule: dict[str, Any],
     settings: Settings,
     organization_id: str,
     *,
-    check: Callable[..., dict[str, Any]] = check_rule,
+    check: Callable[..., dict[str, Any]] = rule_checks.check_rule,
     within: str | None = None,
 ) -> dict[str, Any]:
     """Check a rule of trust in a body, and return it as it is stored.
@@ -333,29 +327,29 @@ def trusted(
         raise ValidationError(details=details) from None
 
 
-def replace_rules(opened: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
-    """Replace an agent's rules of trust by rules that :func:`trusted` has checked. Equal rules stay as they are."""
-    rows = opened.fetch("oauth/list_rules", agent_id=agent_id)
+def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
+    """Replace an agent's rules of trust by rules that :func:`check_trust` has checked. Equal rules stay."""
+    rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
     for row in rows:
         if row.trust not in rules:
-            end_credential(opened, agent_id, row.credential_id)
+            end_credential(transaction, agent_id, row.credential_id)
     stored_rules = [row.trust for row in rows]
     for rule in rules:
         if rule not in stored_rules:
-            add_credential(opened, agent_id, expires_at=None, rule=rule)
+            add_credential(transaction, agent_id, expires_at=None, rule=rule)
 
 
-def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> None:
+def end_credential(transaction: Transaction, agent_id: UUID, credential_id: UUID) -> None:
     """Revoke a credential.
 
     :raises NotFound: the agent has no such credential, or it is revoked already.
     """
-    row = existing(opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
-    audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, row))
+    row = require_row(transaction.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
+    audit.record(transaction, "credential.revoked", credential_id, before=_recorded(agent_id, row))
 
 
 def add_credential(
-    opened: Transaction,
+    transaction: Transaction,
     agent_id: UUID,
     *,
     expires_at: datetime | None,
@@ -366,17 +360,16 @@ def add_credential(
     """Create a credential.
 
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked.
-    :param rule: a rule of trust that :func:`trusted` has checked. Without keys and rule, a secret is created.
+    :param rule: a rule of trust that :func:`check_trust` has checked. Without keys and rule, a secret is created.
     :returns: the row, and the secret, which is not stored, or ``None`` if the credential has keys or a rule.
     :raises NotFound: no such agent.
     :raises Conflict: the agent has the maximum number of credentials.
     """
     # A separate statement locks the agent, so that the next statement sees the credentials of other transactions.
-    if not opened.fetch("agents/lock_agent", agent_id=agent_id):
-        raise NotFound
+    require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None
-    rows = opened.fetch(
+    rows = transaction.fetch(
         "agents/add_credential",
         agent_id=agent_id,
         credential_id=credential_id,
@@ -393,22 +386,22 @@ def add_credential(
             f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
             details={"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         )
-    audit.record(opened, "credential.created", credential_id, after=_recorded(agent_id, rows[0]))
+    audit.record(transaction, "credential.created", credential_id, after=_recorded(agent_id, rows[0]))
     return rows[0], client_secret
 
 
 def _recorded(agent_id: UUID, credential: Any) -> dict[str, Any]:
-    return {"agentId": str(agent_id), **_recorded_members(_with_type(credential))}
+    return {"agentId": str(agent_id), **_settings_as_json(_with_type(credential))}
 
 
 def represent(credential: Any) -> dict[str, Any]:
     """Return a credential's row as our JSON."""
-    return _returned(_with_type(credential))
+    return _credential_as_json(_with_type(credential))
 
 
 def _with_type(credential: Any) -> dict[str, Any]:
     type_ = "federated" if credential.trust else "key" if credential.jwks else "secret"
     jwks = None if credential.jwks is None else {"keys": credential.jwks}
-    rule = credential.trust | {"warnings": warnings(credential.trust)} if credential.trust else {}
+    rule = credential.trust | {"warnings": rule_checks.warnings(credential.trust)} if credential.trust else {}
     columns: dict[str, Any] = credential._asdict()
     return columns | {"type": type_, "jwks": jwks} | rule

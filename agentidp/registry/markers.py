@@ -13,10 +13,10 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import AgentId, Choice, Instant, ReturnedSchema, Text, list_of, read_only
 from agentidp.registry.agents import refuse_unknown_agent
 
 blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
@@ -29,10 +29,10 @@ MAX_MARKERS = 10_000
 MAX_LENGTH = timedelta(days=366)
 """Maximum time from the start of a marker to its end."""
 
-KEPT_FOR = timedelta(days=400)
-"""Age after its end at which the next new marker deletes a marker, because no listed finding is as old."""
+MAX_AGE = timedelta(days=400)
+"""Maximum time since the end of a marker. The next new marker deletes older ones, because all findings are newer."""
 
-FURTHEST = 2 * KEPT_FOR
+MAX_DISTANCE = 2 * MAX_AGE
 """Maximum time between now and the start of a new marker."""
 
 MAX_LISTED = 500
@@ -42,44 +42,40 @@ MAX_NOTE = 200
 
 class MarkerFields(ma.Schema):
     markerId = ma.fields.UUID(attribute="marker_id", dump_only=True)
-    kind = Choice(KINDS, required=True)
-    startsAt = Instant(required=True, attribute="starts_at", option="--from", description="Its start")
-    endsAt = Instant(
+    kind = schemas.Choice(KINDS, required=True)
+    startsAt = schemas.Instant(required=True, attribute="starts_at", option="--from", description="Start of the marker")
+    endsAt = schemas.Instant(
         attribute="ends_at",
         allow_none=True,
         load_default=None,
         option="--to",
-        description="Its end",
-        nothing="the start, and of a holiday 24 hours later",
+        description="End of the marker",
+        nothing="at the start for a deployment, 24 hours after it for a holiday",
     )
-    agentId = AgentId(
+    agentId = schemas.AgentId(
         attribute="agent_id",
         allow_none=True,
         load_default=None,
         words="agent",
-        description="The agent that was deployed. A holiday is of every agent",
+        description="The agent that was deployed. A holiday applies to every agent",
         nothing="every agent",
     )
-    note = Text(
+    note = schemas.Text(
         1,
         MAX_NOTE,
         allow_none=True,
         load_default=None,
-        description="What the findings say of it, for example a version",
+        description="Text that findings show, for example a version",
         nothing="no note",
     )
-    createdAt = Instant(attribute="created_at", dump_only=True)
+    createdAt = schemas.Instant(attribute="created_at", dump_only=True)
 
 
-class NewMarkerSchema(MarkerFields):
-    """The body that adds a marker. Without an end, a deployment is at an instant, and a holiday lasts for 24 hours."""
-
-    class Meta:
-        exclude = read_only(MarkerFields)
+NewMarkerSchema = schemas.new_schema(MarkerFields)
 
 
-class MarkerSchema(ReturnedSchema, MarkerFields):
-    endsAt = Instant(attribute="ends_at")
+class MarkerSchema(schemas.ReturnedSchema, MarkerFields):
+    endsAt = schemas.Instant(attribute="ends_at")
 
 
 represent = MarkerSchema().as_json
@@ -91,18 +87,18 @@ _recorded = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
 @blueprint.arguments(NewMarkerSchema)
 @blueprint.response(201, MarkerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_marker(caller: Caller, new: dict[str, Any]) -> Response:
-    """Mark a time, such as a deployment or a holiday. Findings that are computed from then on take it into account."""
-    with caller.transaction() as opened:
-        row = add_marker(opened, **new)
+def create_marker(caller: Caller, members: dict[str, Any]) -> Response:
+    """Create a marker for a deployment or a holiday. Findings that are computed later take the marker into account."""
+    with caller.transaction() as transaction:
+        row = add_marker(transaction, **members)
     return json_response(represent(row), 201, {"Location": f"/api/v1/markers/{row.marker_id}"})
 
 
 @blueprint.route("/api/v1/markers")
 @bearer("analytics:read")
-@blueprint.response(200, list_of(MarkerSchema))
+@blueprint.response(200, schemas.list_of(MarkerSchema))
 def list_markers(caller: Caller) -> Response:
-    """List the markers that ended last, or will end last: at most 500, the latest first."""
+    """List at most 500 markers, latest end first."""
     rows = caller.read("markers/list_markers", limit=MAX_LISTED)
     return json_response({"data": [represent(row) for row in rows]})
 
@@ -112,13 +108,13 @@ def list_markers(caller: Caller) -> Response:
 @blueprint.response(204)
 def delete_marker(caller: Caller, marker_id: UUID) -> Response:
     """Delete a marker."""
-    with caller.transaction() as opened:
-        remove_marker(opened, marker_id)
+    with caller.transaction() as transaction:
+        remove_marker(transaction, marker_id)
     return Response(status=204)
 
 
 def add_marker(
-    opened: Transaction,
+    transaction: Transaction,
     *,
     kind: str,
     starts_at: datetime,
@@ -132,10 +128,12 @@ def add_marker(
         has no such agent; or a holiday names an agent.
     :raises Conflict: the organization has the maximum number of markers.
     """
-    ends_at = _checked_end(opened.at, kind, starts_at, ends_at)
-    _check_agent(opened, kind, agent_id)
-    opened.fetch("organizations/lock_organization")
-    rows = opened.fetch(
+    ends_at = _check_end(transaction.at, kind, starts_at, ends_at)
+    if agent_id is not None and kind == "holiday":
+        raise ValidationError(details={"agentId": ["must be null for a holiday"]})
+    refuse_unknown_agent(transaction, agent_id)
+    transaction.fetch("organizations/lock_organization")
+    rows = transaction.fetch(
         "markers/add_marker",
         marker_id=uuid.uuid4(),
         kind=kind,
@@ -143,19 +141,19 @@ def add_marker(
         ends_at=ends_at,
         agent_id=agent_id,
         note=note,
-        ended_before=opened.at - KEPT_FOR,
+        ended_before=transaction.at - MAX_AGE,
         most=MAX_MARKERS,
     )
     if not rows:
         raise Conflict(f"The organization has {MAX_MARKERS} markers; delete one first.")
     [row] = rows
-    audit.record(opened, "marker.created", row.marker_id, after=_recorded(row))
+    audit.record(transaction, "marker.created", row.marker_id, after=_recorded(row))
     return row
 
 
-def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
-    if abs(starts_at - at) > FURTHEST:
-        raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
+def _check_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
+    if abs(starts_at - at) > MAX_DISTANCE:
+        raise ValidationError(details={"startsAt": [f"must be within {MAX_DISTANCE.days} days of now"]})
     if ends_at is None:
         ends_at = starts_at if kind == "deployment" else starts_at + DAY
     if not starts_at <= ends_at <= starts_at + MAX_LENGTH:
@@ -163,13 +161,7 @@ def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime
     return ends_at
 
 
-def _check_agent(opened: Transaction, kind: str, agent_id: UUID | None) -> None:
-    if agent_id is not None and kind == "holiday":
-        raise ValidationError(details={"agentId": ["must be null for a holiday"]})
-    refuse_unknown_agent(opened, agent_id)
-
-
-def remove_marker(opened: Transaction, marker_id: UUID) -> None:
+def remove_marker(transaction: Transaction, marker_id: UUID) -> None:
     """Delete a marker, or raise ``NotFound``."""
-    row = existing(opened.fetch("markers/delete_marker", marker_id=marker_id))
-    audit.record(opened, "marker.deleted", marker_id, before=_recorded(row))
+    row = require_row(transaction.fetch("markers/delete_marker", marker_id=marker_id))
+    audit.record(transaction, "marker.deleted", marker_id, before=_recorded(row))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from agentidp import audit
 from agentidp.config import ConfigurationError
-from agentidp.http.errors import existing
+from agentidp.http.errors import require_row
 from agentidp.oauth import issuance
 from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.registry import quotas
@@ -28,10 +28,9 @@ def issue(
     """Return an access token, counted like any other. Parameters and errors are those of :func:`grant`."""
     # A token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
-    client, granted = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
-    body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
-    access_token: str = body["access_token"]
-    return access_token
+    client, token_grant = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
+    body = issuance.token_response(services, signing_key, client, token_grant, resource=resource, at=at)
+    return str(body["access_token"])
 
 
 def grant(
@@ -47,7 +46,7 @@ def grant(
 ) -> tuple[issuance.Client, issuance.Grant]:
     """Grant an agent a token, by the same statement as the token endpoint.
 
-    The agent authenticates with a secret that is made for this token and removed in the same transaction.
+    The agent authenticates with a secret that exists only in this transaction.
 
     :param scope: the requested scopes; ``None`` for all scopes of the agent.
     :param resource: the identifier of the resource server; ``None`` for our own API.
@@ -58,12 +57,12 @@ def grant(
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # An agent always has the same id here, so that its tokens are counted in one row per day. Other ids are random.
+    # The same id for all tokens of an agent lets one row per day count them. Other ids are random.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
-        quotas.share(transaction)
+        quotas.block_changes(transaction)
         # Concurrent commands for the same agent wait for each other.
-        existing(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+        require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",
             agent_id=agent_id,
@@ -73,16 +72,16 @@ def grant(
             most=MAX_CREDENTIALS + 1,
         )
         call = issuance.build_call(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
-        granted = issuance.read_grant(client, call, transaction.run(call), at=at)
+        token_grant = issuance.read_grant(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
-        if granted is not None:
-            audit.record(transaction, action, agent_id, after={"scope": granted.scope, "resource": resource})
-    if granted is None:
-        raise _suspended(services, organization_id, agent_id, at)
-    return client, granted
+        if token_grant is not None:
+            audit.record(transaction, action, agent_id, after={"scope": token_grant.scope, "resource": resource})
+    if token_grant is None:
+        raise _suspension_error(services, organization_id, agent_id, at)
+    return client, token_grant
 
 
-def _suspended(services: Services, organization_id: str, agent_id: UUID, at: datetime) -> ConfigurationError:
+def _suspension_error(services: Services, organization_id: str, agent_id: UUID, at: datetime) -> ConfigurationError:
     [organization] = services.database.of(organization_id, at).fetch("organizations/get_organization")
     if organization.suspended_at is not None:
         return ConfigurationError(

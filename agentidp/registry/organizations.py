@@ -15,19 +15,9 @@ from agentidp.caller import Caller, bearer
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
+from agentidp.http import schemas
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import (
-    MAX_NAME,
-    ChangeSchema,
-    Flag,
-    Instant,
-    Number,
-    ReturnedSchema,
-    Text,
-    changed,
-    read_only,
-)
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -49,44 +39,33 @@ class _Status(ma.fields.String):
 
 class OrganizationFields(ma.Schema):
     organizationId = ma.fields.String(attribute="organization_id", dump_only=True)
-    name = Text(1, MAX_NAME, required=True)
-    monthlyTokenBudget = Number(
+    name = schemas.Text(1, schemas.MAX_NAME, required=True)
+    monthlyTokenBudget = schemas.Number(
         MIN_BUDGET,
         MAX_BUDGET,
         allow_none=True,
         attribute="monthly_token_budget",
-        description="Tokens in a UTC calendar month",
+        description="Tokens per UTC calendar month",
         nothing="no budget",
     )
-    createdAt = Instant(attribute="created_at", dump_only=True)
+    createdAt = schemas.Instant(attribute="created_at", dump_only=True)
     status: ma.fields.String = _Status(
         attribute="suspended_at", dump_only=True, validate=ma.validate.OneOf(["active", "suspended"])
     )
-    suspendDormantAfterDays = Number(
+    suspendDormantAfterDays = schemas.Number(
         MIN_DORMANCY,
         MAX_DORMANCY,
         allow_none=True,
         attribute="suspend_dormant_after_days",
         words="number of days",
-        description="Days without a token after which an active agent is suspended, two weeks after that was announced",
-        nothing="none is",
+        description="Days without a token after which an active agent is suspended, two weeks after an announcement",
+        nothing="no agent is suspended",
     )
-    agentProvisioning = Flag(attribute="provisions_agents", description="Whether provisioning rules create agents")
+    agentProvisioning = schemas.Flag(attribute="provisions_agents", description="Whether rules create agents")
 
 
-class NewOrganizationSchema(OrganizationFields):
-    class Meta:
-        fields = ("name",)
-
-
-class OrganizationChangeSchema(ChangeSchema, OrganizationFields):
-    class Meta(ChangeSchema.Meta):
-        exclude = read_only(OrganizationFields)
-
-
-class OrganizationSchema(ReturnedSchema, OrganizationFields):
-    """An organization."""
-
+OrganizationChangeSchema = schemas.change_schema(OrganizationFields)
+OrganizationSchema = schemas.returned_schema(OrganizationFields)
 
 _CHANGEABLE = OrganizationChangeSchema()
 
@@ -111,8 +90,8 @@ def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
     """Rename the organization, set or remove its monthly budget of tokens, let dormant agents be suspended, or let
     provisioning rules create agents. Nothing is refused beyond a budget.
     """
-    with caller.transaction() as opened:
-        row = update_organization(opened, change)
+    with caller.transaction() as transaction:
+        row = update_organization(transaction, change)
     return json_response(represent(row))
 
 
@@ -121,24 +100,21 @@ def add_organization(database_url: str, *, name: str, at: datetime) -> str:
 
     :param database_url: for the operator's role.
     """
-    organization_id = new_id()
-    with (
-        connect(database_url) as connection,
-        operator_transaction(connection, organization_id, at) as opened,
-    ):
-        found(opened, name=name)
+    organization_id = new_organization_id()
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+        insert_organization(transaction, name=name)
     return organization_id
 
 
-def new_id() -> str:
+def new_organization_id() -> str:
     """Return an id for a new organization."""
     return f"org-{uuid.uuid4()}"
 
 
-def found(opened: Transaction, *, name: str) -> None:
+def insert_organization(transaction: Transaction, *, name: str) -> None:
     """Create the organization of an operator's transaction."""
-    opened.fetch("organizations/add_organization", name=name)
-    audit.record(opened, "organization.created", opened.organization_id, after={"name": name})
+    transaction.fetch("organizations/add_organization", name=name)
+    audit.record(transaction, "organization.created", transaction.organization_id, after={"name": name})
 
 
 def all_organizations(database_url: str) -> list[Any]:
@@ -163,18 +139,21 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
     return rows[0] if rows else None
 
 
-def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
+def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any:
     """Change an organization that exists, and return its row.
 
     :param change: members that :class:`OrganizationChangeSchema` loads. An operator may also change ``suspended_at``;
         ``None`` resumes the organization.
     """
-    [before] = opened.fetch("organizations/lock_organization")
-    [row] = opened.fetch("organizations/change_organization", **changed(_CHANGEABLE, before, change))
-    if row.suspend_dormant_after_days != before.suspend_dormant_after_days:
-        # Announced suspensions followed the previous number of days.
-        opened.fetch("agents/withdraw_suspensions", agent_ids=[])
+    [earlier_row] = transaction.fetch("organizations/lock_organization")
+    [row] = transaction.fetch(
+        "organizations/change_organization", **schemas.columns_after(_CHANGEABLE, earlier_row, change)
+    )
+    if row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
+        # The announced suspensions were computed from the previous number of days.
+        transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
-        [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
-    audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
+        [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
+    before, after = _recorded(earlier_row), _recorded(row)
+    audit.record(transaction, "organization.changed", row.organization_id, before=before, after=after)
     return row

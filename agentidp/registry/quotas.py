@@ -19,10 +19,10 @@ from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
-from agentidp.http.errors import NotFound, ValidationError, existing
+from agentidp.http import schemas
+from agentidp.http.errors import NotFound, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Flag, Instant, Member, Number, ReturnedSchema, WholeNumber, read_only
 from agentidp.oauth.quota_windows import WINDOWS, bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
@@ -45,7 +45,7 @@ _WINDOW = {
 }
 
 
-class Count(Member, ma.fields.Integer):
+class Count(schemas.Member, ma.fields.Integer):
     """A number of tokens that is only returned."""
 
     def __init__(self, description: str, **kwargs: Any) -> None:
@@ -56,34 +56,34 @@ class QuotaFields(ma.Schema):
     """A quota with its use in the present window."""
 
     window = ma.fields.String(attribute="quota_window", dump_only=True, validate=ma.validate.OneOf(WINDOWS))
-    tokens = Number(
+    tokens = schemas.Number(
         MIN_TOKENS,
         MAX_TOKENS,
         required=True,
         words="number of tokens",
         option="--tokens",
         is_listed=True,
-        description="The tokens that may be issued in the window",
+        description="Maximum tokens in the window",
     )
-    enforce = Flag(
+    enforce = schemas.Flag(
         attribute="is_enforced",
         required=True,
         words="enforce the quota: refuse tokens beyond it",
         option="--enforce/--observe",
         is_listed=True,
-        description="Whether tokens beyond it are refused. Otherwise it only counts what it would have refused",
+        description="Whether tokens beyond the quota are refused. Otherwise they are only counted as `observed`",
     )
-    used = Count("Tokens issued in the window. Those issued before the quota was set count too", is_listed=True)
+    used = Count("Tokens issued in the window, including those from before the quota was set", is_listed=True)
     left = Count("Tokens that can still be issued in the window", is_listed=True)
     refused = Count("Tokens refused in the window", is_listed=True)
-    observed = Count("Tokens issued in the window that would have been refused if it had been enforced", is_listed=True)
-    startsAt = Instant(attribute="starts_at", dump_only=True, description="When the window began")
-    endsAt = Instant(attribute="ends_at", dump_only=True, description="When the next window begins", is_listed=True)
+    observed = Count("Issued tokens in the window that an enforced quota would have refused", is_listed=True)
+    startsAt = schemas.Instant(attribute="starts_at", dump_only=True, description="Start of the window")
+    endsAt = schemas.Instant(
+        attribute="ends_at", dump_only=True, description="Start of the next window", is_listed=True
+    )
 
 
-class NewQuotaSchema(QuotaFields):
-    class Meta:
-        exclude = read_only(QuotaFields)
+NewQuotaSchema = schemas.new_schema(QuotaFields)
 
 
 class QuotasSchema(ma.Schema):
@@ -91,11 +91,12 @@ class QuotasSchema(ma.Schema):
         include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
 
-class QuotaSchema(ReturnedSchema, QuotaFields):
+class QuotaSchema(schemas.ReturnedSchema, QuotaFields):
     """A quota with its use in the present window."""
 
 
-recorded = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
+represent_settings = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
+"""Return the members of a quota's row in the audit trail and in a file."""
 _returned = QuotaSchema().as_json
 
 
@@ -122,7 +123,7 @@ class QuotaPageSchema(ma.Schema):
 
 
 class QuotaPageArguments(ma.Schema):
-    limit = WholeNumber(1, 100, load_default=50)
+    limit = schemas.WholeNumber(1, 100, load_default=50)
     cursor = ma.fields.String(
         load_default=f"{ORGANIZATION}.{WINDOWS[-1]}", metadata={"description": "`nextCursor` of the previous page"}
     )
@@ -138,14 +139,14 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
     while tokens are issued.
     """
     limit = arguments["limit"]
-    [rows] = caller.read_together(usage_page(_decoded(arguments["cursor"]), limit + 1))
+    [rows] = caller.read_together(usage_page(_decode_cursor(arguments["cursor"]), limit + 1))
     page = rows[:limit]
     data = [represent(row, caller.at) | {"agentId": str(row.agent_id), "agentName": row.agent_name} for row in page]
-    more = len(rows) > limit
-    return json_response({"data": data, "nextCursor": f"{page[-1].agent_id}.{page[-1].quota_window}" if more else None})
+    next_cursor = f"{page[-1].agent_id}.{page[-1].quota_window}" if len(rows) > limit else None
+    return json_response({"data": data, "nextCursor": next_cursor})
 
 
-def _decoded(cursor: str) -> tuple[UUID, int]:
+def _decode_cursor(cursor: str) -> tuple[UUID, int]:
     """Return the agent that a cursor names, and the place of the window in :data:`WINDOWS`, from 1."""
     agent_id, _, window = cursor.partition(".")
     try:
@@ -165,22 +166,29 @@ def list_quotas(caller: Caller) -> Response:
 
 
 @blueprint.route("/api/v1/quotas/<window>", methods=["PUT"])
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["PUT"], endpoint="put_agent_quota")
 @bearer("quotas:write")
 @blueprint.parameter(_WINDOW)
 @blueprint.arguments(NewQuotaSchema)
 @blueprint.response(200, QuotaSchema)
-def put_quota(caller: Caller, new: dict[str, Any], window: str) -> Response:
-    """Set the organization's quota of a window. It is in force for every token that is issued after the response."""
-    return json_response(_set(caller, None, window, new))
+def put_quota(caller: Caller, members: dict[str, Any], window: str, agent_id: UUID | None = None) -> Response:
+    """Set the quota of a window for the organization or an agent. All tokens that are issued later obey it."""
+    with _lock_window(caller, window) as transaction:
+        set_quota(transaction, agent_id, window, **members)
+        rows = transaction.run(usage_of(agent_id))
+    [row] = [row for row in rows if row.quota_window == window]
+    return json_response(represent(row, caller.at))
 
 
 @blueprint.route("/api/v1/quotas/<window>", methods=["DELETE"])
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["DELETE"], endpoint="delete_agent_quota")
 @bearer("quotas:write")
 @blueprint.parameter(_WINDOW)
 @blueprint.response(204)
-def delete_quota(caller: Caller, window: str) -> Response:
-    """Delete the organization's quota of a window."""
-    _delete(caller, None, window)
+def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
+    """Delete the quota of a window for the organization or an agent."""
+    with _lock_window(caller, window) as transaction:
+        remove_quota(transaction, agent_id, window)
     return Response(status=204)
 
 
@@ -189,109 +197,78 @@ def delete_quota(caller: Caller, window: str) -> Response:
 @blueprint.response(200, AgentQuotaListSchema)
 def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     """List an agent's quotas, with the tokens used and left. The organization's quotas apply to the agent too."""
-    existing(caller.read("agents/get_agent", agent_id=agent_id))
+    require_row(caller.read("agents/get_agent", agent_id=agent_id))
     [rows] = caller.read_together(usage_of(agent_id))
     return json_response({"agentId": str(agent_id), "data": [represent(row, caller.at) for row in rows]})
 
 
-@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["PUT"])
-@bearer("quotas:write")
-@blueprint.parameter(_WINDOW)
-@blueprint.arguments(NewQuotaSchema)
-@blueprint.response(200, QuotaSchema)
-def put_agent_quota(caller: Caller, new: dict[str, Any], agent_id: UUID, window: str) -> Response:
-    """Set an agent's quota of a window. It is in force for every token that is issued after the response."""
-    return json_response(_set(caller, agent_id, window, new))
-
-
-@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["DELETE"])
-@bearer("quotas:write")
-@blueprint.parameter(_WINDOW)
-@blueprint.response(204)
-def delete_agent_quota(caller: Caller, agent_id: UUID, window: str) -> Response:
-    """Delete an agent's quota of a window."""
-    _delete(caller, agent_id, window)
-    return Response(status=204)
-
-
-def _set(caller: Caller, agent_id: UUID | None, window: str, new: dict[str, Any]) -> dict[str, Any]:
-    with _locked(caller, window) as opened:
-        set_quota(opened, agent_id, window, **new)
-        rows = opened.run(usage_of(agent_id))
-    [row] = [row for row in rows if row.quota_window == window]
-    return represent(row, caller.at)
-
-
-def _delete(caller: Caller, agent_id: UUID | None, window: str) -> None:
-    with _locked(caller, window) as opened:
-        remove_quota(opened, agent_id, window)
-
-
 @contextlib.contextmanager
-def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
+def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admission locks counters, so it takes another transaction: the lock of quotas must come before such locks.
+    # Admission locks counters. The lock of quotas must precede such locks, so admission has its own transaction.
     caller.admit()
-    with caller.transaction() as opened:
-        lock(opened)
-        yield opened
+    with caller.transaction() as transaction:
+        lock(transaction)
+        yield transaction
 
 
-def lock(opened: Transaction) -> None:
+def lock(transaction: Transaction) -> None:
     """Take the lock for changes of quotas. The organization gets no token until the transaction ends.
 
     The lock waits for tokens that are being issued, which may wait for a row, so take it before the transaction locks a
     row.
     """
-    opened.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
+    transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
 
-def share(opened: Transaction) -> None:
+def block_changes(transaction: Transaction) -> None:
     """Block changes of the organization's quotas until the transaction ends.
 
     A transaction that locks a row and then issues a token must call this before it locks the row: see :func:`lock`.
     """
-    opened.fetch("quotas/share_quotas")
+    transaction.fetch("quotas/share_quotas")
 
 
-def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
+def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
     """Set a quota, under the :func:`lock`.
 
     :param agent_id: the agent of the quota; ``None`` for the organization's own.
     :raises NotFound: no such agent.
     """
-    holder = _existing_holder(opened, agent_id)
-    rows = opened.fetch("quotas/get_quota", agent_id=holder, quota_window=window)
-    opened.fetch("quotas/set_quota", agent_id=holder, quota_window=window, tokens=tokens, is_enforced=is_enforced)
-    opened.fetch("quotas/mark_quotas", agent_id=holder)
+    holder_id = _check_holder(transaction, agent_id)
+    rows = transaction.fetch("quotas/get_quota", agent_id=holder_id, quota_window=window)
+    transaction.fetch(
+        "quotas/set_quota", agent_id=holder_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
+    )
+    transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
     before = _recorded(rows[0]) if rows else None
     after = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
-    audit.record(opened, "quota.changed", agent_id or opened.organization_id, before=before, after=after)
+    audit.record(transaction, "quota.changed", agent_id or transaction.organization_id, before=before, after=after)
 
 
-def remove_quota(opened: Transaction, agent_id: UUID | None, window: str) -> None:
+def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
     """Delete a quota, under the :func:`lock`.
 
     :raises NotFound: there is no such agent or quota.
     """
-    holder = _existing_holder(opened, agent_id)
-    row = existing(opened.fetch("quotas/delete_quota", agent_id=holder, quota_window=window))
-    opened.fetch("quotas/mark_quotas", agent_id=holder)
-    audit.record(opened, "quota.deleted", agent_id or opened.organization_id, before=_recorded(row))
+    holder_id = _check_holder(transaction, agent_id)
+    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=holder_id, quota_window=window))
+    transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
+    audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_recorded(row))
 
 
-def replace_quotas(opened: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
+def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
     """Replace the quotas of an agent, or the organization's own, under the :func:`lock`.
 
     :param quotas: the body of :class:`NewQuotaSchema` per window. Quotas of missing windows are removed.
     """
-    existing_windows = {row.quota_window for row in opened.run(usage_of(agent_id))}
+    existing_windows = {row.quota_window for row in transaction.run(usage_of(agent_id))}
     for window in WINDOWS:
         if window in quotas:
-            set_quota(opened, agent_id, window, **NewQuotaSchema().load(quotas[window]))
+            set_quota(transaction, agent_id, window, **NewQuotaSchema().load(quotas[window]))
         elif window in existing_windows:
-            remove_quota(opened, agent_id, window)
+            remove_quota(transaction, agent_id, window)
 
 
 def usage_of(agent_id: UUID | None) -> Call:
@@ -316,28 +293,20 @@ def usage_by_share(limit: int, offset: int) -> Call:
 
 
 def _usage(**parameters: Any) -> Call:
-    defaults = {
-        "agent_id": None,
-        "by_share": False,
-        "limit": None,
-        "offset": 0,
-        "after_id": None,
-        "after_place": None,
-    }
-    return Call("quotas/quota_usage", defaults | parameters)
+    unset = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
+    return Call("quotas/quota_usage", unset | {"by_share": False, "offset": 0} | parameters)
 
 
-def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:
-    if agent_id is None:
-        return ORGANIZATION
-    if not opened.fetch("agents/get_agent", agent_id=agent_id):
+def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
+    """Return the value of the column ``agent_id``, or raise ``NotFound``."""
+    if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
-    return agent_id
+    return agent_id or ORGANIZATION
 
 
 def _recorded(row: Any) -> dict[str, Any]:
-    # The audit trail omits members that do not change, so the window is a name.
-    return {row.quota_window: recorded(row)}
+    # The window is the name of the member, because the audit trail omits members that do not change.
+    return {row.quota_window: represent_settings(row)}
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Give each resource identifier, and each audience, to one organization, which alone gets tokens for it (RFC 8707).
+"""Assign each resource identifier and audience to one organization. Only this organization gets tokens (RFC 8707).
 
 The SQL function ``resource_key()`` decides which spellings are the same identifier.
 """
@@ -25,7 +25,7 @@ MAX_CLAIMS = 1000
 
 
 class ResourceTaken(Conflict):
-    """409: another organization holds the identifier, or the caller's has registered it. The error hides which."""
+    """409: the identifier belongs to another organization, or the caller's own has registered it. Both look equal."""
 
     message = "The resource is registered already."
 
@@ -34,9 +34,8 @@ class ResourceTaken(Conflict):
 
 
 class ResourceIdentifier(NamedTuple):
-    """An identifier, for the operator.
+    """An identifier in its normalized spelling.
 
-    :param resource: the identifier in the normalized spelling.
     :param organization_id: the organization that holds the identifier.
     :param registered_by: the organizations with a resource server of the identifier, oldest first.
     """
@@ -48,8 +47,6 @@ class ResourceIdentifier(NamedTuple):
 
 def claim(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
     """Claim an identifier for the transaction's organization, which may hold it already.
-
-    If another organization claims the identifier at the same time, this call waits.
 
     :param member: the member of the body that an error names.
     :raises ResourceTaken: another organization holds the identifier.
@@ -79,61 +76,63 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
     with connect(database_url) as connection:
         holders = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
         registrations = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
-    registered: defaultdict[str, list[str]] = defaultdict(list)
+    # Dictionaries keep the order of the registrations.
+    organizations: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for row in registrations:
-        if row.organization_id not in registered[row.resource]:
-            registered[row.resource].append(row.organization_id)
+        organizations[row.resource][row.organization_id] = None
     identifiers = [
-        ResourceIdentifier(resource, holders.get(resource), tuple(registered[resource]))
-        for resource in sorted(holders.keys() | registered.keys())
+        ResourceIdentifier(resource, holders.get(resource), tuple(organizations[resource]))
+        for resource in sorted(holders.keys() | organizations.keys())
     ]
     return [identifier for identifier in identifiers if not conflicts or identifier.organization_id is None]
 
 
-def holder(database_url: str, resource: str, at: datetime) -> str | None:
+def find_holder(database_url: str, resource: str, at: datetime) -> str | None:
     """Return the id of the organization that holds an identifier, in any spelling, or ``None``.
 
     :param database_url: for the operator's role.
     :raises ConfigurationError: the string is not a resource identifier.
     """
-    resource = _checked(resource)
-    with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as opened:
-        holders = opened.fetch("oauth/resource_holder", resource=resource)
-    return holders[0].organization_id if holders else None
+    resource = _normalize(resource)
+    with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
+        return _holder_id(transaction, resource)
+
+
+def _holder_id(transaction: Transaction, resource: str) -> str | None:
+    rows = transaction.fetch("oauth/resource_holder", resource=resource)
+    return rows[0].organization_id if rows else None
 
 
 def assign(
     settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
 ) -> str | None:
-    """Assign an identifier to an organization, even if another one holds it.
+    """Assign an identifier to an existing organization, even if another one holds it.
 
     Other organizations keep their registrations, but get no tokens.
 
     :param settings: with the database URL of the operator's role.
-    :param organization_id: the id of an existing organization.
     :param verify: first check that the metadata of the resource server names the organization.
     :returns: the previous holder, or ``None``.
     :raises ConfigurationError: the string is not a resource identifier, or is our own API's or dashboard's, or the
         metadata does not name this issuer and the organization.
     """
-    resource = _checked(resource)
+    resource = _normalize(resource)
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        own = {"resource": resource, "own": list(settings.own_audiences)}
-        [row] = connection.execute(load_sql("oauth/own_resource"), own).fetchall()
+        parameters = {"resource": resource, "own": list(settings.own_audiences)}
+        [row] = connection.execute(load_sql("oauth/own_resource"), parameters).fetchall()
         if row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
-        with operator_transaction(connection, organization_id, at) as opened:
-            holders = opened.fetch("oauth/resource_holder", resource=resource)
-            previous: str | None = holders[0].organization_id if holders else None
-            opened.fetch("oauth/assign_resource", resource=resource)
-            if previous != organization_id:
-                audit.record(opened, "resource.assigned", resource, after={"organizationId": organization_id})
-        if previous is not None and previous != organization_id:
-            with operator_transaction(connection, previous, at) as opened:
-                audit.record(opened, "resource.released", resource, before={"organizationId": previous})
-    return previous
+        with operator_transaction(connection, organization_id, at) as transaction:
+            previous_holder = _holder_id(transaction, resource)
+            transaction.fetch("oauth/assign_resource", resource=resource)
+            if previous_holder != organization_id:
+                audit.record(transaction, "resource.assigned", resource, after={"organizationId": organization_id})
+        if previous_holder not in (None, organization_id):
+            with operator_transaction(connection, str(previous_holder), at) as transaction:
+                audit.record(transaction, "resource.released", resource, before={"organizationId": previous_holder})
+    return previous_holder
 
 
 def release(database_url: str, resource: str, at: datetime) -> str:
@@ -144,21 +143,21 @@ def release(database_url: str, resource: str, at: datetime) -> str:
     :param database_url: for the operator's role.
     :raises ConfigurationError: the string is not a resource identifier, or no organization holds it.
     """
-    resource = _checked(resource)
+    resource = _normalize(resource)
     with connect(database_url) as connection, connection.transaction():
         rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
         if not rows:
             raise ConfigurationError(f"no organization holds the resource {resource!r}")
         organization_id: str = rows[0].organization_id
-        with operator_transaction(connection, organization_id, at) as opened:
-            audit.record(opened, "resource.released", resource, before={"organizationId": organization_id})
+        with operator_transaction(connection, organization_id, at) as transaction:
+            audit.record(transaction, "resource.released", resource, before={"organizationId": organization_id})
     return organization_id
 
 
-def _checked(resource: str) -> str:
-    claimed = owned_name(resource) if is_resource_identifier(resource) or is_audience(resource) else None
-    if claimed is None:
+def _normalize(resource: str) -> str:
+    identifier = owned_name(resource) if is_resource_identifier(resource) or is_audience(resource) else None
+    if identifier is None:
         raise ConfigurationError(
             "the resource must be an absolute URI without fragment, or an audience that is not shared"
         )
-    return claimed
+    return identifier

@@ -46,7 +46,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
         raise ConfigurationError(
             f"the metadata of {resource} cannot be fetched: the status is {response.status}, not 200"
         )
-    metadata = _object(response.body)
+    metadata = _parse_object(response.body)
     if metadata is None:
         raise ConfigurationError(f"the metadata of {resource} is not a JSON object")
     servers = metadata.get("authorization_servers")
@@ -65,9 +65,9 @@ def metadata_path(url: SplitResult) -> str:
     return f"{WELL_KNOWN}{path}?{url.query}" if url.query else f"{WELL_KNOWN}{path}"
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
+def _parse_object(body: bytes) -> dict[str, Any] | None:
     try:
-        parsed = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return parsed if isinstance(parsed, dict) else None
+    return content if isinstance(content, dict) else None

@@ -14,7 +14,8 @@ from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL, Settings
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import (
     AUDIENCE,
@@ -26,22 +27,6 @@ from agentidp.http.resource_identifier import (
     owned_name,
 )
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import (
-    MAX_NAME,
-    AgentId,
-    ChangeSchema,
-    Choice,
-    Exact,
-    Flag,
-    Instant,
-    Number,
-    ReturnedSchema,
-    ScopeList,
-    Text,
-    changed,
-    list_of,
-    read_only,
-)
 from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.agents import refuse_unknown_agent
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
@@ -57,37 +42,37 @@ _CHARACTERS = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without bl
 
 class ResourceServerFields(ma.Schema):
     resourceServerId = ma.fields.UUID(attribute="resource_server_id", dump_only=True)
-    resource = Exact(
+    resource = schemas.Exact(
         MAX_RESOURCE_LENGTH,
         is_resource_identifier,
         f"must be an absolute URI of at most {MAX_RESOURCE_LENGTH} characters without fragment",
         RESOURCE_IDENTIFIER,
         required=True,
         words="identifier",
-        description="An absolute URI without fragment, which is the `aud` of its tokens by default. It stays the "
-        "organization's, also when the resource server is deleted",
+        description="An absolute URI without fragment, which by default is the `aud` of tokens. It belongs to the "
+        "organization even after the resource server is deleted",
     )
-    name = Text(1, MAX_NAME, required=True)
-    scopes = ScopeList(load_default=list, description="What the tokens for it may do")
-    createdAt = Instant(attribute="created_at", dump_only=True)
-    tokenPerCall = Flag(
+    name = schemas.Text(1, schemas.MAX_NAME, required=True)
+    scopes = schemas.ScopeList(load_default=list, description="What tokens for the resource server may do")
+    createdAt = schemas.Instant(attribute="created_at", dump_only=True)
+    tokenPerCall = schemas.Flag(
         load_default=False,
         attribute="token_per_call",
         words="a token for each call",
         option="--per-call",
-        description="Whether agents are to request a token for each call: then the finding `uncached_tokens` leaves "
-        "its tokens out",
+        description="Whether agents should request a token for each call. The finding `uncached_tokens` then ignores "
+        "tokens for this resource server",
     )
-    audience = Exact(
+    audience = schemas.Exact(
         MAX_AUDIENCE_LENGTH,
         is_audience,
         f"must be {_CHARACTERS}, or null",
         AUDIENCE,
         load_default=None,
-        description="The `aud` of its tokens if it is not the identifier, as clouds demand",
+        description="The `aud` of tokens, if it must differ from the identifier, for example for a cloud",
         nothing="the identifier",
     )
-    tokenTtl = Number(
+    tokenTtl = schemas.Number(
         MIN_TOKEN_TTL,
         MAX_TOKEN_TTL,
         allow_none=True,
@@ -95,46 +80,34 @@ class ResourceServerFields(ma.Schema):
         attribute="token_ttl",
         words="lifetime in seconds",
         option="--token-ttl",
-        description="Seconds that its tokens are valid",
-        nothing="as many as those of our own API",
+        description="Seconds for which tokens are valid",
+        nothing="the same as tokens for this API",
     )
-    subject = Choice(
+    subject = schemas.Choice(
         SUBJECTS,
         load_default=AGENT,
-        description="The `sub` of its tokens: `agent` is the agent's id, `organization-agent` is "
+        description="The `sub` of tokens: `agent` is the agent's id, `organization-agent` is "
         "`org:{organizationId}:agent:{agentId}`",
     )
-    agentId = AgentId(
+    agentId = schemas.AgentId(
         load_default=None,
         allow_none=True,
         attribute="agent_id",
         words="agent",
-        description="The agent that runs it, which may exchange its tokens to act for the agents that send them",
+        description="The agent that runs it, and that may exchange tokens to act for the agents that send them",
         nothing="no agent",
     )
 
     @ma.validates("scopes")
-    def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
-        """Refuse the names of our own scopes, which would mislead readers, although a token names its resource."""
+    def refuse_own_scopes(self, scopes: list[str], data_key: str) -> None:
+        """Refuse the names of our own scopes, which would mislead readers of a token."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
 
-class NewResourceServerSchema(ResourceServerFields):
-    class Meta:
-        exclude = read_only(ResourceServerFields)
-
-
-class ResourceServerChangeSchema(ChangeSchema, ResourceServerFields):
-    """The body that changes a resource server, except its identifier. Missing members stay as they are."""
-
-    class Meta(ChangeSchema.Meta):
-        exclude = ("resource", *read_only(ResourceServerFields))
-
-
-class ResourceServerSchema(ReturnedSchema, ResourceServerFields):
-    """A resource server."""
-
+NewResourceServerSchema = schemas.new_schema(ResourceServerFields)
+ResourceServerChangeSchema = schemas.change_schema(ResourceServerFields, "resource")
+ResourceServerSchema = schemas.returned_schema(ResourceServerFields)
 
 _CHANGEABLE = ResourceServerChangeSchema()
 
@@ -147,19 +120,19 @@ _recorded = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
 @blueprint.arguments(NewResourceServerSchema)
 @blueprint.response(201, ResourceServerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_resource_server(caller: Caller, new: dict[str, Any]) -> Response:
-    """Register a resource server. Its scopes can then be given to agents, and its identifier belongs to the
-    organization: no other can register it, not even once the resource server is deleted.
+def create_resource_server(caller: Caller, members: dict[str, Any]) -> Response:
+    """Register a resource server. Agents can then have its scopes. No other organization can register its identifier,
+    even after the resource server is deleted.
     """
-    with caller.transaction() as opened:
-        row = add_resource_server(opened, caller.settings, **new)
+    with caller.transaction() as transaction:
+        row = add_resource_server(transaction, caller.settings, **members)
     body = represent(row)
     return json_response(body, 201, {"Location": f"/api/v1/resource-servers/{body['resourceServerId']}"})
 
 
 @blueprint.route("/api/v1/resource-servers")
 @bearer("agents:read")
-@blueprint.response(200, list_of(ResourceServerSchema))
+@blueprint.response(200, schemas.list_of(ResourceServerSchema))
 def list_resource_servers(caller: Caller) -> Response:
     """List the resource servers, oldest first."""
     return json_response({"data": [represent(row) for row in caller.read("oauth/list_resource_servers")]})
@@ -170,7 +143,7 @@ def list_resource_servers(caller: Caller) -> Response:
 @blueprint.response(200, ResourceServerSchema)
 def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Return one resource server."""
-    row = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    row = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     return json_response(represent(row))
 
 
@@ -179,11 +152,11 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.arguments(ResourceServerChangeSchema)
 @blueprint.response(200, ResourceServerSchema)
 def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
-    """Change a resource server, except its identifier. No further token is issued with a removed scope; existing tokens
-    with the scope work until they expire. Introspection reports tokens with a replaced audience as inactive.
+    """Change a resource server, except its identifier. Issued tokens keep a removed scope until they expire.
+    Introspection reports tokens with a replaced audience as inactive.
     """
-    with caller.transaction() as opened:
-        row = update_resource_server(opened, caller.settings, resource_server_id, change)
+    with caller.transaction() as transaction:
+        row = update_resource_server(transaction, caller.settings, resource_server_id, change)
     return json_response(represent(row))
 
 
@@ -194,13 +167,13 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     """Delete a resource server: no further token is issued for it, and introspection reports its tokens as inactive.
     If only their signature is verified, they work until they expire. The organization keeps the identifier.
     """
-    with caller.transaction() as opened:
-        remove_resource_server(opened, resource_server_id)
+    with caller.transaction() as transaction:
+        remove_resource_server(transaction, resource_server_id)
     return Response(status=204)
 
 
 def add_resource_server(
-    opened: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str], **members: Any
+    transaction: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str], **members: Any
 ) -> Any:
     """Register a resource server and claim its identifier and its audience.
 
@@ -212,16 +185,16 @@ def add_resource_server(
         registered the identifier.
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
-    columns: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
-    columns |= {"resource": resource, "name": name, "scopes": scopes, **members}
-    refuse_unknown_agent(opened, columns["agent_id"])
+    defaults: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
+    columns = defaults | {"resource": resource, "name": name, "scopes": scopes, **members}
+    refuse_unknown_agent(transaction, columns["agent_id"])
     if owned_name(resource) is None:
         rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
         raise ValidationError(details={"resource": [rule]})
-    _claim(opened, settings, "resource", resource)
-    audience_claim = _claim_audience(opened, settings, columns["audience"])
+    _claim(transaction, settings, "resource", resource)
+    audience_claim = _claim_audience(transaction, settings, columns["audience"])
     try:
-        rows = opened.fetch(
+        rows = transaction.fetch(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
             audience_claim=audience_claim,
@@ -236,27 +209,27 @@ def add_resource_server(
             details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
         )
     [row] = rows
-    audit.record(opened, "resource_server.created", row.resource_server_id, after=_recorded(row))
+    audit.record(transaction, "resource_server.created", row.resource_server_id, after=_recorded(row))
     return row
 
 
-def _claim(opened: Transaction, settings: Settings, member: str, resource: str) -> None:
-    [row] = opened.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
+def _claim(transaction: Transaction, settings: Settings, member: str, resource: str) -> None:
+    [row] = transaction.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
     if row.is_own:
         raise ValidationError(details={member: ["must not be this server's own API or dashboard"]})
-    claim(opened, resource, member=member)
+    claim(transaction, resource, member=member)
 
 
-def _claim_audience(opened: Transaction, settings: Settings, audience: str | None) -> str | None:
+def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
     """Claim an audience, and return the claim, or ``None`` if the organization needs no claim to use the audience."""
-    claimed = owned_name(audience) if audience else None
-    if claimed is not None:
-        _claim(opened, settings, "audience", claimed)
-    return claimed
+    resource = owned_name(audience) if audience else None
+    if resource is not None:
+        _claim(transaction, settings, "audience", resource)
+    return resource
 
 
 def update_resource_server(
-    opened: Transaction, settings: Settings, resource_server_id: UUID, change: dict[str, Any]
+    transaction: Transaction, settings: Settings, resource_server_id: UUID, change: dict[str, Any]
 ) -> Any:
     """Change a resource server, and return its row.
 
@@ -265,19 +238,20 @@ def update_resource_server(
     :raises ValidationError: the audience is this server's own, or there is no such agent.
     :raises ResourceTaken: another organization holds the audience.
     """
-    before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
-    values = changed(_CHANGEABLE, before, change)
-    refuse_unknown_agent(opened, change.get("agent_id"))
+    earlier_row = require_row(transaction.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
+    columns = schemas.columns_after(_CHANGEABLE, earlier_row, change)
+    refuse_unknown_agent(transaction, change.get("agent_id"))
     if "audience" in change:
-        values["audience_claim"] = _claim_audience(opened, settings, change["audience"])
+        columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
     else:
-        values["audience_claim"] = owned_name(before.audience) if before.audience else None
-    [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **values)
-    audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
+        columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
+    [row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **columns)
+    before, after = _recorded(earlier_row), _recorded(row)
+    audit.record(transaction, "resource_server.changed", resource_server_id, before=before, after=after)
     return row
 
 
-def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> None:
+def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:
     """Delete a resource server, whose organization keeps the identifier, or raise ``NotFound``."""
-    row = existing(opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
-    audit.record(opened, "resource_server.deleted", resource_server_id, before=_recorded(row))
+    row = require_row(transaction.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
+    audit.record(transaction, "resource_server.deleted", resource_server_id, before=_recorded(row))

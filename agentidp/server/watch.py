@@ -27,7 +27,7 @@ from agentidp.db.sql import load_sql
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import suspend_dormant
-from agentidp.registry.provisioning import expire
+from agentidp.registry.provisioning import delete_expired_agents
 from agentidp.services import Services
 from agentidp.usage_history.monthly_sums import store_sums
 
@@ -127,7 +127,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             at = services.clock()
             store_sums(own, row.organization_id, at)
             database = services.database.of(row.organization_id, at)
-            _change_agents(expire, database, "expired agent deleted", "expired agents not deleted")
+            _change_agents(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
             _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)

@@ -34,7 +34,7 @@ class Watched:
         acme.add_target(f"{acme.receiver.url}/ada", owners=["Ada"], minimum_severity="warning")
         acme.add_target(f"{acme.receiver.url}/grace", owners=["Grace"])
         with acme.database.transaction() as opened:
-            agent = add_agent(opened, name="reader", description="", owner="Ada", scopes=[], most=10)
+            agent = add_agent(opened, name="reader", description="", owner="Ada", scopes=[], max_agents=10)
             row, _ = add_credential(opened, agent.agent_id, label="production", expires_at=ENDS)
         self.agent_id: UUID = agent.agent_id
         self.credential_id: UUID = row.credential_id

@@ -73,8 +73,8 @@ class TestAnEvent:
     def test_is_written_at_the_instant_of_its_change(self, services: Services, cast: Cast, database_url: str) -> None:
         earlier = NOON.replace(year=2025)
         with database_of(services, cast.acme.organization_id).transaction() as opened:
-            add_agent(opened.as_of(earlier), name="earlier", description="", scopes=[], most=100)
-            add_agent(opened, name="now", description="", scopes=[], most=100)
+            add_agent(opened.as_of(earlier), name="earlier", description="", scopes=[], max_agents=100)
+            add_agent(opened, name="now", description="", scopes=[], max_agents=100)
         *_, first, second = events_of(database_url, cast.acme.organization_id)
         assert (first["at"], second["at"]) == ("2025-04-15T12:00:00.000000Z", "2026-04-15T12:00:00.000000Z")
         assert verified(database_url, cast.acme.organization_id).broken_at is None
@@ -147,7 +147,7 @@ class TestTheChain:
                 with database_of(services, organization_id).transaction() as opened:
                     # Two events each, so that their order within a transaction shows as well.
                     for each in "ab":
-                        add_agent(opened, name=f"{number} {index} {each}", description="", scopes=[], most=100)
+                        add_agent(opened, name=f"{number} {index} {each}", description="", scopes=[], max_agents=100)
 
         threads = [threading.Thread(target=work, args=[number]) for number in range(3)]
         for thread in threads:

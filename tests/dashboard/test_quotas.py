@@ -89,7 +89,7 @@ def test_lists_so_many_on_a_page(signed_in: FlaskClient, cast: Cast) -> None:
     with cast.acme.database.transaction() as opened:
         for number in range(PAGE_SIZE + 1):
             opened.fetch("quotas/set_quota", agent_id=ORGANIZATION, quota_window="day", tokens=1, is_enforced=False)
-            row = add_agent(opened, name=f"agent {number:02}", description="", scopes=[], most=1000)
+            row = add_agent(opened, name=f"agent {number:02}", description="", scopes=[], max_agents=1000)
             opened.fetch("quotas/set_quota", agent_id=row.agent_id, quota_window="day", tokens=1, is_enforced=False)
     first, second = (Page(signed_in.get(f"{PATH}{query}")) for query in ("", "?page=2"))
     assert "52 quotas" in first.text and "Page 1 of 2" in first.text

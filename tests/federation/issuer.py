@@ -10,7 +10,7 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from agentidp.registry.credentials import add_credential, trusted
+from agentidp.registry.credentials import add_credential, check_trust
 from tests.factories import NOON, Agent, database_of
 
 NOW = int(NOON.timestamp())
@@ -71,7 +71,7 @@ def trust(agent: Agent, **rule: Any) -> UUID:
     """Give an agent a rule of trust, and return the credential's id."""
     settings = agent.services.settings
     with database_of(agent.services, agent.organization_id).transaction() as opened:
-        checked = trusted(rule, settings, agent.organization_id)
+        checked = check_trust(rule, settings, agent.organization_id)
         row, _ = add_credential(opened, agent.agent_id, expires_at=None, rule=checked)
     credential_id: UUID = row.credential_id
     return credential_id

@@ -183,7 +183,7 @@ class Fleet(Usage):
     def registered(self, name: str, at: datetime) -> UUID:
         """Register an agent without a credential at an instant."""
         with self.services.database.of(self.organization_id, at).transaction() as opened:
-            agent = add_agent(opened, name=name, description="", scopes=[], most=1000)
+            agent = add_agent(opened, name=name, description="", scopes=[], max_agents=1000)
         agent_id: UUID = agent.agent_id
         return agent_id
 

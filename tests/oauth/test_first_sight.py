@@ -27,7 +27,7 @@ from agentidp.registry import quotas
 from agentidp.registry.agents import add_agent, remove_agent, update_agent
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.organizations import update_organization
-from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule, expire, remove_rule
+from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule, delete_expired_agents, remove_rule
 from agentidp.server.watch import watch
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
@@ -121,7 +121,7 @@ class Fleet:
 
     def expired(self) -> list[Any]:
         """Delete the agents that expire now, and return them."""
-        return expire(database_of(self.agent.services, self.organization_id))
+        return delete_expired_agents(database_of(self.agent.services, self.organization_id))
 
     def trusted(self, subject: str) -> Any:
         """Return a rule of trust for a subject."""
@@ -131,7 +131,7 @@ class Fleet:
     def register(self, subject: str = SUBJECT) -> Any:
         """Register an agent that trusts a subject, and return its row."""
         with self.opened() as transaction:
-            agent = add_agent(transaction, name="by hand", scopes=[], most=99)
+            agent = add_agent(transaction, name="by hand", scopes=[], max_agents=99)
             add_credential(transaction, agent.agent_id, expires_at=None, rule=self.trusted(subject))
         return agent
 

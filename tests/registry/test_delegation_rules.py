@@ -8,7 +8,7 @@ from typing import Any
 import marshmallow as ma
 import pytest
 
-from agentidp.registry import delegation_rules
+from agentidp.registry import organization_rules
 from agentidp.registry.delegation_rules import (
     MAX_AGENTS,
     MAX_RESOURCES,
@@ -128,7 +128,7 @@ def test_refuses_what_the_organization_does_not_have(
         refused = acme.post("delegation-rules", new | change)
         assert (refused.status_code, refused.json["details"]) == (400, {member: [rule] for member in change})
     assert acme.post("delegation-rules", new).status_code == 201
-    monkeypatch.setattr(delegation_rules, "MAX_RULES", 1)
+    monkeypatch.setattr(organization_rules, "MAX_RULES", 1)
     full = acme.post("delegation-rules", new | {"name": "other"})
     assert full.json["message"] == "The organization has 1 delegation rules; delete one first."
     # Another organization sees none of them.

@@ -1,4 +1,4 @@
-"""What an organization may have only so many of: also two transactions at the same time add no more."""
+"""Maximum numbers of objects per organization, which two concurrent transactions do not exceed either."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from agentidp.registry import (
     credentials,
     delegation_rules,
     markers,
+    organization_rules,
     provisioning,
     resource_identifiers,
     resource_servers,
@@ -37,7 +38,7 @@ def api_of(agent: Agent) -> str:
 
 
 def add_an_agent(opened: Transaction, _: Agent) -> None:
-    add_agent(opened, name=str(uuid.uuid4()), scopes=[], most=2)
+    add_agent(opened, name=str(uuid.uuid4()), scopes=[], max_agents=2)
 
 
 def add_a_credential(opened: Transaction, agent: Agent) -> None:
@@ -77,8 +78,8 @@ def add_a_target(opened: Transaction, agent: Agent) -> None:
         pytest.param(credentials, "MAX_CREDENTIALS", 2, add_a_credential, id="credentials"),
         pytest.param(resource_servers, "MAX_RESOURCE_SERVERS", 2, add_a_resource_server, id="resource servers"),
         pytest.param(resource_identifiers, "MAX_CLAIMS", 2, add_a_resource_server, id="identifiers"),
-        pytest.param(delegation_rules, "MAX_RULES", 1, add_a_delegation_rule, id="delegation rules"),
-        pytest.param(provisioning, "MAX_RULES", 1, add_a_provisioning_rule, id="provisioning rules"),
+        pytest.param(organization_rules, "MAX_RULES", 1, add_a_delegation_rule, id="delegation rules"),
+        pytest.param(organization_rules, "MAX_RULES", 1, add_a_provisioning_rule, id="provisioning rules"),
         pytest.param(markers, "MAX_MARKERS", 1, add_a_marker, id="markers"),
         pytest.param(targets, "MAX_TARGETS", 1, add_a_target, id="alert targets"),
     ],

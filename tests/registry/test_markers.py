@@ -60,11 +60,11 @@ def test_a_holiday_lasts_for_a_day_unless_it_says_when_it_ends(acme: Api) -> Non
         ({"agentId": "the outsider's"}, "agentId", "must be an agent of the organization"),
         ({"agentId": "its own", "kind": "holiday"}, "agentId", "must be null for a holiday"),
         *(
-            ({"startsAt": starts_at}, "startsAt", f"must be within {markers.FURTHEST.days} days of now")
+            ({"startsAt": starts_at}, "startsAt", f"must be within {markers.MAX_DISTANCE.days} days of now")
             for starts_at in (
                 "0001-01-01T00:00:00Z",
-                (NOON - markers.FURTHEST - timedelta(seconds=1)).isoformat(),
-                (NOON + markers.FURTHEST + timedelta(seconds=1)).isoformat(),
+                (NOON - markers.MAX_DISTANCE - timedelta(seconds=1)).isoformat(),
+                (NOON + markers.MAX_DISTANCE + timedelta(seconds=1)).isoformat(),
                 "9999-12-31T23:59:59Z",
             )
         ),
@@ -79,7 +79,7 @@ def test_a_wrong_marker_is_refused(acme: Api, cast: Cast, body: dict[str, str], 
 
 
 @pytest.mark.parametrize("kind", markers.KINDS)
-@pytest.mark.parametrize("starts_at", [NOON - markers.FURTHEST, NOON + markers.FURTHEST])
+@pytest.mark.parametrize("starts_at", [NOON - markers.MAX_DISTANCE, NOON + markers.MAX_DISTANCE])
 def test_the_furthest_markers(acme: Api, kind: str, starts_at: datetime) -> None:
     assert create(acme, kind=kind, startsAt=starts_at.isoformat()).status_code == 201
     assert len(listed(acme)) == 1
@@ -94,6 +94,6 @@ def test_an_organization_has_a_limit_and_forgets_old_markers(
     message = "The organization has 1 markers; delete one first."
     assert (response.status_code, response.json["message"]) == (409, message)
     assert listed(acme) == [first]
-    clock.now += markers.KEPT_FOR + timedelta(days=1)
+    clock.now += markers.MAX_AGE + timedelta(days=1)
     assert create(acme, startsAt="2027-05-20T00:00:00Z").status_code == 201
     assert [one["startsAt"][:4] for one in listed(acme)] == ["2027"]

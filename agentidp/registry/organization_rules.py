@@ -1,0 +1,75 @@
+"""What delegation rules and provisioning rules have in common: an organization's rules of trust with unique names."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+import psycopg
+
+from agentidp import audit
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
+from agentidp.federation.rule_checks import warnings
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, require_row
+
+MAX_RULES = 20
+"""Maximum number of rules of one kind per organization."""
+
+
+class OrganizationRules:
+    """The rules of one kind. A rule never changes.
+
+    :param noun: the kind for people, such as ``delegation rule``.
+    :param fields: the schema that describes a rule.
+    :param add_statement: the statement that adds a rule, and returns no row if there are :data:`MAX_RULES`.
+    :param delete_statement: the statement that deletes a rule.
+    :param list_statement: the statement that lists the rules, oldest first.
+    """
+
+    def __init__(
+        self, noun: str, fields: type[ma.Schema], *, add_statement: str, delete_statement: str, list_statement: str
+    ) -> None:
+        self.new_schema, self.returned_schema = schemas.new_schema(fields), schemas.returned_schema(fields)
+        settings = list(self.new_schema().fields)
+        self.represent_settings = self.returned_schema(only=settings).as_json
+        """Returns the members of a rule's row in the audit trail and in a file."""
+        self._represent_without_warnings = self.returned_schema(exclude=["warnings"]).as_json
+        self._noun, self._type = noun, noun.replace(" ", "_")
+        self._id_column = f"{self._type}_id"
+        self._add, self._delete, self._list = add_statement, delete_statement, list_statement
+
+    def add(self, transaction: Transaction, trust: dict[str, Any], **columns: Any) -> Any:
+        """Create a rule, and return its row in the list.
+
+        :param trust: the checked rule of trust.
+        :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
+        """
+        transaction.fetch("organizations/lock_organization")
+        columns |= {self._id_column: uuid.uuid4(), "trust": json.dumps(trust)}
+        try:
+            rows = transaction.fetch(self._add, **columns, most=MAX_RULES)
+        except psycopg.errors.UniqueViolation:
+            raise Conflict(f"Another {self._noun} has this name.", details={"name": ["is taken"]}) from None
+        if not rows:
+            raise Conflict(f"The organization has {MAX_RULES} {self._noun}s; delete one first.")
+        rule_id = columns[self._id_column]
+        audit.record(transaction, f"{self._type}.created", rule_id, after=self.represent_settings(rows[0]))
+        return self.find(transaction.fetch(self._list), rule_id)
+
+    def find(self, rows: Rows, rule_id: UUID) -> Any:
+        """Return the row with an id in the list of rules, or raise ``NotFound``."""
+        return require_row([row for row in rows if getattr(row, self._id_column) == rule_id])
+
+    def remove(self, transaction: Transaction, rule_id: UUID) -> None:
+        """Delete a rule, or raise ``NotFound``."""
+        row = require_row(transaction.fetch(self._delete, **{self._id_column: rule_id}))
+        audit.record(transaction, f"{self._type}.deleted", rule_id, before=self.represent_settings(row))
+
+    def represent(self, row: Any) -> dict[str, Any]:
+        """Return a row of the list as our JSON."""
+        return self._represent_without_warnings(row) | {"warnings": warnings(row.trust)}
