@@ -66,7 +66,7 @@ def mcp(caller: Caller) -> Response:
     try:
         message = messages.read(body, request.headers)
     except RpcError as error:
-        return _json(messages.error_response(error.id, error), 400)
+        return _json_response(messages.error_response(error.id, error), 400)
     if message.id is None:
         return Response(status=202)
     try:
@@ -74,11 +74,11 @@ def mcp(caller: Caller) -> Response:
             messages.check_envelope(message, request.headers)
         if message.method not in _METHODS:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
-        return _json(_METHODS[message.method](message, caller))
+        return _json_response(_METHODS[message.method](message, caller))
     except RpcError as error:
         # Clients of the revisions with a handshake expect errors of JSON-RPC with status 200.
         status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
-        return _json(messages.error_response(message.id, error), status)
+        return _json_response(messages.error_response(message.id, error), status)
 
 
 declarations_of(mcp).members["requestBody"] = {
@@ -104,12 +104,12 @@ def _initialize(message: Message, _: Caller) -> dict[str, Any]:
     return message.result(protocolVersion=revision, **_server_description(), serverInfo=_server())
 
 
-def _list(message: Message, caller: Caller) -> dict[str, Any]:
+def _list_tools(message: Message, caller: Caller) -> dict[str, Any]:
     tools = [tool.definition for tool in _tools().values() if tool.scope in caller.scopes]
     return message.result(tools=tools, **_cache_instructions())
 
 
-def _call(message: Message, caller: Caller) -> dict[str, Any]:
+def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
     name, arguments = message.params.get("name"), message.params.get("arguments")
     tool = _tools().get(name) if isinstance(name, str) else None
     if tool is None or tool.scope not in caller.scopes:
@@ -123,8 +123,8 @@ _METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
     "server/discover": _discover,
     "initialize": _initialize,
     "ping": lambda message, _: {"jsonrpc": "2.0", "id": message.id, "result": {}},
-    "tools/list": _list,
-    "tools/call": _call,
+    "tools/list": _list_tools,
+    "tools/call": _call_tool,
 }
 
 
@@ -153,6 +153,6 @@ def _tools() -> dict[str, Tool]:
     return tools
 
 
-def _json(body: dict[str, Any], status: int = 200) -> Response:
+def _json_response(body: dict[str, Any], status: int = 200) -> Response:
     """Return a JSON response in ASCII, because a client's strings, such as its ID, may contain lone surrogates."""
     return Response(json.dumps(body, separators=(",", ":")), status, mimetype="application/json")

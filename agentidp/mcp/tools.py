@@ -129,7 +129,7 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
     except ApiError as error:
         if error.status >= 500:
             raise
-        return {"content": [_text(_sentence(error))], "isError": True}
+        return {"content": [_text_item(_error_text(error))], "isError": True}
     text = response.get_data(as_text=True)
     return _result(json.loads(text), text, tool.max_rows, inner.row_count)
 
@@ -142,20 +142,20 @@ def _result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) 
     data = body.get("data")
     row_count = row_count or (len(data) if isinstance(data, list) else 0)
     if data is None or row_count <= max_rows:
-        return {"content": [_text(text)], "structuredContent": body, "isError": False}
+        return {"content": [_text_item(text)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
     if len(data) > max_rows:
         body = body | {"data": data[:max_rows]}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     meta = {"agentidp/items": {"returned": max_rows, "of": row_count}}
-    return {"content": [_text(text), _text(note)], "structuredContent": body, "isError": False, "_meta": meta}
+    return {"content": [_text_item(text), _text_item(note)], "structuredContent": body, "isError": False, "_meta": meta}
 
 
-def _text(text: str) -> dict[str, str]:
+def _text_item(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-def _sentence(error: ApiError) -> str:
+def _error_text(error: ApiError) -> str:
     details = "; ".join(f"{name} {', '.join(rules)}" for name, rules in error.details.items())
     return f"{error.message} {details}".strip()
 

@@ -1,4 +1,4 @@
-"""What an audit trail contains."""
+"""Read and verify an audit trail as the owner of the tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.factories import execute
 
 
 def events_of(url: str, organization_id: str) -> list[dict[str, Any]]:
-    """The events of a chain as JSON, read as the owner."""
+    """Return the events of a chain as JSON."""
     with psycopg.connect(url, row_factory=namedtuple_row) as connection:
         rows = connection.execute(
             "select * from audit_events where organization_id = %s order by sequence", [organization_id]

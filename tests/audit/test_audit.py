@@ -1,4 +1,4 @@
-"""Events are written with their change, chained, and never changed by the service."""
+"""Events are written in the transaction of the change, form a chain, and cannot be changed by the service."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TestAnEvent:
         acme = cast.acme
         headers = acme.bearer() | {"X-Request-Id": "request-of-a-test"}
         address = {"REMOTE_ADDR": "192.0.2.7"}
-        made = client.post("/api/v1/agents", json={"name": "new"}, headers=headers, environ_base=address)
-        assert made.status_code == 201
-        *_, before, event = events_of(database_url, acme.organization_id)
+        response = client.post("/api/v1/agents", json={"name": "new"}, headers=headers, environ_base=address)
+        assert response.status_code == 201
+        *_, previous, event = events_of(database_url, acme.organization_id)
         changing = {name: event.pop(name) for name in ("eventId", "salt", "contentHash", "hash")}
         assert event == {
             "organizationId": acme.organization_id,
@@ -41,34 +41,34 @@ class TestAnEvent:
             "actor": acme.client_id,
             "action": "agent.created",
             "subjectType": "agent",
-            "subject": made.json["agentId"],
+            "subject": response.json["agentId"],
             "before": None,
             "after": NEW_AGENT | {"name": "new"},
             "clientAddress": "192.0.2.7",
             "requestId": "request-of-a-test",
-            "previousHash": before["hash"],
+            "previousHash": previous["hash"],
         }
         assert HASH.fullmatch(changing["hash"])
         assert HASH.fullmatch(changing["contentHash"])
         assert verified(database_url, acme.organization_id).broken_at is None
 
     def test_is_not_there_if_nothing_changed(self, client: FlaskClient, cast: Cast, database_url: str) -> None:
-        before = events_of(database_url, cast.acme.organization_id)
+        events = events_of(database_url, cast.acme.organization_id)
         path = f"/api/v1/agents/{cast.acme.agent_id}"
         response = client.patch(path, json={"status": "active"}, headers=cast.acme.bearer())
         assert response.status_code == 200
-        assert events_of(database_url, cast.acme.organization_id) == before
+        assert events_of(database_url, cast.acme.organization_id) == events
 
     def test_is_not_there_if_the_change_is_rolled_back(
         self, client: FlaskClient, services: Services, cast: Cast, database_url: str
     ) -> None:
-        before = events_of(database_url, cast.acme.organization_id)
-        taken = client.post("/api/v1/agents", json={"name": "builder"}, headers=cast.acme.bearer())
-        assert taken.status_code == 409
+        events = events_of(database_url, cast.acme.organization_id)
+        response = client.post("/api/v1/agents", json={"name": "builder"}, headers=cast.acme.bearer())
+        assert response.status_code == 409
         with pytest.raises(RuntimeError), database_of(services, cast.acme.organization_id).transaction() as opened:
             update_agent(opened, cast.acme.agent_id, {"status": "suspended"})
             raise RuntimeError
-        assert events_of(database_url, cast.acme.organization_id) == before
+        assert events_of(database_url, cast.acme.organization_id) == events
 
     def test_is_written_at_the_instant_of_its_change(self, services: Services, cast: Cast, database_url: str) -> None:
         earlier = NOON.replace(year=2025)
@@ -145,9 +145,9 @@ class TestTheChain:
         def work(number: int) -> None:
             for index in range(5):
                 with database_of(services, organization_id).transaction() as opened:
-                    # Two events each, so that their order within a transaction shows as well.
-                    for each in "ab":
-                        add_agent(opened, name=f"{number} {index} {each}", description="", scopes=[], max_agents=100)
+                    # Two events per transaction also test their order within the transaction.
+                    for letter in "ab":
+                        add_agent(opened, name=f"{number} {index} {letter}", description="", scopes=[], max_agents=100)
 
         threads = [threading.Thread(target=work, args=[number]) for number in range(3)]
         for thread in threads:

@@ -1,4 +1,4 @@
-"""Every route and every command that changes something leaves an event of the audit trail, without a secret in it."""
+"""Each route and each command that changes something records an audit event without secrets."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ UNRECORDED = {
     "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
     "POST /dashboard/alert-targets/<uuid:target_id>/test": "the same",
 }
-"""Routes that are no GET and leave no event, and why."""
+"""Routes with other methods than GET that record no event -> the reason."""
 
 WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callback"}
-"""A link that is followed signs in, and so does the way back from a provider."""
+"""GET routes that sign in: a sign-in link, and the redirect back from a provider."""
 
 
 @pytest.fixture
 def url(services: Services) -> str:
-    """Of the database that the tests of this module share; commands have one of their own."""
+    """The URL of the database that the tests of this module share. Commands use another database."""
     return str(services.settings.database_url)
 
 
@@ -67,24 +67,24 @@ def test_a_route_that_changes_something_leaves_one_event(
 ) -> None:
     other = acme.colleague("the other")
     path = route.path(**make_one_of_each(client, other))
-    before = len(events_of(url, acme.organization_id))
-    sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
+    event_count = len(events_of(url, acme.organization_id))
+    request: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
     secret = {"client_id": acme.client_id, "client_secret": acme.client_secret}
     if route.authentication == "session":
         with_session(client, acme)
-        sent["data"] = (form_of(route, other.client_id) or {}) | {"monthlyTokenBudget": "5"}
+        request["data"] = (form_of(route, other.client_id) or {}) | {"monthlyTokenBudget": "5"}
     elif route.rule == "/dashboard/sign-in":
-        sent["data"] = secret
+        request["data"] = secret
     elif route.authentication == "client":
-        sent["data"] = secret | {"token": other.token()}
+        request["data"] = secret | {"token": other.token()}
     else:
-        sent["json"] = route.body_for(other.agent_id)
-    sent["headers"] |= SAME_ORIGIN if "data" in sent else acme.bearer()
+        request["json"] = route.body_for(other.agent_id)
+    request["headers"] |= SAME_ORIGIN if "data" in request else acme.bearer()
     if route.rule.endswith("action>"):
         path = path.replace("/resume", "/suspend")
-    response = client.open(path, method=route.method, **sent)
+    response = client.open(path, method=route.method, **request)
     assert response.status_code < 400, response.text
-    added = events_of(url, acme.organization_id)[before:]
+    added = events_of(url, acme.organization_id)[event_count:]
     assert len(added) == 1, (
         f"call audit.record in the transaction in which {route} changes something, "
         "or say in UNRECORDED why it leaves no event"
@@ -100,9 +100,9 @@ def test_a_route_that_changes_something_leaves_one_event(
 def test_a_route_that_reads_leaves_none(client: FlaskClient, acme: Agent, url: str, route: Route) -> None:
     if route.authentication == "session":
         with_session(client, acme)
-    before = events_of(url, acme.organization_id)
+    events = events_of(url, acme.organization_id)
     client.get(route.path(acme.agent_id), headers=acme.bearer())
-    assert events_of(url, acme.organization_id) == before
+    assert events_of(url, acme.organization_id) == events
 
 
 class TestSigningIn:
@@ -156,7 +156,7 @@ class TestSigningIn:
                 "/dashboard/sign-in",
                 data={"client_id": acme.client_id, "client_secret": "wrong"},
                 headers=SAME_ORIGIN,
-                # From another address each time, so that authentication itself is not throttled.
+                # Each attempt comes from another address, so that the throttle of authentication does not apply.
                 environ_base={"REMOTE_ADDR": f"10.0.0.{number}"},
             )
         assert len(self.attempts(url, acme)) == MAX_FAILURES_PER_MINUTE
@@ -167,7 +167,7 @@ def chains(url: str) -> list[str]:
 
 
 class Story:
-    """Commands that change something need what other commands have made."""
+    """Prepare objects for commands that change something, by other commands."""
 
     def __init__(self, run: Command, directory: Path) -> None:
         self.run, self.directory = run, directory
@@ -220,13 +220,13 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "usage import": Story.usage_import,
     "usage prune": Story.old_usage,
 }
-"""Command -> arguments with which it changes something; ``--yes`` is added to those that ask."""
+"""Command -> arguments with which it changes something. ``--yes`` is added if the command asks."""
 
 BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent erase": lambda story: ("agent", "delete", "--yes", story.agent),
     "organization resume": lambda story: ("organization", "suspend", "--yes", story.organization),
 }
-"""What a command needs before it."""
+"""Command -> the commands that must run first."""
 
 AS_OVER_HTTP = {
     *(f"agent {verb}" for verb in ("create", "delete", "resume", "suspend", "update")),
@@ -239,7 +239,7 @@ AS_OVER_HTTP = {
     *("provisioning-rule create", "provisioning-rule delete", "quota remove", "quota set"),
     *(f"resource-server {verb}" for verb in ("create", "delete", "update")),
 }
-"""Commands that call the function of a route, which records the change. That they ask is tested with each of them."""
+"""Commands that call the same function as a route, which records the change."""
 
 READS = {
     *(f"{things} list" for things in ("agent", "alerts target", "audit", "credential", "delegation-rule", "findings")),
@@ -249,11 +249,11 @@ READS = {
     *("audit export", "organization export", "usage export", "audit verify", "credential test", "findings compute"),
     *("backup", "check", "db distribute", "db migrate", "serve", "watch"),
 }
-"""Commands that change nothing that an organization or an operator has set."""
+"""Commands that change no setting of an organization or of the operator."""
 
 
 def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command, with the groups that it is in."""
+    """Yield each command with the names of its groups."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix}{name} ")
@@ -262,10 +262,10 @@ def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, 
 
 
 ASKING = {name for name, command in commands() if any("--yes" in option.opts for option in command.params)}
-"""The commands that ask before they change something."""
+"""Commands that ask before they change something."""
 
 ENDING = re.compile(r"\.(deleted|erased|pruned|released|restored|revoked)")
-"""The actions of events after which something is gone, or no longer works."""
+"""Actions after which an object no longer exists or works."""
 
 
 def ends_something(event: dict[str, Any]) -> bool:
@@ -280,7 +280,7 @@ def test_every_command_says_whether_it_changes_something() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    # Base backups take its place on Citus.
+    # On Citus, base backups replace this command.
     [pytest.param(command, marks=WITHOUT_CITUS if command == "restore" else ()) for command in CHANGES],
 )
 def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_something(
@@ -297,15 +297,15 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
     options = ["--yes"] if command in ASKING else []
     if options:
         rows = rows_of(database_url)
-        said = re.sub(r"org-\S+|[0-9a-f-]{36}", "", run.asked(*command.split(), *arguments))
-        assert re.search(r"\b\d", said), f"{command} should say how much it changes"
+        question = re.sub(r"org-\S+|[0-9a-f-]{36}", "", run.asked(*command.split(), *arguments))
+        assert re.search(r"\b\d", question), f"{command} should say how much it changes"
         assert rows_of(database_url) == rows, f"{command} changes something before it asks"
-    before = {event["eventId"] for event in story.events()}
+    earlier_ids = {event["eventId"] for event in story.events()}
     result = run.invoke(*command.split(), *options, *arguments, **environment)
     assert result.exit_code == 0, result.output
-    added = [event for event in story.events() if event["eventId"] not in before]
+    added = [event for event in story.events() if event["eventId"] not in earlier_ids]
     assert added, f"call audit.record in the transaction in which {command} changes something"
-    # The demo revokes a credential that it has created.
+    # The demo revokes one of its own credentials.
     created = {event["subject"] for event in added if event["action"].endswith(".created")}
     ended = [event["action"] for event in added if ends_something(event) and event["subject"] not in created]
     assert command in ASKING or not ended, f"{command} ends something ({ended}): declare it by @require_confirmation"
@@ -317,7 +317,7 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
 
 
 def test_no_secret_and_no_hash_of_one_is_recorded(quiet: None, client: FlaskClient, acme: Agent, url: str) -> None:
-    """A day on which something of every kind was done; everything that was secret on it is known."""
+    """Change each kind of object, and search the trail for every secret that was used."""
     run = Command(url)
     secrets = [SECRET_KEY, acme.client_secret]
     new = client.post(f"/api/v1/agents/{acme.agent_id}/credentials", headers=acme.bearer()).json
@@ -336,9 +336,9 @@ def test_no_secret_and_no_hash_of_one_is_recorded(quiet: None, client: FlaskClie
     run("organization", "create", "Other", "--with-administrator")
     run("keys", "rotate")
     target = {"name": "on-call", "type": "webhook", "url": "https://hooks.example/services/to-ken"}
-    made = client.post("/api/v1/alert-targets", json=target, headers=acme.bearer()).json
-    secrets += ["to-ken", made["secret"]]
-    client.patch(f"/api/v1/alert-targets/{made['targetId']}", json={"url": target["url"]}, headers=acme.bearer())
+    target_body = client.post("/api/v1/alert-targets", json=target, headers=acme.bearer()).json
+    secrets += ["to-ken", target_body["secret"]]
+    client.patch(f"/api/v1/alert-targets/{target_body['targetId']}", json={"url": target["url"]}, headers=acme.bearer())
     sealed = [
         bytes(value)
         for query in (

@@ -1,4 +1,4 @@
-"""Verifying a chain, on lists: which event is wrong, and why."""
+"""``verify`` on lists of events: the first altered or missing event, and the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Events = list[dict[str, Any]]
 
 
 def chain(*actions: str) -> Events:
-    """Events of these actions, of which ``audit.pruned`` records that the first one was removed."""
+    """Return a chain of events with these actions. ``audit.pruned`` records the removal of the first event."""
     events: Events = []
     for sequence, action in enumerate(actions, 1):
         after: dict[str, Any] = {"name": f"{sequence}"}
@@ -28,7 +28,7 @@ def chain(*actions: str) -> Events:
 
 
 def head_of(events: Events) -> Head:
-    """The last event, as it is stored apart."""
+    """Return the last event as the head of the chain."""
     return Head(events[-1]["sequence"], events[-1]["hash"])
 
 
@@ -38,7 +38,7 @@ REWRITTEN = chain("organization.created", "agent.created", "agent.deleted")
 
 
 def changed(number: int, **members: Any) -> Events:
-    """Three events, of which one has other members."""
+    """Return three events, with changed members in the event with a sequence."""
     return [event | (members if event["sequence"] == number else {}) for event in THREE]
 
 
@@ -52,7 +52,7 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
         ([], None, None, None, None),
         (changed(2, action="x"), HEAD, None, 2, "the event was altered"),
         (changed(2, after={"name": "x"}), HEAD, None, 2, "the recorded values were altered"),
-        # A part of the content cannot be hidden, and the whole can be erased.
+        # Only the whole content can be erased, not single members.
         (changed(2, after=None), HEAD, None, 2, "the recorded values were altered"),
         (changed(2, **dict.fromkeys(CONTENT)), HEAD, None, None, None),
         (THREE[::2], HEAD, None, 2, "the event is missing"),
@@ -64,7 +64,7 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
         (THREE, None, None, 3, "the head of the chain is missing"),
         (THREE, head_of(THREE[:2]), None, 3, "the head of the chain is another event"),
         (THREE, HEAD, HEAD, None, None),
-        # Whoever owns the tables can write other events with a head that fits. Only what is known shows it.
+        # The owner of the tables can rewrite all events and the head. Only a known event reveals that.
         (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event differs from the known one"),
         (THREE[:2], head_of(THREE[:2]), HEAD, 3, "the events from here to the known one are missing"),
     ],
@@ -81,15 +81,15 @@ def test_counts_what_it_has_verified_and_what_was_erased() -> None:
     assert verify([], None) == Verification(0, 0, EMPTY, None, None)
 
 
-@pytest.mark.parametrize(("left", "broken_at"), [(slice(1, None), None), (slice(2, None), 2)])
-def test_a_chain_whose_beginning_was_pruned_is_whole(left: slice, broken_at: int | None) -> None:
+@pytest.mark.parametrize(("remaining", "broken_at"), [(slice(1, None), None), (slice(2, None), 2)])
+def test_a_chain_whose_beginning_was_pruned_is_whole(remaining: slice, broken_at: int | None) -> None:
     events = chain("organization.created", "agent.created", "audit.pruned")
-    assert verify(events[left], head_of(events)).broken_at == broken_at
+    assert verify(events[remaining], head_of(events)).broken_at == broken_at
 
 
 @pytest.mark.parametrize("hashed", [content_hash, event_hash])
 def test_the_hashes_cover_all_of_an_event(hashed: Callable[[dict[str, Any]], str]) -> None:
-    """Without ``previousHash`` the events would be no chain: one could be exchanged and nothing after it change."""
+    """Without ``previousHash`` in the hash, an event could be replaced without changing the events after it."""
     event = THREE[-1]
     covered = {name for name in event if hashed(event | {name: "another"}) != hashed(event)}
     assert covered == ({*CONTENT} if hashed is content_hash else event.keys() - {"hash", *CONTENT})

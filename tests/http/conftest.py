@@ -1,4 +1,4 @@
-"""What the tests of the room share."""
+"""Fixtures for the tests of ``agentidp.http``."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def application(url: str, **settings: Any) -> Iterator[Flask]:
 
 @pytest.fixture(scope="module")
 def dead_client() -> Iterator[FlaskClient]:
-    """A client of an application whose database was never there."""
+    """A client of an application whose database has never been reachable."""
     with application("postgresql://nobody@127.0.0.1:1/nothing", pool_timeout=0.1) as app:
         yield app.test_client()
 
 
 @pytest.fixture(scope="module")
 def document(shared_client: FlaskClient) -> dict[str, Any]:
-    """The OpenAPI document as it is served."""
+    """The OpenAPI document that the application serves."""
     response = shared_client.get("/api/v1/openapi.json")
     assert (response.status_code, response.mimetype) == (200, "application/json")
-    found: dict[str, Any] = response.json
-    return found
+    openapi: dict[str, Any] = response.json
+    return openapi
 
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, template: str) -> Iterator[tuple[Server, Agent]]:
-    """gunicorn with all that it logs, and an agent that it serves."""
+    """A gunicorn with its log, and an agent."""
     with (
         contextmanager(_fresh_database)(postgres_url, template) as url,
         Server(

@@ -1,4 +1,4 @@
-"""What our application changes of Flask's."""
+"""The differences between our application class and Flask's."""
 
 from __future__ import annotations
 

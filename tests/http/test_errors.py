@@ -1,4 +1,4 @@
-"""Every error has its status, its whole body and its headers; no request makes a 500."""
+"""Each error has its status, body and headers. No request causes a 500."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class TestTable:
-    """The table of errors. Those of 401 and 403 of every route are in tests/test_routes.py."""
+    """One test per error code. ``tests/test_routes.py`` tests 401 and 403 of each route."""
 
     def test_unauthorized(self, shared_client: FlaskClient) -> None:
         message = "The access token is invalid, expired or revoked"
@@ -88,9 +88,9 @@ class TestTable:
 
     def test_conflict(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
         for method, path in (("POST", AGENTS), ("PATCH", f"{AGENTS}/{shared_cast.acme.agent_id}")):
-            made = make_agent(shared_cast.acme.services, shared_cast.acme.organization_id, name=f"taken {method}")
-            response = shared_client.open(path, method=method, json={"name": f"taken {method}"}, headers=made.bearer())
-            # An agent's own name is not taken by itself.
+            agent = make_agent(shared_cast.acme.services, shared_cast.acme.organization_id, name=f"taken {method}")
+            response = shared_client.open(path, method=method, json={"name": f"taken {method}"}, headers=agent.bearer())
+            # An agent may be renamed to its present name.
             assert_error(response, 409, "CONFLICT", "Another agent has this name.", {"name": ["is taken"]})
 
     def test_payload_too_large(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
@@ -105,7 +105,7 @@ class TestTable:
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", "The request body must be application/json.")
 
     def test_rate_limited(self, own_app: Flask) -> None:
-        # The service's own needs several requests at once (tests/services/test_fair_queue.py).
+        # tests/services/test_fair_queue.py tests the service's own 429, which needs several concurrent requests.
         @own_app.route("/api/v1/limited")
         def limited() -> None:
             raise RateLimited(headers={"Retry-After": "7"})
@@ -116,7 +116,7 @@ class TestTable:
 
 @pytest.mark.parametrize("path", CLIENT_PATHS)
 class TestWhereClientsAuthenticate:
-    """The same as RFC 6749 section 5.2 renders it. No response may be stored (section 5.1)."""
+    """The same errors in the form of RFC 6749 section 5.2. No response may be cached (section 5.1)."""
 
     ASKED = {"grant_type": "client_credentials", "token": "x"}
 
@@ -152,7 +152,7 @@ class TestWhereClientsAuthenticate:
 
 
 class TestUnexpected:
-    """A 500 reveals nothing, and the log says where it was but quotes no parameter."""
+    """A 500 reveals nothing. The log has the place of the error, but no parameter."""
 
     def test_of_every_route(
         self, client: FlaskClient, cast: Cast, database_url: str, caplog: pytest.LogCaptureFixture
@@ -175,7 +175,7 @@ class TestUnexpected:
     def test_quotes_no_parameter(
         self, client: FlaskClient, cast: Cast, database_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        # PostgreSQL's message of this one quotes the whole row.
+        # PostgreSQL's message about this error quotes the whole row.
         execute(database_url, "alter table agents add check (name <> 'hush-hush')")
         with caplog.at_level(logging.DEBUG):
             response = client.post(AGENTS, json={"name": "hush-hush"}, headers=cast.acme.bearer())
@@ -215,10 +215,10 @@ class TestUnavailable:
                 "request_id": response.headers["X-Request-Id"],
             }
             assert_unavailable(hurried.post(AGENTS, json={"name": "late"}, headers=acme.bearer()))
-            # On Citus, the worker may carry out a call that the coordinator has cancelled.
+            # On Citus, the worker may complete a call that the coordinator has cancelled.
             message = OutcomeUnknown.message if nodes_of(database_url) else UNAVAILABLE
             assert_unavailable(hurried.post("/api/v1/token", data=acme.form), message, is_oauth=True)
-            # Others go on, because a lock is no outage. On a slow machine one of them may take too long as well.
+            # Requests without the lock are served. On a slow machine, such a request may time out as well.
             wait_until(lambda: hurried.get("/readyz").status_code == 200)
         assert client.get(AGENTS, headers=acme.bearer()).json["data"] == agents
 
@@ -226,7 +226,7 @@ class TestUnavailable:
         with psycopg.connect(database_url, autocommit=True) as connection:
             name = connection.info.dbname
             role = sql.Identifier(name)
-            # A superuser is not held to the limit, so the role is an ordinary one.
+            # The limit does not apply to superusers, so the test uses an ordinary role.
             connection.execute(sql.SQL("create role {} login password 'x' connection limit 1").format(role))
             connection.execute(sql.SQL("grant agentidp_service to {}").format(role))
             try:
@@ -238,8 +238,8 @@ class TestUnavailable:
                         assert_unavailable(client.get("/readyz"))
                     assert client.get("/readyz").status_code == 200
             finally:
-                left = sql.SQL("select from pg_stat_activity where usename = {}").format(sql.Literal(name))
-                wait_until(lambda: not connection.execute(left).fetchall())
+                open_connections = sql.SQL("select from pg_stat_activity where usename = {}").format(sql.Literal(name))
+                wait_until(lambda: not connection.execute(open_connections).fetchall())
                 connection.execute(sql.SQL("drop owned by {}").format(role))
                 connection.execute(sql.SQL("drop role {}").format(role))
 
@@ -286,14 +286,14 @@ IN_NO_FIELD: tuple[Any, ...] = (
     *({"scopes": ["agents:write"]}, {"quotas": {"year": {}}}, {"quotas": {"day": {"tokens": 0, "enforce": True}}}),
     *({"expiresAfterDays": 0}, {"expiresAfterDays": True}, {"expiresAfterDays": MAX_EXPIRY + 1}),
 )
-"""What every field refuses."""
+"""Values that every field refuses."""
 
 IN_SOME_FIELDS: tuple[Any, ...] = (
     *(None, True, False, 1, "", "1", "none", "true", "builder", "a\nb", "a\\b", "é", "/path", "https://", "WARNING"),
     *("organization-agent ", "https://x.example", "https://a b", "https://x.example/#part", *NO_INSTANTS),
     *([], ["a b"], ["agents:read"] * 2, {}, {"issuer": "https://issuer.example"}),
 )
-"""What a field refuses unless the OpenAPI document says that it takes it."""
+"""Values that a field refuses, unless the OpenAPI document allows them."""
 
 PAST = ["2026-04-15T12:00:00Z", "2020-01-01T00:00:00Z"]
 ALSO_WRONG: dict[str, list[Any]] = {
@@ -301,15 +301,15 @@ ALSO_WRONG: dict[str, list[Any]] = {
     "expiresAt": PAST,
     "until": [*PAST, "9999-01-01T00:00:00Z"],
     "endsAt": ["2020-01-01T00:00:00Z"],
-    # Of a rule of trust, which needs a type.
+    # Members of a rule of trust, which also needs a type.
     "issuer": ["https://x.example"],
     "jwksUri": ["https://x.example"],
 }
-"""Field -> what every route refuses although the document's schema does not say so."""
+"""Field -> values that every route refuses, although the document's schema allows them."""
 
 
 def wrong_values(document: dict[str, Any], field: str, described: dict[str, Any]) -> Iterator[Any]:
-    """Values that a field of a body refuses; *described* is its schema in the document."""
+    """Return values that a field of a body refuses. *described*: its schema in the document."""
     allowed = jsonschema_rs.validator_for(described | {"components": document["components"]}, validate_formats=True)
     beyond = [described[bound] + step for bound, step in (("minimum", -1), ("maximum", 1)) if bound in described]
     beyond += ["x" * (described["maxLength"] + 1)] if "maxLength" in described else []
@@ -320,10 +320,10 @@ def wrong_values(document: dict[str, Any], field: str, described: dict[str, Any]
 
 
 def body_of(document: dict[str, Any], route: Route) -> dict[str, Any]:
-    """The fields of a route's request body, as the document has them."""
+    """Return the fields of a route's request body in the document."""
     body = route.described(document)["requestBody"]["content"]["application/json"]["schema"]
-    found: dict[str, Any] = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
-    return found
+    fields: dict[str, Any] = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
+    return fields
 
 
 def send(client: FlaskClient, route: Route, agent: Agent, body: bytes, kind: str = "application/json") -> TestResponse:
@@ -332,7 +332,7 @@ def send(client: FlaskClient, route: Route, agent: Agent, body: bytes, kind: str
 
 
 def invalid_members(response: TestResponse) -> list[str]:
-    """The members that a 400 names; each has at least one rule in words."""
+    """Return the members in the details of a 400, each of which has at least one rule."""
     assert response.status_code == 400
     assert response.json is not None
     assert (response.json["code"], response.json["message"]) == ("VALIDATION_ERROR", INVALID)
@@ -356,7 +356,7 @@ def test_a_body_that_is_not_json(shared_client: FlaskClient, shared_cast: Cast, 
 
 @pytest.mark.parametrize("route", JSON_ROUTES, ids=str)
 class TestBodies:
-    """What a body holds is an error that names it, at every route."""
+    """At every route, an error about the body names the member."""
 
     def test_that_is_not_what_the_route_takes(
         self, shared_client: FlaskClient, shared_cast: Cast, route: Route
@@ -383,7 +383,7 @@ class TestBodies:
         if route.endpoint == "credentials.create_credential":
             assert response.status_code == 201
         elif route.endpoint in ("finding-actions.acknowledge_finding", "finding-actions.unmute_finding"):
-            # A note is optional; the finding is not there.
+            # A note is optional, but the finding does not exist.
             assert response.status_code == 404
         else:
             assert (response.status_code, list(response.json["details"])) == (400, ["body"])  # type: ignore[index]
@@ -432,7 +432,7 @@ def test_a_query_that_is_not_utf_8_is_no_fault(
 
 
 class TestRememberedQueries:
-    """A process remembers what the queries of its clients say."""
+    """A process caches the parsed queries of its clients."""
 
     def test_requests_do_not_share_their_arguments(self, app: Flask) -> None:
         parser, schema = Parser(), PeriodArguments()
@@ -472,15 +472,17 @@ def test_no_header_makes_a_500(shared_client: FlaskClient, shared_cast: Cast, na
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing"])
 def test_a_request_id_is_the_one_that_was_sent_if_it_is_plain(shared_client: FlaskClient, path: str) -> None:
-    for sent in ("abc", "A-1_b.2", "x" * 64, "0"):
-        assert shared_client.get(path, headers={"X-Request-Id": sent}).headers.getlist("X-Request-Id") == [sent]
-    for sent in ("", "x" * 65, "x" * 10_240, "a b", "a,b", "é", "a\x00", "<script>", '"', "a\tb"):
-        [made] = shared_client.get(path, headers={"X-Request-Id": sent}).headers.getlist("X-Request-Id")
-        assert re.fullmatch(r"[0-9a-f]{32}", made)
+    for request_id in ("abc", "A-1_b.2", "x" * 64, "0"):
+        assert shared_client.get(path, headers={"X-Request-Id": request_id}).headers.getlist("X-Request-Id") == [
+            request_id
+        ]
+    for request_id in ("", "x" * 65, "x" * 10_240, "a b", "a,b", "é", "a\x00", "<script>", '"', "a\tb"):
+        [new_id] = shared_client.get(path, headers={"X-Request-Id": request_id}).headers.getlist("X-Request-Id")
+        assert re.fullmatch(r"[0-9a-f]{32}", new_id)
 
 
 def exchange(server: Server, *parts: bytes) -> bytes:
-    """What comes back for *parts*, which are sent until the server wants no more."""
+    """Send *parts*, unless the server closes the connection earlier, and return its response."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         try:
             for part in parts:
@@ -492,7 +494,7 @@ def exchange(server: Server, *parts: bytes) -> bytes:
 
 
 def post(agent: Agent, path: str, kind: str) -> bytes:
-    """The beginning of a request, without the length of its body."""
+    """Return the head of a request, without the length of its body."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.token()}\r\nConnection: close\r\n"
         f"Content-Type: {kind}\r\n"
@@ -501,20 +503,20 @@ def post(agent: Agent, path: str, kind: str) -> bytes:
 
 @pytest.mark.slow
 class TestThroughGunicorn:
-    """What only a real server can show: bytes on the wire."""
+    """Cases that need a real server, because they depend on the bytes of the connection."""
 
     @pytest.mark.parametrize("is_chunked", [False, True], ids=["with a length", "chunked"])
     def test_a_body_of_one_megabyte(self, running: tuple[Server, Agent], is_chunked: bool) -> None:
         server, agent = running
-        part = b"x" * 10_000
+        chunk = b"x" * 10_000
         for path, kind, body in (
             (AGENTS, "application/json", {"code": "PAYLOAD_TOO_LARGE", "message": TOO_LARGE, "details": {}}),
             ("/api/v1/token", FORM, {"error": "invalid_request", "error_description": TOO_LARGE}),
         ):
             length = "Transfer-Encoding: chunked" if is_chunked else "Content-Length: 1000000"
-            sent = [b"2710\r\n" + part + b"\r\n"] * 100 + [b"0\r\n\r\n"] if is_chunked else [part] * 100
+            parts = [b"2710\r\n" + chunk + b"\r\n"] * 100 + [b"0\r\n\r\n"] if is_chunked else [chunk] * 100
             head = post(agent, path, kind) + f"{length}\r\n\r\n".encode()
-            answered, _, answer = exchange(server, head, *sent).partition(b"\r\n\r\n")
+            answered, _, answer = exchange(server, head, *parts).partition(b"\r\n\r\n")
             assert answered.startswith(b"HTTP/1.1 413 ")
             assert b"\r\nCache-Control: no-store\r\n" in answered + b"\r\n"
             assert json.loads(answer) == body
@@ -531,7 +533,7 @@ class TestThroughGunicorn:
     def test_a_body_that_ends_early_is_a_bad_request(self, running: tuple[Server, Agent]) -> None:
         server, agent = running
         for path, kind in ((AGENTS, "application/json"), ("/api/v1/token", FORM)):
-            for rest in (
+            for body in (
                 b"Content-Length: 100\r\n\r\n{",
                 b"Content-Length: -1\r\n\r\n{",
                 b"Content-Length: x\r\n\r\n{",
@@ -542,15 +544,15 @@ class TestThroughGunicorn:
                 b"Transfer-Encoding: nonsense\r\n\r\n{}",
                 b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b",
             ):
-                answer = exchange(server, post(agent, path, kind) + rest)
-                assert answer == b"" or re.match(rb"HTTP/1\.[01] (4\d\d|501) ", answer), (rest, answer)
+                answer = exchange(server, post(agent, path, kind) + body)
+                assert answer == b"" or re.match(rb"HTTP/1\.[01] (4\d\d|501) ", answer), (body, answer)
 
     @pytest.mark.parametrize("end", ["reset", "half-close"])
     def test_a_form_that_is_cut_off_issues_no_token(self, running: tuple[Server, Agent], end: str) -> None:
-        """What has arrived is a whole form as well, and asks for all scopes."""
+        """The received beginning of the body is also a valid form, which requests all scopes."""
         server, agent = running
         url = server.environment["AGENTIDP_DATABASE_URL"]
-        before = usage_sums(url, agent.organization_id)
+        sums = usage_sums(url, agent.organization_id)
         form = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
         head = (
             f"POST /api/v1/token HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
@@ -558,11 +560,11 @@ class TestThroughGunicorn:
         )
         with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
             connection.sendall(head.encode())
-            # The server has read the head by now, and waits for the body.
+            # The server has read the head, and waits for the body.
             assert connection.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
             connection.sendall(form.encode())
             if end == "reset":
-                # Without lingering, closing sends RST.
+                # With SO_LINGER at 0, close() sends RST.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
                 connection.shutdown(socket.SHUT_WR)
@@ -572,4 +574,4 @@ class TestThroughGunicorn:
         assert '"ERROR"' not in server.logs()
         [line] = [json.loads(line) for line in server.logs().splitlines() if f"cut-off-{end}" in line]
         assert (line["level"], line["message"], line["status"]) == ("INFO", "request", 400)
-        assert usage_sums(url, agent.organization_id) == before
+        assert usage_sums(url, agent.organization_id) == sums

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, exactly its fields, no secret, and nothing that a client can inject."""
+"""Log lines: one JSON object per line with exactly its fields, without secrets and without injected lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIELDS = ["at", "level", "message", "method", "path", "status", "ms", "request_i
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """What was logged, as it would be written."""
+    """Return the log records as the formatter writes them."""
     written = [JsonFormatter().format(record) for record in caplog.records if record.name == "agentidp"]
     assert not any("\n" in line or "\r" in line for line in written)
     return [json.loads(line) for line in written]
@@ -35,7 +35,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def at_info(caplog: pytest.LogCaptureFixture) -> None:
-    """As in production."""
+    """Log at the same level as in production."""
     caplog.set_level(logging.INFO, "agentidp")
 
 
@@ -93,7 +93,7 @@ class TestRequestLine:
         for secret in (acme.client_secret, "wrong"):
             caplog.clear()
             shared_client.post("/api/v1/token", data=acme.form | {"client_secret": secret})
-            # A refusal has a line of its own as well.
+            # A refusal also has its own line.
             [line] = [line for line in lines(caplog) if line["message"] == "request"]
             assert (line["organization"], line["agent"]) == (acme.organization_id, acme.client_id)
 
@@ -111,7 +111,7 @@ def test_nothing_that_a_client_sends_breaks_a_line(
     shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     quoted = urllib.parse.quote(text.encode("utf-8", "surrogatepass"))
-    sent = [
+    requests = [
         shared_client.get(f"/{quoted}"),
         shared_client.get(f"/api/v1/agents/{quoted}", headers=shared_cast.acme.bearer()),
         shared_client.open("/healthz", method="G" + re.sub(r"[^a-z]", "", text)),
@@ -119,14 +119,14 @@ def test_nothing_that_a_client_sends_breaks_a_line(
         shared_client.get("/healthz", headers={"X-Request-Id": re.sub(r"[\r\n\ud800\u2028]", "", text)}),
     ]
     written = [JsonFormatter().format(record) for record in caplog.records if record.name == "agentidp"]
-    assert len(written) == len(sent)
+    assert len(written) == len(requests)
     for line in written:
         assert re.fullmatch(r"[ -~]*", line)
         assert list(json.loads(line)) == FIELDS
 
 
 class TestFormatter:
-    """What is not a request."""
+    """Lines that are not about requests."""
 
     def record(self, message: str, *arguments: Any, **options: Any) -> logging.LogRecord:
         exc_info = options.pop("exc_info", None)
@@ -136,8 +136,8 @@ class TestFormatter:
         record = self.record("first\nsecond %s", "third\r\nfourth", extra={"fields": {"set": {1}}})
         line = JsonFormatter().format(record)
         assert "\n" not in line
-        found = json.loads(line)
-        assert (found["message"], found["set"]) == ("first\nsecond third\r\nfourth", "{1}")
+        fields = json.loads(line)
+        assert (fields["message"], fields["set"]) == ("first\nsecond third\r\nfourth", "{1}")
 
     def test_a_traceback_gives_its_type_and_never_its_text(self) -> None:
         try:
@@ -148,7 +148,7 @@ class TestFormatter:
         assert json.loads(line)["error"] == "ValueError"
 
     @pytest.mark.parametrize(
-        ("sent", "logged"),
+        ("message", "logged"),
         [
             (
                 "Ignored premature client disconnection. No more data after: b'GET /?token=hush'",
@@ -164,15 +164,15 @@ class TestFormatter:
         ],
     )
     def test_of_what_gunicorn_quotes_of_a_request_no_more_is_kept_than_what_was_wrong(
-        self, sent: str, logged: str
+        self, message: str, logged: str
     ) -> None:
-        record = self.record(sent)
-        assert json.loads(JsonFormatter().format(record))["message"] == sent
+        record = self.record(message)
+        assert json.loads(JsonFormatter().format(record))["message"] == message
         record.name = "gunicorn.error"
         assert json.loads(JsonFormatter().format(record))["message"] == logged
 
     def test_gunicorns_access_log_stays_silent(self) -> None:
-        # It would log the query, in which a client can send a secret by mistake.
+        # The access log would have the query, which may contain a secret by mistake.
         assert logging_config("DEBUG", "json")["loggers"]["gunicorn.access"]["level"] == "WARNING"
 
 
@@ -186,9 +186,9 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
     def send(method: str, path: str, body: str | None = None, kind: str | None = None, **headers: str) -> Any:
         nonlocal requests
         requests += 1
-        sent = headers | ({"Content-Type": kind} if kind else {})
+        all_headers = headers | ({"Content-Type": kind} if kind else {})
         with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
-            connection.request(method, path, body, sent)
+            connection.request(method, path, body, all_headers)
             answer = connection.getresponse()
             return json.loads(answer.read() or "{}") if answer.headers["Content-Type"] == JSON else {}
 
@@ -209,10 +209,10 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
             send(route.method, path, "grant_type=client_credentials", FORM, Authorization=f"Basic {basic}")
 
     issued = send("POST", "/api/v1/token", urllib.parse.urlencode(agent.form), FORM)["access_token"]
-    made = send("POST", f"/api/v1/agents/{agent.agent_id}/credentials", Authorization=f"Bearer {issued}")
-    secrets.update((issued, made["clientSecret"]))
+    credential = send("POST", f"/api/v1/agents/{agent.agent_id}/credentials", Authorization=f"Bearer {issued}")
+    secrets.update((issued, credential["clientSecret"]))
     everything()
-    # The same, where every statement fails.
+    # The same requests, while every statement fails.
     with psycopg.connect(server.environment["AGENTIDP_DATABASE_URL"], autocommit=True) as connection:
         connection.execute("alter table usage_daily rename to gone")
         connection.execute("alter table clients rename to gone_as_well")
@@ -250,7 +250,7 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
 
 
 class TestFormat:
-    """Text for a person at a terminal, JSON for everything else."""
+    """The format is text on a terminal, and JSON otherwise."""
 
     @pytest.mark.parametrize(
         ("log_format", "is_terminal", "formatter"),

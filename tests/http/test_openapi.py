@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service does: all of it, and nothing else."""
+"""The OpenAPI document describes exactly the service's routes, bodies and headers."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ DOCUMENT = "/api/v1/openapi.json"
 OPERATIONS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 
-def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """What *part* refers to, or *part* itself."""
-    for name in part.get("$ref", "#").split("/")[1:]:
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the object that *schema* refers to, or *schema* itself."""
+    for name in schema.get("$ref", "#").split("/")[1:]:
         document = document[name]
-    return document if "$ref" in part else part
+    return document if "$ref" in schema else schema
 
 
 def test_describes_every_route_and_no_other(document: dict[str, Any]) -> None:
@@ -66,17 +66,17 @@ def test_is_valid_openapi_of_this_version_and_issuer(document: dict[str, Any]) -
 
 def test_every_operation_has_a_name_of_its_own_a_summary_and_a_described_tag(document: dict[str, Any]) -> None:
     operations = [route.described(document) for route in ROUTES]
-    assert len({found["operationId"] for found in operations}) == len(operations)
-    assert all(found["summary"].endswith(".") for found in operations)
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"].endswith(".") for operation in operations)
     tags = {tag["name"] for tag in document["tags"] if tag["description"]}
-    assert {tag for found in operations for tag in found["tags"]} == tags
+    assert {tag for operation in operations for tag in operation["tags"]} == tags
 
 
 def test_every_operation_says_how_its_route_authenticates(document: dict[str, Any]) -> None:
-    known = {"client": [{"clientSecretBasic": []}, {}], "public": []}
+    security = {"client": [{"clientSecretBasic": []}, {}], "public": []}
     for route in ROUTES:
         of_agents = [{"oauth2": [route.authentication]}, {"bearer": []}, {"dpop": []}]
-        assert route.described(document)["security"] == known.get(str(route.authentication), of_agents), str(route)
+        assert route.described(document)["security"] == security.get(str(route.authentication), of_agents), str(route)
 
 
 def test_every_operation_has_the_errors_that_follow_from_its_route(document: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[s
         assert "304" in responses or not is_analytics
         if "304" in responses and status in ("200", "304"):
             headers |= {"ETag", "Cache-Control", "Vary", "AgentIdP-Staleness"}
-            # A list of several pages.
+            # The list has several pages.
             headers |= {"Link"} if "cursor" in str(route.described(document).get("parameters")) else set()
             headers |= {"Content-Disposition"} if status == "200" else set()
         assert set(response["headers"]) == headers
@@ -184,13 +184,13 @@ def test_the_page_has_all_that_it_needs_from_here(shared_client: FlaskClient) ->
     assert re.findall(r"<style|<script>|\b(?:style|on\w+)=", page.text) == []
     named_here = re.findall(r'\b(?:src|href)="([^"]*)"', page.text)
     assert set(named_here) == {DOCUMENT.removeprefix("/")} | {f"docs/{asset}" for asset in api_docs.ASSETS.names}
-    for named in named_here:
-        assert shared_client.get(f"/{named}").status_code == 200
+    for address in named_here:
+        assert shared_client.get(f"/{address}").status_code == 200
 
 
 def test_the_page_may_reach_no_other_origin(shared_client: FlaskClient) -> None:
     headers = shared_client.get("/docs").headers
-    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    policy = dict(directive.strip().split(" ", 1) for directive in headers["Content-Security-Policy"].split(";"))
     assert policy == {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -220,7 +220,7 @@ def test_nothing_else_is_served_as_an_asset(shared_client: FlaskClient) -> None:
 
 
 def assert_described(document: dict[str, Any], route: Route, response: TestResponse) -> None:
-    """The status of an answer is one of the operation's, and its body and headers are what is said of it."""
+    """Check that the operation describes the status, the body and the headers of a response."""
     described = resolved(document, route.described(document)["responses"][str(response.status_code)])
     schema = described["content"]["application/json"]["schema"]
     jsonschema_rs.validate(schema | {"components": document["components"]}, response.json)
@@ -235,12 +235,14 @@ def assert_described(document: dict[str, Any], route: Route, response: TestRespo
 def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
     document: dict[str, Any], dead_client: FlaskClient, route: Route
 ) -> None:
-    # Of the right form, so that it takes the keys to tell that it is not ours.
+    # The token has the right form, so that only the keys show that we did not sign it.
     key = ec.generate_private_key(ec.SECP256R1())
     token = jwt.encode({}, key, "ES256", headers={"typ": "at+jwt", "kid": "x"})
     form = {"grant_type": "client_credentials", "token": "x", "client_id": NOWHERE, "client_secret": "x"}
-    sent = {"data": form} if route.authentication == "client" else {"headers": {"Authorization": f"Bearer {token}"}}
-    response = dead_client.open(route.path(), method=route.method, **sent)
+    arguments = (
+        {"data": form} if route.authentication == "client" else {"headers": {"Authorization": f"Bearer {token}"}}
+    )
+    response = dead_client.open(route.path(), method=route.method, **arguments)
     assert (response.status_code == 503) == ("503" in route.described(document)["responses"])
     if response.status_code == 503:
         assert_described(document, route, response)
@@ -248,34 +250,34 @@ def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(
 
 @pytest.fixture
 def beside(database_url: str, server: Server) -> Iterator[Flask]:
-    """The application that the server runs, to make what a run of schemathesis needs."""
+    """An application on the server's database, which creates the objects for schemathesis."""
     app = create_app(settings_for(database_url, issuer=server.url), clock=Clock(None))
     yield app
     app.extensions["agentidp"].close()
 
 
 def answered(app: Flask, server: Server) -> dict[str, set[int]]:
-    """Endpoint -> the statuses that the server's log has of it."""
-    found: dict[str, set[int]] = {}
+    """Return endpoint -> the statuses in the server's log."""
+    statuses: dict[str, set[int]] = {}
     for line in server.logs().splitlines():
         record = json.loads(line) if line.startswith("{") else {}
         if record.get("message") == "request":
             with contextlib.suppress(HTTPException):
                 endpoint, _ = app.url_map.bind("").match(record["path"], record["method"])
-                found.setdefault(endpoint, set()).add(record["status"])
-    return found
+                statuses.setdefault(endpoint, set()).add(record["status"])
+    return statuses
 
 
 @pytest.mark.very_slow
 def test_schemathesis_finds_nothing(beside: Flask, server: Server, tmp_path: Path) -> None:
-    """Every check over every operation, against gunicorn: positive and negative data, coverage, fuzzing, sequences."""
+    """Run all checks on all operations against gunicorn: valid and invalid data, coverage, fuzzing, sequences."""
     services = beside.extensions["agentidp"]
     agent = make_agent(services, make_organization(services))
     with database_of(services, agent.organization_id).transaction() as opened:
         resource_server = add_resource_server(
             opened, services.settings, resource="https://delegated.example", name="delegated", scopes=["delegated"]
         )
-    # From a file, since it leaves the operation out that it has the document from.
+    # Read from a file, because schemathesis skips the operation from which it fetched the document.
     document = tmp_path / "openapi.json"
     document.write_bytes(server.get(DOCUMENT))
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a process counts of its requests: few labels, whatever a client sends."""
+"""A process counts its requests with few labels, whatever clients send."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from tests.factories import Clock, usage_sums
 
 @pytest.fixture
 def app(database_url: str, clock: Clock) -> Iterator[Flask]:
-    """The application as gunicorn runs it if metrics are served."""
+    """The application with metrics, as gunicorn runs it."""
     app = create_app(settings_for(database_url, metrics_address="127.0.0.1:9464"), clock=clock)
     yield app
     app.extensions["agentidp"].close()
 
 
 class Counted:
-    """What was counted since this was made: the counters of a process never go back."""
+    """The increase of a counter since this object was created, because counters are never reset."""
 
     def __init__(self) -> None:
         self._before = self._samples()
 
     def __call__(self, name: str) -> dict[tuple[str, ...], float]:
-        """By the values of the labels, in the order of the labels' names."""
+        """Return the increase by the values of the labels, in the order of the labels' names."""
         now = self._samples()
         return {
-            tuple(value for _, value in labels): value - self._before.get((found, labels), 0)
-            for (found, labels), value in now.items()
-            if found == name and value != self._before.get((found, labels), 0)
+            tuple(value for _, value in labels): value - self._before.get((counter_name, labels), 0)
+            for (counter_name, labels), value in now.items()
+            if counter_name == name and value != self._before.get((counter_name, labels), 0)
         }
 
     def _samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -1,4 +1,4 @@
-"""The rules of the fields of bodies, which the API, commands, forms and files have in common."""
+"""The rules of fields, which are the same in the API, in commands, in forms and in files."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ class Fields(ma.Schema):
 
 
 class Change(ChangeSchema, Fields):
-    """The body that changes one."""
+    """The body of a PATCH."""
 
     class Meta(ChangeSchema.Meta):
         exclude = read_only(Fields)
 
 
 class Returned(ReturnedSchema, Fields):
-    """What is returned of one."""
+    """The object in responses."""
 
     class Meta:
         exclude = write_only(Fields)

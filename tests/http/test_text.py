@@ -1,4 +1,4 @@
-"""Which characters text may contain, and how text from anywhere is printed."""
+"""The characters that text may contain, and the escapes for other characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, received on the loopback."""
+"""OpenTelemetry spans, which a collector on the loopback receives."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 class Collector(Receiver):
-    """What receives OTLP over HTTP."""
+    """A collector for OTLP over HTTP."""
 
     def processes(self) -> list[ResourceSpans]:
-        """What was received, by the process that has sent it."""
-        parsed = (ExportTraceServiceRequest.FromString(one.body) for one in self.received)
-        return [process for one in parsed for process in one.resource_spans]
+        """Return the received spans by the process that sent them."""
+        parsed = (ExportTraceServiceRequest.FromString(request.body) for request in self.received)
+        return [process for message in parsed for process in message.resource_spans]
 
     def spans(self) -> list[Span]:
-        """The spans, after everything has been sent."""
+        """Flush the provider, and return the spans."""
         assert tracing.provider().force_flush()
         return [span for process in self.processes() for scope in process.scope_spans for span in scope.spans]
 
@@ -39,15 +39,15 @@ class Collector(Receiver):
         return {attribute.value.string_value for attribute in attributes if attribute.key == "service.name"}
 
     def sent(self) -> bytes:
-        return b"".join(one.body for one in self.received)
+        return b"".join(request.body for request in self.received)
 
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    with Collector() as made:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         tracing.provider.cache_clear()
-        yield made
+        yield collector
         tracing.provider().shutdown()
         tracing.provider.cache_clear()
 
@@ -71,7 +71,9 @@ def test_a_request_is_a_span_below_the_callers_without_a_secret(traced: Flask, c
     first, second, third = collector.spans()
     assert (first.name, first.trace_id.hex(), first.parent_span_id.hex()) == ("POST /api/v1/token", TRACE, PARENT)
     assert first.kind == Span.SPAN_KIND_SERVER
-    assert {one.key: one.value.string_value or one.value.int_value for one in first.attributes} == {
+    assert {
+        attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in first.attributes
+    } == {
         "http.request.method": "POST",
         "http.route": "/api/v1/token",
         "http.response.status_code": 200,
@@ -81,9 +83,9 @@ def test_a_request_is_a_span_below_the_callers_without_a_secret(traced: Flask, c
     assert second.trace_id != first.trace_id
     assert third.name == "HTTP unknown"
     assert collector.services() == {"agentidp"}
-    sent = collector.sent()
+    content = collector.sent()
     for secret in (agent.client_secret, token, "hush", agent.client_id):
-        assert secret.encode() not in sent
+        assert secret.encode() not in content
 
 
 def test_a_failure_is_an_error_and_a_refusal_is_none(

@@ -1,4 +1,4 @@
-"""Unmodified clients get a token by themselves, and each tool gives them what the API does."""
+"""Unmodified clients get their own token, and each tool returns the same as the API."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ROUTES = {
     "quotas_of_agents": "/api/v1/agents/quotas",
     "findings": "/api/v1/analytics/findings",
 }
-"""Tools whose answers change neither by a request nor by a token of the test's."""
+"""Tools whose results the test's own requests and tokens do not change."""
 
 
 @pytest.fixture(scope="module")
 def arguments(provider: Provider) -> dict[str, dict[str, str]]:
-    """What each tool is called with that must have arguments, in an organization with one of each thing."""
+    """The arguments of each tool that needs arguments, in an organization with one object of each kind."""
     operator = provider.operator
     app = create_app(operator.services.settings)
     ids = make_one_of_each(app.test_client(), operator)
@@ -57,7 +57,7 @@ def arguments(provider: Provider) -> dict[str, dict[str, str]]:
 
 
 def check(provider: Provider, answers: dict[str, Any], arguments: dict[str, dict[str, str]]) -> None:
-    """Compare what the tools returned with the API."""
+    """Compare the results of the tools with the API."""
     assert answers.keys() >= {*arguments, *ROUTES}
     for name, answer in answers.items():
         assert isinstance(answer, dict), (name, answer)
@@ -67,7 +67,7 @@ def check(provider: Provider, answers: dict[str, Any], arguments: dict[str, dict
 
 
 def with_key(provider: Provider) -> tuple[str, str]:
-    """A new agent, and its key as PEM."""
+    """Return a new agent and its key as PEM."""
     client_id, key = provider.register(scopes=SCOPES)["client_id"], KEYS["ES256"]()
     provider.register_key(client_id, jwk=key.as_dict(private=False, alg="ES256"))
     return client_id, key.as_pem(private=True).decode()
@@ -92,12 +92,12 @@ def test_python(provider: Provider, arguments: dict[str, dict[str, str]], mode: 
             httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http,
             Client(streamable_http_client(url, http_client=http), mode=mode) as client,
         ):
-            found = {}
+            results = {}
             for tool in (await client.list_tools()).tools:
                 # The client checks the result against the tool's output schema.
                 result = await client.call_tool(tool.name, arguments.get(tool.name, {}))
-                found[tool.name] = result.content if result.is_error else result.structured_content
-            return found
+                results[tool.name] = result.content if result.is_error else result.structured_content
+            return results
 
     check(provider, asyncio.run(call()), arguments)
 
@@ -110,5 +110,5 @@ def test_typescript(provider: Provider, arguments: dict[str, dict[str, str]], ha
         who = {"client_id": client_id, "key": pem}
     else:
         who = provider.register(scopes=SCOPES)
-    given = {"url": provider.url + PATH, "issuer": provider.url, "arguments": arguments, **who}
-    check(provider, conftest.play(conftest.install(SOURCE, tmp_path), "client.mjs", given), arguments)
+    settings = {"url": provider.url + PATH, "issuer": provider.url, "arguments": arguments, **who}
+    check(provider, conftest.play(conftest.install(SOURCE, tmp_path), "client.mjs", settings), arguments)

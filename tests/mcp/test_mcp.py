@@ -1,4 +1,4 @@
-"""``POST /api/v1/mcp``, by the protocol and beside the API whose answers it gives."""
+"""``POST /api/v1/mcp`` follows the protocol, and returns the same as the API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REVISIONS = [LATEST, "2025-11-25", "2025-06-18", None]
 
 
 def message(method: str, revision: str | None = LATEST, /, **params: Any) -> dict[str, Any]:
-    """A request in a revision, with the headers that it needs: the arguments of a client's ``post``."""
+    """Return the arguments of a client's ``post`` for a request in a revision of the protocol."""
     headers = {"MCP-Protocol-Version": revision} if revision else {}
     if revision == LATEST:
         params["_meta"] = META
@@ -36,8 +36,8 @@ def message(method: str, revision: str | None = LATEST, /, **params: Any) -> dic
     return {"json": {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}, "headers": headers}
 
 
-def send(client: FlaskClient, agent: Agent, sent: dict[str, Any], **token: Any) -> Any:
-    return client.post(PATH, **sent | {"headers": sent.get("headers", {}) | agent.bearer(**token)})
+def send(client: FlaskClient, agent: Agent, request: dict[str, Any], **token: Any) -> Any:
+    return client.post(PATH, **request | {"headers": request.get("headers", {}) | agent.bearer(**token)})
 
 
 def called(client: FlaskClient, agent: Agent, name: str, arguments: Any = None, **token: Any) -> Any:
@@ -47,7 +47,7 @@ def called(client: FlaskClient, agent: Agent, name: str, arguments: Any = None, 
 
 
 def forget_today(services: Services) -> None:
-    """Delete today's counts: each request counts itself, and the next one would show it."""
+    """Delete today's counts, because each request counts itself and would change the next response."""
     with psycopg.connect(str(services.settings.database_url), autocommit=True) as connection:
         for table in ("usage_daily", "agent_usage_daily"):
             connection.execute(f"delete from {table} where day = %s", [services.clock().date()])
@@ -70,9 +70,9 @@ def test_every_tool_is_listed_and_gives_what_its_route_does(
         path = rule.rule.replace("<uuid:", "{").replace(">", "}").format(**address)
         arguments = {camel_case(name): value for name, value in address.items()}
         assert jsonschema_rs.is_valid(tool["inputSchema"], arguments)
-        asked = message("tools/call", revision, name=tool["name"], arguments=arguments)
+        call = message("tools/call", revision, name=tool["name"], arguments=arguments)
         forget_today(services)
-        result = send(shared_client, acme, asked).json["result"]
+        result = send(shared_client, acme, call).json["result"]
         forget_today(services)
         [content] = result["content"]
         assert content["text"] == shared_client.get(path, headers=acme.bearer()).text, tool["name"]
@@ -82,7 +82,7 @@ def test_every_tool_is_listed_and_gives_what_its_route_does(
 
 def test_arguments_are_the_parameters_of_the_route(shared_client: FlaskClient, acme: Agent) -> None:
     assert len(called(shared_client, acme, "token_trend", {"days": 3})["structuredContent"]["data"]) == 3
-    for name, arguments, said in (
+    for name, arguments, text in (
         ("token_trend", {"days": 91}, "The request is not valid. days must be a whole number from 1 to 90"),
         ("token_trend", {"days": "3&x=y"}, "The request is not valid. days must be a whole number from 1 to 90"),
         ("token_trend", {"days": [[3]]}, "The request is not valid. days must be a string, a number or a boolean"),
@@ -97,20 +97,20 @@ def test_arguments_are_the_parameters_of_the_route(shared_client: FlaskClient, a
     ):
         result = called(shared_client, acme, name, arguments)
         assert result["isError"] is True
-        assert result["content"][0]["text"].startswith(said), (name, arguments)
+        assert result["content"][0]["text"].startswith(text), (name, arguments)
 
 
 def test_each_request_is_counted_once_and_a_refused_token_is_a_401(
     shared_client: FlaskClient, services: Services, acme: Agent
 ) -> None:
-    for sent in (
+    for request in (
         message("tools/list"),
         message("tools/call", name="token_trend", arguments={}),
         message("tools/call", name="token_trend", arguments={"days": 0}),
         message("no/such"),
         {"data": "{", **JSON},
     ):
-        send(shared_client, acme, sent)
+        send(shared_client, acme, request)
     sums = usage_sums(str(services.settings.database_url), acme.organization_id)
     assert {count for name, count in sums.items() if "requests" in name} == {5}
     refused = shared_client.post(PATH, **message("tools/list"))
@@ -146,13 +146,13 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "code"),
+    ("request", "status", "code"),
     [
         ({"data": "{", **JSON}, 400, -32700),
         ({"data": "[" * 50_000, **JSON}, 400, -32700),
         ({"data": '{"jsonrpc":"2.0","id":1e999,"method":"ping"}', **JSON}, 400, -32700),
         ({"data": '{"jsonrpc":"2.0","id":1,"method":"ping","method":"x"}', **JSON}, 400, -32700),
-        # A gateway that goes by the headers would let it pass.
+        # A gateway that reads only the headers would accept the request.
         ({"json": message("tools/call", name="quotas")["json"]}, 400, -32020),
         ({"json": [message("ping")["json"]]}, 400, -32600),
         ({"json": {"jsonrpc": "1.0", "id": 1, "method": "ping"}}, 400, -32600),
@@ -172,17 +172,17 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
     ],
 )
 def test_what_is_no_request(
-    shared_client: FlaskClient, acme: Agent, sent: dict[str, Any], status: int, code: int
+    shared_client: FlaskClient, acme: Agent, request: dict[str, Any], status: int, code: int
 ) -> None:
-    answer = send(shared_client, acme, sent)
+    answer = send(shared_client, acme, request)
     assert (answer.status_code, answer.json["error"]["code"]) == (status, code), answer.text
 
 
 def test_begins_in_every_revision(shared_client: FlaskClient, acme: Agent) -> None:
-    found = send(shared_client, acme, message("server/discover")).json["result"]
-    assert found["supportedVersions"] == [LATEST, "2025-11-25", "2025-06-18"]
-    for asked, agreed in (("2025-06-18", "2025-06-18"), ("2025-11-25", "2025-11-25"), ("1999-01-01", "2025-11-25")):
-        begun = send(shared_client, acme, message("initialize", None, protocolVersion=asked)).json["result"]
+    description = send(shared_client, acme, message("server/discover")).json["result"]
+    assert description["supportedVersions"] == [LATEST, "2025-11-25", "2025-06-18"]
+    for requested, agreed in (("2025-06-18", "2025-06-18"), ("2025-11-25", "2025-11-25"), ("1999-01-01", "2025-11-25")):
+        begun = send(shared_client, acme, message("initialize", None, protocolVersion=requested)).json["result"]
         assert (begun["protocolVersion"], begun["capabilities"]) == (agreed, {"tools": {}})
     notification = {"json": {"jsonrpc": "2.0", "method": "notifications/initialized"}}
     assert (send(shared_client, acme, notification).status_code, shared_client.get(PATH).status_code) == (202, 405)
@@ -190,8 +190,8 @@ def test_begins_in_every_revision(shared_client: FlaskClient, acme: Agent) -> No
 
 def test_a_page_of_another_site_is_refused(shared_client: FlaskClient, services: Services, acme: Agent) -> None:
     for origin, status in (("https://evil.example", 403), ("null", 403), (services.settings.issuer, 200)):
-        sent = message("ping")
-        answer = send(shared_client, acme, sent | {"headers": sent["headers"] | {"Origin": origin}})
+        request = message("ping")
+        answer = send(shared_client, acme, request | {"headers": request["headers"] | {"Origin": origin}})
         assert answer.status_code == status
 
 
@@ -205,7 +205,7 @@ def test_a_long_result_is_cut_off_and_says_so() -> None:
 
 
 def test_the_host_of_a_request_decides_nothing(shared_client: FlaskClient, acme: Agent) -> None:
-    sent = message("tools/call", name="agent_activity", arguments={"agentId": acme.client_id})
+    request = message("tools/call", name="agent_activity", arguments={"agentId": acme.client_id})
     for host in (f"{'a' * 64}.example", "a..b"):
-        answer = send(shared_client, acme, sent | {"headers": sent["headers"] | {"Host": host}})
+        answer = send(shared_client, acme, request | {"headers": request["headers"] | {"Host": host}})
         assert answer.status_code in (200, 400), host

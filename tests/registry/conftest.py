@@ -1,4 +1,4 @@
-"""The tests of the registry share an application; each has two organizations and a clock of its own."""
+"""Fixtures: the registry's tests share an application. Each test has two organizations and its own clock."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def acme(client: FlaskClient, cast: Cast) -> Api:
 
 @pytest.fixture
 def outsider(client: FlaskClient, cast: Cast) -> Api:
-    """That of another organization."""
+    """The agent of another organization."""
     return Api(client, cast.outsider)
 
 
 @pytest.fixture
 def worker(cast: Cast) -> Agent:
-    """Another agent of Acme's."""
+    """Another agent of Acme."""
     return cast.acme.colleague("worker")

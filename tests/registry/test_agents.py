@@ -25,8 +25,8 @@ from tests.routes import INVALID_TOKEN
 def create(api: Api, **body: Any) -> dict[str, Any]:
     response = api.post("agents", body)
     assert response.status_code == 201, response.text
-    made: dict[str, Any] = response.json
-    return made
+    agent: dict[str, Any] = response.json
+    return agent
 
 
 def test_created_with_a_name_alone(acme: Api) -> None:
@@ -93,12 +93,12 @@ def test_refused_whatever_way_it_comes(member: str, value: object, rule: str) ->
 def test_a_name_is_that_of_one_agent_until_it_is_deleted(acme: Api) -> None:
     first = create(acme, name="Twin")
     assert create(acme, name="twin")["agentId"] != first["agentId"]
-    before = listed(acme)
-    taken = {"code": "CONFLICT", "message": "Another agent has this name.", "details": {"name": ["is taken"]}}
+    names = listed(acme)
+    body = {"code": "CONFLICT", "message": "Another agent has this name.", "details": {"name": ["is taken"]}}
     refused = acme.post("agents", {"name": "Twin"})
-    assert (refused.status_code, refused.json) == (409, taken)
-    assert listed(acme) == before
-    # It may keep its own.
+    assert (refused.status_code, refused.json) == (409, body)
+    assert listed(acme) == names
+    # An agent may be renamed to its present name.
     assert acme.patch(f"agents/{first['agentId']}", {"name": "Twin"}).status_code == 200
     acme.delete(f"agents/{first['agentId']}")
     assert create(acme, name="Twin")["agentId"] != first["agentId"]
@@ -107,7 +107,7 @@ def test_a_name_is_that_of_one_agent_until_it_is_deleted(acme: Api) -> None:
 def test_an_organization_has_at_most_so_many_deleted_ones_not_counted(
     acme: Api, outsider: Api, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Acme has one agent. The outsider's do not count."""
+    """Acme has one agent. The agents of the other organization do not count."""
     for number in range(3):
         outsider.agent.colleague(f"agent {number}")
     limited = replace(services, settings=replace(services.settings, max_agents=2))
@@ -119,23 +119,23 @@ def test_an_organization_has_at_most_so_many_deleted_ones_not_counted(
         assert (refused.status_code, refused.json) == (409, {"code": "CONFLICT", "message": message, "details": {}})
         acme.delete(f"agents/{second['agentId']}")
         create(acme, name="four")
-    # The one that was refused has left nothing, such as a client.
+    # The refused request left no row, for example no client.
     create(acme, name="three")
 
 
 def listed(api: Api, **query: Any) -> list[str]:
-    """The names on one page of the list."""
+    """Return the names on a page of the list."""
     response = api.get("agents", **query)
     assert response.status_code == 200, response.text
-    return [found["name"] for found in response.json["data"]]
+    return [agent["name"] for agent in response.json["data"]]
 
 
 def walk(api: Api, limit: int, between: Any = lambda: None) -> list[list[str]]:
-    """The names on each page, with something done between two pages."""
+    """Return the names on each page, and call a function between two pages."""
     pages, query = [], {"limit": limit}
     while True:
         page = api.get("agents", **query).json
-        pages.append([found["name"] for found in page["data"]])
+        pages.append([agent["name"] for agent in page["data"]])
         if page["nextCursor"] is None:
             return pages
         query["cursor"] = page["nextCursor"]
@@ -165,17 +165,17 @@ class TestList:
             assert 1 <= len(pages[-1]) <= limit
 
     def test_no_page_shifts_where_agents_come_and_go(self, acme: Api, clock: Clock) -> None:
-        made = {}
+        ids = {}
         for name in "abcdef":
             clock.advance(seconds=1)
-            made[name] = create(acme, name=name)["agentId"]
+            ids[name] = create(acme, name=name)["agentId"]
         new, doomed = iter("ghijklmnop"), iter("acf")
 
         def come_and_go() -> None:
             clock.advance(seconds=1)
             if (name := next(doomed, None)) is not None:
-                # a and c were on a page already, f is on one still to come.
-                acme.delete(f"agents/{made[name]}")
+                # a and c are on an earlier page, f is on a later page.
+                acme.delete(f"agents/{ids[name]}")
                 create(acme, name=next(new))
 
         assert walk(acme, 2, come_and_go) == [["builder", "a"], ["b", "c"], ["d", "e"], ["g", "h"], ["i"]]
@@ -233,17 +233,17 @@ class TestChange:
         ],
     )
     def test_changes_what_is_named_and_nothing_else(self, acme: Api, clock: Clock, change: dict[str, Any]) -> None:
-        made = create(acme, name="before", description="before", expectedReplicas=12)
+        agent = create(acme, name="before", description="before", expectedReplicas=12)
         clock.advance(minutes=1)
-        path = f"agents/{made['agentId']}"
+        path = f"agents/{agent['agentId']}"
         response = acme.patch(path, change)
-        expected = made | change | {"updatedAt": "2026-04-15T12:01:00.000000Z"}
+        expected = agent | change | {"updatedAt": "2026-04-15T12:01:00.000000Z"}
         assert (response.status_code, response.json) == (200, expected)
         assert acme.get(path).json == expected
         event = acme.last_event()
         assert (event["action"], event["before"], event["after"]) == (
             "agent.changed",
-            {member: made[member] for member in change},
+            {member: agent[member] for member in change},
             change,
         )
 
@@ -257,7 +257,7 @@ def test_what_is_not_there_or_deleted(acme: Api, worker: Agent, method: str) -> 
 
 
 class TestSuspendedOrDeleted:
-    """An agent that is suspended or deleted gets no token, and those that it has stop working at once."""
+    """A suspended or deleted agent gets no token, and its issued tokens stop working at once."""
 
     @pytest.mark.parametrize("how", ["suspended", "deleted"])
     def test_gets_no_token_and_its_own_is_refused(

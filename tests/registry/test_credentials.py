@@ -21,7 +21,7 @@ PUBLIC_KEY = {
 
 
 class Credentials:
-    """The worker's, as Acme manages them."""
+    """The worker's credentials, managed by Acme."""
 
     def __init__(self, acme: Api, worker: Agent) -> None:
         self.acme, self.path, self.worker = acme, f"agents/{worker.agent_id}/credentials", Api(acme.client, worker)
@@ -29,8 +29,8 @@ class Credentials:
     def add(self, **body: Any) -> dict[str, Any]:
         response = self.acme.post(self.path, body)
         assert response.status_code == 201, response.text
-        made: dict[str, Any] = response.json
-        return made
+        credential: dict[str, Any] = response.json
+        return credential
 
     def all(self) -> list[dict[str, Any]]:
         listed: dict[str, list[dict[str, Any]]] = self.acme.get(self.path).json
@@ -41,7 +41,7 @@ class Credentials:
         return status
 
     def works(self, client_secret: str | None = None) -> bool:
-        """Whether the worker gets a token with this secret, or else with its first one."""
+        """Return whether the worker gets a token with a secret. Default: the worker's first secret."""
         response = self.worker.token(**({"client_secret": client_secret} if client_secret else {}))
         assert response.status_code == 200 or (response.status_code, response.json["error"]) == (401, "invalid_client")
         return bool(response.status_code == 200)
@@ -49,7 +49,7 @@ class Credentials:
 
 @pytest.fixture
 def credentials(acme: Api, worker: Agent) -> Credentials:
-    """Of the worker, which has one secret."""
+    """The credentials of the worker, which has one secret."""
     return Credentials(acme, worker)
 
 
@@ -84,19 +84,19 @@ def test_lists_all_that_are_not_revoked_oldest_first(credentials: Credentials, c
     listed = credentials.all()
     for label in ("CI of the shop", None, None):
         clock.advance(seconds=1)
-        made = credentials.add(label=label)
-        del made["clientId"], made["clientSecret"]
-        assert made["label"] == label
-        listed.append(made)
+        credential = credentials.add(label=label)
+        del credential["clientId"], credential["clientSecret"]
+        assert credential["label"] == label
+        listed.append(credential)
     assert credentials.all() == listed
     revoked = listed.pop(2)
     assert credentials.revoke(revoked) == 204
     event = credentials.acme.last_event()
-    before = {name: revoked[name] for name in ("type", "label", "jwks", "expiresAt")}
+    settings = {name: revoked[name] for name in ("type", "label", "jwks", "expiresAt")}
     assert (event["action"], event["subject"]) == ("credential.revoked", revoked["credentialId"])
-    assert (event["before"], event["after"]) == (before | {"agentId": credentials.worker.agent.client_id}, None)
+    assert (event["before"], event["after"]) == (settings | {"agentId": credentials.worker.agent.client_id}, None)
     assert credentials.all() == listed
-    assert [credentials.revoke(one) for one in listed] == [204] * 3
+    assert [credentials.revoke(credential) for credential in listed] == [204] * 3
     assert credentials.all() == []
 
 
@@ -109,26 +109,26 @@ def test_several_work_at_a_time_so_that_one_is_replaced_without_downtime(
     live = credentials.worker.token().json["access_token"]
     assert credentials.revoke(old) == 204
     assert (credentials.works(), credentials.works(new)) == (False, True)
-    # What it got lives until it expires.
+    # Its issued token works until it expires.
     assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {live}"}).status_code == 200
     assert credentials.revoke(old) == 404
 
 
 def test_may_expire(credentials: Credentials) -> None:
-    made = credentials.add(expiresAt="2026-04-16T00:00:00+05:30")
-    assert made["expiresAt"] == "2026-04-15T18:30:00.000000Z"
-    assert {one["expiresAt"] for one in credentials.all()} == {None, made["expiresAt"]}
+    new = credentials.add(expiresAt="2026-04-16T00:00:00+05:30")
+    assert new["expiresAt"] == "2026-04-15T18:30:00.000000Z"
+    assert {credential["expiresAt"] for credential in credentials.all()} == {None, new["expiresAt"]}
 
 
 def test_last_used_is_right_to_the_minute(credentials: Credentials, clock: Clock) -> None:
     assert not credentials.works("wrong")
-    seen = [credentials.all()[0]["lastUsedAt"]]
+    last_used = [credentials.all()[0]["lastUsedAt"]]
     for seconds in (0, 59, 2, 30):
         clock.advance(seconds=seconds)
         assert credentials.works()
-        seen.append(credentials.all()[0]["lastUsedAt"])
+        last_used.append(credentials.all()[0]["lastUsedAt"])
     first, second = "2026-04-15T12:00:00.000000Z", "2026-04-15T12:01:01.000000Z"
-    assert seen == [None, first, first, second, second]
+    assert last_used == [None, first, first, second, second]
 
 
 def test_an_agent_has_at_most_so_many(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +150,8 @@ def test_of_an_agent_that_is_not_there(credentials: Credentials, acme: Api, work
     [credential] = credentials.all()
     acme.delete(f"agents/{worker.agent_id}")
     for path in (credentials.path, f"agents/{uuid.uuid4()}/credentials"):
-        one = f"{path}/{credential['credentialId']}"
-        for response in (acme.get(path), acme.post(path), acme.delete(one)):
+        credential_path = f"{path}/{credential['credentialId']}"
+        for response in (acme.get(path), acme.post(path), acme.delete(credential_path)):
             assert (response.status_code, response.json) == (404, NOT_FOUND)
 
 
@@ -166,10 +166,10 @@ RULE = {
 
 
 def test_a_rule_of_trust_is_shown_as_it_was_made(credentials: Credentials, worker: Agent) -> None:
-    made = credentials.add(**RULE, label="CI")
+    credential = credentials.add(**RULE, label="CI")
     shown = {
         **RULE,
-        "credentialId": made["credentialId"],
+        "credentialId": credential["credentialId"],
         "label": "CI",
         "jwks": None,
         "createdAt": "2026-04-15T12:00:00.000000Z",
@@ -177,7 +177,7 @@ def test_a_rule_of_trust_is_shown_as_it_was_made(credentials: Credentials, worke
         "lastUsedAt": None,
         "warnings": [],
     }
-    assert made == shown | {"clientId": worker.client_id}
+    assert credential == shown | {"clientId": worker.client_id}
     assert shown in credentials.all()
     event = credentials.acme.last_event()
     recorded = {name: shown[name] for name in ("label", "jwks", "expiresAt", *RULE)}
@@ -185,10 +185,10 @@ def test_a_rule_of_trust_is_shown_as_it_was_made(credentials: Credentials, worke
 
 
 def test_a_rule_without_more_is_for_this_server_and_the_issuers_published_keys(credentials: Credentials) -> None:
-    made = credentials.add(type="federated", issuer="https://issuer.example", claims={"team": "a"})
-    assert (made["audience"], made["jwks"]) == (credentials.acme.agent.services.settings.issuer, None)
-    assert not {"subject", "jwksUri", "clientSecret"} & set(made)
-    assert made["warnings"] == [
+    credential = credentials.add(type="federated", issuer="https://issuer.example", claims={"team": "a"})
+    assert (credential["audience"], credential["jwks"]) == (credentials.acme.agent.services.settings.issuer, None)
+    assert not {"subject", "jwksUri", "clientSecret"} & set(credential)
+    assert credential["warnings"] == [
         "there is no subject, so whoever has a token of the issuer with these claims is trusted"
     ]
 
@@ -221,5 +221,5 @@ def test_a_wrong_one_is_refused_by_the_name_of_the_member(
 
 @pytest.mark.parametrize(("type_", "keys"), [("secret", {}), ("key", {"jwk": PUBLIC_KEY})])
 def test_the_other_types_may_be_named(credentials: Credentials, type_: str, keys: dict[str, Any]) -> None:
-    made = credentials.add(type=type_, **keys)
-    assert (made["type"], "clientSecret" in made) == (type_, type_ == "secret")
+    credential = credentials.add(type=type_, **keys)
+    assert (credential["type"], "clientSecret" in credential) == (type_, type_ == "secret")

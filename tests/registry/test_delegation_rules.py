@@ -1,4 +1,4 @@
-"""``/api/v1/delegation-rules``: which rules can be made, by whatever way they come."""
+"""``/api/v1/delegation-rules``: the rules that can be created, also by commands and forms."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_line_has_an_identifier_and_its_scopes() -> None:
 
 @pytest.fixture
 def new(acme: Api) -> dict[str, Any]:
-    """The body of a rule, of an agent and a resource server that there are."""
+    """The body of a rule for an existing agent and an existing resource server."""
     resource = f"https://tickets.example/{uuid.uuid4()}"
     server = {"resource": resource, "name": "tickets", "scopes": ["tickets:read", "tickets:write"]}
     assert acme.post("resource-servers", server).status_code == 201
@@ -80,28 +80,28 @@ def new(acme: Api) -> dict[str, Any]:
 
 @ON_CITUS_TOO
 def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
-    made = acme.post("delegation-rules", new)
-    rule_id = made.json["delegationRuleId"]
+    response = acme.post("delegation-rules", new)
+    rule_id = response.json["delegationRuleId"]
     rule = {
         "delegationRuleId": rule_id,
         **new,
         "createdAt": "2026-04-15T12:00:00.000000Z",
         "warnings": ["there is no subject, so whoever has a token of the issuer with these claims is trusted"],
     }
-    assert (made.status_code, made.json) == (201, rule)
-    assert made.headers["Location"].endswith(f"/api/v1/delegation-rules/{rule_id}")
+    assert (response.status_code, response.json) == (201, rule)
+    assert response.headers["Location"].endswith(f"/api/v1/delegation-rules/{rule_id}")
     event = acme.last_event()
     assert (event["action"], event["subject"], event["after"]) == ("delegation_rule.created", rule_id, new)
     assert acme.get("delegation-rules").json == {"data": [rule]}
     assert acme.get(f"delegation-rules/{rule_id}").json == rule
     assert acme.post("delegation-rules", new).json["details"] == {"name": ["is taken"]}
-    # An agent that is deleted stays in the rule: its id is never used again.
+    # A deleted agent stays in the rule, because no other agent gets its id.
     other = make_agent(acme.agent.services, acme.agent.organization_id, name="other")
-    both = new | {"name": "both", "agentIds": [acme.agent.client_id, other.client_id]}
-    assert acme.post("delegation-rules", both).status_code == 201
+    second_rule = new | {"name": "both", "agentIds": [acme.agent.client_id, other.client_id]}
+    assert acme.post("delegation-rules", second_rule).status_code == 201
     assert acme.delete(f"agents/{other.client_id}").status_code == 204
-    listed = {one["name"]: one["agentIds"] for one in acme.get("delegation-rules").json["data"]}
-    assert listed == {"staff": new["agentIds"], "both": both["agentIds"]}
+    listed = {listed_rule["name"]: listed_rule["agentIds"] for listed_rule in acme.get("delegation-rules").json["data"]}
+    assert listed == {"staff": new["agentIds"], "both": second_rule["agentIds"]}
     assert acme.delete(f"delegation-rules/{rule_id}").status_code == 204
     event = acme.last_event()
     assert (event["action"], event["subject"], event["before"]) == ("delegation_rule.deleted", rule_id, new)
@@ -116,7 +116,10 @@ def test_refuses_what_the_organization_does_not_have(
     assert acme.delete(f"agents/{deleted.client_id}").status_code == 204
     foreign = make_agent(services, make_organization(services))
     wrong: list[tuple[dict[str, Any], str]] = [
-        *(({"agentIds": [*new["agentIds"], one.client_id]}, f"{AGENTS}{one.client_id}") for one in (deleted, foreign)),
+        *(
+            ({"agentIds": [*new["agentIds"], agent.client_id]}, f"{AGENTS}{agent.client_id}")
+            for agent in (deleted, foreign)
+        ),
         ({"resources": [server, server | {"resource": API}]}, f"{SERVERS}{API}"),
         (
             {"resources": [server | {"scopes": ["tickets:read", "files:read", "agents:read"]}]},
@@ -131,5 +134,5 @@ def test_refuses_what_the_organization_does_not_have(
     monkeypatch.setattr(organization_rules, "MAX_RULES", 1)
     full = acme.post("delegation-rules", new | {"name": "other"})
     assert full.json["message"] == "The organization has 1 delegation rules; delete one first."
-    # Another organization sees none of them.
+    # Another organization sees no rule.
     assert Api(acme.client, foreign).get("delegation-rules").json == {"data": []}

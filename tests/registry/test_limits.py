@@ -72,7 +72,7 @@ def add_a_target(opened: Transaction, agent: Agent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "most", "number", "add"),
+    ("module", "constant", "number", "add"),
     [
         pytest.param(None, "", 0, add_an_agent, id="agents"),
         pytest.param(credentials, "MAX_CREDENTIALS", 2, add_a_credential, id="credentials"),
@@ -85,14 +85,14 @@ def add_a_target(opened: Transaction, agent: Agent) -> None:
     ],
 )
 def test_the_last_one_that_is_possible_is_added_once(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch, module: Any, most: str, number: int, add: Add
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, module: Any, constant: str, number: int, add: Add
 ) -> None:
     agent = cast.acme
     database = database_of(agent.services, agent.organization_id)
     with database.transaction() as opened:
         add_a_resource_server(opened, agent, api_of(agent))
     if module is not None:
-        monkeypatch.setattr(module, most, number)
+        monkeypatch.setattr(module, constant, number)
 
     def add_another() -> None:
         with database.transaction() as opened:
@@ -102,7 +102,7 @@ def test_the_last_one_that_is_possible_is_added_once(
         with database.transaction() as opened:
             add(opened, agent)
             second = pool.submit(add_another)
-            # It can end only if it does not see what this transaction has added.
+            # The other transaction ends only if it does not see the object that this transaction added.
             wait([second], timeout=0.5)
         with pytest.raises(Conflict):
             second.result()

@@ -24,11 +24,11 @@ def listed(api: Api) -> list[dict[str, Any]]:
 
 
 def test_a_marker_is_created_listed_and_deleted(acme: Api, outsider: Api) -> None:
-    made = create(acme, agentId=acme.agent.client_id)
-    assert (made.status_code, made.json) == (
+    response = create(acme, agentId=acme.agent.client_id)
+    assert (response.status_code, response.json) == (
         201,
         {
-            "markerId": made.json["markerId"],
+            "markerId": response.json["markerId"],
             "kind": "deployment",
             "startsAt": "2026-04-15T10:00:00.000000Z",
             "endsAt": "2026-04-15T10:00:00.000000Z",
@@ -37,9 +37,9 @@ def test_a_marker_is_created_listed_and_deleted(acme: Api, outsider: Api) -> Non
             "createdAt": "2026-04-15T12:00:00.000000Z",
         },
     )
-    assert (listed(acme), listed(outsider)) == ([made.json], [])
-    path = made.headers["Location"]
-    assert path == f"/api/v1/markers/{made.json['markerId']}"
+    assert (listed(acme), listed(outsider)) == ([response.json], [])
+    path = response.headers["Location"]
+    assert path == f"/api/v1/markers/{response.json['markerId']}"
     assert [acme.delete(path).status_code for _ in range(2)] == [204, 404]
     assert listed(acme) == []
 
@@ -47,7 +47,7 @@ def test_a_marker_is_created_listed_and_deleted(acme: Api, outsider: Api) -> Non
 def test_a_holiday_lasts_for_a_day_unless_it_says_when_it_ends(acme: Api) -> None:
     whole = create(acme, kind="holiday", startsAt="2026-12-25T00:00:00Z").json
     half = create(acme, kind="holiday", startsAt="2026-12-24T12:00:00Z", endsAt="2026-12-25T00:00:00Z", note=None).json
-    assert [one["endsAt"][:13] for one in (whole, half)] == ["2026-12-26T00", "2026-12-25T00"]
+    assert [marker["endsAt"][:13] for marker in (whole, half)] == ["2026-12-26T00", "2026-12-25T00"]
     assert listed(acme) == [whole, half]
 
 
@@ -96,4 +96,4 @@ def test_an_organization_has_a_limit_and_forgets_old_markers(
     assert listed(acme) == [first]
     clock.now += markers.MAX_AGE + timedelta(days=1)
     assert create(acme, startsAt="2027-05-20T00:00:00Z").status_code == 201
-    assert [one["startsAt"][:4] for one in listed(acme)] == ["2027"]
+    assert [marker["startsAt"][:4] for marker in listed(acme)] == ["2027"]

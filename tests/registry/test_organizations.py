@@ -13,8 +13,8 @@ BUDGET = f"must be a whole number from 1 to {MAX_BUDGET}, or null"
 
 
 def organization_of(api: Api) -> dict[str, Any]:
-    found: dict[str, Any] = api.get("organization").json
-    return found
+    organization: dict[str, Any] = api.get("organization").json
+    return organization
 
 
 def test_shows_the_callers_own_organization(acme: Api, outsider: Api) -> None:
@@ -42,11 +42,11 @@ def test_a_member_is_changed_and_recorded_and_nothing_else_is(
     acme: Api, outsider: Api, member: str, values: list[Any]
 ) -> None:
     acme.patch("organization", {"monthlyTokenBudget": 7, "suspendDormantAfterDays": 100})
-    before, of_others = organization_of(acme), organization_of(outsider)
+    organization, of_others = organization_of(acme), organization_of(outsider)
     for value in values:
         was = organization_of(acme)[member]
         changed = acme.patch("organization", {member: value})
-        assert (changed.status_code, changed.json) == (200, before | {member: value})
+        assert (changed.status_code, changed.json) == (200, organization | {member: value})
         assert organization_of(acme) == changed.json
         event = acme.last_event()
         assert (event["action"], event["before"], event["after"]) == (
@@ -69,7 +69,7 @@ def test_a_member_is_changed_and_recorded_and_nothing_else_is(
     ],
 )
 def test_what_is_refused_changes_nothing(acme: Api, body: dict[str, Any], details: dict[str, list[str]]) -> None:
-    before = organization_of(acme)
+    organization = organization_of(acme)
     response = acme.patch("organization", body)
     assert (response.status_code, response.json["details"]) == (400, details)
-    assert organization_of(acme) == before
+    assert organization_of(acme) == organization

@@ -21,7 +21,7 @@ RULE = f"must be a whole number from {MIN_TOKENS} to {MAX_TOKENS}"
 
 
 def quota(window: str, tokens: int, *, enforce: bool = True) -> dict[str, Any]:
-    """A quota of which nothing was used."""
+    """Return the JSON of a quota without issued tokens."""
     starts_at, ends_at = BOUNDS[window]
     return {
         "window": window,
@@ -57,36 +57,36 @@ def test_the_quotas_of_an_agent_and_of_the_organization(acme: Api, outsider: Api
     assert acme.get(f"agents/{worker.client_id}/quotas").json["data"] == []
     for path in (of_agent, of_organization):
         assert [acme.delete(f"{path}/day").status_code for _ in range(2)] == [204, 404]
-        assert [one["window"] for one in acme.get(path).json["data"]] == ["hour", "month"]
+        assert [quota_of_agent["window"] for quota_of_agent in acme.get(path).json["data"]] == ["hour", "month"]
 
 
 @ON_CITUS_TOO
 def test_those_of_all_agents_are_listed_page_by_page(acme: Api, outsider: Api) -> None:
     agents = [acme.agent.colleague(f"agent {number}") for number in range(4)]
-    wanted = []
+    expected = []
     for agent in sorted(agents, key=lambda agent: agent.agent_id):
         number = agents.index(agent)
         for window in WINDOWS[number:]:
             put(acme, f"agents/{agent.client_id}/quotas/{window}")
-            wanted.append(quota(window, 10) | {"agentId": agent.client_id, "agentName": f"agent {number}"})
-    # Those of the organization, of a deleted agent and of another organization are not among them.
+            expected.append(quota(window, 10) | {"agentId": agent.client_id, "agentName": f"agent {number}"})
+    # The list excludes quotas of the organization, of a deleted agent and of another organization.
     put(acme, "quotas/day")
     deleted = acme.agent.colleague("deleted")
     put(acme, f"agents/{deleted.client_id}/quotas/day")
     acme.delete(f"agents/{deleted.client_id}")
-    for limit in (1, 2, len(wanted) - 1, len(wanted), 100):
-        found, query = [], {"limit": limit}
+    for limit in (1, 2, len(expected) - 1, len(expected), 100):
+        listed, query = [], {"limit": limit}
         while True:
             page = acme.get("agents/quotas", **query).json
-            assert len(page["data"]) == min(limit, len(wanted) - len(found))
-            found += page["data"]
+            assert len(page["data"]) == min(limit, len(expected) - len(listed))
+            listed += page["data"]
             query["cursor"] = page["nextCursor"]
             if page["nextCursor"] is None:
                 break
-        assert found == wanted
+        assert listed == expected
     assert outsider.get("agents/quotas").json == {"data": [], "nextCursor": None}
     agents[0].count(NOON, tokens=3)
-    used = {one["window"]: one["used"] for one in acme.get("agents/quotas").json["data"] if one["used"]}
+    used = {row["window"]: row["used"] for row in acme.get("agents/quotas").json["data"] if row["used"]}
     assert used == {"hour": 3, "day": 3, "month": 3}
 
 
@@ -107,8 +107,8 @@ def test_changes_are_in_the_audit_trail(acme: Api) -> None:
     acme.delete(hour)
     of_day = [{"day": {"tokens": tokens, "enforce": is_}} for tokens, is_ in ((10, False), (20, False), (20, True))]
     of_hour = {"hour": {"tokens": 5, "enforce": True}}
-    events = [one for one in acme.get("audit").json["data"] if one["action"].startswith("quota.")]
-    assert [(one["action"], one["subject"], one["before"], one["after"]) for one in reversed(events)] == [
+    events = [event for event in acme.get("audit").json["data"] if event["action"].startswith("quota.")]
+    assert [(event["action"], event["subject"], event["before"], event["after"]) for event in reversed(events)] == [
         ("quota.changed", agent_id, None, of_day[0]),
         ("quota.changed", agent_id, of_day[0], of_day[1]),
         ("quota.changed", agent_id, of_day[1], of_day[2]),
@@ -135,7 +135,7 @@ def test_there_is_no_other_window(acme: Api, path: str) -> None:
 
 @pytest.mark.parametrize("whose", ["the organization's", "another organization's", "a deleted one's"])
 def test_only_agents_of_the_organization_have_quotas(acme: Api, cast: Cast, worker: Agent, whose: str) -> None:
-    """The nil id stands for the organization in the table, and must not lead to its quotas."""
+    """The table stores the organization as the nil UUID, which must not be accepted as an agent's id."""
     put(acme, "quotas/day")
     put(acme, f"agents/{worker.client_id}/quotas/day")
     acme.delete(f"agents/{worker.client_id}")

@@ -1,4 +1,4 @@
-"""A resource identifier belongs to one organization of the instance, which alone gets tokens for it."""
+"""A resource identifier belongs to one organization of the instance. Only its agents get tokens for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCOPE = "invoices:read"
 
 @pytest.fixture
 def resource() -> str:
-    """An identifier of the test's own, as the application is shared."""
+    """A new identifier, because the tests share the application."""
     return f"https://billing.example/{uuid.uuid4()}"
 
 
@@ -37,20 +37,22 @@ def register(api: Api, resource: str) -> Any:
 
 
 def get_token(api: Api, resource: str) -> Any:
-    """Ask for a token for a resource server; the agent gets its scope first, from whatever server has it."""
+    """Give an agent the scope of a resource server, and request a token for the server."""
     scopes = {"scopes": ["analytics:read", "agents:read", "agents:write", SCOPE]}
     assert api.patch(f"agents/{api.agent.agent_id}", scopes).status_code == 200
     return api.token(resource=resource)
 
 
 def held(database_url: str, api: Api) -> list[object]:
-    """What the organization of an agent holds, read as the operator."""
+    """Return the identifiers that an agent's organization holds, read as the operator."""
     identifiers = resource_identifiers.resource_identifiers(database_url)
-    return [one.resource for one in identifiers if one.organization_id == api.agent.organization_id]
+    return [
+        identifier.resource for identifier in identifiers if identifier.organization_id == api.agent.organization_id
+    ]
 
 
 def leave_duplicate(database_url: str, cast: Cast, resource: str) -> None:
-    """What a release of the identifier leaves: two organizations that have registered it, and nobody's claim."""
+    """An identifier after its release: two organizations have registered it, and no organization holds it."""
     for agent in (cast.acme, cast.outsider):
         execute(
             database_url,
@@ -65,16 +67,16 @@ def test_nobody_else_can_register_it_or_gets_a_token_for_it(acme: Api, outsider:
         refused = register(again, resource)
         assert (refused.status_code, refused.json) == (409, TAKEN)
         assert acme.agent.organization_id not in refused.text
-    # The outsider's agent has a scope of the same name from a resource server of its own.
+    # The outsider's own resource server has a scope of the same name.
     assert register(outsider, f"{resource}/own").status_code == 201
     assert get_token(acme, resource).status_code == 200
     refused = get_token(outsider, resource)
     assert (refused.status_code, refused.json) == (400, INVALID_TARGET)
-    # The same holds for every spelling.
+    # Other spellings are the same identifier.
     assert register(outsider, f"{resource}/").json == TAKEN
     assert register(acme, f"{resource}/").status_code == 201
     assert get_token(acme, f"{resource}/").status_code == 200
-    # It stays with the organization when the resource server is deleted.
+    # The organization keeps the identifier after the resource server is deleted.
     assert acme.delete(address).status_code == 204
     assert register(outsider, resource).json == TAKEN
     assert register(acme, resource).status_code == 201
@@ -146,31 +148,31 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
     leave_duplicate(database_url, cast, resource)
     agents = {"acme": acme, "outsider": outsider}
     for name, api in agents.items():
-        # Holding another identifier is no claim to this one.
+        # An organization that holds another identifier does not hold this one.
         assert register(api, f"https://{name}.example/{uuid.uuid4()}").status_code == 201
     tokens = {name: api.agent.token(audience=resource, scope=SCOPE) for name, api in agents.items()}
 
-    def seen() -> dict[str, tuple[int, bool]]:
+    def statuses() -> dict[str, tuple[int, bool]]:
         return {
             name: (get_token(api, resource).status_code, introspect(api.client, api.agent, tokens[name]).json["active"])
             for name, api in agents.items()
         }
 
-    before = usage_sums(database_url, cast.acme.organization_id)["tokens"]
-    assert seen() == {"acme": (400, False), "outsider": (400, False)}
+    tokens = usage_sums(database_url, cast.acme.organization_id)["tokens"]
+    assert statuses() == {"acme": (400, False), "outsider": (400, False)}
     assert get_token(acme, resource).json == INVALID_TARGET
-    assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == before
+    assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == tokens
 
     assert resource_identifiers.assign(services.settings, resource, cast.acme.organization_id, NOON) is None
-    assert seen() == {"acme": (200, True), "outsider": (400, False)}
+    assert statuses() == {"acme": (200, True), "outsider": (400, False)}
     assert introspect(outsider.client, cast.outsider, tokens["outsider"]).json == INACTIVE
 
     previous = resource_identifiers.assign(services.settings, resource, cast.outsider.organization_id, NOON)
     assert previous == cast.acme.organization_id
-    assert seen() == {"acme": (400, False), "outsider": (200, True)}
+    assert statuses() == {"acme": (400, False), "outsider": (200, True)}
 
     assert resource_identifiers.release(database_url, resource, NOON) == cast.outsider.organization_id
-    assert seen() == {"acme": (400, False), "outsider": (400, False)}
+    assert statuses() == {"acme": (400, False), "outsider": (400, False)}
 
 
 def test_of_two_organizations_that_register_at_the_same_moment_one_gets_it(
@@ -215,7 +217,7 @@ def test_the_service_can_neither_transfer_nor_release(database_url: str) -> None
 
 
 class TestOperator:
-    """What ``agentidp resource-server`` does."""
+    """The operator's functions behind ``agentidp resource-server``."""
 
     def test_lists_who_holds_and_who_has_registered_each(
         self, acme: Api, cast: Cast, services: Services, database_url: str, resource: str
@@ -226,11 +228,15 @@ class TestOperator:
         ids = cast.acme.organization_id, cast.outsider.organization_id
         resource_identifiers.assign(services.settings, f"{reserved}/", ids[1], NOON)
         listed = [
-            one for one in resource_identifiers.resource_identifiers(database_url) if one.resource.startswith(resource)
+            identifier
+            for identifier in resource_identifiers.resource_identifiers(database_url)
+            if identifier.resource.startswith(resource)
         ]
         assert listed == [(resource, ids[0], ids[:1]), (duplicate, None, ids), (reserved, ids[1], ())]
         conflicts = resource_identifiers.resource_identifiers(database_url, conflicts=True)
-        assert [one.resource for one in conflicts if one.resource.startswith(resource)] == [duplicate]
+        assert [identifier.resource for identifier in conflicts if identifier.resource.startswith(resource)] == [
+            duplicate
+        ]
 
     def test_a_released_identifier_goes_to_the_next_that_registers_it(
         self, acme: Api, outsider: Api, database_url: str, resource: str

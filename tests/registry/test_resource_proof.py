@@ -1,4 +1,4 @@
-"""The metadata of a resource server (RFC 9728) as a proof of which organization it belongs to."""
+"""A resource server's metadata (RFC 9728) proves which organization the server belongs to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METADATA = {
 
 
 def refusal(resource: str) -> str:
-    """The sentence with which a proof is refused."""
+    """Return the error message for a refused proof."""
     with pytest.raises(ConfigurationError) as refused:
         verify_ownership(resource, ORGANIZATION, ISSUER)
     return str(refused.value)
@@ -60,7 +60,7 @@ def test_the_well_known_part_comes_before_the_path(resource: str, path: str) -> 
 
 
 def other(**changes: Any) -> bytes:
-    """The metadata with some changes."""
+    """Return the metadata with changed members."""
     return json.dumps(METADATA | changes).encode()
 
 
@@ -79,7 +79,7 @@ def other(**changes: Any) -> bytes:
             for wrong in (None, ORGANIZATION[:-1], [ORGANIZATION])
         ),
         *((200, body, "is not a JSON object") for body in (b"", b"[]", b"{", b"\xff", b"[" * 60_000)),
-        # Of a redirect as well.
+        # A redirect is not followed.
         *((status, other(), f"cannot be fetched: the status is {status}, not 200") for status in (204, 302)),
     ],
 )
@@ -103,7 +103,7 @@ def test_what_anyone_on_the_way_could_have_written_is_refused(resource: str) -> 
     [
         ("http://localhost:1/", "no connection: Connection refused"),
         ("https://%zz/", ""),
-        # Metadata of a machine's cloud.
+        # The address of a cloud's instance metadata.
         ("https://169.254.169.254/latest", "the address is not public"),
     ],
 )
