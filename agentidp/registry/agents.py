@@ -176,12 +176,8 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
     after_at, after_id = decode_cursor(arguments["cursor"])
     rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1)
     page = rows[:limit]
-    return json_response(
-        {
-            "data": [represent(row) for row in page],
-            "nextCursor": encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None,
-        }
-    )
+    next_cursor = encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None
+    return json_response({"data": [represent(row) for row in page], "nextCursor": next_cursor})
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>")
