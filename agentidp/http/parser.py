@@ -91,7 +91,7 @@ class Parser(FlaskParser):
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            return json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=build_object)
+            return json.loads(raw.decode(), parse_constant=refuse_constant, object_pairs_hook=build_object)
         except (ValueError, RecursionError):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
@@ -126,7 +126,8 @@ def _rules(errors: Any) -> list[str]:
     return [str(rule) for rule in errors]
 
 
-def _refuse_constant(constant: str) -> NoReturn:
+def refuse_constant(constant: str) -> NoReturn:
+    """Refuse NaN and Infinity, which :func:`json.loads` would accept."""
     raise ValueError(constant)
 
 

@@ -86,8 +86,7 @@ class ReturnedSchema(ma.Schema):
 
     def as_json(self, row: Any) -> dict[str, Any]:
         """Return a row as a JSON object of the API."""
-        members: dict[str, Any] = self.dump(row)
-        return members
+        return dict(self.dump(row))
 
 
 def list_of(returned: type[ReturnedSchema]) -> type[ma.Schema]:
@@ -107,7 +106,7 @@ class ChangeSchema(ma.Schema):
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
-    def not_empty(self, data: dict[str, Any], **_: Any) -> None:
+    def refuse_empty_change(self, data: dict[str, Any], **_: Any) -> None:
         """Refuse an empty change, which is a mistake."""
         if not data:
             raise ma.ValidationError("must name something to change", "body")
@@ -265,10 +264,7 @@ class Instant(Member, ma.fields.AwareDateTime):
     """
 
     kind = "instant"
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.error_messages["invalid"] = "must be a date and time with a time zone, after RFC 3339"
+    default_error_messages = {"invalid": "must be a date and time with a time zone, after RFC 3339"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
@@ -303,6 +299,8 @@ def parse_instant(text: str) -> datetime:
 class Text(Member, ma.fields.String):
     """Text for people (see :mod:`agentidp.http.text`). *multiline*: whether line breaks and tabs are allowed."""
 
+    default_error_messages = {"invalid": "must be a string"}
+
     def __init__(self, minimum: int, maximum: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self.maximum = maximum
         self.kind = "lines" if multiline else "text"
@@ -313,7 +311,6 @@ class Text(Member, ma.fields.String):
         pattern = f"{end}(?:[^{forbidden}]*{end})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
         super().__init__(validate=length, metadata=metadata, **kwargs)
-        self.error_messages["invalid"] = "must be a string"
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -360,10 +357,7 @@ class Flag(Member, ma.fields.Boolean):
     """``true`` or ``false``. marshmallow would also accept values such as ``"yes"`` and ``1``."""
 
     kind = "flag"
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.error_messages["invalid"] = "must be true or false"
+    default_error_messages = {"invalid": "must be true or false"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -376,10 +370,7 @@ class AgentId(Member, ma.fields.UUID):
 
     kind = "agent"
     maximum = MAX_NAME
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.error_messages["invalid_uuid"] = "must be an agent's id"
+    default_error_messages = {"invalid_uuid": "must be an agent's id"}
 
 
 class Items(Member, ma.fields.List[Any]):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from werkzeug.datastructures import Headers
 
-from agentidp.http.parser import build_object
+from agentidp.http.parser import build_object, refuse_constant
 
 STATELESS = ("2026-07-28",)
 """Revisions in which each request names its revision."""
@@ -70,7 +70,7 @@ def read(body: bytes, headers: Headers) -> Message:
         # UTF-8 only, like all bodies. Repeated names are refused, because a gateway may read them differently.
         text = body.decode()
         content = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
+            text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
         )
     except (ValueError, RecursionError):
         raise RpcError(PARSE_ERROR, "the body is not JSON") from None
@@ -113,7 +113,3 @@ def _parse_float(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError(number)
     return value
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(constant)

@@ -137,7 +137,7 @@ AgentSchema = schemas.returned_schema(AgentFields)
 _CHANGEABLE = AgentChangeSchema()
 
 represent = AgentSchema().as_json
-_recorded = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
+_represent_settings = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
 
 
 class ListArguments(ma.Schema):
@@ -249,7 +249,7 @@ def add_agent(
         )
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
-    audit.record(transaction, "agent.created", agent.agent_id, after=_recorded(agent) | (provisioned or {}))
+    audit.record(transaction, "agent.created", agent.agent_id, after=_represent_settings(agent) | (provisioned or {}))
     return agent
 
 
@@ -273,8 +273,8 @@ def update_agent(
         raise _name_conflict() from None
     # A change restarts the time after which the agent counts as dormant.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
-    after = _recorded(agent) | (reason or {})
-    audit.record(transaction, "agent.changed", agent_id, before=_recorded(earlier_agent), after=after)
+    after = _represent_settings(agent) | (reason or {})
+    audit.record(transaction, "agent.changed", agent_id, before=_represent_settings(earlier_agent), after=after)
     return agent
 
 
@@ -285,7 +285,7 @@ def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, 
     :raises NotFound: no such agent.
     """
     agent = require_row(transaction.fetch("agents/delete_agent", agent_id=agent_id))
-    audit.record(transaction, "agent.deleted", agent_id, before=_recorded(agent) | (reason or {}))
+    audit.record(transaction, "agent.deleted", agent_id, before=_represent_settings(agent) | (reason or {}))
 
 
 def _name_conflict() -> Conflict:

@@ -345,7 +345,7 @@ def end_credential(transaction: Transaction, agent_id: UUID, credential_id: UUID
     :raises NotFound: the agent has no such credential, or it is revoked already.
     """
     row = require_row(transaction.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
-    audit.record(transaction, "credential.revoked", credential_id, before=_recorded(agent_id, row))
+    audit.record(transaction, "credential.revoked", credential_id, before=_represent_settings(agent_id, row))
 
 
 def add_credential(
@@ -386,20 +386,20 @@ def add_credential(
             f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
             details={"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         )
-    audit.record(transaction, "credential.created", credential_id, after=_recorded(agent_id, rows[0]))
+    audit.record(transaction, "credential.created", credential_id, after=_represent_settings(agent_id, rows[0]))
     return rows[0], client_secret
 
 
-def _recorded(agent_id: UUID, credential: Any) -> dict[str, Any]:
-    return {"agentId": str(agent_id), **_settings_as_json(_with_type(credential))}
+def _represent_settings(agent_id: UUID, credential: Any) -> dict[str, Any]:
+    return {"agentId": str(agent_id), **_settings_as_json(_add_type_and_rule(credential))}
 
 
 def represent(credential: Any) -> dict[str, Any]:
     """Return a credential's row as our JSON."""
-    return _credential_as_json(_with_type(credential))
+    return _credential_as_json(_add_type_and_rule(credential))
 
 
-def _with_type(credential: Any) -> dict[str, Any]:
+def _add_type_and_rule(credential: Any) -> dict[str, Any]:
     type_ = "federated" if credential.trust else "key" if credential.jwks else "secret"
     jwks = None if credential.jwks is None else {"keys": credential.jwks}
     rule = credential.trust | {"warnings": rule_checks.warnings(credential.trust)} if credential.trust else {}

@@ -60,12 +60,12 @@ class Resources(schemas.Member, ma.fields.List[Any]):
 
     kind = "items"
     typed_as = "A resource server, and its scopes that tokens may have at most"
+    default_error_messages = {"invalid": "must be a list"}
 
     def __init__(self, **kwargs: Any) -> None:
         count = ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers")
         item = ma.fields.Nested(DelegatedResourceSchema)
         super().__init__(cls_or_instance=item, validate=[count, _refuse_repeated_resources], **kwargs)
-        self.error_messages["invalid"] = "must be a list"
 
     def from_typed(self, typed: Any) -> Any:
         """Return one entry per resource server, also for several lines."""

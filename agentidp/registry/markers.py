@@ -79,7 +79,7 @@ class MarkerSchema(schemas.ReturnedSchema, MarkerFields):
 
 
 represent = MarkerSchema().as_json
-_recorded = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
+_represent_settings = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
 
 
 @blueprint.route("/api/v1/markers", methods=["POST"])
@@ -147,7 +147,7 @@ def add_marker(
     if not rows:
         raise Conflict(f"The organization has {MAX_MARKERS} markers; delete one first.")
     [row] = rows
-    audit.record(transaction, "marker.created", row.marker_id, after=_recorded(row))
+    audit.record(transaction, "marker.created", row.marker_id, after=_represent_settings(row))
     return row
 
 
@@ -164,4 +164,4 @@ def _check_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime |
 def remove_marker(transaction: Transaction, marker_id: UUID) -> None:
     """Delete a marker, or raise ``NotFound``."""
     row = require_row(transaction.fetch("markers/delete_marker", marker_id=marker_id))
-    audit.record(transaction, "marker.deleted", marker_id, before=_recorded(row))
+    audit.record(transaction, "marker.deleted", marker_id, before=_represent_settings(row))

@@ -70,7 +70,7 @@ OrganizationSchema = schemas.returned_schema(OrganizationFields)
 _CHANGEABLE = OrganizationChangeSchema()
 
 represent = OrganizationSchema().as_json
-_recorded = OrganizationSchema(only=["status", *_CHANGEABLE.fields]).as_json
+_represent_settings = OrganizationSchema(only=["status", *_CHANGEABLE.fields]).as_json
 
 
 @blueprint.route("/api/v1/organization")
@@ -154,6 +154,6 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
-    before, after = _recorded(earlier_row), _recorded(row)
+    before, after = _represent_settings(earlier_row), _represent_settings(row)
     audit.record(transaction, "organization.changed", row.organization_id, before=before, after=after)
     return row

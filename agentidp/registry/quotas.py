@@ -242,7 +242,7 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
         "quotas/set_quota", agent_id=holder_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
     )
     transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
-    before = _recorded(rows[0]) if rows else None
+    before = _settings_by_window(rows[0]) if rows else None
     after = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
     audit.record(transaction, "quota.changed", agent_id or transaction.organization_id, before=before, after=after)
 
@@ -255,7 +255,7 @@ def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -
     holder_id = _check_holder(transaction, agent_id)
     row = require_row(transaction.fetch("quotas/delete_quota", agent_id=holder_id, quota_window=window))
     transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
-    audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_recorded(row))
+    audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(row))
 
 
 def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
@@ -273,7 +273,7 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict
 
 def usage_of(agent_id: UUID | None) -> Call:
     """Return the call that reads the quotas of an agent, or of the organization if ``None``, with their use."""
-    return _usage(agent_id=agent_id or ORGANIZATION)
+    return _usage_call(agent_id=agent_id or ORGANIZATION)
 
 
 def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
@@ -281,7 +281,7 @@ def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int 
 
     :param after: the agent of the previous page's last quota, and the place of its window, from 1.
     """
-    return _usage(after_id=after[0], after_place=after[1], limit=limit)
+    return _usage_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
 def usage_by_share(limit: int, offset: int) -> Call:
@@ -289,10 +289,10 @@ def usage_by_share(limit: int, offset: int) -> Call:
 
     The call is slow for many quotas, because the database must sum the use of each to sort them.
     """
-    return _usage(by_share=True, limit=limit, offset=offset)
+    return _usage_call(by_share=True, limit=limit, offset=offset)
 
 
-def _usage(**parameters: Any) -> Call:
+def _usage_call(**parameters: Any) -> Call:
     unset = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
     return Call("quotas/quota_usage", unset | {"by_share": False, "offset": 0} | parameters)
 
@@ -304,7 +304,7 @@ def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
     return agent_id or ORGANIZATION
 
 
-def _recorded(row: Any) -> dict[str, Any]:
+def _settings_by_window(row: Any) -> dict[str, Any]:
     # The window is the name of the member, because the audit trail omits members that do not change.
     return {row.quota_window: represent_settings(row)}
 

@@ -112,7 +112,7 @@ ResourceServerSchema = schemas.returned_schema(ResourceServerFields)
 _CHANGEABLE = ResourceServerChangeSchema()
 
 represent = ResourceServerSchema().as_json
-_recorded = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
+_represent_settings = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
 
 
 @blueprint.route("/api/v1/resource-servers", methods=["POST"])
@@ -209,7 +209,7 @@ def add_resource_server(
             details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
         )
     [row] = rows
-    audit.record(transaction, "resource_server.created", row.resource_server_id, after=_recorded(row))
+    audit.record(transaction, "resource_server.created", row.resource_server_id, after=_represent_settings(row))
     return row
 
 
@@ -246,7 +246,7 @@ def update_resource_server(
     else:
         columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
     [row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **columns)
-    before, after = _recorded(earlier_row), _recorded(row)
+    before, after = _represent_settings(earlier_row), _represent_settings(row)
     audit.record(transaction, "resource_server.changed", resource_server_id, before=before, after=after)
     return row
 
@@ -254,4 +254,4 @@ def update_resource_server(
 def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:
     """Delete a resource server, whose organization keeps the identifier, or raise ``NotFound``."""
     row = require_row(transaction.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
-    audit.record(transaction, "resource_server.deleted", resource_server_id, before=_recorded(row))
+    audit.record(transaction, "resource_server.deleted", resource_server_id, before=_represent_settings(row))

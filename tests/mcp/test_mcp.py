@@ -146,7 +146,7 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
 
 
 @pytest.mark.parametrize(
-    ("request", "status", "code"),
+    ("arguments", "status", "code"),
     [
         ({"data": "{", **JSON}, 400, -32700),
         ({"data": "[" * 50_000, **JSON}, 400, -32700),
@@ -172,9 +172,9 @@ def test_another_organization_is_nowhere(shared_client: FlaskClient, services: S
     ],
 )
 def test_what_is_no_request(
-    shared_client: FlaskClient, acme: Agent, request: dict[str, Any], status: int, code: int
+    shared_client: FlaskClient, acme: Agent, arguments: dict[str, Any], status: int, code: int
 ) -> None:
-    answer = send(shared_client, acme, request)
+    answer = send(shared_client, acme, arguments)
     assert (answer.status_code, answer.json["error"]["code"]) == (status, code), answer.text
 
 

@@ -158,10 +158,10 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
             for name, api in agents.items()
         }
 
-    tokens = usage_sums(database_url, cast.acme.organization_id)["tokens"]
+    issued = usage_sums(database_url, cast.acme.organization_id)["tokens"]
     assert statuses() == {"acme": (400, False), "outsider": (400, False)}
     assert get_token(acme, resource).json == INVALID_TARGET
-    assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == tokens
+    assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == issued
 
     assert resource_identifiers.assign(services.settings, resource, cast.acme.organization_id, NOON) is None
     assert statuses() == {"acme": (200, True), "outsider": (400, False)}
