@@ -443,7 +443,7 @@ class TestRememberedQueries:
                 assert parser.parse(schema, location="query") == {"days": days}
 
     def test_they_are_few(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("agentidp.http.parser.MAX_REMEMBERED", 2)
+        monkeypatch.setattr("agentidp.http.parser.MAX_CACHED_QUERIES", 2)
         parser, schema = Parser(), PeriodArguments()
         for days in (1, 2, 3, 1, 2, 3):
             with app.test_request_context(f"/?days={days}"):
