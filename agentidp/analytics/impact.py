@@ -237,9 +237,9 @@ def sentences(impact: Impact) -> list[str]:
     """Return what would break, in sentences for people."""
     lines = [_use_sentence(impact)]
     if impact.takers:
-        lines.append(f"They were issued to {_listed(impact.takers)}.")
+        lines.append(f"They were issued to {_list_agents(impact.takers)}.")
     if impact.acting:
-        lines.append(f"What other agents do for it ends too: {_listed(impact.acting)}.")
+        lines.append(f"What other agents do for it ends too: {_list_agents(impact.acting)}.")
     if impact.other_credentials is not None:
         lines.append(_other_credentials_sentence(impact.other_credentials, impact.at))
     max_valid, valid_until = impact.valid_tokens
@@ -277,7 +277,7 @@ def _other_credentials_sentence(other_credentials: Rows, at: datetime) -> str:
     return "The agent has no other credential: it will get no further token."
 
 
-def _listed(agents: Sequence[AgentTokens]) -> str:
+def _list_agents(agents: Sequence[AgentTokens]) -> str:
     phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
     ending = f" and {len(phrases) - MAX_LISTED:,} more agents" if len(phrases) > MAX_LISTED else ""
     return ", ".join(phrases[:MAX_LISTED]) + ending

@@ -18,7 +18,7 @@ from uuid import UUID
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import in_words, number_of
+from agentidp.findings.dates import join_names, number_of
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery
 from agentidp.findings.kinds import kind_of
 
@@ -75,7 +75,7 @@ def _add_names(finding: Finding) -> Finding:
     # The agents were read after the finding, and counters grow.
     count = min(sum(agent.count for agent in culprits), finding.observed)
     share = f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
-    names, were = in_words([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
+    names, were = join_names([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
     return replace(finding, agents=agents, summary=f"{finding.summary} {names} {were} issued {share}.")
 
 

@@ -17,7 +17,7 @@ def number_of(count: float, noun: str) -> str:
     return f"{digits} {noun}" if digits == "1" else f"{digits} {noun}s"
 
 
-def in_words(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     *first_names, last = names
     return f"{', '.join(first_names)} and {last}" if first_names else last
