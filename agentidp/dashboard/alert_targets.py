@@ -18,7 +18,7 @@ from agentidp.http.errors import Conflict, ValidationError, require_row
 SCOPE = "alerts:write"
 
 MAX_DELIVERIES = 20
-"""Maximum number of alerts listed below the targets."""
+"""Maximum number of alerts below the targets."""
 
 MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
 """Fields of the form for a new target."""

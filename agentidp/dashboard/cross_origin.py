@@ -36,6 +36,6 @@ def refuse_cross_origin(request: Request) -> None:
     if site in ("same-origin", "none") or (not site and not origin):
         return
     # If a proxy has changed Host, the origin of our pages still equals the issuer's.
-    own = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
-    if site or "://" not in origin or origin.partition("://")[2] not in own:
+    own_hosts = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
+    if site or "://" not in origin or origin.partition("://")[2] not in own_hosts:
         raise CrossOrigin

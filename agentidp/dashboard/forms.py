@@ -41,9 +41,7 @@ def members(schema: ma.Schema) -> list[Member]:
 
 
 def read_fields(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return the request's content by field: a text, the checked values of ``choices``, or whether a ``flag`` is
-    checked.
-    """
+    """Return the request's content by field: a text, the values of ``choices``, or whether a ``flag`` is checked."""
     return {field.typed_name: _read_field(field.kind, field.typed_name) for field in fields}
 
 

@@ -57,8 +57,8 @@ def _add_use(row: Any, at: datetime) -> dict[str, Any]:
 
 def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
     """Return the windows for which an agent, or the organization itself if ``None``, has no quota."""
-    used_windows = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
-    return [window for window in WINDOWS if window not in used_windows]
+    windows_with_quota = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
+    return [window for window in WINDOWS if window not in windows_with_quota]
 
 
 @blueprint.get("/dashboard/quotas")

@@ -32,11 +32,6 @@ from agentidp.services import services
 MEMBERS = forms.members(RuleSchema())
 """The fields of a rule."""
 
-LABELS = forms.labels(MEMBERS)
-
-SHOW = "show"
-"""Name of the parameter that is sent with the answers."""
-
 Check = Callable[..., dict[str, Any]]
 """:func:`agentidp.federation.rule_checks.check_rule`, or another check with the same parameters."""
 
@@ -56,11 +51,6 @@ class Draft:
     answers: Form
     query: str
     rule: dict[str, Any] | None
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether the page shows the questions instead of the rule."""
-        return self.rule is None
 
     @property
     def warnings(self) -> list[str]:
@@ -94,7 +84,7 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
             rule = _check(caller, check, _build_body(form.values))
         except (RuleRefused, ValidationError):
             rule = {}
-    elif preset.questions and SHOW in request.args:
+    elif preset.questions and "show" in request.args:
         try:
             audience = {"audience": own_audience(caller)}
             rule = build_rule(preset, answers, lambda members: _check(caller, check, audience | members))

@@ -44,7 +44,7 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- The active hours without the tokens that are left out are unknown here.
+        -- Without the left-out tokens, the number of active hours is unknown here.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (

@@ -96,7 +96,7 @@ begin
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
                     -- Compares the identifier as well, because the resource server may have another audience now. The organization
-                    -- holds //host as https://host (claim_of() in Python).
+                    -- holds //host as https://host.
                     (
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
                         or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
