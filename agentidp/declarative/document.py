@@ -81,12 +81,8 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
         while loader.check_node():
             node = loader.get_node()
             sizes: dict[int, int] = {}
-            mistake = _find_mistake(node, set()) or _count_values(node, sizes)
-            if mistake is None and sizes[id(node)] > len(sizes) + MAX_REPEATED:
-                mistake = node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once"
-            if mistake:
-                mistaken, rule = mistake
-                raise ConfigurationError(f"{source}, line {mistaken.start_mark.line + 1}: {rule}")
+            if _check_node(node, sizes) > len(sizes) + MAX_REPEATED:
+                raise _mistake(node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -97,45 +93,35 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
         raise ConfigurationError(f"{source}: is no YAML: {' '.join(str(error).split())}") from None
 
 
-def _find_mistake(node: yaml.Node, visited_ids: set[int]) -> tuple[yaml.Node, str] | None:
-    """Return the first node that breaks a rule, with the rule: JSON has no such node, or a mapping has a key twice.
+def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return the number of values that a node contains, repeated aliases included.
 
-    YAML's readers would silently take the last of two equal keys.
+    :param sizes: gets the number for each node, by its identity. Zero stands for a node that is not complete yet.
+    :raises yaml.MarkedYAMLError: JSON has no such node, a node contains itself, or a mapping has a key twice, of which
+        YAML's readers would silently take the last.
     """
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise _mistake(node, "the value contains itself")
+        return sizes[id(node)]
     if node.tag in _NOT_IN_JSON:
-        return node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here"
-    if id(node) in visited_ids or isinstance(node, yaml.ScalarNode):
-        return None
-    visited_ids.add(id(node))
-    keys: set[tuple[str, str]] = set()
-    values: list[yaml.Node] = []
-    for child in node.value:
-        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
-        if isinstance(key, yaml.ScalarNode):
-            if (key.tag, key.value) in keys:
-                return key, f"the key {key.value!r} is there twice"
-            keys.add((key.tag, key.value))
-        values.append(value)
-    return next((mistake for value in values if (mistake := _find_mistake(value, visited_ids))), None)
-
-
-def _count_values(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] | None:
-    """Count the values that a node contains, repeated aliases included, or return a node that contains itself.
-
-    :param sizes: gets the count of each node, by its identity.
-    """
-    # Zero stands for a node that is not complete yet, because no node has this count.
+        raise _mistake(node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here")
     sizes[id(node)] = 0
-    size = 1
-    inner = [] if isinstance(node, yaml.ScalarNode) else node.value
-    for child in itertools.chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner:
-        if id(child) not in sizes and (mistake := _count_values(child, sizes)):
-            return mistake
-        if not sizes[id(child)]:
-            return child, "the value contains itself"
-        size += sizes[id(child)]
-    sizes[id(node)] = size
-    return None
+    children = [] if isinstance(node, yaml.ScalarNode) else node.value
+    if isinstance(node, yaml.MappingNode):
+        keys: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    raise _mistake(key, f"the key {key.value!r} is there twice")
+                keys.add((key.tag, key.value))
+        children = itertools.chain.from_iterable(node.value)
+    sizes[id(node)] = 1 + sum(_check_node(child, sizes) for child in children)
+    return sizes[id(node)]
+
+
+def _mistake(node: yaml.Node, rule: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=rule, problem_mark=node.start_mark)
 
 
 def _flatten_messages(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
