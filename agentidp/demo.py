@@ -163,15 +163,8 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
     """
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
-    at = at.astimezone(UTC)
     with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at) as transaction:
-        founding = transaction.as_of(_instant(at, 220, 8))
-        if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
-            return False
-        values = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
-        audit.record(founding, "organization.created", ORGANIZATION_ID, after=values)
-        _Demo(transaction, at).create()
-    return True
+        return _Demo(transaction, at.astimezone(UTC)).create()
 
 
 def operator_id(database: Database, at: datetime) -> UUID | None:
@@ -188,8 +181,16 @@ class _Demo:
         self._agent_ids: dict[DemoAgent, UUID] = {}
         self._credential_ids: dict[DemoAgent, UUID] = {}
 
-    def create(self) -> None:
-        """Create everything in the order of time, which is the order of the audit trail, and then the usage."""
+    def create(self) -> bool:
+        """Create everything in the order of time, which is the order of the audit trail, and then the usage.
+
+        :returns: False if another process has created the demo.
+        """
+        founding = self._on(220, 8)
+        if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
+            return False
+        values = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
+        audit.record(founding, "organization.created", ORGANIZATION_ID, after=values)
         for resource in (ORDERS, TICKETS, PAYMENTS):
             self._add_server(resource, 215)
         for index, agent in enumerate(AGENTS[:-2]):
@@ -207,9 +208,11 @@ class _Demo:
         self._credential_ids[ROTATED] = self._add_credential(ROTATED, self._on(ROTATED_AGO, 7), "production, rotated")
         end_credential(revocation, self._agent_ids[ROTATED], revoked_id)
         self._add_usage(revoked_id, revocation.at)
+        return True
 
     def _on(self, days_ago: int, hour: int = 9) -> Transaction:
-        return self._transaction.as_of(_instant(self._at, days_ago, hour))
+        day = self._at.date() - timedelta(days=days_ago)
+        return self._transaction.as_of(datetime.combine(day, time(hour), UTC))
 
     def _add_server(self, resource: str, days_ago: int, **members: Any) -> None:
         name, scopes = SERVERS[resource]
@@ -265,10 +268,6 @@ class _Demo:
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
         self._transaction.fetch("demo/use_credentials", credential_ids=[*used_at], used_at=[*used_at.values()])
-
-
-def _instant(at: datetime, days_ago: int, hour: int) -> datetime:
-    return datetime.combine(at.date() - timedelta(days=days_ago), time(hour), UTC)
 
 
 def working_day(today: date, days_ago: int) -> date:
