@@ -68,7 +68,7 @@ def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
         confirm(lambda: "", question="Apply this?")
         # Read the clock again, because the confirmation may have taken an hour.
         with show_activity("Applying the file"):
-            applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed=planned.plans)
+            applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed_plans=planned.plans)
     _print_new_agents(applied)
 
 

@@ -21,7 +21,7 @@ from agentidp.db.citus import enter_organization
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
-from agentidp.declarative.document import Declared, Path
+from agentidp.declarative.document import DeclaredOrganization, Path
 from agentidp.declarative.plan import ORGANIZATION, Change, Plan, list_changes, list_conflicts, resolve_ids
 from agentidp.declarative.schemas import (
     AGENT,
@@ -64,66 +64,66 @@ class Applied:
 
 def apply(
     settings: Settings,
-    declared: list[Declared],
+    declared: list[DeclaredOrganization],
     at: datetime,
     *,
     is_pruning: bool = False,
     is_dry_run: bool = False,
-    agreed: list[Plan] | None = None,
+    agreed_plans: list[Plan] | None = None,
 ) -> Applied:
     """Apply a file as a whole or, if anything in it is refused, not at all.
 
     :param is_pruning: also delete objects that a list of the file does not name.
     :param is_dry_run: roll back at the end, after every rule of the database has been applied.
-    :param agreed: the plans of the same file that a person has agreed to.
+    :param agreed_plans: the plans of the same file that a person has agreed to.
     :raises ConfigurationError: the file cannot be applied, or others have changed an object of the agreed plans.
         Nothing was changed.
     """
-    applied, opened_all = Applied(), []
+    applied, transactions = Applied(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         ids = resolve_ids(declared, [organizations.represent(row) for row in rows])
-        agreed_plans: list[Plan | None] = [*agreed] if agreed is not None else [None] * len(declared)
-        for organization, existing_id, plan in zip(declared, ids, agreed_plans, strict=True):
-            # A new organization gets the id that its plan shows, for example in the audience of a rule.
+        plans: list[Plan | None] = [*agreed_plans] if agreed_plans is not None else [None] * len(declared)
+        for organization, existing_id, plan in zip(declared, ids, plans, strict=True):
+            # A new organization gets the id that its agreed plan shows, for example in the audience of a rule.
             organization_id = existing_id or (
                 plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
             )
-            opened = Transaction(connection, organization_id, at, operator())
+            transaction = Transaction(connection, organization_id, at, operator())
             enter_organization(connection, organization_id, durable=True)
-            current = read_current_content(opened) if existing_id else None
+            current = read_current_content(transaction) if existing_id else None
             content = _check_rules(organization, settings, organization_id)
             changes = list_changes(content, current, is_pruning=is_pruning)
             applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes))
-            opened_all.append(opened)
-        if agreed is not None and applied.plans != agreed:
-            lines = "".join(f"  {line}\n" for line in list_conflicts(agreed, applied.plans))
+            transactions.append(transaction)
+        if agreed_plans is not None and applied.plans != agreed_plans:
+            lines = "".join(f"  {line}\n" for line in list_conflicts(agreed_plans, applied.plans))
             raise ConfigurationError(
                 f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_ADVICE}"
             )
         # Everything has been read. From here on, tokens of organizations whose quotas change wait.
-        for organization, opened, plan in zip(declared, opened_all, applied.plans, strict=True):
-            enter_organization(connection, opened.organization_id, durable=True)
+        for organization, transaction, plan in zip(declared, transactions, applied.plans, strict=True):
+            enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # This lock must come before that of any row.
-                quotas.lock(opened)
+                # This lock must be taken before the lock of any row.
+                quotas.lock(transaction)
             for change in plan.changes:
                 with _at_place(organization, change):
-                    _MAKERS[change.type](opened, settings, change, applied)
+                    _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)
             # Agents need the scopes of resource servers, and resource servers the agents that run them. The same file
             # may register both, so resource servers get their agents at the end.
             for change in plan.changes:
                 has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
                 if change.type == RESOURCE_SERVER.type and has_agent:
                     with _at_place(organization, change):
-                        _set_agent_of_server(opened, settings, change)
+                        _set_agent_of_server(transaction, settings, change)
         if is_dry_run:
             raise psycopg.Rollback
-        # Events come last, because other changes of an organization wait for the end of its audit trail.
-        for opened in opened_all:
-            enter_organization(connection, opened.organization_id, durable=True)
-            opened.complete()
+        # Events are recorded last, because until the commit, other changes of the organization wait to record theirs.
+        for transaction in transactions:
+            enter_organization(connection, transaction.organization_id, durable=True)
+            transaction.complete()
     return applied
 
 
@@ -138,8 +138,8 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         names = [row.name for row in rows]
         for organization_id in organization_ids:
-            with operator_transaction(connection, organization_id, at) as opened:
-                current = read_current_content(opened)
+            with operator_transaction(connection, organization_id, at) as transaction:
+                current = read_current_content(transaction)
             is_ambiguous = names.count(current["name"]) > 1
             content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
@@ -157,17 +157,17 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
     return sorted(contents, key=lambda content: (content["name"], content.get("organizationId", "")))
 
 
-def read_current_content(opened: Transaction) -> dict[str, Any]:
+def read_current_content(transaction: Transaction) -> dict[str, Any]:
     """Return the organization of a transaction with its lists, as the JSON of our API."""
-    [row] = opened.fetch("organizations/get_organization")
-    all_agents = opened.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    [row] = transaction.fetch("organizations/get_organization")
+    all_agents = transaction.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
     names = {agent.agent_id: agent.name for agent in all_agents}
-    servers = opened.fetch("oauth/list_resource_servers")
+    servers = transaction.fetch("oauth/list_resource_servers")
     quotas_of: dict[UUID | None, dict[str, Any]] = {}
-    for quota in opened.fetch("quotas/list_quotas"):
+    for quota in transaction.fetch("quotas/list_quotas"):
         quotas_of.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.represent_settings(quota)
     rules_of: dict[UUID, list[dict[str, Any]]] = {}
-    for rule in opened.fetch("oauth/list_rules", agent_id=None):
+    for rule in transaction.fetch("oauth/list_rules", agent_id=None):
         rules_of.setdefault(rule.agent_id, []).append(rule.trust)
     for rules in rules_of.values():
         rules.sort(key=partial(json.dumps, sort_keys=True))
@@ -178,10 +178,11 @@ def read_current_content(opened: Transaction) -> dict[str, Any]:
             | {"quotas": quotas_of.get(agent.agent_id, {}), "trust": rules_of.get(agent.agent_id, [])}
             for agent in all_agents
         ],
-        "provisioningRules": [provisioning.represent(rule) for rule in opened.fetch("provisioning/list_rules")],
-        # The row has the names of the agents, without deleted ones.
+        "provisioningRules": [provisioning.represent(rule) for rule in transaction.fetch("provisioning/list_rules")],
+        # The row has the names of the agents that are not deleted.
         "delegationRules": [
-            delegation_rules.represent(rule) | {"agents": rule.agents} for rule in opened.fetch("delegation/list_rules")
+            delegation_rules.represent(rule) | {"agents": rule.agents}
+            for rule in transaction.fetch("delegation/list_rules")
         ],
         "resourceServers": [
             resource_servers.represent(server) | {"agent": names.get(server.agent_id)} for server in servers
@@ -189,10 +190,10 @@ def read_current_content(opened: Transaction) -> dict[str, Any]:
     }
 
 
-def _check_rules(declared: Declared, settings: Settings, organization_id: str) -> dict[str, Any]:
-    """Return the content of a file with the rules of trust as they are stored: with their default audience.
+def _check_rules(declared: DeclaredOrganization, settings: Settings, organization_id: str) -> dict[str, Any]:
+    """Return the content of a file with the rules of trust as they are stored, with the default audience.
 
-    :raises ConfigurationError: a rule must not be made.
+    :raises ConfigurationError: a rule is refused.
     """
 
     def checked_rule(rule: dict[str, Any], check: Callable[..., dict[str, Any]], *path: str | int) -> dict[str, Any]:
@@ -206,7 +207,7 @@ def _check_rules(declared: Declared, settings: Settings, organization_id: str) -
         for index, rule in enumerate(content.get(section, [])):
             rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
             if "agentTemplate" in rule:
-                # With the members that it lacks, as it is stored.
+                # A stored template also has the omitted members.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
     for index, agent in enumerate(content.get("agents", [])):
@@ -216,14 +217,14 @@ def _check_rules(declared: Declared, settings: Settings, organization_id: str) -
     return content
 
 
-def _describe_problems(declared: Declared, path: Path, refused: ApiError) -> str:
+def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiError) -> str:
     """Return a line for each rule that an object of the file breaks."""
     lines = [f"{declared.describe_place(*path, name)}: {', '.join(rules)}" for name, rules in refused.details.items()]
     return "\n".join(lines) or f"{declared.describe_place(*path)}: {refused.message}"
 
 
 @contextlib.contextmanager
-def _at_place(declared: Declared, change: Change) -> Iterator[None]:
+def _at_place(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
     """Turn an error into one that has the place of the change in the file."""
     try:
         yield
@@ -235,23 +236,23 @@ def _at_place(declared: Declared, change: Change) -> Iterator[None]:
         raise ConfigurationError(_describe_problems(declared, change.path, error)) from None
 
 
-def _make_organization(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_organization(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "create":
-        organizations.insert_organization(opened, name=change.name)
+        organizations.insert_organization(transaction, name=change.name)
     after = dict(change.after)
     if "quotas" in after:
-        quotas.replace_quotas(opened, None, after.pop("quotas"))
+        quotas.replace_quotas(transaction, None, after.pop("quotas"))
     status = after.pop("status", None)
     values = organizations.OrganizationChangeSchema().load(after) if after else {}
     if status is not None:
-        values["suspended_at"] = opened.at if status == "suspended" else None
+        values["suspended_at"] = transaction.at if status == "suspended" else None
     if values:
-        organizations.update_organization(opened, values)
+        organizations.update_organization(transaction, values)
 
 
-def _make_agent(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_agent(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "delete":
-        agents.remove_agent(opened, UUID(change.id))
+        agents.remove_agent(transaction, UUID(change.id))
         return
     members = dict(change.after)
     new_quotas, rules = members.pop("quotas", None), members.pop("trust", None)
@@ -260,71 +261,71 @@ def _make_agent(opened: Transaction, settings: Settings, change: Change, applied
         schema = agents.NewAgentSchema()
         new = {name: value for name, value in members.items() if name in schema.fields}
         agent_id = agents.add_agent(
-            opened, **schema.load({"name": change.name} | new), max_agents=settings.max_agents
+            transaction, **schema.load({"name": change.name} | new), max_agents=settings.max_agents
         ).agent_id
         if not rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
-        # A new agent has no status yet: such members follow as a change.
+        # Members that only a change can set, such as the status, follow as a change.
         members = {name: value for name, value in members.items() if name not in new}
     if members:
-        agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(members))
+        agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(members))
     if new_quotas is not None:
-        quotas.replace_quotas(opened, agent_id, new_quotas)
+        quotas.replace_quotas(transaction, agent_id, new_quotas)
     if rules is not None:
-        credentials.replace_rules(opened, agent_id, rules)
+        credentials.replace_rules(transaction, agent_id, rules)
 
 
-def _make_rule(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_rule(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     """Delete the rule and create it again if it differs, because a rule never changes."""
     is_delegation = change.type == DELEGATION_RULE.type
     registry: Any = delegation_rules if is_delegation else provisioning
     new = {"name": change.name} | change.after
     if change.id is not None:
-        rows = opened.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
+        rows = transaction.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
         row = registry.find_rule(rows, UUID(change.id))
         agent_names = {"agents": row.agents} if is_delegation else {}
         new = registry.represent_settings(row) | agent_names | change.after
-        registry.remove_rule(opened, UUID(change.id))
+        registry.remove_rule(transaction, UUID(change.id))
     if change.action != "delete":
         if is_delegation:
-            new["agentIds"] = [_find_agent_id(opened, "agents", name) for name in new.pop("agents")]
+            new["agentIds"] = [_find_agent_id(transaction, "agents", name) for name in new.pop("agents")]
         schema = delegation_rules.NewDelegationRuleSchema if is_delegation else provisioning.NewProvisioningRuleSchema
-        registry.add_rule(opened, settings, schema().load(new))
+        registry.add_rule(transaction, settings, schema().load(new))
 
 
-def _make_resource_server(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_resource_server(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     after = {name: value for name, value in change.after.items() if name != "agent"}
     if change.action == "create":
         new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | after)
-        resource_servers.add_resource_server(opened, settings, **new)
+        resource_servers.add_resource_server(transaction, settings, **new)
     elif change.action == "change":
         if after:
             values = resource_servers.ResourceServerChangeSchema().load(after)
-            resource_servers.update_resource_server(opened, settings, UUID(change.id), values)
+            resource_servers.update_resource_server(transaction, settings, UUID(change.id), values)
     else:
-        resource_servers.remove_resource_server(opened, UUID(change.id))
+        resource_servers.remove_resource_server(transaction, UUID(change.id))
 
 
-def _set_agent_of_server(opened: Transaction, settings: Settings, change: Change) -> None:
+def _set_agent_of_server(transaction: Transaction, settings: Settings, change: Change) -> None:
     name = change.after["agent"]
-    agent_id = None if name is None else UUID(_find_agent_id(opened, "agent", name))
-    servers = opened.fetch("oauth/list_resource_servers")
+    agent_id = None if name is None else UUID(_find_agent_id(transaction, "agent", name))
+    servers = transaction.fetch("oauth/list_resource_servers")
     [server] = [server for server in servers if server.resource == change.name]
-    resource_servers.update_resource_server(opened, settings, server.resource_server_id, {"agent_id": agent_id})
+    resource_servers.update_resource_server(transaction, settings, server.resource_server_id, {"agent_id": agent_id})
 
 
-def _find_agent_id(opened: Transaction, member: str, name: str) -> str:
-    rows = opened.fetch("agents/agents_named", name=name, is_deleted=False)
+def _find_agent_id(transaction: Transaction, member: str, name: str) -> str:
+    rows = transaction.fetch("agents/agents_named", name=name, is_deleted=False)
     if not rows:
         raise ValidationError(details={member: [f"the organization has no agent {name!r}"]})
     return str(rows[0].agent_id)
 
 
-_MAKERS: dict[str, Callable[[Transaction, Settings, Change, Applied], None]] = {
-    ORGANIZATION: _make_organization,
-    AGENT.type: _make_agent,
-    PROVISIONING_RULE.type: _make_rule,
-    DELEGATION_RULE.type: _make_rule,
-    RESOURCE_SERVER.type: _make_resource_server,
+_CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], None]] = {
+    ORGANIZATION: _change_organization,
+    AGENT.type: _change_agent,
+    PROVISIONING_RULE.type: _change_rule,
+    DELEGATION_RULE.type: _change_rule,
+    RESOURCE_SERVER.type: _change_resource_server,
 }
 """Type of an object -> the function that makes a change of such an object."""

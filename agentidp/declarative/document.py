@@ -37,7 +37,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredOrganization:
     """An organization as a file describes it.
 
     :param content: the organization, as the JSON of our API.
@@ -48,13 +48,13 @@ class Declared:
     describe_place: Callable[..., str]
 
 
-def read_document(text: bytes, source: str) -> list[Declared]:
+def read_document(text: bytes, source: str) -> list[DeclaredOrganization]:
     """Return the organizations of a file that has one or several YAML documents.
 
     :param source: the file's name, for errors.
     :raises ConfigurationError: the message has a line per mistake: file, line, path and rule.
     """
-    organizations: list[Declared] = []
+    organizations: list[DeclaredOrganization] = []
     problems: list[str] = []
     for root, document in _parse_documents(text, source):
         if document is None:
@@ -64,7 +64,7 @@ def read_document(text: bytes, source: str) -> list[Declared]:
         problems += [f"{describe_place(*path)}: {rule}" for path, rule in _flatten_messages(mistakes, ())]
         if not mistakes:
             for index, content in enumerate(normalize_instants(DocumentSchema().fields, document)["organizations"]):
-                organizations.append(Declared(content, partial(describe_place, "organizations", index)))
+                organizations.append(DeclaredOrganization(content, partial(describe_place, "organizations", index)))
     problems = problems or _find_repetitions(organizations)
     if len(problems) > MAX_PROBLEMS:
         problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
@@ -142,7 +142,7 @@ _PLAIN = {
 """Message of marshmallow for programmers -> rule for people."""
 
 
-def _find_repetitions(organizations: list[Declared]) -> list[str]:
+def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
     """Return a problem for each object that the file has twice."""
     problems = []
     ids: set[str] = set()
@@ -192,5 +192,5 @@ def write_document(organizations: list[dict[str, Any]]) -> str:
 
     dump = partial(yaml.safe_dump, {"organizations": organizations}, sort_keys=False, width=120)
     document = str(dump(allow_unicode=True))
-    # A name that is older than the rules for text can forge what a terminal shows, unless YAML escapes it.
+    # YAML escapes a stored name that today's rules for text would refuse, because it could manipulate a terminal.
     return document if text_refusal(document, is_multiline=True) is None else str(dump())

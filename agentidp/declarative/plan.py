@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from agentidp.config import ConfigurationError
-from agentidp.declarative.document import Declared, Path
+from agentidp.declarative.document import DeclaredOrganization, Path
 from agentidp.declarative.schemas import KINDS, ORGANIZATION_MEMBERS, Kind
 
 ORGANIZATION = "organization"
@@ -62,7 +62,7 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def resolve_ids(declared: list[Declared], existing: list[dict[str, Any]]) -> list[str | None]:
+def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, Any]]) -> list[str | None]:
     """Return the id of each organization of a file, or ``None`` for an organization that must be created.
 
     :param existing: ``organizationId`` and ``name`` of every organization.
