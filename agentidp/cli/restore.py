@@ -67,14 +67,10 @@ def _with_secret(settings: Settings) -> Settings:
     """Return the settings with the instance secret. No secret is created, because it would not decrypt the keys."""
     if settings.secret_key is not None:
         return settings
+    places = "AGENTIDP_SECRET_KEY (or in the file AGENTIDP_SECRET_KEY_FILE)"
     if settings.database_url is None:
-        if secret_file(settings).exists():
-            return replace(settings, secret_key=instance_secret(secret_file(settings)))
-        raise ConfigurationError(
-            f"the instance secret with which the backup was made must be in {secret_file(settings)}, "
-            "or in AGENTIDP_SECRET_KEY: copy it there first"
-        )
-    raise ConfigurationError(
-        "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set to the instance secret with which the backup "
-        "was made"
-    )
+        file = secret_file(settings)
+        if file.exists():
+            return replace(settings, secret_key=instance_secret(file))
+        places = f"{file}, or in AGENTIDP_SECRET_KEY"
+    raise ConfigurationError(f"the instance secret with which the backup was made must be in {places}")
