@@ -31,7 +31,7 @@ from agentidp.services import Services
 agent_argument = click.argument("agent", metavar="ID|NAME")
 
 *_TEXTS, _LAST_TEXT = (field.words for field in agents.AgentFields().fields.values() if isinstance(field, Text))
-ERASED = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
+ERASED_FIELDS = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
 """The names of an agent's text fields, as part of a sentence."""
 
 commands = click.Group(
@@ -171,7 +171,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
     "erase",
     help=f"""Erase the texts of a deleted agent, also from the audit trail. Its usage stays counted.
 
-    These are its {ERASED}, the labels of its credentials, and notes and findings about it.
+    These are its {ERASED_FIELDS}, the labels of its credentials, and notes and findings about it.
     """,
 )
 @require_confirmation
@@ -183,7 +183,7 @@ def erase(agent: str) -> None:
             raise click.ClickException("delete the agent first: only a deleted agent can be erased")
         confirm(
             lambda: (
-                f"This erases {_describe_agent(database, agent_id, is_deleted=True)}. Its {ERASED}, the "
+                f"This erases {_describe_agent(database, agent_id, is_deleted=True)}. Its {ERASED_FIELDS}, the "
                 "labels of its credentials, and notes and findings about it are erased, also from the audit trail. Its "
                 "usage stays counted. This cannot be undone."
             )

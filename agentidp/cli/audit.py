@@ -171,25 +171,28 @@ def verify(organization: str | None, known_head: str | None, as_json: bool) -> N
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
             unchained = upkeep.organizations_without_chain(operator)
-            ids = _list_trail_ids(services, operator, organization)
+            trail_ids = _list_trail_ids(services, operator, organization)
             if organization is None:
-                ids += unchained
-        with show_activity(f"Verifying {count(len(ids), 'trail')}"):
-            results = {id_: upkeep.verify_chain(services.database.of(id_, utc_now()), head) for id_ in ids}
-    for id_, result in results.items():
-        if id_ in unchained and result.broken_at is None:
-            results[id_] = MISSING
-    show([_describe_verification(id_, result, as_json) for id_, result in results.items()], as_json)
+                trail_ids += unchained
+        with show_activity(f"Verifying {count(len(trail_ids), 'trail')}"):
+            results = {
+                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), head) for trail_id in trail_ids
+            }
+    for trail_id, result in results.items():
+        if trail_id in unchained and result.broken_at is None:
+            results[trail_id] = MISSING
+    show([_describe_verification(trail_id, result, as_json) for trail_id, result in results.items()], as_json)
     if any(result.broken_at is not None for result in results.values()):
         raise SystemExit(1)
 
 
 def _describe_verification(organization_id: str, result: Verification, as_json: bool) -> dict[str, Any]:
     counts = {"organizationId": organization_id, "events": result.events, "erased": result.erased}
-    last = {"sequence": result.head.sequence, "hash": result.head.hash}
+    position = {"sequence": result.head.sequence, "hash": result.head.hash}
     if as_json:
-        return counts | last | {"brokenAt": result.broken_at, "reason": result.reason}
-    return counts | last | {"result": "ok" if result.reason is None else f"event {result.broken_at}: {result.reason}"}
+        return counts | position | {"brokenAt": result.broken_at, "reason": result.reason}
+    verdict = "ok" if result.reason is None else f"event {result.broken_at}: {result.reason}"
+    return counts | position | {"result": verdict}
 
 
 def _parse_head(text: str) -> Head:
@@ -219,11 +222,11 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
         days = services.settings.audit_days if keep is None else keep
         if keep is None and not days:
             raise ConfigurationError("say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS")
-        ids = _list_trail_ids(services, operator, organization)
+        trail_ids = _list_trail_ids(services, operator, organization)
         cutoff = at - timedelta(days=days)
 
         def describe_consequences() -> str:
-            counts = [upkeep.count_prunable(operator, id_, cutoff=cutoff, at=at) for id_ in ids]
+            counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=at) for trail_id in trail_ids]
             return (
                 f"This removes {count(sum(counts), 'event')} older than {count(days, 'day')} from "
                 f"{count(sum(map(bool, counts)), 'audit trail')}. This cannot be undone: export them first "
@@ -231,7 +234,7 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
             )
 
         confirm(describe_consequences)
-        with track_progress(ids, "Pruning") as shown_ids:
-            rows = [upkeep.prune(operator, id_, cutoff=cutoff, at=utc_now()) for id_ in shown_ids]
+        with track_progress(trail_ids, "Pruning") as shown_trail_ids:
+            rows = [upkeep.prune(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in shown_trail_ids]
     members = ("organizationId", "events", "lastSequence")
     show([dict(zip(members, row, strict=True)) for row in rows if row], as_json)

@@ -75,13 +75,13 @@ def member_options(body: ma.Schema) -> Decorator:
 
 def _make_options(body: ma.Schema) -> list[Decorator]:
     is_new = not isinstance(body, ChangeSchema)
-    optional = () if isinstance(body.partial, bool) else body.partial or ()
+    optional_names = () if isinstance(body.partial, bool) else body.partial or ()
     options: list[Decorator] = []
     for name, field in _list_members(body):
         if isinstance(field, Group):
             options += _make_options(field.schema)
         else:
-            is_required = is_new and field.required and name not in optional
+            is_required = is_new and field.required and name not in optional_names
             options += _make_field_options(field, is_new=is_new, is_required=is_required)
     return options
 
@@ -133,12 +133,12 @@ def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
-    name, about = field.option, _describe_field(field, is_new=is_new)
+    name, help_ = field.option, _describe_field(field, is_new=is_new)
     item = field.item if isinstance(field, Items) else field
     settings: dict[str, Any] = {"metavar": field.metavar, "required": is_required, "multiple": field.kind in LISTS}
     if field.load_only:
         name += "-file"
-        about += " The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
+        help_ += " The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
         settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
     elif field.kind == "document":
         settings |= {"type": click.File(), "callback": _read_file}
@@ -155,10 +155,10 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
         settings["metavar"] = "TIME"
     elif isinstance(field, Items):
         settings["metavar"] = field.metavar or field.word.upper()
-    options: list[Decorator] = [click.option(name, field.typed_name, help=about, **settings)]
+    options: list[Decorator] = [click.option(name, field.typed_name, help=help_, **settings)]
     if field.kind in LISTS and (field.default or not is_new):
-        about = _join_sentences(field.nothing or NONE)
-        options.append(click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=about))
+        help_ = _join_sentences(field.nothing or NONE)
+        options.append(click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=help_))
     return options
 
 

@@ -81,7 +81,7 @@ _PROVISIONING = RuleKind(
 )
 
 
-def _rule_commands(kind: RuleKind) -> click.Group:
+def _make_rule_commands(kind: RuleKind) -> click.Group:
     group = click.Group(f"{kind.name}-rule", help=kind.help)
     schema = kind.schema(exclude=["name"])
 
@@ -134,4 +134,4 @@ def _summarize(kind: RuleKind, row: Any) -> dict[str, Any]:
     return {name: members[name] for name in kind.columns}
 
 
-delegation_commands, provisioning_commands = map(_rule_commands, (_DELEGATION, _PROVISIONING))
+delegation_commands, provisioning_commands = map(_make_rule_commands, (_DELEGATION, _PROVISIONING))

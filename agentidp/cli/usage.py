@@ -167,10 +167,13 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
     with open_services() as services:
         url = str(services.settings.database_url)
         if organization is not None:
-            ids = [find_organization(services, organization).organization_id]
+            organization_ids = [find_organization(services, organization).organization_id]
         else:
-            ids = [row.organization_id for row in organizations.all_organizations(url)]
-        tokens_by_day = {id_: counted_days(url, id_, before=first_day, at=at) for id_ in ids}
+            organization_ids = [row.organization_id for row in organizations.all_organizations(url)]
+        tokens_by_day = {
+            organization_id: counted_days(url, organization_id, before=first_day, at=at)
+            for organization_id in organization_ids
+        }
 
         def describe_consequences() -> str:
             used = [tokens for tokens in tokens_by_day.values() if tokens]
@@ -182,8 +185,9 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
 
         if not is_dry_run:
             confirm(describe_consequences)
-        for id_, days in tokens_by_day.items():
+        verb = "would be deleted" if is_dry_run else "deleted"
+        for organization_id, days in tokens_by_day.items():
             if not is_dry_run:
-                with track_progress(days, id_) as shown_days:
-                    delete_days(url, id_, shown_days, before=first_day, at=at)
-            click.echo(f"{id_}\t{len(days)} days before {first_day} {'would be ' if is_dry_run else ''}deleted")
+                with track_progress(days, organization_id) as shown_days:
+                    delete_days(url, organization_id, shown_days, before=first_day, at=at)
+            click.echo(f"{organization_id}\t{len(days)} days before {first_day} {verb}")
