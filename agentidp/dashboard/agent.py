@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
 from flask import Response
 
-from agentidp.analytics import delegations
-from agentidp.analytics.attribution import add_tokens, delegations_in
+from agentidp.analytics import delegations, resource_usage
+from agentidp.analytics.attribution import delegations_in, read_attribution
+from agentidp.analytics.credential_usage import used_credentials
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.page_findings import page_findings
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.dashboard.quotas import used_quotas, windows_without
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound
 from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 from agentidp.scopes import SCOPES
 
 SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
-"""Members that have their own line on the page."""
+"""Members of an agent that have their own line on the page."""
 
 MAX_DELEGATIONS = 50
 """Maximum number of rows per table: subjects for whom the agent acts, and agents that act on behalf of the agent."""
@@ -37,37 +36,40 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 def agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings that name the agent."""
     period = requested_period(caller.at)
-    activity, credentials, registered, markers, servers, own_quotas, shared_quotas, used, acted = caller.read_together(
+    attribution, rows = read_attribution(
+        caller,
+        period,
+        agent_id,
         Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
-        Call("oauth/list_resource_servers", {}),
+        resource_usage.RESOURCE_SERVERS,
         usage_of(agent_id),
         usage_of(None),
-        Call("analytics/agent_tokens_by_credential", {"agent_id": agent_id, **period.bounds}),
         delegations_in(period, agent_id),
     )
-    if not activity:
-        raise NotFound
-    delegated = delegations.represent(acted, period)
+    activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows = rows
+    # used_resources() removes the rows of the attribution, so the credentials are first.
+    tokens_of = {used.credential_id: used.by_day for used in used_credentials(attribution)}
+    resources = [used for used in resource_usage.used_resources(attribution, servers) if used.tokens]
+    agent_delegations = delegations.represent(delegation_rows, period)
     quotas = used_quotas([*own_quotas, *shared_quotas], caller.at)
     return pages.page(
         "agent.html",
         here="agents",
         slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers),
         agent_id=agent_id,
-        registered=registered[0] if registered else None,
+        registered=agents[0] if agents else None,
         members=SHOWN,
-        scopes=_scopes_by_api(registered[0].scopes if registered else [], servers),
+        scopes=_scopes_by_api(agents[0].scopes if agents else [], servers),
         quotas=quotas,
         unset=windows_without(quotas, agent_id),
         credentials=[row for row in credentials if row.credential_id is not None],
-        tokens_of=_by_day(used, "credential_id", period),
-        tokens_for=sorted(_by_day(used, "resource", period).items(), key=lambda pair: (-sum(pair[1]), pair[0] or "")),
-        not_attributed=_not_attributed(used, period),
-        acts_for=[one for one in delegated if one["agentId"] == str(agent_id)],
-        acted_for_by=[one for one in delegated if one["agentId"] != str(agent_id)],
+        tokens_of=tokens_of,
+        resources=resources,
+        acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
+        acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
         max_delegations=MAX_DELEGATIONS,
         own_resource=caller.settings.resource,
         name=activity[0].agent_name,
@@ -80,55 +82,36 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     )
 
 
-def _by_day(rows: Rows, member: str, period: Period) -> dict[Any, list[int]]:
-    """Return the attributed tokens per day of the period, grouped by a column.
-
-    :param rows: rows of ``analytics/agent_tokens_by_credential``.
-    :param member: the column, ``credential_id`` or ``resource``.
-    """
-    found: dict[Any, list[int]] = {}
-    for row in rows:
-        if row.credential_id is not None:
-            add_tokens(found.setdefault(getattr(row, member), [0] * period.days), row)
-    return found
-
-
-def _not_attributed(rows: Rows, period: Period) -> list[int]:
-    """Return the tokens per day that are not attributed to any credential."""
-    rest = [0] * period.days
-    for row in rows:
-        add_tokens(rest, row, 1 if row.credential_id is None else -1)
-    return rest
-
-
 def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
     """Return an agent's scopes grouped by API, as (row of the resource server, scopes).
 
     The row is ``None`` for our own API and ``""`` for scopes that no longer belong to any API. A scope of two resource
     servers is in both groups.
     """
-    apis: list[tuple[Any, Collection[str]]] = [(None, SCOPES), *((server, server.scopes) for server in servers)]
-    known = {scope for _, theirs in apis for scope in theirs}
-    apis.append(("", [scope for scope in scopes if scope not in known]))
-    found = [(api, [scope for scope in scopes if scope in theirs]) for api, theirs in apis]
-    return [(api, held) for api, held in found if held]
+    groups: list[tuple[Any, list[str]]] = [
+        (server, [scope for scope in scopes if scope in api_scopes])
+        for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
+    ]
+    grouped = {scope for _, group in groups for scope in group}
+    groups.append(("", [scope for scope in scopes if scope not in grouped]))
+    return [(server, group) for server, group in groups if group]
 
 
 def _findings_and_charts(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any]
 ) -> dict[str, Any]:
     """Return the context of the slow part of the page."""
-    found = page_findings(caller, period, agent_id)
-    marked = {of: charts.days_with_findings(found.listed, of_rejections=of) for of in (False, True)}
+    findings = page_findings(caller, period, agent_id)
+    token_findings, rejection_findings = charts.findings_by_day(findings.listed)
     created = activity[0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
-        "found": found,
-        "marked": charts.marked_days(markers, period.first, period.last, agent_id),
-        "max_findings": len(found.listed),
+        "page_findings": findings,
+        "markers": charts.chart_markers(markers, period.first, period.last, agent_id),
+        "max_findings": len(findings.listed),
         "days_newest_first": [
-            (day, row, [*marked[False].get(day, []), *marked[True].get(day, [])]) for day, row in reversed(days)
+            (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)
         ],
-        "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked[False], period.today, created),
-        "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked[True], period.today),
+        "tokens": charts.draw_chart([(day, row.tokens) for day, row in days], token_findings, period.today, created),
+        "rejections": charts.draw_chart([(day, row.rejected) for day, row in days], rejection_findings, period.today),
     }

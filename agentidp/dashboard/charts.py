@@ -1,4 +1,4 @@
-"""Coordinates for the charts of the templates: the bars of a chart, the shades of the heatmap."""
+"""Coordinates of the charts, and shades of the heatmap, for the templates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from uuid import UUID
 
-from agentidp.dashboard.counts import HourUsage
+from agentidp.dashboard.counts import DayUsage, HourUsage
 from agentidp.db.sql import Rows
 from agentidp.findings.finding import StoredFinding
 
@@ -21,23 +21,25 @@ HEIGHT = 100
 SHADES = 5
 """Number of shades of the heatmap. An hour without requests has shade 0."""
 
-MAX_MARKED = timedelta(days=3)
-"""Maximum length of a finding whose days are all marked. A longer finding is about the period, not about a day."""
+MAX_FLAGGED = timedelta(days=3)
+"""Maximum length of a finding that has a flag on each of its days. A longer finding is about the period, not a day."""
 
 MAX_LINE = 108
-"""Maximum height of a point of the comparison line: above the axis, and still inside the drawing."""
+"""Maximum height of a point of the comparison line. Such a point is above the axis, but still inside the drawing."""
 
 MIN_HEIGHT = 1.5
-"""Minimum height of a bar, so that a low bar beside a high bar is visible."""
+"""Minimum height of the bar of a count above zero, so that the bar is visible beside a high bar."""
+
+FindingsByDay = dict[date, list[StoredFinding]]
+"""Day -> the findings about the day, the most severe first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
     """The bar of a UTC day or hour.
 
-    :param earlier: the count that this count is compared with; ``None`` without a comparison.
-    :param findings: the findings about this day, the most severe first.
-    :param left: the position of the bar in the drawing.
+    :param earlier: the count that ``count`` is compared with; ``None`` without a comparison.
+    :param x: the position of the bar in the drawing.
     :param is_running: whether the day or hour is not over yet.
     :param is_empty: whether the day or hour is over and its count is zero, although the chart's subject existed.
     :param earlier_height: the height of the comparison line at this bar.
@@ -48,12 +50,12 @@ class Bar:
     count: int
     earlier: int | None
     findings: list[StoredFinding]
-    left: int
+    x: int
     height: float
     is_running: bool
     is_empty: bool
-    earlier_height: float | None = None
-    earlier_findings: Sequence[StoredFinding] = ()
+    earlier_height: float | None
+    earlier_findings: list[StoredFinding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,6 @@ class Chart:
     def earlier_bars(self) -> list[Bar]:
         """The bars that have a point of the comparison line. The line may begin later than the chart."""
         return [bar for bar in self.bars if bar.earlier_height is not None]
-
-    @property
-    def width(self) -> int:
-        """Width of the drawing, in its units."""
-        return STEP * len(self.bars)
 
     @property
     def total(self) -> int:
@@ -90,38 +87,61 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class ChartMarker:
     """A marker in a chart of days: its first and last day, and their position and width in the drawing."""
 
     kind: str
     first: date
     last: date
     note: str | None
-    left: int
+    x: int
     width: int
 
 
-def day_chart(
-    counts: list[tuple[date, int]],
-    marked: dict[date, list[StoredFinding]],
-    today: date,
+def draw_chart(
+    counts: Sequence[tuple[date, int]],
+    findings: FindingsByDay,
+    running: date,
     created: date | None = None,
-    earlier: Sequence[int | None] = (),
-    earlier_marked: Sequence[list[StoredFinding]] = (),
+    earlier_counts: Sequence[int | None] = (),
+    earlier_findings: Sequence[list[StoredFinding]] = (),
 ) -> Chart:
-    """Return the chart of several days.
+    """Return the chart of several days or hours.
 
-    :param counts: day and count, oldest first.
-    :param marked: day -> the findings about the day.
-    :param created: the day on which the chart's subject was created; no earlier day is empty. ``None`` if unknown.
-    :param earlier: per day the count to compare with; ``None`` before the first usage. If no count is above zero, the
-        chart has no comparison line. The line does not change the axis, and is cut off at :data:`MAX_LINE`.
-    :param earlier_marked: per day the findings about the day to compare with.
+    :param counts: (day, count) or (start of the hour, count), oldest first.
+    :param running: the current day or hour, which is not over.
+    :param created: the day or hour in which the chart's subject was created; no earlier bar is empty. ``None`` if
+        unknown.
+    :param earlier_counts: per bar the count to compare with; ``None`` before the first usage. If no count is above
+        zero, the chart has no comparison line. The line does not change the axis, and is cut off at :data:`MAX_LINE`.
+    :param earlier_findings: per bar the findings about the day to compare with.
     """
-    return _chart(counts, marked, today, created, earlier, earlier_marked)
+    # Imported usage can be older than the agent.
+    first_used = next((when for when, count in counts if count), running)
+    existed_from = counts[0][0] if created is None else min(created, first_used)
+    top = _round_number(max(count for _, count in counts))
+    has_line = any(earlier_counts)
+    bars = []
+    for index, (when, count) in enumerate(counts):
+        earlier = earlier_counts[index] if has_line else None
+        bars.append(
+            Bar(
+                when,
+                count,
+                earlier,
+                findings.get(when, []),
+                x=STEP * index,
+                height=max(MIN_HEIGHT, round(HEIGHT * count / top, 1)) if count else 0,
+                is_running=when == running,
+                is_empty=count == 0 and existed_from <= when < running,
+                earlier_height=None if earlier is None else min(MAX_LINE, round(HEIGHT * earlier / top, 1)),
+                earlier_findings=earlier_findings[index] if earlier is not None and earlier_findings else [],
+            )
+        )
+    return Chart(bars, top)
 
 
-def hour_chart(
+def draw_hours(
     day: date,
     hours: list[HourUsage],
     name: str,
@@ -136,93 +156,62 @@ def hour_chart(
     :param created_at: when the chart's agent was created; no earlier hour is empty. ``None`` for the organization.
     :param expected: per hour the count to compare with.
     """
-    begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
-    counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
+    midnight = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
+    counts = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
     created = created_at and _hour(created_at.astimezone(UTC))
-    return _chart(counts, {}, _hour(at), created, expected)
+    return draw_chart(counts, {}, _hour(at), created, expected)
 
 
 def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
-def _chart(
-    counts: Sequence[tuple[date, int]],
-    marked: dict[date, list[StoredFinding]],
-    running: date,
-    created: date | None,
-    earlier: Sequence[int | None] = (),
-    earlier_marked: Sequence[list[StoredFinding]] = (),
-) -> Chart:
-    # Imported usage can be older than the agent.
-    first_used = next((when for when, count in counts if count), running)
-    begins = counts[0][0] if created is None else min(created, first_used)
-    top = _round_number(max(count for _, count in counts))
-    has_line = any(earlier)
-    bars = []
-    for index, (when, count) in enumerate(counts):
-        height = max(MIN_HEIGHT, round(HEIGHT * count / top, 1)) if count else 0
-        before = earlier[index] if has_line else None
-        line = None if before is None else min(MAX_LINE, round(HEIGHT * before / top, 1))
-        about_then = earlier_marked[index] if line is not None and earlier_marked else ()
-        is_empty = count == 0 and begins <= when < running
-        about = marked.get(when, [])
-        left = STEP * index
-        bars.append(Bar(when, count, before, about, left, height, when == running, is_empty, line, about_then))
-    return Chart(bars, top)
+def findings_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, FindingsByDay]:
+    """Return the findings for the chart of tokens, and the findings about rejected requests for their own chart.
 
-
-def days_with_findings(found: list[StoredFinding], *, of_rejections: bool) -> dict[date, list[StoredFinding]]:
-    """Return the findings about each day, the most severe first.
-
-    A finding of at most :data:`MAX_MARKED` is on all its days. A longer finding is on the day of its ``since``, such as
-    the day on which a budget was exceeded, and on no day if it has been so from its beginning.
-
-    :param of_rejections: return the findings about rejected requests, which have their own chart; otherwise all others.
+    A finding of at most :data:`MAX_FLAGGED` is on all its days. A longer finding is on the day of its ``since``, such
+    as the day on which a budget was exceeded, and on no day if ``since`` is the beginning of the finding.
     """
-    marked: dict[date, list[StoredFinding]] = {}
-    for known in sorted(found, key=lambda one: -one.severity):
-        if (known.kind == "rejections") != of_rejections:
-            continue
-        if known.ends - known.begins <= MAX_MARKED:
-            day, last = known.begins.date(), last_day(known.ends)
+    of_tokens: FindingsByDay = {}
+    of_rejections: FindingsByDay = {}
+    for finding in sorted(findings, key=lambda finding: -finding.severity):
+        by_day = of_rejections if finding.kind == "rejections" else of_tokens
+        if finding.ends - finding.begins <= MAX_FLAGGED:
+            day, last = finding.begins.date(), last_day(finding.ends)
             while day <= last:
-                marked.setdefault(day, []).append(known)
+                by_day.setdefault(day, []).append(finding)
                 day += timedelta(days=1)
-        elif known.since and known.since != known.begins:
-            marked.setdefault(known.since.date(), []).append(known)
-    return marked
+        elif finding.since and finding.since != finding.begins:
+            by_day.setdefault(finding.since.date(), []).append(finding)
+    return of_tokens, of_rejections
 
 
-def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
-    """Return seven days from Sunday, each of 24 hours: the count of the hour, and its shade from 0 to :data:`SHADES`.
-
-    :param cells: the hours whose ``count`` is not zero, with ``dow`` and ``hour``.
-    """
-    counts = {(cell["dow"], cell["hour"]): cell["count"] for cell in cells}
-    max_count = max(counts.values(), default=1)
-    return [
-        [(count := counts.get((dow, hour), 0), ceil(SHADES * count / max_count)) for hour in range(24)]
-        for dow in range(7)
-    ]
+def heatmap(days: list[DayUsage]) -> list[list[tuple[int, int]]]:
+    """Return (count of requests, shade) per hour of each weekday, from Sunday. Shades are from 0 to :data:`SHADES`."""
+    counts = [[0] * 24 for _ in range(7)]
+    for day in days:
+        for hour, requests in enumerate(day.requests_by_hour):
+            counts[day.day.isoweekday() % 7][hour] += requests
+    max_count = max(map(max, counts)) or 1
+    return [[(count, ceil(SHADES * count / max_count)) for count in hours] for hours in counts]
 
 
-def marked_days(markers: Rows, first: date, last: date, agent_id: UUID | None = None) -> list[Marked]:
+def chart_markers(rows: Rows, first: date, last: date, agent_id: UUID | None = None) -> list[ChartMarker]:
     """Return the markers on the days of a chart, the earliest first.
 
-    :param markers: rows of ``markers/list_markers``.
+    :param rows: rows of ``markers/list_markers``.
     :param agent_id: the chart's agent; ``None`` for the organization's chart, which has the markers of all agents.
     """
-    found = []
-    for marker in markers:
-        begins = marker.starts_at.astimezone(UTC).date()
-        # A marker of a single instant, such as a deployment at midnight, would otherwise end on the day before.
-        ends = max(begins, last_day(marker.ends_at.astimezone(UTC)))
-        if begins <= last and ends >= first and (agent_id is None or marker.agent_id in (None, agent_id)):
+    markers = []
+    for row in rows:
+        begins = row.starts_at.astimezone(UTC).date()
+        # A marker of a single instant, such as a deployment at midnight, would otherwise end on the previous day.
+        ends = max(begins, last_day(row.ends_at.astimezone(UTC)))
+        if begins <= last and ends >= first and (agent_id is None or row.agent_id in (None, agent_id)):
             begins, ends = max(begins, first), min(ends, last)
-            left, width = STEP * (begins - first).days, STEP * ((ends - begins).days + 1)
-            found.append(Marked(marker.kind, begins, ends, marker.note, left, width))
-    return sorted(found, key=lambda one: (one.first, one.last))
+            x, width = STEP * (begins - first).days, STEP * ((ends - begins).days + 1)
+            markers.append(ChartMarker(row.kind, begins, ends, row.note, x, width))
+    return sorted(markers, key=lambda marker: (marker.first, marker.last))
 
 
 def last_day(ends: datetime) -> date:
@@ -237,9 +226,6 @@ def _round_number(count: int) -> int:
     """
     if count <= 10:
         return max(2, count + count % 2)
-    top = 1
-    while True:
-        for factor in (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100):
-            if count <= top * factor:
-                return top * factor
-        top *= 10
+    factors = (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100)
+    magnitude: int = 10 ** (len(str(count - 1)) - 2)
+    return next(magnitude * factor for factor in factors if count <= magnitude * factor)

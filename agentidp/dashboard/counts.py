@@ -1,4 +1,4 @@
-"""The usage that the pages show: statements read it once per page, and Python sums it."""
+"""The organization's usage per day and hour, which each page reads once and sums."""
 
 from __future__ import annotations
 
@@ -34,47 +34,29 @@ class HourUsage:
     rejected: int = 0
 
 
-def usage_by_day(period: Period) -> Call:
-    """Return the statement that reads a period and the days to compare with. Pass its rows to :func:`split`."""
-    return Call("analytics/usage_by_day", {"first": period.earlier_first, "last": period.last})
+def split_periods(rows: Rows, period: Period, first_used: date | None) -> tuple[list[DayUsage | None], list[DayUsage]]:
+    """Return the earlier days to compare with, one per day of the period, and the days of the period.
 
-
-def split(rows: Rows, period: Period, first_used: date | None = None) -> tuple[list[DayUsage | None], list[DayUsage]]:
-    """Return the days to compare the period with, one per day of the period, and the days of the period.
-
-    :param first_used: the first day with any usage; ``None`` if there is none. Days to compare with are ``None`` before
-        it, because their usage is unknown, not zero.
+    :param rows: rows of ``analytics/usage_by_day`` from ``period.earlier_first`` to ``period.last``.
+    :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the first list,
+        because their usage is unknown, not zero.
     """
     days = [DayUsage(*row) for row in rows]
     earlier = [day if first_used and day.day >= first_used else None for day in days[: period.days]]
     return earlier, days[-period.days :]
 
 
-def usage_by_hour(day: date) -> Call:
-    """Return the statement that reads the hours of a day. Pass its rows to :func:`hours_of`."""
+def usage_by_hour_call(day: date) -> Call:
+    """Return the statement that reads the hours of a day. Pass its rows to :func:`hours_of_day`."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 
-def hours_of(rows: Rows, day: date) -> list[HourUsage]:
+def hours_of_day(rows: Rows, day: date) -> list[HourUsage]:
     """Return the 24 hours of a day."""
-    found = {
+    usage_by_hour = {
         row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day
     }
-    return [found.get(hour, HourUsage(hour)) for hour in range(24)]
-
-
-def heatmap_cells(days: list[DayUsage]) -> list[dict[str, int]]:
-    """Return the requests per hour of the week, from Sunday, without hours of zero requests, as the API does."""
-    counts = [[0] * 24 for _ in range(7)]
-    for day in days:
-        for hour, requests in enumerate(day.requests_by_hour):
-            counts[day.day.isoweekday() % 7][hour] += requests
-    return [
-        {"dow": dow, "hour": hour, "count": count}
-        for dow, hours in enumerate(counts)
-        for hour, count in enumerate(hours)
-        if count
-    ]
+    return [usage_by_hour.get(hour, HourUsage(hour)) for hour in range(24)]
 
 
 def busiest_hour(days: list[DayUsage]) -> tuple[datetime, int] | None:

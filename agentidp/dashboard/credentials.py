@@ -18,7 +18,7 @@ from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.http.errors import NotFound, ValidationError
 
 READERS = ("agents:read", "agents:write")
-"""Scopes; a session needs at least one of them."""
+"""Scopes of which a session needs at least one."""
 
 DAYS = 30
 """Number of days, today included, whose tokens are shown."""
@@ -26,9 +26,7 @@ DAYS = 30
 SOON = timedelta(days=30)
 """Maximum time until the expiry of a credential that is listed as expiring."""
 
-Choice = Callable[[CredentialUsage], bool]
-
-SHOWN = {
+FILTERS = {
     "": "all",
     "never": "never used",
     "idle": f"not used for {IN_USE.days} days",
@@ -45,12 +43,13 @@ blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 def credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, most tokens first."""
     show, number = request.args.get("show", ""), requested_page()
-    if show not in SHOWN:
+    if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
-    found, _ = read_attribution(caller, Period.of(DAYS, caller.at), None)
-    in_force = [used for used in used_credentials(found) if is_in_force(used)]
-    chosen = {name: list(filter(choice, in_force)) for name, choice in choices(in_force, caller.at).items()}
-    listed = chosen[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+    attribution, _ = read_attribution(caller, Period.of(DAYS, caller.at), None)
+    # Tokens that belong to no credential have no created_at. A credential in force may have expired.
+    in_force = [used for used in used_credentials(attribution) if used.created_at and not used.revoked_at]
+    selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}
+    listed = selected[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
     if not listed and number != 1:
         raise NotFound
     return pages.page(
@@ -58,24 +57,19 @@ def credentials(caller: Caller) -> Response:
         here="credentials",
         credentials=listed,
         show=show,
-        shown=SHOWN,
-        counts={name: len(those) for name, those in chosen.items()},
+        filters=FILTERS,
+        counts={name: len(credentials) for name, credentials in selected.items()},
         own_resource=caller.settings.resource,
         days=DAYS,
         number=number,
-        pages=max(1, -(-len(chosen[show]) // PAGE_SIZE)),
+        pages=max(1, -(-len(selected[show]) // PAGE_SIZE)),
     )
 
 
-def is_in_force(used: CredentialUsage) -> bool:
-    """Return whether the tokens belong to a known credential that is not revoked. It may have expired."""
-    return used.created_at is not None and used.revoked_at is None
+def selectors(in_force: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:
+    """Return per filter of :data:`FILTERS` the function that decides whether the filter selects a credential.
 
-
-def choices(in_force: list[CredentialUsage], at: datetime) -> dict[str, Choice]:
-    """Return per filter of :data:`SHOWN` the function that decides whether the filter selects a credential.
-
-    :param in_force: all credentials for which :func:`is_in_force` is true.
+    :param in_force: all credentials that are not revoked.
     """
 
     def is_in_use(used: CredentialUsage) -> bool:

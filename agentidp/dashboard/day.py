@@ -24,11 +24,11 @@ blueprint = pages.new_blueprint("dashboard-day", __name__)
 @blueprint.get("/dashboard/days/<on_day>")
 @session.required
 def organization_day(caller: Caller, on_day: str) -> Response:
-    """Show the hours of a UTC day, and the agents with usage on the day, or in the hour that the query names."""
+    """Show the hours of a UTC day, and the agents with usage on the day or in the requested hour."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
-    call = agents_of_the_day(day, limit=PAGE_SIZE)
-    by_hour, agents = caller.read_together(counts.usage_by_hour(day), call)
+    call = agents_of_day_call(day, limit=PAGE_SIZE)
+    by_hour, agents = caller.read_together(counts.usage_by_hour_call(day), call)
     return pages.page(
         "day.html",
         here="overview",
@@ -57,49 +57,38 @@ def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
 
 
 def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime | None = None) -> dict[str, Any]:
-    hours = counts.hours_of(by_hour, day)
+    hours = counts.hours_of_day(by_hour, day)
     return {
         "day": day,
         "hours": hours,
         "previous": day - DAY,
         "following": day + DAY if day < at.date() else None,
-        "tokens": charts.hour_chart(day, hours, "tokens", at, created_at),
-        "rejections": charts.hour_chart(day, hours, "rejected", at),
+        "tokens": charts.draw_hours(day, hours, "tokens", at, created_at),
+        "rejections": charts.draw_hours(day, hours, "rejected", at),
     }
 
 
-def agents_of_the_day(day: date, *, limit: int | None) -> Call:
-    """Return the statement that reads the agents with usage on a day. The request may choose an hour and the order.
+def agents_of_day_call(day: date, *, limit: int | None) -> Call:
+    """Return the statement that reads the agents with usage on a day, or in the requested hour, in the requested order.
 
     :param limit: the maximum number of agents; ``None`` for all.
     """
-    return Call(
-        "dashboard/agents_of_the_day",
-        {"on_day": day, "at_hour": _requested_hour(), "by_rejected": _requested_order(), "limit": limit},
-    )
+    hour, order = request.args.get("hour"), request.args.get("by", "tokens")
+    if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
+        raise ValidationError("The hour must be a whole number from 0 to 23.")
+    if order not in ("tokens", "rejected"):
+        raise ValidationError("The agents cannot be sorted by this.")
+    at_hour = None if hour is None else int(hour)
+    parameters = {"on_day": day, "at_hour": at_hour, "by_rejected": order == "rejected", "limit": limit}
+    return Call("dashboard/agents_of_the_day", parameters)
 
 
-def past_day(text: str, at: datetime) -> date:
+def past_day(on_day: str, at: datetime) -> date:
     """Return the day in an address.
 
-    :raises NotFound: the text is not a date, or the day is in the future.
+    :raises NotFound: *on_day* is not a date, or the day is in the future.
     """
-    day = parsed_date(text)
+    day = parsed_date(on_day)
     if day is None or day > at.date():
         raise NotFound
     return day
-
-
-def _requested_hour() -> int | None:
-    hour = request.args.get("hour")
-    if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
-        raise ValidationError("The hour must be a whole number from 0 to 23.")
-    return None if hour is None else int(hour)
-
-
-def _requested_order() -> bool:
-    """Return whether the agents are sorted by rejected requests instead of tokens."""
-    order = request.args.get("by", "tokens")
-    if order not in ("tokens", "rejected"):
-        raise ValidationError("The agents cannot be sorted by this.")
-    return order == "rejected"

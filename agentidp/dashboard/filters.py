@@ -17,6 +17,13 @@ from agentidp.findings.incidents import Incident, incidents
 MUTE_DAYS = 7
 """Default number of days for which a form mutes a finding."""
 
+KIND_LABELS = {
+    "dominance": "large share",
+    "rejections": "rejected requests",
+    "uncached_tokens": "tokens not reused",
+    "zero_day": "day without tokens",
+}
+"""Kind of a finding -> its label, for kinds whose name is not clear to readers."""
 
 _DATE = re.compile(
     r"(?<![\w-])(?:(?:Sun|Mon|Tues|Wednes|Thurs|Fri|Satur)day,? )?"
@@ -27,27 +34,11 @@ _DATE = re.compile(
 def init_app(app: Flask) -> None:
     """Make the functions of this module and the maximum length of a note available to the templates."""
     functions = (
-        number,
-        coordinate,
-        utc,
-        percent_of,
-        day_label,
-        bar_label,
-        bar_query,
-        time_label,
-        hour_label,
-        incidents,
-        in_numbers,
-        since,
-        window,
-        next_page,
-        named,
-        mute_days,
-        parts,
-        with_code,
+        *(number, coordinate, utc, percentage, break_lines, with_code),
+        *(day_label, bar_label, bar_query, time_label, hour_label),
+        *(incidents, count_incidents, kind_label, begin_or_end, time_range, next_page, finding_html, mute_days),
     )
-    for function in functions:
-        app.jinja_env.filters[function.__name__] = function
+    app.jinja_env.filters |= {function.__name__: function for function in functions}
     app.jinja_env.globals["max_note"] = MAX_NOTE
 
 
@@ -61,15 +52,15 @@ def coordinate(value: float) -> str:
     return f"{value:g}"
 
 
-def parts(text: str) -> Markup:
+def break_lines(address: str) -> Markup:
     """Return an address or a subject as HTML in which lines break after ``/``, ``:`` and ``.``."""
-    found = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", text)
-    return Markup("").join(Markup('<span class="part">{}</span>').format(part) for part in found if part)
+    pieces = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", address)
+    return Markup("").join(Markup('<span class="part">{}</span>').format(piece) for piece in pieces if piece)
 
 
-def with_code(text: str) -> Markup:
-    """Return a sentence as HTML, in which the text between backticks is code."""
-    pieces = enumerate(text.split("`"))
+def with_code(sentence: str) -> Markup:
+    """Return a sentence as HTML in which the words between backticks are code."""
+    pieces = enumerate(sentence.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece) for n, piece in pieces)
 
 
@@ -78,9 +69,9 @@ def utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-def percent_of(part: int, whole: int) -> float:
-    """Return a percentage with one decimal place; 0 if *whole* is 0."""
-    return round(100 * part / whole, 1) if whole else 0.0
+def percentage(count: int, total: int) -> float:
+    """Return a percentage with one decimal place; 0 if *total* is 0."""
+    return round(100 * count / total, 1) if total else 0.0
 
 
 def day_label(day: date, at: datetime) -> str:
@@ -109,29 +100,33 @@ def hour_label(hour: datetime, at: datetime) -> str:
     return f"{time_label(hour, at)}-{hour.astimezone(UTC) + timedelta(hours=1):%H:%M}"
 
 
-def in_numbers(listed: list[Incident], at: datetime) -> str:
+def kind_label(kind: str) -> str:
+    """Return the name of a kind of findings for readers: ``expiring credential`` for ``expiring_credential``."""
+    return KIND_LABELS.get(kind, kind.replace("_", " "))
+
+
+def count_incidents(shown: list[Incident], at: datetime) -> str:
     """Return the numbers of ongoing and of ended incidents; and unless zero, the numbers of acknowledged ongoing
     incidents and of incidents that began in the last 24 hours.
     """
-    heads = [incident.head for incident in listed]
-    ongoing = [one for one in heads if one.is_ongoing]
-    acknowledged = [one for one in ongoing if one.acknowledged_at]
-    new = [one for one in heads if one.begins > at - timedelta(days=1)]
-    parts = [f"{len(ongoing)} ongoing", f"{len(listed) - len(ongoing)} ended"]
-    parts += [
-        f"{len(some)} {what}" for some, what in ((acknowledged, "acknowledged"), (new, "new in 24 hours")) if some
-    ]
-    return ", ".join(parts)
+    heads = [incident.head for incident in shown]
+    ongoing = [finding for finding in heads if finding.is_ongoing]
+    acknowledged = sum(finding.acknowledged_at is not None for finding in ongoing)
+    new = sum(finding.begins > at - timedelta(days=1) for finding in heads)
+    counts = [f"{len(ongoing)} ongoing", f"{len(shown) - len(ongoing)} ended"]
+    counts += [f"{acknowledged} acknowledged"] if acknowledged else []
+    counts += [f"{new} new in 24 hours"] if new else []
+    return ", ".join(counts)
 
 
-def since(known: StoredFinding, at: datetime) -> str:
+def begin_or_end(finding: StoredFinding, at: datetime) -> str:
     """Return since when a finding is ongoing, or the day on which it ended, short enough for a row of a list."""
-    if known.ended_at is not None:
-        return f"ended {day_label(charts.last_day(known.ended_at.astimezone(UTC)), at)}"
-    begins = (known.since or known.begins).astimezone(UTC)
-    if known.kind == "budget" and begins == known.begins:
+    if finding.ended_at is not None:
+        return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
+    begins = (finding.since or finding.begins).astimezone(UTC)
+    if finding.kind == "budget" and begins == finding.begins:
         # The budget is only forecast to be exceeded, so the finding counts from the forecast, not from the month.
-        begins = known.first_seen_at.astimezone(UTC)
+        begins = finding.first_seen_at.astimezone(UTC)
     is_day = begins.time() == time() or at - begins > timedelta(days=2)
     return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
 
@@ -155,65 +150,64 @@ def next_page(finding: Finding) -> tuple[str, str]:
     return agent, f"Page of {finding.agent_name}"
 
 
-def window(known: StoredFinding, at: datetime) -> Markup:
+def time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return the time that a finding is about, without an end if it was still ongoing at the last evaluation."""
-    begins, ends = known.begins.astimezone(UTC), known.ends.astimezone(UTC)
-    are_days = begins.time() == time()
+    begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin = _time(begins, f"{time_label(begins, at)} UTC")
     # The stored report has only milliseconds, so the two times may differ slightly.
-    if known.is_ongoing and known.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
+    if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin
-    if are_days and ends.time() == time():
-        begin, last = _time(begins, day_label(begins, at)), charts.last_day(ends)
+    last = charts.last_day(ends)
+    if begins.time() == ends.time() == time():
+        begin = _time(begins, day_label(begins, at))
         return begin if last == begins.date() else begin + " to " + _time(last, day_label(last, at))
-    is_same_day = begins.date() == charts.last_day(ends)
-    end = _time(ends, f"{ends:%H:%M} UTC" if is_same_day else f"{time_label(ends, at)} UTC")
-    return begin + " to " + end
+    end_label = f"{ends:%H:%M}" if begins.date() == last else time_label(ends, at)
+    return begin + " to " + _time(ends, f"{end_label} UTC")
 
 
-def _time(when: date, words: str) -> Markup:
+def _time(when: date, label: str) -> Markup:
     """Return a day or an instant as HTML. The page's script adds the reader's local time to an instant."""
-    is_day = not isinstance(when, datetime) or not words.endswith("UTC")
-    return Markup('<time datetime="{}">{}</time>').format(
-        f"{when:%Y-%m-%d}" if is_day else f"{when:%Y-%m-%dT%H:%MZ}", words
-    )
+    is_instant = isinstance(when, datetime) and label.endswith("UTC")
+    value = f"{when:%Y-%m-%dT%H:%MZ}" if is_instant else f"{when:%Y-%m-%d}"
+    return Markup('<time datetime="{}">{}</time>').format(value, label)
 
 
-def dated(sentence: str, at: datetime) -> str:
+def format_dates(sentence: str, at: datetime) -> str:
     """Return a sentence of a finding with dates as the pages write them, and no line break before a percent sign."""
 
-    def label(found: re.Match[str]) -> str:
+    def label(match: re.Match[str]) -> str:
         try:
-            if found["iso"]:
-                return day_label(date.fromisoformat(found["iso"]), at)
-            return day_label(datetime.strptime(found["long"], "%d %B %Y").date(), at)
+            if match["iso"]:
+                return day_label(date.fromisoformat(match["iso"]), at)
+            return day_label(datetime.strptime(match["long"], "%d %B %Y").date(), at)
         except ValueError:
-            return found[0]
+            return match[0]
 
     return _DATE.sub(label, sentence).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def named(sentence: str, known: Finding, at: datetime, base: str | None = None) -> Markup:
+def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None = None) -> Markup:
     """Return a sentence of a finding as HTML, with dates as the pages write them. The first occurrence of each agent's
     name is isolated, so that its writing direction does not affect the rest of the sentence.
 
     :param base: the address below which each name becomes a link to the agent's page; ``None`` for no links.
     """
-    ids = {one.agent_name: one.agent_id for one in known.agents}
-    if known.agent_id and known.agent_name:
-        ids[known.agent_name] = known.agent_id
+    ids = {contributor.agent_name: contributor.agent_id for contributor in finding.agents}
+    if finding.agent_id and finding.agent_name:
+        ids[finding.agent_name] = finding.agent_id
     if not ids:
-        return escape(dated(sentence, at))
+        return escape(format_dates(sentence, at))
     longest_first = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
-    text = Markup()
-    for place, part in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
-        agent_id = ids.pop(part, None) if place % 2 else None
+    html = Markup()
+    # Because of the group in the expression, every second piece is a name.
+    for place, piece in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
+        agent_id = ids.pop(piece, None) if place % 2 else None
         if agent_id is None:
-            text += dated(part, at)
+            html += format_dates(piece, at)
             continue
-        isolated = Markup("<bdi>{}</bdi>").format(part)
-        text += Markup('<a href="{}/agents/{}">{}</a>').format(base, agent_id, isolated) if base else isolated
-    return text
+        isolated = Markup("<bdi>{}</bdi>").format(piece)
+        html += Markup('<a href="{}/agents/{}">{}</a>').format(base, agent_id, isolated) if base else isolated
+    return html
 
 
 def mute_days(at: datetime) -> tuple[date, date, date]:

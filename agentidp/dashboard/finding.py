@@ -25,6 +25,7 @@ LABELS = forms.labels(forms.members(actions.MuteSchema()))
 """Name of a field -> its name in error messages."""
 
 _BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,500}")
+"""The pages with a list of findings, from which the form can be sent."""
 
 SCOPE = "findings:write"
 
@@ -42,31 +43,23 @@ def finding(caller: Caller, finding_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def act(caller: Caller, finding_id: UUID, action: str) -> Response:
     """Acknowledge, mute or unmute the finding, and redirect to the list or page from which the form was sent."""
+    schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
+    fields = forms.members(schema)
     try:
-        given = _given(action)
-        with session.begin_change(caller, SCOPE) as opened:
-            actions.apply_action(opened, finding_id, ACTIONS[action], **given)
-    except ValidationError as refused:
-        message = " ".join(forms.errors(refused, LABELS).values())
-        return _page(caller, finding_id, refused.status, message=message, given=request.form)
+        values = forms.load(schema, forms.build_body(fields, forms.read_fields(fields)))
+        with session.begin_change(caller, SCOPE) as transaction:
+            actions.apply_action(transaction, finding_id, ACTIONS[action], **values)
+    except ValidationError as error:
+        message = " ".join(forms.errors(error, LABELS).values())
+        return _page(caller, finding_id, error.status, message=message, form=request.form)
     back = request.form.get("back", "")
     return pages.see_other(f"{back}#finding-{finding_id}" if _BACK.fullmatch(back) else f"/findings/{finding_id}")
 
 
-def _given(action: str) -> dict[str, Any]:
-    """Return the values that the form sends for an action.
-
-    :raises ValidationError: as at the API.
-    """
-    schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
-    fields = forms.members(schema)
-    return forms.load(schema, forms.build_body(fields, forms.read_fields(fields)))
-
-
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
-    known, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
+    finding, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
     history, *rows = caller.read_together(
-        Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.calls(known, at)
+        Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.calls(finding, at)
     )
-    shown = evidence.evidence(known, at, *rows)
-    return pages.page("finding.html", status, here="findings", known=known, history=history, shown=shown, **context)
+    context |= {"finding": finding, "history": history, "evidence": evidence.evidence(finding, at, *rows)}
+    return pages.page("finding.html", status, here="findings", **context)

@@ -25,7 +25,7 @@ blueprint = pages.new_blueprint("dashboard-findings", __name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selection:
     """The filters: state, kind, part of the name or the whole id of an agent, and owner of an agent."""
 
     state: str = ""
@@ -37,61 +37,53 @@ class Chosen:
         """Return the query of an address with these filters and *further* parameters."""
         return urlencode({name: value for name, value in (asdict(self) | further).items() if value})
 
+    def selects(self, finding: StoredFinding, owners: dict[UUID, str]) -> bool:
+        """Return whether a finding names the selected agent, and an agent of the selected owner."""
+        is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
+        agent = self.agent.casefold()
+        names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
+        is_named = agent in map(str, finding.agent_ids) or any(agent in name.casefold() for name in names)
+        return is_of_owner and is_named
+
 
 @blueprint.get("/dashboard/findings")
 @session.required
 def findings(caller: Caller) -> Response:
-    """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent ones first."""
-    chosen, number = _requested(), requested_page()
+    """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent findings first."""
+    selection, number = _requested_selection(), requested_page()
     return pages.page(
-        "findings.html", slow_part=lambda: _listed(caller, chosen, number), here="findings", chosen=chosen
+        "findings.html", slow_part=lambda: _list(caller, selection, number), here="findings", selection=selection
     )
 
 
-def _listed(caller: Caller, chosen: Chosen, number: int) -> dict[str, Any]:
+def _list(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
     """Return the context of the slow part. A page number after the last page means the last page."""
-    found = listing(caller, MAX_DAYS)
-    known = found.findings if found else []
-    [agents] = caller.read_together(
-        Call("audit/agent_names", {"agent_ids": list({each for one in known for each in one.agent_ids})})
-    )
+    stored = listing(caller, MAX_DAYS)
+    findings = stored.findings if stored else []
+    agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
+    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
     owners = {row.agent_id: row.owner for row in agents}
-    of_state = filter_findings(known, state=chosen.state or None, kind=chosen.kind or None, agent=None)
-    shown = incidents(_chosen(of_state, chosen, owners))
-    last = max(1, -(-len(shown) // PAGE_SIZE))
+    findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
+    selected = incidents([finding for finding in findings if selection.selects(finding, owners)])
+    last = max(1, -(-len(selected) // PAGE_SIZE))
     number = min(number, last)
     return {
-        "found": found,
-        "listed": shown[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
-        "shown": shown,
+        "listing": stored,
+        "listed": selected[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+        "selected": selected,
         "states": STATES,
         "kinds": KINDS,
         "owners": sorted({owner for owner in owners.values() if owner}, key=str.casefold),
         "number": number,
         "pages": last,
+        "page_size": PAGE_SIZE,
     }
 
 
-def _requested() -> Chosen:
-    chosen = Chosen(**{name: request.args.get(name, "").strip() for name in Chosen.__slots__})
-    if chosen.state not in ("", *STATES) or chosen.kind not in ("", *STORED_KINDS):
-        raise ValidationError("The findings cannot be filter_findings by this.")
-    if any(len(text) > MAX_NAME or "\0" in text for text in (chosen.agent, chosen.owner)):
+def _requested_selection() -> Selection:
+    selection = Selection(**{name: request.args.get(name, "").strip() for name in Selection.__slots__})
+    if selection.state not in ("", *STATES) or selection.kind not in ("", *STORED_KINDS):
+        raise ValidationError("The findings cannot be filtered by this.")
+    if any(len(name) > MAX_NAME or "\0" in name for name in (selection.agent, selection.owner)):
         raise ValidationError(f"The name of an agent or an owner has at most {MAX_NAME} characters.")
-    return chosen
-
-
-def _chosen(known: list[StoredFinding], chosen: Chosen, owners: dict[UUID, str]) -> list[StoredFinding]:
-    """Return the findings that match the filters for agent and owner."""
-    return [one for one in known if _names(one, chosen.agent) and (not chosen.owner or _is_of(one, chosen, owners))]
-
-
-def _names(one: StoredFinding, agent: str) -> bool:
-    """Return whether a finding names an agent with this id, or with this text in its name."""
-    wanted = agent.casefold()
-    names = [one.agent_name or "", *(each.agent_name for each in one.agents)]
-    return wanted in map(str, one.agent_ids) or any(wanted in name.casefold() for name in names)
-
-
-def _is_of(one: StoredFinding, chosen: Chosen, owners: dict[UUID, str]) -> bool:
-    return any(owners.get(agent_id) == chosen.owner for agent_id in one.agent_ids)
+    return selection

@@ -1,4 +1,4 @@
-"""The numbers at the top of the overview, each with a comparison with earlier days."""
+"""The numbers at the top of the overview, each compared with earlier days."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentidp.findings.finding import Severity
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of the headline, with a note that compares it, and a severity if it is unusually high."""
+    """A number of the headline, with a note that compares the number, and a severity if the number is too high."""
 
     label: str
     value: str
@@ -34,34 +34,32 @@ def headline(
 ) -> list[Figure]:
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
-    :param earlier: per day of the period the day to compare with; ``None`` before the first usage, which excludes this
-        day of the period from the comparison.
+    :param earlier: per day of the period the day to compare with; ``None`` before the first usage. Days without such a
+        day are not compared.
     :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then.
     """
-    complete = period.complete_days
-    pairs = [(day, then) for day, then in zip(days[:complete], earlier[:complete], strict=True) if then is not None]
-    when = period.earlier if len(pairs) == complete else f"{period.earlier}, over {_days(len(pairs))}"
+    complete = period.days - period.is_running
+    pairs = [(day, past) for day, past in zip(days[:complete], earlier[:complete], strict=True) if past is not None]
+    when = period.earlier if len(pairs) == complete else f"{period.earlier}, over {number_of(len(pairs), 'day')}"
     figures = [_tokens_today(hours, at)] if period.is_running else []
     for label, name in (("Tokens", "tokens"), ("Requests", "requests"), ("Rejected", "rejected")):
         total = sum(getattr(day, name) for day in days)
-        now, before = (sum(getattr(pair[place], name) for pair in pairs) for place in (0, 1))
-        # If the whole total is from today, the comparison of the complete days would say that there was none.
-        is_compared = pairs and (now or before or not total)
+        compared = sum(getattr(day, name) for day, _ in pairs)
+        earlier_count = sum(getattr(past, name) for _, past in pairs)
+        # If the whole total is from today, a comparison of the complete days would say that there was nothing.
+        is_compared = pairs and (compared or earlier_count or not total)
         severity = None
-        if name == "rejected" and any(then.requests for _, then in pairs):
-            severity = rejected_severity(sum(day.rejected for day in days if day.day >= pairs[0][0].day), before)
-        note = change(now, before, when) if is_compared else ""
-        figures.append(Figure(f"{label} in {_days(period.days)}", f"{total:,}", note, severity))
+        if name == "rejected" and any(past.requests for _, past in pairs):
+            rejected = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
+            severity = rejected_severity(rejected, earlier_count)
+        note = change(compared, earlier_count, when) if is_compared else ""
+        figures.append(Figure(f"{label} in {number_of(period.days, 'day')}", f"{total:,}", note, severity))
     return figures
 
 
-def _days(number: int) -> str:
-    return f"{number} day{'' if number == 1 else 's'}"
-
-
-def rejected_severity(now: int, before: int) -> Severity | None:
+def rejected_severity(count: int, earlier_count: int) -> Severity | None:
     """Return a warning if the rise in rejected requests exceeds the thresholds for an agent's day."""
-    is_far_more = now >= thresholds.MIN_REJECTED and now > thresholds.REJECTED_TIMES * before
+    is_far_more = count >= thresholds.MIN_REJECTED and count > thresholds.REJECTED_TIMES * earlier_count
     return Severity.warning if is_far_more else None
 
 
@@ -81,32 +79,32 @@ def budget_figure(month: Any, at: datetime) -> Figure:
     return Figure(label, used_percent(month), forecast, severity)
 
 
-def change(now: int, before: int, when: str) -> str:
-    """Return the difference between *now* and *before*, in words.
+def change(count: int, earlier_count: int, when: str) -> str:
+    """Return the difference between two counts in words.
 
     :param when: the end of the sentence "10 % more than …".
     """
-    if now == before == 0:
+    if count == earlier_count == 0:
         return f"none {when} either"
-    if now == before:
+    if count == earlier_count:
         return f"as many as {when}"
-    if before == 0:
+    if earlier_count == 0:
         return f"none {when}"
-    percent = round(100 * abs(now - before) / before)
+    percent = round(100 * abs(count - earlier_count) / earlier_count)
     amount = f"{percent:,} %" if percent else "less than 1 %"
-    return f"{amount} {'more' if now > before else 'fewer'} than {when}"
+    return f"{amount} {'more' if count > earlier_count else 'fewer'} than {when}"
 
 
 def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
     # Usage is counted per hour, so both days are compared up to the last complete hour.
-    now, earlier = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
+    count, earlier_count = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     week_ago, until = f"on {day_label(at - WEEK, at)}", f"until {at.hour:02}:00"
     if not at.hour:
         note = "the first hour is not over"
     elif "week_ago" not in hours:
         note = ""
-    elif now == earlier == 0:
+    elif count == earlier_count == 0:
         note = f"none {until}, today or {week_ago}"
     else:
-        note = change(now, earlier, f"{week_ago} {until}")
+        note = change(count, earlier_count, f"{week_ago} {until}")
     return Figure("Tokens today", f"{sum(hour.tokens for hour in hours['today']):,}", note)

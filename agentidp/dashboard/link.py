@@ -27,8 +27,8 @@ LIFETIME = 5 * 60
 """Seconds within which a link must be used."""
 
 
-class LinkFromElsewhere(ApiError):
-    """403: a sign-in link was followed from another page, whose author could choose the agent that is signed in."""
+class UntypedLink(ApiError):
+    """403: another page led to the link, so the author of that page could choose the agent that is signed in."""
 
     status, code = 403, "FORBIDDEN"
     message = "A sign-in link works only from the address bar: copy it, paste it there and press Enter."
@@ -66,57 +66,48 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
     return f"{audience}?token={body['access_token']}"
 
 
-def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
+def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     """Open a session with the link in *request*, and consume the link.
 
     :param at: when the session begins. Revoking any credential of the agent later ends the session.
     :returns: the session's token for the cookie, and its claims.
-    :raises LinkFromElsewhere: the link was followed from another page.
+    :raises UntypedLink: the link was followed from another page.
     :raises LinkRefused: the link is not valid, or was used before.
     """
     if not _is_typed(request):
-        raise LinkFromElsewhere
+        raise UntypedLink
     s = services()
     try:
         link = verify_token(request.args.get("token", ""), audience=s.settings.dashboard_sign_in)
-    except TokenRefused as refused:
-        if refused.claims is not None:
-            _record_refusal(refused.claims, at)
+    except TokenRefused as error:
+        if error.claims is not None:
+            _record_refusal(error.claims, at)
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
+    # Read the key before the link is consumed, because without a key there is no session.
     signing_key = s.keys.current().signing
+    digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     try:
-        _consume(s, link, at)
-    except LinkRefused:
+        with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
+            if not transaction.run(session.viewer_query(link)):
+                raise LinkRefused
+            # Of two concurrent uses, the later one waits here for the earlier one, and violates the unique index.
+            transaction.run(Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from}))
+            attempts.record_success(transaction, link.agent_id, "link")
+    except (LinkRefused, psycopg.errors.UniqueViolation):
         _record_refusal(link, at)
-        raise
+        raise LinkRefused from None
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
     token = session.session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
     return token, verify_token(token, audience=s.settings.dashboard)
 
 
 def _is_typed(request: Request) -> bool:
-    environ = request.environ
-    site = environ.get("HTTP_SEC_FETCH_SITE", "")
-    return site == "none" or not (site or environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER"))
-
-
-def _consume(s: Services, link: AccessToken, at: datetime) -> None:
-    """Consume a link if its agent may sign in. Of two concurrent uses, one waits for the other and is refused.
-
-    :raises LinkRefused: the agent may not sign in, or the link was used before.
-    """
-    digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
-    consumption = Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from})
-    try:
-        with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
-            if not transaction.run(session.viewer_query(link)):
-                raise LinkRefused
-            transaction.run(consumption)
-            attempts.record_success(transaction, link.agent_id, "link")
-    except psycopg.errors.UniqueViolation:
-        raise LinkRefused from None
+    """Return whether the address was typed or pasted into the address bar, as far as the browser tells."""
+    headers = request.headers
+    site = headers.get("Sec-Fetch-Site")
+    return site == "none" or not (site or headers.get("Origin") or headers.get("Referer"))
 
 
 def _record_refusal(link: AccessToken, at: datetime) -> None:

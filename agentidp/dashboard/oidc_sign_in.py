@@ -44,7 +44,7 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @public
 def begin() -> Response:
     """Redirect the browser to the provider."""
-    response = _provider().begin(_callback_address(), return_page.of(request))
+    response = _provider().begin(_callback_address(), return_page.find_page(request))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -74,7 +74,7 @@ def callback() -> Response:
     g.organization_id = person.organization_id
     # Not a redirect: the navigation began at another site, so the browser would follow it without the new cookie, which
     # is SameSite=Strict.
-    response = pages.page("signed_in.html", return_to=return_page.checked(return_to))
+    response = pages.page("signed_in.html", return_to=return_page.check_page(return_to))
     session.set_cookie(response, person.seal(services().settings), person)
     return response
 

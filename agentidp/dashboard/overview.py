@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from datetime import UTC
 from typing import Any
 
 from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
-from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agent_page, agents_of_the_period
+from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agents_call, count_matches
 from agentidp.dashboard.headline import budget_figure, headline
-from agentidp.dashboard.page_findings import MAX_FINDINGS, PageFindings, badges, is_recent, page_findings
-from agentidp.dashboard.period import WEEK, Period, requested_period
+from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
+from agentidp.dashboard.period import WEEK, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
@@ -33,77 +33,61 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
-    by_day, hours_of_today, hours_week_ago, by_agent, failing, markers, first_usage = caller.read_together(
-        counts.usage_by_day(period),
-        counts.usage_by_hour(today),
-        counts.usage_by_hour(week_ago),
-        agents_of_the_period(period, Selection(), limit=BUSIEST),
+    by_day, hours_of_today, hours_week_ago, busiest, failing, markers, first_usage = caller.read_together(
+        Call("analytics/usage_by_day", {"first": period.earlier_first, "last": period.last}),
+        counts.usage_by_hour_call(today),
+        counts.usage_by_hour_call(week_ago),
+        agents_call(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         Call("dashboard/first_usage", {}),
     )
     first_used = first_usage[0].on_day if first_usage else None
-    earlier, days = counts.split(by_day, period, first_used)
-    agents = agent_page(by_agent)
+    earlier, days = counts.split_periods(by_day, period, first_used)
     issued = sum(row.tokens for row in by_day)
-    has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
+    has_usage = issued > FEW_TOKENS or (issued > 0 and count_matches(busiest) > 1)
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
     [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
-    hours = {"today": counts.hours_of(hours_of_today, today)}
+    hours = {"today": counts.hours_of_day(hours_of_today, today)}
     if first_used and first_used <= week_ago:
-        hours["week_ago"] = counts.hours_of(hours_week_ago, week_ago)
+        hours["week_ago"] = counts.hours_of_day(hours_week_ago, week_ago)
     figures = headline(period, earlier, days, hours, at)
     if month is not None:
         figures.append(budget_figure(month, at))
 
     def slow_part() -> dict[str, Any]:
-        found = page_findings(caller, period, is_compared=True)
-        recent = [one for one in found.listed if not period.is_running or is_recent(one, at)]
+        findings = page_findings(caller, period, is_compared=True)
+        recent = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
+        token_findings, rejection_findings = charts.findings_by_day(findings.listed)
+        earlier_findings, _ = charts.findings_by_day(findings.earlier)
         return {
-            "found": found,
-            "marked": charts.marked_days(markers, period.first, period.last),
+            "page_findings": findings,
+            "markers": charts.chart_markers(markers, period.first, period.last),
             "max_findings": MAX_FINDINGS,
-            "agents": agents,
+            "agents": busiest,
+            "agent_count": count_matches(busiest),
             "badges": badges(recent),
             "budget": month,
             "budget_used": budget.used_percent(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
-            "week": charts.heatmap(counts.heatmap_cells(days)),
+            "week": charts.heatmap(days),
             "busiest_hour": counts.busiest_hour(days),
-            **_charts(earlier, days, found, period, first_used),
+            "tokens": charts.draw_chart(
+                [(day.day, day.tokens) for day in days],
+                token_findings,
+                today,
+                first_used or today,
+                [None if day is None else day.tokens for day in earlier],
+                [earlier_findings.get(day.day, []) if day else [] for day in earlier],
+            ),
+            "rejections": charts.draw_chart([(day.day, day.rejected) for day in days], rejection_findings, today),
+            "days_newest_first": [
+                (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
+                for earlier_day, day in zip(reversed(earlier), reversed(days), strict=True)
+            ],
         }
 
     return pages.page(
         "overview.html", slow_part=slow_part, here="overview", period=period, figures=figures, failing_targets=failing
     )
-
-
-def _charts(
-    earlier: list[counts.DayUsage | None],
-    days: list[counts.DayUsage],
-    found: PageFindings,
-    period: Period,
-    first_used: date | None,
-) -> dict[str, Any]:
-    marked = {of: charts.days_with_findings(found.listed, of_rejections=of) for of in (False, True)}
-    marked_earlier = charts.days_with_findings(found.earlier, of_rejections=False)
-    return {
-        "tokens": charts.day_chart(
-            [(day.day, day.tokens) for day in days],
-            marked[False],
-            period.today,
-            first_used or period.today,
-            [None if day is None else day.tokens for day in earlier],
-            [marked_earlier.get(day.day, []) if day else [] for day in earlier],
-        ),
-        "rejections": charts.day_chart(
-            [(day.day, day.rejected) for day in days],
-            marked[True],
-            period.today,
-        ),
-        "days_newest_first": [
-            (day, before, [*marked[False].get(day.day, []), *marked[True].get(day.day, [])])
-            for before, day in zip(reversed(earlier), reversed(days), strict=True)
-        ],
-    }

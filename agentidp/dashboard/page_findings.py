@@ -17,7 +17,6 @@ from agentidp.http.schemas import MAX_DAYS
 MAX_FINDINGS = 50
 """Maximum number of findings on a page."""
 
-
 RECENT = timedelta(days=7)
 """Maximum time since the end of a recent finding."""
 
@@ -30,9 +29,9 @@ class PageFindings:
     """The findings of a page.
 
     :param shown: findings about the period; ``None`` if computing them failed, because the database was slow or busy.
-    :param folded: findings about the period that are folded away.
+    :param folded: further findings about the period, which the page shows after a click.
     :param outside: ongoing findings that are not about the period.
-    :param not_computed: kinds that could not be computed at the last evaluation, so that their findings are older.
+    :param not_computed: kinds that could not be computed at the last evaluation. Their findings are older.
     :param earlier: findings about the earlier days that the period is compared with.
     """
 
@@ -51,8 +50,8 @@ class PageFindings:
 def page_findings(
     caller: Caller, period: Period, agent_id: UUID | None = None, *, is_compared: bool = False
 ) -> PageFindings:
-    """Return the stored findings about a period, ongoing ones first, then by severity. If the period includes today,
-    ended findings are folded away unless they are recent and critical.
+    """Return the stored findings about a period, sorted by state (ongoing first) and severity. If the period includes
+    today, ended findings are folded away unless they are recent and critical.
 
     :param agent_id: the agent that the findings must name; ``None`` for all findings.
     :param is_compared: whether the page also shows the days that the period is compared with.
@@ -62,43 +61,43 @@ def page_findings(
     stored = listing(caller, min(days, MAX_DAYS))
     if stored is None:
         return PageFindings(None, [], [], ())
-    known = sorted(
-        (one for one in stored.findings if agent_id in (None, *one.agent_ids)),
-        key=lambda one: (not one.is_ongoing, -one.severity),
+    findings = sorted(
+        (finding for finding in stored.findings if agent_id in (None, *finding.agent_ids)),
+        key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
-    inside = _between(known, period.first, period.last)
-    listed = {one.finding_id for one in inside}
+    inside = _between(findings, period.first, period.last)
+    inside_ids = {finding.finding_id for finding in inside}
     return PageFindings(
-        shown=[one for one in inside if not _is_folded(one, period, caller.at)],
-        folded=[one for one in inside if _is_folded(one, period, caller.at)],
-        outside=[one for one in known if one.is_ongoing and one.finding_id not in listed],
+        shown=[finding for finding in inside if not _is_folded(finding, period, caller.at)],
+        folded=[finding for finding in inside if _is_folded(finding, period, caller.at)],
+        outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
         not_computed=stored.not_computed,
-        earlier=_between(known, period.earlier_first, period.last - earlier_days * DAY) if is_compared else [],
+        earlier=_between(findings, period.earlier_first, period.last - earlier_days * DAY) if is_compared else [],
     )
 
 
-def _between(known: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
+def _between(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
     """Return the findings about at least one of the UTC days from *first* to *last*."""
     begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
-    return [one for one in known if one.begins < ends and one.ends > begins]
+    return [finding for finding in findings if finding.begins < ends and finding.ends > begins]
 
 
-def _is_folded(one: StoredFinding, period: Period, at: datetime) -> bool:
-    is_pressing = one.severity is Severity.critical and is_recent(one, at)
-    return period.is_running and not one.is_ongoing and not is_pressing
+def _is_folded(finding: StoredFinding, period: Period, at: datetime) -> bool:
+    is_pressing = finding.severity is Severity.critical and is_recent(finding, at)
+    return period.is_running and not finding.is_ongoing and not is_pressing
 
 
-def is_recent(one: StoredFinding, at: datetime) -> bool:
+def is_recent(finding: StoredFinding, at: datetime) -> bool:
     """Return whether a finding is ongoing, or ended less than :data:`RECENT` ago."""
-    return one.ended_at is None or one.ended_at > at - RECENT
+    return finding.ended_at is None or finding.ended_at > at - RECENT
 
 
 def badges(findings: list[StoredFinding]) -> BadgesByAgent:
     """Return the findings by agent. A finding that names several agents belongs to each of them."""
     by_agent: BadgesByAgent = {}
-    for known in sorted(findings, key=lambda one: -one.severity):
-        for agent_id in known.agent_ids:
-            by_agent.setdefault(agent_id, []).append(known)
+    for finding in sorted(findings, key=lambda finding: -finding.severity):
+        for agent_id in finding.agent_ids:
+            by_agent.setdefault(agent_id, []).append(finding)
     return by_agent
 
 
@@ -107,7 +106,7 @@ def unusual_agents(caller: Caller) -> BadgesByAgent | None:
     stored = listing(caller, RECENT.days + 1)
     if stored is None:
         return None
-    return badges([one for one in stored.findings if is_recent(one, caller.at)])
+    return badges([finding for finding in stored.findings if is_recent(finding, caller.at)])
 
 
 def listing(caller: Caller, days: int) -> Listing | None:

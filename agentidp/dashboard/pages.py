@@ -11,6 +11,7 @@ import flask
 from flask import Blueprint, Response, g, redirect, request
 from markupsafe import Markup
 
+from agentidp.caller import public
 from agentidp.dashboard import link, return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.period import PERIODS, recent_months
@@ -77,6 +78,16 @@ def new_blueprint(name: str, import_name: str) -> Blueprint:
     return blueprint
 
 
+blueprint = new_blueprint("dashboard-assets", __name__)
+
+
+@blueprint.get("/dashboard/static/<asset>")
+@public
+def asset(asset: str) -> Response:
+    """Return the style sheet, the script or the icon of the pages."""
+    return ASSETS.response(asset)
+
+
 def page(
     template: str, status: int = 200, *, slow_part: Callable[[], dict[str, Any]] | None = None, **context: Any
 ) -> Response:
@@ -87,12 +98,11 @@ def page(
         is too late for an expected error such as 404.
     """
     context |= _common_context()
-    text = flask.render_template(template, **context)
-    response = Response(text, status, SECURITY, mimetype="text/html")
+    html = flask.render_template(template, **context)
+    response = Response(html, status, SECURITY, mimetype="text/html")
     if slow_part is not None:
-        name, _, ending = template.rpartition(".")
-        rest = flask.stream_with_context(_rendered(f"{name}_slow_part.{ending}", context, slow_part))
-        response.response = _parts(text, rest)
+        slow_template = template.replace(".html", "_slow_part.html")
+        response.response = _stream(html, flask.stream_with_context(_render(slow_template, context, slow_part)))
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
@@ -105,9 +115,9 @@ def error_page(error: ApiError) -> Response:
     """Return the page for an error. An error about signing in is shown on the sign-in page."""
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     is_about_sign_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
-    if type(error) is session.NotSignedIn and _is_link_from_elsewhere():
-        # Because of the link the browser withheld the cookie (SameSite). It sends the cookie after a click on our page.
-        context["again"] = return_page.of(request)
+    if type(error) is session.NotSignedIn and _is_from_other_site():
+        # The browser withheld the cookie, because another site led here (SameSite). A reload by our page sends it.
+        context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
     # Without a cookie in the request, the browser may have withheld the cookie of a valid session (SameSite).
@@ -116,13 +126,12 @@ def error_page(error: ApiError) -> Response:
     return response
 
 
-def _is_link_from_elsewhere() -> bool:
-    """Return whether a link of another site, such as in a mail or a chat, led the browser here."""
-    sent = request.environ
+def _is_from_other_site() -> bool:
+    """Return whether another site, such as a mail or a chat, led the browser here."""
     return (
         request.method == "GET"
-        and sent.get("HTTP_SEC_FETCH_MODE") == "navigate"
-        and sent.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
+        and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
     )
 
 
@@ -141,7 +150,7 @@ def _common_context() -> dict[str, Any]:
         "base": session.base_path(settings),
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
-        "return_query": return_page.query(return_page.of(request)),
+        "return_query": return_page.query(return_page.find_page(request)),
         "viewer": g.get("viewer"),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
@@ -155,22 +164,23 @@ def _common_context() -> dict[str, Any]:
     }
 
 
-def _rendered(template: str, context: dict[str, Any], slow_part: Callable[[], dict[str, Any]]) -> Iterator[str]:
+def _render(slow_template: str, context: dict[str, Any], slow_part: Callable[[], dict[str, Any]]) -> Iterator[str]:
     try:
-        yield flask.render_template(template, **context | slow_part())
+        yield flask.render_template(slow_template, **context | slow_part())
     except Exception as error:
         log_unexpected(error)
         raise
 
 
-def _parts(text: str, rest: Iterator[str]) -> Iterator[str]:
-    before, _, after = text.partition(SLOW_PART)
-    yield before
+def _stream(html: str, slow_html: Iterator[str]) -> Iterator[str]:
+    """Yield a page up to :data:`SLOW_PART`, and then the slow part with the end of the page."""
+    beginning, _, end = html.partition(SLOW_PART)
+    yield beginning
     try:
         # Render all of it before sending, because the request's context must not stay open while a client reads.
-        middle = "".join(rest)
+        middle = "".join(slow_html)
     except Exception:
         yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
         # gunicorn then closes the connection early, from which the script of the page recognizes the failure.
         raise
-    yield middle + after
+    yield middle + end

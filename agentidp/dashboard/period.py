@@ -26,8 +26,8 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 class Period(period.Period):
     """The days that a page shows. ``query`` is the query of an address that requests the period.
 
-    The days are compared with the same days of the week, the smallest number of whole weeks earlier at which the two
-    periods do not overlap.
+    The days are compared with earlier days that begin on the same weekday. The two periods are as few whole weeks apart
+    as possible without an overlap.
     """
 
     today: date
@@ -39,23 +39,18 @@ class Period(period.Period):
         return self.last == self.today
 
     @property
-    def complete_days(self) -> int:
-        """The number of days of the period that are over."""
-        return self.days - self.is_running
-
-    @property
     def weeks_earlier(self) -> int:
-        """The number of weeks between a day and the day to compare it with."""
+        """The number of weeks from the earlier days to the days of the period."""
         return -(-self.days // 7)
 
     @property
     def earlier_first(self) -> date:
-        """The first of the days to compare the period with."""
+        """The first of the earlier days."""
         return self.first - self.weeks_earlier * WEEK
 
     @property
     def earlier(self) -> str:
-        """The distance of these days in words: ``5 weeks earlier``."""
+        """The number of weeks in words: ``5 weeks earlier``."""
         return "a week earlier" if self.weeks_earlier == 1 else f"{self.weeks_earlier} weeks earlier"
 
     @property
@@ -71,14 +66,14 @@ def requested_period(at: datetime) -> Period:
     :raises ValidationError: as :func:`agentidp.analytics.period.requested_period`.
     """
     # Ignore empty fields, which forms send, too.
-    asked = {name: value for name in ("days", "month", "from", "to") if (value := request.args.get(name))}
-    asked = asked or {"days": str(period.PeriodArguments.default_days)}
+    arguments = {name: value for name in ("days", "month", "from", "to") if (value := request.args.get(name))}
+    arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
     try:
-        found = period.requested_period(forms.load(period.PeriodArguments(), asked), at)
+        requested = period.requested_period(forms.load(period.PeriodArguments(), arguments), at)
     except ValidationError as error:
         rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
         raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None
-    return Period(found.first, found.last, at.astimezone(UTC).date(), urlencode(asked))
+    return Period(requested.first, requested.last, at.astimezone(UTC).date(), urlencode(arguments))
 
 
 def recent_months(today: date) -> list[date]:

@@ -38,7 +38,7 @@ def sign_in_form() -> Response:
     if "token" not in request.args or request.method == "HEAD":
         notices = [notice for name, notice in NOTICES.items() if name in request.args]
         return pages.page("sign_in.html", message=notices[0] if notices else None)
-    return _start_session(*link.follow(request, g.at))
+    return _start_session(*link.follow_link(request, g.at))
 
 
 @blueprint.post("/dashboard/sign-in")
@@ -154,6 +154,6 @@ def _explain(error: OAuthError) -> ApiError:
 
 
 def _start_session(unverified_token: str, token: Any) -> Response:
-    response = pages.see_other(return_page.of(request))
+    response = pages.see_other(return_page.find_page(request))
     session.set_cookie(response, unverified_token, token)
     return response

@@ -1,9 +1,9 @@
 -- The hours of an agent's last token, request and rejection, on the days token_day, request_day and rejection_day of the row
--- "listed". A statement has {last_hours} in place of this sub-select.
+-- "listed", or null. A statement has {last_hours} in place of this sub-select.
 select
-    max(cell.ordinal) filter (where usage.day = listed.token_day and cell.tokens > 0) - 1 as token_hour,
-    max(cell.ordinal) filter (where usage.day = listed.request_day and cell.requests > 0) - 1 as request_hour,
-    max(cell.ordinal) filter (where usage.day = listed.rejection_day and cell.rejected > 0) - 1 as rejection_hour
+    max(hours.hour) filter (where hours.tokens > 0) as last_token,
+    max(hours.hour) filter (where hours.requests > 0) as last_request,
+    max(hours.hour) filter (where hours.rejected > 0) as last_rejection
 from unnest(array[listed.token_day, listed.request_day, listed.rejection_day]) as last (day)
 cross join lateral (select last.day offset 0) as calendar
 cross join lateral (
@@ -13,5 +13,10 @@ cross join lateral (
         by_key.organization_id = %(organization_id)s and by_key.day = calendar.day and by_key.agent_id = listed.agent_id
     offset 0
 ) as usage
-cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
-    with ordinality as cell (tokens, requests, rejected, ordinal)
+cross join lateral (
+    select
+        (usage.day + make_interval(hours => cell.ordinal::integer - 1)) at time zone 'UTC' as hour,
+        cell.tokens, cell.requests, cell.rejected
+    from unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
+        with ordinality as cell (tokens, requests, rejected, ordinal)
+) as hours

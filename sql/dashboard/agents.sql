@@ -1,8 +1,7 @@
 -- Returns a page of an organization's agents with their usage in a period: all registered agents, and the deleted agents with
 -- usage in the period. One row per agent, sorted: agent_id, name, description, owner, status (active, suspended or deleted),
--- tokens, requests, rejected; the day and the hour of the last token, request and rejection in the period (token_day,
--- token_hour, …), or null; and in each row matches: the number of agents that match, all_agents and all_tokens: the totals of
--- the organization.
+-- tokens, requests, rejected; last_token, last_request and last_rejection: the hours of the last ones in the period, or null; and
+-- in each row matches: the number of agents that match, all_agents and all_tokens: the totals of the organization.
 -- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the description or
 -- the owner contains, empty for all agents; status: null for all; agent_ids (uuid[]): the only agents to return, null for all;
 -- sort: name, tokens, requests, rejected, last_token, last_request or last_rejection; descending: whether the greatest values
@@ -112,6 +111,6 @@ listed as (
     order by place
     limit %(limit)s offset %(offset)s
 )
-select listed.*, last_hours.token_hour, last_hours.request_hour, last_hours.rejection_hour
+select listed.*, last_hours.last_token, last_hours.last_request, last_hours.last_rejection
 from listed
 left join lateral ({last_hours}) as last_hours on true

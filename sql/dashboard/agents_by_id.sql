@@ -52,7 +52,7 @@ listed as (
     from next_agents
     left join counted using (agent_id)
 )
-select listed.*, last_hours.token_hour, last_hours.request_hour, last_hours.rejection_hour
+select listed.*, last_hours.last_token, last_hours.last_request, last_hours.last_rejection
 from listed
 cross join last_agent
 cross join lateral ({last_hours}) as last_hours

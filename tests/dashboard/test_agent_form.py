@@ -81,7 +81,7 @@ def test_edits_an_agent_and_leaves_its_status(signed_in: FlaskClient, acme: Agen
     assert post(signed_in, f"{page}/edit", name="other").status_code == 303
     nothing = {"description": "", "owner": "", "expectedReplicas": None, "scopes": [], "dpopBoundAccessTokens": False}
     assert stored(acme, "other") == {"name": "other"} | of_worker | nothing
-    assert "None: its tokens may do nothing." in Page(signed_in.get(page)).text
+    assert "No scopes: its tokens grant no access." in Page(signed_in.get(page)).text
 
 
 def test_says_that_a_scope_of_no_resource_server_will_be_lost(
@@ -90,7 +90,7 @@ def test_says_that_a_scope_of_no_resource_server_will_be_lost(
     page = f"/dashboard/agents/{worker.agent_id}"
     post(signed_in, f"{page}/edit", **FORM)
     Api(signed_in, acme).delete(f"resource-servers/{files}")
-    assert "Of no resource server any more files:read" in Page(signed_in.get(page)).words
+    assert "Of no API any more files:read" in Page(signed_in.get(page)).words
     notice = "No resource server has files:read any more. If you save, the agent loses it."
     assert notice in Page(signed_in.get(f"{page}/edit")).text
 

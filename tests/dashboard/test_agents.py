@@ -1,4 +1,4 @@
-"""The list of agents: searched, filtered, sorted, over a period; and when each was last seen."""
+"""The list of agents: search, filters, order, period, and the hours of the last tokens and requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMN = {"last_request": 5, "last_token": 6, "last_rejection": 7}
 
 @pytest.fixture
 def fleet(client: FlaskClient, acme: Agent, services: Services) -> dict[str, Agent]:
-    """Agents of Acme, each of which has most of something."""
+    """Return agents of Acme by name. Each has the highest value in some column."""
     organization_id = acme.organization_id
     agents = {name: make_agent(services, organization_id, name=name) for name in ("Alpha", "beta", "gamma", "100%_off")}
     yesterday, last_week = NOON - timedelta(days=1), NOON - timedelta(days=7)
@@ -36,7 +36,7 @@ def fleet(client: FlaskClient, acme: Agent, services: Services) -> dict[str, Age
 
 
 def names(page: Page) -> list[str]:
-    """Of the agents in their order."""
+    """Return the first words of the names of the listed agents, in the order of the page."""
     is_listed = any(caption.startswith("Agents") for caption in page.tables)
     return [row[0].split()[0] for row in page.table("Agents")] if is_listed else []
 
@@ -50,7 +50,7 @@ BY = {
     "last_request": ["builder", "gamma", "beta", "Alpha", "100%_off"],
     "last_rejection": ["gamma", "Alpha", "beta", "builder", "100%_off"],
 }
-"""Column -> the agents in its usual order."""
+"""Column -> the agents in the default order of the column."""
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -62,16 +62,16 @@ def test_a_heading_sorts_and_sorts_the_other_way_the_next_time(read: Read, fleet
         is_descending = (sort != "name") != is_second
         sorted_by = [heading["aria-sort"] for heading in page.all("th") if "aria-sort" in heading]
         assert sorted_by == ["descending" if is_descending else "ascending"]
-        found = names(page)
+        listed = names(page)
         if not is_second:
-            assert found == BY[sort]
+            assert listed == BY[sort]
         elif sort.startswith("last_"):
-            # Those without such an hour are last in both orders.
-            known = [row[0].split()[0] for row in page.table("Agents") if row[COLUMN[sort]] != "none"]
-            assert found[: len(known)] == [name for name in reversed(BY[sort]) if name in known]
+            # Agents without such an hour are last in both orders.
+            agents_with_hour = [row[0].split()[0] for row in page.table("Agents") if row[COLUMN[sort]] != "none"]
+            assert listed[: len(agents_with_hour)] == [name for name in reversed(BY[sort]) if name in agents_with_hour]
         else:
-            assert found[-1] == BY[sort][0]
-            assert sorted(found) == sorted(BY[sort])
+            assert listed[-1] == BY[sort][0]
+            assert sorted(listed) == sorted(BY[sort])
 
 
 def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], acme: Agent) -> None:
@@ -82,7 +82,7 @@ def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], acm
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ("search=ALPHA", ["Alpha"]),
         ("search=ALPHA_ID", ["Alpha"]),
@@ -98,12 +98,12 @@ def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], acm
         ("status=deleted", []),
     ],
 )
-def test_finds(read: Read, fleet: dict[str, Agent], query: str, found: list[str]) -> None:
+def test_finds(read: Read, fleet: dict[str, Agent], query: str, expected: list[str]) -> None:
     page = read(f"/agents?{query}".replace("ALPHA_ID", fleet["Alpha"].client_id))
-    assert names(page) == found
-    # Of all tokens, whatever is found.
-    assert "Alpha" not in found or page.table("Agents")[0][1:3] == ["40", "80.0 %"]
-    assert ("No agent is found." in page.text) == (not found)
+    assert names(page) == expected
+    # The share is of the tokens of all agents, also of those that the search excludes.
+    assert "Alpha" not in expected or page.table("Agents")[0][1:3] == ["40", "80.0 %"]
+    assert ("No agent matches." in page.text) == (not expected)
 
 
 def test_shows_the_last_hours_of_the_period_and_the_description(read: Read, fleet: dict[str, Agent]) -> None:
@@ -132,17 +132,17 @@ def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
     client: FlaskClient, acme: Agent, services: Services, fleet: dict[str, Agent]
 ) -> None:
     alpha, beta, gamma, off = (fleet[name] for name in ("Alpha", "beta", "gamma", "100%_off"))
-    both = tuple(Contributor(agent_id=one.agent_id, agent_name="?", count=1) for one in (alpha, beta))
+    contributors = tuple(Contributor(agent_id=agent.agent_id, agent_name="?", count=1) for agent in (alpha, beta))
     week = timedelta(days=7)
     of = {"agent_id": gamma.agent_id, "agent_name": "gamma", "kind": "rejections", "severity": Severity.critical}
-    found = [
-        a_finding(NOON, agents=both),
-        # Ended less than a week ago, and more.
+    findings = [
+        a_finding(NOON, agents=contributors),
+        # The first finding ended less than a week ago, the second one exactly a week ago.
         a_finding(NOON, begins=NOON - week, ends=NOON - week + timedelta(minutes=1), **of),
         a_finding(NOON, begins=NOON - week, ends=NOON - week, agent_id=off.agent_id, agent_name="100%_off"),
         a_finding(NOON, agent_id=beta.agent_id, agent_name="beta", kind="uncached_tokens", severity=Severity.critical),
     ]
-    make_findings(services, acme.organization_id, *found)
+    make_findings(services, acme.organization_id, *findings)
     with_session(client, acme)
     page = Page(client.get("/dashboard/agents?unusual=1"))
     assert sorted(names(page)) == ["Alpha", "beta", "gamma"]
@@ -151,14 +151,14 @@ def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
     assert rows == [
         "100%_off",
         "Alpha spike",
-        # The most severe first.
-        "beta suspended uncached tokens spike",
+        # The most severe finding is first.
+        "beta suspended tokens not reused spike",
         "builder",
-        "gamma rejections, ended Reads invoices. Owner: Payments team",
+        "gamma rejected requests, ended Reads invoices. Owner: Payments team",
     ]
     badges = [a for a in page.all("a") if "badge" in (a.get("class") or "")]
     assert sorted(str(a["class"]) for a in badges) == ["badge "] + ["badge critical"] + ["badge warning"] * 2
     assert client.get(str(badges[0]["href"])).status_code == 200
-    # The overview has them as well.
+    # The overview shows the same badges.
     rows = [row[0] for row in Page(client.get("/dashboard?days=30")).table("Agents")]
-    assert "gamma rejections, ended" in rows
+    assert "gamma rejected requests, ended" in rows

@@ -1,4 +1,4 @@
-"""Who uses what, on the dashboard: credentials, resources, and what breaks if one of them ends."""
+"""The pages about the use of credentials and resources, and about the consequences of revoking or deleting them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.credential_usage import CredentialUsage
-from agentidp.dashboard.credentials import SHOWN, choices
+from agentidp.dashboard.credentials import FILTERS, selectors
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.services import Services
@@ -24,7 +24,7 @@ DAYS = timedelta(days=30)
 
 
 def used(agent: int, last_used: datetime | None = None, expires: datetime | None = None) -> CredentialUsage:
-    """A credential of one of the agents."""
+    """Return a credential of the agent with this number."""
     credential = CredentialUsage(UUID(int=agent), UUID(int=agent), "a", "secret", 1)
     credential.last_used_at, credential.expires_at, credential.created_at = last_used, expires, NOON
     return credential
@@ -32,11 +32,11 @@ def used(agent: int, last_used: datetime | None = None, expires: datetime | None
 
 class TestChoices:
     def shown(self, name: str, *credentials: CredentialUsage) -> list[bool]:
-        choice = choices([*credentials], NOON)[name]
+        choice = selectors([*credentials], NOON)[name]
         return [choice(credential) for credential in credentials]
 
     def test_each_filter_has_a_name(self) -> None:
-        assert [*choices([], NOON)] == [*SHOWN]
+        assert [*selectors([], NOON)] == [*FILTERS]
 
     def test_never_used_is_told_from_no_longer_used(self) -> None:
         credentials = used(1), used(2, NOON - DAYS + SECOND), used(3, NOON - DAYS)
@@ -56,20 +56,20 @@ class TestChoices:
 
 @pytest.fixture(autouse=True)
 def _own_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An identifier of each test's own, because they share the instance."""
+    """Give each test its own resource identifier, because the tests share the instance."""
     monkeypatch.setitem(globals(), "API", f"https://{uuid.uuid4()}.example")
 
 
 @pytest.fixture
 def worker(acme: Agent, services: Services) -> Agent:
-    """An agent of Acme that may get tokens for another API."""
+    """Return an agent of Acme that may get tokens for another API."""
     with acme.database.transaction() as opened:
         add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["read"])
     return acme.colleague("worker", ["analytics:read", "read"])
 
 
 def small_charts(page: Page) -> list[str | None]:
-    """What the small charts of a page draw."""
+    """Return the drawn paths of the small charts of a page."""
     drawn = iter(page.elements)
     return [next(drawn)[1]["d"] for tag, attributes in drawn if (tag, attributes.get("class")) == ("svg", "small")]
 
@@ -92,7 +92,7 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         ("none", "Thu 9 Apr, 12:00", "4"),
     ]
     assert page.table("What its tokens were for") == [[OWN, "6"], [API, "1"]]
-    # Those of what its tokens were for come first.
+    # The charts of the resources are before the charts of the credentials.
     assert small_charts(page) == [
         "M1 100v-100h8V100zM61 100v-50h8V100z",
         "M61 100v-100h8V100z",
@@ -106,10 +106,10 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         ("none", "Thu 9 Apr, 12:00", "never", "4", f"{OWN} 4"),
         ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"{OWN} 2 {API} 1"),
     ]
-    # Beside the session's own agent.
+    # The list may have credentials of the agent of the session, too.
     several = Page(signed_in.get(f"{PATH}?show=several"))
     assert [row[1] for row in several.table("Credentials") if row[0] == "worker"] == ["none", "new"]
-    assert "There is none of this kind." in Page(signed_in.get(f"{PATH}?show=idle")).text
+    assert "No credential matches." in Page(signed_in.get(f"{PATH}?show=idle")).text
     clock.now = NOON + DAYS
     idle = Page(with_session(signed_in, acme).get(f"{PATH}?show=idle"))
     assert sorted(row[1] for row in idle.table("Credentials")) == ["new", "none"]
@@ -121,17 +121,17 @@ def test_the_pages_of_resource_servers_say_who_takes_tokens(signed_in: FlaskClie
     other.get_tokens(signed_in, 3, resource=API)
     page = Page(signed_in.get("/dashboard/resource-servers"))
     assert page.table("Resource servers") == [["Billing", API, "read", "2", "2", "5"]]
-    [[own, *_]] = page.table("Tokens for other resources")
-    assert own.endswith(f"own API {OWN}")
+    [[api_label, *_]] = page.table("Tokens for other resources")
+    assert api_label.endswith(f"own API {OWN}")
     [server] = worker.database.fetch("oauth/list_resource_servers")
     address = f"/dashboard/resource-servers/{server.resource_server_id}"
     assert Page(signed_in.get(address)).table("Agents that got tokens for this API") == [
         ["other", "3", "Wed 15 Apr"],
         ["worker", "2", "Wed 15 Apr"],
     ]
-    asked = Page(signed_in.get(f"{address}/delete")).text
-    assert "5 tokens in the last 90 days, the last one in the hour of 2026-04-15 12:00 UTC." in asked
-    assert "They were issued to other (3 tokens, the last on 2026-04-15), worker (2 tokens," in asked
+    confirmation = Page(signed_in.get(f"{address}/delete")).text
+    assert "5 tokens in the last 90 days, the last one in the hour of 2026-04-15 12:00 UTC." in confirmation
+    assert "They were issued to other (3 tokens, the last on 2026-04-15), worker (2 tokens," in confirmation
 
 
 def test_the_page_of_an_agent_says_for_whom_it_acts_and_who_acts_for_it(
@@ -145,13 +145,13 @@ def test_the_page_of_an_agent_says_for_whom_it_acts_and_who_acts_for_it(
     by_issuer = ["subjects of https://login.example", API, "1"]
     assert page.table("Agents and issuers") == [["desk", API, "2"], by_issuer]
     assert page.table("Agents that got tokens to act") == [["desk", API, "4"]]
-    asked = Page(signed_in.get(f"{address}/suspend")).text
-    assert "What other agents do for it ends too: desk (4 tokens, the last on 2026-04-15)." in asked
+    confirmation = Page(signed_in.get(f"{address}/suspend")).text
+    assert "What other agents do for it ends too: desk (4 tokens, the last on 2026-04-15)." in confirmation
     monkeypatch.setattr("agentidp.dashboard.agent.MAX_DELEGATIONS", 1)
     page = Page(signed_in.get(address))
     assert page.table("Agents and issuers") == [["desk", API, "2"]]
     assert "And 1 more." in page.text
-    # Two days before there was nothing.
+    # Two days earlier, no token was issued.
     assert " for it" not in Page(signed_in.get(f"{address}?from=2026-04-13&to=2026-04-13")).text
 
 

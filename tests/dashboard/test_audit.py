@@ -1,4 +1,4 @@
-"""The page with the audit trail."""
+"""The page of the audit trail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.factories import (
 
 
 def rows(page: Page) -> list[list[str]]:
-    """The cells of the table of events."""
+    """Return the cells of the table of events."""
     return page.table("Events")
 
 
@@ -70,8 +70,8 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     api.put(f"{path}/quotas/day", {"tokens": 120, "enforce": True})
     make_marker(services, acme.organization_id)
     page = read("/audit")
-    shown = [row[2:] for row in rows(page)]
-    made = [
+    cells_of_rows = [row[2:] for row in rows(page)]
+    events = [
         ["created the", "marker deployment"],
         ["set a quota of", "worker", "day: tokens 120, enforce yes"],
         ["deleted the", "alert target on-call"],
@@ -86,8 +86,8 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
         ["revoked the", "credential laptop of worker"],
         ["created the", "credential laptop of worker"],
     ]
-    assert [row[: len(expected)] for row, expected in zip(shown, made, strict=False)] == made
-    changes = {(row[0], row[1]): set(row[2].split("; ")) for row in shown}
+    assert [row[: len(expected)] for row, expected in zip(cells_of_rows, events, strict=False)] == events
+    changes = {(row[0], row[1]): set(row[2].split("; ")) for row in cells_of_rows}
     assert changes["changed", "worker"] == {"owner: none → Shop", "scopes: analytics:read, agents:read → none"}
     assert changes["created the", "credential laptop of worker"] == {
         "label: laptop",
@@ -107,14 +107,14 @@ def test_filters(acme: Agent, read: Read) -> None:
         assert [row[2] for row in rows(read(f"/audit?subject={subject}"))] == ["registered"]
     assert len(rows(read("/audit?actor=agentidp"))) == 2
     assert len(rows(read("/audit?until=2026-04-15"))) == 3
-    assert "No event is found." in read("/audit?until=2026-04-14").text
+    assert "No event matches." in read("/audit?until=2026-04-14").text
 
 
 def test_filters_by_a_name_and_asks_which_of_several_is_meant(acme: Agent, read: Read) -> None:
     agent = acme.colleague("twin")
     target_id = make_alert_target(acme.services, acme.organization_id, "twin")
     page = read("/audit?subject=twin")
-    assert "2 things are called twin" in page.text
+    assert "2 objects are called twin" in page.text
     for subject in (agent.agent_id, target_id):
         assert f"/dashboard/audit?subject={subject}" in page.links
     make_alert_target(acme.services, acme.organization_id, "on-call")

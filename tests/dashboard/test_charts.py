@@ -1,4 +1,4 @@
-"""The drawing of a chart: how high its bars are, what is not over, and where the bars lead."""
+"""The drawing of a chart: the heights of the bars, the running day or hour, and the links of the bars."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from agentidp.dashboard.charts import (
     MAX_LINE,
     MIN_HEIGHT,
-    day_chart,
-    days_with_findings,
-    hour_chart,
+    draw_chart,
+    draw_hours,
+    findings_by_day,
 )
 from agentidp.dashboard.counts import HourUsage
 from agentidp.findings.finding import Severity
@@ -27,7 +27,7 @@ TODAY = NOON.date()
 
 
 def paths(page: Page, name: str) -> list[str]:
-    """What is drawn of a class of paths in each chart."""
+    """Return the drawn paths of a class, per chart."""
     return [str(path["d"]) for path in page.all("path") if path.get("class") == name]
 
 
@@ -47,30 +47,30 @@ def paths(page: Page, name: str) -> list[str]:
     ],
 )
 def test_the_axis_reaches_the_highest_count_and_half_of_it_is_a_whole_number(counts: list[int], top: int) -> None:
-    assert day_chart([(TODAY, count) for count in counts], {}, TODAY).top == top
+    assert draw_chart([(TODAY, count) for count in counts], {}, TODAY).top == top
 
 
 def test_a_spike_has_its_full_height_and_low_days_beside_it_can_be_seen() -> None:
     counts = [(TODAY - timedelta(days=n), 100 if n else 10_000) for n in reversed(range(30))]
-    chart = day_chart(counts, {}, TODAY)
+    chart = draw_chart(counts, {}, TODAY)
     assert chart.top == 10_000
     assert {bar.height for bar in chart.bars[:-1]} == {MIN_HEIGHT}
     assert (chart.bars[-1].height, chart.bars[-1].count) == (100, 10_000)
     assert chart.running_bar is chart.bars[-1]
-    assert day_chart(counts[:-1], {}, TODAY).running_bar is None
+    assert draw_chart(counts[:-1], {}, TODAY).running_bar is None
 
 
 def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_scale_of_the_bars() -> None:
     counts = [(TODAY - timedelta(days=n), 100) for n in reversed(range(4))]
     spike = known_finding(a_finding(NOON - timedelta(days=7)))
-    chart = day_chart(counts, {}, TODAY, None, [None, 50, 0, 200], [[spike], [], [], [spike]])
+    chart = draw_chart(counts, {}, TODAY, None, [None, 50, 0, 200], [[spike], [], [], [spike]])
     assert (chart.top, [bar.height for bar in chart.bars]) == (100, [100] * 4)
-    # The last one is above the axis.
+    # The last point is above the axis.
     assert [bar.earlier_height for bar in chart.bars] == [None, 50, 0, MAX_LINE]
     assert chart.earlier_bars == chart.bars[1:]
     assert [bar.earlier for bar in chart.bars] == [None, 50, 0, 200]
     assert [[*bar.earlier_findings] for bar in chart.bars] == [[], [], [], [spike]]
-    assert day_chart(counts, {}, TODAY, None, [None, 0, 0, 0]).earlier_bars == []
+    assert draw_chart(counts, {}, TODAY, None, [None, 0, 0, 0]).earlier_bars == []
 
 
 def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent) -> None:
@@ -82,7 +82,7 @@ def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent)
     assert paths(page, "earlier") == paths(page, "earlier halo") == ["M55 75L65 100"]
     assert "Tue 14 Apr: 0 tokens; a week earlier 5" in page.text
     table = page.tables["Tokens issued"]
-    # Nothing is known of the days before the first usage.
+    # The usage of days before the first usage is unknown.
     assert [row[-1] for row in table[:5]] == ["Tokens a week earlier", "0", "5", "\u2013", "\u2013"]
 
 
@@ -96,7 +96,7 @@ def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: A
     assert [(flag["class"], flag["href"]) for flag in flags] == [
         ("then flag ended", f"/dashboard/findings/{finding_id}"),
     ]
-    # It is above the axis, so the legend says how high.
+    # The point is above the axis, so the legend has its count.
     assert "M55 -8h0" in [path["d"] for path in page.all("path")]
     assert "a week earlier, up to 30 ○ a finding a week earlier" in page.text
     assert "A week earlier: spike (critical), 30 tokens" in page.text
@@ -115,15 +115,14 @@ def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:
     long = known_finding(a_finding(NOON, begins=NOON - timedelta(days=4), ends=NOON))
     yesterday = NOON - timedelta(days=1)
     budget = replace(long, kind="budget", since=yesterday)
-    found = [spike, rejections, loop, long, budget]
-    # The most severe first, which the mark has the colour of and leads to.
-    assert days_with_findings(found, of_rejections=False) == {TODAY: [loop, spike], yesterday.date(): [budget]}
-    assert days_with_findings(found, of_rejections=True) == {TODAY: [rejections]}
+    # The flag has the colour of the most severe finding, and leads to it.
+    of_tokens = {TODAY: [loop, spike], yesterday.date(): [budget]}
+    assert findings_by_day([spike, rejections, loop, long, budget]) == (of_tokens, {TODAY: [rejections]})
 
 
 @pytest.mark.parametrize(("day", "running"), [(TODAY, 12), (TODAY - timedelta(days=1), None)])
 def test_the_running_hour_is_that_of_now(day: date, running: int | None) -> None:
-    chart = hour_chart(day, [HourUsage(hour, 1) for hour in range(24)], "tokens", NOON.replace(minute=59))
+    chart = draw_hours(day, [HourUsage(hour, 1) for hour in range(24)], "tokens", NOON.replace(minute=59))
     assert [n for n, bar in enumerate(chart.bars) if bar.is_running] == ([] if running is None else [running])
 
 
@@ -131,12 +130,12 @@ def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(read: Rea
     acme.count(NOON, tokens=12)
     page = read("?days=7")
     assert paths(page, "bars today") == ["M61 100v-100h8V100z"]
-    # No day before its first token, because it did not exist, for all that is known.
+    # No day before the first token is drawn as empty, because the organization may not have existed.
     assert paths(page, "zero")[0].count("M") == 0
     acme.count(NOON - timedelta(days=4), tokens=12)
     page = read("?days=7")
     assert paths(page, "zero")[0].count("M") == 3
-    # One bar of a chart is in the order of the tab key.
+    # The Tab key reaches a single bar of each chart.
     assert [a["tabindex"] for a in page.all("a") if "tabindex" in a] == ["-1"] * 6 + ["0"]
     assert "not over yet" in page.text
 
@@ -144,7 +143,7 @@ def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(read: Rea
 def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, acme: Agent) -> None:
     acme.count(NOON - timedelta(hours=2), tokens=12)
     page = read("/days/2026-04-15")
-    # Until noon, all but 10:00. The hour that is running has a line at least, and those after it have nothing.
+    # The hours until noon are empty, except 10:00. The running hour has a line, and later hours have nothing.
     assert paths(page, "zero")[0].count("M") == 11
     assert paths(page, "bars today")[0] == "M121 100v-0h8V100z"
 
@@ -156,7 +155,7 @@ def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, a
         (NOON - timedelta(days=3), [], [3, 4, 5]),
         (NOON.replace(hour=0), [], []),
         (NOON - timedelta(days=90), [5], [0, 1, 2, 3, 4]),
-        # Imported: older than the agent.
+        # The imported usage is older than the agent.
         (NOON - timedelta(days=1), [2], [3, 4, 5]),
     ],
 )
@@ -164,7 +163,7 @@ def test_no_day_before_an_agent_was_created_is_empty(
     created: datetime | None, used: list[int], empty: list[int]
 ) -> None:
     counts = [(TODAY - timedelta(days=6 - n), 9 if n in used else 0) for n in range(7)]
-    chart = day_chart(counts, {}, TODAY, created and created.date())
+    chart = draw_chart(counts, {}, TODAY, created and created.date())
     assert [n for n, bar in enumerate(chart.bars) if bar.is_empty] == empty
 
 
@@ -178,7 +177,7 @@ def test_the_pages_of_a_new_agent_show_nothing_empty_before_it(
     assert empty(agent) == empty(f"{agent}/days/{TODAY}") == empty(f"{agent}/days/{TODAY - timedelta(days=1)}") == []
     clock.advance(hours=25)
     with_session(client, acme)
-    # The day and the hours in which it was created had no token.
+    # No token was issued on the day, or in the hours, in which the agent was created.
     assert empty(f"{agent}?days=7") == ["51.5"]
     assert empty(f"{agent}/days/{TODAY}") == [f"{hour * 10 + 1.5:g}" for hour in range(12, 24)]
 
@@ -206,7 +205,7 @@ def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
 
 
 def links(page: Page) -> list[str]:
-    """Where the bars of the page's charts lead, without the finding's marks."""
+    """Return the links of the bars, without the links of the findings."""
     return [a["href"] or "" for a in page.all("a") if "tabindex" in a and "flag" not in (a.get("class") or "")]
 
 

@@ -1,4 +1,4 @@
-"""The evidence of a finding: which counts are drawn, what was expected in each bar, and which changes are named."""
+"""The evidence of a finding: the drawn counts, the expected count per bar, and the listed changes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ AGENT = UUID(int=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def known(**changes: object) -> StoredFinding:
-    """A spike of an agent that ended two hours ago."""
+def spike(**changes: object) -> StoredFinding:
+    """Return a spike of an agent that ended two hours ago."""
     of = {"agent_id": AGENT, "agent_name": "worker", "begins": NOON - 5 * HOUR, "ends": NOON - 2 * HOUR}
     return known_finding(a_finding(NOON, **(of | changes)))
 
 
 def test_draws_the_hours_of_a_finding_and_what_was_expected_in_each() -> None:
-    one = known(unit="tokens", expected=12)
-    assert calls(one, NOON)[0].parameters == {"first": NOON.date(), "last": NOON.date(), "agent_id": AGENT}
+    finding = spike(unit="tokens", expected=12)
+    assert calls(finding, NOON)[0].parameters == {"first": NOON.date(), "last": NOON.date(), "agent_id": AGENT}
     rows = [Row(on_day=NOON.date(), at_hour=8, tokens=90, requests=0, rejected=1)]
-    [(day, chart)] = evidence(one, NOON, rows, []).drawn
+    [(day, chart)] = evidence(finding, NOON, rows, []).charts
     assert (day, len(chart.bars), chart.bars[8].count) == (NOON.date(), 24, 90)
     assert [(bar.when.hour, bar.earlier) for bar in chart.earlier_bars] == [(7, 4), (8, 4), (9, 4)]
-    # A number of a day is not one of an hour.
-    [(_, chart)] = evidence(known(kind="rejections", unit="rejected requests"), NOON, rows, []).drawn
+    # The expected number of rejections is per day, so the hours have none.
+    [(_, chart)] = evidence(spike(kind="rejections", unit="rejected requests"), NOON, rows, []).charts
     assert (chart.total, chart.earlier_bars) == (1, [])
 
 
@@ -50,12 +50,12 @@ BUDGET = {
 
 
 def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_future() -> None:
-    one = known(**BUDGET)
-    asked = calls(one, NOON)
-    assert asked[0].parameters == {"first": date(2026, 3, 18), "last": date(2026, 4, 15)}
-    assert [call.name for call in asked] == ["analytics/usage_by_day", "findings/markers"]
+    finding = spike(**BUDGET)
+    statements = calls(finding, NOON)
+    assert statements[0].parameters == {"first": date(2026, 3, 18), "last": date(2026, 4, 15)}
+    assert [call.name for call in statements] == ["analytics/usage_by_day", "findings/markers"]
     rows = [Row(on_day=date(2026, 3, 31), tokens=5), Row(on_day=date(2026, 4, 1), tokens=7)]
-    [(day, chart)] = evidence(one, NOON, rows, []).drawn
+    [(day, chart)] = evidence(finding, NOON, rows, []).charts
     assert day is None
     assert [(bar.count, bar.earlier) for bar in chart.bars] == [(5, None), (7, 100)]
 
@@ -63,11 +63,11 @@ def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_futur
 @pytest.mark.parametrize(("agent_id", "is_named"), [(AGENT, True), (None, True), (UUID(int=2), False)])
 def test_names_what_was_changed_of_its_agent_or_of_all(agent_id: UUID | None, is_named: bool) -> None:
     marker = Row(kind="deployment", agent_id=agent_id, starts_at=NOON - 6 * HOUR, note="v2")
-    shown = evidence(known(), NOON, [], [marker]).changes
-    assert shown == ([(NOON - 6 * HOUR, "A deployment was marked", "v2")] if is_named else [])
+    changes = evidence(spike(), NOON, [], [marker]).changes
+    assert changes == ([(NOON - 6 * HOUR, "A deployment was marked", "v2")] if is_named else [])
 
 
-def test_the_page_shows_it(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
+def test_the_page_shows_the_counts_and_the_changes(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
     acme.count(NOON - HOUR, tokens=7654)
     with acme.database.transaction() as opened:
         at = (NOON - 2 * HOUR).isoformat()
@@ -75,7 +75,7 @@ def test_the_page_shows_it(signed_in: FlaskClient, acme: Agent, services: Servic
     finding_id = make_finding(services, acme.organization_id, a_finding(NOON, begins=NOON - 2 * HOUR, ends=NOON))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
     assert "11:00: 7,654 tokens" in page.text
-    # The same numbers as a table: its spike had 100 expected in two hours.
+    # The table has the same numbers: 100 tokens were expected in two hours.
     assert page.table("What the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
     assert "A deployment was marked: release 2" in page.text
 

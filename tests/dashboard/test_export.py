@@ -1,4 +1,4 @@
-"""The CSV beside each chart and table has what the page shows, for a session."""
+"""The downloads of the charts and tables contain the numbers that the page shows."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ YESTERDAY = NOON - timedelta(days=1)
 
 @pytest.fixture
 def worker(acme: Agent) -> Agent:
-    """An agent whose name a spreadsheet would take for a formula, with usage of each kind on two days."""
-    made = acme.colleague("=1+1")
-    made.count(YESTERDAY, tokens=7, requests=30)
-    made.count(NOON - timedelta(hours=2), tokens=5)
-    made.count(YESTERDAY, rejected=1)
-    return made
+    """Return an agent whose name a spreadsheet would run as a formula, with usage of each kind on two days."""
+    agent = acme.colleague("=1+1")
+    agent.count(YESTERDAY, tokens=7, requests=30)
+    agent.count(NOON - timedelta(hours=2), tokens=5)
+    agent.count(YESTERDAY, rejected=1)
+    return agent
 
 
 def exported(client: FlaskClient, address: str) -> list[list[str]]:
-    """The rows of a CSV that is there, the names first."""
+    """Return the rows of a CSV, the header row first."""
     response = client.get(address)
     assert response.status_code == 200, response.text
-    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
     assert re.fullmatch(r'attachment; filename="[0-9a-z-]+\.csv"', response.headers["Content-Disposition"])
     assert response.headers["Cache-Control"] == "no-store"
     return list(csv.reader(io.StringIO(response.text)))
 
 
 def links(page: Page) -> list[str]:
-    """The addresses of the page's CSV."""
+    """Return the addresses of the page's downloads."""
     return [link for link in page.links if ".csv" in link]
 
 
 def api_requests(page: Page) -> list[str]:
-    """The paths of the requests to the API that the page names beside its charts."""
+    """Return the paths of the API requests that the page names next to its charts."""
     found: list[str] = re.findall(r"GET (/api/v1/analytics/\S+)", page.text)
     return found
 
 
 def of_days(page: Page) -> list[list[str]]:
-    """The tokens, requests and rejected requests in the table of days, the oldest first, without the days' names."""
+    """Return the tokens, requests and rejected requests in the table of days, oldest first, without the days."""
     return [[str(number(cell)) for cell in row[1:4]] for row in reversed(page.table("Tokens"))]
 
 
@@ -63,12 +63,12 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     assert days == again == "/dashboard/days.csv?days=7"
     assert agents == "/dashboard/agents.csv?days=7"
     names, *rows = exported(signed_in, days)
-    assert names == ["date", "tokens", "requests", "rejected"]
-    assert of_days(page) == [row[1:] for row in rows]
+    assert names == ["date", "tokens", "requests", "rejected", "refused"]
+    assert of_days(page) == [row[1:4] for row in rows]
     for words, column in (("tokens", 1), ("rejected", 3)):
         titles = re.findall(rf"\w+ \d+ Apr: ([\d,]+) {words}", page.text)
         assert titles == [row[column] for row in rows]
-    assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1"])
+    assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1", "0"])
     assert exported(signed_in, activity) == [["dow", "hour", "count"], ["2", "12", "37"], ["3", "10", "5"]]
     cells = [(row[0], hour, cell) for row in page.table("Requests of") for hour, cell in enumerate(row[1:])]
     assert [cell for cell in cells if cell[2] != "0"] == [("Tuesday", 12, "37"), ("Wednesday", 10, "5")]
@@ -104,11 +104,11 @@ def test_the_agents_of_a_period_are_those_of_the_api(
         [address] = [link for link in links(page) if "/agents.csv" in link]
         _, *rows = exported(signed_in, address)
         [request] = [request for request in api_requests(page) if "/agents?" in request]
-        found = Api(signed_in, acme).get(request).json["data"]
-        assert [(one["agentId"], one["agentName"], one["tokenCount"]) for one in found] == [
+        api_agents = Api(signed_in, acme).get(request).json["data"]
+        assert [(agent["agentId"], agent["agentName"], agent["tokenCount"]) for agent in api_agents] == [
             (row[0], row[1].removeprefix("'"), int(row[3])) for row in rows if row[3] != "0"
         ]
-        assert sum(one["tokenCount"] for one in found) == 20
+        assert sum(agent["tokenCount"] for agent in api_agents) == 20
 
 
 @pytest.mark.parametrize(
@@ -123,30 +123,23 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
     signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, path: str
 ) -> None:
     page = read(path.format(worker.agent_id))
-    # Of agents, the two have different columns.
-    shown = [exported(signed_in, address) for address in links(page) if "/agents.csv" not in address]
+    # For agents, the download and the API have different columns.
+    tables = [exported(signed_in, address) for address in links(page) if "/agents.csv" not in address]
     requests = [request for request in api_requests(page) if "/analytics/agents?" not in request]
-    for request, rows in zip(requests, shown, strict=True):
+    for request, rows in zip(requests, tables, strict=True):
         response = signed_in.get(request, headers=acme.bearer() | {"Accept": "text/csv"})
-        names, *found = csv.reader(io.StringIO(response.text))
-        # The trend has the tokens only, and calls them otherwise.
-        # No chart shows what quotas have refused.
-        compared = [place for place, name in enumerate(names) if name != "refused"]
-        columns = [
-            rows[0].index("tokens" if names[place] == "count" and "dow" not in names else names[place])
-            for place in compared
-        ]
-        assert found
-        assert past([[row[place] for place in compared] for row in found]) == past(
-            [[row[column] for column in columns] for row in rows[1:]]
-        )
+        names, *api_rows = csv.reader(io.StringIO(response.text))
+        # The trend of the API has only the tokens, in the column count.
+        columns = [rows[0].index("tokens" if name == "count" and "dow" not in names else name) for name in names]
+        assert api_rows
+        assert past(api_rows) == past([[row[column] for column in columns] for row in rows[1:]])
 
 
 def test_the_tokens_by_owner_are_those_of_the_api(
     signed_in: FlaskClient, read: Read, acme: Agent, services: Services, worker: Agent
 ) -> None:
     Api(signed_in, acme).patch(f"agents/{worker.agent_id}", {"owner": "Search & Co"})
-    # More agents have no owner, and they are last. Excluded: the day before the period.
+    # The agents without an owner are last. The day before the period is not counted.
     for at, tokens in ((NOON, 24), (NOON - timedelta(days=7), 9)):
         acme.count(at, tokens=tokens)
     page = read("/agents?days=7&search=nobody")
@@ -156,13 +149,13 @@ def test_the_tokens_by_owner_are_those_of_the_api(
     ]
     assert "/dashboard/agents?days=7&search=Search%20%26%20Co" in page.links
     names, *rows = exported(signed_in, links(page)[-1])
-    found = Api(signed_in, acme).get(api_requests(page)[-1]).json["data"]
+    api_owners = Api(signed_in, acme).get(api_requests(page)[-1]).json["data"]
     assert [names, *rows] == [["owner", "agents", "tokens"], ["Search & Co", "1", "12"], ["", "1", "24"]]
-    assert [[one[name] for name in names] for one in found] == [["Search & Co", 1, 12], [None, 1, 24]]
+    assert [[owner[name] for name in names] for owner in api_owners] == [["Search & Co", 1, 12], [None, 1, 24]]
 
 
 def past(rows: list[list[str]]) -> list[list[str]]:
-    """The rows without those of today, Wednesday noon, which count the requests of the test."""
+    """Return the rows without today's, Wednesday noon, which count the requests of the test itself."""
     return [row for row in rows if row[0] != "2026-04-15" and row[:2] != ["3", "12"]]
 
 
@@ -172,19 +165,19 @@ def test_a_days_agents(
     other, _ = (acme.colleague(name) for name in ("other", "idle"))
     other.count(YESTERDAY, tokens=6, requests=1)
     other.count(YESTERDAY + timedelta(hours=1), tokens=2)
-    # The table on the page has one of them, and the file has all.
+    # The table on the page has a single agent, and the file has all agents.
     monkeypatch.setattr("agentidp.dashboard.day.PAGE_SIZE", 1)
-    mine, others = [worker.client_id, "'=1+1"], [other.client_id, "other"]
-    of_the_day = [[*others, "8", "9", "0"], [*mine, "7", "37", "1"]]
+    worker_cells, other_cells = [worker.client_id, "'=1+1"], [other.client_id, "other"]
+    of_the_day = [[*other_cells, "8", "9", "0"], [*worker_cells, "7", "37", "1"]]
     for query, expected in {
         "": of_the_day,
         "?by=rejected": of_the_day[::-1],
-        "?hour=12": [[*mine, "7", "37", "1"], [*others, "6", "7", "0"]],
-        "?hour=13&by=rejected": [[*others, "2", "2", "0"]],
+        "?hour=12": [[*worker_cells, "7", "37", "1"], [*other_cells, "6", "7", "0"]],
+        "?hour=13&by=rejected": [[*other_cells, "2", "2", "0"]],
         "?hour=14": [],
     }.items():
-        shown = links(read(f"/days/2026-04-14{query}"))[2:]
-        assert shown == ([f"/dashboard/days/2026-04-14/agents.csv{query}"] if expected else [])
+        csv_links = links(read(f"/days/2026-04-14{query}"))[2:]
+        assert csv_links == ([f"/dashboard/days/2026-04-14/agents.csv{query}"] if expected else [])
         names, *rows = exported(signed_in, f"/dashboard/days/2026-04-14/agents.csv{query}")
         assert (names, rows) == (["agentId", "name", "tokens", "requests", "rejected"], expected)
 
@@ -215,13 +208,14 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     def rename(agent: Agent, name: str) -> None:
         assert api.patch(f"agents/{agent.agent_id}", {"name": name}).status_code == 200
 
-    made = [acme.colleague(f"agent {index}") for index in range(10)]
-    # No id contains their name. Of the first ids none is listed, so that a part may be empty and is not the last one.
-    first, _, _, *flies = sorted(made, key=lambda agent: agent.agent_id)
+    agents = [acme.colleague(f"agent {index}") for index in range(10)]
+    # No id contains "fly". The agents with the lowest ids are not listed, so a statement may return no listed agent
+    # although it is not the last statement.
+    first, _, _, *flies = sorted(agents, key=lambda agent: agent.agent_id)
     for index, fly in enumerate(flies):
         rename(fly, f"fly {index}")
     for index, fly in enumerate(flies):
-        # Each has its own last hour.
+        # Each agent has a different last hour.
         at = YESTERDAY - timedelta(hours=index)
         fly.count(at, tokens=index, requests=2)
         fly.count(NOON, rejected=1)
@@ -229,12 +223,13 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     address = "/dashboard/agents.csv?sort=tokens&search=fly"
     names, *at_once = exported(signed_in, address)
     assert [row[3] for row in at_once] == list("6543210")
-    monkeypatch.setattr(export, "AT_ONCE", 6)
+    monkeypatch.setattr(export, "MAX_AT_ONCE", 6)
     for size in (1, 2, 3, 6, 7, 8):
-        monkeypatch.setattr(export, "PART", size)
+        monkeypatch.setattr(export, "MAX_EXAMINED", size)
         assert exported(signed_in, address) == [names, *sorted(at_once)], size
-    # Between two parts the agent with the fewest tokens gets most, and another one is found.
-    monkeypatch.setattr(export, "PART", 2)
+    # Between two statements, the agent with the fewest tokens becomes the agent with the most, and the search selects
+    # another agent.
+    monkeypatch.setattr(export, "MAX_EXAMINED", 2)
     response = signed_in.get(address, buffered=False)
     parts = iter(response.response)
     rows = [next(parts), next(parts)]  # the names, and the agents of the first part that has any
@@ -243,14 +238,14 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     text = "".join(part.decode() if isinstance(part, bytes) else part for part in (*rows, *parts))
     response.close()
     assert [row.split(",")[0] for row in text.splitlines()[1:]] == sorted(fly.client_id for fly in flies)
-    # As many as fit are in the order of the table.
-    monkeypatch.setattr(export, "AT_ONCE", 8)
+    # Up to this number of agents, the order is that of the table.
+    monkeypatch.setattr(export, "MAX_AT_ONCE", 8)
     assert [row[1] for row in exported(signed_in, address)][1:3] == ["fly 0", "fly 6"]
-    # What the table leaves out is left out here too: others than those asked for, and the deleted one without usage.
-    monkeypatch.setattr(export, "AT_ONCE", 1)
-    others = [*(fly.client_id for fly in flies if fly != flies[3]), first.client_id]
+    # The file omits what the table omits: agents that the filters exclude, and deleted agents without usage.
+    monkeypatch.setattr(export, "MAX_AT_ONCE", 1)
+    listed_ids = [*(fly.client_id for fly in flies if fly != flies[3]), first.client_id]
     for query in ("&status=active", "&from=2026-04-01&to=2026-04-02"):
-        assert sorted(row[0] for row in exported(signed_in, address + query)[1:]) == sorted(others)
+        assert sorted(row[0] for row in exported(signed_in, address + query)[1:]) == sorted(listed_ids)
 
 
 def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
@@ -258,8 +253,8 @@ def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
 ) -> None:
     for index in range(3):
         acme.colleague(f"bee {index}")
-    monkeypatch.setattr(export, "AT_ONCE", 1)
-    monkeypatch.setattr(export, "PART", 1)
+    monkeypatch.setattr(export, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(export, "MAX_EXAMINED", 1)
     response = signed_in.get("/dashboard/agents.csv", buffered=False)
     assert "Content-Length" not in response.headers
     parts = iter(response.response)

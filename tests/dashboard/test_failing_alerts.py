@@ -1,4 +1,4 @@
-"""The overview says which alerts do not arrive."""
+"""The overview shows the alert targets that fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_overview_names_a_target_that_fails_and_not_its_address(
     target_id = make_alert_target(services, acme.organization_id, "<on-call>")
     make_alert_target(services, cast.outsider.organization_id, "outsider's")
     assert "have failed since" not in client.get("/dashboard").text
-    # It fails in its own organization only.
+    # The target belongs to Acme, so the second call changes nothing.
     for organization_id in (acme.organization_id, cast.outsider.organization_id):
         fail_target(services, organization_id, target_id)
     page = client.get("/dashboard").text
@@ -39,7 +39,7 @@ def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, servic
     for name in ("one", "two", "three"):
         fail_target(services, acme.organization_id, targets[name], is_gone=name == "two")
     page = Page(signed_in.get("/dashboard"))
-    [banner] = [part for part in page.all("section") if part.get("id") == "failing-targets"]
+    [banner] = [section for section in page.all("section") if section.get("id") == "failing-targets"]
     assert banner["class"] == "notice"
     reason = "have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
     assert (

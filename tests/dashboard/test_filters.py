@@ -1,4 +1,4 @@
-"""How the pages write the dates and times of findings."""
+"""The filters that write the dates, times and names of findings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.filters import dated, hour_label, in_numbers, named, next_page, since, window
+from agentidp.dashboard.filters import (
+    begin_or_end,
+    count_incidents,
+    finding_html,
+    format_dates,
+    hour_label,
+    next_page,
+    time_range,
+)
 from agentidp.findings.finding import Contributor
 from agentidp.findings.incidents import Incident
 from agentidp.findings.kinds import KINDS
@@ -31,14 +39,14 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
     ],
 )
 def test_dates_have_one_format(sentence: str, written: str) -> None:
-    assert dated(sentence, NOON) == written
+    assert format_dates(sentence, NOON) == written
 
 
 def test_the_names_of_agents_stay_as_they_are_and_can_be_links() -> None:
-    one = a_finding(NOON, agent_id=UUID(int=1), agent_name="2026-04-26")
-    assert named("2026-04-26 since 2026-04-01", one, NOON) == "<bdi>2026-04-26</bdi> since Wed 1 Apr"
+    finding = a_finding(NOON, agent_id=UUID(int=1), agent_name="2026-04-26")
+    assert finding_html("2026-04-26 since 2026-04-01", finding, NOON) == "<bdi>2026-04-26</bdi> since Wed 1 Apr"
     several = a_finding(NOON, agents=BOTH)
-    assert named("agent 2 and <agent 1>, agent 1", several, NOON, "/d") == (
+    assert finding_html("agent 2 and <agent 1>, agent 1", several, NOON, "/d") == (
         f'<a href="/d/agents/{UUID(int=2)}"><bdi>agent 2</bdi></a> and &lt;'
         f'<a href="/d/agents/{UUID(int=1)}"><bdi>agent 1</bdi></a>&gt;, agent 1'
     )
@@ -55,23 +63,23 @@ LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
 @pytest.mark.parametrize(
     ("begins", "ends", "ended", "written"),
     [
-        # It goes on, and was evaluated a minute before the page was made.
+        # The finding is ongoing, and was evaluated a minute before the page was made.
         (NOON - 3 * HOUR, NOON - MINUTE, False, f"since {NINE}"),
         (MIDNIGHT - 2 * DAY, NOON - MINUTE, False, f"since {FIRST_HOUR}"),
-        # It goes on, though its window has ended; or it has ended.
+        # The finding is ongoing although its window has ended, or it has ended.
         (NOON - 3 * HOUR, NOON - 2 * HOUR, False, f"{NINE} to {TEN}"),
         (NOON - 3 * HOUR, NOON - 2 * HOUR, True, f"{NINE} to {TEN}"),
         (MIDNIGHT - HOUR - DAY, NOON - 2 * HOUR, True, f"{LATE} to {TEN.replace('>10', '>Wed 15 Apr, 10')}"),
         (NOON - 3 * HOUR, NOON - MINUTE, True, f"{NINE} to {TEN.replace('10:00', '11:59')}"),
-        # Whole days, and the whole of a month that is not over.
+        # The window is whole days.
         (MIDNIGHT - 2 * DAY, MIDNIGHT + DAY, False, f"{MONDAY} to {TODAY}"),
         (MIDNIGHT - 2 * DAY, MIDNIGHT - DAY, True, MONDAY),
     ],
 )
 def test_the_time_that_a_finding_is_about(begins: datetime, ends: datetime, ended: bool, written: str) -> None:
     finding = a_finding(NOON, begins=begins, ends=ends)
-    known = known_finding(finding, last_seen_at=NOON - MINUTE, ended_at=ends if ended else None)
-    assert window(known, NOON) == written
+    stored = known_finding(finding, last_seen_at=NOON - MINUTE, ended_at=ends if ended else None)
+    assert time_range(stored, NOON) == written
 
 
 @pytest.mark.parametrize(
@@ -82,14 +90,14 @@ def test_the_time_that_a_finding_is_about(begins: datetime, ends: datetime, ende
         (NOON - 2 * DAY - MINUTE, None, "since Mon 13 Apr"),
         (MIDNIGHT, None, "since Wed 15 Apr"),
         (NOON - 3 * DAY, NOON - DAY, "ended Tue 14 Apr"),
-        # The whole of Tuesday.
+        # The finding lasted the whole of Tuesday.
         (MIDNIGHT - DAY, MIDNIGHT, "ended Tue 14 Apr"),
     ],
 )
 def test_since_when_a_finding_goes_on_or_when_it_ended(
     begins: datetime, ended_at: datetime | None, written: str
 ) -> None:
-    assert since(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at), NOON) == written
+    assert begin_or_end(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at), NOON) == written
 
 
 @pytest.mark.parametrize(
@@ -99,25 +107,25 @@ def test_a_budget_is_exceeded_since_a_day_and_will_be_since_that_is_known(
     passed: datetime | None, written: str
 ) -> None:
     budget = a_finding(NOON, kind="budget", begins=MIDNIGHT.replace(day=1), since=passed)
-    assert since(known_finding(budget, first_seen_at=NOON - 3 * HOUR), NOON) == written
+    assert begin_or_end(known_finding(budget, first_seen_at=NOON - 3 * HOUR), NOON) == written
 
 
 AGENT = {"agent_id": UUID(int=1), "agent_name": "builder"}
 BOTH = tuple(Contributor(agent_id=UUID(int=n), agent_name=f"agent {n}", count=1) for n in (1, 2))
 
 
-def test_incidents_in_numbers() -> None:
+def test_incidents_count_incidents() -> None:
     ongoing = Incident(known_finding(a_finding(NOON)), (known_finding(a_finding(NOON)),))
     old = Incident(known_finding(a_finding(NOON, begins=NOON - DAY), acknowledged_at=NOON))
     begins, ended_at = NOON - 2 * DAY, NOON - DAY
     ended = Incident(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at, acknowledged_at=NOON))
-    # One is new by when it began, and not by when it was first seen.
+    # An incident is new by its beginning, not by the time at which it was first seen.
     assert (
-        in_numbers([Incident(replace(ongoing.head, first_seen_at=NOON - DAY))], NOON)
+        count_incidents([Incident(replace(ongoing.head, first_seen_at=NOON - DAY))], NOON)
         == "1 ongoing, 0 ended, 1 new in 24 hours"
     )
-    assert in_numbers([ongoing, old, ended], NOON) == "2 ongoing, 1 ended, 1 acknowledged, 1 new in 24 hours"
-    assert in_numbers([ended], NOON) == "0 ongoing, 1 ended"
+    assert count_incidents([ongoing, old, ended], NOON) == "2 ongoing, 1 ended, 1 acknowledged, 1 new in 24 hours"
+    assert count_incidents([ended], NOON) == "0 ongoing, 1 ended"
 
 
 @pytest.mark.parametrize(

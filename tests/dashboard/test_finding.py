@@ -1,4 +1,4 @@
-"""A finding's page, and acknowledging and muting findings there and on their cards."""
+"""The page of a finding, and the form to acknowledge and mute a finding there and in lists."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.factories import NOON, Agent, Clock, a_finding, make_finding
 
 @pytest.fixture
 def finding_id(acme: Agent, services: Services) -> UUID:
-    """Of an ongoing finding about an agent of Acme."""
+    """Return the id of an ongoing finding about an agent of Acme."""
     acme.count(NOON, tokens=12)
     return make_finding(services, acme.organization_id, a_finding(NOON, agent_id=acme.agent_id, agent_name="builder"))
 
 
 def stored(agent: Agent, finding_id: UUID) -> StoredFinding:
-    """The finding as it is stored."""
+    """Return the finding from the database."""
     return read_finding(agent.database.fetch, finding_id)
 
 
 def send(client: FlaskClient, finding_id: UUID, action: str, **form: str) -> TestResponse:
-    """Press a button of the form."""
+    """Send the form as a press of a button does."""
     return post(client, f"/dashboard/findings/{finding_id}/{action}", **form)
 
 
@@ -45,17 +45,17 @@ def test_the_card_acknowledges_mutes_and_unmutes(
     back = f"{path}?days=7"
     assert page.typed["back"] == back
     assert "Muted" not in page.text
-    for action, values, shown in (
+    for action, values, sentence in (
         ("acknowledge", {"note": " load <test> "}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: load <test>"),
-        # Without a note it keeps the one that it has.
+        # Without a new note, the note stays.
         ("acknowledge", {"note": ""}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: load <test>"),
         ("acknowledge", {"note": "passes"}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: passes"),
         ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00 UTC: it sends no alerts."),
         ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00 UTC: it sends no alerts."),
     ):
-        sent = send(signed_in, finding_id, action, back=back, **values)
-        assert led_to(sent) == f"/dashboard{back}#finding-{finding_id}"
-        assert shown in Page(signed_in.get(f"/dashboard{path}?days=7")).words
+        response = send(signed_in, finding_id, action, back=back, **values)
+        assert led_to(response) == f"/dashboard{back}#finding-{finding_id}"
+        assert sentence in Page(signed_in.get(f"/dashboard{path}?days=7")).words
     for _ in range(2):
         assert send(signed_in, finding_id, "unmute", back=back).status_code == 303
         assert "Muted" not in Page(signed_in.get(f"/dashboard{path}?days=7")).text
@@ -90,7 +90,7 @@ def test_the_page_has_the_history(signed_in: FlaskClient, acme: Agent, clock: Cl
     assert address in Page(signed_in.get("/dashboard")).links
     clock.advance(minutes=1)
     assert led_to(send(signed_in, finding_id, "acknowledge", note="mine")) == address
-    assert Page(signed_in.get(address)).table("What happened") == [
+    assert Page(signed_in.get(address)).table("Changes of the finding") == [
         ["Wed 15 Apr, 12:00", "opened", "warning", "", ""],
         ["Wed 15 Apr, 12:01", "acknowledged", "warning", "builder", "mine"],
     ]
@@ -118,5 +118,5 @@ def test_an_ended_finding_has_its_form_on_its_page(signed_in: FlaskClient, acme:
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
     assert re.search(r"ended\s+\w+\s+Spike", page.text)
     assert "act" in [form.get("class") for form in page.all("form")]
-    # About the organization: there is no agent to widen it from.
+    # The finding is about the organization, so it cannot be muted for every agent.
     assert "every" not in page.typed

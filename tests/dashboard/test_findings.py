@@ -1,4 +1,4 @@
-"""``/dashboard/findings``: which findings are listed."""
+"""``/dashboard/findings``: the listed findings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.factories import NOON, a_finding, make_findings
 
 
 @pytest.fixture
-def found(cast: Cast, services: Services) -> None:
-    """An ended spike of an agent without an owner, and what goes on: something about an owner's agent, and something
-    about two agents.
+def findings(cast: Cast, services: Services) -> None:
+    """Store an ended finding about an agent without an owner (A), an ongoing finding about an agent with an owner (B),
+    and an ongoing finding about both agents (C).
     """
     reader, writer = (cast.acme.colleague(name) for name in ("reader", "writer"))
     march = NOON - timedelta(days=20)
-    both = tuple(
-        Contributor(agent_id=one.agent_id, agent_name=name, count=1)
-        for one, name in ((reader, "reader"), (writer, "writer"))
+    contributors = tuple(
+        Contributor(agent_id=agent.agent_id, agent_name=name, count=1)
+        for agent, name in ((reader, "reader"), (writer, "writer"))
     )
     with cast.acme.database.transaction() as opened:
         update_agent(opened, reader.agent_id, {"owner": "Legal & Co"})
@@ -36,17 +36,17 @@ def found(cast: Cast, services: Services) -> None:
         cast.acme.organization_id,
         a_finding(NOON, agent_id=writer.agent_id, agent_name="writer", summary="See A.", begins=march, ends=march),
         a_finding(NOON, agent_id=reader.agent_id, agent_name="reader", summary="See B.", kind="silence"),
-        a_finding(NOON, agents=both, summary="See C.", kind="weekend", severity=Severity.critical),
+        a_finding(NOON, agents=contributors, summary="See C.", kind="weekend", severity=Severity.critical),
         days=90,
     )
 
 
 def seen(page: Page) -> str:
-    """The findings that a page lists, in their order."""
+    """Return the letters of the listed findings, in the order of the page."""
     return "".join(re.findall(r"See ([A-Z])\.", page.text))
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("findings")
 def test_filters_by_state_kind_agent_and_owner(read: Read, cast: Cast) -> None:
     expected = {
         "": "CBA",
@@ -58,13 +58,15 @@ def test_filters_by_state_kind_agent_and_owner(read: Read, cast: Cast) -> None:
         "owner=nobody": "",
     }
     assert {query: seen(read(f"/findings?{query}")) for query in expected} == expected
-    # The owners that can be chosen are those of the agents that the findings name.
+    # The filter offers the owners of the agents that the findings name.
     assert "Legal & Co" in read("/findings").text
 
 
 def test_lists_fifty_on_a_page_and_keeps_the_filters(read: Read, cast: Cast, services: Services) -> None:
     agents = [{"agent_id": uuid4(), "agent_name": f"agent {number}"} for number in range(PAGE_SIZE + 1)]
-    make_findings(services, cast.acme.organization_id, *(a_finding(NOON, summary="See D.", **one) for one in agents))
+    make_findings(
+        services, cast.acme.organization_id, *(a_finding(NOON, summary="See D.", **agent) for agent in agents)
+    )
     query = {"kind": "spike", "page": 2}
     pages = [read("/findings?kind=spike"), read(f"/findings?{urlencode(query)}")]
     assert [len(seen(page)) for page in pages] == [PAGE_SIZE, 1]

@@ -1,4 +1,4 @@
-"""The numbers at the top of the page, and what they are compared to."""
+"""The numbers at the top of the overview, and their comparisons."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentidp.dashboard.counts import DayUsage, HourUsage, busiest_hour, heatmap_cells, split
+from agentidp.dashboard.counts import DayUsage, HourUsage, busiest_hour, split_periods
 from agentidp.dashboard.headline import budget_figure, change, headline, rejected_severity
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
@@ -20,7 +20,7 @@ WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7")
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "words"),
+    ("count", "earlier_count", "words"),
     [
         (110, 100, "10 % more than before"),
         (90, 100, "10 % fewer than before"),
@@ -32,20 +32,20 @@ WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7")
         (1001, 1000, "less than 1 % more than before"),
     ],
 )
-def test_a_change_in_words(now: int, before: int, words: str) -> None:
-    assert change(now, before, "before") == words
+def test_a_change_in_words(count: int, earlier_count: int, words: str) -> None:
+    assert change(count, earlier_count, "before") == words
 
 
 def test_complete_days_are_compared_with_the_same_number_of_days_before() -> None:
     rows = [(WEEK.earlier_first + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
-    earlier, days = split(rows, WEEK, WEEK.earlier_first)
-    # The last of them corresponds to today, which is not over.
+    earlier, days = split_periods(rows, WEEK, WEEK.earlier_first)
+    # The last day corresponds to today, which is not over.
     assert [day.tokens for day in earlier] == [0, 1, 2, 3, 4, 5, 6]
     assert [day.tokens for day in days] == [7, 8, 9, 10, 11, 12, 13]
     hours = {"today": [HourUsage(h, h) for h in range(24)], "week_ago": [HourUsage(h, 2 * h) for h in range(24)]}
     figures = headline(WEEK, earlier, days, hours, NOON)
     assert [(figure.label, figure.value, figure.note) for figure in figures] == [
-        # Hours 0 to 11: 66 against 132.
+        # In hours 0 to 11, 66 tokens were issued today and 132 a week ago.
         ("Tokens today", "276", "50 % fewer than on Wed 8 Apr until 12:00"),
         ("Tokens in 7 days", "70", "280 % more than a week earlier"),
         ("Requests in 7 days", "1,680", "280 % more than a week earlier"),
@@ -72,7 +72,7 @@ def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
 def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
     hours = {"today": [HourUsage(h, 5 * (h == 12)) for h in range(24)], "week_ago": [HourUsage(h) for h in range(24)]}
     rows = [(WEEK.earlier_first + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
-    earlier, days = split(rows, WEEK, WEEK.earlier_first)
+    earlier, days = split_periods(rows, WEEK, WEEK.earlier_first)
     figures = headline(WEEK, earlier, days, hours, NOON)
     assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, today or on Wed 8 Apr")
     # "5, none a week earlier either" would contradict itself.
@@ -89,7 +89,7 @@ def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
         (0, "81 % fewer than a week earlier"),
         (4, "167 % more than a week earlier, over 2 days"),
         (5, "200 % more than a week earlier, over 1 day"),
-        # Today is not over, and before it there is nothing to compare with.
+        # Only today has an earlier day with usage, and today is not over.
         (6, ""),
         (7, ""),
     ],
@@ -98,18 +98,18 @@ def test_only_days_are_compared_that_both_periods_have(first_used: int, note: st
     tokens = [100, 100, 100, 100, 10, 20, 99, 0, 0, 0, 0, 20, 60, 9]
     rows = [(WEEK.earlier_first + timedelta(days=n), count, count, [1] * 24) for n, count in enumerate(tokens)]
     hours = {"today": [HourUsage(h, 1) for h in range(24)]}
-    earlier, days = split(rows, WEEK, WEEK.earlier_first + timedelta(days=first_used))
+    earlier, days = split_periods(rows, WEEK, WEEK.earlier_first + timedelta(days=first_used))
     figures = headline(WEEK, earlier, days, hours, NOON)
     assert [figures[place].note for place in (0, 1, 3)] == ["", note, note]
 
 
 def test_rejections_are_unusual_by_the_days_that_both_periods_have() -> None:
     many = thresholds.MIN_REJECTED
-    # As many as then on the days that are compared, and many more on one before.
+    # The compared days have equal counts. A day that is not compared has many more rejections.
     rejected = [0, 0, 0, 0, 0, many, 0, 100 * many, 0, 0, 0, 0, many, 0]
     rows = [(WEEK.earlier_first + timedelta(days=n), 0, count, [1] * 24) for n, count in enumerate(rejected)]
     hours = {"today": [HourUsage(0)]}
-    *_, figure = headline(WEEK, *split(rows, WEEK, WEEK.first - timedelta(days=2)), hours, NOON)
+    *_, figure = headline(WEEK, *split_periods(rows, WEEK, WEEK.first - timedelta(days=2)), hours, NOON)
     assert (figure.severity, figure.note) == (None, "as many as a week earlier, over 1 day")
 
 
@@ -140,7 +140,7 @@ def test_the_budget(
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "severity"),
+    ("count", "earlier_count", "severity"),
     [
         (0, 0, None),
         (thresholds.MIN_REJECTED - 1, 0, None),
@@ -150,22 +150,17 @@ def test_the_budget(
     ],
 )
 def test_many_more_rejected_requests_have_the_severity_of_a_finding(
-    now: int, before: int, severity: Severity | None
+    count: int, earlier_count: int, severity: Severity | None
 ) -> None:
-    assert rejected_severity(now, before) == severity
+    assert rejected_severity(count, earlier_count) == severity
     hours = {"today": [HourUsage(0)], "week_ago": [HourUsage(0)]}
     for requests in (0, 1):
         rows = [
-            (WEEK.earlier_first + timedelta(days=n), 0, {0: before, 7: now}.get(n, 0), [requests] * 24)
+            (WEEK.earlier_first + timedelta(days=n), 0, {0: earlier_count, 7: count}.get(n, 0), [requests] * 24)
             for n in range(14)
         ]
-        figures = headline(WEEK, *split(rows, WEEK, WEEK.earlier_first), hours, NOON)
+        figures = headline(WEEK, *split_periods(rows, WEEK, WEEK.earlier_first), hours, NOON)
         assert [figure.severity for figure in figures] == [None, None, None, severity if requests else None]
-
-
-def test_the_heatmap_begins_on_sunday() -> None:
-    days = [DayUsage(date(2026, 4, 12), 0, 0, [1] + [0] * 23), DayUsage(date(2026, 4, 18), 0, 0, [0] * 23 + [2])]
-    assert heatmap_cells(days) == [{"dow": 0, "hour": 0, "count": 1}, {"dow": 6, "hour": 23, "count": 2}]
 
 
 def test_the_busiest_hour_is_the_latest_of_those_with_the_most_requests() -> None:

@@ -1,4 +1,4 @@
-"""``agentidp dashboard`` and the greeting of ``agentidp serve --demo``: a link that signs in."""
+"""Sign-in links, which ``agentidp dashboard`` and ``agentidp serve --demo`` print."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0
 
 @pytest.fixture
 def shared_run(quiet: None, shared_app: Flask) -> Command:
-    """Commands on a database that the tests of this module share."""
+    """Return a runner of commands on the database that the tests of this module share."""
     return Command(shared_app.extensions["agentidp"].settings.database_url)
 
 
@@ -75,7 +75,7 @@ NOT_GOOD = (
 
 
 def used(agent: Agent) -> list[datetime]:
-    """Until when the identifiers are remembered that the organization of an agent has consumed."""
+    """Return the expiry of each identifier that the agent's organization has consumed."""
     query = "select expires_at from used_identifiers where organization_id = %s"
     rows = execute(agent.database_url, query, agent.organization_id)
     return [expires_at for (expires_at,) in rows]
@@ -83,7 +83,7 @@ def used(agent: Agent) -> list[datetime]:
 
 @ON_CITUS_TOO
 class TestALinkWorksOnce:
-    """Once, on every server."""
+    """A link works once, whatever server gets it."""
 
     def test_the_second_time_it_opens_nothing_and_the_session_of_the_first_goes_on(
         self, client: FlaskClient, acme: Agent
@@ -113,14 +113,14 @@ class TestALinkWorksOnce:
     ) -> None:
         link = acme.link()
         assert client.get(link).status_code == 303
-        # The last moment at which a token counts as good, by a server whose clock is behind.
+        # At this time, a server whose clock is behind still accepts the link.
         clock.advance(seconds=309)
         refused(wire().get(link), 401, NOT_GOOD)
         assert used(acme) == [NOON + timedelta(seconds=320)]
 
 
 class TestTheSession:
-    """That a link opens is one of its own."""
+    """A link opens a new session."""
 
     @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "none"}])
     def test_has_its_own_identifier_and_twelve_hours_from_now(
@@ -158,7 +158,7 @@ class TestTheSession:
 
 
 class TestWhatIsRefused:
-    """And leaves the link as good as it was."""
+    """A refused request does not consume the link."""
 
     def test_a_link_is_refused_forever_when_it_has_expired(
         self, client: FlaskClient, acme: Agent, clock: Clock
@@ -219,11 +219,11 @@ class TestWhatIsRefused:
         assert response.status_code == 403
         assert "paste it there and press Enter" in Page(response).text
         assert link.partition("=")[2] not in response.text
-        looked = client.head(link)
-        assert looked.status_code == 200
-        for one in (response, looked):
-            assert "Set-Cookie" not in one.headers
-            assert one.headers["Referrer-Policy"] == "no-referrer"
+        head_response = client.head(link)
+        assert head_response.status_code == 200
+        for answer in (response, head_response):
+            assert "Set-Cookie" not in answer.headers
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert client.get(link).status_code == 303
 
     @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClien
 
 @contextlib.contextmanager
 def greeted(server: Server) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Run *server* with a terminal as its standard output: what it prints, and what it has logged to a file."""
+    """Run *server* with a terminal as its standard output. Yield the greeting and a function that returns the log."""
     ours, theirs = pty.openpty()
     with (
         tempfile.TemporaryFile("w+") as log,
@@ -287,7 +287,7 @@ def greeted(server: Server) -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def read_greeting(standard_output: Any, logged: Any) -> str:
-    """What a server with the demo prints."""
+    """Return the text that a server with the demo prints."""
     text = ""
     while "Ctrl-C stops AgentIdP" not in text:
         line = standard_output.readline()
@@ -320,11 +320,11 @@ def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(da
 def test_serving_the_demo_into_a_log_issues_and_prints_no_link(database_url: str) -> None:
     settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     with Server(settings, "--demo") as server:
-        before = usage_sums(database_url, ORGANIZATION_ID)
+        sums = usage_sums(database_url, ORGANIZATION_ID)
         greeting = read_greeting(server.process.stdout, server.logs)
         assert f"Its dashboard is at {server.url}/dashboard\n" in greeting
         assert f"\n\nPORT={server.port} agentidp dashboard\n\n" in greeting
         assert f"export TOKEN=$(PORT={server.port} agentidp token)\n" in greeting
         assert "token=" not in greeting
         assert "eyJ" not in greeting + server.logs()
-        assert usage_sums(database_url, ORGANIZATION_ID) == before
+        assert usage_sums(database_url, ORGANIZATION_ID) == sums

@@ -1,4 +1,4 @@
-"""Which findings a page lists and counts."""
+"""The findings that a page lists and counts."""
 
 from __future__ import annotations
 
@@ -15,67 +15,67 @@ from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent, a_finding, make_findings
 
 PAST = "?month=2026-03"
-"""A period without the findings that are ongoing, and with one that has ended."""
+"""A period with an ended finding, and without the ongoing findings."""
 
 BEFORE_THE_OLD_ONE = "?from=2026-03-01&to=2026-03-10"
-"""A period after which one has ended that is not ongoing now."""
+"""A period before the ended finding."""
 
 LONG_PAST = "?from=2025-11-01&to=2025-11-30"
-"""A period of which no finding is known."""
+"""A period before all stored findings."""
 
 
 def about(name: str, severity: Severity, **changes: object) -> Finding:
-    """A finding about an agent of its own, which its summary names."""
+    """Return a finding about a new agent, whose name is in the summary."""
     about = {"agent_id": uuid4(), "agent_name": name, "summary": f"See {name}."}
     return a_finding(NOON, severity=severity, **(about | changes))
 
 
-def store(services: Services, organization_id: str, found: list[Finding]) -> dict[str, UUID]:
-    """Store what an evaluation has found; the id of each finding by its agent's name."""
-    stored = make_findings(services, organization_id, *found, days=90)
-    return {one.report["agentName"]: one.finding_id for one in stored}
+def store(services: Services, organization_id: str, findings: list[Finding]) -> dict[str, UUID]:
+    """Store findings as an evaluation does. Return their ids by the agent's name."""
+    stored = make_findings(services, organization_id, *findings, days=90)
+    return {row.report["agentName"]: row.finding_id for row in stored}
 
 
 def marks(page: Page) -> list[str]:
-    """Where the marks of the charts lead."""
+    """Return the links of the findings in the charts."""
     return [str(link["href"]) for link in page.all("a") if "flag" in (link.get("class") or "")]
 
 
 @pytest.fixture
-def found(acme: Agent, services: Services) -> list[Finding]:
-    """Four findings of today, of which one is critical, and one of March."""
+def findings(acme: Agent, services: Services) -> list[Finding]:
+    """Return four findings of today, one of them critical, and a finding of March."""
     acme.count(NOON, tokens=12)
     march = NOON - timedelta(days=20)
-    found = [
+    findings = [
         about("burning", Severity.critical),
         about("warm", Severity.warning),
         about("warmer", Severity.warning),
         about("busy", Severity.info),
         about("old", Severity.warning, begins=march, ends=march + timedelta(hours=1)),
     ]
-    store(services, acme.organization_id, found)
-    return found
+    store(services, acme.organization_id, findings)
+    return findings
 
 
 def total(page: Page) -> str:
-    """What the heading of the findings says of them."""
-    # Before it come the navigation and a column of the table of days.
+    """Return the text from the heading of the findings on."""
+    # Earlier on the page, the word is in the navigation and in the table of days.
     return page.words.split(" Findings ")[3]
 
 
 def listed(page: Page) -> list[str]:
-    """The agents whose findings are listed."""
-    # The most urgent one is in the sentence above the chart too.
+    """Return the agents whose findings are listed."""
+    # The most urgent finding is in the sentence above the chart, too.
     of_list = page.text.partition("Cause and next step")[2] or page.text
     return re.findall(r"See (\w+)\.", of_list)
 
 
 def ranked(page: Page) -> list[str]:
-    """The same, of which two are as severe as each other."""
+    """Return the listed agents. "warm" and "warmer" have the same name, because their order is undefined."""
     return [name.replace("warmer", "warm") for name in listed(page)]
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("findings")
 def test_the_period_that_is_chosen_decides_what_is_listed(read: Read) -> None:
     for period in ("?days=7", "?month=2026-04", "?from=2026-04-15"):
         assert total(read(period)).startswith("4 ongoing, 0 ended, 4 new in 24 hours critical")
@@ -90,7 +90,7 @@ def test_the_period_that_is_chosen_decides_what_is_listed(read: Read) -> None:
     assert listed(read(LONG_PAST)) == []
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("findings")
 @pytest.mark.parametrize("period", [PAST, LONG_PAST, BEFORE_THE_OLD_ONE])
 def test_a_past_period_says_last_what_is_ongoing_now(read: Read, period: str) -> None:
     page = read(period)
@@ -124,7 +124,7 @@ def test_a_critical_finding_that_ended_less_than_a_week_ago_stays_in_the_list(
     assert listed(page) == ["warm", "old"]
     assert ("ended" in [details.get("id") for details in page.all("details")]) != is_shown
     assert ("1 more ended" in page.text) != is_shown
-    # All of a period that is over are in its list.
+    # A period without today lists all its ended findings.
     assert "more ended" not in read(f"?from=2026-03-01&to={ends:%Y-%m-%d}").text
 
 
@@ -138,10 +138,10 @@ def test_only_ended_findings_are_listed_openly(read: Read, acme: Agent, services
 
 
 def test_an_agents_page_counts_and_lists_its_own(read: Read, acme: Agent, services: Services) -> None:
-    own = {"agent_id": acme.agent_id, "agent_name": "builder"}
-    others = [about("burning", Severity.critical), about("warm", Severity.warning)]
-    critical = a_finding(NOON, severity=Severity.critical, summary="See builder.", **own)
-    store(services, acme.organization_id, [critical, *others])
+    builder = {"agent_id": acme.agent_id, "agent_name": "builder"}
+    other_findings = [about("burning", Severity.critical), about("warm", Severity.warning)]
+    critical = a_finding(NOON, severity=Severity.critical, summary="See builder.", **builder)
+    store(services, acme.organization_id, [critical, *other_findings])
     page = read(f"/agents/{acme.agent_id}{PAST}")
     assert "1 other finding is ongoing now, 1 of them critical." in page.text
     assert listed(page) == []
@@ -161,10 +161,10 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     ]
     ids = store(services, acme.organization_id, of_today + ended)
     page = read()
-    assert "And 1 less urgent ones." in page.text
+    assert "1 less urgent findings" in page.text
     assert "Thu 26 Mar: 0 tokens, 1 finding" in page.text
     cards = [f"#{item['id']}" for item in page.all("div") if "id" in item]
     assert [mark in cards for mark in marks(page)] == [False, True, True]
     assert marks(page)[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
-    # An agent's page has the cards of all its findings.
+    # The page of an agent has rows for all its findings.
     assert marks(read(f"/agents/{acme.agent_id}")) == [f"#finding-{ids['old24']}"]

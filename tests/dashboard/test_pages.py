@@ -1,4 +1,4 @@
-"""What the pages of the dashboard show, and that nothing on them is anybody else's or can do any harm."""
+"""The content of the pages: the numbers, no data of another organization, and no harmful HTML."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.audit.reading import MAX_ID
 from agentidp.dashboard import charts, counts, page_findings, pages
-from agentidp.dashboard.agents import MAX_SEARCH
-from agentidp.dashboard.filters import dated
+from agentidp.dashboard.filters import format_dates
 from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import load_sql
@@ -29,7 +28,7 @@ from agentidp.findings import markers, store
 from agentidp.findings.finding import Contributor, FindingsQuery, Severity
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.store import Listing
-from agentidp.http.schemas import MAX_OWNER
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, Wire, unavailable, with_session
@@ -58,7 +57,7 @@ POLICY = (
 
 @pytest.fixture(scope="module")
 def demo(shared_app: Flask) -> Agent:
-    """The operator of the demo organization, made at noon."""
+    """Create the demo organization at noon, and return its operator."""
     services: Services = shared_app.extensions["agentidp"]
     assert create_demo(str(services.settings.database_url), services.database, NOON)
     return demo_operator(services)
@@ -66,24 +65,24 @@ def demo(shared_app: Flask) -> Agent:
 
 @pytest.fixture
 def operator(client: FlaskClient, demo: Agent) -> FlaskClient:
-    """Signed in to the demo."""
+    """Return a client that is signed in to the demo."""
     return with_session(client, demo)
 
 
 def opened(client: FlaskClient, path: str = "") -> Page:
-    """A page that is there."""
+    """Return a page that exists."""
     response = client.get(f"/dashboard{path}")
     assert response.status_code == 200, response.text
     return Page(response)
 
 
 def ask(client: FlaskClient, agent: Agent, path: str) -> Any:
-    """What the API answers."""
+    """Return the response of the API."""
     return Api(client, agent).get(f"analytics/{path}").json
 
 
 class TestTheNumbers:
-    """They are those of the API. Of the charts and agents: test_export.py."""
+    """The numbers are those of the API. test_export.py tests the charts and agents."""
 
     def test_of_the_busiest_agents(self, operator: FlaskClient) -> None:
         [busiest, every] = (opened(operator, f"{path}?month=2026-04").table("Agents") for path in ("", "/agents"))
@@ -93,28 +92,28 @@ class TestTheNumbers:
 
     def test_of_the_findings(self, operator: FlaskClient, demo: Agent) -> None:
         page = opened(operator, "?days=90")
-        found = ask(operator, demo, "findings?days=90")["data"]
-        heads = [one for one in found if not one["partOf"]]
-        assert 1 < len(heads) < len(found)
+        findings = ask(operator, demo, "findings?days=90")["data"]
+        heads = [finding for finding in findings if not finding["partOf"]]
+        assert 1 < len(heads) < len(findings)
         text = page.text.partition("Tokens issued")[2]
-        assert [one["summary"] for one in found if dated(one["summary"], NOON) not in text] == []
-        for one in heads:
-            assert dated(one["causes"], NOON) in text
-            assert dated(one["next"], NOON) in text
-        # Each incident is a row, as severe as the most severe of its findings.
+        assert [finding["summary"] for finding in findings if format_dates(finding["summary"], NOON) not in text] == []
+        for finding in heads:
+            assert format_dates(finding["causes"], NOON) in text
+            assert format_dates(finding["next"], NOON) in text
+        # Each incident is a row with the severity of its most severe finding.
         severity = {head["findingId"]: Severity[head["severity"]] for head in heads}
-        for one in found:
-            of = one["partOf"] or one["findingId"]
-            severity[of] = max(severity[of], Severity[one["severity"]])
+        for finding in findings:
+            head_id = finding["partOf"] or finding["findingId"]
+            severity[head_id] = max(severity[head_id], Severity[finding["severity"]])
         rows = [a["class"] for a in page.all("details") if (a.get("class") or "").startswith("finding")]
         ended = {"ongoing": "", "ended": " ended"}
-        expected = [f"finding {severity[one['findingId']].name}{ended[one['state']]}" for one in heads]
+        expected = [f"finding {severity[finding['findingId']].name}{ended[finding['state']]}" for finding in heads]
         assert sorted(map(str, rows)) == sorted(expected)
 
 
 @pytest.fixture(scope="module")
 def database_of(shared_app: Flask) -> str:
-    """The database that the tests of this module share."""
+    """Return the URL of the database that the tests of this module share."""
     return str(shared_app.extensions["agentidp"].settings.database_url)
 
 
@@ -123,16 +122,17 @@ def test_an_agents_share_is_flagged_above_80_percent(read: Read, acme: Agent, to
     busy = acme.colleague("busy")
     busy.count(NOON, tokens=tokens)
     acme.count(NOON, tokens=100 - tokens)
-    # A finding says so as well.
-    assert [row[0] for row in read().table("Agents")] == [f"busy{badge}{' dominance' if badge else ''}", "builder"]
+    # The same share is a finding, too.
+    assert [row[0] for row in read().table("Agents")] == [f"busy{badge}{' large share' if badge else ''}", "builder"]
 
 
 @pytest.mark.parametrize(
     ("count", "shade"), [(0, 0), (1, 1), (200, 1), (201, 2), (400, 2), (800, 4), (801, 5), (1000, 5)]
 )
-def test_what_is_not_zero_has_a_shade_and_the_most_has_the_strongest(count: int, shade: int) -> None:
-    cells = [{"dow": 0, "hour": 0, "count": count}] * bool(count) + [{"dow": 6, "hour": 23, "count": 1000}]
-    week = charts.heatmap(cells)
+def test_hours_with_requests_have_a_shade_and_the_busiest_hour_has_the_strongest(count: int, shade: int) -> None:
+    sunday = counts.DayUsage(date(2026, 4, 12), 0, 0, [count] + [0] * 23)
+    saturday = counts.DayUsage(date(2026, 4, 18), 0, 0, [0] * 23 + [1000])
+    week = charts.heatmap([sunday, saturday])
     assert (week[0][0], week[6][23], week[3][12]) == ((count, shade), (1000, 5), (0, 0))
     assert [len(hours) for hours in week] == [24] * 7
 
@@ -170,7 +170,7 @@ def test_says_whose_figures_it_shows_when_it_was_made_and_that_nothing_is_found(
 
 
 class TestAnEmptyOrganization:
-    """It sees what to do, and no empty axes."""
+    """An empty organization sees instructions instead of empty charts."""
 
     def test_sees_commands_for_its_own_address_and_can_see_the_charts(self, read: Read, acme: Agent) -> None:
         page = read()
@@ -207,7 +207,7 @@ def test_shows_nothing_of_another_organization(client: FlaskClient, cast: Cast, 
     acme, outsider = cast.acme, cast.outsider
     acme.count(NOON, tokens=12)
     outsider.count(NOON, tokens=76, requests=5)
-    # Of more digits than follow each other in a random id.
+    # A random id hardly has so many digits in a row.
     theirs = 76_543_210
     with psycopg.connect(str(services.settings.database_url)) as connection:
         connection.execute(
@@ -237,10 +237,10 @@ def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, serv
         page = Page(response)
         assert [a.get("src") for a in page.all("script")] == [f"/dashboard/static/dashboard.js?v={version('.js')}"]
         assert page.all("img") == []
-        # Wherever a name stands, its direction ends with it: in the header twice, in tables, in findings.
+        # Every occurrence of the name is isolated, so that its writing direction ends with it.
         assert name in page.text
-        shown = str(escape(name))
-        assert shown not in response.text.partition("<body>")[2].replace(f"<bdi>{shown}</bdi>", "")
+        escaped_name = str(escape(name))
+        assert escaped_name not in response.text.partition("<body>")[2].replace(f"<bdi>{escaped_name}</bdi>", "")
     assert "of the 121 tokens" in opened(client).text
 
 
@@ -262,8 +262,8 @@ def test_an_agents_page_has_the_findings_that_it_is_behind_and_their_words_are_t
         a_finding(NOON, kind="silence", summary="Nobody's."),
     )
     page = read(f"/agents/{acme.agent_id}")
-    shown = [words in page.words for words in (sentence, "Its own.", "Of the other.", "Nobody's.")]
-    assert shown == [True, True, False, False]
+    are_listed = [words in page.words for words in (sentence, "Its own.", "Of the other.", "Nobody's.")]
+    assert are_listed == [True, True, False, False]
     assert f"Contributors {name} 9, builder 7" in page.words
     assert page.all("i") == []
     assert f"/dashboard/agents/{other}" in page.links
@@ -277,22 +277,22 @@ def test_says_which_kinds_were_not_computed_and_shows_the_others(
     monkeypatch.setattr(page_findings, "read_callers_listing", lambda caller, days: incomplete)
     for path in ("?days=30", f"/agents/{acme.agent_id}"):
         text = read(path).text
-        assert "Not computed last time, because it took too long: dominance, silence." in text
+        assert "because computing them took too long: large share, silence." in text
         assert "Its own." in text
 
 
 NOTHING = Listing([], NOON, NOON.date() - timedelta(days=90), ())
-"""What is stored if nothing was found."""
+"""The stored findings of an organization without findings."""
 
 
 def version(ending: str) -> str:
-    """Of an asset."""
+    """Return the version of the asset whose name has this ending."""
     [name] = [name for name in pages.ASSETS.names if name.endswith(ending)]
     return pages.ASSETS.version(name)
 
 
 def every_answer(client: FlaskClient, agent: Agent) -> Iterator[TestResponse]:
-    """All kinds of page, with a session and without one."""
+    """Yield pages of all kinds, with and without a session."""
     paths = (
         "",
         "?days=90",
@@ -332,7 +332,7 @@ def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert headers["Cache-Control"] == "no-store"
         page = Page(answer)
-        # What axe-core does not look at: tests/browser/test_accessibility.py.
+        # Checks that axe-core in tests/browser/test_accessibility.py does not make.
         assert len(page.tables) == len(page.all("table")) == len(page.all("caption"))
         assert {heading["scope"] for heading in page.all("th")} <= {"row", "col"}
         for drawn in page.all("svg"):
@@ -399,7 +399,7 @@ REFUSED = {
         "unusual=yes",
         "status=gone",
         "search=%00",
-        f"search={MAX_SEARCH * 'x'}x",
+        f"search={MAX_NAME * 'x'}x",
     ],
     "audit": ["action=agent.painted", "until=yesterday", "below=0", "below=x", "subject=%00", f"actor={MAX_ID * 'x'}x"],
     "findings": ["state=gone", "kind=none", "agent=%00", f"owner={MAX_OWNER * 'x'}x", "page=0"],
@@ -410,7 +410,7 @@ REFUSED = {
     "agents.csv": ["sort=id"],
     "quotas": ["page=0"],
 }
-"""Page -> parameters that it refuses."""
+"""Page -> parameters that the page refuses."""
 
 MISSING = [
     *("days/2026-04-16", "days/2026-02-30", "days/x", "days/2026-04-16/hours.csv", "days/2026-04-16/agents.csv"),
@@ -441,7 +441,7 @@ def test_without_a_database_it_says_to_try_again(
 
 
 def test_a_fault_of_ours_tells_nothing(wire: Wire, acme: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "split", lambda *_: 1 / 0)
+    monkeypatch.setattr(counts, "split_periods", lambda *_: 1 / 0)
     response = with_session(wire(), acme).get("/dashboard?days=30")
     assert response.status_code == 500
     text = Page(response).text
@@ -470,7 +470,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     assert 'id="findings"' not in first
     assert rest.endswith("</html>")
     assert pages.SLOW_PART not in first + rest
-    # Nobody holds back the first part to know the length of the whole.
+    # The server did not hold back the first part to compute the length of the page.
     assert "Content-Length" not in response.headers
 
 
@@ -480,11 +480,11 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_
     monkeypatch.setattr(page_findings, "read_callers_listing", lambda caller, days: 1 / 0)
     response = with_session(wire(), demo).get("/dashboard", buffered=False)
     parts = response.iter_encoded()
-    sent = next(parts).decode() + next(parts).decode()
+    html = next(parts).decode() + next(parts).decode()
     with pytest.raises(ZeroDivisionError):
         next(parts)
     response.close()
-    assert sent.endswith('<p class="notice" role="alert">The server met an unexpected condition.</p>')
+    assert html.endswith('<p class="notice" role="alert">The server met an unexpected condition.</p>')
     [logged] = [record.fields for record in caplog.records if record.getMessage() == "unexpected error"]
     assert logged["error"] == "ZeroDivisionError"
     assert logged["request_id"]
@@ -503,7 +503,7 @@ def test_a_page_comes_without_findings_that_cannot_be_computed(
         assert NO_FINDINGS in read(f"/agents/{acme.client_id}").text
     complete = read()
     assert NO_FINDINGS not in complete.text
-    # Stored findings are not computed again.
+    # Stored findings are shown without another evaluation.
     monkeypatch.setattr(store, "evaluate", unavailable)
     assert read().tables == complete.tables
 
@@ -534,14 +534,14 @@ def test_asks_the_database_so_often_and_no_more(
 
 YESTERDAY = NOON.date() - timedelta(days=1)
 TWIN = f"org-{uuid.UUID(int=2)}"
-"""An organization whose agents have the ids of the demo's."""
+"""An organization whose agents have the same ids as the demo's."""
 
 MAKE_TWIN = (
     "insert into organizations select %(twin)s, 'Twin', created_at, 1 from organizations "
     "where organization_id = %(demo)s",
     "insert into agents select (jsonb_populate_record(agents, jsonb_build_object('organization_id', %(twin)s::text, "
     "'name', 'twin of ' || name, 'scopes', array['analytics:read']))).* from agents where organization_id = %(demo)s",
-    # All of them work all the time, and are rejected all the time.
+    # All agents have tokens and rejections in every hour.
     """
     insert into agent_usage_daily
     select %(twin)s, day, agent_id, 0, 700, 700, 700, array_fill(29, array[24]), array_fill(29, array[24]),
@@ -591,16 +591,16 @@ def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
 ) -> None:
     with psycopg.connect(database_of) as connection:
         agent = OPERATOR if name == VIEWER else RETRYING
-        known = KNOWN | {"agent_id": demo_ids(demo.services)[agent.name]} | OF_FINDINGS.get(name, {})
-        parameters = common_parameters(ORGANIZATION_ID, NOON) | values_of(connection, name, known, example)
-        before = connection.execute(load_sql(name), parameters).fetchall()
+        values = KNOWN | {"agent_id": demo_ids(demo.services)[agent.name]} | OF_FINDINGS.get(name, {})
+        parameters = common_parameters(ORGANIZATION_ID, NOON) | values_of(connection, name, values, example)
+        rows = connection.execute(load_sql(name), parameters).fetchall()
         for change in MAKE_TWIN:
             connection.execute(change, {"twin": TWIN, "demo": ORGANIZATION_ID, "at": NOON})
-        # Not every statement sorts its rows, and twice as many rows may be grouped in another way.
-        after = connection.execute(load_sql(name), parameters).fetchall()
-        assert sorted(map(repr, after)) == sorted(map(repr, before))
-        others = connection.execute(load_sql(name), parameters | {"organization_id": TWIN}).fetchall()
-        assert sorted(map(repr, others)) != sorted(map(repr, before)) or not before
+        # Compare sorted rows, because some statements do not sort, and more rows can change the order of groups.
+        rows_beside_twin = connection.execute(load_sql(name), parameters).fetchall()
+        assert sorted(map(repr, rows_beside_twin)) == sorted(map(repr, rows))
+        rows_of_twin = connection.execute(load_sql(name), parameters | {"organization_id": TWIN}).fetchall()
+        assert sorted(map(repr, rows_of_twin)) != sorted(map(repr, rows)) or not rows
         connection.rollback()
 
 

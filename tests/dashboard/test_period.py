@@ -1,4 +1,4 @@
-"""Which days the pages show: the same for all parts of a page, also for a month and a range that is over."""
+"""The days that the pages show: the last days, a month or a range, the same in all parts of a page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TODAY = NOON.date()
 
 
 def requested(app: Flask, query: str) -> tuple[date, date, date, int]:
-    """First and last day, the first of the days that it is compared with, and how many days are complete."""
+    """Return the first and the last day, the first of the earlier days, and the number of complete days."""
     with app.test_request_context(f"/dashboard?{query}"):
         period = requested_period(NOON)
-    return period.first, period.last, period.earlier_first, period.complete_days
+    return period.first, period.last, period.earlier_first, period.days - period.is_running
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def requested(app: Flask, query: str) -> tuple[date, date, date, int]:
         ("", date(2026, 3, 17), TODAY, date(2026, 2, 10), 29),
         ("days=7", date(2026, 4, 9), TODAY, date(2026, 4, 2), 6),
         ("days=90", date(2026, 1, 16), TODAY, date(2025, 10, 17), 89),
-        # As the form sends it.
+        # The form sends empty fields, too.
         ("days=&month=2026-04&from=", date(2026, 4, 1), TODAY, date(2026, 3, 11), 14),
         ("month=2026-03", date(2026, 3, 1), date(2026, 3, 31), date(2026, 1, 25), 31),
         ("month=2025-12", date(2025, 12, 1), date(2025, 12, 31), date(2025, 10, 27), 31),
@@ -75,7 +75,7 @@ def test_all_parts_of_the_page_show_the_period(read: Read, acme: Agent) -> None:
     for days_ago, tokens in ((22, 20), (15, 40), (14, 80), (0, 1)):
         at = NOON - timedelta(days=days_ago)
         acme.count(at, tokens=tokens)
-    # 31 March and 1 April; the other is a week before the first.
+    # The period is 31 March and 1 April. The earlier days begin a week before 31 March.
     page = read("?from=2026-03-31&to=2026-04-01")
     text = page.words
     assert "Overview Tue 31 Mar to Wed 1 Apr" in text

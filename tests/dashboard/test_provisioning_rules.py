@@ -97,7 +97,7 @@ def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cas
     [agent] = [row for row in rows if row.provisioned]
     page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
     assert (
-        f"Created at first sight by the rule shop for {subject} of {issuer.url}; "
+        f"Created automatically by the rule shop for {subject} of {issuer.url}; "
         "expires 7 days after its last token request" in Page(page).words
     )
     assert "<b>builder" not in page.text

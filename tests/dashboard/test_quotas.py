@@ -100,7 +100,7 @@ def test_lists_so_many_on_a_page(signed_in: FlaskClient, cast: Cast) -> None:
 def test_an_agents_page_shows_its_own_and_the_organizations(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
     page = f"/dashboard/agents/{worker.agent_id}"
     put(signed_in, cast.acme, "day", 5)
-    assert "neither the agent nor the organization has a quota" in Page(signed_in.get(page)).text
+    assert "Neither the agent nor the organization has a quota" in Page(signed_in.get(page)).text
     put(signed_in, cast.acme, "month", 9, own=False)
     assert post(signed_in, f"{page}/quotas/hour/edit", tokens="3").status_code == 303
     shown = Page(signed_in.get(page))

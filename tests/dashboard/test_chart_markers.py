@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from agentidp.dashboard.charts import marked_days
+from agentidp.dashboard.charts import chart_markers
 from agentidp.registry.markers import add_marker
 from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent
@@ -18,7 +18,7 @@ FIRST, LAST = date(2026, 4, 9), date(2026, 4, 15)
 
 
 def marker(starts: datetime, hours: float, agent_id: UUID | None = None) -> Any:
-    """As the statement returns it."""
+    """Return a marker like the rows of the statement."""
     ends = starts + timedelta(hours=hours)
     return SimpleNamespace(kind="deployment", starts_at=starts, ends_at=ends, agent_id=agent_id, note=None)
 
@@ -37,17 +37,17 @@ def marker(starts: datetime, hours: float, agent_id: UUID | None = None) -> Any:
     ],
 )
 def test_the_days_of_a_marker(starts: datetime, hours: float, place: tuple[int, int] | None) -> None:
-    found = marked_days([marker(starts, hours)], FIRST, LAST)
-    assert [(one.left, one.width) for one in found] == ([] if place is None else [place])
+    markers = chart_markers([marker(starts, hours)], FIRST, LAST)
+    assert [(drawn.x, drawn.width) for drawn in markers] == ([] if place is None else [place])
 
 
 def test_an_agents_chart_has_its_own_and_those_of_every_agent() -> None:
-    own, other = uuid4(), uuid4()
-    markers = [marker(NOON, 0, agent_id) for agent_id in (own, other, None)]
-    assert [len(marked_days(markers, FIRST, LAST, agent_id)) for agent_id in (None, own)] == [3, 2]
+    agent_id, other_id = uuid4(), uuid4()
+    markers = [marker(NOON, 0, chart_agent) for chart_agent in (agent_id, other_id, None)]
+    assert [len(chart_markers(markers, FIRST, LAST, chart_agent)) for chart_agent in (None, agent_id)] == [3, 2]
 
 
-def test_the_pages_show_them(read: Read, acme: Agent) -> None:
+def test_the_pages_show_the_markers(read: Read, acme: Agent) -> None:
     other = acme.colleague("other")
     acme.count(NOON, tokens=12)
     with acme.database.transaction() as opened:
