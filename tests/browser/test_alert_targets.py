@@ -57,5 +57,5 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     page.get_by_role("link", name="Delete the target on-call").press("Enter")
     check("Delete the target: on-call")
     page.get_by_role("button", name="Delete the target").press("Enter")
-    expect(page.get_by_text("findings are sent to nobody")).to_be_visible()
+    expect(page.get_by_text("nobody gets alerts")).to_be_visible()
     assert stage.api("/api/v1/alert-targets", operator)["data"] == []
