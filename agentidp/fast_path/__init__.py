@@ -22,7 +22,7 @@ TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
 """The supported versions. Before you add one, read its changes to the replaced code and run the tests with it."""
 
 
-def untested() -> list[str]:
+def untested_libraries() -> list[str]:
     """Return the libraries whose installed version is not tested, with the version, for the log."""
-    installed = {name: version(name) for name in TESTED}
-    return [f"{name} {found}" for name, found in installed.items() if found not in TESTED[name]]
+    versions = {name: version(name) for name in TESTED}
+    return [f"{name} {number}" for name, number in versions.items() if number not in TESTED[name]]

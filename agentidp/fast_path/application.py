@@ -24,7 +24,6 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import MapAdapter, Rule
 from werkzeug.utils import cached_property
-from werkzeug.wsgi import get_host
 
 from agentidp.http.application import Application
 from agentidp.http.parser import MAX_BODY, BoundedRequest
@@ -62,28 +61,28 @@ class FastRequest(BoundedRequest):
             super().close()
 
 
-class FastResponse(Response):
-    """A response whose headers are sent unchanged if its body is complete. Werkzeug would copy each header."""
+def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Start a response and return its body, as WSGI requires. Complete responses are sent with their headers unchanged.
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Pass the status and the headers to *start_response*, and return the body, as WSGI requires."""
-        body = self.response
-        # For some other statuses, Werkzeug removes Content-Length or changes Location.
-        is_plain = self.status_code == 200 and isinstance(body, list) and "Content-Length" in self.headers
-        if not is_plain or self._on_close or environ["REQUEST_METHOD"] == "HEAD":
-            return super().__call__(environ, start_response)
-        start_response(self.status, list(self.headers))
-        return body  # type: ignore[return-value]
+    Werkzeug, which sends all other responses, would copy each header.
+    """
+    body = response.response
+    # For some other statuses, Werkzeug removes Content-Length or changes Location.
+    is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
+    if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
+        return response(environ, start_response)
+    start_response(response.status, list(response.headers))
+    return body  # type: ignore[return-value]
 
 
 class NoSessions(SessionInterface):
     """Sessions that are always empty, with one object for all requests."""
 
-    _none = NullSession()
+    _session = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> NullSession:
         """Return a session that raises an error if it is changed."""
-        return self._none
+        return self._session
 
 
 class FastApplication(Application):
@@ -96,46 +95,46 @@ class FastApplication(Application):
         """Return *func* unchanged. Flask would check at each call whether it is a coroutine function."""
         return func
 
-    def full_dispatch_request(self) -> Response:
-        """Call the hooks before the request, the view, and the hooks after the request, and return the response.
+    def full_dispatch_request(self) -> Any:
+        """Call the hooks before the request, the view, and the hooks after the request.
 
         Flask's own method handles requests with signals or hooks of the route's blueprint, OPTIONS, unknown addresses,
         and the first request, after which Flask allows no more registrations. Functions of ``flask.after_this_request``
         are not called and sessions are not saved, because none of our views uses them.
+
+        :returns: a WSGI application that sends the response.
         """
-        received = current_request()
-        rule = received.url_rule
+        request = current_request()
+        rule = request.url_rule
         if (
             rule is None
-            or rule.endpoint not in self._plain_endpoints
-            or received.method == "OPTIONS"
+            or rule.endpoint not in self._endpoints_without_hooks
+            or request.method == "OPTIONS"
             or not self._got_first_request
             or request_started.receivers
             or request_finished.receivers
         ):
             return super().full_dispatch_request()
-        found: Any = None
+        result: Any = None
         try:
-            for function in self.before_request_funcs[None]:
-                found = function()
-                if found is not None:
+            for run_hook in self.before_request_funcs[None]:
+                result = run_hook()
+                if result is not None:
                     break
             else:
-                found = self.view_functions[rule.endpoint](**received.view_args or {})
+                result = self.view_functions[rule.endpoint](**request.view_args or {})
         except Exception as error:
-            found = self.handle_user_exception(error)
-        response: Response = found if isinstance(found, Response) else self.make_response(found)
-        for complete in reversed(self.after_request_funcs[None]):
-            response = complete(response)
-        if type(response) is Response:
-            response.__class__ = FastResponse
-        return response
+            result = self.handle_user_exception(error)
+        response: Response = result if isinstance(result, Response) else self.make_response(result)
+        for complete_response in reversed(self.after_request_funcs[None]):
+            response = complete_response(response)
+        return functools.partial(send_response, response)
 
     @functools.cached_property
-    def _plain_endpoints(self) -> frozenset[str]:
-        """The endpoints that have no hooks of their own. Computed at the first request that is dispatched here."""
-        hooked = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
-        prefixes = tuple(f"{name}." for name in hooked if name is not None)
+    def _endpoints_without_hooks(self) -> frozenset[str]:
+        """The endpoints to which only the application's hooks apply. Computed when the first request needs them."""
+        hook_owners = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
+        prefixes = tuple(f"{blueprint}." for blueprint in hook_owners if blueprint is not None)
         endpoints = () if None in self.url_value_preprocessors else self.view_functions
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
 
@@ -150,40 +149,19 @@ class FastApplication(Application):
             super().do_teardown_appcontext(*error)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return the object that finds a request's route, by its path and method."""
-        # Flask would also look for a subdomain and a WebSocket, and decode values again.
-        if request is None:
-            return super().create_url_adapter(None)
-        rule = self._plain_routes.get((request.method, request.path))
-        return self._bound(request) if rule is None else _PlainRoute(rule, functools.partial(self._bound, request))
+        """Store the route of a request to an address without parameters. Otherwise return the object that searches.
 
-    def _bound(self, request: Request) -> MapAdapter:
-        return self.url_map.bind(
-            get_host(request.environ),
-            script_name=request.root_path,
-            url_scheme=request.scheme,
-            default_method=request.method,
-            path_info=request.path,
-            query_args=request.query_string.decode(errors="replace"),
-        )
+        In requests with a stored route, ``flask.url_for`` raises an error, because no object can build addresses.
+        """
+        rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
+        if request is None or rule is None:
+            return super().create_url_adapter(request)
+        request.url_rule, request.view_args = rule, {}
+        # Flask does not search for a route if there is no object that searches.
+        return None
 
     @functools.cached_property
-    def _plain_routes(self) -> dict[tuple[str, str], Rule]:
-        """The routes without parameters, by method and path. Computed at the first request."""
+    def _routes_without_parameters(self) -> dict[tuple[str, str], Rule]:
+        """The routes by method and path. Computed at the first request."""
         rules = [rule for rule in self.url_map.iter_rules() if not rule.arguments]
         return {(method, rule.rule): rule for rule in rules for method in (rule.methods or ()) if method != "OPTIONS"}
-
-
-class _PlainRoute(MapAdapter):
-    """An adapter for a route found without a search. Werkzeug's attributes are copied when one is first read."""
-
-    def __init__(self, rule: Rule, bind: Callable[[], MapAdapter]) -> None:
-        self._rule, self._bind = rule, bind
-
-    def __getattr__(self, name: str) -> Any:
-        vars(self).update(vars(self._bind()))
-        return object.__getattribute__(self, name)
-
-    def match(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the route of the request. Let Werkzeug search for any other route."""
-        return (self._rule, {}) if not args and kwargs == {"return_rule": True} else super().match(*args, **kwargs)

@@ -13,24 +13,26 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 
-_CGI = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
+_NAMES_WITHOUT_PREFIX = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
 """The headers whose names in the environment have no prefix ``HTTP_``."""
 
-_OWN = frozenset(("REQUEST_METHOD", "QUERY_STRING", "RAW_URI", "PATH_INFO", "wsgi.input", *_CGI.values()))
+_PER_REQUEST = frozenset(
+    ("REQUEST_METHOD", "QUERY_STRING", "RAW_URI", "PATH_INFO", "wsgi.input", *_NAMES_WITHOUT_PREFIX.values())
+)
 """The variables that differ between a connection's requests, in addition to the headers."""
 
 
 def create(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
     """Return the empty response to a request, and the request's environment.
 
-    ``connection.shared`` caches the variables that the connection's requests share. gunicorn creates the environments
-    of the first request, and of requests with a repeated header or a header that affects other variables.
+    ``connection.shared_environ`` caches the variables that the connection's requests share. gunicorn creates the
+    environments of the first request, and of requests with a repeated header or a header that affects other variables.
     """
-    shared, headers = connection.shared, request.headers
+    shared, headers = connection.shared_environ, request.headers
     names = {name for name, _ in headers}
     is_plain = len(names) == len(headers) and "SCRIPT_NAME" not in names and not request._expected_100_continue
     if not is_plain or shared is None or shared["agentidp.kind"] != (request.version, request.scheme):
-        return _by_gunicorn(request, connection, cfg, keep=is_plain)
+        return _create_by_gunicorn(request, connection, cfg, can_share=is_plain)
     path = request.path
     environ = {
         **shared,
@@ -41,16 +43,19 @@ def create(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, d
         "wsgi.input": request.body,
     }
     for name, value in headers:
-        environ[_CGI[name] if name in _CGI else "HTTP_" + name.replace("-", "_")] = value
+        environ[_NAMES_WITHOUT_PREFIX.get(name) or "HTTP_" + name.replace("-", "_")] = value
     return wsgi.Response(request, connection.sock, cfg), environ
 
 
-def _by_gunicorn(request: Any, connection: Any, cfg: Config, *, keep: bool) -> tuple[wsgi.Response, dict[str, Any]]:
+def _create_by_gunicorn(
+    request: Any, connection: Any, cfg: Config, *, can_share: bool
+) -> tuple[wsgi.Response, dict[str, Any]]:
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
     # If the application is mounted below a path, that path would have to be removed from each request's path.
-    if keep and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
-        shared = {name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _OWN}
-        connection.shared = shared | {"agentidp.kind": (request.version, request.scheme)}
+    if can_share and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
+        connection.shared_environ = {
+            name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _PER_REQUEST
+        } | {"agentidp.kind": (request.version, request.scheme)}
     return response, environ

@@ -8,8 +8,9 @@ the kernel wakes one of them, which serves the request and puts the connection b
   main thread if no request arrives in time, and otherwise the thread that serves the request. So no connection is
   served twice, or closed while it is served.
 - With EPOLLONESHOT, the kernel reports a connection to only one thread, until the connection is put back.
-- Only SERVING threads serve at once, because more would compete for the interpreter. A thread that is about to block,
-  or has been busy for STALLED seconds, lets another thread serve in its place, and then waits until it may serve again.
+- Only MAX_SERVING threads serve at once, because more would compete for the interpreter. A thread that is about to
+  block, or has served one request for SECONDS_UNTIL_BLOCKED, lets another thread serve in its place. Afterwards it
+  waits until it may serve again.
 - The kernel wakes the thread that began to wait last. Threads that are not needed continue to sleep and cost nothing.
 - The main thread serves no requests. It accepts connections, closes idle connections and sends gunicorn's heartbeat.
 - A new connection waits like a kept-alive connection, so a client that connects and sends nothing holds no thread.
@@ -41,30 +42,38 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 from agentidp.fast_path.environments import create
 from agentidp.http.worker import Worker
 
+MAX_SERVING = 8
+"""Maximum number of threads that serve at once, not counting blocked threads."""
+
+SECONDS_UNTIL_BLOCKED = 0.1
+"""Seconds after which a thread that serves a request counts as blocked."""
+
 
 class Connection(TConn):
-    """A client's connection. ``ended`` means that this side has closed it and waits for the client to do so."""
+    """A client's connection."""
 
-    ended = False
-    shared: dict[str, Any] | None = None
+    is_watched = False
+    """Whether the epoll knows the connection. It then reports the connection after each call of ``modify``."""
+
+    is_ended = False
+    """Whether this side has closed the connection, and waits until the client closes it too."""
+
+    shared_environ: dict[str, Any] | None = None
     """The variables that the WSGI environments of the connection's requests share."""
+
+    def has_read_ahead(self) -> bool:
+        """Return whether a part of the next request was read together with the previous request."""
+        return bool(self.initialized and self.parser.unreader.buf.getvalue())
 
     def has_request(self) -> bool:
         """Return whether data has arrived that no thread has served yet, because all threads were busy."""
-        if self.ended:
+        if self.is_ended:
             return False
-        if self.initialized and self.parser.unreader.buf.getvalue():
+        if self.has_read_ahead():
             return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(0))
-
-
-SERVING = 8
-"""Maximum number of threads that serve at once, not counting blocked threads."""
-
-STALLED = 0.1
-"""Seconds after which a thread that serves a request counts as blocked."""
 
 
 class PollingWorker(Worker):
@@ -84,12 +93,15 @@ class PollingWorker(Worker):
 
     def init_process(self) -> None:
         """Prepare the new process, before the application is loaded."""
-        keep_settings(self.cfg)
+        cache_settings(self.cfg)
         self.keepalived_conns = {}
-        self._ready = select.epoll()
+        self._epoll = select.epoll()
+        # Protects keepalived_conns and nr_conns, and lets a thread give way only once per request.
         self._lock = threading.Lock()
-        self._may_serve = threading.Semaphore(min(SERVING, self.cfg.threads))
+        self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
+        # When each serving thread began its request, by thread; None between two requests.
         self._busy_since: dict[int, float | None] = {}
+        # The threads in whose place another thread serves.
         self._gave_way: set[int] = set()
         super().init_process()
 
@@ -108,10 +120,10 @@ class PollingWorker(Worker):
         with self._lock:
             for connection in self.keepalived_conns.values():
                 connection.timeout = min(connection.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
-        end = time.monotonic() + self.cfg.graceful_timeout
-        while self.nr_conns and time.monotonic() < end:
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while self.nr_conns and time.monotonic() < deadline:
             self._wait_in_main_thread()
-        self._close_idle(lambda _: True)
+        self._close_waiting(lambda _: True)
 
     def accept(self, listener: Any) -> None:
         """Let a new connection wait for its first request."""
@@ -122,12 +134,90 @@ class PollingWorker(Worker):
         connection = Connection(self.cfg, client, address, listener.getsockname())
         with self._lock:
             self.nr_conns += 1
-        self._let_wait(connection, self._ready.register, self.cfg.keepalive)
+        self._put_back(connection, self.cfg.keepalive)
+
+    def _put_back(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
+        """Let a connection wait for events, at most for *seconds*. None means until its previous deadline.
+
+        The lock makes these steps one step for the other threads:
+
+        - The thread that epoll wakes finds the connection in ``keepalived_conns``.
+        - The main thread does not close the connection before epoll watches it.
+        - A worker that stops shortens the deadlines of all connections: here, or in :meth:`run`.
+        """
+        descriptor = connection.sock.fileno()
+        watch = self._epoll.modify if connection.is_watched else self._epoll.register
+        with self._lock:
+            if seconds is not None:
+                max_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
+                connection.timeout = time.monotonic() + min(seconds, max_seconds)
+            connection.is_watched = True
+            watch(descriptor, events | select.EPOLLONESHOT)
+            self.keepalived_conns[descriptor] = connection
+
+    def _serve(self) -> None:
+        thread = threading.get_ident()
+        while True:
+            self._may_serve.acquire()
+            self._gave_way.discard(thread)
+            while thread not in self._gave_way:
+                for descriptor, _ in self._epoll.poll(None, 1):
+                    self._busy_since[thread] = time.monotonic()
+                    self._take_and_serve(descriptor)
+                    self._busy_since[thread] = None
+
+    def give_way(self, thread: int | None = None) -> None:
+        """Let another thread serve in place of *thread*, which is blocked. Default: the calling thread."""
+        thread = thread or threading.get_ident()
+        with self._lock:
+            if thread in self._gave_way or thread not in self._busy_since:
+                return
+            self._gave_way.add(thread)
+        self._may_serve.release()
+
+    def _take_and_serve(self, descriptor: int) -> None:
+        with self._lock:
+            connection = self.keepalived_conns.pop(descriptor, None)
+        if connection is None:
+            # The main thread has closed the connection.
+            return
+        try:
+            if connection.is_ended:
+                self._continue_ending(connection)
+            else:
+                self._serve_request(connection)
+        except OSError:
+            # The connection is already closed, for example by gunicorn after an incomplete response.
+            self._close(connection)
+        except BaseException:
+            self.log.exception("Error handling request")
+            self._close(connection)
+
+    def _continue_ending(self, connection: Connection) -> None:
+        """Discard the data of a client until the client closes the connection."""
+        if connection.sock.recv(65536, socket.MSG_DONTWAIT):
+            self._put_back(connection, None)
+        else:
+            self._close(connection)
+
+    def _serve_request(self, connection: Connection) -> None:
+        if not self.handle(connection):
+            # If the connection were closed while data of the client is unread, the client might lose the end of the
+            # response (RFC 9112 section 9.6). So the client closes first. Until then, it holds no thread.
+            connection.sock.shutdown(socket.SHUT_WR)
+            connection.is_ended = True
+            self._put_back(connection, STOP_KEEPALIVE_LINGER)
+        elif connection.has_read_ahead():
+            # The next request is served when the client can receive, after the requests of other clients.
+            self._put_back(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
+        else:
+            self._put_back(connection, self.cfg.keepalive)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Serve a request, and return whether another may follow on the connection.
+        """Call the application and send its response, and return whether another request may follow.
 
-        This is gunicorn's method without hooks, access log, clock and ``sendfile``. Files are sent in parts.
+        gunicorn's ``handle`` calls this method when it has read a request. This is gunicorn's method without hooks,
+        access log, clock and ``sendfile``. Files are sent in parts.
         """
         response, environ = create(req, conn, self.cfg)
         self.nr += 1
@@ -155,83 +245,16 @@ class PollingWorker(Worker):
         return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        if keepalive and _is_read(conn.parser.mesg.body):
-            # To find this out, gunicorn would set the socket's timeout twice, and once more before the next request.
+        """Discard the rest of the request, and return whether another request may follow. gunicorn calls this method.
+
+        To find out whether there is a rest, gunicorn would set the socket's timeout twice, and once more before the
+        next request.
+        """
+        body = conn.parser.mesg.body
+        if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:
             conn.parser.mesg = None
             return True
         return bool(super()._keepalive_after(conn, keepalive))
-
-    def _let_wait(
-        self,
-        connection: Connection,
-        watch: Callable[[int, int], None],
-        seconds: float | None = None,
-        events: int = select.EPOLLIN,
-    ) -> None:
-        """Put a connection back, so that it waits for events. Without *seconds*, it keeps its previous deadline.
-
-        The lock prevents the main thread from closing a connection that is not watched yet, and from stopping between
-        the check of ``alive`` and the end of this method.
-        """
-        descriptor = connection.sock.fileno()
-        with self._lock:
-            if seconds is not None:
-                most = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
-                connection.timeout = time.monotonic() + min(seconds, most)
-            watch(descriptor, events | select.EPOLLONESHOT)
-            self.keepalived_conns[descriptor] = connection
-
-    def _serve(self) -> None:
-        thread = threading.get_ident()
-        while True:
-            self._may_serve.acquire()
-            self._gave_way.discard(thread)
-            while thread not in self._gave_way:
-                for descriptor, _ in self._ready.poll(None, 1):
-                    self._busy_since[thread] = time.monotonic()
-                    self._serve_connection(descriptor)
-                    self._busy_since[thread] = None
-
-    def give_way(self, thread: int | None = None) -> None:
-        """Let another thread serve in place of *thread*, which is blocked. Default: the calling thread."""
-        thread = thread or threading.get_ident()
-        with self._lock:
-            if thread in self._gave_way or thread not in self._busy_since:
-                return
-            self._gave_way.add(thread)
-        self._may_serve.release()
-
-    def _serve_connection(self, descriptor: int) -> None:
-        with self._lock:
-            connection = self.keepalived_conns.pop(descriptor, None)
-        if connection is not None:
-            try:
-                self._serve_once(connection)
-            except OSError:
-                # The connection is already closed, for example by gunicorn after an incomplete response.
-                self._close(connection)
-            except BaseException:
-                self.log.exception("Error handling request")
-                self._close(connection)
-
-    def _serve_once(self, connection: Connection) -> None:
-        if connection.ended:
-            if connection.sock.recv(65536, socket.MSG_DONTWAIT):
-                self._let_wait(connection, self._ready.modify)
-            else:
-                self._close(connection)
-        elif not self.handle(connection):
-            # If the connection were closed while data of the client is unread, the client might lose the end of the
-            # response (RFC 9112 section 9.6). So the client closes first. Until then, it holds no thread.
-            connection.sock.shutdown(socket.SHUT_WR)
-            connection.ended = True
-            self._let_wait(connection, self._ready.modify, STOP_KEEPALIVE_LINGER)
-        elif connection.initialized and connection.parser.unreader.buf.getvalue():
-            # The next request was sent without waiting for the response, and is already read. It is served when the
-            # client can receive, after the requests of other clients.
-            self._let_wait(connection, self._ready.modify, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
-        else:
-            self._let_wait(connection, self._ready.modify, self.cfg.keepalive)
 
     def _close(self, connection: Connection) -> None:
         connection.close()
@@ -243,20 +266,21 @@ class PollingWorker(Worker):
 
     def _wait_in_main_thread(self) -> None:
         self.notify()
-        self.wait_for_and_dispatch_events(timeout=STALLED)
-        now = time.monotonic()
-        for thread, since in list(self._busy_since.items()):
-            if since is not None and since <= now - STALLED:
+        self.wait_for_and_dispatch_events(timeout=SECONDS_UNTIL_BLOCKED)
+        time_now = time.monotonic()
+        for thread, busy_since in list(self._busy_since.items()):
+            if busy_since is not None and busy_since <= time_now - SECONDS_UNTIL_BLOCKED:
                 self.give_way(thread)
-        self._close_idle(lambda connection: connection.timeout <= now and not connection.has_request())
+        self._close_waiting(lambda connection: connection.timeout <= time_now and not connection.has_request())
 
-    def _close_idle(self, is_over: Callable[[Connection], bool]) -> None:
+    def _close_waiting(self, must_close: Callable[[Connection], bool]) -> None:
+        """Close the waiting connections for which *must_close* returns true."""
         with self._lock:
-            ended = [each for each in self.keepalived_conns.items() if is_over(each[1])]
-            for descriptor, _ in ended:
-                del self.keepalived_conns[descriptor]
-            self.nr_conns -= len(ended)
-        for _, connection in ended:
+            connections = [connection for connection in self.keepalived_conns.values() if must_close(connection)]
+            for connection in connections:
+                del self.keepalived_conns[connection.sock.fileno()]
+            self.nr_conns -= len(connections)
+        for connection in connections:
             connection.close()
 
 
@@ -271,16 +295,14 @@ def _send(response: Any, body: Iterable[bytes]) -> None:
         response.sent = response.response_length
         response.sock.sendall("".join([*lines, "\r\n"]).encode("latin-1") + body[0])
         return
-    for part in body:
-        response.write(part)
+    for chunk in body:
+        response.write(chunk)
     response.close()
 
 
-def _is_read(body: Any) -> bool:
-    return getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes
-
-
-def keep_settings(cfg: Config) -> None:
+def cache_settings(cfg: Config) -> None:
     """Store gunicorn's settings as attributes, because gunicorn would call a function at each use of a setting."""
-    found = {name: setting.get() for name, setting in cfg.settings.items() if not hasattr(Config, name)}
-    vars(cfg).update(found)
+    for name, setting in cfg.settings.items():
+        if not hasattr(Config, name):
+            # setattr would raise an error.
+            vars(cfg)[name] = setting.get()

@@ -167,7 +167,7 @@ def test_our_routes_respond_as_by_flask(
 def test_most_of_our_views_are_called_without_flasks_detours(shared_app: Flask) -> None:
     shared_app.test_client().get("/healthz")
     assert isinstance(shared_app, FastApplication)
-    plain = shared_app._plain_endpoints
+    plain = shared_app._endpoints_without_hooks
     dashboard = {name for name in shared_app.view_functions if name.startswith("dashboard")}
     assert plain == shared_app.view_functions.keys() - dashboard
     assert plain

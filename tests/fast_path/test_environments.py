@@ -64,7 +64,7 @@ def config(settings: str) -> Config:
 def environments(requests: list[bytes], server: Any, settings: str) -> Iterator[tuple[Any, Any]]:
     """Of each request on one connection our environment and gunicorn's."""
     cfg, sockets = config(settings), (Socket(), Socket())
-    connection = SimpleNamespace(client=("10.0.0.1", 1234), server=server, sock=sockets[0], shared=None)
+    connection = SimpleNamespace(client=("10.0.0.1", 1234), server=server, sock=sockets[0], shared_environ=None)
     for received in requests:
         read = [message.Request(cfg, IterUnreader([received]), connection.client) for _ in range(2)]
         response, ours = create(read[0], connection, cfg)

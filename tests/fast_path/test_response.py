@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 from flask import Response
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from agentidp.fast_path.application import FastResponse
+from agentidp.fast_path.application import send_response
 
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "Vary": "Accept"}
 BODIES = {
@@ -27,14 +28,15 @@ BODIES = {
 def test_it_is_sent_as_werkzeug_does(method: str, status: int, body: str, is_watched: bool) -> None:
     environ = EnvironBuilder("/", method=method).get_environ()
     further = {"Location": "/api/v1/agents/1"} if status == 201 else {}
-    sent: list[Any] = []
-    for kind in (FastResponse, Response):
+    results: list[Any] = []
+    for is_fast in (False, True):
         closed: list[str] = []
-        response = kind(BODIES[body](), status, HEADERS | further)
+        response = Response(BODIES[body](), status, HEADERS | further)
         response.headers.add("X-Request-Id", "1")
         if is_watched:
             response.call_on_close(lambda closed=closed: closed.append("closed"))
-        parts, line, headers = run_wsgi_app(response, environ, buffered=True)
-        sent.append((b"".join(parts), line, [*headers]))
+        application = functools.partial(send_response, response) if is_fast else response
+        parts, status_line, headers = run_wsgi_app(application, environ, buffered=True)
+        results.append((b"".join(parts), status_line, [*headers]))
         assert closed == ["closed"] * is_watched
-    assert sent[0] == sent[1]
+    assert results[0] == results[1]

@@ -20,7 +20,7 @@ from gunicorn.config import Config
 from gunicorn.workers import gthread
 
 from agentidp import utc_now
-from agentidp.fast_path.worker import keep_settings
+from agentidp.fast_path.worker import cache_settings
 from agentidp.services import Services
 from bench.servers import cpu_seconds
 from tests.citus import someone_waits
@@ -386,7 +386,7 @@ class TestWhatARequestCosts:
     def test_settings_are_looked_up_once(self) -> None:
         cfg = Config()
         before = {name: getattr(cfg, name) for name in cfg.settings}
-        keep_settings(cfg)
+        cache_settings(cfg)
         assert {name: getattr(cfg, name) for name in cfg.settings} == before
         assert vars(cfg)["limit_request_line"] == 4094
         # Those that gunicorn computes from others.
