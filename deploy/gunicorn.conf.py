@@ -94,7 +94,7 @@ def on_starting(server: Any) -> None:
     Addresses of gunicorn's ``--bind`` are also checked. Start the metrics server.
     """
     try:
-        settings.database_and_secret()
+        _ = settings.primary_url, settings.instance_secret
         for address in server.cfg.bind:
             refuse_exposed_address(address, settings.trusted_proxies)
         if settings.metrics_address:

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agentidp.config.oidc import OidcSettings
-from agentidp.config.values import LOOPBACK_HOSTS, ConfigurationError, is_issuer, secret
+from agentidp.config.values import LOOPBACK_HOSTS, ConfigurationError, is_issuer, read_secret, split_address
 
-__all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings"]
+__all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings", "split_address"]
 
 SIGNING_ALGORITHMS = ("ES256", "RS256")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -62,8 +62,9 @@ def default_data_dir() -> Path:
 class Settings:
     """The settings of a process, created by :meth:`from_environment`.
 
-    Times are in seconds. ``database_url`` is None if the embedded PostgreSQL is used. ``secret_key`` is None until
-    ``agentidp`` has read or generated the file in ``data_dir``. ``secret_key_previous`` is only used for decryption.
+    Times are in seconds. ``database_url`` and ``secret_key`` are None if the variables are not set. The embedded
+    PostgreSQL and the file in ``data_dir`` are then used, and :func:`agentidp.server.runtime.open_instance` returns
+    settings with both. ``secret_key_previous`` is only used for decryption.
     """
 
     database_url: str | None = None
@@ -132,19 +133,28 @@ class Settings:
         loopback = ip_address("127.0.0.1"), ip_address("::1")
         return any(address in network for network in self.issuer_networks or () for address in loopback)
 
-    def database_and_secret(self) -> tuple[str, bytes]:
-        """Return the database's URL and the instance secret.
+    @property
+    def primary_url(self) -> str:
+        """Return the database's URL.
 
-        :raises ConfigurationError: the settings name no database or no secret.
+        :raises ConfigurationError: the settings name no database.
         """
         if self.database_url is None:
             raise ConfigurationError(
                 "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, "
                 "which runs its own PostgreSQL"
             )
+        return self.database_url
+
+    @property
+    def instance_secret(self) -> bytes:
+        """Return the instance secret.
+
+        :raises ConfigurationError: the settings contain no secret.
+        """
         if self.secret_key is None:
             raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
-        return self.database_url, self.secret_key
+        return self.secret_key
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -200,18 +210,18 @@ class Settings:
             raise ConfigurationError("AGENTIDP_READ_DATABASE_URL needs AGENTIDP_DATABASE_URL")
 
 
-def _number(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+def _number(env: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:
     value = env.get(name)
     if value is None:
         return default
     # \d would accept digits of other scripts, and int() accepts underscores and blanks.
-    if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
-        raise ConfigurationError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
+        raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
     return int(value)
 
 
-def _seconds(env: Mapping[str, str], name: str, default: float, least: int, most: int) -> float:
-    return float(_number(env, name, int(default), least, most))
+def _seconds(env: Mapping[str, str], name: str, default: float, minimum: int, maximum: int) -> float:
+    return float(_number(env, name, int(default), minimum, maximum))
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
@@ -226,7 +236,7 @@ def _networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Netw
     if not value:
         return None
     try:
-        return tuple(ip_network(text.strip()) for text in value.split(","))
+        return tuple(ip_network(network.strip()) for network in value.split(","))
     except ValueError:
         raise ConfigurationError(
             f"{name} must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas, not {value!r}"
@@ -246,8 +256,7 @@ def _address(env: Mapping[str, str], name: str) -> str | None:
     value = env.get(name)
     if value is None:
         return None
-    parts = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})", value)
-    if parts is None or not 0 < int(parts[1]) <= 65_535:
+    if split_address(value) is None:
         raise ConfigurationError(f"{name} must be address:port, for example 127.0.0.1:9464, not {value!r}")
     return value
 
@@ -281,7 +290,7 @@ def _issuer(env: Mapping[str, str]) -> str:
 
 
 def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
-    name, value = secret(env, setting, setting_of_file)
+    name, value = read_secret(env, setting, setting_of_file)
     if value is None:
         return None
     if len(value) < MIN_SECRET_LENGTH:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agentidp.config.values import ConfigurationError, is_issuer, secret
+from agentidp.config.values import ConfigurationError, is_issuer, read_secret
 
 ANYONE = "*"
 """Matches every value of a claim, and also a missing claim."""
@@ -54,11 +54,10 @@ class OidcSettings:
         """
         if not any(name.startswith(PREFIX) for name in env):
             return None
-        name_of_secret, client_secret = secret(env, "AGENTIDP_OIDC_CLIENT_SECRET", "AGENTIDP_OIDC_CLIENT_SECRET_FILE")
-        found = cls(
+        settings = cls(
             issuer=_issuer(env, "AGENTIDP_OIDC_ISSUER"),
             client_id=_text(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
-            client_secret=_ascii(name_of_secret, client_secret or ""),
+            client_secret=_client_secret(env),
             scopes=_scopes(env, "AGENTIDP_OIDC_SCOPES"),
             label=_text(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
             organization_claim=_text(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
@@ -67,8 +66,8 @@ class OidcSettings:
             administrators=_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
             viewers=_values(env, "AGENTIDP_OIDC_VIEWERS"),
         )
-        found._check_completeness()
-        return found
+        settings._check_completeness()
+        return settings
 
     def _check_completeness(self) -> None:
         """Refuse settings with which nobody could sign in, or with which the organization or the role is undefined."""
@@ -108,17 +107,18 @@ def _issuer(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _text(env: Mapping[str, str], name: str, default: str, most: int) -> str:
+def _text(env: Mapping[str, str], name: str, default: str, maximum: int) -> str:
     value = env.get(name, default)
-    if len(value) > most or value != value.strip() or not value.isprintable():
-        raise ConfigurationError(f"{name} must be text of at most {most} characters without white space around it")
+    if len(value) > maximum or value != value.strip() or not value.isprintable():
+        raise ConfigurationError(f"{name} must be text of at most {maximum} characters without white space around it")
     return value
 
 
-def _ascii(name: str, value: str) -> str:
-    if not re.fullmatch(r"[ -~]{0,1000}", value):
+def _client_secret(env: Mapping[str, str]) -> str:
+    name, value = read_secret(env, "AGENTIDP_OIDC_CLIENT_SECRET", "AGENTIDP_OIDC_CLIENT_SECRET_FILE")
+    if not re.fullmatch(r"[ -~]{0,1000}", value or ""):
         raise ConfigurationError(f"{name} must hold at most 1000 printable ASCII characters")
-    return value
+    return value or ""
 
 
 def _scopes(env: Mapping[str, str], name: str) -> str:
@@ -133,20 +133,20 @@ def _values(env: Mapping[str, str], name: str) -> frozenset[str]:
     value = env.get(name)
     if value is None:
         return frozenset()
-    found = [text.strip() for text in value.split(",")]
-    if not all(text and text.isprintable() for text in found):
+    items = [item.strip() for item in value.split(",")]
+    if not all(item and item.isprintable() for item in items):
         raise ConfigurationError(f"{name} must be values separated by commas, or * for any")
-    return frozenset(found)
+    return frozenset(items)
 
 
 def _organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in _values(env, name):
-        value, _, organization_id = (part.strip() for part in text.rpartition("="))
-        if not value or value in found or not ORGANIZATION_ID.fullmatch(organization_id):
+    organization_ids: dict[str, str] = {}
+    for item in _values(env, name):
+        value, _, organization_id = (piece.strip() for piece in item.rpartition("="))
+        if not value or value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(
                 f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "
                 "or several with commas between, each value once"
             )
-        found[value] = organization_id
-    return found
+        organization_ids[value] = organization_id
+    return organization_ids

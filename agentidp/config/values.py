@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:,/ ]*)):(?P<port>[0-9]{1,5})")
+
 
 class ConfigurationError(Exception):
     """A setting is missing or invalid. The message is one sentence for the operator."""
@@ -31,7 +33,7 @@ def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
     return is_plain and is_secure and re.fullmatch(r"[!-~]+", value) is not None
 
 
-def secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[str, str | None]:
+def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[str, str | None]:
     """Return a secret from a variable or from the file that another variable names.
 
     :returns: the name of the variable that is set, and the secret. The secret is None if neither is set.
@@ -48,3 +50,11 @@ def secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[
         raise ConfigurationError(f"{setting_of_file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{setting_of_file} must hold text in UTF-8") from None
+
+
+def split_address(address: str) -> tuple[str, int] | None:
+    """Split ``host:port``. Return None if *address* has another form. The host is without brackets and may be empty."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) <= 65_535:
+        return None
+    return match["ipv6"] or match["host"], int(match["port"])

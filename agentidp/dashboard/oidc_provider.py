@@ -136,7 +136,7 @@ class Provider:
         :raises ProviderUnavailable: no place is free.
         """
         s = services()
-        key, address = s.settings.secret_key or b"", request.remote_addr
+        key, address = s.settings.instance_secret, request.remote_addr
         host = throttle.cell_of(key, "response of a provider", address)
         site = throttle.cell_of(key, "response of a provider, by site", address, throttle.SITE)
         if throttle.is_throttled(s.database, [host, site], at):

@@ -130,7 +130,7 @@ def _record_refusal(
     s, identity = services(), identity_of(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
-    cell = throttle.cell_of(s.settings.secret_key or b"", f"record of {identity}", None)
+    cell = throttle.cell_of(s.settings.instance_secret, f"record of {identity}", None)
     if throttle.admits(s.database, cell, at):
         actor = request_actor(*actor_of(issuer, subject, name))
         with s.database.of(organization_id, at).transaction(actor) as opened:
@@ -171,8 +171,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     if settings.oidc is None:
         return
     app.extensions[EXTENSION] = Provider(settings.oidc)
-    _, instance_secret = settings.database_and_secret()
-    app.secret_key = hmac.digest(instance_secret, b"agentidp dashboard sign-in", "sha256")
+    app.secret_key = hmac.digest(settings.instance_secret, b"agentidp dashboard sign-in", "sha256")
     app.permanent_session_lifetime = FLOW_LIFETIME
     app.session_interface = _Flows(settings)
 

@@ -27,8 +27,7 @@ class Sealer:
     """
 
     def __init__(self, settings: Settings, purpose: bytes) -> None:
-        _, secret_key = settings.database_and_secret()
-        self._current = _cipher(secret_key, purpose)
+        self._current = _cipher(settings.instance_secret, purpose)
         self._accepted = [self._current]
         if settings.secret_key_previous is not None:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))

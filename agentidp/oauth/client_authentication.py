@@ -192,7 +192,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
     # that was deleted since the client was remembered.
     if client.is_remembered and s.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
-    cell = throttle.cell_of(s.settings.secret_key or b"", client.client_id, request.remote_addr)
+    cell = throttle.cell_of(s.settings.instance_secret, client.client_id, request.remote_addr)
     wait = throttle.record_failure(s.database, cell, _rejection(client), at)
     if wait is not None:
         raise OAuthError(

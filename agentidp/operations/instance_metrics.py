@@ -90,8 +90,7 @@ class InstanceMetrics:
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._settings, self._clock = settings, clock
-        url, _ = settings.database_and_secret()
-        self._database = Database(url, replace(settings, pool_max_size=1))
+        self._database = Database(settings.primary_url, replace(settings, pool_max_size=1))
         self._keys = SigningKeys(self._database, settings)
         self._reading = Reading()
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import re
 import socket
 import struct
 from pathlib import Path
 
-from agentidp.config import ConfigurationError
-
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:,]*)):(?P<port>[0-9]{1,5})")
+from agentidp.config import ConfigurationError, split_address
 
 
 class AddressFilter(logging.Filter):
@@ -78,10 +75,10 @@ def host_and_port(bind: str) -> tuple[str, int]:
 
     :raises ConfigurationError: *bind* has another form.
     """
-    parts = _ADDRESS.fullmatch(bind)
-    if parts is None or not 0 < int(parts["port"]) <= 65_535:
+    address = split_address(bind)
+    if address is None:
         raise ConfigurationError(f"the address to listen on must be address:port or unix:path, not {bind!r}")
-    return parts["ipv6"] or parts["host"] or "", int(parts["port"])
+    return address
 
 
 def limit_sending(listeners: list[socket.socket], seconds: int) -> None:

@@ -100,7 +100,7 @@ def _environment_of_gunicorn(runtime: Runtime, bind: str) -> dict[str, str]:
         **os.environ,
         # Requests never run as the superuser of the embedded PostgreSQL.
         "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
-        "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
+        "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
     }

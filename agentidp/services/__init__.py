@@ -46,8 +46,7 @@ class Services:
 
         :raises ConfigurationError: the database or the secret is not set.
         """
-        database_url, _ = settings.database_and_secret()
-        database = Database(database_url, settings, actor=actor)
+        database = Database(settings.primary_url, settings, actor=actor)
         return cls(
             settings=settings,
             clock=clock,
