@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from flask import Flask
+from gunicorn.http.errors import ParseException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from agentidp import caller
@@ -36,65 +36,33 @@ from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, health, index
 from agentidp.registry import agents, credentials, delegation_rules, markers, provisioning, quotas, resource_servers
 from agentidp.registry import organizations as organization
-from agentidp.server import request_errors, sending, wiring
+from agentidp.server import sending, wiring
 from agentidp.services import Services
 
-BLUEPRINTS = (
-    token.blueprint,
-    introspection.blueprint,
-    revocation.blueprint,
-    metadata.blueprint,
-    agents.blueprint,
-    credentials.blueprint,
-    resource_servers.blueprint,
-    delegation_rules.blueprint,
-    provisioning.blueprint,
-    organization.blueprint,
-    token_trend.blueprint,
-    activity_heatmap.blueprint,
-    agent_usage.blueprint,
-    agent_activity.blueprint,
-    usage_by_day.blueprint,
-    usage_by_hour.blueprint,
-    credential_usage.blueprint,
-    resource_usage.blueprint,
-    owner_usage.blueprint,
-    delegations.blueprint,
-    impact.blueprint,
-    finding_listing.blueprint,
-    finding_actions.blueprint,
-    markers.blueprint,
-    quotas.blueprint,
-    alert_targets.blueprint,
-    health.blueprint,
-    audit_trail.blueprint,
-    index.blueprint,
-    mcp.blueprint,
-    api_docs.blueprint,
+ROUTES = (
+    *(token, introspection, revocation, metadata),
+    *(agents, credentials, resource_servers, delegation_rules, provisioning, organization),
+    *(token_trend, activity_heatmap, agent_usage, agent_activity, usage_by_day, usage_by_hour),
+    *(credential_usage, resource_usage, owner_usage, delegations, impact),
+    *(finding_listing, finding_actions, markers, quotas, alert_targets),
+    *(health, audit_trail, index, mcp, api_docs),
 )
-"""The blueprints of the API. The dashboard registers its own."""
+"""The modules with a blueprint of the API. The dashboard registers its own blueprints."""
 
 logger = logging.getLogger("agentidp")
 
 
-def create_app(
-    config: Settings | None = None,
-    *,
-    clock: Callable[[], datetime] = utc_now,
-    flask_config: Mapping[str, Any] | None = None,
-) -> Flask:
+def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] = utc_now) -> Flask:
     """Return the application. It connects to the database at its first request, so that it connects after a fork.
 
     :param config: the settings. Default: read from the environment.
     :param clock: returns the time of each request, aware.
-    :param flask_config: further values of Flask's configuration.
     :raises ConfigurationError: a setting is missing or wrong.
     """
     settings = config or Settings.from_environment()
     if settings.is_insecure:
         logger.warning("the issuer is http: everyone on the way can read secrets and tokens")
-    app = wiring.parts(settings).application("agentidp", static_folder=None)
-    app.config.update(flask_config or {})
+    app = wiring.choose_classes(settings).application("agentidp", static_folder=None)
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
         # Only the client's address is taken from headers, because no response depends on the requested host or scheme.
@@ -107,13 +75,14 @@ def create_app(
     if settings.read_database_url:
         staleness.init_app(app)
     error_rendering.init_app(app)
-    request_errors.init_app(app)
+    # While a view reads a body, gunicorn raises its own exception for invalid chunks. WSGI defines no other way.
+    app.register_error_handler(ParseException, error_rendering.render_bad_request)
     sending.init_app(app)
     caller.init_app(app)
     provisioning.init_app(app)
     dashboard.init_app(app)
-    for blueprint in BLUEPRINTS:
-        app.register_blueprint(blueprint)
+    for module in ROUTES:
+        app.register_blueprint(module.blueprint)
     return app
 
 

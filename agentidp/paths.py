@@ -1,7 +1,8 @@
-"""Paths of sql/ and deploy/, which are shipped with the code, and an address that several modules use."""
+"""Paths of sql/ and deploy/, which are shipped with the code, and helpers for paths."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -13,3 +14,10 @@ def shipped_directory(name: str) -> Path:
     """Return the directory *name*, which is in an installed package or at the top level of a checkout."""
     installed = PACKAGE / name
     return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until the names of the directory's files are on disk, so that they survive a crash of the machine."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -3,6 +3,7 @@
 The settings and hooks are documented by gunicorn. These attributes of the hooks' arguments are not, but have no public
 alternative: ``cfg`` of the server, for an address that ``--bind`` sets on the command line; ``sockets`` of a worker,
 which are the only references to listening sockets per worker; and ``wsgi``, the application that the worker has loaded.
+The logger's method ``access`` is not documented either.
 """
 
 import atexit
@@ -15,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from gunicorn import glogging
 
 # In memory, because a busy disk can block a worker's heartbeat, and gunicorn then ends the worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
@@ -46,15 +49,26 @@ from agentidp.config import ConfigurationError, Settings  # noqa: E402
 from agentidp.http.logs import logging_config  # noqa: E402
 from agentidp.server.listening import AddressFilter, limit_sending, refuse_busy_address, refuse_exposed_address  # noqa: E402
 from agentidp.server.metrics_server import MetricsServer, remove_leftovers  # noqa: E402
-from agentidp.server.wiring import parts  # noqa: E402
+from agentidp.server.wiring import choose_classes  # noqa: E402
 from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
 from agentidp.services.fair_queue import MAX_REQUESTS  # noqa: E402
+
+
+class Logger(glogging.Logger):
+    """gunicorn's logger without its access log, because the service logs each request itself.
+
+    No setting turns the access log off once ``logconfig_dict`` is set.
+    """
+
+    def access(self, *_: object) -> None:
+        """Log nothing."""
+
 
 try:
     settings = Settings.from_environment()
 except ConfigurationError as error:
     raise SystemExit(f"Error: {error}") from None
-_, worker_class, reason_for_stock_parts = parts(settings)
+_, worker_class, reason_for_stock_parts = choose_classes(settings)
 
 # In a list, because gunicorn would split a string at commas.
 bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
@@ -84,7 +98,7 @@ forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
-logger_class = "agentidp.server.gunicorn_logger.Logger"
+logger_class = Logger
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 
@@ -132,7 +146,7 @@ def post_worker_init(worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Keep the metrics of a worker that has ended."""
     if settings.metrics_address:
-        server.metrics.worker_ended(worker.pid)
+        server.metrics.retire_worker(worker.pid)
 
 
 def on_exit(server: Any) -> None:

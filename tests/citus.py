@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agentidp.db.embedded_postgres.home import service_account
+from agentidp.db.embedded_postgres.home import find_service_account
 from tests.factories import PATIENCE, free_port
 
 SHARDS = 4
@@ -156,7 +156,7 @@ class Node:
                 return
 
     def _run(self, program: str, *arguments: str) -> None:
-        account = service_account() if os.getuid() == 0 else None
+        account = find_service_account() if os.getuid() == 0 else None
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         command: list[str | Path] = [self.bindir / program, *arguments]
         output = self.data.with_suffix(".out")
@@ -291,7 +291,7 @@ def cluster(workers: int = 2) -> Iterator[Cluster]:
     in_memory = os.access(MEMORY, os.W_OK)
     directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if in_memory else None))
     if os.getuid() == 0:
-        os.chown(directory, service_account().pw_uid, service_account().pw_gid)
+        os.chown(directory, find_service_account().pw_uid, find_service_account().pw_gid)
     made = Cluster(directory, bindir, workers)
     try:
         made.start()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agentidp.db.migrations import Step, steps_of
+from agentidp.db.migrations import Step, read_steps
 from agentidp.paths import shipped_directory
 from tests.factories import ROOT, clean_environment
 
@@ -41,7 +41,7 @@ class NextRelease:
 
     def steps(self) -> list[Step]:
         """Its steps, as they are now."""
-        return steps_of(self._sql)
+        return read_steps(self._sql)
 
     def environment(self, url: str) -> dict[str, str]:
         """Of a process of this release on a database."""

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
-from agentidp.db.sql import sql_directory, with_columns
+from agentidp.db.sql import insert_columns, sql_directory
 from tests.factories import NOON
 
 NAMES = sorted(
@@ -61,7 +61,7 @@ def header(name: str) -> Header:
     comment, _, marks = "".join(lines[:opening]).rpartition("\n--\n")
     if not re.match(r"-- (for|pages|fleet-pages|citus|example): ", marks):
         comment, marks = "".join(lines[:opening]), ""
-    found = Header(comment, with_columns("".join(lines[opening:])))
+    found = Header(comment, insert_columns("".join(lines[opening:])))
     if name.partition("/")[0] in OPERATOR_FOLDERS:
         found.run_by = "operator"
     # A line that is indented continues the previous line.

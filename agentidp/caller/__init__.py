@@ -150,7 +150,7 @@ class Caller:
         if token is not None:
             rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
-                self.replica.learn(*rows_by_call[:2])
+                self.replica.store_position(*rows_by_call[:2])
 
     def _check_no_transaction(self) -> None:
         if self._is_in_transaction:

@@ -12,7 +12,7 @@ from agentidp.cli.context import read_settings
 from agentidp.cli.options import bindir_option
 from agentidp.cli.progress import show_progress
 from agentidp.maintenance.backup import back_up
-from agentidp.server.runtime import located, refuse_without_data, secret_file
+from agentidp.server.runtime import open_database, refuse_without_data, secret_file
 
 
 @click.command("backup")
@@ -28,7 +28,7 @@ def command(file: Path, bindir: Path | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = read_settings()
     refuse_without_data(settings)
-    with located(settings) as runtime, show_progress("Backing up") as report:
+    with open_database(settings) as runtime, show_progress("Backing up") as report:
         url = str(runtime.settings.database_url)
         contents = back_up(url, file, bindir=bindir, settings=settings, report=report)
     click.echo(f"Backed up {contents} to {file} ({file.stat().st_size:,} bytes).")

@@ -19,7 +19,7 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError
 from agentidp.http.logs import logging_config
 from agentidp.http.text import printable
-from agentidp.server.runtime import prepared, refuse_without_data
+from agentidp.server.runtime import open_instance, refuse_without_data
 from agentidp.services import Services
 
 
@@ -83,7 +83,7 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
     """Prepare the database and the keys, and yield the services for a command.
 
     :param may_be_first: whether to create a missing embedded database, for commands that are useful without data.
-    :param checks_keys: see :func:`agentidp.server.runtime.prepared`.
+    :param checks_keys: see :func:`agentidp.server.runtime.open_instance`.
     """
     settings = read_settings()
     if not may_be_first:
@@ -91,6 +91,6 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
     with contextlib.ExitStack() as stack:
         embedded = f"Starting PostgreSQL in {settings.data_dir}"
         with show_activity(embedded if settings.database_url is None else "Preparing the database"):
-            runtime = stack.enter_context(prepared(settings, checks_keys=checks_keys))
+            runtime = stack.enter_context(open_instance(settings, checks_keys=checks_keys))
         services = Services.of(runtime.settings, utc_now, actor=operator())
         yield stack.enter_context(contextlib.closing(services))

@@ -9,7 +9,7 @@ from agentidp.cli.progress import show_activity
 from agentidp.config import ConfigurationError
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import migrate
-from agentidp.server.runtime import located
+from agentidp.server.runtime import open_database
 
 commands = click.Group("db", help="The database's schema.")
 
@@ -20,7 +20,7 @@ def migrate_() -> None:
 
     This is safe at any time, even if several processes do it at once.
     """
-    with show_activity("Bringing the schema up to date"), located(read_settings()) as runtime:
+    with show_activity("Bringing the schema up to date"), open_database(read_settings()) as runtime:
         applied = migrate(str(runtime.settings.database_url))
     click.echo("\n".join(applied) if applied else "The schema is up to date.")
 

@@ -23,7 +23,7 @@ from agentidp.maintenance.erasure import delete_organization
 from agentidp.registry import organizations
 from agentidp.registry.administrator import add_administered_organization
 from agentidp.services import Services
-from agentidp.usage_history.pruning import counted_days
+from agentidp.usage_history.pruning import count_tokens_by_day
 
 commands = click.Group("organization", help="Organizations: they own agents.")
 
@@ -211,7 +211,7 @@ def delete(organization: str) -> None:
         url = str(services.settings.database_url)
 
         def describe_consequences() -> str:
-            days = counted_days(url, row.organization_id, before=date.max, at=utc_now())
+            days = count_tokens_by_day(url, row.organization_id, first_kept=date.max, at=utc_now())
             return (
                 f"This deletes {_describe_organization(services, row)}, with all credentials, resource servers, "
                 f"findings and the usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "

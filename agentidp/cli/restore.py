@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,8 +13,9 @@ from agentidp.cli.progress import show_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.schemas import timestamp
-from agentidp.maintenance.restore import look_at_target, open_archive, restore
-from agentidp.server.runtime import instance_secret, located, secret_file
+from agentidp.maintenance.archive import open_archive
+from agentidp.maintenance.restore import inspect_target, restore
+from agentidp.server.runtime import add_secret_from_file, open_database, secret_file
 
 
 @click.command("restore")
@@ -34,8 +34,8 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
     """
     settings = _with_secret(read_settings())
     archive = open_archive(file, bindir=bindir, settings=settings)
-    with located(settings) as runtime:
-        target = look_at_target(str(runtime.settings.database_url))
+    with open_database(settings) as runtime:
+        target = inspect_target(str(runtime.settings.database_url))
         if not target.is_empty:
             if not clean:
                 raise ConfigurationError(
@@ -71,6 +71,6 @@ def _with_secret(settings: Settings) -> Settings:
     if settings.database_url is None:
         file = secret_file(settings)
         if file.exists():
-            return replace(settings, secret_key=instance_secret(file))
+            return add_secret_from_file(settings)
         places = f"{file}, or in AGENTIDP_SECRET_KEY"
     raise ConfigurationError(f"the instance secret with which the backup was made must be in {places}")

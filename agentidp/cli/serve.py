@@ -47,7 +47,7 @@ def command(bind: str | None, has_demo: bool) -> None:
 
     if sys.stderr.isatty():
         click.echo("Starting AgentIdP. The first start takes some seconds longer: it creates the database.", err=True)
-    raise SystemExit(serve.serve(read_settings(), bind=bind, before=create_demo, ready=welcome))
+    raise SystemExit(serve.serve(read_settings(), bind=bind, prepare=create_demo, announce=welcome))
 
 
 def _program() -> str:

@@ -25,7 +25,7 @@ from agentidp.http.schemas import timestamp
 from agentidp.registry import organizations
 from agentidp.usage_history.exporting import export_usage
 from agentidp.usage_history.importing import FORMATS, Imported, ImportRefused, import_usage
-from agentidp.usage_history.pruning import MIN_MONTHS, counted_days, delete_days, first_kept_day
+from agentidp.usage_history.pruning import MIN_MONTHS, count_tokens_by_day, delete_days, first_kept_day
 from agentidp.usage_history.records import EARLIEST, Source
 
 format_option = click.option(
@@ -171,7 +171,7 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
         else:
             organization_ids = [row.organization_id for row in organizations.all_organizations(url)]
         tokens_by_day = {
-            organization_id: counted_days(url, organization_id, before=first_day, at=at)
+            organization_id: count_tokens_by_day(url, organization_id, first_kept=first_day, at=at)
             for organization_id in organization_ids
         }
 
@@ -189,5 +189,5 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
         for organization_id, days in tokens_by_day.items():
             if not is_dry_run:
                 with track_progress(days, organization_id) as shown_days:
-                    delete_days(url, organization_id, shown_days, before=first_day, at=at)
+                    delete_days(url, organization_id, shown_days, first_kept=first_day, at=at)
             click.echo(f"{organization_id}\t{len(days)} days before {first_day} {verb}")

@@ -56,13 +56,13 @@ class OidcSettings:
             return None
         settings = cls(
             issuer=_issuer(env, "AGENTIDP_OIDC_ISSUER"),
-            client_id=_text(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
+            client_id=_printable(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
             client_secret=_client_secret(env),
             scopes=_scopes(env, "AGENTIDP_OIDC_SCOPES"),
-            label=_text(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
-            organization_claim=_text(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
+            label=_printable(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
+            organization_claim=_printable(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
             organizations=_organizations(env, "AGENTIDP_OIDC_ORGANIZATIONS"),
-            role_claim=_text(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
+            role_claim=_printable(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
             administrators=_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
             viewers=_values(env, "AGENTIDP_OIDC_VIEWERS"),
         )
@@ -107,7 +107,7 @@ def _issuer(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _text(env: Mapping[str, str], name: str, default: str, maximum: int) -> str:
+def _printable(env: Mapping[str, str], name: str, default: str, maximum: int) -> str:
     value = env.get(name, default)
     if len(value) > maximum or value != value.strip() or not value.isprintable():
         raise ConfigurationError(f"{name} must be text of at most {maximum} characters without white space around it")

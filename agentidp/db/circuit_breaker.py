@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from agentidp.db.errors import in_one_line
+
 logger = logging.getLogger("agentidp")
 
 FIRST_PAUSES = (0.0, 0.1, 0.2, 0.4)
@@ -21,41 +23,43 @@ class CircuitBreaker:
     def __init__(self, name: str, attempt: Callable[[], None]) -> None:
         self._name, self._attempt = name, attempt
         self._lock = threading.Lock()
-        self._closing: threading.Event | None = None
+        self._closed_event: threading.Event | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether requests must fail at once."""
-        return self._closing is not None
+        return self._closed_event is not None
 
     def open(self, reason: str) -> None:
         """Let requests fail at once, log *reason*, and close the breaker in a thread when an attempt succeeds."""
         with self._lock:
-            if self._closing is not None:
+            if self._closed_event is not None:
                 return
-            closing = threading.Event()
+            closed_event = threading.Event()
             # A thread started before a fork would be lost. A daemon thread does not delay the end of the process.
-            threading.Thread(target=self._run, args=(closing,), name="circuit-breaker", daemon=True).start()
-            self._closing = closing
+            threading.Thread(
+                target=self._try_until_closed, args=(closed_event,), name="circuit-breaker", daemon=True
+            ).start()
+            self._closed_event = closed_event
         logger.error("database unreachable", extra={"fields": {"database": self._name, "reason": reason}})
 
     def close(self) -> None:
         """Let requests try the database again, and end the thread."""
         with self._lock:
-            if self._closing is not None:
-                self._closing.set()
-                self._closing = None
+            if self._closed_event is not None:
+                self._closed_event.set()
+                self._closed_event = None
 
-    def _run(self, closing: threading.Event) -> None:
-        began = time.monotonic()
+    def _try_until_closed(self, closed_event: threading.Event) -> None:
+        began_at = time.monotonic()
         last_reason = ""
         for pause in itertools.chain(FIRST_PAUSES, itertools.repeat(PAUSE)):
-            if closing.wait(pause):
+            if closed_event.wait(pause):
                 return
             try:
                 self._attempt()
             except Exception as error:  # Any error, because the breaker would stay open for ever without the thread.
-                reason = " ".join(str(error).split())
+                reason = in_one_line(error)
                 if reason != last_reason:
                     fields = {"database": self._name, "reason": reason}
                     logger.warning("database still unreachable", extra={"fields": fields})
@@ -63,8 +67,8 @@ class CircuitBreaker:
             else:
                 break
         with self._lock:
-            if closing.is_set():
+            if closed_event.is_set():
                 return
-            self._closing = None
-        seconds = round(time.monotonic() - began, 1)
+            self._closed_event = None
+        seconds = round(time.monotonic() - began_at, 1)
         logger.warning("database reachable again", extra={"fields": {"database": self._name, "seconds": seconds}})

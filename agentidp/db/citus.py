@@ -18,11 +18,21 @@ _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expire
 _UNCERTAIN = ("57014", "XX000")
 """SQLSTATEs of a cancelled statement, for example after its timeout, and of Citus's internal errors."""
 
-DEADLOCKS = 20
-"""Maximum number of attempts of a transaction that Citus ends as a deadlock, which it may do again for 100 ms."""
+_REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivilege)
+"""Errors after which nothing was done, and another attempt may succeed.
+
+- Citus treats all transactions of a server without a distributed transaction as the same transaction
+  (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for example if tokens are
+  near the limit of a quota.
+- If the organization's shard has moved to another worker, a function does not enter the organization there, so
+  row-level security refuses the row. The next call goes to the right worker.
+"""
+
+MAX_ATTEMPTS = 20
+"""Maximum number of attempts of a transaction, because Citus may report a deadlock again for 100 ms."""
 
 
-def look_for_citus(connection: psycopg.Connection[Any]) -> None:
+def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:
     """Bind parameters on the client if the database has Citus.
 
     Citus forwards only ``set local`` to its workers, which accepts no parameters. And it cannot make generic plans for
@@ -43,12 +53,12 @@ def enter_organization(
 ) -> psycopg.Cursor[Any]:
     """Limit the open transaction to one organization's rows. With *durable*, the commit waits for the disk."""
     if not is_on_citus(connection):
-        enter = {"organization_id": organization_id, "durable": durable}
-        return connection.execute(load_sql("database/enter_organization"), enter)
+        parameters = {"organization_id": organization_id, "durable": durable}
+        return connection.execute(load_sql("database/enter_organization"), parameters)
     connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
     # Without this statement, each worker would commit with its own setting.
-    commit = {"synchronous_commit": "on" if durable else "off"}
-    return connection.execute(load_sql("database/set_local_commit"), commit)
+    parameters = {"synchronous_commit": "on" if durable else "off"}
+    return connection.execute(load_sql("database/set_local_commit"), parameters)
 
 
 def run_on_citus(
@@ -60,15 +70,12 @@ def run_on_citus(
     which is sent as a pipeline of psycopg.
     """
     try:
-        for _ in range(DEADLOCKS - 1):
+        for _ in range(MAX_ATTEMPTS - 1):
             try:
-                return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
-            except psycopg.errors.DeadlockDetected:
-                # Citus treats all transactions of a server without a distributed transaction as the same transaction
-                # (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for
-                # example if tokens are near the limit of a quota. Nothing was done.
+                return _run_once(connection, organization_id, calls, durable=durable)
+            except _REPEATED:
                 connection.rollback()
-        return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
+        return _run_once(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
         # A transaction that is still open after the error was not committed.
         is_open = connection.info.transaction_status == TransactionStatus.INERROR
@@ -77,21 +84,11 @@ def run_on_citus(
         raise
 
 
-def _run_beside_the_shard(
+def _run_once(
     connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool
 ) -> list[Rows]:
-    try:
-        return _run(connection, organization_id, calls, durable=durable)
-    except psycopg.errors.InsufficientPrivilege:
-        # The organization's shard has moved to another worker. The function did not enter the organization there, so
-        # row-level security refused the row. Nothing was done, and the second call goes to the right worker.
-        connection.rollback()
-        return _run(connection, organization_id, calls, durable=durable)
-
-
-def _run(connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
     if len(calls) == 1 and enters_organization(calls[0].name):
-        return [rows_of(_execute(connection, calls[0]))]
+        return [fetch_rows(_execute(connection, calls[0]))]
     return _run_in_transaction(connection, organization_id, calls, durable=durable)
 
 
@@ -102,8 +99,7 @@ def may_have_committed(error: psycopg.Error) -> bool:
     connection, the call may run to its end on the worker.
     """
     sqlstate = error.sqlstate or ""
-    is_connection = sqlstate.startswith("08")
-    return sqlstate in _UNCERTAIN or (is_connection and not _NOT_CONNECTED.search(str(error)))
+    return sqlstate in _UNCERTAIN or (sqlstate.startswith("08") and not _NOT_CONNECTED.search(str(error)))
 
 
 def _run_in_transaction(
@@ -126,7 +122,7 @@ def _run_in_transaction(
         raise failure or error from None
     if failure:
         raise failure
-    return [rows_of(cursor) for cursor in cursors]
+    return [fetch_rows(cursor) for cursor in cursors]
 
 
 def _execute(connection: psycopg.Connection[Any], call: Call) -> psycopg.Cursor[Any]:
@@ -135,6 +131,6 @@ def _execute(connection: psycopg.Connection[Any], call: Call) -> psycopg.Cursor[
     return connection.execute(load_sql(call.name), call.parameters)
 
 
-def rows_of(cursor: psycopg.Cursor[Any]) -> Rows:
+def fetch_rows(cursor: psycopg.Cursor[Any]) -> Rows:
     """Return the rows of a statement that was run; an empty list if the statement returns no rows."""
     return cursor.fetchall() if cursor.description else []

@@ -27,20 +27,19 @@ MAX_ROUND_TRIP = 1
 """Maximum seconds of a measurement, because the clock was read at an unknown time during the round trip."""
 
 
-def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
+def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
     """Return the seconds by which this machine's clock is ahead of the database's; ``None`` if this took too long.
 
     :raises psycopg.Error: the database does not answer.
     """
-    clock, began = time.time(), time.monotonic()
-    row = connection.execute(load_sql("database/clock")).fetchone()
-    round_trip = time.monotonic() - began
-    assert row is not None  # noqa: S101 - the statement returns one row
-    return None if round_trip > MAX_ROUND_TRIP else clock + round_trip / 2 - float(row[0])
+    own_time, began_at = time.time(), time.monotonic()
+    [(database_time, *_)] = connection.execute(load_sql("database/clock")).fetchall()
+    round_trip = time.monotonic() - began_at
+    return None if round_trip > MAX_ROUND_TRIP else own_time + round_trip / 2 - float(database_time)
 
 
-def difference(ahead: float) -> str:
-    """Return a clock's difference from the database's in words; empty within the leeway. *ahead*: seconds."""
+def describe_difference(ahead: float) -> str:
+    """Describe a clock's difference from the database's; empty within the leeway. *ahead*: seconds."""
     if abs(ahead) <= LEEWAY:
         return ""
     return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
@@ -78,10 +77,10 @@ class ClockCheck:
         self._since_boot = time.time() - now
         # Set before the measurement, so that other threads do not measure as well.
         self._due = now + INTERVAL
-        ahead = seconds_ahead(connection)
+        ahead = measure_seconds_ahead(connection)
         if ahead is not None:
             self.seconds_ahead = ahead
-            was_refused, self._is_refused = self._is_refused, difference(ahead) != ""
+            was_refused, self._is_refused = self._is_refused, describe_difference(ahead) != ""
             fields = {"fields": {"seconds_ahead": round(ahead, 1), "leeway": LEEWAY}}
             if self._is_refused and not was_refused:
                 logger.error("clock differs from the database's: requests are refused", extra=fields)

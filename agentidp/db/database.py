@@ -15,12 +15,19 @@ from psycopg.rows import namedtuple_row
 
 from agentidp.actor import SYSTEM, Actor
 from agentidp.config import EXCHANGE_MARGIN, LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
-from agentidp.db.citus import enter_organization, is_on_citus, look_for_citus, may_have_committed, rows_of, run_on_citus
-from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
-from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
+from agentidp.db.citus import (
+    adapt_to_citus,
+    enter_organization,
+    fetch_rows,
+    is_on_citus,
+    may_have_committed,
+    run_on_citus,
+)
+from agentidp.db.clock_check import ClockCheck, ClockDiffers, describe_difference, measure_seconds_ahead
+from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown, in_one_line
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.pipeline import OutcomeLost, PipelinedConnection, is_lost
-from agentidp.db.pool import NoConnection, Pool, one_line
+from agentidp.db.pool import NoConnection, Pool
 from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 from agentidp.metrics import DATABASE_ERRORS
 
@@ -41,7 +48,6 @@ _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58..
 
 RECOVERY_CONFLICTS = ("40001", "40P01")
 """SQLSTATEs of a statement that a standby cancels because it blocked the replay of the primary's log."""
-
 
 READ_ONLY = "the server is read-only: a standby, or with default_transaction_read_only"
 NO_STANDBY = "the server is not a standby"
@@ -64,7 +70,7 @@ class Database:
         self._settings, self.actor, self._is_replica = settings, actor, is_replica
         self._clock = None if is_replica else ClockCheck()
         deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
-        connecting = {
+        connect_arguments = {
             "autocommit": True,
             # After a rollback, psycopg would deallocate all prepared statements, including ours.
             "prepare_threshold": None,
@@ -79,7 +85,7 @@ class Database:
         }
         self.pool = Pool(
             url,
-            connecting,
+            connect_arguments,
             self._configure,
             name="read replica" if is_replica else "primary",
             max_size=settings.pool_max_size,
@@ -91,25 +97,25 @@ class Database:
         """Return the database as an organization sees it at an instant. No other object gives access to its rows."""
         return OrganizationDatabase(self, organization_id, at)
 
-    def run_in(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
+    def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
         """Run statements for an organization in one transaction and one round trip, for :class:`OrganizationDatabase`.
 
         In autocommit, a pipeline is one implicit transaction until its sync. So the organization is set only for this
         transaction, and all statements take effect or none.
         """
-        with self._connection(organization_id) as connection:
+        with _Connection(self, organization_id) as connection:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
-            needed = calls if enters_organization(calls[0].name) else [enter, *calls]
-            rows = connection.run_together([(load_sql(call.name), call.parameters) for call in needed])
+            all_calls = calls if enters_organization(calls[0].name) else [enter, *calls]
+            rows = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
         return rows[-len(calls) :]
 
     @contextlib.contextmanager
-    def connection_in(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
+    def open_transaction(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
         """Open a durable transaction of an organization, for :class:`OrganizationDatabase`."""
         is_committing = False
-        with self._connection(organization_id) as connection:
+        with _Connection(self, organization_id) as connection:
             try:
                 with connection.transaction():
                     enter_organization(connection, organization_id, durable=True)
@@ -125,9 +131,9 @@ class Database:
 
     def fetch_unscoped(self, statement: str, /, **parameters: Any) -> Rows:
         """Run one reading statement outside an organization: the client directory, the signing keys, a health check."""
-        with self._connection() as connection:
+        with _Connection(self, None) as connection:
             if is_on_citus(connection):
-                return rows_of(connection.execute(load_sql(statement), parameters))
+                return fetch_rows(connection.execute(load_sql(statement), parameters))
             try:
                 [rows] = connection.run_together([(load_sql(statement), parameters)])
             except OutcomeLost as error:
@@ -135,18 +141,11 @@ class Database:
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 
-    def _connection(self, organization_id: str | None = None) -> _Connection:
-        return _Connection(self, organization_id)
-
-    def _check_clock(self, connection: PipelinedConnection) -> None:
-        if self._clock is not None:
-            self._clock.check(connection)
-
     def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
         """Raise the error of this module for a failed connection. Return if *error* is no such failure."""
         match error:
             case NoConnection():
-                if not error.is_known:
+                if not error.is_logged:
                     fields = {"reason": str(error), "organization": organization_id}
                     logger.warning("no database connection", extra={"fields": fields})
                 self._count_error("no connection")
@@ -157,14 +156,14 @@ class Database:
             case OutcomeLost():
                 if self._is_replica:
                     self._count_error("connection lost")
-                    raise DatabaseUnavailable(one_line(error)) from error
-                fields = {"reason": one_line(error), "organization": organization_id}
+                    raise DatabaseUnavailable(in_one_line(error)) from error
+                fields = {"reason": in_one_line(error), "organization": organization_id}
                 logger.warning("outcome of a transaction unknown", extra={"fields": fields})
                 self._count_error("outcome unknown")
-                raise OutcomeUnknown(one_line(error)) from error
+                raise OutcomeUnknown(in_one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
                 # The server's details are omitted, because they can contain values of the statement.
-                reason = error.diag.message_primary or one_line(error)
+                reason = error.diag.message_primary or in_one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                     # Another server is the primary now. New connections may lead to it.
                     self.pool.breaker.open(READ_ONLY)
@@ -177,18 +176,16 @@ class Database:
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
         connection.patience = settings.statement_timeout + EXCHANGE_MARGIN - connection.grace
-        found = connection.execute(
+        [(*_, is_standby, is_read_only)] = connection.execute(
             load_sql("database/configure_connection"),
             {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
-        ).fetchone()
-        assert found is not None  # noqa: S101 - the statement returns one row
-        *_, is_standby, is_read_only = found
+        ).fetchall()
         if self._is_replica and not is_standby:
             raise psycopg.OperationalError(NO_STANDBY)
         if not self._is_replica and is_read_only:
             raise psycopg.OperationalError(READ_ONLY)
         connection.row_factory = namedtuple_row
-        look_for_citus(connection)
+        adapt_to_citus(connection)
         if self._clock is not None:
             self._clock.measure(connection)
 
@@ -216,7 +213,8 @@ class _Connection:
         try:
             connection = self._borrowed.__enter__()
             try:
-                self._database._check_clock(connection)
+                if self._database._clock is not None:
+                    self._database._clock.check(connection)
             except BaseException:
                 self._borrowed.__exit__()
                 raise
@@ -236,21 +234,21 @@ def connect(url: str) -> psycopg.Connection[Any]:
 
     :raises ConfigurationError: the server does not answer or is too old, or this machine's clock is wrong.
     """
-    connection = reach(url)
+    connection = connect_unchecked(url)
     if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
         connection.close()
         raise ConfigurationError(
             f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, "
             f"not {connection.info.parameter_status('server_version')}"
         )
-    if differs := difference(seconds_ahead(connection) or 0):
+    if difference := describe_difference(measure_seconds_ahead(connection) or 0):
         connection.close()
-        raise ConfigurationError(f"this machine's clock is {differs}; at most {LEEWAY} seconds are allowed")
+        raise ConfigurationError(f"this machine's clock is {difference}; at most {LEEWAY} seconds are allowed")
     configure_operator(connection)
     return connection
 
 
-def reach(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
+def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
     """Return a connection without checking or configuring it.
 
     :param setting: the name of the setting with the URL, for the error.
@@ -261,7 +259,7 @@ def reach(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connectio
             url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="agentidp operator"
         )
     except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split()) or "no answer"
+        reason = in_one_line(error) or "no answer"
         raise ConfigurationError(f"the database of {setting} does not answer: {reason}") from None
     except psycopg.ProgrammingError:
         raise ConfigurationError(f"{setting} is not a valid connection URL") from None
@@ -271,4 +269,4 @@ def configure_operator(connection: psycopg.Connection[Any]) -> None:
     """Prepare a connection for the operator's statements."""
     connection.row_factory = namedtuple_row
     connection.execute(load_sql("database/configure_operator"))
-    look_for_citus(connection)
+    adapt_to_citus(connection)

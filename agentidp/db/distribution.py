@@ -13,7 +13,7 @@ from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, pending_steps
 from agentidp.db.sql import load_sql
 
-_ROLE = (
+_ROLE_STATEMENTS = (
     "distribution/forbid_temporary_tables",
     "distribution/let_service_log_in",
     "distribution/plan_without_jit",
@@ -54,41 +54,42 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
 
 
 def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    for statement in _ROLE:
+    for statement in _ROLE_STATEMENTS:
         connection.execute(load_sql(statement))
     tables = connection.execute(load_sql("distribution/tables")).fetchall()
-    beside = next((table.name for table in tables if table.is_distributed and table.is_done), "none")
+    first_table = next((table.name for table in tables if table.is_distributed and table.is_done), "none")
     for table in tables:
         if table.is_done:
             continue
         if table.is_distributed:
-            connection.execute(load_sql("distribution/distribute_table"), {"name": table.name, "colocate_with": beside})
-            beside = table.name if beside == "none" else beside
+            parameters = {"name": table.name, "colocate_with": first_table}
+            connection.execute(load_sql("distribution/distribute_table"), parameters)
+            first_table = table.name if first_table == "none" else first_table
             yield table.name, "distributed by organization"
         else:
             connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
             yield table.name, "whole on every node"
     connection.execute(load_sql("distribution/grant_views"))
-    yield from _plan(connection)
+    yield from _set_plan_caching(connection)
     for function in connection.execute(load_sql("distribution/functions")).fetchall():
         if function.argument is None:
             connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})
             yield function.signature, "on every node"
         else:
-            call = {"signature": function.signature, "argument": function.argument}
-            connection.execute(load_sql("distribution/distribute_function"), call)
+            parameters = {"signature": function.signature, "argument": function.argument}
+            connection.execute(load_sql("distribution/distribute_function"), parameters)
             yield function.signature, "beside the organization"
 
 
-def _plan(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
+def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     """Let the servers cache plans for the service's role, unless one of the servers does not reuse cached plans."""
-    are_kept = True
+    can_cache = True
     for server in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
         if not server.success and not server.result.endswith("plans are not kept"):
             raise ConfigurationError(f"cannot test whether {server.node} keeps plans: {server.result}")
-        are_kept = are_kept and server.success
-    [each_time] = connection.execute(load_sql("distribution/plans_each_time")).fetchall()
-    connection.execute(load_sql("distribution/plan_once" if are_kept else "distribution/plan_each_time"))
-    if each_time.is_so is are_kept:
-        how = "once" if are_kept else "at each call, as this version of Citus requires"
+        can_cache = can_cache and server.success
+    [current] = connection.execute(load_sql("distribution/plans_each_time")).fetchall()
+    connection.execute(load_sql("distribution/plan_once" if can_cache else "distribution/plan_each_time"))
+    if current.is_so is can_cache:
+        how = "once" if can_cache else "at each call, as this version of Citus requires"
         yield SERVICE_ROLE, f"plans each statement {how}"

@@ -12,3 +12,8 @@ class DatabaseUnavailable(Exception):
 
 class OutcomeUnknown(DatabaseUnavailable):
     """The connection was lost, or the database did not answer, while the transaction may have been committed."""
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an error's message in one line, for the log."""
+    return " ".join(str(error).split())

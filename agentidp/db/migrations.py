@@ -18,6 +18,7 @@ import psycopg
 
 from agentidp.config import ConfigurationError
 from agentidp.db.database import connect
+from agentidp.db.errors import in_one_line
 from agentidp.db.sql import load_sql, sql_directory
 
 logger = logging.getLogger("agentidp")
@@ -50,16 +51,16 @@ class Step(NamedTuple):
 
     def statements(self) -> list[str]:
         """Return the statements of the files, in order."""
-        return [statement for file in self.files for statement in statements_of(file.read_text(encoding="utf-8"))]
+        return [statement for file in self.files for statement in split_statements(file.read_text(encoding="utf-8"))]
 
 
 @functools.cache
 def steps() -> list[Step]:
     """Return the steps of this release, in order."""
-    return steps_of(sql_directory())
+    return read_steps(sql_directory())
 
 
-def steps_of(directory: Path) -> list[Step]:
+def read_steps(directory: Path) -> list[Step]:
     """Return the steps of the release whose SQL is in *directory*: the schema of 1.0.0, the migrations, the functions.
 
     The functions come last, because they may use everything else. The name of their step contains the release and a
@@ -68,8 +69,8 @@ def steps_of(directory: Path) -> list[Step]:
     schema, migrations, functions = (
         sorted((directory / name).glob("*.sql")) for name in ("schema", "migrations", "functions")
     )
-    text = "".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in functions)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    content = "".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in functions)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return [
         Step(SCHEMA, schema),
         *(Step(file.stem, [file]) for file in migrations),
@@ -101,12 +102,12 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
                 if release[0] in pending:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
-                _apply(connection, step)
+                _apply_step(connection, step)
             # Not a step, because backups do not contain privileges on the database.
             for row in connection.execute(load_sql("database/temporary_tables")).fetchall():
                 connection.execute(row.statement)
     except psycopg.Error as error:
-        reason = error.diag.message_primary or " ".join(str(error).split())
+        reason = error.diag.message_primary or in_one_line(error)
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             reason += ". Set AGENTIDP_DATABASE_URL to the URL of the role that owns the database"
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
@@ -122,15 +123,15 @@ def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: 
     :raises ConfigurationError: a right is missing. The message has the statements that grant it.
     """
     parameters = {"creates_role": creates_role}
-    if missing := connection.execute(load_sql("database/missing_rights"), parameters).fetchall():
-        statements = "; ".join(row.statement for row in missing)
+    if missing_rights := connection.execute(load_sql("database/missing_rights"), parameters).fetchall():
+        statements = "; ".join(row.statement for row in missing_rights)
         raise ConfigurationError(
             f"the role {connection.info.user} may not create or use the role agentidp_service: "
             f"let a superuser of the server run once: {statements}"
         )
 
 
-def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
+def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             with connection.transaction():
@@ -156,8 +157,8 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
     # Citus warns for each view that its table is not distributed yet, but the table is distributed next.
-    is_of_citus = "not in Citus' metadata" in (notice.message_primary or "")
-    if notice.severity_nonlocalized == "WARNING" and not is_of_citus:
+    is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
+    if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)
 
 
@@ -178,27 +179,27 @@ def pending_steps(
         replaced either, because newer servers depend on them.
     """
     release = steps() if release is None else release
-    known, own = {step.name for step in release}, _release_of(release[-1].name)
-    newer = [
+    names, number = {step.name for step in release}, _release_number(release[-1].name)
+    newer_steps = [
         name
         for name in sorted(applied)
-        if (_release_of(name) > own if _FUNCTIONS.fullmatch(name) else name not in known)
+        if (_release_number(name) > number if _FUNCTIONS.fullmatch(name) else name not in names)
     ]
-    if newer:
+    if newer_steps:
         raise NewerSchema(
-            f"{holder} holds migration {newer[-1]}, which this release of AgentIdP does not know: "
+            f"{holder} holds migration {newer_steps[-1]}, which this release of AgentIdP does not know: "
             "install the release that applied it, or a newer one"
         )
     return [step for step in release if step.name not in applied]
 
 
-def _release_of(name: str) -> tuple[int, ...]:
+def _release_number(name: str) -> tuple[int, ...]:
     """Return the release in the name of a step for functions; an empty tuple for another step."""
-    found = _FUNCTIONS.fullmatch(name)
-    return tuple(int(part) for part in found[1].split(".") if part) if found else ()
+    match = _FUNCTIONS.fullmatch(name)
+    return tuple(int(digits) for digits in match[1].split(".") if digits) if match else ()
 
 
-def statements_of(text: str) -> list[str]:
+def split_statements(sql: str) -> list[str]:
     """Return the statements of a file. Bodies that begin with ``begin atomic`` are not supported."""
-    found = (match[0].strip() for match in _SQL_STATEMENT.finditer(text))
-    return [statement for statement in found if re.sub(r"--[^\n]*|\s", "", statement)]
+    statements = (match[0].strip() for match in _SQL_STATEMENT.finditer(sql))
+    return [statement for statement in statements if re.sub(r"--[^\n]*|\s", "", statement)]

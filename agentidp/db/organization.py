@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import psycopg
 
 from agentidp.actor import SYSTEM, Actor, operator
-from agentidp.db.citus import enter_organization, is_on_citus, rows_of
+from agentidp.db.citus import enter_organization, fetch_rows, is_on_citus
 from agentidp.db.pipeline import PipelinedConnection
 from agentidp.db.sql import Call, Rows, load_sql
 
@@ -34,7 +34,7 @@ class Transaction:
         self, connection: psycopg.Connection[Any], organization_id: str, at: datetime, actor: Actor = SYSTEM
     ) -> None:
         self.organization_id, self.at, self.actor = organization_id, at, actor
-        self._at_end: dict[Callable[[Transaction, list[Any]], None], list[Any]] = {}
+        self._writes_before_commit: dict[Callable[[Transaction, list[Any]], None], list[Any]] = {}
         self._connection = connection
         self._common = common_parameters(organization_id, at) | {"durable": True}
 
@@ -46,21 +46,21 @@ class Transaction:
             # Plans the statement once per connection.
             [rows] = connection.run_together([(load_sql(statement), parameters)])
             return rows
-        return rows_of(connection.execute(load_sql(statement), parameters))
+        return fetch_rows(connection.execute(load_sql(statement), parameters))
 
     def as_of(self, at: datetime) -> Transaction:
         """Return the same open transaction at another instant."""
-        same = Transaction(self._connection, self.organization_id, at, self.actor)
-        same._at_end = self._at_end
-        return same
+        copy = Transaction(self._connection, self.organization_id, at, self.actor)
+        copy._writes_before_commit = self._writes_before_commit
+        return copy
 
     def before_commit(self, write: Callable[[Transaction, list[Any]], None], item: Any) -> None:
         """Call *write* once before the commit, with all items that were registered with it."""
-        self._at_end.setdefault(write, []).append(item)
+        self._writes_before_commit.setdefault(write, []).append(item)
 
     def complete(self) -> None:
         """Call the functions of :meth:`before_commit`. Must be called before the commit."""
-        for write, items in self._at_end.items():
+        for write, items in self._writes_before_commit.items():
             write(self, items)
 
     def run(self, call: Call) -> Rows:
@@ -73,10 +73,10 @@ class Runner(Protocol):
 
     actor: Actor
 
-    def run_in(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
+    def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
         """Run statements in one transaction and one round trip."""
 
-    def connection_in(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
+    def open_transaction(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
         """Open a durable transaction of the organization."""
 
 
@@ -99,7 +99,7 @@ class OrganizationDatabase:
         :param durable: whether the commit waits for the disk. Only counting a request does not need it.
         """
         common = self._common | {"durable": durable}
-        return self._runner.run_in(
+        return self._runner.run_for_organization(
             self.organization_id, [Call(call.name, common | call.parameters) for call in calls], durable=durable
         )
 
@@ -119,10 +119,10 @@ class OrganizationDatabase:
 
         :param actor: the actor of the changes. Default: the process's actor.
         """
-        with self._runner.connection_in(self.organization_id) as connection:
-            opened = Transaction(connection, self.organization_id, self.at, actor or self._runner.actor)
-            yield opened
-            opened.complete()
+        with self._runner.open_transaction(self.organization_id) as connection:
+            transaction = Transaction(connection, self.organization_id, self.at, actor or self._runner.actor)
+            yield transaction
+            transaction.complete()
 
 
 def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
@@ -138,6 +138,6 @@ def operator_transaction(
     """Open a durable transaction of an organization on the operator's connection, with the operator as the actor."""
     with connection.transaction():
         enter_organization(connection, organization_id, durable=True)
-        opened = Transaction(connection, organization_id, at, operator())
-        yield opened
-        opened.complete()
+        transaction = Transaction(connection, organization_id, at, operator())
+        yield transaction
+        transaction.complete()

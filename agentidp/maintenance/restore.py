@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -18,17 +17,17 @@ import psycopg
 from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
+from agentidp.db.errors import in_one_line
 from agentidp.db.migrations import migrate, pending_steps, refuse_missing_rights, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.jose.key_sealing import KeySealer
 from agentidp.jose.sealing import Unreadable
-from agentidp.maintenance.archive import Archive, read_archive
+from agentidp.maintenance.archive import Archive
 from agentidp.maintenance.backup import Contents, refuse_citus
-from agentidp.maintenance.postgres_programs import for_restore
 
-ENDING = 2.0
+SESSION_END_TIMEOUT = 2.0
 """Maximum seconds to wait for sessions that are ending."""
 
 
@@ -51,7 +50,7 @@ class Target(NamedTuple):
     has_role: bool
     """Whether the server has the service's role."""
 
-    drops: list[str]
+    drop_statements: list[str]
     """The statements that drop everything in the database. Empty if the database is empty."""
 
     contents: Contents | None
@@ -60,10 +59,10 @@ class Target(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Return whether the database is empty."""
-        return not self.drops
+        return not self.drop_statements
 
 
-def look_at_target(url: str) -> Target:
+def inspect_target(url: str) -> Target:
     """Return the current state of the database.
 
     :raises ConfigurationError: a backup must not be restored into this database.
@@ -73,16 +72,16 @@ def look_at_target(url: str) -> Target:
         refuse_missing_rights(connection, creates_role=False)
         roles = connection.execute(load_sql("maintenance/service_role")).fetchall()
         [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
-        others = _other_sessions(connection)
-        drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
+        sessions = _other_sessions(connection)
+        drop_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
         if row.has_schema and row.sees_all:
             # An incomplete schema can be replaced, although its contents cannot be counted.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
                 [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
                 contents = Contents(*counts)
-    if others:
-        names = ", ".join(f"{one.role_name} ({one.sessions})" for one in others)
+    if sessions:
+        names = ", ".join(f"{row.role_name} ({row.sessions})" for row in sessions)
         raise ConfigurationError(
             f"others are connected to the database {row.database_name}: {names}. "
             "Stop the service and agentidp watch first"
@@ -91,17 +90,17 @@ def look_at_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    return Target(row.database_name, bool(roles), [drop.statement for drop in drops], contents)
+    return Target(row.database_name, bool(roles), [drop_row.statement for drop_row in drop_rows], contents)
 
 
 def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
     """Return the other sessions in the database, after waiting for sessions that are ending."""
-    until = time.monotonic() + ENDING
-    while others := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
-        if time.monotonic() >= until:
+    deadline = time.monotonic() + SESSION_END_TIMEOUT
+    while sessions := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
+        if time.monotonic() >= deadline:
             break
         time.sleep(0.1)
-    return others
+    return sessions
 
 
 def restore(
@@ -126,7 +125,7 @@ def restore(
     pending_steps(archive.migrations(), holder="the backup")
     if not target.is_empty:
         _refuse_unreadable_keys(settings, archive)
-    contents, left_out = _run(url, archive, target, report)
+    contents, left_out = _replace_contents(url, archive, target, report)
     try:
         applied = migrate(url)
         _record(url, archive, contents, at)
@@ -136,20 +135,12 @@ def restore(
     return Restored(contents, archive.made_at, applied, left_out)
 
 
-def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
-    """Open a backup file with the newest installed programs.
-
-    :raises ConfigurationError: the file cannot be read.
-    """
-    return read_archive(file, for_restore(bindir, settings))
-
-
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
     """Refuse a backup that the instance secret does not decrypt, before existing data is deleted for the backup."""
     sealer = KeySealer(settings)
-    for kid, sealed in archive.keys().items():
+    for kid, sealed_key in archive.keys().items():
         try:
-            sealer.open_key(kid, sealed)
+            sealer.open_key(kid, sealed_key)
         except Unreadable:
             raise ConfigurationError(
                 f"the instance secret does not decrypt the backup's signing key {kid}: set the secret with which the "
@@ -157,7 +148,7 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
             ) from None
 
 
-def _run(
+def _replace_contents(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
     """Create the schema with the backup's migrations, and copy the backup's rows into it, in one transaction.
@@ -170,25 +161,25 @@ def _run(
     try:
         with connect(url) as connection, connection.transaction():
             connection.execute(load_sql("maintenance/set_no_timeouts"))
-            for drop in target.drops:
-                connection.execute(drop)
+            for statement in target.drop_statements:
+                connection.execute(statement)
             connection.execute(load_sql("database/create_schema_migrations"))
-            for statement in (one for step in steps() if step.name not in pending for one in step.statements()):
+            for statement in (sql for step in steps() if step.name not in pending for sql in step.statements()):
                 if statement != create_role or not target.has_role:
                     connection.execute(statement)
-            before = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
-            after = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
-            ours = {row.name for row in connection.execute(load_sql("maintenance/objects"))}
-            for row in before:
+            preparations = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
+            completions = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
+            own_tables = {row.name for row in connection.execute(load_sql("maintenance/objects"))}
+            for row in preparations:
                 connection.execute(row.statement)
-            _copy(connection, archive, ours, report)
+            _copy(connection, archive, own_tables, report)
             [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
-            for row in after:
+            for row in completions:
                 connection.execute(row.statement)
     except psycopg.Error as error:
-        reason = error.diag.message_primary or " ".join(str(error).split())
+        reason = error.diag.message_primary or in_one_line(error)
         raise ConfigurationError(f"the backup was not restored: {reason}") from None
-    return Contents(*counts), sorted(archive.tables() - ours)
+    return Contents(*counts), sorted(archive.tables() - own_tables)
 
 
 def _copy(
@@ -198,8 +189,8 @@ def _copy(
     report: Callable[[float], None] | None,
 ) -> None:
     cursor = connection.cursor()
-    with contextlib.closing(archive.rows(tables, report)) as copied:
-        for rows in copied:
+    with contextlib.closing(archive.rows(tables, report)) as row_sets:
+        for rows in row_sets:
             connection.execute(load_sql("maintenance/set_encoding"), {"encoding": rows.encoding})
             with cursor.copy(f"copy public.{rows.table} {rows.columns} from stdin".encode()) as copy:
                 for piece in rows.pieces:
@@ -207,6 +198,6 @@ def _copy(
 
 
 def _record(url: str, archive: Archive, contents: Contents, at: datetime) -> None:
-    with connect(url) as connection, operator_transaction(connection, audit.INSTANCE, at) as opened:
-        after: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
-        audit.record(opened, "instance.restored", archive.file.name, after=after)
+    with connect(url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
+        description: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
+        audit.record(transaction, "instance.restored", archive.file.name, after=description)

@@ -18,7 +18,7 @@ from agentidp.http.request_context import current_request
 from agentidp.mcp import messages
 from agentidp.mcp.messages import HANDSHAKE, METHOD_NOT_FOUND, STATELESS, Message, RpcError
 from agentidp.mcp.tools import Tool, call, tools_of
-from agentidp.operations.api_docs import described
+from agentidp.operations.api_docs import openapi_document
 
 INSTRUCTIONS = (
     "Exact counts of the access tokens and requests of an organization's agents, and unusual activity. Days and hours "
@@ -148,7 +148,7 @@ def _cache_instructions() -> dict[str, Any]:
 def _tools() -> dict[str, Tool]:
     app = current_app
     if EXTENSION not in app.extensions:
-        app.extensions[EXTENSION] = tools_of(app, described())
+        app.extensions[EXTENSION] = tools_of(app, openapi_document())
     tools: dict[str, Tool] = app.extensions[EXTENSION]
     return tools
 

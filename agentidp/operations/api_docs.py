@@ -22,11 +22,11 @@ from agentidp.services import services
 
 blueprint = Blueprint("api-docs", __name__, description="This description")
 
-OURS = Path(__file__).resolve().parent / "static" / "docs"
+PAGE_DIRECTORY = Path(__file__).resolve().parent / "static" / "docs"
 SWAGGER_UI = Path(str(importlib.resources.files("flask_swagger_ui"))) / "dist"
 ASSETS = Assets(
     {
-        "start.js": Asset(OURS / "start.js", "text/javascript"),
+        "start.js": Asset(PAGE_DIRECTORY / "start.js", "text/javascript"),
         "swagger-ui-bundle.js": Asset(SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript"),
         "swagger-ui.css": Asset(SWAGGER_UI / "swagger-ui.css", "text/css"),
         "favicon-32x32.png": Asset(SWAGGER_UI / "favicon-32x32.png", "image/png"),
@@ -53,7 +53,6 @@ All times and days are UTC. Unknown query parameters, and unknown fields in a JS
 Any operation can also return 500 with the code `INTERNAL_ERROR` or the error `server_error`: a fault of ours.
 """
 
-
 AUTHENTICATION: dict[str, dict[str, Any]] = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "RFC 6750, RFC 9068"},
     "dpop": {
@@ -75,7 +74,10 @@ AUTHENTICATION: dict[str, dict[str, Any]] = {
 @blueprint.response(200, {"type": "object", "required": ["openapi", "info", "paths"]})
 def openapi() -> Response:
     """This document (OpenAPI 3.1)."""
-    return Response(_text(), mimetype="application/json")
+    extensions = current_app.extensions
+    if "agentidp-openapi" not in extensions:
+        extensions["agentidp-openapi"] = json.dumps(openapi_document(), separators=(",", ":"), ensure_ascii=False)
+    return Response(extensions["agentidp-openapi"], mimetype="application/json")
 
 
 @blueprint.route("/docs")
@@ -83,7 +85,7 @@ def openapi() -> Response:
 @blueprint.response(200, {"type": "string"}, content_type="text/html")
 def page() -> Response:
     """A page to browse this document and try it out."""
-    return Response((OURS / "index.html").read_bytes(), mimetype="text/html", headers=SECURITY)
+    return Response((PAGE_DIRECTORY / "index.html").read_bytes(), mimetype="text/html", headers=SECURITY)
 
 
 @blueprint.route("/docs/<asset>")
@@ -97,32 +99,20 @@ def asset(asset: str) -> Response:
     return ASSETS.response(asset)
 
 
-def described() -> dict[str, Any]:
-    """Return the OpenAPI document, which is generated at the first use in a process."""
-    extensions = current_app.extensions
-    if "agentidp-openapi" not in extensions:
-        issuer = services().settings.issuer
-        extensions["agentidp-openapi"] = document(
-            current_app,
-            title="AgentIdP",
-            version="v1",
-            info={"description": DESCRIPTION, "version": importlib.metadata.version("agentidp")},
-            servers=[{"url": issuer}],
-            security_schemes={
-                "oauth2": {
-                    "type": "oauth2",
-                    "flows": {"clientCredentials": {"tokenUrl": f"{issuer}/api/v1/token", "scopes": SCOPES}},
-                },
-                **AUTHENTICATION,
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of the current application. Generating it takes a moment."""
+    issuer = services().settings.issuer
+    return document(
+        current_app,
+        title="AgentIdP",
+        version="v1",
+        info={"description": DESCRIPTION, "version": importlib.metadata.version("agentidp")},
+        servers=[{"url": issuer}],
+        security_schemes={
+            "oauth2": {
+                "type": "oauth2",
+                "flows": {"clientCredentials": {"tokenUrl": f"{issuer}/api/v1/token", "scopes": SCOPES}},
             },
-        )
-    found: dict[str, Any] = extensions["agentidp-openapi"]
-    return found
-
-
-def _text() -> str:
-    extensions = current_app.extensions
-    if "agentidp-openapi-text" not in extensions:
-        extensions["agentidp-openapi-text"] = json.dumps(described(), separators=(",", ":"), ensure_ascii=False)
-    text: str = extensions["agentidp-openapi-text"]
-    return text
+            **AUTHENTICATION,
+        },
+    )

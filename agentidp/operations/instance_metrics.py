@@ -21,9 +21,9 @@ from agentidp.config import Settings
 from agentidp.counting import UNKNOWN_ORGANIZATION
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.jose.signing_keys import SigningKeys
-from agentidp.operations.watch_metrics import CALLS, WatchFigures
+from agentidp.operations.watch_metrics import CALLS, WatchFigures, labelled_gauge
 
 logger = logging.getLogger("agentidp")
 
@@ -96,28 +96,29 @@ class InstanceMetrics:
 
     def read(self) -> None:
         """Read from the database. If the database is unreachable, the last reading is kept."""
-        at = self._clock()
+        at, usage, watch = self._clock(), [], WatchFigures()
         try:
-            organizations = [row.organization_id for row in self._database.fetch_unscoped("metrics/organizations")]
-            watch = WatchFigures()
-            found = [self._read_of(organization_id, at, watch) for organization_id in organizations]
-            [unknown] = self._database.of(UNKNOWN_ORGANIZATION, at).run(_USAGE_CALL)
+            for row in self._database.fetch_unscoped("metrics/organizations"):
+                usage_rows, *watch_rows = self._database.of(row.organization_id, at).run(_USAGE_CALL, *CALLS)
+                usage.append(_to_usage(row.organization_id, usage_rows))
+                watch.add(*watch_rows)
+            [usage_rows] = self._database.of(UNKNOWN_ORGANIZATION, at).run(_USAGE_CALL)
+            usage.append(_to_usage(UNKNOWN, usage_rows))
         except DatabaseUnavailable:
             self._reading = replace(self._reading, is_database_up=False)
         else:
-            found.append(Usage(UNKNOWN, **unknown[0]._asdict()) if unknown else Usage(UNKNOWN))
-            self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(found), watch)
+            self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(usage), watch)
 
     def keep_reading(self) -> None:
         """Read periodically, without end."""
         while True:
-            began = time.monotonic()
+            began_at = time.monotonic()
             try:
                 self.read()
             except Exception as error:  # If this thread ended, the metrics would never change again.
                 self._reading = replace(self._reading, is_database_up=False)
                 logger.error("usage cannot be read", extra={"fields": {"error": type(error).__name__}})
-            time.sleep(max(INTERVAL, (time.monotonic() - began) / MAX_SHARE))
+            time.sleep(max(INTERVAL, (time.monotonic() - began_at) / MAX_SHARE))
 
     def close(self) -> None:
         """Close the database connection."""
@@ -126,25 +127,29 @@ class InstanceMetrics:
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the last reading."""
         reading = self._reading
-        yield _info(
-            "agentidp_build",
-            "The release that runs",
-            {"version": version("agentidp"), "python": platform.python_version()},
-        )
-        yield _gauge("agentidp_workers_configured", "Workers that should run", self._settings.web_concurrency)
-        yield _gauge("agentidp_database_up", "Whether the database responds", float(reading.is_database_up))
+        release: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
+        # In the older text format, InfoMetricFamily becomes a gauge without a help text.
+        yield labelled_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release)
+        workers = self._settings.web_concurrency
+        yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", workers)
+        yield GaugeMetricFamily("agentidp_database_up", "Whether the database responds", reading.is_database_up)
         ahead = self._database.seconds_ahead
         if ahead is not None:
-            yield _gauge("agentidp_clock_ahead_seconds", "The clock of this machine minus the database's", ahead)
+            yield GaugeMetricFamily(
+                "agentidp_clock_ahead_seconds", "The clock of this machine minus the database's", ahead
+            )
         if not math.isnan(reading.read_at):
-            yield _gauge(
+            yield GaugeMetricFamily(
                 "agentidp_signing_key_usable",
                 "Whether the instance secret decrypts a signing key",
-                float(reading.has_signing_key),
+                reading.has_signing_key,
             )
-            yield _gauge("agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at)
-            yield _gauge("agentidp_organizations", "Organizations that have agents", len(reading.usage) - 1)
-            yield from self._usage(reading.usage)
+            yield GaugeMetricFamily(
+                "agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at
+            )
+            organizations = len(reading.usage) - 1
+            yield GaugeMetricFamily("agentidp_organizations", "Organizations that have agents", organizations)
+            yield from _usage_metrics(reading.usage)
             yield from reading.watch.collect()
 
     def _has_signing_key(self) -> bool:
@@ -154,23 +159,20 @@ class InstanceMetrics:
             return False
         return True
 
-    def _read_of(self, organization_id: str, at: datetime, watch: WatchFigures) -> Usage:
-        usage, *rest = self._database.of(organization_id, at).run(_USAGE_CALL, *CALLS)
-        watch.add(*rest)
-        return Usage(organization_id, **usage[0]._asdict()) if usage else Usage(organization_id)
 
-    def _usage(self, usage: tuple[Usage, ...]) -> Iterator[Metric]:
-        shown = largest(usage, MAX_ORGANIZATIONS)
-        for name, text in _USAGE.items():
-            family = GaugeMetricFamily(f"agentidp_organization_{name}", f"{text} (UTC)", labels=["organization"])
-            for each in shown:
-                family.add_metric([each.organization], getattr(each, name))
-            yield family
-        names = GaugeMetricFamily("agentidp_organization_info", "Names", labels=["organization", "name"])
-        for each in shown:
-            if each.name is not None:
-                names.add_metric([each.organization, each.name], 1)
-        yield names
+def _to_usage(organization: str, rows: Rows) -> Usage:
+    return Usage(organization, **rows[0]._asdict()) if rows else Usage(organization)
+
+
+def _usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
+    labelled = largest(usage, MAX_ORGANIZATIONS)
+    for name, help_text in _USAGE.items():
+        family = GaugeMetricFamily(f"agentidp_organization_{name}", f"{help_text} (UTC)", labels=["organization"])
+        for row in labelled:
+            family.add_metric([row.organization], getattr(row, name))
+        yield family
+    names: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in labelled if row.name is not None}
+    yield labelled_gauge("agentidp_organization_info", "Names", ["organization", "name"], names)
 
 
 def largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
@@ -181,18 +183,5 @@ def largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
     )
     unknown = [row for row in usage if row.organization == UNKNOWN]
     further = registered[max_organizations:]
-    rest = Usage(OTHER, **{name: sum(getattr(row, name) for row in further) for name in _USAGE})
-    return [*registered[:max_organizations], *([rest] if further else []), *unknown]
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    family = GaugeMetricFamily(name, text)
-    family.add_metric([], value)
-    return family
-
-
-def _info(name: str, text: str, labels: dict[str, str]) -> Metric:
-    # In the older text format, InfoMetricFamily becomes a gauge without a help text.
-    family = GaugeMetricFamily(f"{name}_info", text, labels=list(labels))
-    family.add_metric(list(labels.values()), 1)
-    return family
+    remainder = Usage(OTHER, **{name: sum(getattr(row, name) for row in further) for name in _USAGE})
+    return [*registered[:max_organizations], *([remainder] if further else []), *unknown]

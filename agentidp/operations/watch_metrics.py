@@ -5,8 +5,9 @@ The metrics are read from tables, so they are the same on every server, no matte
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -16,14 +17,29 @@ from agentidp.db.sql import Call, Rows
 CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
 """The statements whose rows :meth:`WatchFigures.add` adds, per organization."""
 
+_ALERTS = {
+    "waiting": "Alerts that wait to be sent",
+    "delivered": "Alerts that were delivered in the last 24 hours",
+    "abandoned": "Alerts that were given up in the last 24 hours",
+}
+"""The columns of the statement for alerts, with the help text of each metric."""
+
+
+def labelled_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """Return a metric with several values. *values*: by the values of the labels. *help_text*: the description."""
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for label_values, value in sorted(values.items()):
+        family.add_metric(label_values, value)
+    return family
+
 
 class WatchFigures:
     """Sums over organizations."""
 
     def __init__(self) -> None:
-        self._findings: Counter[tuple[str, str]] = Counter()
-        self._alerts: dict[str, Counter[str]] = {name: Counter() for name in ("waiting", "delivered", "abandoned")}
-        self._oldest_waiting: dict[str, datetime] = {}
+        self._findings: Counter[tuple[str, ...]] = Counter()
+        self._alerts: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _ALERTS}
+        self._oldest_waiting: dict[tuple[str, ...], float] = {}
         self._evaluated_at: datetime | None = None
         self._seconds, self._not_computed = 0.0, 0
 
@@ -36,21 +52,21 @@ class WatchFigures:
             self._seconds += row.seconds
             self._not_computed += row.not_computed
         for row in alerts:
-            for name, count in self._alerts.items():
-                count[row.type] += getattr(row, name)
+            label = (row.type,)
+            for name, counts in self._alerts.items():
+                counts[label] += getattr(row, name)
             if row.oldest is not None:
-                self._oldest_waiting[row.type] = min(self._oldest_waiting.get(row.type, row.oldest), row.oldest)
+                self._oldest_waiting[label] = min(self._oldest_waiting.get(label, math.inf), row.oldest.timestamp())
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        found = GaugeMetricFamily("agentidp_findings_open", "Findings that go on", labels=["kind", "severity"])
-        for labels, count in sorted(self._findings.items()):
-            found.add_metric(labels, count)
-        yield found
+        yield labelled_gauge("agentidp_findings_open", "Findings that go on", ["kind", "severity"], self._findings)
         if self._evaluated_at is not None:
-            oldest = "When the organization whose findings were not evaluated for longest was evaluated"
-            at = self._evaluated_at.timestamp()
-            yield GaugeMetricFamily("agentidp_findings_evaluated_timestamp_seconds", oldest, at)
+            yield GaugeMetricFamily(
+                "agentidp_findings_evaluated_timestamp_seconds",
+                "When the organization whose findings were not evaluated for longest was evaluated",
+                self._evaluated_at.timestamp(),
+            )
             yield GaugeMetricFamily(
                 "agentidp_findings_evaluation_seconds",
                 "Time of each organization's last evaluation, summed",
@@ -59,20 +75,11 @@ class WatchFigures:
             yield GaugeMetricFamily(
                 "agentidp_findings_not_computed", "Kinds of findings that ran out of time, summed", self._not_computed
             )
-        for name, text in {
-            "waiting": "Alerts that wait to be sent",
-            "delivered": "Alerts that were delivered in the last 24 hours",
-            "abandoned": "Alerts that were given up in the last 24 hours",
-        }.items():
-            family = GaugeMetricFamily(f"agentidp_alerts_{name}", text, labels=["type"])
-            for type_, count in sorted(self._alerts[name].items()):
-                family.add_metric([type_], count)
-            yield family
-        waiting = GaugeMetricFamily(
+        for name, help_text in _ALERTS.items():
+            yield labelled_gauge(f"agentidp_alerts_{name}", help_text, ["type"], self._alerts[name])
+        yield labelled_gauge(
             "agentidp_alerts_oldest_waiting_timestamp_seconds",
             "When the alert that has waited for longest was made",
-            labels=["type"],
+            ["type"],
+            self._oldest_waiting,
         )
-        for type_, oldest_at in sorted(self._oldest_waiting.items()):
-            waiting.add_metric([type_], oldest_at.timestamp())
-        yield waiting

@@ -32,7 +32,7 @@ from agentidp.server.listening import host_and_port
 
 logger = logging.getLogger("agentidp")
 
-GLANCE = 0.5
+CHECK_INTERVAL = 0.5
 """Seconds between two checks whether workers or gunicorn's main process have ended."""
 
 _ENDED = ".ended"
@@ -77,7 +77,7 @@ class MetricsServer:
             finally:
                 os._exit(0)
 
-    def worker_ended(self, pid: int) -> None:
+    def retire_worker(self, pid: int) -> None:
         """Remove the gauges of a worker that has ended, and mark its counters for :meth:`fold_ended_workers`."""
         mark_process_dead(pid, str(self._directory))
         with contextlib.suppress(FileNotFoundError):
@@ -105,21 +105,21 @@ class WorkerMetrics:
             files = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
             metrics = list(MultiProcessCollector.merge(files))
         yield from metrics
-        issued = CounterMetricFamily("agentidp_tokens_issued", "Tokens that clients have got")
-        issued.add_metric([], sum(_issued(metric) for metric in metrics))
-        yield issued
+        issued_tokens = CounterMetricFamily("agentidp_tokens_issued", "Tokens that clients have got")
+        issued_tokens.add_metric([], sum(_count_issued(metric) for metric in metrics))
+        yield issued_tokens
 
     def fold_ended_workers(self) -> None:
         """Add the files of each ended worker to files of process ID 0, which no process has, and delete them."""
-        for mark in self._directory.glob(f"*{_ENDED}"):
-            pid = mark.name.removesuffix(_ENDED)
+        for marker in self._directory.glob(f"*{_ENDED}"):
+            pid = marker.name.removesuffix(_ENDED)
             with self._lock:
                 for kind in ("counter", "histogram"):
-                    _fold(self._directory / f"{kind}_{pid}.db", self._directory / f"{kind}_0.db")
-                mark.unlink()
+                    _add_to_total(self._directory / f"{kind}_{pid}.db", self._directory / f"{kind}_0.db")
+                marker.unlink()
 
 
-def _issued(metric: Metric) -> float:
+def _count_issued(metric: Metric) -> float:
     if metric.name != REQUESTS_NAME:
         return 0
     return sum(
@@ -136,15 +136,15 @@ def _has_content(file: Path) -> bool:
     return False
 
 
-def _fold(ended: Path, total: Path) -> None:
-    if not _has_content(ended):
-        ended.unlink(missing_ok=True)
+def _add_to_total(worker_file: Path, total_file: Path) -> None:
+    if not _has_content(worker_file):
+        worker_file.unlink(missing_ok=True)
         return
-    sums = MmapedDict(str(total))
-    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(ended)):
+    sums = MmapedDict(str(total_file))
+    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(worker_file)):
         sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
     sums.close()
-    ended.unlink()
+    worker_file.unlink()
 
 
 def _serve(settings: Settings, directory: Path, main_process: int) -> None:
@@ -163,7 +163,7 @@ def _serve(settings: Settings, directory: Path, main_process: int) -> None:
         logger.info("metrics are served", extra={"fields": fields})
         while os.getppid() == main_process:
             workers.fold_ended_workers()
-            time.sleep(GLANCE)
+            time.sleep(CHECK_INTERVAL)
     finally:
         # gunicorn's main process normally removes the directory, but may have been killed.
         shutil.rmtree(directory, ignore_errors=True)

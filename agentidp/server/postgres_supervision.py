@@ -11,29 +11,21 @@ from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresErro
 
 logger = logging.getLogger("agentidp")
 
-RESTARTS = 5
+MAX_RESTARTS = 5
 WINDOW = 600.0
-"""Seconds in which at most ``RESTARTS`` restarts are allowed."""
+"""Seconds in which at most ``MAX_RESTARTS`` restarts are allowed."""
 
 
 class Supervisor:
     """Keeps an embedded PostgreSQL running. Requests get 503 while the server is down.
 
     :param server: a server that was already started.
-    :param restarts: maximum number of restarts within *window* seconds.
     :param clock: a monotonic clock in seconds.
     """
 
-    def __init__(
-        self,
-        server: EmbeddedPostgres,
-        *,
-        restarts: int = RESTARTS,
-        window: float = WINDOW,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._server, self._restarts, self._window, self._clock = server, restarts, window, clock
-        self._recent: list[float] = []
+    def __init__(self, server: EmbeddedPostgres, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._server, self._clock = server, clock
+        self._restarts: list[float] = []
 
     def keep_running(self) -> None:
         """Start the server if it has ended. Call this method often: it returns at once while the server runs.
@@ -46,13 +38,13 @@ class Supervisor:
         if self._server.is_running():
             return
         now = self._clock()
-        self._recent = [at for at in self._recent if now - at < self._window]
-        if len(self._recent) >= self._restarts:
+        self._restarts = [at for at in self._restarts if now - at < WINDOW]
+        if len(self._restarts) >= MAX_RESTARTS:
             raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
-        if self._recent and now < self._recent[-1] + 2 ** len(self._recent):
+        if self._restarts and now < self._restarts[-1] + 2 ** len(self._restarts):
             return
-        self._recent.append(now)
-        attempt = {"restart": len(self._recent), "of": self._restarts}
+        self._restarts.append(now)
+        attempt = {"restart": len(self._restarts), "of": MAX_RESTARTS}
         logger.error("the embedded PostgreSQL has ended and is started again", extra={"fields": attempt})
         try:
             self._server.start()

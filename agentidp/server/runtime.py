@@ -19,6 +19,7 @@ from agentidp.config import DEFAULT_ISSUER, ConfigurationError, Settings
 from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key, has_signing_keys
+from agentidp.paths import sync_directory
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
+def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
     """Find or start the database, bring the schema up to date, read or create the secret, create the first key.
 
     :param serve: whether this process must run the embedded server itself, and fail if another process runs it.
@@ -42,7 +43,7 @@ def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = Tru
         raise ConfigurationError(
             "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
         )
-    with located(settings, serve=serve) as runtime:
+    with open_database(settings, serve=serve) as runtime:
         settings = runtime.settings
         migrate(str(settings.database_url))
         has_keys = has_signing_keys(settings)
@@ -53,7 +54,7 @@ def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = Tru
                     f"the instance secret {path} is missing, which encrypts the signing keys in the database: put the "
                     "one that you kept there. If it is lost, agentidp keys list and keys revoke replace the keys"
                 )
-            settings = replace(settings, secret_key=instance_secret(path))
+            settings = add_secret_from_file(settings)
         if checks_keys or not has_keys:
             # A wrong secret fails here instead of at the first token request.
             ensure_signing_key(settings, at=datetime.now(UTC))
@@ -61,7 +62,7 @@ def prepared(settings: Settings, *, serve: bool = False, checks_keys: bool = Tru
 
 
 @contextlib.contextmanager
-def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
+def open_database(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
     """Find or start the database, without reading or changing its contents.
 
     :raises ConfigurationError: the database cannot be found or started. The message is a sentence for the operator.
@@ -73,7 +74,7 @@ def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
     postgres = None
     with contextlib.ExitStack() as stack:
         try:
-            make_data_dir(settings.data_dir)
+            _make_data_dir(settings.data_dir)
             url = None if serve else running_url(home)
             if url is None:
                 postgres = stack.enter_context(EmbeddedPostgres(home, bindir=settings.pg_bindir))
@@ -116,35 +117,32 @@ def _running_issuer(settings: Settings, issuer_file: Path) -> str:
     :raises ConfigurationError: the settings name another issuer.
     """
     try:
-        running = issuer_file.read_text(encoding="ascii")
+        running_issuer = issuer_file.read_text(encoding="ascii")
     except FileNotFoundError:  # Another command runs the server. Only agentidp serve writes the file.
         return settings.issuer
-    if running != settings.issuer != DEFAULT_ISSUER:
+    if running_issuer != settings.issuer != DEFAULT_ISSUER:
         raise ConfigurationError(
-            f"the instance that runs on {settings.data_dir} is {running}, not {settings.issuer}: "
+            f"the instance that runs on {settings.data_dir} is {running_issuer}, not {settings.issuer}: "
             "unset AGENTIDP_ISSUER and PORT, or set AGENTIDP_DATA_DIR to the other instance's"
         )
-    return running
+    return running_issuer
 
 
-def make_data_dir(path: Path) -> None:
-    """Create the data directory if it is missing. Raise ``ConfigurationError`` if it cannot be created or written."""
-    try:
+def _make_data_dir(path: Path) -> None:
+    with contextlib.suppress(OSError):
         path.mkdir(parents=True, exist_ok=True)
-        usable = os.access(path, os.W_OK | os.X_OK)
-    except OSError:
-        usable = False
-    if not usable:
+    if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigurationError(
             f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to one that can"
         )
 
 
-def instance_secret(path: Path) -> bytes:
-    """Return the secret in *path*. If the file is missing, exactly one of all concurrent processes creates it.
+def add_secret_from_file(settings: Settings) -> Settings:
+    """Return the settings with the secret in the data directory. The first of all concurrent processes creates it.
 
     :raises ConfigurationError: the file cannot be created or read.
     """
+    path = secret_file(settings)
     try:
         if not path.exists():
             # Linking a complete temporary file ensures that nobody reads an incomplete secret, even after a crash.
@@ -155,9 +153,7 @@ def instance_secret(path: Path) -> bytes:
                 # The link fails if another process was first.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, path)
-            directory = os.open(path.parent, os.O_RDONLY)
-            os.fsync(directory)
-            os.close(directory)
-        return path.read_text(encoding="ascii").strip().encode()
+            sync_directory(path.parent)
+        return replace(settings, secret_key=path.read_text(encoding="ascii").strip().encode())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the instance secret {path} cannot be read: {error}") from None

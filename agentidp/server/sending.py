@@ -20,10 +20,10 @@ MAX_SECONDS = 300
 
 def init_app(app: Flask) -> None:
     """Limit how long clients may take to receive the application's responses."""
-    app.wsgi_app = within(MAX_SECONDS, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = limit_sending_time(MAX_SECONDS, app.wsgi_app)  # type: ignore[method-assign]
 
 
-def within(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     """Wrap a WSGI application so that sending a large response fails if the client takes too long.
 
     The limit is the timeout of Python's socket, because it applies to a whole ``sendall``. The kernel's timeout applies
@@ -46,26 +46,26 @@ def within(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[...
 
 
 class _Body:
-    """A response body that limits the time for sending its parts, and pauses the request's turn while it sends them."""
+    """A response body that limits the time for sending it, and pauses the request's turn while it is sent."""
 
-    def __init__(self, parts: Iterable[bytes], connection: Any, seconds: float, turn: Turn | None) -> None:
-        self._parts, self._connection, self._seconds, self._turn = parts, connection, seconds, turn
+    def __init__(self, chunks: Iterable[bytes], connection: Any, seconds: float, turn: Turn | None) -> None:
+        self._chunks, self._connection, self._seconds, self._turn = chunks, connection, seconds, turn
 
     def __iter__(self) -> Iterator[bytes]:
-        left, turn = self._seconds, self._turn
-        for part in self._parts:
-            # Even sending a small part may wait, because the client has not yet received earlier parts.
+        remaining_seconds, turn = self._seconds, self._turn
+        for chunk in self._chunks:
+            # Even sending a small chunk may wait, because the client has not yet received earlier chunks.
             if turn is not None:
                 turn.pause()
-            began = time.monotonic()
-            self._limit(left)
-            yield part
-            left -= time.monotonic() - began
-            if turn is not None and type(self._parts) is not list:
+            began_at = time.monotonic()
+            self._set_timeout(remaining_seconds)
+            yield chunk
+            remaining_seconds -= time.monotonic() - began_at
+            if turn is not None and type(self._chunks) is not list:
                 turn.resume()
-        self._limit(None)
+        self._set_timeout(None)
 
-    def _limit(self, seconds: float | None) -> None:
+    def _set_timeout(self, seconds: float | None) -> None:
         if self._connection is not None:
             # A timeout of zero would make the socket non-blocking.
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))
@@ -73,8 +73,8 @@ class _Body:
     def close(self) -> None:
         """Close the response and leave the fair queue. WSGI calls this method after success and after errors."""
         try:
-            if hasattr(self._parts, "close"):
-                self._parts.close()
+            if hasattr(self._chunks, "close"):
+                self._chunks.close()
         finally:
             if self._turn is not None:
                 self._turn.leave()

@@ -8,23 +8,24 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 from agentidp.config import ConfigurationError, Settings
+from agentidp.parent_death import signal_at_parent_death
 from agentidp.paths import PACKAGE, shipped_directory
-from agentidp.server.child_process import start_child, stop_child
 from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
 from agentidp.server.postgres_supervision import Supervisor
-from agentidp.server.runtime import Runtime, prepared
-from agentidp.server.service_login import service_url
+from agentidp.server.runtime import Runtime, open_instance
+from agentidp.server.service_login import create_service_url
 
 START_TIMEOUT = 30
 """Maximum seconds until gunicorn responds."""
 
-STOP_TIMEOUT = 35
+GUNICORN_STOP = 35
 """Maximum seconds in which gunicorn finishes its requests. Must be longer than gunicorn's graceful_timeout."""
 
 WATCH_RESTART = 5.0
@@ -47,39 +48,39 @@ def serve(
     settings: Settings,
     *,
     bind: str | None,
-    before: Callable[[Runtime], None],
-    ready: Callable[[Runtime], None],
+    prepare: Callable[[Runtime], None],
+    announce: Callable[[Runtime], None],
 ) -> int:
     """Run the service until a signal arrives or gunicorn or the database ends.
 
     :param bind: ``address:port`` or ``unix:path``. None means ``127.0.0.1`` and the setting PORT.
-    :param before: called when the database is ready.
-    :param ready: called when the service responds to requests.
+    :param prepare: called when the database is ready.
+    :param announce: called when the service responds to requests.
     :returns: the exit code after a signal.
     :raises ConfigurationError: the service cannot start or has failed. The message is one sentence for the operator.
     """
     bind = bind or f"127.0.0.1:{settings.port}"
-    with _signals():
+    with _handle_signals():
         try:
             refuse_exposed_address(bind, settings.trusted_proxies)
             refuse_busy_address(bind)
-            with prepared(settings, serve=True) as runtime:
-                before(runtime)
-                return _run_gunicorn(runtime, bind, ready)
+            with open_instance(settings, serve=True) as runtime:
+                prepare(runtime)
+                return _run_gunicorn(runtime, bind, announce)
         except Stopped:
             return 0
 
 
-def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
-    environment = _environment_of_gunicorn(runtime, bind)
-    gunicorn = start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
+def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], None]) -> int:
+    environment = _gunicorn_environment(runtime, bind)
+    gunicorn = _start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
     watcher = None
     if runtime.settings.watch == "on":
         # The watcher connects as the operator, because the service's role may not list the organizations.
         watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": str(runtime.settings.database_url)})
     try:
         _await_gunicorn(gunicorn, bind)
-        ready(runtime)
+        announce(runtime)
         postgres = Supervisor(runtime.postgres) if runtime.postgres is not None else None
         while gunicorn.poll() is None:
             if postgres is not None:
@@ -91,15 +92,15 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
     finally:
         if watcher is not None:
             watcher.stop()
-        stop_child(gunicorn, STOP_TIMEOUT)
+        _stop_child(gunicorn, GUNICORN_STOP)
 
 
-def _environment_of_gunicorn(runtime: Runtime, bind: str) -> dict[str, str]:
+def _gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
         # Requests never run as the superuser of the embedded PostgreSQL.
-        "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
+        "AGENTIDP_DATABASE_URL": create_service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
@@ -110,6 +111,28 @@ def _environment_of_gunicorn(runtime: Runtime, bind: str) -> dict[str, str]:
     path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return environment
+
+
+def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a module of this Python, which ends when this process ends. *module*: its name and arguments."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", *module],
+        env=environment,
+        # Ctrl-C reaches only this process, which then stops its children in order.
+        start_new_session=True,
+        preexec_fn=signal_at_parent_death(signal.SIGTERM),
+    )
+
+
+def _stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
+    """Stop a process if it is still running. *timeout*: seconds between SIGTERM and SIGKILL."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Watcher:
@@ -127,12 +150,12 @@ class Watcher:
         if time.monotonic() < self._started + WATCH_RESTART:
             return
         self._started = time.monotonic()
-        self._process = start_child(["agentidp", "watch"], self._environment)
+        self._process = _start_child(["agentidp", "watch"], self._environment)
 
     def stop(self) -> None:
         """Stop the process. The next watcher repeats the evaluation that was interrupted."""
         if self._process is not None:
-            stop_child(self._process, WATCH_STOP)
+            _stop_child(self._process, WATCH_STOP)
 
 
 def _await_gunicorn(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
@@ -162,20 +185,20 @@ def _responds(bind: str) -> bool:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def _handle_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         # The first signal begins an orderly stop, which a second signal must not interrupt.
-        for signum in watched:
+        for signum in signals:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
-    watched = [signal.SIGINT, signal.SIGTERM]
+    signals = [signal.SIGINT, signal.SIGTERM]
     # nohup ignores SIGHUP, and the launcher must continue to ignore it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        watched.append(signal.SIGHUP)
-    before = {signum: signal.signal(signum, stop) for signum in watched}
+        signals.append(signal.SIGHUP)
+    earlier_handlers = {signum: signal.signal(signum, stop) for signum in signals}
     try:
         yield
     finally:
-        for signum, handler in before.items():
+        for signum, handler in earlier_handlers.items():
             signal.signal(signum, handler)

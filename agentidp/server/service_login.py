@@ -14,7 +14,7 @@ from agentidp.db.sql import load_sql
 LOGIN_ROLE = "agentidp_login"
 
 
-def service_url(url: str) -> str:
+def create_service_url(url: str) -> str:
     """Create the login role if it is missing, set a new password, and return the URL with which the service connects.
 
     A session of the service switches to the role ``agentidp_service``. If an attacker makes the session run
@@ -27,6 +27,6 @@ def service_url(url: str) -> str:
         with contextlib.suppress(psycopg.errors.DuplicateObject):
             connection.execute(load_sql("database/create_login_role"))
         psycopg.ClientCursor(connection).execute(load_sql("database/change_login_role"), {"password": password})
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{LOGIN_ROLE}:{password}@{host}").geturl()
+    superuser_url = urlsplit(url)
+    host = superuser_url.netloc.rpartition("@")[2]
+    return superuser_url._replace(netloc=f"{LOGIN_ROLE}:{password}@{host}").geturl()

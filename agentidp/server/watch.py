@@ -21,7 +21,7 @@ from agentidp.alerts.delivery import Dispatcher
 from agentidp.config import ConfigurationError
 from agentidp.counting import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.db.database import connect
-from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.errors import DatabaseUnavailable, in_one_line
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql
 from agentidp.findings import findings_query
@@ -36,9 +36,8 @@ logger = logging.getLogger("agentidp")
 WATCH_LOCK = 0x7761746368
 """Key of the advisory lock. No other advisory lock in the database uses the same number."""
 
-STANDBY = 2.0
+LOCK_INTERVAL = 2.0
 """Seconds until an instance without the lock tries to take the lock again."""
-
 
 SENDING_INTERVAL = 2.0
 """Seconds between two checks of the alert outbox."""
@@ -52,95 +51,96 @@ def watch(services: Services, stop: threading.Event, *, once: bool = False) -> N
     """
     with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
         if once:
-            _evaluate_until(services, stop, once=True)
+            _keep_evaluating(services, stop, once=True)
             dispatcher.deliver_due()
             return
-        sender = threading.Thread(target=_send_until, args=(dispatcher, stop), name="sender")
+        sender = threading.Thread(target=_send_alerts, args=(dispatcher, stop), name="sender")
         sender.start()
         try:
-            _evaluate_until(services, stop, once=False)
+            _keep_evaluating(services, stop, once=False)
         finally:
             stop.set()
             sender.join()
 
 
-def _send_until(dispatcher: Dispatcher, stop: threading.Event) -> None:
+def _send_alerts(dispatcher: Dispatcher, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             dispatcher.begin_due()
         except (ConfigurationError, DatabaseUnavailable) as error:
-            logger.warning("no alerts were sent", extra={"fields": {"reason": " ".join(str(error).split())}})
+            logger.warning("no alerts were sent", extra={"fields": {"reason": in_one_line(error)}})
         except Exception:
             # Nothing would restart this thread, and the next attempt may succeed.
             logger.exception("no alerts were sent")
         stop.wait(SENDING_INTERVAL)
 
 
-def _evaluate_until(services: Services, stop: threading.Event, *, once: bool) -> None:
+def _keep_evaluating(services: Services, stop: threading.Event, *, once: bool) -> None:
     while not stop.is_set():
         try:
-            with connect(str(services.settings.database_url)) as own:
-                _watch_with(own, services, stop, once)
+            with connect(str(services.settings.database_url)) as connection:
+                _evaluate_on(connection, services, stop, once)
             if once:
                 return
         except (psycopg.Error, ConfigurationError) as error:
             if once:
-                raise ConfigurationError(f"the findings were not evaluated: {' '.join(str(error).split())}") from None
-            logger.warning("watching was interrupted", extra={"fields": {"reason": " ".join(str(error).split())}})
-        stop.wait(STANDBY)
+                raise ConfigurationError(f"the findings were not evaluated: {in_one_line(error)}") from None
+            logger.warning("watching was interrupted", extra={"fields": {"reason": in_one_line(error)}})
+        stop.wait(LOCK_INTERVAL)
 
 
-def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threading.Event, once: bool) -> None:
+def _evaluate_on(connection: psycopg.Connection[Any], services: Services, stop: threading.Event, once: bool) -> None:
     while not stop.is_set():
-        begins = time.monotonic()
-        if _holds_lock(own):
-            look(own, services, stop)
+        began_at = time.monotonic()
+        if _try_lock(connection):
+            evaluate_all(connection, services, stop)
         elif once:
             logger.warning("another instance watches, so nothing was evaluated")
         else:
-            stop.wait(STANDBY)
+            stop.wait(LOCK_INTERVAL)
             continue
         if once:
             return
-        stop.wait(max(0.0, begins + services.settings.watch_interval - time.monotonic()))
+        stop.wait(max(0.0, began_at + services.settings.watch_interval - time.monotonic()))
 
 
-def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
+def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
     """Do the periodic work for each organization.
 
     The work is: store the monthly sums, delete expired agents, suspend dormant agents if the organization has enabled
     that, evaluate the findings, and delete the old networks of failed authentications. An organization whose work fails
     keeps its earlier findings, with their time of evaluation, and does not affect other organizations.
 
-    :param own: the operator's connection that holds the lock. The work ends when the lock is lost.
+    :param connection: the operator's connection that holds the lock. The work ends when the lock is lost.
     :raises psycopg.Error: the connection, and therefore the lock, is lost.
     """
-    begins, failed, done = time.monotonic(), 0, 0
+    began_at, failed_count, evaluated_count = time.monotonic(), 0, 0
     try:
         _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     except DatabaseUnavailable:
         logger.exception("networks of unknown clients were not forgotten")
-    for row in own.execute(load_sql("organizations/all_organizations")).fetchall():
-        if stop.is_set() or not _holds_lock(own):
+    for row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
+        if stop.is_set() or not _try_lock(connection):
             break
         try:
             at = services.clock()
-            store_sums(own, row.organization_id, at)
+            store_sums(connection, row.organization_id, at)
             database = services.database.of(row.organization_id, at)
             _change_agents(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
             _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)
-            done += 1
+            evaluated_count += 1
         except Exception:
-            failed += 1
+            failed_count += 1
             logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
-    seconds = round(time.monotonic() - begins, 1)
-    logger.info("findings evaluated", extra={"fields": {"organizations": done, "failed": failed, "seconds": seconds}})
+    seconds = round(time.monotonic() - began_at, 1)
+    fields = {"organizations": evaluated_count, "failed": failed_count, "seconds": seconds}
+    logger.info("findings evaluated", extra={"fields": fields})
 
 
 def _change_agents(
-    change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, done: str, failed: str
+    change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, success: str, failure: str
 ) -> None:
     """Run *change*, and log each agent that it deleted or suspended.
 
@@ -149,18 +149,18 @@ def _change_agents(
     """
     fields = {"organization": database.organization_id}
     try:
-        changed = change(database)
+        agent_ids = change(database)
     except DatabaseUnavailable:
-        logger.exception(failed, extra={"fields": fields})
+        logger.exception(failure, extra={"fields": fields})
         return
-    for agent_id in changed:
-        logger.info(done, extra={"fields": fields | {"agent": str(agent_id)}})
+    for agent_id in agent_ids:
+        logger.info(success, extra={"fields": fields | {"agent": str(agent_id)}})
 
 
 def _forget_networks(database: OrganizationDatabase) -> None:
     database.fetch_durably("usage/forget_rejected_networks", keep_days=KEEP_NETWORKS)
 
 
-def _holds_lock(own: psycopg.Connection[Any]) -> bool:
-    [row] = own.execute(load_sql("database/try_lock"), {"key": WATCH_LOCK}).fetchall()
+def _try_lock(connection: psycopg.Connection[Any]) -> bool:
+    [row] = connection.execute(load_sql("database/try_lock"), {"key": WATCH_LOCK}).fetchall()
     return bool(row.is_held)

@@ -9,7 +9,7 @@ from agentidp.config import Settings
 from agentidp.dashboard.link import LIFETIME
 from agentidp.demo import ORGANIZATION_ID
 
-CARRIED = (
+INSTANCE_VARIABLES = (
     "PORT",
     "AGENTIDP_ISSUER",
     "AGENTIDP_INSECURE_HTTP",
@@ -19,7 +19,7 @@ CARRIED = (
 )
 """Variables without secrets that select the instance. The printed commands begin with them."""
 
-SECRETS = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
+SECRET_VARIABLES = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
 """Variables that select the instance and contain secrets, so their values are not printed."""
 
 _ONCE = f"once, within {LIFETIME // 60} minutes"
@@ -40,7 +40,7 @@ This command prints a link that signs you in, {_ONCE}:
 
 _DEMO = f"""
 There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
-{{way_in}}
+{{sign_in_text}}
 In a second terminal, in this directory, get a token and send requests:
 {{secrets}}
 export TOKEN=$({{command}} token)
@@ -71,25 +71,27 @@ def demo_welcome(settings: Settings, *, link: str | None, program: str, environ:
 
     :param link: the link that signs in to the dashboard as the demo's operator. None if the text goes to a log.
     :param program: the path with which this command was called, for example ``.venv/bin/agentidp``.
-    :param environ: the variables of this process. Each command begins with the variables in :data:`CARRIED`.
+    :param environ: the variables of this process. Each command begins with the variables in :data:`INSTANCE_VARIABLES`.
     """
-    command = _command(program, environ)
-    way_in = (_WITHOUT_LINK if link is None else _WITH_LINK).format(
+    command = _format_command(program, environ)
+    sign_in_text = (_WITHOUT_LINK if link is None else _WITH_LINK).format(
         link=link, dashboard=settings.dashboard, command=command
     )
-    return _DEMO.format(way_in=way_in, command=command, issuer=settings.issuer, secrets=_secrets(environ))
+    return _DEMO.format(
+        sign_in_text=sign_in_text, command=command, issuer=settings.issuer, secrets=_describe_secrets(environ)
+    )
 
 
 def empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
     """Return a text that shows how to create the first organization. Parameters as in :func:`demo_welcome`."""
-    return _WITHOUT_DEMO.format(command=_command(program, environ), secrets=_secrets(environ))
+    return _WITHOUT_DEMO.format(command=_format_command(program, environ), secrets=_describe_secrets(environ))
 
 
-def _command(program: str, environ: Mapping[str, str]) -> str:
-    carried = "".join(f"{name}={shlex.quote(environ[name])} " for name in CARRIED if environ.get(name))
-    return f"{carried}{shlex.quote(program)}"
+def _format_command(program: str, environ: Mapping[str, str]) -> str:
+    assignments = "".join(f"{name}={shlex.quote(environ[name])} " for name in INSTANCE_VARIABLES if environ.get(name))
+    return f"{assignments}{shlex.quote(program)}"
 
 
-def _secrets(environ: Mapping[str, str]) -> str:
-    names = [name for name in SECRETS if environ.get(name)]
+def _describe_secrets(environ: Mapping[str, str]) -> str:
+    names = [name for name in SECRET_VARIABLES if environ.get(name)]
     return f"(First set {' and '.join(names)} there as here.)\n" if names else ""

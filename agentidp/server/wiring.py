@@ -11,7 +11,7 @@ from agentidp.config import Settings
 from agentidp.http.application import Application
 
 
-class Parts(NamedTuple):
+class Classes(NamedTuple):
     """The application's class, and gunicorn's ``worker_class``."""
 
     application: type[Application]
@@ -20,14 +20,14 @@ class Parts(NamedTuple):
     """The reason, for the log, why the stock classes are used. Empty if the fast path is used."""
 
 
-def parts(settings: Settings) -> Parts:
+def choose_classes(settings: Settings) -> Classes:
     """Return the classes for these settings and the installed versions."""
     reason = _reason_for_stock_parts(settings)
     if reason:
-        return Parts(Application, "agentidp.http.worker.Worker", reason)
+        return Classes(Application, "agentidp.http.worker.Worker", reason)
     from agentidp.fast_path.application import FastApplication
 
-    return Parts(FastApplication, "agentidp.fast_path.worker.PollingWorker")
+    return Classes(FastApplication, "agentidp.fast_path.worker.PollingWorker")
 
 
 def _reason_for_stock_parts(settings: Settings) -> str:

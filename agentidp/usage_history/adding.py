@@ -21,17 +21,17 @@ def hour_number(day: date, hour: int) -> int:
     return (day - EPOCH.date()).days * 24 + hour
 
 
-def add_usage(opened: Transaction, sums: dict[UUID, Hours]) -> None:
+def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
     """Add usage to the counters of an organization and its agents.
 
     :param sums: the usage by agent ID.
     :raises psycopg.errors.NumericValueOutOfRange: a counter of one hour would exceed PostgreSQL's integer.
     """
-    counts = [count for hours in sums.values() for count in hours.values()]
-    opened.fetch(
+    cells = [counts for hours in sums.values() for counts in hours.values()]
+    transaction.fetch(
         "usage_history/add_usage",
         agent_ids=list(sums),
-        agents=[place for place, hours in enumerate(sums.values(), 1) for _ in hours],
+        agents=[number for number, hours in enumerate(sums.values(), 1) for _ in hours],
         hours=[hour for hours in sums.values() for hour in hours],
-        **{name: [count[place] for count in counts] for place, name in enumerate(COUNTS)},
+        **{name: [counts[index] for counts in cells] for index, name in enumerate(COUNTS)},
     )

@@ -55,7 +55,7 @@ class Imported:
     repeats: datetime | None = None
 
 
-class _TakeBack(Exception):
+class _RollBack(Exception):
     """Rolls back the transaction of an import."""
 
 
@@ -74,15 +74,15 @@ def import_usage(
     """
     total = Imported()
     try:
-        with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
-            for cells in _summed(source, file_format, _agents(opened), at, total):
-                _add(opened, cells, total)
-            _record(opened, source.digest, total)
+        with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+            for cells in _sum_records(source, file_format, _agent_ids(transaction), at, total):
+                _add_sums(transaction, cells, total)
+            _record_import(transaction, source.digest, total)
             for statement in FORGET_SUMS:
-                opened.fetch(statement)
+                transaction.fetch(statement)
             if is_dry_run or total.repeats:
-                raise _TakeBack
-    except _TakeBack:
+                raise _RollBack
+    except _RollBack:
         pass
     except psycopg.errors.NumericValueOutOfRange:
         message = "an agent or the organization would have more than 2,147,483,647 in one hour"
@@ -90,14 +90,14 @@ def import_usage(
     return total
 
 
-def _agents(opened: Transaction) -> dict[str, UUID]:
+def _agent_ids(transaction: Transaction) -> dict[str, UUID]:
     """Return the IDs of the organization's agents, by ID as text, and by name for agents that are not deleted."""
-    rows = opened.fetch("usage_history/agents")
+    rows = transaction.fetch("usage_history/agents")
     by_name = {row.name: row.agent_id for row in rows if not row.is_deleted}
     return by_name | {str(row.agent_id): row.agent_id for row in rows}
 
 
-def _summed(
+def _sum_records(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
     """Yield the sums per agent and hour in batches of at most ``MAX_CELLS``, and count the records in *total*.
@@ -135,8 +135,8 @@ def _summed(
             if cells == MAX_CELLS:
                 yield sums
                 cells = 0
-                for each in sums.values():
-                    each.clear()
+                for agent_hours in sums.values():
+                    agent_hours.clear()
             cells += 1
             hours[hour] = [*counts]
     except BadRecord as bad:
@@ -146,21 +146,21 @@ def _summed(
     yield sums
 
 
-def _add(opened: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
-    add_usage(opened, sums)
-    counts = [count for its_hours in sums.values() for count in its_hours.values()]
-    for place, name in enumerate(COUNTS):
-        setattr(total, name, getattr(total, name) + sum(count[place] for count in counts))
-    if hours := [hour for its_hours in sums.values() for hour in its_hours]:
+def _add_sums(transaction: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
+    add_usage(transaction, sums)
+    cells = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
+    for index, name in enumerate(COUNTS):
+        setattr(total, name, getattr(total, name) + sum(counts[index] for counts in cells))
+    if hours := [hour for agent_hours in sums.values() for hour in agent_hours]:
         first, last = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
         total.first = min(first, total.first or first)
         total.last = max(last, total.last or last)
 
 
-def _record(opened: Transaction, digest: bytes, total: Imported) -> None:
+def _record_import(transaction: Transaction, digest: bytes, total: Imported) -> None:
     """Record the import of the file, and set ``total.repeats`` if the file was imported before."""
     counts = {name: getattr(total, name) for name in ("records", *COUNTS)}
-    [recorded] = opened.fetch("usage_history/record_import", digest=digest, **counts)
-    if not recorded.is_new:
-        total.repeats = recorded.imported_at
-    audit.record(opened, "usage.imported", digest.hex(), after=counts)
+    [row] = transaction.fetch("usage_history/record_import", digest=digest, **counts)
+    if not row.is_new:
+        total.repeats = row.imported_at
+    audit.record(transaction, "usage.imported", digest.hex(), after=counts)

@@ -28,21 +28,21 @@ def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: da
     :param at: the current time, with time zone.
     :returns: the number of months whose sums were stored.
     """
-    with operator_transaction(connection, organization_id, at) as opened:
-        months = opened.fetch("usage_history/stale_months")
+    with operator_transaction(connection, organization_id, at) as transaction:
+        months = transaction.fetch("usage_history/stale_months")
     for row in months:
-        with operator_transaction(connection, organization_id, at) as opened:
-            _wait_for_others(opened)
-            opened.fetch("usage_history/sum_month", month=row.month, until=row.until)
+        with operator_transaction(connection, organization_id, at) as transaction:
+            _block_other_changes(transaction)
+            transaction.fetch("usage_history/sum_month", month=row.month, until=row.until)
     return len(months)
 
 
-def delete_sums(opened: Transaction, day: date) -> None:
+def delete_sums(transaction: Transaction, day: date) -> None:
     """Delete the sums of the month of *day*, in the transaction that deletes the day's usage."""
-    _wait_for_others(opened)
-    opened.fetch("usage_history/delete_sums", on_day=day)
+    _block_other_changes(transaction)
+    transaction.fetch("usage_history/delete_sums", on_day=day)
 
 
-def _wait_for_others(opened: Transaction) -> None:
+def _block_other_changes(transaction: Transaction) -> None:
     """Block other changes of sums until the transaction ends, because sums could be from before a deletion."""
-    opened.fetch("organizations/lock_organization")
+    transaction.fetch("organizations/lock_organization")

@@ -21,31 +21,33 @@ def first_kept_day(months: int, at: datetime) -> date:
     return date(month // 12, month % 12 + 1, 1)
 
 
-def counted_days(database_url: str, organization_id: str, *, before: date, at: datetime) -> dict[date, int]:
-    """Return the number of tokens by UTC day with usage before *before*, oldest day first.
+def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: date, at: datetime) -> dict[date, int]:
+    """Return the number of tokens by UTC day with usage before *first_kept*, oldest day first.
 
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
     """
-    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
-        return {row.day: row.tokens for row in opened.fetch("usage_history/days_before", before=before)}
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+        return {row.day: row.tokens for row in transaction.fetch("usage_history/days_before", before=first_kept)}
 
 
-def delete_days(database_url: str, organization_id: str, days: Iterable[date], *, before: date, at: datetime) -> None:
+def delete_days(
+    database_url: str, organization_id: str, days: Iterable[date], *, first_kept: date, at: datetime
+) -> None:
     """Delete an organization's usage on *days*, with one transaction per day, so that an interruption keeps whole days.
 
     The first transaction also records the whole deletion in the audit trail.
 
     :param database_url: the database's URL, with the operator's role.
-    :param days: the result of :func:`counted_days`.
-    :param before: the first UTC day to keep, which is recorded.
+    :param days: the result of :func:`count_tokens_by_day`.
+    :param first_kept: the first UTC day to keep, which is recorded.
     :param at: the current time, with time zone.
     """
     with connect(database_url) as connection:
         for index, day in enumerate(days):
-            with operator_transaction(connection, organization_id, at) as opened:
-                opened.fetch("usage_history/delete_day", on_day=day)
-                delete_sums(opened, day)
+            with operator_transaction(connection, organization_id, at) as transaction:
+                transaction.fetch("usage_history/delete_day", on_day=day)
+                delete_sums(transaction, day)
                 if index == 0:
-                    period = {"from": day.isoformat(), "before": before.isoformat()}
-                    audit.record(opened, "usage.pruned", organization_id, before=period)
+                    period = {"from": day.isoformat(), "before": first_kept.isoformat()}
+                    audit.record(transaction, "usage.pruned", organization_id, before=period)

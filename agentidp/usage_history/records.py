@@ -21,7 +21,7 @@ OPTIONAL = ("requests", "rejected")
 MAX_COUNT = 1_000_000_000
 """Maximum count in a record. A counter of one hour can store about twice as much."""
 
-PART = 1 << 20
+BUFFER_SIZE = 1 << 20
 """Size of the read buffer in bytes."""
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -54,7 +54,7 @@ class Record(NamedTuple):
     counts: Counts
 
 
-class Source:
+class Source(io.RawIOBase):
     """A file whose SHA-256 is computed while its lines are read.
 
     :param file: a file that is open for reading bytes.
@@ -64,40 +64,37 @@ class Source:
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:
         self.line = 0
         """The line number of the last record, counted from 1."""
-        self._raw = _Digested(file, on_read)
+        self._file, self._on_read = file, on_read
+        self._hash = hashlib.sha256()
 
     @property
     def digest(self) -> bytes:
         """Return the SHA-256 of the bytes that were read so far."""
-        return self._raw.digest.digest()
+        return self._hash.digest()
 
-    def texts(self) -> Iterator[str]:
+    def decoded_lines(self) -> Iterator[str]:
         """Yield the decoded lines, without a byte order mark at the beginning.
 
         :raises UnicodeDecodeError: a line is not UTF-8.
         """
-        lines = io.BufferedReader(self._raw, PART)
-        first = lines.readline()
-        if first:
-            yield first.decode("utf-8-sig")
+        lines = io.BufferedReader(self, BUFFER_SIZE)
+        first_line = lines.readline()
+        if first_line:
+            yield first_line.decode("utf-8-sig")
         yield from map(bytes.decode, lines)
 
-
-class _Digested(io.RawIOBase):
-    def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None) -> None:
-        self.digest = hashlib.sha256()
-        self._file, self._on_read = file, on_read
-
     def readable(self) -> bool:
+        """Return true, as a buffered reader requires."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        part = self._file.read(len(buffer))
-        buffer[: len(part)] = part
-        self.digest.update(part)
-        if self._on_read and part:
-            self._on_read(len(part))
-        return len(part)
+        """Read bytes of the file into *buffer*, and return their number."""
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        self._hash.update(block)
+        if self._on_read and block:
+            self._on_read(len(block))
+        return len(block)
 
 
 Values = Sequence[Any]
@@ -111,12 +108,11 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
-    rows = csv.reader(source.texts(), strict=True)
+    rows = csv.reader(source.decoded_lines(), strict=True)
     try:
         header = next(rows, [])
         source.line = rows.line_num
-        known = {*REQUIRED, *OPTIONAL}
-        if not {*REQUIRED} <= {*header} <= known or len({*header}) < len(header):
+        if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
             fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
             raise BadRecord(f"the first line must name {fields}, each once")
         # Index -1 selects the None that is appended to each row, for optional fields that the header lacks.
@@ -139,25 +135,25 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
 def json_values(source: Source) -> Iterator[Values | BadRecord]:
     """Yield the values of each record in an NDJSON file, like :func:`csv_values`. Blank lines are skipped."""
     try:
-        for line in source.texts():
+        for line in source.decoded_lines():
             source.line += 1
             if not line.isspace():
-                yield _members(line)
+                yield _parse_json(line)
     except UnicodeDecodeError:
         source.line += 1
         raise BadRecord("is not UTF-8") from None
 
 
-def _members(line: str) -> Values | BadRecord:
+def _parse_json(line: str) -> Values | BadRecord:
     try:
-        found = json.loads(line)
+        members = json.loads(line)
     except (ValueError, RecursionError):
         return BadRecord("is not JSON")
-    if not isinstance(found, dict):
+    if not isinstance(members, dict):
         return BadRecord("is not a JSON object")
-    if unknown := found.keys() - {*REQUIRED, *OPTIONAL}:
+    if unknown := members.keys() - {*REQUIRED, *OPTIONAL}:
         return BadRecord(f"has the unknown member {min(unknown)!r}")
-    return [found.get(name) for name in REQUIRED + OPTIONAL]
+    return [members.get(name) for name in REQUIRED + OPTIONAL]
 
 
 class Reader:
@@ -189,23 +185,19 @@ class Reader:
         if not isinstance(time, str):
             raise BadRecord("time is missing: it must be a date and time with a time zone, after RFC 3339")
         is_in_utc = _REST_IN_UTC.fullmatch(time, HOUR_LENGTH)
-        if is_in_utc and (remembered := self._hours.get(time[:HOUR_LENGTH])) is not None:
-            return remembered
-        if not _TIME.fullmatch(time):
-            raise BadRecord("time must be a date and time with a time zone, after RFC 3339")
-        hour = self._checked(time)
-        if is_in_utc:
-            self._hours[time[:HOUR_LENGTH]] = hour
-        return hour
-
-    def _checked(self, text: str) -> int:
+        if is_in_utc and (cached_hour := self._hours.get(time[:HOUR_LENGTH])) is not None:
+            return cached_hour
         try:
-            instant = datetime.fromisoformat(text).astimezone(UTC)
+            instant = datetime.fromisoformat(time).astimezone(UTC) if _TIME.fullmatch(time) else None
         except (ValueError, OverflowError):
-            raise BadRecord("time must be a date and time with a time zone, after RFC 3339") from None
+            instant = None
+        if instant is None:
+            raise BadRecord("time must be a date and time with a time zone, after RFC 3339")
         hour = (instant - EPOCH) // AN_HOUR
         if not self._earliest <= hour <= self._latest:
             raise BadRecord(f"time must be from {EARLIEST:%Y-%m-%d} to now")
+        if is_in_utc:
+            self._hours[time[:HOUR_LENGTH]] = hour
         return hour
 
 

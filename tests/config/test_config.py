@@ -1,4 +1,4 @@
-"""Every setting: its default, good values, and bad ones that stop start-up with a sentence that names it."""
+"""Every setting: its default, valid values, and invalid values, which prevent the start with an error that names it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SECRET = "x" * 32
 
 
 def same(*values: str) -> dict[str, str]:
-    """Values that stay what they are."""
+    """Return values that are not converted."""
     return {value: value for value in values}
 
 
-# Setting -> (default, {good value: what it becomes}, [bad values])
+# Setting -> (default, {valid value: converted value}, [invalid values])
 SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_DATABASE_URL": (
         None,
@@ -93,7 +93,7 @@ NUMBERS = [name for name, (default, *_) in SETTINGS.items() if isinstance(defaul
 
 
 def test_every_setting_is_tested() -> None:
-    # tests/config/test_oidc.py has those of OpenID Connect.
+    # tests/config/test_oidc.py tests the settings of OpenID Connect.
     assert {field.name for field in fields(Settings)} - {"oidc"} == {*map(field_of, SETTINGS)}
 
 
@@ -246,5 +246,5 @@ def test_a_user_without_a_home_directory_needs_a_data_directory_only_for_the_emb
         monkeypatch.setattr(os, function, lambda: 2_000_000_000)
     settings = Settings.from_environment({"AGENTIDP_DATABASE_URL": URL, "AGENTIDP_SECRET_KEY": SECRET})
     assert settings.database_url == URL
-    # agentidp serve cannot write to it, and says that AGENTIDP_DATA_DIR must name another one.
+    # agentidp serve cannot write to this directory, and asks the operator to set AGENTIDP_DATA_DIR.
     assert Settings.from_environment({}).data_dir == Path("/nonexistent/agentidp")

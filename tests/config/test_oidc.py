@@ -1,4 +1,4 @@
-"""The settings by which people sign in: off unless set, and refused unless whole."""
+"""The settings of signing in through OpenID Connect: off if none is set, and refused if they are incomplete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAST = {
 
 
 def read(**changes: str) -> OidcSettings | None:
-    """The settings with *changes* of those that suffice, named without their prefix."""
+    """Read the minimal settings with *changes*, whose names have no prefix."""
     return Settings.from_environment(LEAST | {f"AGENTIDP_OIDC_{name}": value for name, value in changes.items()}).oidc
 
 

@@ -259,7 +259,7 @@ def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
     assert "Content-Length" not in response.headers
     parts = iter(response.response)
     next(parts), next(parts)
-    monkeypatch.setattr(services.database, "run_in", unavailable)
+    monkeypatch.setattr(services.database, "run_for_organization", unavailable)
     with pytest.raises(DatabaseUnavailable):
         next(parts)
     response.close()

@@ -433,7 +433,7 @@ def test_an_error_elsewhere_is_json(client: FlaskClient) -> None:
 def test_without_a_database_it_says_to_try_again(
     signed_in: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services.database, "run_in", unavailable)
+    monkeypatch.setattr(services.database, "run_for_organization", unavailable)
     response = signed_in.get("/dashboard")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     assert "The service is temporarily unavailable; try again." in Page(response).text

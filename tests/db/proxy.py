@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that loses answers, as a network does."""
+"""A proxy in front of PostgreSQL that loses answers, as a network may do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 
 class Proxy:
-    """Passes on what comes in, on a TCP port, until it is stopped."""
+    """Forwards data on a TCP port until it is stopped."""
 
     def __init__(self, database_url: str) -> None:
         parts = conninfo_to_dict(database_url)
@@ -84,7 +84,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxied(database_url: str) -> Iterator[Proxy]:
-    """A proxy before *database_url* for the block."""
+    """Run a proxy in front of *database_url*."""
     proxy = Proxy(database_url)
     try:
         yield proxy

@@ -34,14 +34,14 @@ SERVICES = [name for name in run_by("service") if not header(name).no_shard]
 
 @pytest.fixture(scope="module")
 def url(shared_app: Flask) -> str:
-    """A database whose tables are distributed."""
+    """Return the URL of a database whose tables are distributed."""
     found: str = shared_app.extensions["agentidp"].settings.database_url
     return found
 
 
 @pytest.fixture(scope="module")
 def service(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of the service's role."""
+    """Return a connection with the service's role."""
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute("set citus.propagate_set_commands to local")
         connection.execute(f"set role {SERVICE_ROLE}")
@@ -66,7 +66,7 @@ def test_runs_on_the_organizations_shard_and_on_no_other(
         return
     assert tasks, plan
     assert set(tasks) == {"1"}, plan
-    # An agent's client goes to all nodes: that statement also has a task for a reference table, which names any node.
+    # The lookup of a client also reads a reference table, for which the plan names an arbitrary node.
     if name != "agents/add_agent":
         node = psycopg.conninfo.conninfo_to_dict(server_of(url, organization_id))
         place = "host={host} port={port} dbname={dbname}".format_map(node)
@@ -91,7 +91,7 @@ def test_every_node_shows_an_organization_its_own_rows_only(cluster: Cluster, ur
                         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable):
                             continue
                     if table == "clients":
-                        # Anyone may look a client up, because authentication begins with it.
+                        # Without an organization, a client can be looked up, because authentication begins with that.
                         continue
                     seen |= {table for _ in found if setting}
                     assert {organization_id for (organization_id,) in found} <= {setting}, (node, table)
@@ -106,7 +106,7 @@ def test_a_token_that_times_out_may_be_counted_and_the_response_says_so(database
             server_of(database_url, agent.organization_id),
             f"select pid from pg_stat_activity where datname = current_database() and usename = '{SERVICE_ROLE}'",
         )
-        # A stopped session ignores the coordinator's request to cancel, and then carries out what it has received.
+        # A stopped session ignores the coordinator's request to cancel, and executes the received call later.
         for (pid,) in sessions:
             os.kill(int(str(pid)), signal.SIGSTOP)
         try:

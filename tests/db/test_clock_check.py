@@ -1,4 +1,4 @@
-"""A server whose clock differs from the database's by more than the leeway refuses to serve, and says so once."""
+"""A server whose clock differs from the database's by more than the leeway refuses requests, and logs that once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from psycopg.rows import namedtuple_row
 
 from agentidp.config import ConfigurationError
-from agentidp.db.clock_check import LEEWAY, MAX_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
+from agentidp.db.clock_check import LEEWAY, MAX_ROUND_TRIP, ClockCheck, ClockDiffers, measure_seconds_ahead
 from agentidp.db.database import connect
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, clean_environment
 from tests.helpers.fake_clock import FakeClock
@@ -26,7 +26,7 @@ WRONG = "this machine's clock is {} the database's; at most 10 seconds are allow
 
 @pytest.fixture
 def fake_clock(tmp_path: Path) -> FakeClock:
-    """A clock that is right."""
+    """Return a clock without a difference."""
     return FakeClock(tmp_path / "clock")
 
 
@@ -44,7 +44,7 @@ def test_does_not_start_with_a_wrong_clock(database_url: str, fake_clock: FakeCl
 def test_no_command_connects_with_a_wrong_clock(
     database_url: str, monkeypatch: pytest.MonkeyPatch, ahead: float, words: str
 ) -> None:
-    monkeypatch.setattr("agentidp.db.database.seconds_ahead", lambda _: ahead)
+    monkeypatch.setattr("agentidp.db.database.measure_seconds_ahead", lambda _: ahead)
     with pytest.raises(ConfigurationError) as refused:
         connect(database_url)
     assert str(refused.value) == WRONG.format(words)
@@ -54,7 +54,7 @@ def test_a_service_with_a_wrong_clock_refuses_what_needs_the_database(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """tests/faults/test_clocks.py sets the clocks of servers under load."""
-    monkeypatch.setattr("agentidp.db.clock_check.seconds_ahead", lambda _: LEEWAY + 1)
+    monkeypatch.setattr("agentidp.db.clock_check.measure_seconds_ahead", lambda _: LEEWAY + 1)
     assert [client.get(path).status_code for path in ("/readyz", "/healthz")] == [503, 200]
 
 
@@ -65,14 +65,14 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 class TestMeasurement:
-    """When the clocks are compared, and what counts."""
+    """When the clocks are compared, and which results are used."""
 
     def test_refuses_beyond_the_leeway_and_says_so_at_each_change(
         self, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         check, refused = ClockCheck(), []
         for ahead in (8.0, -LEEWAY, LEEWAY, LEEWAY + 0.1, 3600.0, None, -8.0, -LEEWAY - 0.1):
-            monkeypatch.setattr("agentidp.db.clock_check.seconds_ahead", lambda _, ahead=ahead: ahead)
+            monkeypatch.setattr("agentidp.db.clock_check.measure_seconds_ahead", lambda _, ahead=ahead: ahead)
             check.measure(connection)
             try:
                 check.check(connection)
@@ -80,12 +80,12 @@ class TestMeasurement:
             except ClockDiffers:
                 refused.append(True)
         assert refused == [False, False, False, True, True, True, False, True]
-        # One line at each change of state, and not one for each request.
+        # One log line per change of the state, not per request.
         said = [(record.levelname, record.fields["seconds_ahead"]) for record in caplog.records]  # type: ignore[attr-defined]
         assert said == [("ERROR", 10.1), ("WARNING", -8.0), ("ERROR", -10.1)]
 
     def test_takes_the_round_trip_into_account(self, connection: psycopg.Connection[Any]) -> None:
-        ahead = seconds_ahead(connection)
+        ahead = measure_seconds_ahead(connection)
         assert ahead is not None
         assert abs(ahead) < MAX_ROUND_TRIP
 
@@ -108,7 +108,7 @@ class TestMeasurement:
         self, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         measured = []
-        monkeypatch.setattr("agentidp.db.clock_check.seconds_ahead", lambda _: measured.append(1) or 0.0)
+        monkeypatch.setattr("agentidp.db.clock_check.measure_seconds_ahead", lambda _: measured.append(1) or 0.0)
         check = ClockCheck()
         for _ in range(1000):
             check.check(connection)

@@ -1,4 +1,4 @@
-"""After a crash of PostgreSQL everything works again, in a database that was copied from another one as well."""
+"""After a crash of PostgreSQL the service works again, also in a database that was copied from a template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Row-level security, and what a transaction of the service is: one organization's, whole or not at all."""
+"""Row-level security, and the service's transactions: each belongs to one organization and takes effect or not."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)
 FILTERED = [
     name
     for name in run_by("service")
-    # The findings need a story in which there is something to find: tests/findings/test_story.py.
+    # The statements of findings need suitable usage. See tests/findings/test_story.py.
     if CONDITION.search(load_sql(name)) and not name.startswith("findings/")
 ]
 
 
 OTHER_SPELLING = re.compile(
     r"%\(organization_id\)s(::text)?( collate \S+)?\s*(=|<|in\b)"
-    # An argument by name ("=>") is no condition.
+    # A named argument ("=>") is not a condition.
     r"|((?<!=)[=>](?!>)|\bin \(|any \()\s*%\(organization_id\)s"
 )
 
@@ -72,7 +72,7 @@ WITHOUT_ROWS = ("enter_organization", "lock_quotas", "take_slot")
 
 @pytest.fixture(scope="module")
 def cast(shared_app: Flask, shared_cast: Cast, connection: psycopg.Connection[Any]) -> Cast:
-    """Both organizations with something of everything."""
+    """Return both organizations, with rows in every table."""
     services: Services = shared_app.extensions["agentidp"]
     for agent, how_many in ((shared_cast.acme, 3), (shared_cast.outsider, 5)):
         count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=how_many, requests=1)
@@ -163,7 +163,7 @@ SOMETHING = (
 
 @pytest.fixture(scope="module")
 def connection(shared_app: Flask) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that may set the service's role and reset it."""
+    """Return a connection that may set and reset the service's role."""
     with connect(shared_app.extensions["agentidp"].settings.database_url) as connection:
         yield connection
 
@@ -181,12 +181,12 @@ FINDING = {
 
 @pytest.mark.parametrize("name", run_by("service"))
 def test_a_condition_on_the_organization_has_the_spelling_that_tests_look_for(name: str) -> None:
-    """Otherwise no test would try the statement without its condition."""
+    """Check this, because other tests search for the condition and remove it."""
     assert not OTHER_SPELLING.search(CONDITION.sub("", load_sql(name)))
 
 
 def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name: str) -> dict[str, Any]:
-    """A value for each parameter of ``sql/<name>.sql``: an id of the organization *whose*, or another."""
+    """Return a value for each parameter of ``sql/<name>.sql``. IDs are those of the organization *whose*."""
     agent = getattr(cast, whose)
     [credential] = connection.execute(
         "select credential_id, secret_hash from credentials where organization_id = %s and secret_hash is not null",
@@ -194,7 +194,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
     ).fetchall()
     known = {
         "organization_id": agent.organization_id,
-        # Those of SOMETHING have its id.
+        # The rows of SOMETHING have this ID.
         **dict.fromkeys(("agent_id", "resource_server_id", "finding_id", "target_id", "marker_id"), agent.agent_id),
         **dict.fromkeys(("provisioning_rule_id", "delegation_rule_id"), agent.agent_id),
         "agent_ids": [agent.agent_id],
@@ -207,7 +207,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "most": MAX_CREDENTIALS,
         "findings": Jsonb([FINDING]),
         "changes": Jsonb([{**FINDING, "change_id": str(uuid.uuid4()), "change": "ended"}]),
-        # Where null stands for all, for the beginning, or for no change.
+        # Parameters for which null means all, the beginning, or no change.
         **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
     }
     return values_of(connection, name, known)
@@ -218,7 +218,7 @@ def run(
 ) -> tuple[list[Any], dict[str, Any]]:
     """Run a statement as the service with the organization *setting*.
 
-    :returns: its rows, sorted, and then everything that either organization has; nothing of it stays.
+    :returns: its sorted rows, and then all rows of both organizations. The changes are rolled back.
     """
     names = set(re.findall(r"%\((\w+)\)s", statement))
     with connection.transaction(force_rollback=True):
@@ -247,7 +247,7 @@ def test_a_query_sees_only_the_callers_rows_without_its_condition_and_nothing_wi
     rows, after = run(connection, acme, statement, values)
     assert rows or after != before, f"give {name} an example with which it finds something"
     assert run(connection, acme, without, values) == (rows, after)
-    # The other organization's ids find nothing. Acme has no such agent, so a foreign key may refuse a row.
+    # IDs of the other organization match no row. Acme has no such agent, so a foreign key may refuse a row.
     with contextlib.suppress(psycopg.errors.ForeignKeyViolation):
         others = parameters(cast, connection, "outsider", name) | {"organization_id": acme}
         _, after = run(connection, acme, without, others)
@@ -258,7 +258,7 @@ def test_a_query_sees_only_the_callers_rows_without_its_condition_and_nothing_wi
             try:
                 rows, after = run(connection, setting, each, values)
             except psycopg.errors.InsufficientPrivilege as error:
-                assert "row-level security" in str(error)  # a row of no organization cannot be inserted
+                assert "row-level security" in str(error)  # a row without an organization cannot be inserted
                 continue
             assert after == before
             assert [row for row in rows if getattr(row, "tokens", row.count) != 0] == []
@@ -330,7 +330,7 @@ def test_a_row_cannot_be_written_for_another_organization(connection: psycopg.Co
 
 
 def setting_of(services: Services) -> tuple[str, str, str]:
-    """On a connection of the pool: the organization's setting, the role, and how it commits."""
+    """Return the organization's setting, the role and the commit mode of a pooled connection."""
     with services.database.pool.connection() as pooled:
         row = pooled.execute(
             "select coalesce(current_setting('agentidp.organization_id', true), ''), current_user, "
@@ -343,7 +343,7 @@ def setting_of(services: Services) -> tuple[str, str, str]:
 @ON_CITUS_TOO
 def test_nothing_of_a_request_stays_on_its_connection(services: Services, cast: Cast) -> None:
     database = database_of(services, cast.acme.organization_id)
-    # The first enters the organization by itself.
+    # The first statement enters the organization itself.
     for call in (build_admission_call(cast.acme.agent_id, "a"), PING):
         database.run(call, durable=False)
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
@@ -380,7 +380,7 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(services: Services
 
 @ON_CITUS_TOO
 def test_no_client_is_registered_without_its_agent(services: Services, database_url: str) -> None:
-    # The client directory has no foreign key to organizations: the agent's, in the same statement, must do.
+    # The client directory has no foreign key to organizations. The agent's foreign key in the same statement refuses.
     nobodys = "org-00000000-0000-4000-8000-000000000000"
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         make_agent(services, nobodys)
@@ -389,7 +389,7 @@ def test_no_client_is_registered_without_its_agent(services: Services, database_
 
 @ON_CITUS
 class TestOnCitus:
-    """What differs where the database has Citus."""
+    """The differences if the database has Citus."""
 
     def test_set_local_tells_whose_transaction_it_is_and_how_to_commit_in_one_round_trip(
         self, services: Services
@@ -430,7 +430,7 @@ class TestOnCitus:
             assert client.post("/api/v1/token", data=wrong).status_code == 401
         assert len(conversation.statements) >= 10
         assert [statement for statement in conversation.statements if re.search(r"\$\d", statement)] == []
-        # What was prepared, with parameters, would stand here by its name.
+        # A prepared statement with parameters would appear here with its name.
         assert set(conversation.statements).isdisjoint(NAMES)
 
     def test_a_failure_that_is_answered_before_all_is_sent_is_raised_as_it_is(
@@ -438,7 +438,7 @@ class TestOnCitus:
     ) -> None:
         failing = Call("agents/lock_agent", {"organization_id": "org-a", "agent_id": "no uuid"})
         with pytest.raises(psycopg.errors.InvalidTextRepresentation):
-            # Enough for the answer to be there while the later ones are still being sent.
+            # Large enough that the first answer arrives while later statements are still being sent.
             database_of(services, "org-a").run(failing, *[PING] * 2000)
         assert caplog.records == []
         assert len(database_of(services, "org-a").run(PING)) == 1
@@ -470,7 +470,7 @@ class TestOnCitus:
             other.execute("lock table schema_migrations")
             with pytest.raises(DatabaseUnavailable) as refused:
                 database_of(services, "org-a").run(PING, PING)
-        # Nothing was done, because the commit was not reached.
+        # Nothing was changed, because the commit was not reached.
         assert not isinstance(refused.value, OutcomeUnknown)
         assert len(database_of(services, "org-a").run(PING, PING)) == 2
         assert services.database.pool.statistics()["pool_size"] == 1

@@ -1,5 +1,5 @@
-"""Distributing the tables on a real Citus cluster: each once, in an order that it takes, until all is done; and what
-each statement reads.
+"""Distributing the tables on a real Citus cluster: each once and in a valid order, also after interruptions; and the
+tables that each statement reads.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ON_COORDINATOR = INSTANCE_WIDE - WHOLE | {"throttles"}
 
 
 def distributed_tables(url: str) -> list[str]:
-    """The other tables, those without a foreign key first, and each other one after those that it references."""
+    """Return the distributed tables. Each table follows the tables that it references."""
     with psycopg.connect(url, row_factory=tuple_row) as connection:
         tables, foreign_keys = catalog.tables(connection), catalog.references(connection)
 
@@ -57,7 +57,7 @@ def distributed_tables(url: str) -> list[str]:
 
 
 def expected(url: str) -> list[tuple[str, str]]:
-    """What is to be distributed of a schema, in order, and how. Functions went to the workers as they were created."""
+    """Return the tables to distribute, in order, and their method. Functions exist on the workers already."""
     return [
         *((name, "whole on every node") for name in sorted(WHOLE)),
         *((name, "distributed by organization") for name in distributed_tables(url)),
@@ -66,12 +66,12 @@ def expected(url: str) -> list[tuple[str, str]]:
 
 
 def placed(done: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The tables and functions of what was done, without how the servers plan: that depends on Citus's version."""
+    """Return the distributed tables and functions, without the planning mode, which depends on Citus's version."""
     return [each for each in done if each[0] != SERVICE_ROLE]
 
 
 def delegated_functions(url: str) -> list[str]:
-    """The functions with statements about an organization."""
+    """Return the functions with statements about an organization."""
     found = execute(
         url,
         "select pg_proc.oid::regprocedure::text from pg_proc join pg_language on pg_language.oid = prolang "
@@ -82,7 +82,7 @@ def delegated_functions(url: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def migrated(cluster: Cluster) -> str:
-    """The name of a migrated database on the cluster, to copy, in which nothing is distributed."""
+    """Return the name of a migrated template database on the cluster, in which nothing is distributed."""
     name = f"migrated_{uuid.uuid4().hex[:8]}"
     cluster.create(name)
     migrate(cluster.coordinator.url(name))
@@ -92,7 +92,7 @@ def migrated(cluster: Cluster) -> str:
 
 @pytest.fixture
 def url(cluster: Cluster, migrated: str) -> Iterator[str]:
-    """A migrated database on a cluster, as a superuser."""
+    """Return the URL of a migrated database on a cluster, as a superuser."""
     name = f"copy_{uuid.uuid4().hex[:8]}"
     cluster.copy(migrated, name)
     yield cluster.coordinator.url(name)
@@ -100,7 +100,7 @@ def url(cluster: Cluster, migrated: str) -> Iterator[str]:
 
 
 def classes(url: str) -> list[tuple[object, ...]]:
-    """Each table that Citus knows: its method, column and colocation."""
+    """Return the method, column and colocation of each table that Citus knows."""
     return execute(
         url,
         """
@@ -112,7 +112,7 @@ def classes(url: str) -> list[tuple[object, ...]]:
 
 
 def expected_classes(url: str) -> list[tuple[object, ...]]:
-    """All distributed tables beside each other."""
+    """Return the classes if all distributed tables are colocated."""
     tables = {name: (kind, colocation) for name, kind, _, colocation in classes(url)}
     _, together = tables["organizations"]
     _, whole = tables["clients"]
@@ -129,7 +129,7 @@ PLANS = 5_000
 
 
 def growth(cluster: Cluster, url: str) -> list[int]:
-    """By how many kilobytes each worker's session has grown after 200 calls of a function of the service."""
+    """Return the kilobytes by which each worker's session grew during 200 calls of a function of the service."""
     name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
     call = (
         "select issue_token('acme', gen_random_uuid(), now(), current_date, 0, '', null, null, null, null, "
@@ -183,7 +183,7 @@ class TestDistribute:
         done = list(distribute(url))
         assert max(growth(cluster, url)) < PLANS
         execute(url, load_sql("distribution/plan_once"))
-        # A Citus that finds the plans that it has kept needs no setting. Any other keeps those of each call.
+        # A Citus that reuses cached plans needs no setting. Otherwise each call would add a plan.
         are_kept = max(growth(cluster, url)) < PLANS
         said = (
             [] if are_kept else [(SERVICE_ROLE, "plans each statement at each call, as this version of Citus requires")]
@@ -197,7 +197,7 @@ class TestDistribute:
         assert list(distribute(url)) == []
 
     def test_a_server_that_cannot_be_tested_for_keeping_plans_is_named(self, cluster: Cluster, url: str) -> None:
-        """By a role that may copy rows, but not look at the memory of its session."""
+        """The role may copy rows, but may not read the memory use of its session."""
         list(distribute(url))
         name, nodes = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]), [cluster.coordinator, *cluster.workers]
         try:
@@ -250,14 +250,14 @@ class TestDistribute:
         has_changed = "select count(*) from pg_proc where proname = ''count_usage'' and prosrc like ''%Changed.%''"
         nodes = execute(url, f"select distinct result from run_command_on_all_nodes('{has_changed}')")
         assert nodes == [("1",)]
-        # It still runs beside the organization.
+        # The function still runs on the organization's worker.
         assert list(distribute(url)) == []
 
     @pytest.mark.usefixtures("quiet")
     def test_a_database_that_served_before_keeps_its_rows(
         self, cluster: Cluster, migrated: str, tmp_path: Path
     ) -> None:
-        """It was migrated by an owner who is no superuser, before there was Citus."""
+        """The database was migrated without Citus, by an owner who is not a superuser."""
         name, nodes = "served_before", [cluster.coordinator, *cluster.workers]
         for node in nodes:
             node.execute("postgres", "drop role if exists owner")
@@ -280,7 +280,7 @@ class TestDistribute:
             list(distribute(url))
             assert app.test_client().post("/api/v1/token", data=agent.form).status_code == 200
             assert usage_sums(url, agent.organization_id)["tokens"] == 2
-            # Which inserts most rows of all commands, also as this owner.
+            # The demo inserts more rows than any other command. It also works as this owner.
             assert create_demo(owners, services.database, Clock()())
             sums = usage_sums(url, ORGANIZATION_ID)
             assert sums["tokens"] == sums["agent_tokens"] > 0
@@ -371,7 +371,7 @@ def change_by_commands(run: Command, superusers: str, directory: Path) -> None:
     for name in names[-2:]:
         run("usage", "import", str(usage), "--organization", made[name])
         sums = usage_sums(superusers, made[name])
-        # What is imported belongs to no credential.
+        # Imported usage belongs to no credential.
         counted = {key: value for key, value in sums.items() if "rejected" not in key and "credential" not in key}
         assert {*counted.values()} == {7}, sums
 
@@ -387,7 +387,7 @@ def test_a_database_without_citus_is_refused_and_left_as_it_is(database_url: str
 
 
 def scans(plan: dict[str, Any], tables: list[str]) -> Iterator[tuple[str, str]]:
-    """Each of *tables* that a plan reads, and the conditions on what it reads there."""
+    """Return each of *tables* that a plan reads, with the conditions on it."""
     conditions = " ".join(str(plan[key]) for key in ("Index Cond", "Recheck Cond", "Filter") if key in plan)
     if plan["Node Type"] == "Bitmap Heap Scan":
         conditions += " ".join(str(child.get("Index Cond")) for child in plan["Plans"])
@@ -401,7 +401,7 @@ def scans(plan: dict[str, Any], tables: list[str]) -> Iterator[tuple[str, str]]:
 def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url: str) -> None:
     read: Counter[str] = Counter()
     tables = distributed_tables(database_url)
-    # As a superuser, for whom no policy adds the organization; a parameter stays one in a generic plan.
+    # For a superuser, no policy adds the organization. In a generic plan, parameters are not replaced by values.
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set plan_cache_mode to force_generic_plan")
         connection.execute("set enable_seqscan to off")
@@ -415,5 +415,5 @@ def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url
                 read[table] += 1
                 place = parameters.index("organization_id") + 1
                 assert re.search(rf"organization_id = \(?\${place}\b", conditions), (name, table, conditions)
-    # Only the operator's commands read which files were imported.
+    # Only the operator's commands read the list of imported files.
     assert set(read) == set(tables) - {"usage_imports"}, "no statement reads this table"

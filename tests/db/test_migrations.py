@@ -1,4 +1,4 @@
-"""The steps of the schema: once each, one process at a time, whatever ends it, as any role that owns the database."""
+"""The steps of the schema: each is applied once, by one process at a time, even after interruptions, by any owner."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from agentidp.config import ConfigurationError
 from agentidp.db import migrations
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import Step, migrate, statements_of, steps
+from agentidp.db.migrations import Step, migrate, split_statements, steps
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
-from agentidp.server.runtime import prepared
+from agentidp.server.runtime import open_instance
 from agentidp.services import Services
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, settings_for, with_database
 from tests.factories import (
@@ -37,7 +37,7 @@ from tests.next_release import MIGRATION, NextRelease
 
 
 def applied(url: str) -> list[object]:
-    """The names of the steps that a database has, in the order in which it got them."""
+    """Return the names of the applied steps, in the order in which they were applied."""
     return [name for (name,) in execute(url, "select name from schema_migrations order by applied_at, name")]
 
 
@@ -47,15 +47,20 @@ create table "a;b" (c text default 'it''s; one') -- ;"""
     second = "do $$ begin perform 1; end $$"
     third = "do $body$ begin execute $$ select 1; $$; end $body$"
     fourth = "create function f(text) returns text language sql return $1 || '$$;'"
-    assert statements_of(f"{first}\n;\n{second};{third};\n;{fourth};\n-- The end;\n") == [first, second, third, fourth]
+    assert split_statements(f"{first}\n;\n{second};{third};\n;{fourth};\n-- The end;\n") == [
+        first,
+        second,
+        third,
+        fourth,
+    ]
 
 
 @pytest.mark.parametrize("file", [file for step in steps() for file in step.files], ids=lambda file: file.stem)
 def test_each_statement_of_a_step_can_be_sent_alone(database_url: str, file: Path) -> None:
-    statements = statements_of(file.read_text(encoding="utf-8"))
+    statements = split_statements(file.read_text(encoding="utf-8"))
     with psycopg.connect(database_url) as connection:
         for statement in statements:
-            # Only parsed: the server takes no two statements here, and not a part of one.
+            # Only parsed. The server refuses two statements, and an incomplete statement.
             parsed = connection.pgconn.prepare(b"", statement.encode())
             assert parsed.status == psycopg.pq.ExecStatus.COMMAND_OK, statement
 
@@ -93,7 +98,7 @@ def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(
 
 @pytest.fixture
 def next_release(tmp_path: Path) -> NextRelease:
-    """A copy of this release, to which the test adds a step."""
+    """Copy the SQL of this release, so that the test can add a step."""
     return NextRelease(tmp_path)
 
 
@@ -117,16 +122,16 @@ UNTIL = "do $$ begin while not exists (select from pg_class where relname = 'go_
 def test_a_killed_migration_leaves_nothing_and_the_next_run_completes_and_prints_it(
     database_url: str, next_release: NextRelease
 ) -> None:
-    # A table that the migration cannot see before the test has made it.
+    # The migration cannot see this table before the test has created it.
     until = UNTIL.format("end loop; end $$")
     next_release.add_migration(f"create table half_way (); {until}; create table done ();")
     killed = next_release.migrate(database_url)
     wait_for(database_url, f"exists ({SLEEPS})")
-    # Sent by itself, as Citus's workers want it.
+    # Each statement is sent separately, as Citus's workers require.
     assert execute(database_url, SLEEPS.replace("pid is not null", "query")) == [(until,)]
     killed.kill()
     killed.communicate(timeout=PATIENCE)
-    # The killed one's statement still runs in the server; the next run waits for it.
+    # The killed process's statement still runs in the server. The next run waits for it.
     after = next_release.migrate(database_url)
     wait_for(database_url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
     execute(database_url, "create table go_on ()")
@@ -157,7 +162,7 @@ def test_a_migration_that_waits_for_a_table_lets_others_go_on(
         run = thread.submit(migrate, database_url, next_release.steps())
         wait_for(database_url, "exists (select from pg_locks where relation = 'agents'::regclass and not granted)")
         other.execute(f"set statement_timeout = '{PATIENCE}s'")
-        # It waits behind the migration, which waits for the reader.
+        # This statement waits behind the migration, which waits for the reader.
         other.execute("update agents set description = 'x'")
         other.commit()
         assert not run.done()
@@ -184,14 +189,14 @@ def test_a_migration_that_gets_no_table_is_given_up_in_one_sentence(
 
 @pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
 def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server of the test's own, as its superuser."""
+    """Run a server for this test, and return its URL as its superuser."""
     with temporary(bindir=bindir_of(request.param)) as postgres:
         yield postgres.url
 
 
 @pytest.fixture
 def managed_url(server_url: str) -> str:
-    """A database as a cloud gives it out: its owner may create roles and is no superuser."""
+    """Return the URL of a managed database, whose owner may create roles and is not a superuser."""
     execute(server_url, "create role manager login createrole password 'managed'")
     execute(server_url, "create database managed owner manager")
     host = with_database(server_url, "managed").rpartition("@")[2]
@@ -200,7 +205,7 @@ def managed_url(server_url: str) -> str:
 
 @contextmanager
 def serving(url: str, owners: str) -> Iterator[tuple[Services, Callable[[Agent, str], Any]]]:
-    """The service on a database, and a function that gets something as an agent, with a token of its own.
+    """Run the service on a database, and yield a function that reads an address with an agent's token.
 
     :param owners: the URL of the database's owner.
     """
@@ -232,7 +237,7 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="create temporary tables"):
                 pooled.execute("create temporary table scratch (n int)")
-    # Row-level security holds for the owner of the tables as well.
+    # Row-level security also applies to the owner of the tables.
     with connect(managed_url) as owner:
         owner.row_factory = tuple_row
         counts = (
@@ -246,8 +251,8 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
 
 @pytest.mark.slow
 def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed_url: str) -> None:
-    """As docs/deployment.md makes that role, by the owner who may create roles."""
-    with prepared(settings_for(managed_url)):
+    """The owner, who may create roles, creates that role as docs/deployment.md says."""
+    with open_instance(settings_for(managed_url)):
         pass
     execute(managed_url, "create role agentidp_login login noinherit password 'login' in role agentidp_service")
     url = managed_url.replace("manager:managed@", "agentidp_login:login@")
@@ -264,7 +269,7 @@ def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     pooled.execute(statement.encode())
             pooled.execute("set role agentidp_service")
-    # Migrations are the owner's.
+    # Only the owner may migrate.
     with pytest.raises(ConfigurationError, match="permission denied"):
         migrate(url)
 
@@ -282,11 +287,11 @@ def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> Non
 
 
 class TestASecondInstallation:
-    """Another database with an owner of its own on the same server, where agentidp_service exists already."""
+    """Another database with another owner on the same server, where agentidp_service exists already."""
 
     @pytest.fixture
     def second_url(self, managed_url: str, server_url: str) -> str:
-        """An empty database beside a migrated one."""
+        """Return the URL of an empty database on the server of a migrated one."""
         assert migrate(managed_url) == RELEASED
         execute(server_url, "create role second login createrole password 'second'")
         execute(server_url, "create database second owner second")
@@ -295,7 +300,7 @@ class TestASecondInstallation:
     def test_has_no_access_to_the_first_one_if_only_its_owner_may_connect(
         self, managed_url: str, second_url: str, server_url: str
     ) -> None:
-        """As docs/deployment.md says it. Otherwise each of the two owners can become the service of both."""
+        """docs/deployment.md requires this. Otherwise each of the two owners can become the service of both."""
         execute(server_url, "grant agentidp_service to second")
         first_as_second = second_url.replace("/second?", "/managed?")
         seen = "set role agentidp_service; select count(*) from clients"
@@ -317,7 +322,7 @@ class TestASecondInstallation:
             "the role Second owner may not create or use the role agentidp_service: "
             "let a superuser of the server run once"
         )
-        # Before version 16, whoever may create roles may use each of them.
+        # Before version 16, a role that may create roles may use every role.
         [(is_newer,)] = execute(server_url, "select current_setting('server_version_num')::integer >= 160000")
         grant = ['grant agentidp_service to "Second owner"'] if is_newer else []
         assert statements.split("; ") == ['alter role "Second owner" createrole', *grant]

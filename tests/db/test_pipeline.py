@@ -1,4 +1,4 @@
-"""Several statements in one message."""
+"""Several statements in one round trip."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_prepares_a_statement_once(connection: PipelinedConnection) -> None:
     ("calls", "timeout", "error"),
     [
         ([(INSERT, {"id": 1, "text": "a"}), (INSERT, {"id": 1, "text": "b"})], "0", psycopg.errors.UniqueViolation),
-        # The first failure is the one that is raised.
+        # The error of the first statement that failed is raised.
         ([("select 1 / 0 as n", {}), ("select nothing from nowhere", {})], "0", psycopg.errors.DivisionByZero),
         ([(INSERT, {"id": 1, "text": "x"}), (INSERT, {"id": 2, "text": "NUL \0"})], "0", psycopg.DataError),
         ([(INSERT, {"id": 1, "text": "x"}), ("select pg_sleep(10)", {})], "50ms", psycopg.errors.QueryCanceled),

@@ -1,4 +1,4 @@
-"""Plans that were made while the tables were empty, and never analyzed, are still good when the tables are full.
+"""Plans that were made for empty tables without statistics are still good when the tables are full.
 
 The service's connections plan a statement once, at its first use. A new instance does that on empty tables, and keeps
 the plan for as long as the connection lives.
@@ -157,7 +157,7 @@ FILL = (
     "select %(organization_id)s, %(at)s, %(at)s::date, '{}'",
     "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
     "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
-    # Rules of the organization, and those of another one for the same issuer and subject.
+    # Rules of the organization, and rules of another organization for the same issuer and subject.
     "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at) "
     "select organization_id, agent_id, gen_random_uuid(), agent_id, '{}', created_at from agents limit 1000",
     "insert into organizations (organization_id, name, created_at) select 'org-' || gen_random_uuid(), 'Other', %(at)s",
@@ -212,7 +212,7 @@ VALUES: dict[str, dict[str, Any]] = {}
 
 @pytest.fixture(scope="module")
 def connection(postgres_url: str, template: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of the service that made its plans on empty tables; by now they are full."""
+    """Return a connection of the service whose plans were made for empty tables, which are full now."""
     with (
         contextlib.contextmanager(_fresh_database)(postgres_url, template) as url,
         psycopg.connect(url, autocommit=True) as owner,
@@ -243,7 +243,7 @@ def connection(postgres_url: str, template: str) -> Iterator[psycopg.Connection[
 
 
 def run(connection: psycopg.Connection[Any], name: str, prefix: str) -> Any:
-    """Run a prepared statement, of which nothing stays; what it returns, or with *prefix* what that says of it."""
+    """Run a prepared statement, roll it back and return its rows. With *prefix*, return the output of that command."""
     values = VALUES[name]
     given = list(values.values())
     with connection.transaction(force_rollback=True):
@@ -253,13 +253,13 @@ def run(connection: psycopg.Connection[Any], name: str, prefix: str) -> Any:
         try:
             cursor = psycopg.ClientCursor(connection).execute(execute, given)
         except psycopg.errors.ForeignKeyViolation:
-            # A credential of an agent that is not there yet: it has been planned.
+            # The credential's agent does not exist, but the statement has been planned.
             return None
         return cursor.fetchone() if cursor.description else None
 
 
 def pages(plan: dict[str, Any], *, is_counted: bool = True) -> int:
-    """Pages that a plan has read or found in memory. What a data-modifying CTE reads is not in its parent's sum."""
+    """Return the number of pages that a plan has used. A parent's sum lacks the pages of data-modifying CTEs."""
     own = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] if is_counted else 0
     return own + sum(
         pages(child, is_counted=child.get("Subplan Name", "").startswith("CTE")) for child in plan.get("Plans", ())
@@ -278,7 +278,7 @@ def test_reads_few_pages_when_the_tables_have_filled(connection: psycopg.Connect
 
 @READS_A_PLAN
 def test_the_tables_hold_what_the_statements_look_for(connection: psycopg.Connection[Any]) -> None:
-    # Otherwise they would stop before they have read much.
+    # Otherwise the statements would stop before they have read many pages.
     assert run(connection, "oauth/issue_access_token", "")[:3] == (True, False, "analytics:read")
     assert run(connection, "oauth/introspect_token", "") == (list(SCOPES), True)
     for name in ("oauth/record_failure", "usage/record_request", "dashboard/viewer", "agents/get_agent"):

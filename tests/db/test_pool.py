@@ -1,4 +1,4 @@
-"""The pool: when a connection is thrown away, and when a request stops waiting for one."""
+"""The pool: when a connection is discarded, and when a request stops waiting for a connection."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 @pytest.fixture
 def opened() -> Opened:
-    """The connections that a pool has opened."""
+    """Collects the connections that a pool has opened."""
     return []
 
 
 @pytest.fixture
 def make_pool(database_url: str, opened: Opened) -> Iterator[MakePool]:
-    """Makes a pool, of two connections at most."""
+    """Return a function that opens a pool with at most two connections."""
     with ExitStack() as stack:
 
         def make(url: str = database_url, **changes: float) -> Pool:
@@ -43,13 +43,13 @@ def make_pool(database_url: str, opened: Opened) -> Iterator[MakePool]:
 
 @pytest.fixture
 def pool(make_pool: MakePool) -> Pool:
-    """Two connections at most."""
+    """Return a pool with at most two connections."""
     return make_pool()
 
 
 @contextmanager
 def all_in_use(pool: Pool) -> Iterator[None]:
-    """In the block both connections are in use, and who wants one soon gives up."""
+    """Use both connections, and shorten the time that requests wait for a connection."""
     with pool.connection(), pool.connection():
         pool._timeout = 0.3
         yield
@@ -87,7 +87,7 @@ def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
         assert pool.statistics()["pool_size"] == 2
     assert not pool.breaker.is_open
     found = pool.statistics()
-    # Each has waited once. Otherwise the metrics and the number that may wait are wrong.
+    # Each request has waited once. Otherwise the metrics and the limit of waiting requests would be wrong.
     assert (found["requests_waiting"], found["requests_queued"]) == (0, 3 + 2)
 
 
@@ -128,12 +128,12 @@ def test_replaces_all_that_died_while_idle_in_one_request(pool: Pool, opened: Op
 
 def test_an_unreachable_database_is_noticed_at_once_and_remembered(make_pool: MakePool) -> None:
     pool = make_pool(NOWHERE, timeout=3 * PATIENCE)
-    # Whoever waited in vain would wait for three times as long.
+    # A request that waited until its timeout would wait three times as long.
     ends = time.monotonic() + PATIENCE
     for _ in range(100):
         with pytest.raises(NoConnection) as refused, pool.connection():
             pass
-        assert refused.value.is_known
+        assert refused.value.is_logged
     assert time.monotonic() < ends
 
 
@@ -147,15 +147,15 @@ def test_those_who_wait_are_released_when_the_database_does_not_answer(make_pool
             with pool.connection():
                 released.append("served")
         except NoConnection as error:
-            released.append("known" if error.is_known and time.monotonic() - begin < PATIENCE else "late")
+            released.append("known" if error.is_logged and time.monotonic() - begin < PATIENCE else "late")
 
     with pool.connection() as connection:
         waiting = [threading.Thread(target=ask) for _ in range(3)]
         for thread in waiting:
             thread.start()
         wait_until(lambda: pool.statistics()["requests_waiting"] == 3)
-        # Nothing answers any more.
-        pool._url = pool._opened.conninfo = NOWHERE  # type: ignore[union-attr]
+        # No connection answers any more.
+        pool._url = pool._pool.conninfo = NOWHERE  # type: ignore[union-attr]
         connection.is_unanswered = True
         connection.close()
     for thread in waiting:
@@ -169,7 +169,7 @@ def test_serves_again_after_an_outage_on_new_connections(pool: Pool) -> None:
             unanswered.is_unanswered = True
             unanswered.close()
         wait_until(lambda: not pool.breaker.is_open)
-        # Others may be under way meanwhile.
+        # Other attempts may be in progress.
         assert before.execute("select 1").fetchone() == (1,)
         with pool.connection() as after:
             assert after not in (before, unanswered)
@@ -182,15 +182,15 @@ def test_a_request_that_begins_to_wait_while_the_pool_is_closed_fails_soon(
 ) -> None:
     pool = make_pool(timeout=3 * PATIENCE)
     assert answers(pool)
-    closed = pool._opened
+    closed = pool._pool
     assert closed is not None
     closed.close()
-    # As if it had looked just before.
+    # As if the request had looked just before the breaker opened.
     monkeypatch.setattr(closed, "_check_open_getconn", lambda: None)
     ends = time.monotonic() + PATIENCE
     with pytest.raises(NoConnection) as refused, pool.connection():
         pass
-    assert refused.value.is_known
+    assert refused.value.is_logged
     assert time.monotonic() < ends
 
 

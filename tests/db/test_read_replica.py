@@ -1,4 +1,4 @@
-"""Reads from a real hot standby: what it serves, what it never gets, and what happens if it is lost or late."""
+"""Reads from a real hot standby: which reads it serves, and what happens if it is unreachable or too far behind."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ BEHIND = "read replica is behind: the primary serves its reads"
 
 @pytest.fixture(scope="module")
 def shared_pair() -> Iterator[Pair]:
-    """Two servers for the tests that leave both as they were."""
+    """Run a primary and a standby for tests that leave both unchanged."""
     with replicated() as pair:
         yield pair
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Two servers of the test's own, to be killed or promoted."""
+    """Run a primary and a standby for one test, which may kill or promote them."""
     with replicated() as pair:
         yield pair
 
@@ -75,7 +75,7 @@ def application(
 
 @contextmanager
 def paused(pair: Pair) -> Iterator[None]:
-    """The standby replays nothing in the block."""
+    """Pause the standby's replay."""
     execute(pair.standby.url, "select pg_wal_replay_pause()")
     wait_until(lambda: execute(pair.standby.url, "select pg_get_wal_replay_pause_state()") == [("paused",)])
     try:
@@ -86,7 +86,7 @@ def paused(pair: Pair) -> Iterator[None]:
 
 @contextmanager
 def cut_off(pair: Pair) -> Iterator[None]:
-    """The standby has lost the primary in the block, and cannot know that it lacks anything."""
+    """Separate the standby from the primary, so that it cannot know that it lacks changes."""
     pair.proxy.loses_answers = True
     pair.proxy.cut()
     wait_until(lambda: execute(pair.primary.url, "select 1 from pg_stat_replication where state = 'streaming'") == [])
@@ -98,7 +98,7 @@ def cut_off(pair: Pair) -> Iterator[None]:
 
 
 def tokens(client: FlaskClient, agent: Agent) -> tuple[int, bool]:
-    """The organization's tokens of today as the trend shows them, and whether the standby has served them.
+    """Return the organization's tokens of today from the trend, and whether the standby has served them.
 
     How stale they are is not compared: the primary writes to its log at any moment, and the standby lacks that for a
     while.
@@ -114,23 +114,23 @@ def issue(client: FlaskClient, agent: Agent) -> None:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the log has but for the lines of requests."""
+    """Return the messages in the log, without the lines of requests."""
     found = [record.getMessage() for record in caplog.records if record.name == "agentidp"]
     return [message for message in found if message != "request"]
 
 
 def reads(result: str) -> float:
-    """How often the reads of this process had a result."""
+    """Return how many reads of this process had a result."""
     return REGISTRY.get_sample_value("agentidp_read_replica_reads_total", {"result": result}) or 0.0
 
 
 def log_of(postgres: EmbeddedPostgres) -> str:
-    """What a server has logged."""
+    """Return a server's log."""
     return (postgres.home / "server.log").read_text()
 
 
 class TestServes:
-    """Reads come from the standby, as it is."""
+    """The standby serves reads."""
 
     def test_figures_are_those_of_the_standby(self, shared_pair: Pair) -> None:
         with application(shared_pair, max_staleness=3600) as (client, agent):
@@ -143,7 +143,7 @@ class TestServes:
                 assert 0 < (REGISTRY.get_sample_value("agentidp_read_replica_staleness_seconds") or 0) <= 3600
             shared_pair.wait()
             assert tokens(client, agent) == (1, True)
-            # Each is counted once, on the primary.
+            # Each request is counted once, on the primary.
             assert usage_sums(shared_pair.primary.url, agent.organization_id)["requests"] == 4
 
     def test_every_reading_route_asks_the_standby_and_no_other_does(self, shared_pair: Pair) -> None:
@@ -163,7 +163,7 @@ class TestServes:
     def test_the_pages_of_the_dashboard_ask_the_standby(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
             with_session(client, agent)
-            # Findings are computed and stored by the first page, which therefore reads from the primary.
+            # The first page computes and stores findings, so it reads from the primary.
             assert client.get("/dashboard").status_code == 200
             shared_pair.wait()
             for page in ("/dashboard", "/dashboard/agents", f"/dashboard/agents/{agent.agent_id}", "/dashboard/audit"):
@@ -172,7 +172,7 @@ class TestServes:
 
 
 class TestNeverSent:
-    """The standby gets nothing but statements that read, of callers that the primary has admitted."""
+    """The standby gets only reading statements, of callers that the primary has admitted."""
 
     def test_no_statement_that_writes_reaches_the_standby(self, shared_pair: Pair) -> None:
         begin = len(log_of(shared_pair.standby))
@@ -201,7 +201,7 @@ class TestNeverSent:
 
 
 class TestStaleness:
-    """A standby that lacks too much is not read, and whoever has changed something finds it."""
+    """A standby that is too far behind serves no reads, and a caller sees their own changes."""
 
     def test_a_change_is_found_at_once(self, shared_pair: Pair) -> None:
         with (
@@ -213,7 +213,7 @@ class TestStaleness:
                 found = client.get(made.headers["Location"], headers=agent.bearer())
                 assert found.status_code == 200
                 assert HEADER not in found.headers
-                # Another organization has changed nothing.
+                # The other organization has changed nothing, so the standby still serves its reads.
                 assert tokens(others, other)[1]
             shared_pair.wait()
             assert HEADER in client.get(made.headers["Location"], headers=agent.bearer()).headers
@@ -223,7 +223,7 @@ class TestStaleness:
             finding_id = make_finding(agent.services, agent.organization_id)
             with_session(client, agent)
             before = reads("served")
-            # An alert with this id may have been delivered.
+            # An alert with this ID may have been delivered.
             found = client.get(f"/api/v1/analytics/findings/{finding_id}", headers=agent.bearer())
             assert (found.status_code, [one["change"] for one in found.json["history"]]) == (200, ["opened"])  # type: ignore[index]
             assert client.get(f"/dashboard/findings/{finding_id}").status_code == 200
@@ -238,7 +238,7 @@ class TestStaleness:
             def write_and_read(caller: Caller) -> Response:
                 caller.read("organizations/get_organization")
                 with caller.transaction() as opened:
-                    # Nothing that is recorded.
+                    # This change is not recorded in the audit trail.
                     opened.run(build_admission_call(caller.agent_id, "a jti"))
                 before = reads("served")
                 caller.read("organizations/get_organization")
@@ -260,7 +260,7 @@ class TestStaleness:
         monkeypatch.setattr(read_replica, "PAUSE", 0.05)
         with application(shared_pair, max_staleness=0.5) as (client, agent):
             with cause(shared_pair):
-                # Nothing is missing, however long ago the primary wrote.
+                # The standby lacks no change, however long ago the primary wrote.
                 time.sleep(0.6)
                 assert tokens(client, agent)[0] == 0
                 issue(client, agent)
@@ -295,14 +295,14 @@ class TestStaleness:
                 time.sleep(0.4)
                 with paused(shared_pair):
                     issue(client, agent)
-                    # The last transaction that it has replayed is old, and the next one on its way.
+                    # The last replayed transaction is old, and the next transaction is in transit.
                     tokens(client, agent)
                 shared_pair.wait()
             assert said(caplog) == []
 
 
 class TestLoss:
-    """Without the standby the primary serves its reads, and the log has one line at each change."""
+    """Without the standby the primary serves its reads, and each change of the state is logged once."""
 
     def test_a_standby_that_does_not_answer_delays_one_request(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
@@ -343,7 +343,7 @@ class TestLoss:
             asked = thread.submit(lambda: client.get("/api/v1/resource-servers", headers=headers))
             sleeping = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
             wait_until(lambda: execute(shared_pair.standby.url, sleeping) != [])
-            # The standby has to replay this, and the statement is in its way.
+            # The statement blocks the replay of this change.
             execute(url, "alter table obstacle add m bigint")
             response = asked.result(PATIENCE)
             assert response.status_code == 200
@@ -367,7 +367,7 @@ class TestLoss:
 
 @contextmanager
 def on_the_standby(pair: Pair, statements: str) -> Iterator[None]:
-    """What reads the table resource_servers on the standby in the block, runs these statements of PL/pgSQL too."""
+    """Make reads of the table resource_servers on the standby also run these statements of PL/pgSQL."""
     for statement in (
         "create table obstacle (n bigint)",
         "create function on_a_standby() returns bigint language plpgsql stable as "
@@ -390,16 +390,16 @@ def on_the_standby(pair: Pair, statements: str) -> Iterator[None]:
 
 
 def either(pair: Pair, attributes: str = "&target_session_attrs=read-write") -> str:
-    """The URL of whichever server is the primary."""
+    """Return a URL that leads to the server that is the primary."""
     first, _, port = pair.primary.url.rpartition("&")
     second = pair.standby.url.partition("?host=")[2].partition("&")[0]
     return f"{first},{second}&{port},5432{attributes}"
 
 
 class TestPromotion:
-    """The standby becomes the primary: the URL with both hosts leads there, and nothing acknowledged is lost.
+    """The standby becomes the primary: the URL with both hosts leads to it, and no acknowledged change is lost.
 
-    That of a primary that was killed is under load in tests/faults/test_read_replica.py.
+    tests/faults/test_read_replica.py kills the primary under load.
     """
 
     def test_of_a_primary_that_does_not_answer_and_comes_back(self, pair: Pair) -> None:
@@ -434,7 +434,7 @@ class TestPromotion:
     def test_a_standby_cannot_be_the_primary(self, shared_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
         app = create_app(settings_for(shared_pair.standby.url), clock=Clock())
         assert_unavailable(app.test_client().get("/readyz"))
-        # The pool's own thread logs it, and may do so after the response.
+        # A thread of the pool logs this line, perhaps after the response.
         wait_until(lambda: any(hasattr(record, "fields") for record in caplog.records))
         app.extensions["agentidp"].close()
         reasons = [record.fields["reason"] for record in caplog.records if hasattr(record, "fields")]

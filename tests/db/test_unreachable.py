@@ -1,5 +1,5 @@
-"""The database is stopped, behind a dead network or slow: how soon clients learn it, and what they receive. One that is
-killed, restarted or frozen under load is in ``tests/faults``.
+"""The database is stopped, slow or behind a dead network: when clients get an error, and which. For a database that is
+killed, restarted or frozen under load, see ``tests/faults``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ UNKNOWN = (
 
 @contextmanager
 def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
-    """The application on the database *url*, and an agent in it whose token was used once."""
+    """Yield the application on the database *url*, and an agent whose token was used once."""
     app = create_app(settings_for(url, **({"statement_timeout": STATEMENT_TIMEOUT} | settings)), clock=Clock())
     services: Services = app.extensions["agentidp"]
     try:
@@ -66,7 +66,7 @@ def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
 
 @pytest.fixture
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, to be stopped."""
+    """Run a server that the test may stop."""
     with temporary() as postgres:
         install(postgres.url)
         yield postgres
@@ -87,13 +87,13 @@ def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postg
         with ThreadPoolExecutor(16) as threads:
             assert set(threads.map(status, ["/readyz"] * 16)) == {200}
             with frozen(postgres):
-                # Twice as many as gunicorn has threads, all of which then wait for the database.
+                # Twice as many requests as gunicorn has threads. All threads then wait for the database.
                 blocked = [threads.submit(status, "/readyz") for _ in range(16)]
                 time.sleep(0.3)
                 with within(DEADLINE + 1):
                     status("/healthz")
                 assert [answer.result() for answer in blocked] == [503] * 16
-                # All of them together take less than one that would wait.
+                # All requests together take less time than one request that waits.
                 with within(DEADLINE):
                     assert [status(path) for path in ["/healthz", "/readyz"] * 10] == [200, 503] * 10
             with within(2):
@@ -124,7 +124,7 @@ def test_statements_that_together_take_too_long_are_cancelled_and_are_no_outage(
             pids = [pooled.info.backend_pid]
         ping = Call("database/applied_migrations", {})
         with psycopg.connect(database_url, autocommit=True) as other:
-            # Each of them waits for less than the statement's time, and both for more than the exchange's.
+            # Each statement stays below the statement timeout, and both together exceed the time of the exchange.
             other.execute("create function slowly() returns bigint language sql as 'select 1 from pg_sleep(0.9)'")
             other.execute("alter table schema_migrations rename to kept")
             other.execute("create view schema_migrations as select slowly() as name")
@@ -139,7 +139,7 @@ def test_statements_that_together_take_too_long_are_cancelled_and_are_no_outage(
 
 @pytest.fixture
 def proxy(database_url: str) -> Iterator[Proxy]:
-    """A network before the database."""
+    """Run a proxy between the service and the database."""
     with proxied(database_url) as proxy:
         yield proxy
 
@@ -151,7 +151,7 @@ TERMINATE = (
 
 
 class TestOutcome:
-    """A 503 says that nothing was done if that is certain, and otherwise that it is unknown."""
+    """A 503 says whether certainly nothing was changed, or the outcome is unknown."""
 
     def test_an_answer_that_never_comes_is_an_unknown_outcome_and_the_token_is_counted(
         self, proxy: Proxy, database_url: str
@@ -163,7 +163,7 @@ class TestOutcome:
                 answer = app.test_client().post("/api/v1/token", data=agent.form)
             assert_unavailable(answer, UNKNOWN, is_oauth=True)
             assert usage_sums(database_url, agent.organization_id)["tokens"] == before + 1
-            # Nobody repeats it, and the next one is refused at once, which is certain.
+            # The request is not repeated. The next request is refused at once, so its outcome is certain.
             answer = app.test_client().post("/api/v1/token", data=agent.form)
             assert_unavailable(answer, is_oauth=True)
             proxy.loses_answers = False
@@ -229,7 +229,7 @@ class TestOutcome:
     @ADDS_A_TRIGGER
     def test_a_backend_that_is_terminated_at_the_commit_leaves_the_outcome_unknown(self, database_url: str) -> None:
         with application(database_url, statement_timeout=4) as (app, agent):
-            # After the last statement's answer and before the commit, where no client can tell it from after.
+            # After the last statement's answer and before the commit. Clients cannot tell it from after the commit.
             execute(
                 database_url,
                 "create function wait_at_commit() returns trigger language plpgsql as "
@@ -243,7 +243,7 @@ class TestOutcome:
                 answer = asked.result(PATIENCE)
             assert_unavailable(answer, UNKNOWN, is_oauth=True)
 
-    # Disk full, and what a trigger of the operator's own raises.
+    # A full disk, and an error that a trigger of the operator raises.
     @ADDS_A_TRIGGER
     @pytest.mark.parametrize("sqlstate", ["53100", "P0001"])
     def test_a_commit_that_the_database_refuses_has_certainly_done_nothing(

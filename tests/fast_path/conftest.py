@@ -1,4 +1,4 @@
-"""The tests of this room are about the fast path, so they run on it whatever AGENTIDP_FAST_PATH says."""
+"""These tests always use the fast path, whatever AGENTIDP_FAST_PATH says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WSGI application for gunicorn that responds with what it was asked, and gunicorn with it as a process."""
+"""A WSGI application that echoes requests, and gunicorn as a process that serves it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ served: Counter[str] = Counter()
 
 
 def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served``, ``/large`` and ``/savings``
-    (whether the worker has them); others echo the body.
+    """Respond to ``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served``, ``/large`` and
+    ``/savings`` (whether the worker caches settings and environments). Other paths echo the body.
     """
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     served[query] += 1
@@ -53,7 +53,7 @@ def _broken() -> Iterator[bytes]:
 
 
 class Gunicorn:
-    """gunicorn with one worker and the application above."""
+    """A gunicorn process with one worker and the application above."""
 
     def __init__(
         self,
@@ -102,27 +102,27 @@ class Gunicorn:
         return False
 
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process IDs of the workers."""
         return children(self.process.pid, "gunicorn")
 
     def connect(self) -> socket.socket:
-        """A new connection."""
+        """Open a connection."""
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
     def get(self, target: str) -> bytes:
-        """The response to a request on a connection of its own."""
+        """Send a request on a new connection, and return the response."""
         with self.connect() as client:
             client.sendall(get(target, close=True))
             return everything(client)
 
 
 def get(target: str, *, close: bool = False) -> bytes:
-    """A request."""
+    """Return a request."""
     return f"GET {target} HTTP/1.1\r\nHost: x\r\n{'Connection: close' if close else 'A: b'}\r\n\r\n".encode()
 
 
 def everything(client: socket.socket) -> bytes:
-    """What the server sends until it closes."""
+    """Receive data until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while data := client.recv(65536):
@@ -131,7 +131,7 @@ def everything(client: socket.socket) -> bytes:
 
 
 def responses(client: socket.socket, number: int) -> list[bytes]:
-    """The bodies of so many responses, in their order."""
+    """Receive *number* responses, and return their bodies in order."""
     bodies, received = [], b""
     while len(bodies) < number:
         head, found, rest = received.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The application finds a route without parameters by its path alone."""
+"""The application finds a route without parameters by method and path, without a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application responds to a request as Flask does, and does less for it."""
+"""The application responds to requests as Flask does, with less work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import Cast
 
 
 class Plain(FastApplication):
-    """The application with Flask's own way from a request to its response."""
+    """The application with Flask's own methods for dispatching."""
 
     full_dispatch_request = Flask.full_dispatch_request
     do_teardown_request = Flask.do_teardown_request
@@ -31,7 +31,7 @@ Setup = Callable[[Flask], Any]
 
 
 def build(kind: type[Flask], trace: Trace, *setups: Setup) -> Flask:
-    """An application with views of each kind, and hooks that note their call in *trace*."""
+    """Build an application with views of each kind, and hooks that record their calls in *trace*."""
     app = kind(__name__, static_folder=None)
     blueprint, nested = Blueprint("b", __name__), Blueprint("n", __name__)
 
@@ -68,7 +68,7 @@ def build(kind: type[Flask], trace: Trace, *setups: Setup) -> Flask:
 
 
 def outcomes(kind: type[Flask], *setups: Setup) -> list[Any]:
-    """All that can be seen of requests to each path by each method, the first request twice."""
+    """Return the responses and calls of hooks for each path and method. The first request is sent twice."""
     trace: Trace = []
     app = build(kind, trace, *setups)
     client = app.test_client()
@@ -85,7 +85,7 @@ def outcomes(kind: type[Flask], *setups: Setup) -> list[Any]:
 
 
 def noted(app: Flask, name: str) -> Any:
-    """A hook that notes its call."""
+    """Return a hook that records its calls."""
     return app.extensions["note"](name)
 
 

@@ -1,4 +1,4 @@
-"""The environment of a request is the one that gunicorn makes."""
+"""The environment of a request equals gunicorn's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class Socket:
-    """What gunicorn sends to a client that expects a 100."""
+    """Records what gunicorn sends to a client that expects a 100."""
 
     def __init__(self) -> None:
         self.sent = b""
@@ -54,7 +54,7 @@ class Socket:
 
 @cache
 def config(settings: str) -> Config:
-    """gunicorn's configuration with some of SETTINGS."""
+    """Return gunicorn's configuration with an entry of SETTINGS."""
     cfg = Config()
     for name, value in SETTINGS[settings].items():
         cfg.set(name, value)
@@ -62,7 +62,7 @@ def config(settings: str) -> Config:
 
 
 def environments(requests: list[bytes], server: Any, settings: str) -> Iterator[tuple[Any, Any]]:
-    """Of each request on one connection our environment and gunicorn's."""
+    """Yield our environment and gunicorn's for each request on one connection."""
     cfg, sockets = config(settings), (Socket(), Socket())
     connection = SimpleNamespace(client=("10.0.0.1", 1234), server=server, sock=sockets[0], shared_environ=None)
     for received in requests:

@@ -1,4 +1,4 @@
-"""A response is sent as Werkzeug sends one."""
+"""A response is sent as Werkzeug would send it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker under gunicorn: what clients see, and that a connection is served by one thread at a time."""
+"""The worker under gunicorn: its responses, and that only one thread at a time serves a connection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.very_slow
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Gunicorn]:
-    """One worker with four threads."""
+    """Run one worker with four threads."""
     with Gunicorn() as server:
         yield server
 
@@ -78,7 +78,7 @@ class TestSlowRequests:
 
 class TestConnections:
     def test_each_request_is_served_once(self, running: Gunicorn) -> None:
-        """On kept-alive, pipelined and new connections, by more clients than threads."""
+        """The clients use kept-alive, pipelined and new connections, and outnumber the threads."""
         running.get("/served")
 
         def ask(number: int) -> int:
@@ -124,7 +124,7 @@ class TestConnections:
             assert responses(client, 1) == [b"a hello, world"]
 
     def test_a_response_that_ends_in_the_middle_closes_only_its_connection(self, running: Gunicorn) -> None:
-        """The descriptor is used again at once."""
+        """The closed connection's descriptor is reused at once."""
         workers = running.workers()
         with ThreadPoolExecutor(8) as pool:
             for broken, whole in zip(
@@ -160,7 +160,7 @@ class TestConnections:
     def test_the_limit_on_connections(self) -> None:
         with Gunicorn("--worker-connections", "6", threads=2) as server, contextlib.ExitStack() as stack:
             clients = [stack.enter_context(server.connect()) for _ in range(8)]
-            # The threads are busy, and four wait for them.
+            # Both threads are busy, and four requests wait for them.
             for client, path in zip(clients[:6], ["/sleep/4?a"] * 2 + ["/?a"] * 4, strict=True):
                 client.sendall(get(path, close=True))
             for client in clients[6:]:
@@ -206,7 +206,7 @@ EXCHANGES = {
 
 @pytest.fixture(scope="module")
 def threaded() -> Iterator[Gunicorn]:
-    """The stock worker."""
+    """Run the stock worker."""
     with Gunicorn(worker="agentidp.http.worker.Worker") as server:
         yield server
 
@@ -233,7 +233,7 @@ class TestStopping:
                 assert responses(client, 1) == [b"a "]
             slow.sendall(get("/sleep/4?slow"))
             half.sendall(b"POST /?half HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel")
-            # The worker takes connections in their order, so it has those five.
+            # The worker accepts connections in order, so it has accepted the five.
             assert server.get("/?b").endswith(b"b ")
             begin = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
@@ -250,7 +250,7 @@ class TestStopping:
             assert everything(idle) == b""
             assert time.monotonic() - begin >= gthread.STOP_KEEPALIVE_LINGER
             assert everything(silent) == b""
-            # The idle ones have been closed, and this one may still end its request.
+            # The idle connections have been closed, and this client may still complete its request.
             half.sendall(b"lo")
             assert everything(half).endswith(b"half hello")
             assert everything(slow).endswith(b"slow ")
@@ -311,7 +311,7 @@ class TestStopping:
 
 
 def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(database_url: str) -> None:
-    """On one worker, as it is deployed."""
+    """The service has one worker, with the settings of a deployment."""
     environment = {
         "AGENTIDP_DATABASE_URL": database_url,
         "AGENTIDP_SECRET_KEY": SECRET_KEY,
@@ -330,7 +330,7 @@ def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(datab
             return connection.getresponse().status
 
     with Server(environment) as server, ThreadPoolExecutor(4) as pool:
-        # Warm, so that only the lock can be what takes long.
+        # The first request is slow, so that later only the lock can take long.
         assert token(server, other) == 200
         with locked_counters(database_url, blocked):
             waiting = [pool.submit(token, server, blocked) for _ in range(4)]
@@ -374,7 +374,7 @@ def locked_counters(url: str, agent: Agent) -> Iterator[None]:
 
 
 class TestWhatARequestCosts:
-    """The savings that the worker's docstring names, and what must stay as gunicorn does it."""
+    """The savings in the worker's docstring, and the behaviour that must stay as gunicorn's."""
 
     def test_a_body_that_nobody_reads_and_that_does_not_end_closes_the_connection(self, running: Gunicorn) -> None:
         with running.connect() as client:
@@ -389,7 +389,7 @@ class TestWhatARequestCosts:
         cache_settings(cfg)
         assert {name: getattr(cfg, name) for name in cfg.settings} == before
         assert vars(cfg)["limit_request_line"] == 4094
-        # Those that gunicorn computes from others.
+        # Settings that gunicorn computes from other settings.
         assert cfg.address == Config().address
         assert cfg.is_ssl == Config().is_ssl
 

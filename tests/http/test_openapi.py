@@ -210,7 +210,7 @@ def test_an_asset_is_what_it_is_called(shared_client: FlaskClient, asset: str) -
     kinds = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
     assert (response.status_code, response.mimetype) == (200, kinds[Path(asset).suffix])
     assert response.headers["Cache-Control"] == "public, max-age=3600"
-    directory = api_docs.OURS if asset == "start.js" else api_docs.SWAGGER_UI
+    directory = api_docs.PAGE_DIRECTORY if asset == "start.js" else api_docs.SWAGGER_UI
     assert response.data == (directory / asset).read_bytes()
 
 

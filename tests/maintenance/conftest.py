@@ -1,4 +1,4 @@
-"""Databases as a cloud gives them out, and what a database contains."""
+"""Managed databases, as cloud providers offer them, and the contents of a database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, with_
 
 @pytest.fixture(scope="module", params=INSTALLATIONS, ids=name_of_installation)
 def other_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server of its own, as its superuser; with a role that may create roles and is no superuser."""
+    """Run another server, with a role that may create roles and is not a superuser. Return the superuser's URL."""
     with temporary(bindir=bindir_of(request.param)) as postgres:
         with psycopg.connect(postgres.url, autocommit=True) as connection:
             connection.execute("create role manager login createrole password 'managed'")
@@ -27,7 +27,7 @@ def other_server(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def managed_url(other_server: str) -> str:
-    """An empty database on that server, as its owner."""
+    """Return the URL of an empty database on the other server, as its owner."""
     name = f"managed_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(other_server, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {} owner manager").format(sql.Identifier(name)))
@@ -35,12 +35,12 @@ def managed_url(other_server: str) -> str:
 
 
 def superusers(managed_url: str, other_server: str) -> str:
-    """The URL of the same database as the server's superuser."""
+    """Return the URL of the same database as the server's superuser."""
     return f"{other_server.rpartition('@')[0]}@{managed_url.rpartition('@')[2]}"
 
 
 def rows_of(url: str) -> dict[str, list[str]]:
-    """Every row of every table, as text, for a superuser."""
+    """Return every row of every table as text. The URL is a superuser's."""
     with psycopg.connect(url) as connection:
         connection.execute("set time zone 'UTC'")
         return {
@@ -50,12 +50,12 @@ def rows_of(url: str) -> dict[str, list[str]]:
 
 
 def schema(url: str) -> list[str]:
-    """The statements that make the schema: tables, keys, policies, privileges and functions."""
+    """Return the statements that create the schema: tables, keys, policies, privileges and functions."""
     options = ["--schema-only", "--no-owner", "--restrict-key=none", f"--dbname={url}"]
     printed = subprocess.run([wheel_binaries() / "pg_dump", *options], check=True, capture_output=True, text=True)
     return [
         re.sub(r"\b(agentidp|manager) USING", "CURRENT_USER USING", line)
         for line in printed.stdout.splitlines()
-        # Some builds of PostgreSQL 15 keep an option of their own at each column.
+        # Some builds of PostgreSQL 15 add their own option to each column.
         if line and not line.startswith("--") and "SET (pg_attver=" not in line
     ]

@@ -1,4 +1,4 @@
-"""``agentidp backup`` and ``agentidp restore``: nothing is lost, and nothing half done."""
+"""``agentidp backup`` and ``agentidp restore``: no row is lost, and no change is half done."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from agentidp.db.migrations import migrate, steps
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.backup import back_up
 from agentidp.maintenance.postgres_programs import connection_arguments, for_restore
-from agentidp.maintenance.restore import look_at_target
+from agentidp.maintenance.restore import inspect_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.citus import WITHOUT_CITUS
@@ -40,19 +40,19 @@ from tests.maintenance.conftest import rows_of, schema, superusers
 
 @pytest.fixture
 def run(quiet: None, cast: Cast, services: Services) -> Command:
-    """Commands on the application's database with the cast. The service is not connected to it."""
+    """Return a function that runs commands on the application's database. The service is not connected."""
     services.close()
     return Command(str(services.settings.database_url))
 
 
 def token(client: FlaskClient, agent: Agent) -> str:
-    """A token that is counted."""
+    """Issue a token."""
     issued: str = client.post("/api/v1/token", data=agent.form).json["access_token"]
     return issued
 
 
 def is_active(client: FlaskClient, agent: Agent, one: str) -> bool:
-    """What introspection says of a token."""
+    """Return whether introspection says that a token is active."""
     active: bool = client.post("/api/v1/token/introspect", data=agent.form | {"token": one}).json["active"]
     return active
 
@@ -65,7 +65,7 @@ IMPORTED = "insert into usage_imports select %(organization_id)s, sha256(''), no
 
 
 def fill(url: str, cast: Cast) -> None:
-    """Put something into every table."""
+    """Insert rows into every table."""
     with psycopg.connect(url) as connection:
         for agent in (cast.acme, cast.outsider):
             for statement in (*SOMETHING, IMPORTED):
@@ -133,7 +133,7 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
         ]
     finally:
         moved.extensions["agentidp"].close()
-    # The owner's backup would lack what row-level security hides from it.
+    # The owner's backup would lack the rows that row-level security hides.
     assert "row-level security hides rows from the role manager" in there.refused("backup", str(tmp_path / "part"))
     assert [*tmp_path.iterdir()] == [file]
 
@@ -142,7 +142,7 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
 def test_the_documented_role_backs_up_a_database_to_which_not_everybody_may_connect(
     run: Command, tmp_path: Path
 ) -> None:
-    """docs/deployment.md advises to let only an installation's own roles connect."""
+    """docs/deployment.md recommends that only an installation's own roles may connect."""
     role, database = f"backup_{uuid.uuid4().hex[:8]}", str(conninfo_to_dict(run.database_url)["dbname"])
     text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     [documented] = re.findall(r"```sql\n( *create role backup .*?)```", text, re.DOTALL)
@@ -164,7 +164,7 @@ def test_what_belongs_to_the_servers_administrator_is_not_restored(
 ) -> None:
     """Extensions, and rights of roles that may not exist on the other server."""
     role = sql.Identifier(f"reporting_{uuid.uuid4().hex[:8]}")
-    # The wheel has one, and Debian the other.
+    # One extension is in the wheel, and the other in Debian.
     some = (
         "select name from pg_available_extensions where name in ('vector', 'pg_stat_statements') order by name limit 1"
     )
@@ -195,7 +195,7 @@ def test_what_belongs_to_the_servers_administrator_is_not_restored(
 class TestRefusals:
     @pytest.fixture
     def file(self, run: Command, tmp_path: Path) -> Path:
-        """A backup."""
+        """Return a backup file."""
         run("backup", str(tmp_path / "agentidp.dump"))
         return tmp_path / "agentidp.dump"
 
@@ -222,7 +222,7 @@ class TestRefusals:
     def test_an_owner_who_may_not_use_the_services_role_learns_what_is_missing(
         self, file: Path, managed_url: str, other_server: str, may: str
     ) -> None:
-        """Another installation on the server has made the role, so this owner need not be able to create it."""
+        """Another installation on the server has created the role, so this owner may lack the right to create it."""
         owner = f"second_{uuid.uuid4().hex[:8]}"
         there = Command(managed_url.replace("manager:", f"{owner}:"))
         database = conninfo_to_dict(managed_url)["dbname"]
@@ -233,7 +233,7 @@ class TestRefusals:
             connection.execute("reset role")
             connection.execute(f"create role {owner} login {may} password 'managed'")
             connection.execute(f"alter database {database} owner to {owner}")
-            # Before version 16, whoever may create roles may use each of them.
+            # Before version 16, a role that may create roles may use every role.
             if connection.info.server_version >= 160_000 or may == "nocreaterole":
                 assert there.refused("restore", str(file)).endswith(f"run once: grant agentidp_service to {owner}")
                 connection.execute(f"grant agentidp_service to {owner}")
@@ -253,7 +253,7 @@ class TestRefusals:
         self, run: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = rows_of(run.database_url)
-        # After it has printed all rows.
+        # The failure comes after all rows were printed.
         real = for_restore(None, settings_for(run.database_url)).directory
         failing = tmp_path / "failing"
         failing.mkdir()
@@ -292,16 +292,16 @@ class TestRefusals:
         said = r"the instance secret does not decrypt the backup's signing key \S+: set the secret"
         assert re.match(said, run.refused(*options, **wrong))
         assert rows_of(run.database_url) == before
-        # The secret of before is good enough, as it is for the service.
+        # The previous secret is sufficient, as for the service.
         assert run.invoke(*options, **wrong, AGENTIDP_SECRET_KEY_PREVIOUS=SECRET_KEY).exit_code == 0
 
     def test_a_session_that_is_just_ending_is_given_some_time(
         self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("agentidp.maintenance.restore.ENDING", PATIENCE)
+        monkeypatch.setattr("agentidp.maintenance.restore.SESSION_END_TIMEOUT", PATIENCE)
         waiting = "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
         with psycopg.connect(run.database_url, autocommit=True) as other, ThreadPoolExecutor(1) as threads:
-            running = threads.submit(look_at_target, run.database_url)
+            running = threads.submit(inspect_target, run.database_url)
             wait_until(lambda: other.execute(waiting).fetchall())
             other.close()
             assert not running.result(PATIENCE).is_empty
@@ -319,7 +319,7 @@ class TestRefusals:
     def test_what_is_added_after_it_has_begun_is_not_in_it(
         self, run: Command, empty_database_url: str, tmp_path: Path
     ) -> None:
-        """It has what its sentence counts, although both are read one after the other."""
+        """The backup contains exactly the counted rows, although both are read one after the other."""
         file, settings = tmp_path / "agentidp.dump", settings_for(run.database_url)
         run("organization", "create", "Before")
         waiting = "select from pg_locks where relation = 'usage_daily'::regclass and not granted"
@@ -378,17 +378,17 @@ class TestRefusals:
 
 @WITHOUT_CITUS
 class TestBackupsOfAnAttacker:
-    """The owner into whose database they are restored is a superuser, for whom PostgreSQL runs programs."""
+    """The backups are restored as a superuser, for whom PostgreSQL would run programs."""
 
     @pytest.fixture
     def trace(self, directory: Path) -> Path:
-        """What the programs of an attacker write, where the server's account may as well."""
+        """Return the file that an attacker's program would write. The server's account may write to its directory."""
         directory.chmod(0o777)
         return directory / "trace"
 
     @pytest.fixture
     def dump(self, run: Command, tmp_path: Path) -> Callable[[], Path]:
-        """Backs up the database without compression, so that a test can change its bytes."""
+        """Return a function that backs up the database without compression, so that a test can change its bytes."""
 
         def dumped() -> Path:
             program = for_restore(None, settings_for(run.database_url)).directory / "pg_dump"
@@ -402,7 +402,7 @@ class TestBackupsOfAnAttacker:
     def test_nothing_of_the_schema_in_it_is_restored(
         self, run: Command, dump: Callable[[], Path], empty_database_url: str, trace: Path
     ) -> None:
-        """Not even what would only be run by the owner's next statement."""
+        """Also not objects that would only be executed by the owner's next statement."""
         there = Command(empty_database_url)
         file = dump()
         there("restore", str(file))
@@ -480,10 +480,10 @@ class TestBackupsOfAnAttacker:
         attack = statement.format(trace=trace).encode()
         whole = file.read_bytes()
         if place == "copy":
-            # What pg_restore prints before the rows of a table.
+            # The line that pg_restore prints before the rows of a table.
             [replaced] = re.findall(rb"COPY public[.]agents [^;]+;\n", whole)
         else:
-            # The end of the rows within the rows.
+            # An end mark within the rows.
             attack = b"\n\\.\n" + attack + b"\n"
             [replaced] = {*re.findall(rb"x{90}", whole)}
         file.write_bytes(whole.replace(replaced, attack.ljust(len(replaced) - 1) + replaced[-1:]))

@@ -1,4 +1,4 @@
-"""``agentidp check``: what it finds, and that it says what to do and no secret."""
+"""``agentidp check``: its results contain advice and no secret."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from agentidp.db.clock_check import LEEWAY
 from agentidp.db.database import connect
 from agentidp.db.embedded_postgres import NO_DATABASE
 from agentidp.db.migrations import steps
-from agentidp.maintenance.check_machine import LITTLE_SPACE, NO_SPACE, check_disk
+from agentidp.maintenance.check import names_of_settings
+from agentidp.maintenance.check_machine import MIN_SPACE, MIN_SPACE_WITHOUT_WARNING, check_disk
 from agentidp.maintenance.check_privileges import expected_privileges
-from agentidp.maintenance.check_settings import names_of_settings
 from agentidp.server.watch import WATCH_LOCK
 from tests.citus import REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.cli.command import Command
@@ -29,7 +29,7 @@ from tests.maintenance.conftest import rows_of
 
 @pytest.fixture
 def run(quiet: None, database_url: str) -> Command:
-    """Commands on a database of the test's own."""
+    """Return a function that runs commands on a database for this test."""
     return Command(database_url)
 
 
@@ -37,7 +37,7 @@ Lines = dict[str, tuple[str, str]]
 
 
 def checked(run: Command, *arguments: str, **environment: str | None) -> Lines:
-    """Each check's last status and message. Nothing of it may be secret."""
+    """Return each check's last status and message, and check that they contain no secret."""
     result = run.invoke("check", *arguments, "--json", **environment)
     assert result.stderr == ""
     found = json.loads(result.stdout)
@@ -49,14 +49,14 @@ def checked(run: Command, *arguments: str, **environment: str | None) -> Lines:
 
 @pytest.fixture
 def healthy(run: Command) -> Command:
-    """Commands on a database with an organization whose findings were evaluated."""
+    """Return a function that runs commands on a database with an organization whose findings were evaluated."""
     run.agent()
     assert run.invoke("watch", "--once").exit_code == 0
     return run
 
 
 def damage(run: Command, *statements: str) -> None:
-    """Change the database past the application."""
+    """Change the database without the application."""
     for statement in statements:
         execute(run.database_url, statement)
 
@@ -170,7 +170,7 @@ class TestDatabase:
     def test_the_clock(
         self, healthy: Command, monkeypatch: pytest.MonkeyPatch, ahead: float | None, status: str
     ) -> None:
-        monkeypatch.setattr("agentidp.maintenance.check_database.seconds_ahead", lambda _: ahead)
+        monkeypatch.setattr("agentidp.maintenance.check_database.measure_seconds_ahead", lambda _: ahead)
         assert checked(healthy)["clock"][0] == status
 
     def test_as_the_role_that_only_serves(self, healthy: Command) -> None:
@@ -305,7 +305,12 @@ class TestMachine:
 
     @pytest.mark.parametrize(
         ("free", "status"),
-        [(LITTLE_SPACE, "ok"), (LITTLE_SPACE - 1, "warning"), (NO_SPACE, "warning"), (NO_SPACE - 1, "failed")],
+        [
+            (MIN_SPACE_WITHOUT_WARNING, "ok"),
+            (MIN_SPACE_WITHOUT_WARNING - 1, "warning"),
+            (MIN_SPACE, "warning"),
+            (MIN_SPACE - 1, "failed"),
+        ],
     )
     def test_the_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, status: str) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
@@ -318,7 +323,7 @@ class TestMachine:
 @pytest.mark.very_slow
 def test_the_embedded_database(quiet: None, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # However little space this machine has.
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LITTLE_SPACE))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=MIN_SPACE_WITHOUT_WARNING))
     run = Command("")
     of_data = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_SECRET_KEY": None, "AGENTIDP_DATA_DIR": str(directory / "data")}
     found = checked(run, **of_data)
@@ -332,7 +337,7 @@ def test_the_embedded_database(quiet: None, directory: Path, monkeypatch: pytest
     (directory / "data" / "secret_key").rename(directory / "kept")
     found = checked(run, **of_data)
     assert (found["secret"][0], found["schema"][0], "signing keys" in found) == ("failed", "ok", False)
-    # A new one would not decrypt the keys, so none is made, until somebody lists the keys to revoke them.
+    # A new secret would not decrypt the keys, so it is only created when an operator lists the keys to revoke them.
     secret = directory / "data" / "secret_key"
     assert run.refused("organization", "list", **of_data).startswith(f"the instance secret {secret} is missing")
     assert not secret.exists()

@@ -18,7 +18,7 @@ from tests.helpers.guide import DOCUMENTED, commands_of, make_database
 
 
 def shell(script: str, directory: Path, **environment: str) -> str:
-    """What a script prints. It ends at the first command that fails."""
+    """Run a script until a command fails, and return its output."""
     done = subprocess.run(
         ["sh", "-eu", "-c", script],
         cwd=directory,

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The metrics of the instance."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PATH = "/api/v1/audit"
 
 @pytest.fixture
 def acme(cast: Cast, client: FlaskClient, clock: Clock) -> Agent:
-    """An agent whose organization has five events, the last two an hour later."""
+    """Return an agent whose organization has five events. The last two happened an hour later."""
     clock.advance(hours=1)
     made = client.post("/api/v1/agents", json={"name": "=new"}, headers=cast.acme.bearer())
     client.delete(f"/api/v1/agents/{made.json['agentId']}", headers=cast.acme.bearer())
@@ -27,7 +27,7 @@ def acme(cast: Cast, client: FlaskClient, clock: Clock) -> Agent:
 
 
 def sequences(client: FlaskClient, agent: Agent, **query: str | int) -> list[int]:
-    """The sequences of the events that are found."""
+    """Return the sequence numbers of the events in the response."""
     response = client.get(PATH, query_string=query, headers=agent.bearer())
     assert response.status_code == 200
     return [event["sequence"] for event in response.json["data"]]
@@ -47,7 +47,7 @@ def test_filters(client: FlaskClient, acme: Agent) -> None:
     assert sequences(client, acme, action="agent.created") == [4, 2]
     assert sequences(client, acme, actor=acme.client_id) == [5, 4]
     assert sequences(client, acme, subject=newest["subject"]) == [5, 4]
-    # Both ends of the range: from this time on, and before this time.
+    # Both bounds of the range: the first is included, the second is not.
     assert sequences(client, acme, since="2026-04-15T13:00:00Z") == [5, 4]
     assert sequences(client, acme, until="2026-04-15T13:00:00Z") == [3, 2, 1]
     assert sequences(client, acme, since="2026-04-15T13:00:00Z", action="agent.created") == [4]

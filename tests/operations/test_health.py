@@ -23,14 +23,14 @@ OTHER_SECRET = SECRET_KEY.swapcase().encode()
 
 @pytest.fixture
 def client_with_another_secret(database_url: str) -> Iterator[FlaskClient]:
-    """A client of a server whose instance secret decrypts no signing key of its database."""
+    """Return a client of a server whose instance secret decrypts no signing key of its database."""
     app = create_app(settings_for(database_url, secret_key=OTHER_SECRET), clock=Clock())
     yield app.test_client()
     app.extensions["agentidp"].close()
 
 
 def ready(client: FlaskClient) -> tuple[int, str | None]:
-    """The status of /readyz, and what it says is wrong."""
+    """Return the status and the message of /readyz."""
     response = client.get("/readyz")
     assert client.get("/healthz").status_code == 200
     return response.status_code, response.json.get("message")
@@ -51,7 +51,7 @@ def test_is_not_ready_while_a_migration_is_pending(client: FlaskClient, database
 
 @pytest.mark.parametrize("has_table", [False, True])
 def test_is_not_ready_without_a_schema(template: str, empty_database_url: str, has_table: bool) -> None:
-    # The role belongs to the whole server, so there is one since the template was made.
+    # The role belongs to the whole server, so it exists since the template was created.
     assert execute(empty_database_url, "select 1 from pg_roles where rolname = %s", SERVICE_ROLE)
     if has_table:
         # The first migration grants the service its rights.

@@ -1,4 +1,4 @@
-"""What Prometheus learns of the instance as a whole."""
+"""The metrics of the whole instance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.factories import NOON, SECRET_KEY, Clock, count_usage, database_of
 
 
 def values(metrics: InstanceMetrics, name: str) -> dict[str, float]:
-    """The values of a metric by the label ``organization``, which is empty if the metric has none."""
+    """Return the values of a metric by the label ``organization``. The label is empty if the metric has no labels."""
     return {
         sample.labels.get("organization", ""): sample.value
         for metric in metrics.collect()
@@ -35,7 +35,7 @@ def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
         (NOON, 2),
         (NOON.replace(hour=0, minute=0), 3),
         (NOON.replace(day=1, hour=0, minute=0), 4),
-        # Neither the last instant of the month before nor the first of the next day.
+        # Outside: the last instant of the previous month and the first instant of the next day.
         (NOON.replace(day=1, hour=0, minute=0) - timedelta(microseconds=1), 8),
         (NOON.replace(day=16, hour=0, minute=0), 16),
     ):
@@ -51,7 +51,7 @@ def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
     assert found == {
         "tokens_today": {acme.organization_id: 5, outsider: 0, UNKNOWN: 0},
         "tokens_this_month": {acme.organization_id: 9, outsider: 0, UNKNOWN: 0},
-        # A token is a request as well.
+        # A token also counts as a request.
         "requests_today": {acme.organization_id: 7, outsider: 0, UNKNOWN: 0},
         "rejections_today": {acme.organization_id: 1, outsider: 0, UNKNOWN: 1},
     }
@@ -101,7 +101,7 @@ def test_whether_the_instance_secret_decrypts_a_signing_key(
     other.read()
     other.close()
     assert values(other, "agentidp_signing_key_usable") == {"": 0}
-    # Everything else is read as before.
+    # All other metrics are still read.
     assert values(other, "agentidp_organization_tokens_today") == values(metrics, "agentidp_organization_tokens_today")
 
 
@@ -109,7 +109,7 @@ def test_a_scrape_asks_the_database_nothing(services: Services, metrics: Instanc
     metrics.read()
     metrics.close()
     with psycopg.connect(str(services.settings.database_url)) as connection:
-        # Those of before may be ending just now; autovacuum and sessions of Citus come and go.
+        # Earlier sessions may still be ending. Sessions of autovacuum and Citus come and go.
         sessions = (
             "select count(*) from pg_stat_activity where datname = current_database() "
             "and backend_type = 'client backend' and application_name not like 'citus%' and backend_start > "

@@ -1,4 +1,4 @@
-"""What Prometheus learns of findings and alerts."""
+"""The metrics of findings and alerts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.factories import NOON, a_finding, execute, make_agent, make_alert_tar
 
 
 def values(metrics: InstanceMetrics, name: str) -> dict[tuple[str, ...], float]:
-    """The values of a metric by its labels."""
+    """Return the values of a metric by its labels."""
     metrics.read()
     return {
         tuple(sample.labels.values()): sample.value

@@ -1,4 +1,4 @@
-"""A server that serves metrics, and what it serves."""
+"""A server that serves metrics, and functions that read the metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.factories import PATIENCE, SECRET_KEY, Server, children, free_port, w
 
 
 class MeteredServer(Server):
-    """``agentidp serve`` on a database, with its metrics on a port of their own."""
+    """``agentidp serve`` on a database, with metrics on a separate port."""
 
     def __init__(self, database_url: str, **changes: str) -> None:
         self.metrics_port = free_port()
@@ -27,7 +27,7 @@ class MeteredServer(Server):
         )
 
     def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """Every sample, by its name and its labels."""
+        """Return every sample by its name and labels."""
         with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=PATIENCE) as response:
             page = response.read().decode()
         return {
@@ -37,7 +37,7 @@ class MeteredServer(Server):
         }
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of the samples that have *labels*; 0 if there are none."""
+        """Return the sum of the samples with *labels*; 0 if there are none."""
         return sum(
             value
             for (found, its), value in self.scrape().items()
@@ -45,7 +45,7 @@ class MeteredServer(Server):
         )
 
     def metrics_process(self) -> int:
-        """The process id of the one that serves the metrics, which it logs."""
+        """Return the ID of the process that serves the metrics, from the log."""
         wait_until(lambda: "metrics are served" in self.logs())
         [line] = [json.loads(line) for line in self.logs().splitlines() if "metrics are served" in line]
         return int(line["pid"])
@@ -54,7 +54,7 @@ class MeteredServer(Server):
         return [pid for pid in children(self.main_process(), "gunicorn") if pid != self.metrics_process()]
 
     def metrics_directory(self) -> Path:
-        """Where the workers count."""
+        """Return the directory of the workers' metrics files."""
         environment = Path(f"/proc/{self.workers()[0]}/maps").read_text()
         [found] = {Path(line.split()[-1]).parent for line in environment.splitlines() if "agentidp-metrics-" in line}
         return found

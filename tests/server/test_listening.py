@@ -1,4 +1,4 @@
-"""Which addresses the service listens on; each refusal is one sentence."""
+"""The addresses on which the service listens. Each refusal is one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
-from agentidp.server.sending import within
+from agentidp.server.sending import limit_sending_time
 from agentidp.services.fair_queue import SMALL
 from tests.fast_path.echo import LARGE, Gunicorn, get, responses
 
@@ -70,7 +70,7 @@ def test_refuses_sockets_that_it_cannot_listen_on(tmp_path: Path) -> None:
         other.bind(str(path))
         other.listen()
         assert refusal(path) == f"another process listens on unix:{path}"
-    # One that nobody listens on any more is replaced.
+    # A socket on which no process listens is replaced.
     refuse_busy_address(f"unix:{path}")
     path.unlink()
     path.touch()
@@ -89,7 +89,7 @@ def test_the_limit_is_for_all_parts_of_a_response_together_and_then_gone() -> No
     parts = [b"a" * (SMALL // 2), b"b" * (SMALL // 2), b"c"]
     with ends[0] as ours, ends[1]:
         limits = []
-        for part in within(60, lambda *_: parts)({"gunicorn.socket": ours}, None):
+        for part in limit_sending_time(60, lambda *_: parts)({"gunicorn.socket": ours}, None):
             assert part == parts[len(limits)]
             limits.append(ours.gettimeout())
         assert limits[0] == 60
@@ -101,20 +101,20 @@ def test_the_limit_is_for_all_parts_of_a_response_together_and_then_gone() -> No
 @pytest.mark.parametrize("environ", [{"gunicorn.socket": None}, {}])
 def test_a_small_response_is_sent_as_it_is_and_a_large_one_needs_no_socket(environ: dict[str, Any]) -> None:
     small, large = [b"a" * SMALL], [b"a" * SMALL, b"b"]
-    assert within(60, lambda *_: small)({"gunicorn.socket": object()}, None) is small
-    assert list(within(60, lambda *_: large)(environ, None)) == large
+    assert limit_sending_time(60, lambda *_: small)({"gunicorn.socket": object()}, None) is small
+    assert list(limit_sending_time(60, lambda *_: large)(environ, None)) == large
 
 
 CONFIGURATION = """
 from agentidp.server.listening import limit_sending
-from agentidp.server.sending import within
+from agentidp.server.sending import limit_sending_time
 
 def post_worker_init(worker):
     {}
 """
 LIMITS = {
     "one part": "limit_sending(worker.sockets, 1)",
-    "all parts": "worker.wsgi = within(1, worker.wsgi)",
+    "all parts": "worker.wsgi = limit_sending_time(1, worker.wsgi)",
 }
 
 
@@ -129,7 +129,7 @@ def test_a_client_that_reads_nothing_or_slowly_holds_no_thread(worker: str, limi
             slow.sendall(get("/large"))
             received = len(slow.recv(1))
             other.sendall(get("/?a"))
-            # All of it would take half a minute or more.
+            # Receiving the whole response would take half a minute or more.
             with contextlib.suppress(ConnectionResetError):
                 while limit == "all parts" and not select.select([other], [], [], 0.01)[0]:
                     received += len(slow.recv(LARGE // 3000))

@@ -1,4 +1,4 @@
-"""The metrics of a service that runs: right across its workers, also across those that are killed."""
+"""The metrics of a running service are sums over its workers, including killed workers."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
     # A worker can be killed after the commit and before it counts, between two counters, or after it has counted and
     # before it responds.
     assert acknowledged <= timed <= requested <= issued <= ledger <= acknowledged + unanswered
-    # Usage comes from the counters themselves, so not even a killed worker makes a difference.
+    # Usage is read from the database's counters, so a killed worker makes no difference.
     wait_until(
         lambda: (
             metered.value("agentidp_organization_tokens_this_month", organization=agent.organization_id)
             == usage_sums(database_url, agent.organization_id)["tokens"]
         )
     )
-    # Nothing is left of the workers that were killed, but what they have counted.
+    # Only the counts of the killed workers are left.
     wait_until(lambda: metered.value("agentidp_workers") == 2)
     assert metered.value("agentidp_workers_configured") == 2
     live = {str(pid) for pid in metered.workers()} | {"0", str(metered.main_process())}
@@ -66,7 +66,7 @@ def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
 
 
 def test_a_file_that_a_worker_has_just_made_hides_none_of_the_others(tmp_path: Path) -> None:
-    """It is empty for a moment. A worker that is killed in that moment leaves it so."""
+    """The file is empty for a moment. If the worker is killed in that moment, the file stays empty."""
     counted = MmapedDict(str(tmp_path / "counter_1.db"))
     counted.write_value(mmap_key("things", "things_total", [], [], "Things"), 3.0, 0.0)
     counted.close()
@@ -118,7 +118,7 @@ def test_a_start_removes_the_files_of_a_service_whose_processes_were_all_killed(
     with MeteredServer(database_url) as killed:
         killed.get("/")
         leftover = killed.metrics_directory()
-        # Stopped first, so that none of them removes the directory because another one has ended.
+        # Stopped first, so that no process removes the directory when another process has ended.
         processes = [killed.metrics_process(), killed.main_process(), *killed.workers()]
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in processes:
@@ -133,7 +133,7 @@ def test_a_start_removes_the_files_of_a_service_whose_processes_were_all_killed(
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process runs; one that has ended and that its parent has not asked about does not."""
+    """Return whether a process runs. A zombie, whose parent has not waited for it, does not run."""
     with contextlib.suppress(FileNotFoundError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -12,7 +12,7 @@ import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.db.embedded_postgres import EmbeddedPostgres
-from agentidp.server.postgres_supervision import Supervisor
+from agentidp.server.postgres_supervision import WINDOW, Supervisor
 from tests.directory import open_directory
 from tests.factories import children, execute, wait_until
 from tests.frozen import kill, postmaster
@@ -26,22 +26,23 @@ class Seconds:
     """A monotonic clock that tests set."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.seconds = 1000.0
 
     def __call__(self) -> float:
-        return self.now
+        return self.seconds
 
 
 @pytest.fixture(params=["home", "long-" * 20], ids=["socket in the home", "socket in /tmp"])
-def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
-    """A running server with a table; of a home with a long path, whose socket is elsewhere, as well."""
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPostgres]:
+    """Run a server with a table, which may be restarted twice. The socket of a long path is elsewhere."""
+    monkeypatch.setattr("agentidp.server.postgres_supervision.MAX_RESTARTS", 2)
     with open_directory() as directory, EmbeddedPostgres(directory / request.param) as running:
         execute(running.url, "create table note (text text)")
         yield running
 
 
 def end(server: EmbeddedPostgres) -> None:
-    """Kill it, and wait for it."""
+    """Kill the server, and wait until it has ended."""
     kill(server.home)
     wait_until(lambda: not server.is_running())
 
@@ -51,7 +52,7 @@ def test_a_killed_server_comes_back_under_its_url(server: EmbeddedPostgres, capl
     supervisor.keep_running()
     assert caplog.records == []
     execute(url, "insert into note values ('kept')")
-    # A process that is slow to notice that the postmaster has died keeps the lock until it does.
+    # A process keeps the lock until it notices that the postmaster has died.
     slow = children(postmaster(server.home), "postgres")[0]
     os.kill(slow, signal.SIGSTOP)
     end(server)
@@ -72,31 +73,31 @@ def test_a_killed_server_comes_back_under_its_url(server: EmbeddedPostgres, capl
 
 def test_it_comes_back_only_so_often_within_a_time(server: EmbeddedPostgres) -> None:
     clock = Seconds()
-    supervisor = Supervisor(server, restarts=2, window=100, clock=clock)
+    supervisor = Supervisor(server, clock=clock)
     end(server)
     supervisor.keep_running()
     assert server.is_running()
     end(server)
-    clock.now += 1.9
+    clock.seconds += 1.9
     supervisor.keep_running()
-    assert not server.is_running()  # it pauses after the first
-    clock.now += 0.2
+    assert not server.is_running()  # the supervisor pauses after the first restart
+    clock.seconds += 0.2
     supervisor.keep_running()
     assert server.is_running()
     end(server)
-    clock.now += 97.8
+    clock.seconds += WINDOW - 2.2
     with pytest.raises(ConfigurationError) as caught:
         supervisor.keep_running()
     assert str(caught.value) == HAS_ENDED
-    # When the first is long enough ago there may be one more.
-    clock.now += 0.2
+    # When the first restart is old enough, another restart is allowed.
+    clock.seconds += 0.2
     supervisor.keep_running()
     assert server.is_running()
 
 
 def test_a_start_that_fails_is_tried_again(server: EmbeddedPostgres, caplog: pytest.LogCaptureFixture) -> None:
     url, clock = server.url, Seconds()
-    supervisor = Supervisor(server, restarts=2, clock=clock)
+    supervisor = Supervisor(server, clock=clock)
     end(server)
     version = server.home / "data" / "PG_VERSION"
     version.rename(version.with_name("elsewhere"))
@@ -104,21 +105,21 @@ def test_a_start_that_fails_is_tried_again(server: EmbeddedPostgres, caplog: pyt
     assert not server.is_running()
     assert "is missing" in caplog.records[-1].fields["reason"]
     version.with_name("elsewhere").rename(version)
-    clock.now += 2
+    clock.seconds += 2
     supervisor.keep_running()
     assert execute(url, "select 1") == [(1,)]
 
 
 def test_a_start_that_always_fails_ends_the_launcher(server: EmbeddedPostgres) -> None:
     clock = Seconds()
-    supervisor = Supervisor(server, restarts=2, clock=clock)
+    supervisor = Supervisor(server, clock=clock)
     end(server)
     (server.home / "password").rename(server.home / "elsewhere")
     with pytest.raises(ConfigurationError, match="has ended"):
         for _ in range(10):
             supervisor.keep_running()
-            clock.now += 1
-    # Nothing stays in /tmp.
+            clock.seconds += 1
+    # No directory stays in /tmp.
     directory = (server.home / "socket").resolve()
     server.stop()
     assert directory == server.home / "socket" or not directory.exists()

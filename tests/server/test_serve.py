@@ -35,7 +35,7 @@ from tests.factories import (
 
 pytestmark = pytest.mark.very_slow
 
-# Root becomes nobody, who may still look into the directories on the way to the interpreter.
+# Root becomes nobody, who must be able to enter the interpreter's parent directories.
 _CAPABILITY = "+dac_read_search"
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 AS_NOBODY += [f"--inh-caps={_CAPABILITY}", f"--ambient-caps={_CAPABILITY}", "--"]
@@ -49,7 +49,7 @@ USERS = USERS if os.geteuid() == 0 else [pytest.param([], id="an ordinary user")
 
 @contextlib.contextmanager
 def new_data_directory(run_as: list[str]) -> Iterator[Path]:
-    """An empty data directory of the user."""
+    """Return an empty data directory of the user."""
     with open_directory() as path:
         if run_as:
             shutil.chown(path, "nobody", "nogroup")
@@ -58,13 +58,13 @@ def new_data_directory(run_as: list[str]) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
-    """A data directory of the user who runs the tests."""
+    """Return a data directory of the user who runs the tests."""
     with new_data_directory([]) as path:
         yield path
 
 
 def processes_of(path: Path) -> list[int]:
-    """The process ids of launcher, gunicorn and PostgreSQL on the data directory *path*."""
+    """Return the process IDs of the launcher, gunicorn and PostgreSQL for the data directory *path*."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -75,11 +75,11 @@ def processes_of(path: Path) -> list[int]:
 
 
 ENDS = [
-    # What a terminal does at Ctrl-C: to the whole process group.
+    # A terminal sends Ctrl-C to the whole process group.
     (os.killpg, signal.SIGINT, 0),
     (os.kill, signal.SIGTERM, 0),
     (os.kill, signal.SIGKILL, -signal.SIGKILL),
-    # After that one.
+    # The child ends after the launcher.
     (os.kill, signal.SIGTERM, 0),
 ]
 """How the launcher is ended, one after the other, and its exit code."""
@@ -87,7 +87,7 @@ ENDS = [
 
 @pytest.mark.parametrize("run_as", USERS)
 def test_no_end_of_the_launcher_leaves_a_process(run_as: list[str]) -> None:
-    """tests/faults counts the tokens, and tests/db/test_embedded_postgres.py what was committed."""
+    """tests/faults checks the counted tokens, and tests/db/test_embedded_postgres.py the committed rows."""
     with new_data_directory(run_as) as path:
         for end, number, exit_code in ENDS:
             server = Server({"AGENTIDP_DATA_DIR": str(path)})
@@ -106,7 +106,7 @@ def test_a_hang_up_is_ignored_under_nohup(data_dir: Path) -> None:
     server.command = ["nohup", *server.command]
     with server:
         server.process.send_signal(signal.SIGHUP)
-        time.sleep(0.3)  # there is nothing to wait for: nothing must happen
+        time.sleep(0.3)  # a pause, because nothing must happen
         assert server.get("/healthz") == b'{"status":"ok"}'
 
 
@@ -119,24 +119,24 @@ def test_the_end_of_gunicorn_ends_the_launcher_with_a_sentence(data_dir: Path) -
 
 
 def environment_of(settings: dict[str, str]) -> dict[str, str]:
-    """The environment of a process with these settings and no other."""
+    """Return the environment of a process with only these settings."""
     return clean_environment() | {"PORT": str(free_port())} | settings
 
 
 def ended(command: list[str], settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A process with these settings that ends by itself."""
+    """Run a process with these settings until it ends."""
     return subprocess.run(
         command, env=environment_of(settings), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
     )
 
 
 def agentidp(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command with these settings, which do not say where an instance listens."""
+    """Run a command with these settings, which do not contain the address of an instance."""
     return ended([sys.executable, "-m", "agentidp", *arguments], {"PORT": ""} | settings)
 
 
 def refusal(environment: dict[str, str], *arguments: str, command: list[str] | None = None) -> str:
-    """The one sentence with which ``agentidp serve``, or another command, refuses to start."""
+    """Return the sentence with which ``agentidp serve``, or another command, refuses to start."""
     result = ended([*(command or [sys.executable, "-m", "agentidp", "serve"]), *arguments], environment)
     [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
     assert (result.returncode, result.stdout) == (1, "")
@@ -187,11 +187,11 @@ def test_commands_find_the_instance_on_their_data_directory_and_a_second_one_is_
             f"Error: the instance that runs on {data_dir} is {server.url}, not https://idp.example.com: "
             "unset AGENTIDP_ISSUER and PORT, or set AGENTIDP_DATA_DIR to the other instance's\n",
         )
-        # A second instance there is refused, and the first one goes on.
+        # A second instance with this data directory is refused, and the first instance continues.
         said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)})
         assert said == f"another AgentIdP already runs on {data_dir}/postgres (pid {server.process.pid})"
         assert server.get("/readyz") == b'{"status":"ok"}'
-    # Nobody runs there any more, and so the settings decide again.
+    # No instance uses the directory any more, so the settings decide again.
     assert issuer(agentidp("token", **here).stdout.strip()) == "https://idp.example.com"
 
 
@@ -211,7 +211,7 @@ def test_a_unix_socket_is_for_its_owner_and_its_group(started_by: str, database_
     path = tmp_path / "socket"
     settings = external(database_url, AGENTIDP_BIND=f"unix:{path}")
     command = GUNICORN if started_by == "gunicorn" else Server({}, bind=f"unix:{path}").command
-    # A permissive umask of whoever starts it must not matter.
+    # A permissive umask of the user must not matter.
     with subprocess.Popen(command, env=environment_of(settings), cwd=ROOT, umask=0) as process:
         try:
             wait_until(path.is_socket)
@@ -231,7 +231,7 @@ def test_a_unix_socket_is_for_its_owner_and_its_group(started_by: str, database_
             (),
             "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`",
         ),
-        # Which addresses these are, tests/server/test_listening.py knows.
+        # tests/server/test_listening.py tests which addresses are refused.
         ({"AGENTIDP_BIND": "0.0.0.0:3999"}, (), "cannot listen on 0.0.0.0:3999 without a proxy: a client that sends "),
         ({}, ("--bind", "0.0.0.0:3999"), "cannot listen on 0.0.0.0:3999 without a proxy: a client that sends half a "),
     ],
@@ -253,12 +253,12 @@ def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as
 
 
 def external(url: str, **settings: str) -> dict[str, str]:
-    """The environment of a server on somebody else's PostgreSQL."""
+    """Return the environment of a server that uses an external PostgreSQL."""
     return {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY} | settings
 
 
 def url_of_the_service(server: Server) -> str:
-    """The database's URL that gunicorn's workers have."""
+    """Return the database's URL in the environment of gunicorn's workers."""
     environment = Path(f"/proc/{server.workers()[0]}/environ").read_bytes().split(b"\0")
     [url] = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"AGENTIDP_DATABASE_URL=")]
     return url.decode()
@@ -271,7 +271,7 @@ def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> N
             assert server.get("/readyz") == b'{"status":"ok"}'
             urls.append(url_of_the_service(server))
             with psycopg.connect(urls[-1], autocommit=True) as connection:
-                # As the service does; then what somebody gets it to do.
+                # First what the service does, and then what an attacker makes it do.
                 connection.execute("set role agentidp_service")
                 connection.execute("select set_config('agentidp.organization_id', 'org-x', false)")
                 assert connection.execute("select count(*) from agents").fetchone() == (0,)
@@ -296,9 +296,9 @@ def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> N
                 ):
                     with pytest.raises(psycopg.errors.InsufficientPrivilege):
                         connection.execute(statement.encode())
-            # The operator's commands still are the superuser's.
+            # The operator's commands still connect as the superuser.
             assert agentidp("keys", "list", AGENTIDP_DATA_DIR=str(data_dir)).stdout.count("signing") == 1
-    # Its password is new at each start.
+    # The role's password changes at each start.
     assert urls[0] != urls[1]
     first = urls[0].partition("@")[0]
     with (

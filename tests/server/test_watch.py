@@ -1,4 +1,4 @@
-"""``agentidp watch``: every organization, one instance at a time, and beside ``agentidp serve``."""
+"""``agentidp watch`` evaluates every organization, in one instance at a time, and as a child of ``agentidp serve``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import load_sql
 from agentidp.server import watch as watching
-from agentidp.server.watch import WATCH_LOCK, look, watch
+from agentidp.server.watch import WATCH_LOCK, evaluate_all, watch
 from agentidp.services import Services
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
@@ -44,7 +44,7 @@ from tests.factories import (
 
 @pytest.fixture
 def services(database_url: str) -> Iterator[Services]:
-    """With two organizations and the real clock."""
+    """Return services with two organizations and the real clock."""
     services = Services.of(settings_for(database_url), utc_now)
     for name in ("Acme", "Other"):
         make_organization(services, name)
@@ -53,14 +53,14 @@ def services(database_url: str) -> Iterator[Services]:
 
 
 def evaluated(url: str) -> int:
-    """How many organizations have been evaluated."""
+    """Return the number of evaluated organizations."""
     [(count,)] = execute(url, "select count(*) from finding_evaluations where evaluated_at is not null")
     return int(count)
 
 
 @contextmanager
 def watching_in_a_thread(services: Services) -> Iterator[None]:
-    """In the block an instance watches; it ends when it is told to."""
+    """Run an instance of the watch in a thread."""
     stop = threading.Event()
     thread = threading.Thread(target=watch, args=(services, stop))
     thread.start()
@@ -136,7 +136,7 @@ def test_evaluates_nothing_while_another_instance_watches(
 def test_stops_between_two_organizations_when_the_lock_is_lost(
     services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From then on another instance may watch. It is no failure of the next organization."""
+    """Another instance may watch from then on. The next organization does not count as failed."""
     evaluate = watching.evaluate
 
     def ends_the_lock(*arguments: Any) -> None:
@@ -153,7 +153,7 @@ def test_stops_between_two_organizations_when_the_lock_is_lost(
     with connect(database_url) as own:
         own.execute(load_sql("database/try_lock"), {"key": WATCH_LOCK})
         with pytest.raises(psycopg.OperationalError):
-            look(own, services, threading.Event())
+            evaluate_all(own, services, threading.Event())
     assert evaluated(database_url) == 1
     assert "findings not evaluated" not in caplog.messages
 
@@ -171,7 +171,7 @@ def test_alerts_are_sent_by_watch_and_in_one_go(services: Services) -> None:
 
 
 def test_networks_of_rejected_requests_are_forgotten(services: Services, database_url: str) -> None:
-    # The day must not end before the watch has looked.
+    # The day must not end before the evaluation.
     services = replace(services, clock=Clock(services.clock()))
     today = services.clock().astimezone(UTC).date()
     [(organization_id,), _] = execute(database_url, "select organization_id from organizations")
@@ -198,9 +198,9 @@ def test_another_instance_takes_over_when_the_lock_is_free(
     services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[int] = []
-    holds_lock = watching._holds_lock
-    monkeypatch.setattr(watching, "STANDBY", 0.01)
-    monkeypatch.setattr(watching, "_holds_lock", lambda own: tries.append(1) or holds_lock(own))
+    try_lock = watching._try_lock
+    monkeypatch.setattr(watching, "LOCK_INTERVAL", 0.01)
+    monkeypatch.setattr(watching, "_try_lock", lambda connection: tries.append(1) or try_lock(connection))
     with connect(database_url) as other:
         other.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
         with watching_in_a_thread(services):

@@ -1,4 +1,4 @@
-"""What ``agentidp serve --demo`` prints: its commands work in another terminal, for the same instance."""
+"""The text that ``agentidp serve --demo`` prints. Its commands work in another terminal, for the same instance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def printed(link: str | None = LINK, **environ: str) -> str:
 
 
 def test_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
-    # What is not set, or empty, need not be named.
+    # Variables that are not set or empty are omitted.
     text = printed(PORT="")
     assert "export TOKEN=$(.venv/bin/agentidp token)\n" in text
     assert re.findall(r'curl -s "(.+)" \\\n-H "Authorization: Bearer \$TOKEN" \| jq \.\n', text) == [

@@ -1,4 +1,4 @@
-"""What a worker samples of its pools."""
+"""The samples of a worker's connection pools."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.factories import PATIENCE, Clock, wait_until
 
 
 def value(name: str, **labels: str) -> float:
-    """A sample's value; 0 if there is none."""
+    """Return a sample's value; 0 if there is no sample."""
     return REGISTRY.get_sample_value(name, {"database": "primary", **labels}) or 0.0
 
 
 @pytest.fixture
 def services(database_url: str, clock: Clock) -> Iterator[Services]:
-    """Whose requests wait for a connection for as long as the test takes."""
+    """Return services whose requests wait for a connection until the test ends."""
     made = Services.of(settings_for(database_url, pool_timeout=2 * PATIENCE), clock)
     yield made
     made.close()
@@ -47,7 +47,7 @@ def test_samples_the_connections_and_the_requests_that_wait_for_one(services: Se
             return value(name, **labels)
 
         wait_until(lambda: sampled("agentidp_database_pool_connections", state="in_use") == most)
-        # psycopg's pool counts each time that a request has looked for a connection, until one is given back.
+        # Until a connection is returned, psycopg's pool counts each time that a request looked for one.
         wait_until(lambda: sampled("agentidp_database_pool_waiting") >= 1)
         assert value("agentidp_database_pool_connections", state="idle") == 0
         assert value("agentidp_database_pool_waits_total") > waits

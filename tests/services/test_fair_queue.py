@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 
 from agentidp.caller import TURN
 from agentidp.http.errors import RateLimited
-from agentidp.server.sending import within
+from agentidp.server.sending import limit_sending_time
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services, fair_queue
 from agentidp.services.fair_queue import (
@@ -175,7 +175,7 @@ def test_never_more_run_than_may_however_many_threads_enter() -> None:
 class TestUntilTheLastByte:
     def respond(self, queue: FairQueue, parts: Iterable[bytes]) -> Any:
         environ = {TURN: queue.enter("a")}
-        return within(60, lambda *_: parts)(environ, None)
+        return limit_sending_time(60, lambda *_: parts)(environ, None)
 
     def test_a_response_that_is_made_lets_others_run_and_stays_inside_while_it_is_sent(self) -> None:
         queue = FairQueue()
@@ -214,7 +214,7 @@ class TestUntilTheLastByte:
         body.close()
         assert not queue._inside
         with pytest.raises(ZeroDivisionError):
-            within(60, lambda *_: 1 / 0)({TURN: queue.enter("a")}, None)  # type: ignore[arg-type, return-value]
+            limit_sending_time(60, lambda *_: 1 / 0)({TURN: queue.enter("a")}, None)  # type: ignore[arg-type, return-value]
         assert not queue._inside
 
 

@@ -1,4 +1,4 @@
-"""Stored sums of months: what reads them is exact, whatever is counted or deleted meanwhile."""
+"""Stored monthly sums: responses that use them are exact, even if tokens are counted or deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tests.factories import NOON, PATIENCE, Agent, Clock, execute, make_agent, u
 
 MONTHS = ("month=2026-02", "month=2026-03", "month=2026-04")
 PARTS = (
-    # It begins with a month, whose sums are read, and goes on; and it ends before the sums do.
+    # The first period continues after a month whose sums are read. The second ends before the stored sums end.
     *("from=2026-02-01&to=2026-04-14", "from=2026-03-01&to=2026-03-15"),
-    # It begins after a month has.
+    # The period begins after the first day of a month.
     *("from=2026-03-02&to=2026-03-31", "days=30"),
 )
 YESTERDAY = NOON - timedelta(days=1)
 
 
 def stored(url: str, organization_id: str) -> list[tuple[Any, ...]]:
-    """The stored sums by month: until which day, and the tokens of each agent."""
+    """Return the stored sums by month: the day until which they extend, and the tokens per agent."""
     statement = (
         "select month::text, summed_until::text, tokens, agent_ids::text[], agent_tokens from usage_monthly "
         "where organization_id = %s order by month"
@@ -45,25 +45,25 @@ def stored(url: str, organization_id: str) -> list[tuple[Any, ...]]:
 
 
 def store(url: str, organization_id: str, at: datetime = NOON) -> int:
-    """Store the sums as ``agentidp watch`` does; returns of how many months."""
+    """Store the sums as ``agentidp watch`` does, and return the number of months."""
     with connect(url) as connection:
         return store_sums(connection, organization_id, at)
 
 
 def answers(client: FlaskClient, agent: Agent, queries: tuple[str, ...] = MONTHS) -> dict[str, Any]:
-    """The summary of each month, or other period."""
+    """Return the summary of each month or other period."""
     return {query: client.get(f"{USAGE}?{query}", headers=agent.bearer()).json["data"] for query in queries}
 
 
 def dominant(services: Services, agent: Agent, at: datetime = NOON) -> list[Any]:
-    """What the finding of dominance reads."""
+    """Return the rows that the finding of dominance reads."""
     query = FindingsQuery(at=at, days=7, token_ttl=3600)
     call = dominance.call(query)
     return services.database.of(agent.organization_id, at).fetch(call.name, **call.parameters)
 
 
 def tamper(url: str, organization_id: str) -> None:
-    """Store a hundred times as much for each agent, which shows whether the sums are read."""
+    """Store a hundred times as many tokens per agent, which shows whether the sums are read."""
     hundredfold = "agent_tokens = array(select 100 * n from unnest(agent_tokens) n)"
     execute(url, f"update usage_monthly set {hundredfold} where organization_id = %s", organization_id)
 
@@ -95,7 +95,7 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
     assert stored(database_url, cast.outsider.organization_id) == []
     assert (answers(client, cast.acme), dominant(services, cast.acme)) == (before, dominant_before)
     assert answers(client, cast.acme, PARTS) == parts
-    # They come from the sums, but for today.
+    # The tokens come from the sums, except today's.
     tamper(database_url, organization_id)
     for month, data in answers(client, cast.acme).items():
         assert sum(item["tokenCount"] for item in data) > 90 * sum(item["tokenCount"] for item in before[month])
@@ -106,7 +106,7 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
 def test_sums_that_differ_from_the_counters_are_not_read(
     client: FlaskClient, cast: Cast, database_url: str, more: int
 ) -> None:
-    """Whether they are smaller, as after a late token, or larger, as if a deletion had left them."""
+    """The sums may be smaller, as after a late token, or larger, as if a deletion had kept them."""
     acme = cast.acme
     acme.count(YESTERDAY, tokens=5)
     before = answers(client, acme)
@@ -150,7 +150,7 @@ def test_today_is_not_summed_and_later_sums_are_not_read(
     assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-15", 3, {acme.client_id: 3})]
     store(database_url, acme.organization_id, midnight - timedelta(microseconds=1))
     assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-15", 3, {acme.client_id: 3})]
-    # By a server whose clock is ahead.
+    # A server whose clock is ahead has counted these tokens.
     store(database_url, acme.organization_id, NOON + timedelta(days=2))
     assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-17", 9, {acme.client_id: 9})]
     assert answers(client, acme)["month=2026-04"] == [{"agentId": acme.client_id, "tokenCount": 6}]
@@ -165,9 +165,9 @@ def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums
     other = make_agent(services, acme.organization_id, "other")
     acme.count(day, tokens=5)
     store(database_url, acme.organization_id)
-    delete_days(database_url, acme.organization_id, [day.date()], before=NOON.date(), at=NOON)
+    delete_days(database_url, acme.organization_id, [day.date()], first_kept=NOON.date(), at=NOON)
     assert answers(client, acme)["month=2026-03"] == []
-    # The organization has as many as before.
+    # The organization's total is unchanged.
     other.count(day, tokens=5)
     assert answers(client, acme)["month=2026-03"] == [{"agentId": other.client_id, "tokenCount": 5}]
     assert store(database_url, acme.organization_id) == 1
@@ -180,7 +180,7 @@ def test_a_deletion_waits_for_sums_that_are_being_stored(cast: Cast, database_ur
     deleting = threading.Thread(
         target=delete_days,
         args=(database_url, acme.organization_id, [day.date()]),
-        kwargs={"before": NOON.date(), "at": NOON},
+        kwargs={"first_kept": NOON.date(), "at": NOON},
     )
     with connect(database_url) as connection:
         with operator_transaction(connection, acme.organization_id, NOON) as opened:

