@@ -85,11 +85,15 @@ class Rejection:
         logger.warning("authentication rejected", extra={"fields": fields})
 
 
-def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str = "invalid token") -> None:
-    """Count and report that an agent's token was refused."""
+def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str) -> str:
+    """Count and report that an agent's token was refused.
+
+    :returns: the reason, which is more precise if the agent or its organization is not active.
+    """
     rejection = Rejection(database.organization_id, agent_id, "token", reason)
     [[row], _] = database.run(*rejection.calls())
     rejection.report(row.reason)
+    return str(row.reason)
 
 
 def remote_address() -> str:

@@ -19,6 +19,12 @@ from agentidp.http.openapi import camel_case
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 """An id of nothing."""
 
+REVOKED_TOKEN = {"code": "UNAUTHORIZED", "message": "The access token was revoked. Request a new one.", "details": {}}
+SUSPENDED_AGENT = {
+    "code": "UNAUTHORIZED",
+    "message": "The agent of the access token is suspended. Ask an administrator of its organization.",
+    "details": {},
+}
 INVALID_TOKEN = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
 """What every protected route returns with a 401 if the token is not good."""
 

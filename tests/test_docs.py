@@ -146,7 +146,7 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "agentidp").rglob("*.py")]
     text = "\n".join(sources)
     reasons = set(re.findall(r'record_rejection\([^"()]+"([^"{]+)"', text)) | {"unknown client"}
-    reasons |= {f"token {reason}" for reason in re.findall(r'TokenRefused\("([^"]+)", token\)', text)}
+    reasons |= {f"token {reason}" for reason in re.findall(r'TokenRefused\("([^"]+)", token,', text)}
     reasons |= set(re.findall(r'\brefusal(?:: str \| None)?\s?=\s?"([^"]+)"', text))
     assertions = read("agentidp/oauth/client_assertion.py") + read("agentidp/jose/assertion.py")
     reasons |= {client_assertion.WRONG_SIGNATURE, *re.findall(r'return "([^"]+)"', assertions)}

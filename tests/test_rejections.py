@@ -28,6 +28,7 @@ from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, database_of, execute, make_agent, usage_sums
+from tests.routes import REVOKED_TOKEN, SUSPENDED_AGENT
 
 ADDRESS = "198.51.100.77"
 NETWORK = "198.51.100.0/24"
@@ -159,28 +160,41 @@ def test_a_throttled_failure_is_reported_as_well(client: FlaskClient, services: 
 
 @ON_CITUS_TOO
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "reason", "advice"),
     [
-        ({"at": NOON - timedelta(days=1)}, "token expired"),
-        ({"at": NOON + timedelta(days=1)}, "token not yet valid"),
-        ({"jkt": "x" * 43}, "token sent by the wrong scheme"),
+        ({"at": NOON - timedelta(days=1)}, "token expired", "expired at 2026-04-14T13:00:00Z. Request a new one."),
+        ({"at": NOON + timedelta(days=1)}, "token not yet valid", "is not valid before 2026-04-16T12:00:00Z."),
+        ({"jkt": "x" * 43}, "token sent by the wrong scheme", "is bound to a key. Send it with the scheme DPoP"),
+        ({"audience": "https://files.example"}, "token for another audience", "is for https://files.example, not for"),
     ],
 )
-def test_a_token_that_is_refused_has_a_reason(
-    client: FlaskClient, services: Services, cast: Cast, changes: dict[str, Any], reason: str
+def test_the_log_the_owner_and_the_holder_learn_why_a_token_is_refused(
+    client: FlaskClient,
+    services: Services,
+    cast: Cast,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    reason: str,
+    advice: str,
 ) -> None:
     headers = {**cast.acme.bearer(**changes), "X-Forwarded-For": ADDRESS}
-    assert client.get("/api/v1/agents", headers=headers).status_code == 401
+    response = client.get("/api/v1/agents", headers=headers)
+    assert response.status_code == 401
+    assert response.json["message"].startswith(f"The access token {advice}")
+    [rejected] = [record.fields for record in caplog.records if record.message == "authentication rejected"]  # type: ignore[attr-defined]
+    assert (rejected["agent"], rejected["reason"]) == (cast.acme.client_id, reason)
     assert rows(services, cast.acme.organization_id) == {(NOON.date(), cast.acme.agent_id, NETWORK, reason, 1)}
 
 
-def test_a_token_of_a_suspended_agent_and_a_revoked_one(client: FlaskClient, services: Services, cast: Cast) -> None:
+def test_the_holder_learns_that_a_token_or_its_agent_has_ended(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
     token = cast.acme.token()
     headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": ADDRESS}
     client.post("/api/v1/token/revoke", data={"token": token}, auth=(cast.acme.client_id, cast.acme.client_secret))
-    assert client.get("/api/v1/agents", headers=headers).status_code == 401
+    assert client.get("/api/v1/agents", headers=headers).json == REVOKED_TOKEN
     change(cast.acme, SITUATIONS["suspended agent"])
-    assert client.get("/api/v1/agents", headers=headers).status_code == 401
+    assert client.get("/api/v1/agents", headers=headers).json == SUSPENDED_AGENT
     place = (NOON.date(), cast.acme.agent_id, NETWORK)
     assert rows(services, cast.acme.organization_id) == {(*place, "revoked token", 1), (*place, "suspended agent", 1)}
 
@@ -240,5 +254,5 @@ def test_an_address_is_kept_as_its_network(address: str, network: str) -> None:
 
 
 def test_outside_a_request_there_is_no_network(services: Services, cast: Cast) -> None:
-    record_rejection(database_of(services, cast.acme.organization_id), cast.acme.agent_id)
-    assert {row[2:] for row in rows(services, cast.acme.organization_id)} == {("unknown", "invalid token", 1)}
+    record_rejection(database_of(services, cast.acme.organization_id), cast.acme.agent_id, "token expired")
+    assert {row[2:] for row in rows(services, cast.acme.organization_id)} == {("unknown", "token expired", 1)}

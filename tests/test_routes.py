@@ -20,7 +20,7 @@ from tests.factories import (
     make_one_of_each,
     make_organization,
 )
-from tests.routes import ALL, BODIES, INVALID_TOKEN, PAGES, PROTECTED, ROUTES, Route
+from tests.routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, SUSPENDED_AGENT, Route
 from tests.sharing import acme, app
 
 __all__ = ["acme", "app"]
@@ -154,7 +154,7 @@ def test_refuses_a_suspended_agent_and_counts_one_rejection(
     events = events_of(acme.database_url, acme.organization_id)
     response = client.open(route.path(other.agent_id), method=route.method, json=route.body, headers=token)
     assert response.status_code == 401
-    assert response.json == INVALID_TOKEN
+    assert response.json == SUSPENDED_AGENT
     assert counted(acme.sums()) == (0, requests, 1)
     unchanged = client.get(f"/api/v1/agents/{other.agent_id}", headers=other.bearer())
     assert (unchanged.status_code, unchanged.json["description"]) == (200, "")

@@ -42,6 +42,17 @@ TURN = "agentidp.turn"
 """Key of a request's :class:`agentidp.services.fair_queue.Turn` in its WSGI environment."""
 
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
+ADVICE = {
+    "suspended organization": "The organization of the access token is suspended. Ask the operator of this server.",
+    "suspended agent": "The agent of the access token is suspended. Ask an administrator of its organization.",
+    "deleted agent": "The agent of the access token was deleted. Use another agent.",
+    "revoked token": "The access token was revoked. Request a new one.",
+}
+"""Logged reasons for which an authentic token is not admitted, and what its holder reads."""
+
+_BOUND = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
+_NOT_BOUND = "The access token is not bound to a key. Send it with the scheme Bearer."
+_OTHER_KEY = "The access token is bound to another key. Sign the DPoP proof with the key of the token request."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -183,8 +194,7 @@ class Caller:
 
     def _finish_admission(self, token: AccessToken, rows: Rows) -> None:
         if not rows:
-            record_rejection(self._database, token.agent_id, "revoked token")
-            raise InvalidToken
+            raise InvalidToken(ADVICE.get(record_rejection(self._database, token.agent_id, "revoked token")))
         self._token_to_admit = None
 
 
@@ -263,14 +273,14 @@ def authenticate(at: datetime) -> Caller:
         token = verify_token(unverified_token, audience=s.settings.resource)
         # RFC 9449 section 7.2: the scheme must be DPoP for a token that is bound to a key, and Bearer for any other.
         if (token.jkt is not None) != (scheme == "dpop"):
-            raise TokenRefused("sent by the wrong scheme", token)
+            raise TokenRefused("sent by the wrong scheme", token, _NOT_BOUND if token.jkt is None else _BOUND)
         if token.jkt is not None:
             proof = _verify_proof(unverified_token, token, at)
     except TokenRefused as error:
         if error.claims is not None:
             database = s.database.of(error.claims.organization_id, at)
             record_rejection(database, error.claims.agent_id, f"token {error}")
-        raise InvalidToken from None
+        raise InvalidToken(error.advice) from None
     return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof)
 
 
@@ -288,7 +298,7 @@ def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.P
         record_rejection(s.database.of(token.organization_id, at), token.agent_id, "wrong DPoP proof")
         raise InvalidProof(str(error), ALGORITHMS) from None
     if proof.jkt != token.jkt:
-        raise TokenRefused("bound to another key", token)
+        raise TokenRefused("bound to another key", token, _OTHER_KEY)
     return proof
 
 

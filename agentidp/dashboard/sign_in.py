@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from flask import Request, Response, g, request
 
-from agentidp.caller import Caller, public
+from agentidp.caller import ADVICE, Caller, public
 from agentidp.caller.token_verification import verify_token
 from agentidp.counting import record_rejection
 from agentidp.dashboard import attempts, link, oidc_sign_in, pages, return_page, session
@@ -114,11 +114,11 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | No
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
     s = services()
     token: AccessToken | None
-    is_valid = False
+    is_valid, reason, advice = False, "revoked token", None
     try:
         token = verify_token(unverified_token, audience=s.settings.resource)
     except TokenRefused as error:
-        token = error.claims
+        token, reason, advice = error.claims, f"token {error}", error.advice
     else:
         if token.jkt is not None:
             raise SignInRefused(403, "This token is bound to a key, and a browser cannot prove that it has the key.")
@@ -126,10 +126,10 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
             raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
         is_valid = session.enter(token)
     if token is not None and not is_valid:
-        record_rejection(s.database.of(token.organization_id, at), token.agent_id)
+        reason = record_rejection(s.database.of(token.organization_id, at), token.agent_id, reason)
         attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
-        raise NotSignedIn("This token is invalid, expired or revoked.")
+        raise NotSignedIn(advice or ADVICE.get(reason, "This token is invalid, expired or revoked."))
     with s.database.of(token.organization_id, at).transaction(attempts.session_actor(token.agent_id)) as transaction:
         attempts.record_success(transaction, token.agent_id, "token")
     return token

@@ -6,6 +6,7 @@ OAuth endpoints return ``{"error", "error_description"}`` (RFC 6749 section 5.2)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,9 @@ class ApiError(Exception):
 
 
 def _challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
-    values = "".join(f', {name}="{value}"' for name, value in parameters.items())
+    # RFC 6750 section 3 allows only these characters.
+    texts = {name: re.sub(r"[^ !#-\[\]-~]", "?", value) for name, value in parameters.items() if value is not None}
+    values = "".join(f', {name}="{text}"' for name, text in texts.items())
     return {"WWW-Authenticate": f'{scheme} realm="agentidp"{values}'}
 
 
@@ -69,10 +72,14 @@ class Unauthorized(ApiError):
 
 
 class InvalidToken(Unauthorized):
-    """401: the token is refused. The response is the same for every reason (RFC 6750 section 3.1)."""
+    """401: the token is refused (RFC 6750 section 3.1).
 
-    def __init__(self) -> None:
-        super().__init__("The access token is invalid, expired or revoked", error="invalid_token")
+    :param advice: why the token is refused and what to do, for a token whose signature has verified. For all other
+        tokens the response is the same.
+    """
+
+    def __init__(self, advice: str | None = None) -> None:
+        super().__init__(advice or "The access token is invalid, expired or revoked", error="invalid_token")
 
 
 class InvalidProof(Unauthorized):

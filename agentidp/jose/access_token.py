@@ -50,12 +50,15 @@ _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organizatio
 class TokenRefused(Exception):
     """The token was not issued by us for this audience, or is not valid now.
 
+    The exception's text is the logged reason.
+
     :param claims: the claims of a token that we issued, but that was used too early, too late or in the wrong way.
+    :param advice: for such a token, why it is refused and what to do. Whoever sent the token may read this.
     """
 
-    def __init__(self, reason: str, claims: AccessToken | None = None) -> None:
+    def __init__(self, reason: str, claims: AccessToken | None = None, advice: str | None = None) -> None:
         super().__init__(reason)
-        self.claims = claims
+        self.claims, self.advice = claims, advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +291,13 @@ def verify_access_token(
             unverified_token,
             key.public_key,
             algorithms=[key.alg],
-            audience=audience,
             issuer=issuer,
             options={
                 "require": _REQUIRED,
                 "verify_signature": True,
-                "verify_aud": audience is not None,
                 "verify_iss": True,
+                # Compared below, because the holder learns the reason.
+                "verify_aud": False,
                 # Compared with *at* below. PyJWT would use the current time and accept strings of digits.
                 "verify_exp": False,
                 "verify_iat": False,
@@ -304,14 +307,19 @@ def verify_access_token(
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise TokenRefused(type(error).__name__) from error
     token = _access_token(claims)
+    if audience not in (None, token.audience):
+        advice = f"The access token is for {token.audience}, not for {audience}. Leave out the parameter resource."
+        raise TokenRefused("for another audience", token, advice)
     if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
         # The other form of sub and tokens by exchange are only for other resource servers than our API.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
-        raise TokenRefused("not yet valid", token)
+        begins_at = _describe_instant(max(token.issued_at, claims.get("nbf", 0)))
+        raise TokenRefused("not yet valid", token, f"The access token is not valid before {begins_at}. Send it later.")
     if token.expires_at <= now - LEEWAY:
-        raise TokenRefused("expired", token)
+        advice = f"The access token expired at {_describe_instant(token.expires_at)}. Request a new one."
+        raise TokenRefused("expired", token, advice)
     return token
 
 
@@ -389,6 +397,10 @@ def _thumbprint(claims: dict[str, Any]) -> str | None:
             return jkt
     # A token with a binding that we do not check must not be accepted as a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")
+
+
+def _describe_instant(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _instant(value: object) -> int:

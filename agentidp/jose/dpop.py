@@ -58,6 +58,8 @@ def verify_proof(
     :param access_token: the request's access token; ``None`` at the token endpoint.
     :raises ProofRefused: the proof breaks the rule in the message.
     """
+    if not unverified_proof:
+        raise ProofRefused("the header DPoP with a proof is missing")
     if len(unverified_proof) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
     # The checks are one flat list, in spite of its length, so that they can be compared with the RFC.

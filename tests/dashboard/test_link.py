@@ -30,6 +30,7 @@ from agentidp.demo import OPERATOR, ORGANIZATION_ID
 from tests.cli.command import SUSPENDED, Command
 from tests.conftest import ON_CITUS_TOO
 from tests.dashboard.conftest import ENDED, Page, Wire, cookie, counted, led_to, post, refused, revoke, with_cookie
+from tests.dashboard.test_session import NOT_FOR_US
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Api, Clock, Server, execute, usage_sums
 
 LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)"
@@ -253,7 +254,7 @@ class TestWhatIsRefused:
         form = {"client_id": acme.client_id, "client_secret": acme.client_secret, "token": token}
         assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
         response = post(client, "/dashboard/sign-in", token=token)
-        refused(response, 401, "This token is invalid, expired or revoked.")
+        refused(response, 401, NOT_FOR_US.format("http://localhost:3000/dashboard/sign-in"))
         refused(with_cookie(client, token).get("/dashboard"), 401, ENDED)
 
 

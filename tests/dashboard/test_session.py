@@ -31,9 +31,10 @@ from tests.dashboard.conftest import (
     with_cookie,
 )
 from tests.factories import NOON, Agent, Api, Clock, make_agent, make_organization, make_quotas
-from tests.routes import NOWHERE
+from tests.routes import NOWHERE, REVOKED_TOKEN
 
 NO_TOKEN = "This token is invalid, expired or revoked."
+NOT_FOR_US = "The access token is for {}, not for http://localhost:3000/api/v1. Leave out the parameter resource."
 BOUND = "This token is bound to a key, and a browser cannot prove that it has the key."
 WRONG = "The client ID or the secret is wrong, or the agent is not active."
 
@@ -41,7 +42,7 @@ WRONG = "The client ID or the secret is wrong, or the agent is not active."
 class TestWithACredential:
     """client_id and client_secret in the form."""
 
-    def test_opens_a_session_with_one_scope_and_twelve_hours_that_is_of_no_use_at_the_api_and_counts_nothing(
+    def test_opens_a_session_with_one_scope_and_twelve_hours_that_is_of_no_use_at_the_api_and_counts_no_token(
         self, client: FlaskClient, acme: Agent
     ) -> None:
         response = sign_in(client, acme)
@@ -63,7 +64,7 @@ class TestWithACredential:
         }
         refusal = client.get("/api/v1/analytics/tokens", headers={"Authorization": f"Bearer {token}"})
         assert refusal.status_code == 401
-        assert counted(acme) == (0, 0, 0)
+        assert counted(acme) == (0, 0, 1)
 
     def test_no_quota_refuses_a_session(self, client: FlaskClient, acme: Agent) -> None:
         acme.count(NOON, tokens=1)
@@ -181,10 +182,9 @@ class TestWithAToken:
     @pytest.mark.parametrize(
         ("token", "status", "notice", "rejected"),
         [
-            ({"audience": "http://localhost:3000/dashboard"}, 401, NO_TOKEN, 0),
-            ({"audience": "https://api.example"}, 401, NO_TOKEN, 0),
-            # Counted as at the API.
-            ({"ttl": -60}, 401, NO_TOKEN, 1),
+            # The response and the count are those of the API.
+            ({"audience": "https://api.example"}, 401, NOT_FOR_US.format("https://api.example"), 1),
+            ({"ttl": -60}, 401, "The access token expired at 2026-04-15T11:59:00Z. Request a new one.", 1),
             ({"scope": "agents:read"}, 403, "This token lacks the scope analytics:read.", 0),
             ({"jkt": "a" * 43}, 403, BOUND, 0),
             ("x" * 5000, 401, NO_TOKEN, 0),
@@ -202,7 +202,7 @@ class TestWithAToken:
     def test_a_revoked_one_is_refused_and_counted(self, client: FlaskClient, acme: Agent) -> None:
         token = acme.token()
         revoke(client, acme, token)
-        refused(sign_in(client, acme, token=token), 401, NO_TOKEN)
+        refused(sign_in(client, acme, token=token), 401, REVOKED_TOKEN["message"])
         assert counted(acme) == (0, 0, 1)
 
 

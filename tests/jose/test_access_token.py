@@ -64,15 +64,15 @@ FORGED: dict[str, Callable[[Forge], str]] = {
         f"{claim} {value!r}"[:60]: lambda f, claim=claim, value=value: f.with_claims(**{claim: value})
         for claim, values in {
             "iss": ["https://evil.example", "", f"{ISSUER}/", 1, [ISSUER]],
-            "aud": ["https://evil.example", "", ISSUER, 1, [], {}, ["https://evil.example"]],
+            "aud": [1, [], {}, ["https://evil.example"]],
             "sub": ["", 1, [], "agent", "\x00", SOMEBODY_ELSE],
             "client_id": ["", 1, [], "agent", SOMEBODY_ELSE],
             "organization_id": [1, [], True],
             "jti": [1, [], True],
             "scope": [1, ["agents:read"]],
-            "exp": [str(NOW + 600), float(NOW + 600), 10**30, 10**400, -1, True, [], NOW - LEEWAY, 0],
-            "iat": [str(NOW), float(NOW), 10**30, True, [], NOW + LEEWAY + 1],
-            "nbf": [str(NOW), 10**30, True, [], NOW + LEEWAY + 1],
+            "exp": [str(NOW + 600), float(NOW + 600), 10**30, 10**400, -1, True, []],
+            "iat": [str(NOW), float(NOW), 10**30, True, []],
+            "nbf": [str(NOW), 10**30, True, []],
             "cnf": [{}, {"x5t#S256": "x"}, {"jkt": "a-thumbprint", "x5t#S256": "x"}, "x", []],
         }.items()
         for value in values
@@ -83,7 +83,6 @@ FORGED: dict[str, Callable[[Forge], str]] = {
     },
     "exp NaN": lambda f: f.with_claims(exp=math.nan),
     "exp Infinity": lambda f: f.with_claims(exp=math.inf),
-    "exp twice, the last one expired": lambda f: f.twice("exp", NOW + 600, 1),
     "aud twice, the last one in an array": lambda f: f.twice("aud", "https://evil.example", [f"{ISSUER}/api/v1"]),
     "a header that is a list": lambda f: f"{encoded(b'[]')}.{f.agent.token().partition('.')[2]}",
     "a header that is not JSON": lambda f: f"{encoded(b'{')}.{f.agent.token().partition('.')[2]}",
@@ -97,12 +96,35 @@ FORGED: dict[str, Callable[[Forge], str]] = {
     "another's signature": lambda f: f.agent.token().rpartition(".")[0] + "." + f.agent.token().rpartition(".")[2],
     "empty parts": lambda _: "..",
     "two tokens": lambda f: f"{f.agent.token()},{f.agent.token()}",
-    # Tokens that we have issued, but that are not valid.
-    "expired": lambda f: f.agent.token(at=NOON - timedelta(seconds=3600 + LEEWAY)),
-    "not yet valid": lambda f: f.agent.token(at=NOON + timedelta(seconds=LEEWAY + 1)),
-    # Our key has signed the token, so only we could make it. The agent is not the organization's, and not admitted.
-    "of another organization's making": lambda f: f.with_claims(organization_id=f.organization_id),
 }
+
+LATER = NOW + LEEWAY + 1
+NOT_FOR_US = "The access token is for {}, not for http://localhost:3000/api/v1. Leave out the parameter resource."
+EXPIRED = "The access token expired at {}. Request a new one."
+NOT_YET = "The access token is not valid before 2026-04-15T12:00:11Z. Send it later."
+REVOKED = "The access token was revoked. Request a new one."
+OURS: dict[str, tuple[Callable[[Forge], str], str]] = {
+    "for another resource": (
+        lambda f: f.with_claims(aud="https://files.example"),
+        NOT_FOR_US.format("https://files.example"),
+    ),
+    "for nobody": (lambda f: f.with_claims(aud=""), NOT_FOR_US.format("")),
+    "for an audience with a line break": (
+        lambda f: f.with_claims(aud='a"\r\nb'),
+        NOT_FOR_US.format('a"\r\nb'),
+    ),
+    "expired": (
+        lambda f: f.agent.token(at=NOON - timedelta(seconds=3600 + LEEWAY)),
+        EXPIRED.format("2026-04-15T11:59:50Z"),
+    ),
+    "exp at the epoch": (lambda f: f.with_claims(exp=0), EXPIRED.format("1970-01-01T00:00:00Z")),
+    "exp twice": (lambda f: f.twice("exp", NOW + 600, 1), EXPIRED.format("1970-01-01T00:00:01Z")),
+    "iat in the future": (lambda f: f.agent.token(at=NOON + timedelta(seconds=LEEWAY + 1)), NOT_YET),
+    "nbf in the future": (lambda f: f.with_claims(nbf=LATER), NOT_YET),
+    # Our key has signed the token, so only we could make it. The agent is not the organization's, and not admitted.
+    "of another organization's making": (lambda f: f.with_claims(organization_id=f.organization_id), REVOKED),
+}
+"""Tokens that our key has signed, but that are not valid, and what the response says."""
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +156,20 @@ def test_a_forged_token_is_refused_like_every_other_and_inactive(
     assert (response.status_code, response.json) == (401, INVALID_TOKEN)
     assert response.headers["WWW-Authenticate"] == CHALLENGE
     assert response.headers["Cache-Control"] == "no-store"
+    for asker in (shared_cast.acme, shared_cast.outsider):
+        assert introspect(shared_client, asker, token).json == INACTIVE
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_holder_of_a_token_of_ours_learns_why_it_is_refused(
+    shared_client: FlaskClient, shared_cast: Cast, forge: Forge, name: str
+) -> None:
+    make_token, message = OURS[name]
+    token = make_token(forge)
+    response = shared_client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"})
+    assert (response.status_code, response.json) == (401, INVALID_TOKEN | {"message": message})
+    description = message.replace('"', "?").replace("\r", "?").replace("\n", "?")
+    assert response.headers["WWW-Authenticate"] == CHALLENGE.replace(INVALID_TOKEN["message"], description)
     for asker in (shared_cast.acme, shared_cast.outsider):
         assert introspect(shared_client, asker, token).json == INACTIVE
 

@@ -61,13 +61,15 @@ def test_refuses_a_bound_token_without_its_proof_and_counts_the_rejection(
     token = bound_token(client, cast.acme, holder)
     as_bearer = call(client, token, holder.proof("GET", ISSUER + TREND, token), scheme="Bearer")
     assert as_bearer.status_code == 401
-    assert as_bearer.headers.getlist("WWW-Authenticate") == [CHALLENGE, f'DPoP algs="{ALGS}"']
+    advice = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
+    challenge = CHALLENGE.replace("The access token is invalid, expired or revoked", advice)
+    assert as_bearer.headers.getlist("WWW-Authenticate") == [challenge, f'DPoP algs="{ALGS}"']
     without = call(client, token)
     assert without.status_code == 401
-    assert without.json == {"code": "UNAUTHORIZED", "message": "the DPoP proof is not one JWT", "details": {}}
+    assert without.json == {"code": "UNAUTHORIZED", "message": "the header DPoP with a proof is missing", "details": {}}
     assert without.headers.getlist("WWW-Authenticate") == [
         f'DPoP realm="agentidp", algs="{ALGS}", error="invalid_dpop_proof", '
-        'error_description="the DPoP proof is not one JWT"'
+        'error_description="the header DPoP with a proof is missing"'
     ]
     # A proof by the key of a thief, and a proof for another token.
     assert call(client, token, Holder(clock).proof("GET", ISSUER + TREND, token)).status_code == 401

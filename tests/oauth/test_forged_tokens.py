@@ -16,7 +16,7 @@ from tests.factories import NOON
 from tests.helpers.access_token import CHALLENGE, Forge, encoded
 from tests.helpers.introspection import INACTIVE, introspect
 from tests.helpers.revocation import revoke
-from tests.routes import INVALID_TOKEN, PROTECTED
+from tests.routes import INVALID_TOKEN, PROTECTED, REVOKED_TOKEN
 
 P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order of the curve's group (SEC 2 section 2.4.2)."""
@@ -52,13 +52,18 @@ def assert_is_inactive(client: FlaskClient, cast: Cast, token: str) -> None:
         assert introspect(client, asker, token).json == INACTIVE
 
 
-def assert_is_refused_everywhere(client: FlaskClient, cast: Cast, token: str) -> None:
-    """401 ``invalid_token`` on every protected route."""
+def assert_is_refused_everywhere(
+    client: FlaskClient, cast: Cast, token: str, message: str = INVALID_TOKEN["message"]
+) -> None:
+    """Assert that every protected route responds with 401 ``invalid_token`` and a message that begins like this."""
     for route in PROTECTED:
         headers = {"Authorization": f"Bearer {token}"}
         response = client.open(route.path(cast.acme.agent_id), method=route.method, json=route.body, headers=headers)
-        assert (response.status_code, response.json) == (401, INVALID_TOKEN), str(route)
-        assert response.headers["WWW-Authenticate"].replace("api/v1/mcp", "api/v1") == CHALLENGE
+        text = response.json["message"]
+        assert (response.status_code, response.json) == (401, INVALID_TOKEN | {"message": text}), str(route)
+        assert text.startswith(message)
+        challenge = CHALLENGE.replace(INVALID_TOKEN["message"], text)
+        assert response.headers["WWW-Authenticate"].replace("api/v1/mcp", "api/v1") == challenge
 
 
 @pytest.mark.parametrize(
@@ -86,16 +91,16 @@ def test_a_forged_token_and_one_for_somebody_else_are_refused_everywhere(
     shared_client: FlaskClient, shared_cast: Cast
 ) -> None:
     acme, outsider = shared_cast.acme, shared_cast.outsider
-    for token in (
-        Forge(acme).unsigned("none"),
-        acme.token(at=NOON - timedelta(seconds=3600 + LEEWAY)),
-        acme.token(audience="https://evil.example"),
-        acme.token(organization_id=outsider.organization_id),
+    for token, message in (
+        (Forge(acme).unsigned("none"), INVALID_TOKEN["message"]),
+        (acme.token(at=NOON - timedelta(seconds=3600 + LEEWAY)), "The access token expired at"),
+        (acme.token(audience="https://evil.example"), "The access token is for https://evil.example, not for"),
+        (acme.token(organization_id=outsider.organization_id), REVOKED_TOKEN["message"]),
     ):
-        assert_is_refused_everywhere(shared_client, shared_cast, token)
+        assert_is_refused_everywhere(shared_client, shared_cast, token, message)
         assert_is_inactive(shared_client, shared_cast, token)
     # What a token is bound to is for the resource server to check: introspection tells it the key.
-    assert_is_refused_everywhere(shared_client, shared_cast, acme.token(jkt="a-thumbprint"))
+    assert_is_refused_everywhere(shared_client, shared_cast, acme.token(jkt="x"), "The access token is bound")
 
 
 def test_another_spelling_of_a_token_is_the_same_token_and_revoked_with_it(
@@ -107,5 +112,5 @@ def test_another_spelling_of_a_token_is_the_same_token_and_revoked_with_it(
     assert introspect(shared_client, shared_cast.acme, mirrored(token)).json["active"] is True
     assert revoke(shared_client, shared_cast.acme, mirrored(token)).status_code == 200
     for spelling in (token, mirrored(token)):
-        assert_is_refused_everywhere(shared_client, shared_cast, spelling)
+        assert_is_refused_everywhere(shared_client, shared_cast, spelling, REVOKED_TOKEN["message"])
         assert_is_inactive(shared_client, shared_cast, spelling)

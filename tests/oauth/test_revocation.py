@@ -17,7 +17,7 @@ from tests.factories import NOON, Agent, Clock, execute
 from tests.helpers.introspection import INACTIVE, introspect
 from tests.helpers.revocation import PATH, revoke
 from tests.oauth.clients import FAILED, ask, basic, change, commits_to, process, refused, whole
-from tests.routes import INVALID_TOKEN
+from tests.routes import REVOKED_TOKEN
 
 NOT_ITS_OWN = refused("unauthorized_client", "the token was issued to another agent")
 
@@ -53,7 +53,7 @@ def test_a_revoked_token_is_refused_with_the_next_request_and_counts_as_a_reject
     # Revoking is not counted.
     assert set(cast.acme.sums().values()) == {0}
     response = use(client, token)
-    assert (response.status_code, response.json) == (401, INVALID_TOKEN)
+    assert (response.status_code, response.json) == (401, REVOKED_TOKEN)
     assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     sums = cast.acme.sums()
     assert sums == {name: 1 if "rejected" in name else 0 for name in sums}

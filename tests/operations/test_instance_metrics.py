@@ -40,8 +40,8 @@ def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
         (NOON.replace(day=16, hour=0, minute=0), 16),
     ):
         count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens, requests=1)
-    record_rejection(database_of(services, acme.organization_id), acme.agent_id)
-    record_rejection(database_of(services, UNKNOWN_ORGANIZATION), UNKNOWN_AGENT)
+    record_rejection(database_of(services, acme.organization_id), acme.agent_id, "token expired")
+    record_rejection(database_of(services, UNKNOWN_ORGANIZATION), UNKNOWN_AGENT, "unknown client")
     metrics.read()
     found = {
         name: values(metrics, f"agentidp_organization_{name}")

@@ -19,7 +19,7 @@ from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO
 from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock
 from tests.registry.conftest import NOT_FOUND
-from tests.routes import INVALID_TOKEN
+from tests.routes import SUSPENDED_AGENT
 
 
 def create(api: Api, **body: Any) -> dict[str, Any]:
@@ -271,7 +271,11 @@ class TestSuspendedOrDeleted:
         refused = its.token()
         assert (refused.status_code, refused.json["error"]) == (401, "invalid_client")
         response = client.post("/api/v1/agents", json={"name": "late"}, headers=live)
-        assert (response.status_code, response.json) == (401, INVALID_TOKEN)
+        message = {
+            "suspended": SUSPENDED_AGENT["message"],
+            "deleted": "The agent of the access token was deleted. Use another agent.",
+        }[how]
+        assert (response.status_code, response.json) == (401, SUSPENDED_AGENT | {"message": message})
         assert "late" not in listed(acme)
         if how == "suspended":
             assert acme.patch(path, {"status": "active"}).status_code == 200
