@@ -186,14 +186,43 @@ def findings_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, Findi
     return of_tokens, of_rejections
 
 
-def heatmap(days: list[DayUsage]) -> list[list[tuple[int, int]]]:
-    """Return (count of requests, shade) per hour of each weekday, from Sunday. Shades are from 0 to :data:`SHADES`."""
-    counts = [[0] * 24 for _ in range(7)]
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """Average requests per hour of the week.
+
+    :param cells: (average, shade) per hour of each weekday, from Sunday. The average is ``None`` if the period has no
+        such hour that is over, and the shade is from 0 to :data:`SHADES`.
+    :param busiest: the weekday (0 = Sunday) and the hour with the greatest average; ``None`` without a request.
+    """
+
+    cells: list[list[tuple[float | None, int]]]
+    busiest: tuple[int, int] | None
+
+
+def heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) -> Heatmap:
+    """Return the average requests per hour of the week.
+
+    A weekday can be in the period more often than another, so sums of its days cannot be compared. Hours that are not
+    over, and days before the first usage, do not count.
+    """
+    counts: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
     for day in days:
-        for hour, requests in enumerate(day.requests_by_hour):
-            counts[day.day.isoweekday() % 7][hour] += requests
-    max_count = max(map(max, counts)) or 1
-    return [[(count, ceil(SHADES * count / max_count)) for count in hours] for hours in counts]
+        complete_hours = 24 if day.day < at.date() else at.hour
+        if first_used is None or day.day >= first_used:
+            for hour, requests in enumerate(day.requests_by_hour[:complete_hours]):
+                counts[day.day.isoweekday() % 7][hour].append(requests)
+    averages = [[_mean(of_hour) if of_hour else None for of_hour in hours] for hours in counts]
+    highest, weekday, hour = max(
+        (average or 0, weekday, hour) for weekday, hours in enumerate(averages) for hour, average in enumerate(hours)
+    )
+    cells = [[(average, ceil(SHADES * (average or 0) / (highest or 1))) for average in hours] for hours in averages]
+    return Heatmap(cells, (weekday, hour) if highest else None)
+
+
+def _mean(counts: list[int]) -> float:
+    """Return the mean with at most one decimal place, as an integer if it is one."""
+    mean = round(sum(counts) / len(counts), 1)
+    return int(mean) if mean.is_integer() else mean
 
 
 def chart_markers(rows: Rows, first: date, last: date, agent_id: UUID | None = None) -> list[ChartMarker]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 
 from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
@@ -57,15 +57,3 @@ def hours_of_day(rows: Rows, day: date) -> list[HourUsage]:
         row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day
     }
     return [usage_by_hour.get(hour, HourUsage(hour)) for hour in range(24)]
-
-
-def busiest_hour(days: list[DayUsage]) -> tuple[datetime, int] | None:
-    """Return the start of the hour with the most requests, and its number of requests; ``None`` without a request.
-
-    If several hours have this number, the latest hour is returned.
-    """
-    requests, day, hour = max(
-        ((requests, day.day, hour) for day in days for hour, requests in enumerate(day.requests_by_hour)),
-        default=(0, date.min, 0),
-    )
-    return (datetime.combine(day, time(hour), UTC), requests) if requests else None

@@ -71,8 +71,7 @@ def overview(caller: Caller) -> Response:
             "budget": month,
             "budget_used": budget.used_percent(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
-            "week": charts.heatmap(days),
-            "busiest_hour": counts.busiest_hour(days),
+            "week": charts.heatmap(days, at, first_used),
             "tokens": charts.draw_chart(
                 [(day.day, day.tokens) for day in days],
                 token_findings,

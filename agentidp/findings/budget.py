@@ -21,7 +21,9 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def used_percent(row: Any) -> str:
-    """Return the used share of the budget, such as ``54 %``."""
+    """Return the used share of the budget, such as ``54 %``, or ``less than 0.1 %``."""
+    if 0 < 2000 * row.tokens < row.budget:
+        return "less than 0.1 %"
     return f"{round(100 * row.tokens / row.budget, 1):,.15g} %"
 
 

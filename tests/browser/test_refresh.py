@@ -54,10 +54,10 @@ def test_a_token_issued_meanwhile_appears_without_a_reload(page: Page, stage: St
 
 
 def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, reader: Agent) -> None:
-    page.set_viewport_size({"width": 600, "height": 500})
+    page.set_viewport_size({"width": 660, "height": 500})
     page.get_by_text("Numbers by day").click()
-    heatmap = page.locator(".scroll:has(.heatmap)")
-    heatmap.evaluate("box => box.scrollTo(150, 0)")
+    table = page.locator(".scroll:has(.agents)")
+    table.evaluate("box => box.scrollTo(40, 0)")
     link = page.locator("#agents tbody a", has_text="busy")
     link.focus()
     assert page.evaluate("scrollY") > 0
@@ -68,7 +68,7 @@ def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, r
     expect(page.locator("#trend .total")).to_have_text("125 in 30 days")
     expect(page.locator("details#numbers")).to_have_attribute("open", "")
     expect(link).to_be_focused()
-    assert heatmap.evaluate("box => box.scrollLeft") == 150
+    assert table.evaluate("box => box.scrollLeft") == 40
     # Where it was on the screen, though there is more above it now.
     assert link.bounding_box() == pytest.approx(place, abs=1)
 

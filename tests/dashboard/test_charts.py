@@ -86,6 +86,12 @@ def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent)
     assert [row[-1] for row in table[:5]] == ["Tokens a week earlier", "0", "5", "\u2013", "\u2013"]
 
 
+def test_a_line_of_a_single_point_is_a_dot(read: Read, acme: Agent) -> None:
+    acme.count(NOON, tokens=20)
+    acme.count(NOON - timedelta(days=7), tokens=10)
+    assert paths(read("?days=7"), "earlier") == ["M65 50h0"]
+
+
 def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: Agent, services: Services) -> None:
     then = NOON - timedelta(days=8)
     for at, tokens in ((NOON, 20), (then, 30)):
@@ -143,9 +149,9 @@ def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(read: Rea
 def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, acme: Agent) -> None:
     acme.count(NOON - timedelta(hours=2), tokens=12)
     page = read("/days/2026-04-15")
-    # The hours until noon are empty, except 10:00. The running hour has a line, and later hours have nothing.
+    # The hours until noon are empty, except 10:00. The running hour and later hours have nothing.
     assert paths(page, "zero")[0].count("M") == 11
-    assert paths(page, "bars today")[0] == "M121 100v-0h8V100z"
+    assert paths(page, "bars today") == []
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from agentidp.dashboard.counts import DayUsage, HourUsage, busiest_hour, split_periods
+from agentidp.dashboard.counts import DayUsage, HourUsage, split_periods
 from agentidp.dashboard.headline import budget_figure, change, headline, rejected_severity
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
@@ -125,6 +125,7 @@ def test_a_new_organization_is_compared_with_nothing(read: Read, acme: Agent) ->
     ("budget", "tokens", "crosses_on", "value", "severity"),
     [
         (None, 5, None, "none", None),
+        (1_000_000, 499, None, "less than 0.1 %", None),
         (100, 100, None, "100 %", None),
         (100, 100, TODAY, "100 %", Severity.warning),
         (100, 101, TODAY, "101 %", Severity.critical),
@@ -161,15 +162,6 @@ def test_many_more_rejected_requests_have_the_severity_of_a_finding(
         ]
         figures = headline(WEEK, *split_periods(rows, WEEK, WEEK.earlier_first), hours, NOON)
         assert [figure.severity for figure in figures] == [None, None, None, severity if requests else None]
-
-
-def test_the_busiest_hour_is_the_latest_of_those_with_the_most_requests() -> None:
-    assert busiest_hour([DayUsage(date(2026, 4, 12), 0, 0, [0] * 24)]) is None
-    days = [
-        DayUsage(date(2026, 4, 12), 0, 0, [0, 7] + [0] * 22),
-        DayUsage(date(2026, 4, 18), 0, 0, [0, 0, 7] + [6] * 21),
-    ]
-    assert busiest_hour(days) == (datetime(2026, 4, 18, 2, tzinfo=UTC), 7)
 
 
 def test_the_page_compares_today_with_the_same_time_last_week(read: Read, acme: Agent) -> None:

@@ -131,16 +131,35 @@ def test_an_agents_share_is_flagged_above_80_percent(read: Read, acme: Agent, to
 )
 def test_hours_with_requests_have_a_shade_and_the_busiest_hour_has_the_strongest(count: int, shade: int) -> None:
     sunday = counts.DayUsage(date(2026, 4, 12), 0, 0, [count] + [0] * 23)
-    saturday = counts.DayUsage(date(2026, 4, 18), 0, 0, [0] * 23 + [1000])
-    week = charts.heatmap([sunday, saturday])
-    assert (week[0][0], week[6][23], week[3][12]) == ((count, shade), (1000, 5), (0, 0))
-    assert [len(hours) for hours in week] == [24] * 7
+    saturday = counts.DayUsage(date(2026, 4, 11), 0, 0, [0] * 23 + [1000])
+    week = charts.heatmap([saturday, sunday], NOON)
+    assert (week.cells[0][0], week.cells[6][23], week.cells[3][12]) == ((count, shade), (1000, 5), (None, 0))
+    assert [len(hours) for hours in week.cells] == [24] * 7
+    assert week.busiest == (6, 23)
 
 
-def test_the_caption_of_the_heatmap_names_the_busiest_hour(read: Read, acme: Agent) -> None:
-    acme.count(NOON, tokens=1200)
-    acme.count(NOON - timedelta(days=7), tokens=1199)
-    assert "The most in one hour were 1,200, 20.0 per minute, on Wed 15 Apr, 12:00-13:00." in read().words
+def test_the_heatmap_compares_averages_because_a_weekday_can_be_more_frequent() -> None:
+    sundays = [counts.DayUsage(date(2026, 3, day), 0, 0, [6] * 24) for day in (1, 8, 15, 22, 29)]
+    friday, today = (counts.DayUsage(day, 0, 0, [12] * 24) for day in (date(2026, 4, 10), NOON.date()))
+    week = charts.heatmap([*sundays, friday, today], NOON)
+    assert (week.cells[0][1], week.cells[5][1], week.busiest) == ((6, 3), (12, 5), (5, 23))
+    # The hour from 12:00 on is not over.
+    assert [average for average, _ in week.cells[3]] == [12] * 12 + [None] * 12
+    # Days before the first usage are unknown.
+    assert charts.heatmap([*sundays, friday], NOON, friday.day).cells[0][1] == (None, 0)
+    assert charts.heatmap([], NOON).busiest is None
+
+
+def test_the_averages_of_the_heatmap_are_the_sums_of_the_api_per_day(operator: FlaskClient, demo: Agent) -> None:
+    rows = opened(operator, "?month=2026-03").table("Average requests")
+    cells = ask(operator, demo, "agents/activity?month=2026-03")["data"]
+    sums = {(cell["dow"], cell["hour"]): cell["count"] for cell in cells}
+    # March 2026 has five Sundays, Mondays and Tuesdays.
+    expected = [
+        [f"{float(f'{sums.get((dow, hour), 0) / (5 if dow < 3 else 4):.1f}'):,.15g}" for hour in range(24)]
+        for dow in range(7)
+    ]
+    assert [row[1:] for row in rows] == expected
 
 
 def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(

@@ -140,10 +140,14 @@ function addLocalTimes(page) {
   }
 }
 
-// The value of a bar: shown below its chart when the bar is pointed at or has the focus.
+// The value of a bar or of an hour of the week: shown below its chart when the bar is pointed at or has the focus.
 function showValue({ target }) {
-  const bar = target.closest?.(".chart a");
+  const bar = target.closest?.(".chart a"), hour = target.closest?.(".heatmap tbody td");
   if (bar) bar.closest(".chart").querySelector(".readout").textContent = bar.querySelector("title").textContent;
+  if (hour) {
+    const when = `${hour.parentElement.cells[0].textContent} ${String(hour.cellIndex - 1).padStart(2, "0")}:00`;
+    hour.closest("section").querySelector(".readout").textContent = `${when}: ${hour.textContent} requests on average`;
+  }
 }
 
 // Arrow keys move between the bars of a chart, of which only one is in the order of the Tab key.
