@@ -19,7 +19,6 @@ class AgentUsageArguments(PeriodArguments):
     default_days = None
 
     include = ma.fields.String(
-        load_default="",
         validate=ma.validate.OneOf(["name"], error="must be a comma-separated list of name"),
         metadata={"description": "A comma-separated list of additional members of each item. Only `name` is supported"},
     )
@@ -41,9 +40,6 @@ class NamedAgentTokensSchema(AgentTokensSchema):
 class AgentUsageSchema(ma.Schema):
     """The agents, most tokens first, in ``month`` until now, or from ``from`` to ``to``."""
 
-    class Meta:
-        json_schema = {"oneOf": [{"required": ["month"]}, {"required": ["from", "to"]}]}
-
     tenantId = ma.fields.String(required=True)
     month = ma.fields.String(validate=ma.validate.Regexp(r"[0-9]{4}-[0-9]{2}\Z"))
     from_ = ma.fields.Date(data_key="from")
@@ -58,7 +54,7 @@ class AgentUsageSchema(ma.Schema):
 @blueprint.data_response(AgentUsageSchema)
 def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
-    period, with_names = requested_period(arguments, caller.at), bool(arguments["include"])
+    period, with_names = requested_period(arguments, caller.at), "include" in arguments
     rows = caller.read("analytics/agent_usage", **period.bounds, with_names=with_names, limit=None)
     is_month = not arguments.keys() & {"days", "from_"}
     described = {"month": period.first.strftime("%Y-%m")} if is_month else period.described

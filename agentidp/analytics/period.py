@@ -87,9 +87,12 @@ class PeriodArguments(ma.Schema):
     to = _Day("The last UTC day. By default today")
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Describe the default of ``days``. :class:`ma.Schema` calls this method for each field."""
-        if field_name == "days" and self.default_days is not None:
-            field_obj.metadata = {**field_obj.metadata, "default": self.default_days}
+        """Describe the default period in words. :class:`ma.Schema` calls this method for each field."""
+        if field_name == "days":
+            # Generated clients send a ``default`` of the schema, and days beside another period are refused.
+            default = "the current month" if self.default_days is None else f"`days={self.default_days}`"
+            description = f"{field_obj.metadata['description']}. A request without a period means {default}"
+            field_obj.metadata = {**field_obj.metadata, "description": description}
 
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

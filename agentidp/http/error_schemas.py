@@ -64,9 +64,10 @@ def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     """
     code = name.removeprefix("OAUTH_")
     error = ERRORS[code]
-    error_schema = {"allOf": [ErrorSchema, {"properties": {"code": {"const": code}}}]}
+    description = error.description or code.replace("_", " ").capitalize()
+    # Generated clients ignore bodies that are not one reference to a schema, so the code is only in the description.
     return {
-        "description": error.description or code.replace("_", " ").capitalize(),
+        "description": f"`{code}`: {description}" if name == code else description,
         "headers": {"X-Request-Id": "X-Request-Id", **headers, **{header: header for header in error.always_sent}},
-        "content": {"application/json": {"schema": error_schema if name == code else OAuthErrorSchema}},
+        "content": {"application/json": {"schema": ErrorSchema if name == code else OAuthErrorSchema}},
     }

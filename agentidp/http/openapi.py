@@ -160,9 +160,10 @@ class Blueprint(FlaskBlueprint):
 
         def decorate(view: Any) -> Any:
             self.response(304, description=unchanged, headers=headers)(view)
+            # Generated clients use the first content type.
+            self.response(200, schema, headers=headers)(view)
             self.response(200, {"type": "string"}, content_type="text/csv", headers=file)(view)
-            self.response(200, {"type": "string"}, content_type="application/x-ndjson")(view)
-            return self.response(200, schema, headers=headers)(view)
+            return self.response(200, {"type": "string"}, content_type="application/x-ndjson")(view)
 
         return decorate
 
