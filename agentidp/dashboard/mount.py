@@ -61,7 +61,6 @@ def init_app(app: Flask) -> None:
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
     form_key.init_app(app)
-    oidc_sign_in.init_app(app, app.extensions["agentidp"].settings)
     # Otherwise each template line with only a statement would add a blank line to the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     render_pages(app, "/dashboard", pages.error_page)

@@ -1,39 +1,30 @@
-"""``/dashboard/sign-in/oidc`` and its callback: people sign in at their company's OpenID Connect provider.
-
-A separate cookie, signed under the instance secret, keeps the state of a sign-in until the callback. The cookie is
-``SameSite=Lax``, because the provider redirects the browser back to us.
-"""
+"""``/dashboard/sign-in/oidc`` and its callback: people sign in at their company's OpenID Connect provider."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlencode
 
-from flask import Flask, Request, Response, current_app, g, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask import Response, current_app, g, request
 
 from agentidp import audit
 from agentidp.audit import INSTANCE
 from agentidp.caller import public
 from agentidp.config import Settings
-from agentidp.dashboard import oidc_claims, pages, return_page, session
-from agentidp.dashboard.oidc_claims import NoAccess
-from agentidp.dashboard.oidc_provider import EXTENSION, Provider, provider_of
-from agentidp.dashboard.person import Person, actor_of, identity_of
+from agentidp.dashboard import pages, return_page, session
+from agentidp.dashboard.person import Person
 from agentidp.http.errors import NotFound
 from agentidp.http.request_context import request_actor
 from agentidp.oauth import throttle
+from agentidp.openid import claims as person_claims
+from agentidp.openid import flows
+from agentidp.openid.claims import NoAccess, actor_of, identity_of
+from agentidp.openid.flows import DASHBOARD as PATH
+from agentidp.openid.provider import Provider, SignInRefused, provider_of
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
-
-PATH = "/dashboard/sign-in/oidc"
-
-FLOW_LIFETIME = timedelta(minutes=10)
-"""Maximum time that a person may take to sign in at the provider."""
 
 logger = logging.getLogger("agentidp")
 
@@ -44,7 +35,8 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @public
 def begin() -> Response:
     """Redirect the browser to the provider."""
-    response = _provider().begin(_callback_address(), return_page.find_page(request))
+    callback_address = flows.callback_address(services().settings, PATH)
+    response = _provider().begin(callback_address, return_page.find_page(request))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -57,20 +49,20 @@ def callback() -> Response:
     # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
-    claims, return_to = provider.complete(_callback_address(), g.at)
+    claims, return_to = provider.complete(flows.callback_address(services().settings, PATH), g.at)
     try:
-        subject = oidc_claims.subject_of(claims)
+        subject = person_claims.subject_of(claims)
     except NoAccess as refused:
-        raise session.SignInRefused(403, refused.message) from None
-    name, organization_id = oidc_claims.name_of(claims), None
+        raise SignInRefused(403, refused.message) from None
+    name, organization_id = person_claims.name_of(claims), None
     try:
-        organization_id = _existing(oidc_claims.organization_of(claims, provider.settings), g.at)
-        role = oidc_claims.role_of(claims, provider.settings)
+        organization_id = _existing(person_claims.organization_of(claims, provider.settings), g.at)
+        role = person_claims.role_of(claims, provider.settings)
         person = _person(organization_id, provider.settings.issuer, subject, name, role, g.at)
         _open(person, g.at)
     except NoAccess as refused:
-        _record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
-        raise session.SignInRefused(403, refused.message) from None
+        record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
+        raise SignInRefused(403, refused.message) from None
     g.organization_id = person.organization_id
     # Not a redirect: the navigation began at another site, so the browser would follow it without the new cookie, which
     # is SameSite=Strict.
@@ -79,15 +71,11 @@ def callback() -> Response:
     return response
 
 
-def _callback_address() -> str:
-    return f"{services().settings.issuer}{PATH}/callback"
-
-
 def _provider() -> Provider:
-    found = provider_of(current_app)
-    if found is None:
+    provider = provider_of(current_app)
+    if provider is None:
         raise NotFound
-    return found
+    return provider
 
 
 def _existing(organization_id: str, at: datetime) -> str:
@@ -123,7 +111,7 @@ def _open(person: Person, at: datetime) -> None:
         audit.record(opened, "person.signed_in", person.identity, after={"role": person.role})
 
 
-def _record_refusal(
+def record_refusal(
     organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
 ) -> None:
     """Log a refused sign-in, and record it in the audit trail unless the person was refused too often lately."""
@@ -135,45 +123,6 @@ def _record_refusal(
         actor = request_actor(*actor_of(issuer, subject, name))
         with s.database.of(organization_id, at).transaction(actor) as opened:
             audit.record(opened, "person.sign_in_refused", identity, after={"reason": reason})
-
-
-class _Flows(SecureCookieSessionInterface):
-    """Flask's session, which exists only below :data:`PATH`."""
-
-    digest_method = staticmethod(hashlib.sha256)
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if not request.path.startswith(PATH):
-            return None
-        opened = super().open_session(app, request)
-        if opened is not None:
-            opened.permanent = True
-        return opened
-
-    def get_cookie_name(self, app: Flask) -> str:
-        return session.cookie_name(self._settings).replace("session", "sign_in")
-
-    def get_cookie_path(self, app: Flask) -> str:
-        return session.base_path(self._settings) + PATH.removeprefix("/dashboard")
-
-    def get_cookie_secure(self, app: Flask) -> bool:
-        return self._settings.issuer.startswith("https://")
-
-    def get_cookie_samesite(self, app: Flask) -> str:
-        return "Lax"
-
-
-def init_app(app: Flask, settings: Settings) -> None:
-    """Let people sign in if the settings name a provider."""
-    if settings.oidc is None:
-        return
-    app.extensions[EXTENSION] = Provider(settings.oidc)
-    app.secret_key = hmac.digest(settings.instance_secret, b"agentidp dashboard sign-in", "sha256")
-    app.permanent_session_lifetime = FLOW_LIFETIME
-    app.session_interface = _Flows(settings)
 
 
 def end_session_url(settings: Settings) -> str | None:

@@ -19,6 +19,7 @@ from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
 from agentidp.http.errors import ApiError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
+from agentidp.openid.provider import SignInRefused
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"
@@ -114,7 +115,7 @@ def page(
 def error_page(error: ApiError) -> Response:
     """Return the page for an error. An error about signing in is shown on the sign-in page."""
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
-    is_about_sign_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
+    is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
         # The browser withheld the cookie, because another site led here (SameSite). A reload by our page sends it.
         context["again"] = return_page.find_page(request)

@@ -17,9 +17,9 @@ from agentidp.config import LEEWAY, Settings
 from agentidp.config.oidc import OidcSettings
 from agentidp.db.sql import Call
 from agentidp.jose.sealing import Sealer, Unreadable
+from agentidp.openid.claims import ADMINISTRATOR, VIEWER, actor_of, identity_of
 from agentidp.scopes import SCOPES
 
-VIEWER, ADMINISTRATOR = "viewer", "administrator"
 ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)}
 """Role -> its scopes."""
 
@@ -88,17 +88,6 @@ class Person:
         plain = json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
         assert settings.oidc is not None  # noqa: S101 - the person signed in with these settings
         return PREFIX + base64.urlsafe_b64encode(_sealer(settings, settings.oidc).seal(_ROW, plain)).decode()
-
-
-def identity_of(issuer: str, subject: str) -> str:
-    """Return the identity of a person. The issuer and the subject together never change."""
-    return f"{subject} at {issuer}"
-
-
-def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
-    """Return the person as the actor of audit events. The name is last, because people can choose their names."""
-    identity = identity_of(issuer, subject)
-    return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:

@@ -60,16 +60,6 @@ class SessionEnded(NotSignedIn):
     message = "Your session has ended. Sign in again."
 
 
-class SignInRefused(ApiError):
-    """Signing in failed for a reason other than an invalid credential or token. Shown on the sign-in page."""
-
-    code = "FORBIDDEN"
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message, headers=headers)
-        self.status = status
-
-
 class NotAllowed(ApiError):
     """403: the session lacks the scope that a page or an action needs.
 

@@ -14,11 +14,12 @@ from agentidp.caller.token_verification import verify_token
 from agentidp.counting import record_rejection
 from agentidp.dashboard import attempts, link, oidc_sign_in, pages, return_page, session
 from agentidp.dashboard.person import Person
-from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
+from agentidp.dashboard.session import SCOPE, NotSignedIn
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
+from agentidp.openid.provider import SignInRefused
 from agentidp.services import services
 
 NOTICES = {

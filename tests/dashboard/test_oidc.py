@@ -16,13 +16,13 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard import session
-from agentidp.dashboard.oidc_client import MAX_FLOWS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
 from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.maintenance.erasure import delete_organization
+from agentidp.openid.client import MAX_FLOWS
 from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for

@@ -28,11 +28,11 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
-from agentidp.dashboard import oidc_client
-from agentidp.dashboard.oidc_provider import EXTENSION, Provider
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
+from agentidp.openid import client as oidc_client
+from agentidp.openid.provider import EXTENSION, Provider
 from tests.audit.conftest import events_of
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
@@ -122,7 +122,7 @@ def anna(client: FlaskClient, provider: Company, acme: Agent, caplog: pytest.Log
 
 
 class TestPeopleWithoutAccess:
-    """The provider has signed them in. Which claims are an organization or a role is tested in test_oidc_claims.py."""
+    """The provider has signed them in. Which claims are an organization or a role is tested in tests/openid."""
 
     @pytest.mark.parametrize(
         ("claims", "notice", "reason", "place"),

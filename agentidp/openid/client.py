@@ -19,9 +19,9 @@ import flask
 from flask import Response
 
 from agentidp.config.oidc import OidcSettings
-from agentidp.dashboard.oidc_claims import merged, values_of
 from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, check_url, parse_json_object
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, read_unverified
+from agentidp.openid.claims import merged, values_of
 from agentidp.outbound.client import RequestFailed, proxy_of_environment, request
 from agentidp.outbound.networks import OPERATOR_NETWORKS
 
@@ -36,6 +36,9 @@ CLOCK_DIFFERENCE = 60
 
 MAX_FLOWS = 4
 """Maximum number of sign-ins that a browser may have begun in several windows. The oldest is forgotten."""
+
+MAX_CHARACTERS = 2_600
+"""Maximum number of characters of these sign-ins, so that they fit into a cookie of 4 KB. The oldest is forgotten."""
 
 _FLOWS = "flows"
 _ERROR = re.compile(r"[a-z_]{1,40}")
@@ -70,7 +73,10 @@ def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, r
     endpoint = _endpoint(metadata, "authorization_endpoint").geturl()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     flow = Flow(state, nonce, verifier, return_to)
-    flask.session[_FLOWS] = [*flask.session.get(_FLOWS, []), flow][-MAX_FLOWS:]
+    flows = [*flask.session.get(_FLOWS, []), flow][-MAX_FLOWS:]
+    while len(flows) > 1 and sum(len(text) for begun in flows for text in begun) > MAX_CHARACTERS:
+        del flows[0]
+    flask.session[_FLOWS] = flows
     challenge = base64url(hashlib.sha256(flow.verifier.encode()).digest()).decode()
     query = {
         "response_type": "code",
@@ -113,18 +119,18 @@ def complete(
     # RFC 9207 detects the response of another provider.
     if flask.request.args.get("iss", settings.issuer) != settings.issuer:
         raise BadResponse("the response is of another issuer")
-    flask.session[_FLOWS] = [one for one in flask.session[_FLOWS] if one[0] != flow.state]
+    flask.session[_FLOWS] = [begun for begun in flask.session[_FLOWS] if begun[0] != flow.state]
     until = time.monotonic() + TIMEOUT
     token = _token(metadata, settings, flow, redirect_uri, until)
     access_token = str(token.get("access_token", ""))
     claims = _id_token(token.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
-    named = [name for name in (settings.organization_claim, settings.role_claim) if name]
-    if not all(values_of(claims, name) for name in named) and metadata.get("userinfo_endpoint") is not None:
+    needed = [name for name in (settings.organization_claim, settings.role_claim) if name]
+    if not all(values_of(claims, name) for name in needed) and metadata.get("userinfo_endpoint") is not None:
         headers = {"Authorization": f"Bearer {access_token}"}
-        further = _ask("GET", _endpoint(metadata, "userinfo_endpoint"), until, headers)
-        if further.get("sub") != claims["sub"]:
+        userinfo = _ask("GET", _endpoint(metadata, "userinfo_endpoint"), until, headers)
+        if userinfo.get("sub") != claims["sub"]:
             raise BadResponse("the userinfo is of another subject")
-        claims = merged(claims, further)
+        claims = merged(claims, userinfo)
     return claims
 
 
@@ -248,13 +254,13 @@ def _ask(
         )
     except RequestFailed as failed:
         raise Unavailable(str(failed)) from None
-    found = parse_json_object(response.body)
+    body_object = parse_json_object(response.body)
     if response.status >= 500:
         raise Unavailable(f"status {response.status}")
     if response.status != 200:
         # Of the response, only an OAuth error code may reach the log.
-        error = str((found or {}).get("error"))
-        raise BadResponse(error if found and _ERROR.fullmatch(error) else f"status {response.status}")
-    if found is None:
+        error = str((body_object or {}).get("error"))
+        raise BadResponse(error if body_object and _ERROR.fullmatch(error) else f"status {response.status}")
+    if body_object is None:
         raise BadResponse("the response is not a JSON object")
-    return found
+    return body_object

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from agentidp.dashboard.oidc_places import (
+from agentidp.openid.places import (
     FAILED_FOR,
     MAX_REMEMBERED,
     PLACES,

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentidp.config.oidc import ANYONE, ORGANIZATION_ID, OidcSettings
-from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
 from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
+
+VIEWER, ADMINISTRATOR = "viewer", "administrator"
+"""Roles of people in the dashboard."""
 
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 
@@ -28,11 +30,11 @@ class NoAccess(Exception):
 
 def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claims of an ID token, and the claims that only the userinfo endpoint returned."""
-    found = {**userinfo, **claims}
+    merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
         # Take ``email_verified`` from the response that the address comes from.
-        found["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
-    return found
+        merged_claims["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
+    return merged_claims
 
 
 def subject_of(claims: Mapping[str, Any]) -> str:
@@ -55,6 +57,17 @@ def name_of(claims: Mapping[str, Any]) -> str | None:
     return None
 
 
+def identity_of(issuer: str, subject: str) -> str:
+    """Return the identity of a person. The issuer and the subject together never change."""
+    return f"{subject} at {issuer}"
+
+
+def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
+    """Return the person as the actor of audit events. The name is last, because people can choose their names."""
+    identity = identity_of(issuer, subject)
+    return "person", f"{identity} ({name})" if name else identity, name or subject
+
+
 def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
     """Return the ID of the organization that the claims name. This organization may not exist.
 
@@ -62,16 +75,16 @@ def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
     """
     values = values_of(claims, settings.organization_claim)
     if settings.organizations:
-        found = {settings.organizations[value] for value in values if value in settings.organizations}
-        if not found and ANYONE in settings.organizations:
-            found = {settings.organizations[ANYONE]}
+        organization_ids = {settings.organizations[value] for value in values if value in settings.organizations}
+        if not organization_ids and ANYONE in settings.organizations:
+            organization_ids = {settings.organizations[ANYONE]}
     else:
-        found = {value for value in values if ORGANIZATION_ID.fullmatch(value)}
-    if not found:
+        organization_ids = {value for value in values if ORGANIZATION_ID.fullmatch(value)}
+    if not organization_ids:
         raise NoAccess("no organization", "Your account belongs to no organization here.")
-    if len(found) > 1:
+    if len(organization_ids) > 1:
         raise NoAccess("several organizations", "Your account belongs to more than one organization here.")
-    return found.pop()
+    return organization_ids.pop()
 
 
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
@@ -94,9 +107,9 @@ def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
     # At some providers, anyone can register somebody else's address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
-    found: Any = claims
-    for part in [name] if name in claims else name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    values: Iterable[Any] = found if isinstance(found, list) else [found]
+    member: Any = claims
+    for member_name in [name] if name in claims else name.split("."):
+        member = member.get(member_name) if isinstance(member, Mapping) else None
+    values: Iterable[Any] = member if isinstance(member, list) else [member]
     # In the settings this value means everyone, so a claim with this value must not match it.
     return {value for value in values if isinstance(value, str) and value != ANYONE}

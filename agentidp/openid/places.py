@@ -43,7 +43,7 @@ class Places:
                 return False
             has_place = len(self._busy) < PLACES
             if has_place and self._has_failed(site, at):
-                has_place = sum(self._has_failed(one, at) for one in self._busy) < PLACES_OF_FAILED
+                has_place = sum(self._has_failed(busy_site, at) for busy_site in self._busy) < PLACES_OF_FAILED
             if has_place:
                 self._busy.append(site)
             else:
@@ -66,8 +66,8 @@ class Places:
         count, last_at = self._failures.get(site, (0, at))
         return count if at - last_at < FAILED_FOR else 0
 
-    def _count(self, what: int, site: int, at: datetime) -> None:
-        count = self._counted(site, at) + what
+    def _count(self, weight: int, site: int, at: datetime) -> None:
+        count = self._counted(site, at) + weight
         self._failures.pop(site, None)
         self._failures[site] = count, at
         if len(self._failures) > MAX_REMEMBERED:

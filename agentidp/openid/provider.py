@@ -1,7 +1,7 @@
 """The OpenID Connect provider at which people sign in. This module limits the requests to it and explains its failures.
 
 Anyone can open the addresses of a sign-in. So only a few threads wait for the provider's metadata and keys, and after a
-failed fetch there is a pause. Only a few threads exchange codes (:mod:`agentidp.dashboard.oidc_places`), and an address
+failed fetch there is a pause. Only a few threads exchange codes (:mod:`agentidp.openid.places`), and an address
 with too many refused codes is refused without a request to the provider. A refused code does not affect other sites.
 """
 
@@ -19,12 +19,13 @@ from flask import Flask, Response, request
 
 from agentidp.audit import INSTANCE
 from agentidp.config.oidc import OidcSettings
-from agentidp.dashboard import oidc_client
-from agentidp.dashboard.oidc_client import BadResponse, Unavailable
-from agentidp.dashboard.oidc_places import Places
-from agentidp.dashboard.session import SignInRefused
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
+from agentidp.http.errors import ApiError
 from agentidp.oauth import throttle
+from agentidp.openid import client
+from agentidp.openid.claims import NoAccess, organization_of
+from agentidp.openid.client import BadResponse, Unavailable
+from agentidp.openid.places import Places
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import OPERATOR_NETWORKS
 from agentidp.services import services
@@ -34,6 +35,16 @@ EXTENSION = "agentidp-oidc"
 logger = logging.getLogger("agentidp")
 
 _ERROR = re.compile(r"[a-z_]{1,40}")
+
+
+class SignInRefused(ApiError):
+    """Signing in failed for a reason other than an invalid credential or token. Shown on a page."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message, headers=headers)
+        self.status = status
 
 
 class ProviderUnavailable(SignInRefused):
@@ -92,7 +103,7 @@ class Provider:
         :raises ProviderUnavailable: the provider's metadata cannot be read.
         """
         with self._failures():
-            return oidc_client.begin(self._metadata(), self.settings, redirect_uri, return_to)
+            return client.begin(self._metadata(), self.settings, redirect_uri, return_to)
 
     def complete(self, redirect_uri: str, at: datetime) -> tuple[dict[str, Any], str]:
         """Return the claims about the person whose browser sent the provider's response, and the *return_to* that was
@@ -105,19 +116,26 @@ class Provider:
             # Anyone can send this parameter, so log it only if it looks like an OAuth error code.
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
-        flow = oidc_client.begun_flow()
+        flow = client.begun_flow()
         if flow is None:
             raise FlowExpired
         with self._failures():
             metadata = self._metadata()
         with self._exchange(at), self._failures():
-            claims = oidc_client.complete(metadata, self.settings, flow, redirect_uri, keys_of=self._keys_of, at=at)
+            claims = client.complete(metadata, self.settings, flow, redirect_uri, keys_of=self._keys_of, at=at)
             return claims, flow.return_to
+
+    def has_member(self, claims: dict[str, Any], organization_id: str) -> bool:
+        """Return whether the person with these claims belongs to an organization."""
+        try:
+            return organization_of(claims, self.settings) == organization_id
+        except NoAccess:
+            return False
 
     def end_session_endpoint(self) -> str | None:
         """Return the address for signing out at the provider; ``None`` if it has none or cannot be reached."""
         with contextlib.suppress(KeysUnavailable, Unavailable):
-            return oidc_client.end_session_endpoint(self._metadata())
+            return client.end_session_endpoint(self._metadata())
         return None
 
     def _metadata(self) -> dict[str, Any]:

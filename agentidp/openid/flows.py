@@ -1,0 +1,71 @@
+"""The cookie that keeps the state of a sign-in until the provider leads the browser back.
+
+The cookie is Flask's session, signed under the instance secret. It exists only below :data:`PATHS`, and each path has a
+cookie of its own. It is ``SameSite=Lax``, because another site leads the browser back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import flask
+from flask import Flask, Request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+
+from agentidp.config import Settings
+from agentidp.openid.provider import EXTENSION, Provider
+
+DASHBOARD, AUTHORIZATION = PATHS = ("/dashboard/sign-in/oidc", "/authorize")
+"""Paths at which a sign-in begins. The provider leads the browser to ``/callback`` below the path."""
+
+LIFETIME = timedelta(minutes=10)
+"""Maximum time that a person may take to sign in at the provider."""
+
+
+def callback_address(settings: Settings, path: str) -> str:
+    """Return the address to which the provider leads the browser after a sign-in that began at one of :data:`PATHS`."""
+    return f"{settings.issuer}{path}/callback"
+
+
+class _Cookies(SecureCookieSessionInterface):
+    digest_method = staticmethod(hashlib.sha256)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if _begun_at(request) is None:
+            return None
+        opened = super().open_session(app, request)
+        if opened is not None:
+            opened.permanent = True
+        return opened
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return ("__Secure-" if self.get_cookie_secure(app) else "") + "agentidp_sign_in"
+
+    def get_cookie_path(self, app: Flask) -> str:
+        return f"{urlsplit(self._settings.issuer).path}{_begun_at(flask.request)}"
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return self._settings.issuer.startswith("https://")
+
+    def get_cookie_samesite(self, app: Flask) -> str:
+        return "Lax"
+
+
+def _begun_at(request: Request) -> str | None:
+    return next((path for path in PATHS if request.path == path or request.path.startswith(f"{path}/")), None)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Let people sign in if the settings name a provider."""
+    if settings.oidc is None:
+        return
+    app.extensions[EXTENSION] = Provider(settings.oidc)
+    app.secret_key = hmac.digest(settings.instance_secret, b"agentidp dashboard sign-in", "sha256")
+    app.permanent_session_lifetime = LIFETIME
+    app.session_interface = _Cookies(settings)
