@@ -25,6 +25,7 @@ from agentidp.analytics import (
     usage_by_day,
     usage_by_hour,
 )
+from agentidp.authorization import routes as authorization
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.dashboard import mount as dashboard
@@ -83,6 +84,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     provisioning.init_app(app)
     flows.init_app(app, settings)
     dashboard.init_app(app)
+    authorization.init_app(app)
     for module in ROUTES:
         app.register_blueprint(module.blueprint)
     return app

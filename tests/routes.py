@@ -157,8 +157,8 @@ ALL = routes_of(
     # Nothing is connected before the first request.
     create_app(Settings(database_url="postgresql:///none", data_dir=Path("/nonexistent"), secret_key=b"x" * 32))
 )
-PAGES = [route for route in ALL if route.rule.startswith("/dashboard")]
-"""The dashboard's, for people; tests/dashboard is about them."""
+PAGES = [route for route in ALL if route.rule.startswith(("/dashboard", "/authorize"))]
+"""For people: tests/dashboard and tests/authorization are about them."""
 
 ROUTES = [route for route in ALL if route not in PAGES]
 """The API's."""

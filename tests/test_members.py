@@ -45,6 +45,7 @@ VALUES: dict[str, Any] = {
     "issuer": "https://login.example",
     "jwksUri": "https://login.example/keys",
     "quotas": {"day": {"tokens": 7, "enforce": True}},
+    "redirectUris": ["https://app.example/callback"],
     "resources": [{"resource": "https://tickets.example", "scopes": ["tickets:read"]}],
     "url": "https://changed.example/x",
 }

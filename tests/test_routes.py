@@ -33,6 +33,8 @@ PUBLIC = {
     "GET /.well-known/oauth-protected-resource/api/v1/mcp",
     "GET /.well-known/openid-configuration",
     "GET /api/v1/openapi.json",
+    "GET /authorize",
+    "GET /authorize/callback",
     "GET /dashboard/sign-in",
     "GET /dashboard/sign-in/oidc",
     "GET /dashboard/sign-in/oidc/callback",
@@ -41,6 +43,7 @@ PUBLIC = {
     "GET /docs/<asset>",
     "GET /healthz",
     "GET /readyz",
+    "POST /authorize",
     "POST /dashboard/sign-in",
 }
 """What anyone may call. A route gets here on purpose only."""

@@ -28,7 +28,7 @@ from agentidp.http.schemas import required, timestamp
 
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
-TYPES = ("secret", "key", "federated", "operator", "not_attributed")
+TYPES = ("secret", "key", "federated", "public", "operator", "not_attributed")
 """The types of items. ``operator`` means tokens that ``agentidp token`` issued without a credential, and
 ``not_attributed`` means imported usage."""
 

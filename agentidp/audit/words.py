@@ -17,6 +17,7 @@ NAMED = (
     "credential",
     "delegation rule",
     "finding",
+    "grant",
     "marker",
     "organization",
     "provisioning rule",

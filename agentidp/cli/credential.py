@@ -36,18 +36,22 @@ commands = click.Group("credential", help="Credentials: secrets or keys with whi
     metavar="DAYS",
     help="Days until expiry. Default: never.",
 )
+@click.option(
+    "--public", "is_public", is_flag=True, help="For a client on people's computers, which cannot keep a secret."
+)
 @as_json_option
-def create(agent: str, expires_in: int | None, as_json: bool, **options: Any) -> None:
+def create(agent: str, expires_in: int | None, is_public: bool, as_json: bool, **options: Any) -> None:
     """Create a credential. Its secret is printed now and never again.
 
     Prints: credential id, client_id, client_secret.
     """
-    new = credentials.NewCredentialSchema().load(read_options(_LABEL, options))
+    body = read_options(_LABEL, options) | ({"type": "public"} if is_public else {})
+    new = credentials.NewCredentialSchema().load(body)
     with open_agent(agent) as (_, database, agent_id):
         expires_at = database.at + timedelta(days=expires_in) if expires_in else None
         with database.transaction() as transaction:
             row, client_secret = credentials.add_credential(
-                transaction, agent_id, label=new["label"], expires_at=expires_at
+                transaction, agent_id, label=new["label"], jwks=new["jwks"], expires_at=expires_at
             )
     body = credentials.represent(row)
     summary = {"credentialId": body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}

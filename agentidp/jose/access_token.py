@@ -43,7 +43,7 @@ can influence ``sub``, it is unique per agent, and the prefix up to ``:agent:`` 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_DELEGATED = frozenset(("act", "sub_id", "exchanged_from", "exchanged_resources", "delegation_rule_id"))
+_DELEGATED = frozenset(("act", "sub_id", "exchanged_from", "exchanged_resources", "delegation_rule_id", "grant_id"))
 _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organization_id"]
 
 
@@ -102,6 +102,7 @@ class Delegation:
     :param agent_id: the subject, if it is an agent. Otherwise it is another issuer's, and the next two are set.
     :param subject_id: the other issuer and its ``sub`` (RFC 9493 section 3.2.3).
     :param rule_id: the delegation rule that accepted the other issuer's token.
+    :param grant_id: the grant by which the subject, a person, has let the first actor act.
     """
 
     actors: tuple[UUID, ...]
@@ -109,6 +110,7 @@ class Delegation:
     agent_id: UUID | None
     subject_id: tuple[str, str] | None = None
     rule_id: UUID | None = None
+    grant_id: UUID | None = None
 
     def subject(self, organization_id: str) -> str:
         """Return the ``sub`` of the token. For another issuer's subject, it is a digest.
@@ -131,6 +133,8 @@ class Delegation:
             issuer, subject = self.subject_id
             claims["sub_id"] = {"format": "iss_sub", "iss": issuer, "sub": subject}
             claims["delegation_rule_id"] = str(self.rule_id)
+        if self.grant_id is not None:
+            claims["grant_id"] = str(self.grant_id)
         claims["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
         # A separate claim, because release 1.0.0 ignores unknown claims but refuses unknown members in exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
@@ -144,8 +148,8 @@ class Delegation:
 
     @property
     def jtis(self) -> list[str]:
-        """The ids of the tokens that were exchanged, none of which may be revoked."""
-        return [ancestor.jti for ancestor in self.ancestors]
+        """The ids of the tokens that were exchanged, and of the grant, none of which may be revoked."""
+        return [ancestor.jti for ancestor in self.ancestors] + ([str(self.grant_id)] if self.grant_id else [])
 
     @property
     def audiences(self) -> list[str]:
@@ -377,7 +381,9 @@ def _delegation(claims: dict[str, Any]) -> Delegation:
         if "sub_id" in delegated:
             subject_id = delegated["sub_id"]["iss"], delegated["sub_id"]["sub"]
             texts += subject_id
-            delegation = Delegation(tuple(actors), ancestors, None, subject_id, UUID(delegated["delegation_rule_id"]))
+            grant_id = UUID(delegated["grant_id"]) if "grant_id" in delegated else None
+            rule_id = UUID(delegated["delegation_rule_id"])
+            delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
         # Each actor exchanged a token of ours. For another issuer's subject, the first actor exchanged that issuer's.

@@ -24,6 +24,9 @@ from agentidp.oauth.issuance import Client
 from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
+PUBLIC = '["none"]'
+"""The stored keys of a public client's credential, which only codes and refresh tokens accept (method ``none``)."""
+
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
 """Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
 
@@ -68,6 +71,16 @@ def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
     return replace(_look_up_client(client_id), secret_hash=hash_secret(client_secret))
 
 
+def has_credential(request: Request, form: dict[str, str]) -> bool:
+    """Return whether a request contains a credential of its client."""
+    return request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_AUTHENTICATION)
+
+
+def public_client(client_id: str) -> Client:
+    """Return the client that a request names without a credential."""
+    return replace(_look_up_client(client_id), key_or_rule=PUBLIC)
+
+
 def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
     """Return the client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
 
@@ -76,7 +89,7 @@ def read_client_from_grant(request: Request, form: dict[str, str], at: datetime)
     """
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")
-    if request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_AUTHENTICATION):
+    if has_credential(request, form):
         raise OAuthError("invalid_request", "the assertion says who the client is: send no other authentication")
     try:
         return _verify_federated_token(form["assertion"], form.get("client_id"), at)

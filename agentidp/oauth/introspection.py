@@ -76,6 +76,7 @@ class IntrospectionSchema(ma.Schema):
     act = ma.fields.Nested(ActSchema, metadata={"description": "Who acts for the subject, of a token by exchange"})
     sub_id = ma.fields.Nested(SubjectIdSchema, metadata={"description": "The subject, if it is another issuer's"})
     delegation_rule_id = ma.fields.UUID(metadata={"description": "The rule that has accepted that issuer's token"})
+    grant_id = ma.fields.UUID(metadata={"description": "The grant by which a person has let the agent act"})
     exchanged_from = ma.fields.List(
         ma.fields.Nested(AncestorSchema),
         metadata={"description": "The tokens of this server that it came from, the newest first"},

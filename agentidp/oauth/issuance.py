@@ -32,7 +32,10 @@ TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
 """The type of each token that an exchange issues."""
 
-GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE)
+AUTHORIZATION_CODE, REFRESH_TOKEN = REDEEMING = ("authorization_code", "refresh_token")
+"""The grant is what a person has allowed (:mod:`agentidp.oauth.authorization_grant`)."""
+
+GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE, *REDEEMING)
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """An array as PostgreSQL spells it, because psycopg takes 15 µs to convert a list."""
@@ -105,6 +108,7 @@ class Grant:
     :param audience: the resource server's ``aud``; ``None`` for its identifier.
     :param token_ttl: the resource server's lifetime of tokens, in seconds; ``None`` for the setting's.
     :param subject: one of ``SUBJECTS``.
+    :param row: the row of the statement.
     """
 
     scope: str
@@ -112,6 +116,7 @@ class Grant:
     audience: str | None = None
     token_ttl: int | None = None
     subject: str = AGENT
+    row: Any = None
 
 
 def build_call(
@@ -180,13 +185,13 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
     if not rows:
         return None
     [row] = rows
-    is_exchange = call.name == "oauth/exchange_token"
+    is_exchange = call.name != "oauth/issue_access_token"
     if is_exchange and row.refusal is not None:
         raise SubjectRefused(row.refusal)
     if not row.is_target_known:
         raise OAuthError("invalid_target", _NO_TARGET_OF_AN_EXCHANGE if is_exchange else _NO_TARGET)
     if row.is_proof_missing:
-        bound = "subject token is bound to a key" if is_exchange and call.parameters["is_bound"] else _MUST_BIND
+        bound = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
         raise OAuthError("invalid_dpop_proof", f"the {bound}: send a DPoP proof")
     if row.exhausted is not None:
         holder, window = row.exhausted.split(" ")
@@ -206,7 +211,9 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         if not set(call.parameters["scope"]) <= SCOPES.keys():
             raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    return Grant(row.scope, quota_windows.read_quotas(row.quotas), row.audience, row.token_ttl, row.subject or AGENT)
+    return Grant(
+        row.scope, quota_windows.read_quotas(row.quotas), row.audience, row.token_ttl, row.subject or AGENT, row
+    )
 
 
 def token_response(
@@ -221,7 +228,7 @@ def token_response(
     ends_at: int | None = None,
     delegation: Delegation | None = None,
 ) -> dict[str, Any]:
-    """Sign the access token, and return the response of RFC 6749 section 5.1, or RFC 8693 section 2.2.1.
+    """Sign the access token, and return the response of RFC 6749 section 5.1.
 
     :param resource: the identifier of the resource server; ``None`` for our own API.
     :param at: the time at which the token was counted.
@@ -247,8 +254,6 @@ def token_response(
         delegation=delegation,
     )
     body = {"access_token": access_token, "token_type": "DPoP" if jkt else "Bearer", "expires_in": ttl}
-    if delegation is not None:
-        body["issued_token_type"] = ISSUED_TOKEN_TYPE
     if grant.scope:
         body["scope"] = grant.scope
     return body

@@ -22,9 +22,9 @@ from agentidp.services import services
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
-RESPONSE_TYPES = ("id_token",)
-"""RFC 8414 section 2 requires the member, although there is no authorization endpoint, and validators refuse an empty
-list. Issuers for workloads such as Kubernetes have this value, and clouds look for it."""
+RESPONSE_TYPES = ("code", "id_token")
+"""The second is for clouds, which look for it, although this server issues no ID tokens. Issuers for workloads such as
+Kubernetes have it too."""
 
 CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf")
 """Claims of our tokens, which OpenID Connect Discovery recommends to list."""
@@ -58,7 +58,7 @@ class JwksSchema(ma.Schema):
 
 
 class AuthorizationServerSchema(ma.Schema):
-    """RFC 8414 section 2, RFC 9449 section 5.1, RFC 9728 section 4."""
+    """RFC 8414 section 2, RFC 9207 section 3, RFC 9449 section 5.1, RFC 9728 section 4."""
 
     issuer = ma.fields.Url(required=True)
     authorization_endpoint = ma.fields.Url(required=True)
@@ -69,11 +69,14 @@ class AuthorizationServerSchema(ma.Schema):
     scopes_supported = _list_of(SCOPES)
     response_types_supported = _list_of(RESPONSE_TYPES)
     grant_types_supported = _list_of(GRANT_TYPES)
-    token_endpoint_auth_methods_supported = _list_of(METHODS)
+    response_modes_supported = _list_of(["query"])
+    code_challenge_methods_supported = _list_of(["S256"])
+    authorization_response_iss_parameter_supported = ma.fields.Boolean(required=True, validate=ma.validate.Equal(True))
+    token_endpoint_auth_methods_supported = _list_of((*METHODS, "none"))
     token_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
     introspection_endpoint_auth_methods_supported = _list_of(METHODS)
     introspection_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
-    revocation_endpoint_auth_methods_supported = _list_of(METHODS)
+    revocation_endpoint_auth_methods_supported = _list_of((*METHODS, "none"))
     revocation_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
     dpop_signing_alg_values_supported = _list_of(ALGORITHMS)
     protected_resources = ma.fields.List(ma.fields.Url(), required=True)
@@ -133,7 +136,7 @@ def openid_configuration() -> Response:
 
 
 def authorization_server_metadata() -> dict[str, Any]:
-    """Return the members of RFC 8414 section 2, RFC 9449 section 5.1 and RFC 9728 section 4."""
+    """Return the members of RFC 8414 section 2, RFC 9207 section 3, RFC 9449 section 5.1 and RFC 9728 section 4."""
     issuer = services().settings.issuer
     authentication = {
         f"{endpoint}_endpoint_auth_{name}_supported": list(values)
@@ -142,8 +145,7 @@ def authorization_server_metadata() -> dict[str, Any]:
     }
     return {
         "issuer": issuer,
-        # This route does not exist, but the SDKs of MCP refuse metadata without the member.
-        "authorization_endpoint": f"{issuer}/api/v1/authorize",
+        "authorization_endpoint": f"{issuer}/authorize",
         "token_endpoint": f"{issuer}/api/v1/token",
         "introspection_endpoint": f"{issuer}/api/v1/token/introspect",
         "revocation_endpoint": f"{issuer}/api/v1/token/revoke",
@@ -151,7 +153,12 @@ def authorization_server_metadata() -> dict[str, Any]:
         "scopes_supported": list(SCOPES),
         "response_types_supported": list(RESPONSE_TYPES),
         "grant_types_supported": list(GRANT_TYPES),
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
         **authentication,
+        "token_endpoint_auth_methods_supported": [*METHODS, "none"],
+        "revocation_endpoint_auth_methods_supported": [*METHODS, "none"],
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "protected_resources": [services().settings.resource],
     }

@@ -1,4 +1,4 @@
-"""``POST /api/v1/token``: the token endpoint (RFC 6749 sections 3.2, 4.4 and 5, RFC 8693)."""
+"""``POST /api/v1/token``: the token endpoint (RFC 6749 sections 3.2, 4.1.3, 4.4, 5 and 6, RFC 8693)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from agentidp.http.responses import json_response
 from agentidp.jose import dpop
 from agentidp.jose.access_token import MAX_LENGTH
 from agentidp.jose.assertion import MAX_LENGTH as MAX_ASSERTION_LENGTH
-from agentidp.oauth import client_authentication, first_sight, issuance, quota_windows, token_exchange
+from agentidp.oauth import (
+    authorization_grant,
+    client_authentication,
+    first_sight,
+    issuance,
+    quota_windows,
+    token_exchange,
+)
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, describe_client_endpoint, read_form
 from agentidp.oauth.issuance import Client
@@ -32,7 +39,7 @@ blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endp
 
 
 class TokenRequestSchema(ClientFormSchema):
-    """RFC 6749 section 4.4.2, RFC 7523 section 2.1, RFC 8693 section 2.1."""
+    """RFC 6749 sections 4.1.3, 4.4.2 and 6, RFC 7636 section 4.5, RFC 7523 section 2.1, RFC 8693 section 2.1."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
     assertion = ma.fields.String(
@@ -64,6 +71,10 @@ class TokenRequestSchema(ClientFormSchema):
     )
     actor_token_type = ma.fields.String(validate=ma.validate.OneOf([issuance.ISSUED_TOKEN_TYPE, ""]))
     requested_token_type = ma.fields.String(validate=ma.validate.OneOf([issuance.ISSUED_TOKEN_TYPE, ""]))
+    code = ma.fields.String(metadata={"description": "With the grant type authorization_code"})
+    code_verifier = ma.fields.String(metadata={"description": "Of the code's challenge (RFC 7636)"})
+    redirect_uri = ma.fields.String(metadata={"description": "Of the authorization request, if it is there"})
+    refresh_token = ma.fields.String(metadata={"description": "With the grant type refresh_token"})
 
 
 class TokenResponseSchema(ma.Schema):
@@ -76,6 +87,9 @@ class TokenResponseSchema(ma.Schema):
     issued_token_type = ma.fields.String(
         validate=ma.validate.Equal(issuance.ISSUED_TOKEN_TYPE),
         metadata={"description": "With the grant type token-exchange"},
+    )
+    refresh_token = ma.fields.String(
+        metadata={"description": "With the grant types authorization_code and refresh_token: for the next token"}
     )
 
 
@@ -103,12 +117,16 @@ def issue_token() -> Response:
     check_grant_type(form)
     is_jwt_bearer = form["grant_type"] == issuance.JWT_BEARER
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
+    is_redeeming = form["grant_type"] in issuance.REDEEMING
     scope = requested_scope(form)
     resource = requested_resource(form)
     proof = dpop_proof(request, at)
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
-    if is_jwt_bearer:
+    if is_redeeming:
+        grant_token = authorization_grant.check_form(form)
+        client = authorization_grant.read_client(request, form, at)
+    elif is_jwt_bearer:
         client = client_authentication.read_client_from_grant(request, form, at)
     else:
         client = client_authentication.read_client(request, form, at)
@@ -118,12 +136,16 @@ def issue_token() -> Response:
     # A token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
-    grant, subject = None, None
+    grant, subject, refresh_token = None, None, None
     while grant is None:
         call = issuance.build_call(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
         try:
             if is_exchange:
                 grant, subject = token_exchange.record_exchange(s, database, form, client, call, proof)
+            elif is_redeeming:
+                redemption = authorization_grant.record_redemption(database, form, grant_token, client, call, proof)
+                if redemption is not None:
+                    grant, subject, resource, refresh_token = redemption
             else:
                 grant = issuance.record_issuance(database, client, call, proof)
         except issuance.AssertionUsed:
@@ -143,6 +165,10 @@ def issue_token() -> Response:
         ends_at=subject.ends_at if subject else None,
         delegation=subject.delegation if subject else None,
     )
+    if is_exchange:
+        body["issued_token_type"] = issuance.ISSUED_TOKEN_TYPE
+    if refresh_token is not None:
+        body["refresh_token"] = refresh_token
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE | quota_windows.headers(grant.quotas, at, is_issued=True))
 

@@ -20,6 +20,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
+from agentidp.http.redirect_uri import MAX_REDIRECT_URI, REDIRECT_URI, is_redirect_uri
 from agentidp.http.responses import json_response
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
@@ -32,6 +33,9 @@ STATUSES = ("active", "suspended")
 OWNER = "The person, team or address to ask about the agent"
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Minimum and maximum number of instances that can be declared for an agent."""
+
+MAX_REDIRECT_URIS = 10
+"""Maximum number of redirect URIs of an agent."""
 
 MAX_DESCRIPTION = 1000
 """Maximum number of characters of an agent's description."""
@@ -127,6 +131,24 @@ class AgentFields(ma.Schema):
         dump_only=True,
         allow_none=True,
         metadata={"description": "The subject for which a provisioning rule created it; null: no rule created it"},
+    )
+    redirectUris = schemas.Items(
+        schemas.Exact(
+            MAX_REDIRECT_URI, is_redirect_uri, "must be an https URL, http on this computer, or scheme:/…", REDIRECT_URI
+        ),
+        attribute="redirect_uris",
+        load_default=list,
+        words="redirect URIs",
+        option="--redirect-uri",
+        metavar="URI",
+        validate=[
+            ma.validate.Length(
+                max=MAX_REDIRECT_URIS, error=f"must not name more than {MAX_REDIRECT_URIS} redirect URIs"
+            ),
+            schemas.validate_unique("a redirect URI"),
+        ],
+        metadata={"uniqueItems": True},
+        description="Where people's browsers may take the codes with which it acts for them",
     )
 
 

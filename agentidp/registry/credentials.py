@@ -29,6 +29,7 @@ from agentidp.http.errors import Conflict, NotFound, ValidationError, require_ro
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
+from agentidp.oauth.client_authentication import PUBLIC
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
 
@@ -40,7 +41,10 @@ MAX_CREDENTIALS = 20
 MAX_LABEL = 100
 """Maximum number of characters of a label. The database checks it too."""
 
-TYPES = ("secret", "key", "federated")
+TYPES = ("secret", "key", "federated", "public")
+_PUBLIC_JWKS = json.loads(PUBLIC)
+"""What is stored in place of keys for a client without a secret."""
+
 _VALUE = {"type": ["string", "integer", "boolean"]}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
 _RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
@@ -147,7 +151,11 @@ class CredentialFields(RuleSchema):
     """A credential. Only the type ``federated`` has the members of a rule of trust."""
 
     credentialId = ma.fields.UUID(attribute="credential_id", dump_only=True)
-    type = schemas.Choice(TYPES, description="Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`")
+    type = schemas.Choice(
+        TYPES,
+        description="Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`. `public` is for a client on "
+        "people's computers, which cannot keep a secret: it only gets tokens for grants of people",
+    )
     label = schemas.Text(
         1,
         MAX_LABEL,
@@ -192,6 +200,7 @@ class NewCredentialSchema(CredentialFields):
                 _if_type("federated", {"required": ["issuer"], "not": {"required": ["jwk"]}}, _NO_RULE),
                 _if_type("key", {"anyOf": _KEYS}, {}),
                 _if_type("secret", {"not": {"anyOf": _KEYS}}, {}),
+                _if_type("public", {"not": {"anyOf": _KEYS}}, {}),
             ],
         }
 
@@ -211,8 +220,10 @@ class NewCredentialSchema(CredentialFields):
             raise ma.ValidationError("must be there for the type federated only", name)
         jwk, jwks = data.pop("jwk", None), data.pop("jwks", None)
         if type_ is not None and (type_ == "key") != (jwk is not None or jwks is not None):
-            raise ma.ValidationError("must be key if there is a jwk or jwks, and otherwise secret", "type")
+            raise ma.ValidationError("must be key if there is a jwk or jwks, and otherwise secret or public", "type")
         data["rule"] = None
+        if type_ == "public":
+            return data | {"jwks": _PUBLIC_JWKS}
         if jwk is not None and jwks is not None:
             raise ma.ValidationError("must not be there beside jwk", "jwks")
         try:
@@ -359,7 +370,7 @@ def add_credential(
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
-    :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked.
+    :param jwks: public keys as :class:`NewCredentialSchema` loads them.
     :param rule: a rule of trust that :func:`check_trust` has checked. Without keys and rule, a secret is created.
     :returns: the row, and the secret, which is not stored, or ``None`` if the credential has keys or a rule.
     :raises NotFound: no such agent.
@@ -400,8 +411,9 @@ def represent(credential: Any) -> dict[str, Any]:
 
 
 def _add_type_and_rule(credential: Any) -> dict[str, Any]:
-    type_ = "federated" if credential.trust else "key" if credential.jwks else "secret"
-    jwks = None if credential.jwks is None else {"keys": credential.jwks}
+    is_public = credential.jwks == _PUBLIC_JWKS
+    type_ = "federated" if credential.trust else "public" if is_public else "key" if credential.jwks else "secret"
+    jwks = None if credential.jwks is None or is_public else {"keys": credential.jwks}
     rule = credential.trust | {"warnings": rule_checks.warnings(credential.trust)} if credential.trust else {}
     columns: dict[str, Any] = credential._asdict()
     return columns | {"type": type_, "jwks": jwks} | rule

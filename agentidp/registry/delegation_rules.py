@@ -31,6 +31,9 @@ blueprint = Blueprint("delegation-rules", __name__, description="For whom agents
 MAX_AGENTS = 100
 """Maximum number of agents of a rule."""
 
+MAX_GRANT_DAYS = 365
+"""Maximum number of days for which a person lets an agent act."""
+
 MAX_RESOURCES = 100
 """Maximum number of resource servers of a rule."""
 
@@ -106,6 +109,15 @@ class DelegationRuleFields(ma.Schema):
         description="The resource servers that the agents may reach, and the scopes for each",
     )
     createdAt = schemas.Instant(attribute="created_at", dump_only=True)
+    grantDays = schemas.Number(
+        1,
+        MAX_GRANT_DAYS,
+        attribute="grant_days",
+        load_default=30,
+        words="days of a grant",
+        option="--grant-days",
+        description="Days after which a person who has let an agent act must do so again",
+    )
     warnings = ma.fields.List(
         ma.fields.String(),
         dump_only=True,

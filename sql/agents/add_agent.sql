@@ -1,6 +1,6 @@
 -- Registers an active agent and its client. Returns the agent's row.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); dpop_bound_access_tokens; expected_replicas
--- (or null); provisioned (JSON text) and provisioned_selector, or null; at (timestamptz).
+-- (or null); redirect_uris (text[]); provisioned (JSON text) and provisioned_selector, or null; at (timestamptz).
 --
 -- example: agent_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; provisioned=null; provisioned_selector=null
 with client as (
@@ -9,10 +9,11 @@ with client as (
 )
 insert into agents (
     organization_id, agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas,
-    provisioned, provisioned_selector, created_at, updated_at
+    redirect_uris, provisioned, provisioned_selector, created_at, updated_at
 )
 values (
     %(organization_id)s, %(agent_id)s, %(name)s, %(description)s, %(owner)s, %(scopes)s::text[], 'active',
-    %(dpop_bound_access_tokens)s, %(expected_replicas)s, %(provisioned)s::jsonb, %(provisioned_selector)s::bytea, %(at)s, %(at)s
+    %(dpop_bound_access_tokens)s, %(expected_replicas)s, %(redirect_uris)s::text[], %(provisioned)s::jsonb,
+    %(provisioned_selector)s::bytea, %(at)s, %(at)s
 )
 returning {agent}

@@ -1,9 +1,18 @@
--- Deletes an agent and revokes its credentials. The agent's row stays for its history. Returns the agent's row, or no row if the
--- agent does not exist. Parameters: organization_id; agent_id; at (timestamptz).
+-- Deletes an agent, revokes its credentials and ends the grants of people to it. The agent's row stays for its history. Returns
+-- the agent's row, or no row if the agent does not exist. Parameters: organization_id; agent_id; at (timestamptz).
+--
+-- pages: 3000, the grants of the agent
 with revoked as (
     update credentials
     set revoked_at = %(at)s
     where organization_id = %(organization_id)s and agent_id = %(agent_id)s and revoked_at is null
+),
+ended as (
+    delete from grants
+    where
+        organization_id = %(organization_id)s and agent_id = %(agent_id)s
+        -- For the index.
+        and agent_id >= nil_uuid()
 )
 update agents
 set deleted_at = %(at)s, updated_at = %(at)s

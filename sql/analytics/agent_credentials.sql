@@ -3,14 +3,18 @@
 -- Two parts, because one index has the credentials in force and another one the revoked credentials.
 select
     credential_id, agent_id, label,
-    case when trust is not null then 'federated' when jwks is not null then 'key' else 'secret' end as type,
+    case
+        when trust is not null then 'federated' when jwks = '["none"]' then 'public' when jwks is not null then 'key' else 'secret'
+    end as type,
     created_at, expires_at, last_used_at, revoked_at
 from credentials
 where organization_id = %(organization_id)s and agent_id = %(agent_id)s and revoked_at is null
 union all
 select
     credential_id, agent_id, label,
-    case when trust is not null then 'federated' when jwks is not null then 'key' else 'secret' end as type,
+    case
+        when trust is not null then 'federated' when jwks = '["none"]' then 'public' when jwks is not null then 'key' else 'secret'
+    end as type,
     created_at, expires_at, last_used_at, revoked_at
 from credentials
 where

@@ -6,7 +6,9 @@
 -- fleet-pages: 1000
 select
     credential_id, agent_id, label,
-    case when trust is not null then 'federated' when jwks is not null then 'key' else 'secret' end as type,
+    case
+        when trust is not null then 'federated' when jwks = '["none"]' then 'public' when jwks is not null then 'key' else 'secret'
+    end as type,
     created_at, expires_at, last_used_at, revoked_at
 from credentials
 where

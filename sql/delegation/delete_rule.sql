@@ -1,5 +1,12 @@
--- Deletes a delegation rule. Returns its columns, or no row if it does not exist.
+-- Deletes a delegation rule and ends the grants of people by it. Returns its columns, or no row if it does not exist.
 -- Parameters: organization_id; delegation_rule_id.
+with ended as (
+    delete from grants
+    where
+        organization_id = %(organization_id)s and delegation_rule_id = %(delegation_rule_id)s::uuid
+        -- For the index.
+        and delegation_rule_id >= nil_uuid()
+)
 delete from delegation_rules
 where organization_id = %(organization_id)s and delegation_rule_id = %(delegation_rule_id)s::uuid
 returning {delegation_rule}

@@ -5,6 +5,7 @@
 with erased_clients as (delete from clients where organization_id = %(organization_id)s),
 erased_credentials as (delete from credentials where organization_id = %(organization_id)s),
 erased_provisioning_rules as (delete from provisioning_rules where organization_id = %(organization_id)s),
+erased_grants as (delete from grants where organization_id = %(organization_id)s),
 erased_delegation_rules as (delete from delegation_rules where organization_id = %(organization_id)s),
 erased_resource_servers as (delete from resource_servers where organization_id = %(organization_id)s),
 erased_revoked_tokens as (delete from revoked_tokens where organization_id = %(organization_id)s),

@@ -40,6 +40,7 @@ UNRECORDED = {
     "POST /dashboard/agents/<uuid:agent_id>/trust/test": "compares a token with rules, and changes nothing",
     "POST /dashboard/provisioning-rules/test": "the same",
     "POST /api/v1/token": "tokens are counted",
+    "POST /authorize": "needs a person; tests/authorization compares its events",
     "POST /api/v1/token/introspect": "changes nothing",
     "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
     "POST /dashboard/alert-targets/<uuid:target_id>/test": "the same",

@@ -18,6 +18,7 @@ def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> No
     agent = run.json(*create, "baker", *options)
     assert agent == NEW_AGENT | {
         "provisioned": None,
+        "redirectUris": [],
         "agentId": agent["agentId"],
         "name": "baker",
         "description": "builds",

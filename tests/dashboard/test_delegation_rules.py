@@ -25,7 +25,13 @@ def form(client: FlaskClient, cast: Cast) -> dict[str, str]:
     cast.acme.colleague(cast.acme.client_id)
     resource = f"https://{cast.acme.client_id}.example {cast.acme.client_id}"
     agents = f"desk <7>\r\n{cast.acme.client_id}\r\n"
-    return {"name": "staff", "issuer": "https://login.example", "agentIds": agents, "resources": resource}
+    return {
+        "name": "staff",
+        "issuer": "https://login.example",
+        "agentIds": agents,
+        "resources": resource,
+        "grantDays": "30",
+    }
 
 
 def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
@@ -48,7 +54,7 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     assert row.agents == ["desk <7>", "builder"]
     assert Page(signed_in.get(PATH)).table("Delegation rules") == [
         [
-            "staff",
+            "staff days of a grant: 30",
             "iss https://login.example groups support aud client_id of the agent that acts",
             "desk <7>, builder",
             form["resources"],

@@ -100,7 +100,7 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
     ),
     "/budget": ({}, [(400, {"monthlyTokenBudget": "many"}, "The monthly token budget must be a whole number")]),
     "/delegation-rules/new": (
-        TRUST | {"name": "staff", "agentIds": "AGENT", "resources": ["https://AGENT.example AGENT"]},
+        TRUST | {"name": "staff", "agentIds": "AGENT", "resources": ["https://AGENT.example AGENT"], "grantDays": "30"},
         [
             (400, {"agentIds": "nobody\a"}, "The agents must be of the organization, by name or ID"),
             (400, {"agentIds": "\n".join([NOWHERE] * 101)}, "The agents must name 1 to 100 agents."),

@@ -69,7 +69,7 @@ def form_of(route: Route, agent_id: str = "") -> dict[str, str] | None:
     if route.method == "GET":
         return None
     form = FORM | {"form_key": new_form_key(NOON)}
-    form |= {"agentIds": agent_id, "resources": f"https://{agent_id}.example {agent_id}"}
+    form |= {"agentIds": agent_id, "grantDays": "30", "resources": f"https://{agent_id}.example {agent_id}"}
     # A resource server's subject is one of two words, and another thing than a rule's.
     if route.rule.startswith("/dashboard/resource-servers"):
         form |= {"subject": "agent", "resource": f"https://{form['form_key'][-32:]}.example"}

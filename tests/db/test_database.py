@@ -145,6 +145,10 @@ SOMETHING = (
     "select %(organization_id)s, %(agent_id)s, 'staff', "
     '\'{"issuer": "https://issuer.example"}\', array[%(agent_id)s::uuid], '
     '\'[{"resource": "https://api.example", "scopes": ["a"]}]\', now()',
+    "insert into grants (organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, "
+    "resource, scopes, token_digest, days, created_at, last_used_at, expires_at) "
+    "select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'https://issuer.example', 'x', '', "
+    "'https://api.example', '{a}', sha256(''), 30, '2000-01-01', '2000-01-01', '2999-01-01'",
     "insert into delegation_usage_daily (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, "
     "tokens) "
     "select %(organization_id)s, '2026-04-15', %(agent_id)s, "
@@ -196,7 +200,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "organization_id": agent.organization_id,
         # The rows of SOMETHING have this ID.
         **dict.fromkeys(("agent_id", "resource_server_id", "finding_id", "target_id", "marker_id"), agent.agent_id),
-        **dict.fromkeys(("provisioning_rule_id", "delegation_rule_id"), agent.agent_id),
+        **dict.fromkeys(("provisioning_rule_id", "delegation_rule_id", "grant_id"), agent.agent_id),
         "agent_ids": [agent.agent_id],
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,

@@ -107,6 +107,12 @@ FILL = (
     "'{\"issuer\": \"https://issuer.example\"}', array[lpad(to_hex(100), 32, '0')::uuid], "
     '\'[{"resource": "https://api50.example", "scopes": ["analytics:read"]}]\', %(at)s '
     "from generate_series(1, 20) as n",
+    "insert into grants (organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, "
+    "resource, scopes, token_digest, days, created_at, last_used_at, expires_at) "
+    "select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n %% 100 + 1), 32, '0')::uuid, "
+    "lpad(to_hex(n %% 20 + 1), 32, '0')::uuid, 'https://issuer.example', 'person ' || n / 2, '', "
+    "'https://api50.example', '{a}', sha256(n::text::bytea), 30, %(at)s, %(at)s, "
+    "%(at)s::timestamptz + interval '1 second' * n from generate_series(1, %(rows)s) as n",
     "insert into announced_suspensions (organization_id, agent_id, suspends_at) "
     "select %(organization_id)s, agent_id, %(at)s from agents "
     "order by agent_id offset 200 limit 100",

@@ -180,6 +180,8 @@ def test_is_in_the_metadata_with_revocation(shared_client: FlaskClient) -> None:
     for name, path in (("token", "token"), ("introspection", "token/introspect"), ("revocation", "token/revoke")):
         assert metadata[f"{name}_endpoint"] == f"{ISSUER}/api/v1/{path}"
         methods = metadata[f"{name}_endpoint_auth_methods_supported"]
-        assert methods == ["client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt"]
+        # A public client has only codes and refresh tokens.
+        public = [] if name == "introspection" else ["none"]
+        assert methods == ["client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt", *public]
         algorithms = metadata[f"{name}_endpoint_auth_signing_alg_values_supported"]
         assert algorithms == list(client_assertion.ALGORITHMS)

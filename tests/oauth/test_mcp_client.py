@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,14 +69,21 @@ class McpServer:
 @pytest.fixture(scope="module")
 def mcp_server(provider: Provider) -> Iterator[McpServer]:
     """An MCP server on the loopback, registered as a resource server."""
+    with run_mcp_server(provider.url) as resource:
+        provider.call("POST", "/api/v1/resource-servers", resource=resource, name="tools", scopes=[SCOPE])
+        yield McpServer(resource, provider)
+
+
+@contextmanager
+def run_mcp_server(issuer: str) -> Iterator[str]:
+    """Run an MCP server that takes the tokens of an issuer, on the loopback. Its address is its resource identifier."""
     port = free_port()
     resource = f"http://127.0.0.1:{port}/mcp"
-    provider.call("POST", "/api/v1/resource-servers", resource=resource, name="tools", scopes=[SCOPE])
     server = MCPServer(
         "tools",
-        token_verifier=JwksVerifier(provider.url, resource),
+        token_verifier=JwksVerifier(issuer, resource),
         auth=AuthSettings(
-            issuer_url=provider.url, resource_server_url=resource, required_scopes=[SCOPE], validate_token_resource=True
+            issuer_url=issuer, resource_server_url=resource, required_scopes=[SCOPE], validate_token_resource=True
         ),
     )
 
@@ -92,7 +100,7 @@ def mcp_server(provider: Provider) -> Iterator[McpServer]:
     thread.start()
     try:
         wait_until(lambda: running.started)
-        yield McpServer(resource, provider)
+        yield resource
     finally:
         running.should_exit = True
         thread.join(PATIENCE)

@@ -48,6 +48,7 @@ def test_created_with_a_name_alone(acme: Api) -> None:
             "expectedReplicas": None,
             "suspendsAt": None,
             "provisioned": None,
+            "redirectUris": [],
         },
     )
     assert response.headers["Location"] == f"/api/v1/agents/{agent_id}"
@@ -63,6 +64,7 @@ def test_created_as_the_request_says(acme: Api) -> None:
         "owner": "Team A",
         "dpopBoundAccessTokens": True,
         "expectedReplicas": MAX_REPLICAS,
+        "redirectUris": ["https://app.example/callback", "http://127.0.0.1/"],
     }
     assert body.items() <= create(acme, **body).items()
 
@@ -77,6 +79,9 @@ def test_created_as_the_request_says(acme: Api) -> None:
         ("scopes", ["a", "a"], "must not name a scope twice"),
         ("scopes", [f"{number}" for number in range(51)], "must not name more than 50 scopes"),
         ("status", "deleted", "must be one of active, suspended"),
+        ("redirectUris", ["https://a.example#b"], "must be an https URL, http on this computer, or scheme:/…"),
+        ("redirectUris", ["https://a.example"] * 2, "must not name a redirect URI twice"),
+        ("redirectUris", [f"https://a.example/{n}" for n in range(11)], "must not name more than 10 redirect URIs"),
         ("dpopBoundAccessTokens", "true", "must be true or false"),
         ("expectedReplicas", MIN_REPLICAS - 1, "must be a whole number from 1 to 10000, or null"),
         ("expectedReplicas", MAX_REPLICAS + 1, "must be a whole number from 1 to 10000, or null"),

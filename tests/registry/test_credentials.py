@@ -198,9 +198,9 @@ def test_a_rule_without_more_is_for_this_server_and_the_issuers_published_keys(c
     [
         ({"expiresAt": "2026-04-15T12:00:00Z"}, "expiresAt", "must be in the future"),
         ({"type": "federated"}, "issuer", "must be there for the type federated"),
-        ({"type": "x"}, "type", "must be one of secret, key, federated"),
+        ({"type": "x"}, "type", "must be one of secret, key, federated, public"),
         ({"issuer": "https://issuer.example"}, "issuer", "must be there for the type federated only"),
-        ({"type": "key"}, "type", "must be key if there is a jwk or jwks, and otherwise secret"),
+        ({"type": "key"}, "type", "must be key if there is a jwk or jwks, and otherwise secret or public"),
         (
             {"type": "federated", "issuer": "https://issuer.example"},
             "subject",

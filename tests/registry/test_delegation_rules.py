@@ -11,6 +11,7 @@ import pytest
 from agentidp.registry import organization_rules
 from agentidp.registry.delegation_rules import (
     MAX_AGENTS,
+    MAX_GRANT_DAYS,
     MAX_RESOURCES,
     NewDelegationRuleSchema,
     Resources,
@@ -40,6 +41,8 @@ NUMBER = f"must name 1 to {MAX_AGENTS} agents"
         ("resources", [{"resource": API, "scopes": []}], "must name at least one scope"),
         ("resources", [{"resource": API, "scopes": ["a", "a"]}], "must not name a scope twice"),
         ("resources", [{"resource": "tickets", "scopes": ["a"]}], "must be the identifier of a resource server"),
+        ("grantDays", 0, "must be a whole number from 1 to 365"),
+        ("grantDays", MAX_GRANT_DAYS + 1, "must be a whole number from 1 to 365"),
         ("delegationRuleId", AGENT, "Unknown field."),
     ],
 )
@@ -86,12 +89,17 @@ def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
         "delegationRuleId": rule_id,
         **new,
         "createdAt": "2026-04-15T12:00:00.000000Z",
+        "grantDays": 30,
         "warnings": ["there is no subject, so whoever has a token of the issuer with these claims is trusted"],
     }
     assert (response.status_code, response.json) == (201, rule)
     assert response.headers["Location"].endswith(f"/api/v1/delegation-rules/{rule_id}")
     event = acme.last_event()
-    assert (event["action"], event["subject"], event["after"]) == ("delegation_rule.created", rule_id, new)
+    assert (event["action"], event["subject"], event["after"]) == (
+        "delegation_rule.created",
+        rule_id,
+        new | {"grantDays": 30},
+    )
     assert acme.get("delegation-rules").json == {"data": [rule]}
     assert acme.get(f"delegation-rules/{rule_id}").json == rule
     assert acme.post("delegation-rules", new).json["details"] == {"name": ["is taken"]}
@@ -104,7 +112,11 @@ def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
     assert listed == {"staff": new["agentIds"], "both": second_rule["agentIds"]}
     assert acme.delete(f"delegation-rules/{rule_id}").status_code == 204
     event = acme.last_event()
-    assert (event["action"], event["subject"], event["before"]) == ("delegation_rule.deleted", rule_id, new)
+    assert (event["action"], event["subject"], event["before"]) == (
+        "delegation_rule.deleted",
+        rule_id,
+        new | {"grantDays": 30},
+    )
     assert acme.delete(f"delegation-rules/{rule_id}").status_code == 404
 
 

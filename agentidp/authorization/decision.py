@@ -1,0 +1,93 @@
+"""Decide by the delegation rules of an organization what an agent may do for a person, as token exchange does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agentidp.authorization.requests import AuthorizationRequest
+from agentidp.db.sql import Call
+from agentidp.federation.rule import Rule, TokenClaims
+from agentidp.http.errors import OAuthError
+from agentidp.http.resource_identifier import owned_name
+from agentidp.jose.access_token import AGENT
+from agentidp.oauth.grants import subject_digest
+from agentidp.oauth.token_exchange import refusal_of_subject
+from agentidp.services import services
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an agent may do for a person, if the person allows it.
+
+    :param new_scopes: the scopes that the person has not allowed the agent at this resource server before; empty if
+        the person has allowed it nothing.
+    :param days: the days for which the person allows it.
+    """
+
+    organization_name: str
+    agent_name: str
+    resource_name: str
+    scopes: list[str]
+    new_scopes: list[str]
+    rule_id: UUID
+    days: int
+
+
+class NoRule(Exception):
+    """No delegation rule lets the agent act for the person."""
+
+    def __init__(self, organization_name: str, agent_name: str) -> None:
+        super().__init__(organization_name)
+        self.organization_name, self.agent_name = organization_name, agent_name
+
+
+def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
+    """Return what the oldest rule allows that accepts the person and has the resource.
+
+    The statement that redeems the code decides again, so nothing has to be locked here.
+
+    :param claims: of a verified ID token of the organization's provider.
+    :raises OAuthError: with an error of RFC 6749 section 4.1.2.1, or ``invalid_target``.
+    :raises NoRule: no rule accepts the person.
+    """
+    s = services()
+    agent_id, resource = requested.agent_id, requested.resource
+    subject = subject_digest(requested.organization_id, claims["iss"], claims["sub"])
+    [organization], agents, servers, rules, grants = s.database.of(requested.organization_id, at).run(
+        Call("organizations/get_organization", {}),
+        Call("agents/get_agent", {"agent_id": agent_id}),
+        Call("oauth/list_resource_servers", {}),
+        Call("grants/authorizing_rules", {"agent_id": agent_id, "resource": resource}),
+        Call("grants/person_grants", {"subject": subject, "agent_id": agent_id}),
+    )
+    server = next((server for server in servers if server.resource == resource and _is_open(server)), None)
+    if server is None:
+        raise OAuthError("invalid_target", "resource is not a resource server at which an agent may act for people")
+    if not agents or agents[0].status != "active" or organization.suspended_at is not None:
+        raise OAuthError("access_denied", "the agent or its organization is suspended")
+    [agent] = agents
+    rule = next((rule for rule in rules if _accepts(rule.trust, claims)), None)
+    if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
+        raise NoRule(organization.name, agent.name)
+    possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
+    scopes = possible if requested.scopes is None else [scope for scope in requested.scopes if scope in possible]
+    if not scopes:
+        raise OAuthError("invalid_scope", "the agent may have none of the scopes for this person")
+    earlier_scopes = {scope for row in grants if row.resource == resource for scope in row.scopes}
+    new_scopes = [scope for scope in scopes if scope not in earlier_scopes] if earlier_scopes else []
+    return Offer(
+        organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
+    )
+
+
+def _is_open(server: Any) -> bool:
+    """Return whether a resource server understands delegation. A cloud would take the agent for its subject."""
+    return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
+
+
+def _accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
+    # The ID token was made for this server, which has verified its audience.
+    return Rule.of({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)

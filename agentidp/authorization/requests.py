@@ -1,0 +1,127 @@
+"""Read authorization requests (RFC 6749 section 4.1.1, RFC 7636, RFC 8707, RFC 9449 section 10).
+
+Until the client and its redirect URI are known, an error is a page. Later errors go to the redirect URI, but only after
+the person has signed in, so that nobody can use this server to lead strangers elsewhere (RFC 9700 section 4.11.2).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode, urlsplit
+from uuid import UUID
+
+from werkzeug.datastructures import MultiDict
+
+from agentidp.http.errors import OAuthError, ValidationError
+from agentidp.http.redirect_uri import is_registered
+from agentidp.http.resource_identifier import is_resource_identifier
+from agentidp.oauth.authorization_grant import OFFLINE_ACCESS
+from agentidp.oauth.client_authentication import public_client
+from agentidp.oauth.token import requested_scope
+from agentidp.services import services
+
+MAX_QUERY = 2_000
+"""Maximum number of characters of a request, which a cookie keeps while the person signs in."""
+
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_THUMBPRINT = _CHALLENGE
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A request whose client and redirect URI are known.
+
+    :param parameters: the other parameters by name. A repeated parameter has no single value, so it is missing here.
+    :param repeated: the names of the repeated parameters.
+    """
+
+    organization_id: str
+    agent_id: UUID
+    redirect_uri: str
+    parameters: dict[str, str]
+    repeated: frozenset[str]
+
+    @property
+    def resource(self) -> str:
+        """The identifier of the resource server."""
+        return self.parameters.get("resource", "")
+
+    @property
+    def scopes(self) -> list[str] | None:
+        """The requested scopes; ``None`` for all."""
+        scopes = requested_scope(self.parameters) or []
+        return [scope for scope in scopes if scope != OFFLINE_ACCESS] or None
+
+    @property
+    def destination(self) -> str:
+        """The program to which the code goes, for people."""
+        url = urlsplit(self.redirect_uri)
+        if url.scheme == "http":
+            return "a program on this computer"
+        return str(url.hostname) if url.scheme == "https" else f"the app that opens {url.scheme}: links"
+
+    @property
+    def form_target(self) -> str:
+        """The redirect URI as a source of a Content-Security-Policy, which cannot name an IPv6 address."""
+        url = urlsplit(self.redirect_uri)
+        is_nameable = url.scheme in ("http", "https") and "[" not in url.netloc
+        return f"{url.scheme}://{url.netloc}" if is_nameable else f"{url.scheme}:"
+
+    def response(self, **members: str) -> str:
+        """Return the redirect URI with the members of a response, ``state`` and ``iss`` (RFC 9207)."""
+        state = {"state": self.parameters["state"]} if "state" in self.parameters else {}
+        query = urlencode(members | state | {"iss": services().settings.issuer})
+        return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}"
+
+    def check(self) -> None:
+        """Check the parameters that do not depend on the person.
+
+        :raises OAuthError: with an error of RFC 6749 section 4.1.2.1.
+        """
+        parameters = self.parameters
+        if "resource" in self.repeated:
+            raise OAuthError("invalid_target", "resource must name one resource server only")
+        if self.repeated:
+            raise OAuthError("invalid_request", "a parameter is repeated")
+        if "request" in parameters or "request_uri" in parameters:
+            name = "request" if "request" in parameters else "request_uri"
+            raise OAuthError(f"{name}_not_supported", f"{name} is not supported")
+        if parameters.get("response_type") != "code":
+            raise OAuthError("unsupported_response_type", "response_type must be code")
+        if parameters.get("response_mode", "query") != "query":
+            raise OAuthError("invalid_request", "response_mode must be query")
+        if "none" in parameters.get("prompt", "").split():
+            raise OAuthError("consent_required", "the person is always asked")
+        if parameters.get("code_challenge_method") != "S256":
+            raise OAuthError("invalid_request", "code_challenge_method must be S256")
+        if not _CHALLENGE.fullmatch(parameters.get("code_challenge", "")):
+            raise OAuthError("invalid_request", "code_challenge must be a SHA-256 in base64url")
+        if not _THUMBPRINT.fullmatch(parameters.get("dpop_jkt", "A" * 43)):
+            raise OAuthError("invalid_request", "dpop_jkt must be a SHA-256 in base64url")
+        if not is_resource_identifier(self.resource):
+            raise OAuthError("invalid_target", "name a resource server of the organization by resource")
+        requested_scope(parameters)
+
+
+def read_request(args: MultiDict[str, str], at: datetime) -> AuthorizationRequest:
+    """Return the request with these parameters.
+
+    :raises ValidationError: the client or its redirect URI is not known.
+    """
+    parameters = {name: values[0] for name, values in args.lists() if len(values) == 1 and values[0]}
+    if sum(map(len, parameters)) + sum(map(len, parameters.values())) > MAX_QUERY:
+        raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
+    client_id, redirect_uri = (parameters.pop(name, None) for name in ("client_id", "redirect_uri"))
+    if client_id is None or redirect_uri is None:
+        raise ValidationError("The app has not said once who it is (client_id) and where it is (redirect_uri).")
+    client = public_client(client_id)
+    rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
+    if not rows or not is_registered(redirect_uri, rows[0].redirect_uris):
+        raise ValidationError(
+            "This app is not registered here with the address to which it wants to lead you. Nothing was sent to it. "
+            "Ask whoever gave you the app."
+        )
+    repeated = frozenset(name for name, values in args.lists() if len(values) > 1)
+    return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated)

@@ -1,0 +1,174 @@
+"""``/authorize``: the authorization endpoint, the return from the OpenID Connect provider, and the consent form."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import parse_qsl
+
+import flask
+from flask import Blueprint, Flask, Response, current_app, g, request
+from werkzeug.datastructures import MultiDict
+
+from agentidp.audit import INSTANCE
+from agentidp.authorization import consent, decision
+from agentidp.authorization.requests import AuthorizationRequest, read_request
+from agentidp.caller import public, wait_for_turn
+from agentidp.dashboard import pages
+from agentidp.dashboard.cross_origin import refuse_cross_origin
+from agentidp.dashboard.oidc_sign_in import record_refusal
+from agentidp.http.error_rendering import render_pages
+from agentidp.http.errors import ApiError, OAuthError, ValidationError
+from agentidp.openid import flows
+from agentidp.openid.claims import NoAccess, name_of, subject_of
+from agentidp.openid.flows import AUTHORIZATION as PATH
+from agentidp.openid.provider import Provider, SignInRefused, provider_of
+from agentidp.services import services
+
+# Cross-Origin-Opener-Policy is left out, because a client may have opened a window for the person.
+SECURITY = {name: value for name, value in pages.SECURITY.items() if name != "Cross-Origin-Opener-Policy"}
+
+blueprint = Blueprint("authorization", __name__, template_folder="templates")
+
+
+@blueprint.before_request
+def refuse_other_sites() -> None:
+    """Refuse a consent that a page of another site has sent."""
+    refuse_cross_origin(request)
+
+
+@blueprint.after_request
+def secure(response: Response) -> Response:
+    """Set the headers of every response, which no cache stores."""
+    for name, value in SECURITY.items():
+        response.headers.setdefault(name, value)
+    response.headers.pop("Cross-Origin-Opener-Policy", None)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get(PATH)
+@public
+def authorize() -> Response:
+    """Lead the browser to the provider at which the person signs in."""
+    read_request(request.args, g.at)
+    query = request.query_string.decode("latin-1")
+    return _provider().begin(flows.callback_address(services().settings, PATH), query)
+
+
+@blueprint.get(f"{PATH}/callback")
+@public
+def callback() -> Response:
+    """Ask the person whom the provider has signed in."""
+    # A program that checks with HEAD whether the address exists must not consume the code.
+    if request.method == "HEAD":
+        return Response(status=200)
+    provider = _provider()
+    claims, query = provider.complete(flows.callback_address(services().settings, PATH), g.at)
+    requested = _requested(query)
+    person, name = _member(provider, claims, requested.organization_id)
+    g.organization_id = requested.organization_id
+    wait_for_turn(requested.organization_id)
+    try:
+        requested.check()
+        offer = decision.decide(requested, claims, g.at)
+    except OAuthError as error:
+        return _lead(requested.response(error=error.error, error_description=error.description))
+    except decision.NoRule as refused:
+        leave = requested.response(error="access_denied", error_description="no rule lets the agent act for the person")
+        return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=leave)
+    asked = consent.Consent(
+        query=query,
+        organization_id=requested.organization_id,
+        issuer=provider.settings.issuer,
+        person=person,
+        name=name,
+        rule_id=str(offer.rule_id),
+        scopes=offer.scopes,
+        days=offer.days,
+        asked_at=int(g.at.timestamp()),
+        browser=consent.browser(),
+        form_id=secrets.token_hex(16),
+    )
+    return _consent_page(requested, offer, asked)
+
+
+def _member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
+    """Return the ``sub`` and the name of a person who belongs to an organization.
+
+    :raises SignInRefused: the person does not belong to the organization.
+    """
+    try:
+        person = subject_of(claims)
+    except NoAccess as refused:
+        raise SignInRefused(403, refused.message) from None
+    name = name_of(claims)
+    if not provider.has_member(claims, organization_id):
+        record_refusal(INSTANCE, provider.settings.issuer, person, name, "other organization", g.at)
+        raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
+    return person, name
+
+
+def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked: consent.Consent) -> Response:
+    response = pages.page(
+        "authorization_consent.html",
+        offer=offer,
+        requested=requested,
+        person=asked.name or asked.person,
+        consent=asked.sealed(),
+        action=f"{services().settings.issuer}{PATH}",
+    )
+    # Browsers apply form-action to the redirect that follows a form as well.
+    targets = f"form-action 'self' {requested.form_target}"
+    policy = SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
+    response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
+    return response
+
+
+@blueprint.post(PATH)
+@public
+def answer() -> Response:
+    """Lead the browser to the client with a code, or with the person's refusal."""
+    asked = consent.read_consent(request.form.get("consent", ""), g.at)
+    g.organization_id = asked.organization_id
+    wait_for_turn(asked.organization_id)
+    requested = _requested(asked.query)
+    match request.form.get("answer"):
+        case "allow":
+            code = consent.allow(asked, requested.agent_id, requested.parameters, requested.redirect_uri, g.at)
+            return _lead(requested.response(code=code))
+        case "refuse":
+            consent.refuse(asked, requested.agent_id, g.at)
+            return _lead(requested.response(error="access_denied", error_description="the person has refused"))
+    raise ValidationError("Answer by one of the two buttons.")
+
+
+def _requested(query: str) -> AuthorizationRequest:
+    return read_request(MultiDict(parse_qsl(query, keep_blank_values=True)), g.at)
+
+
+def _provider() -> Provider:
+    provider = provider_of(current_app)
+    if provider is None:
+        raise SignInRefused(404, "People cannot sign in here: the operator has named no OpenID Connect provider.")
+    return provider
+
+
+def _lead(address: str) -> Response:
+    """Lead the browser to the client. Never by 307, with which the browser would send the form there (RFC 9700)."""
+    response = flask.redirect(address, 303)
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response  # type: ignore[return-value]
+
+
+def _error_page(error: ApiError) -> Response:
+    title = pages.TITLES.get(error.status, pages.TITLES[500])
+    response = pages.page("authorization_error.html", error.status, title=title, message=error.message)
+    response.headers.update(error.headers)
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Register the pages and their error pages."""
+    app.register_blueprint(blueprint)
+    render_pages(app, PATH, _error_page)

@@ -1,0 +1,34 @@
+"""The form of redirect URIs, and the comparison of a registered with a requested one (RFC 6749 section 3.1.2)."""
+
+from __future__ import annotations
+
+import re
+
+MAX_REDIRECT_URI = 500
+"""Maximum number of characters of a redirect URI."""
+
+_REST = r"(?:[/?][!$&-)+-;=?-Z_a-z~%]*)?"
+_LOOPBACK = r"http://(?:127\.0\.0\.1|\[::1\]|localhost)"
+# Schemes with which a browser would do something else than lead to the client.
+_FORBIDDEN = "https?|javascript|vbscript|data|file|blob|filesystem|about|view-source|wss?|ftps?|mailto|tel|sms"
+REDIRECT_URI = (
+    rf"(?:https://[a-z0-9.-]+(?::[0-9]{{1,5}})?{_REST}|{_LOOPBACK}(?::[0-9]{{1,5}})?{_REST}"
+    rf"|(?!(?:{_FORBIDDEN}):)[a-z][a-z0-9+.-]*:/[!$&-)+-;=?-Z_a-z~%]*)"
+)
+"""Regular expression for an https URL, an http URL of this computer (RFC 8252 section 7.3), or a URI of an app's own
+scheme (section 7.1): without user information, fragment and wildcard, and with its host in lower case."""
+
+_PORT = re.compile(rf"({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
+
+
+def is_redirect_uri(text: str) -> bool:
+    """Return whether a redirect URI can be registered."""
+    return len(text) <= MAX_REDIRECT_URI and re.fullmatch(REDIRECT_URI, text) is not None
+
+
+def is_registered(redirect_uri: str, registered_uris: list[str]) -> bool:
+    """Return whether a requested redirect URI is registered: character by character, but with any port of the loopback.
+
+    A client on somebody's computer listens at a port that is free at the moment (RFC 8252 section 7.3).
+    """
+    return _PORT.sub(r"\1", redirect_uri) in [_PORT.sub(r"\1", registered) for registered in registered_uris]

@@ -1,0 +1,146 @@
+"""Redeem codes and refresh tokens at the token endpoint (RFC 6749 sections 4.1.3 and 6, RFC 7636).
+
+A grant is a remembered subject token: redeeming it is a token exchange, with the subject and the delegation rule of the
+grant. ``sql/functions/redeem_grant.sql`` decides, counts the token and replaces the code or refresh token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from flask import Request
+
+from agentidp.counting import Rejection
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call
+from agentidp.http.errors import NotFound, OAuthError
+from agentidp.http.redirect_uri import is_redirect_uri
+from agentidp.http.request_context import request_actor
+from agentidp.jose.access_token import Delegation
+from agentidp.jose.dpop import Proof
+from agentidp.jose.jws import base64url
+from agentidp.oauth import client_authentication, grants, issuance
+from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, Grant
+from agentidp.oauth.token_exchange import Subject
+
+OFFLINE_ACCESS = "offline_access"
+"""A scope by which clients ask for a refresh token (OpenID Connect Core section 11). Every client gets one."""
+
+UNKNOWN, USED, WRONG_GRANT_TYPE, WRONG_VERIFIER, WRONG_REDIRECT_URI, OTHER_KEY, WRONG_RESOURCE = REASONS = (
+    "unknown code or refresh token",
+    "code or refresh token used before",
+    "wrong grant type",
+    "wrong code verifier",
+    "wrong redirect URI",
+    "code or refresh token of another key",
+    "wrong resource",
+)
+"""Logged reasons why a code or refresh token is not acceptable, which the database returns, beside those of an
+exchange."""
+
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+
+
+class Redemption(NamedTuple):
+    """A token for a code or refresh token that was counted, and the next refresh token."""
+
+    granted: Grant
+    subject: Subject
+    resource: str
+    refresh_token: str
+
+
+def check_form(form: dict[str, str]) -> grants.GrantToken:
+    """Check the parameters that do not depend on the grant, and return the code or refresh token.
+
+    :raises OAuthError: ``invalid_request`` for a missing or wrong parameter.
+    """
+    name = "code" if form["grant_type"] == AUTHORIZATION_CODE else REFRESH_TOKEN
+    if name not in form:
+        raise OAuthError("invalid_request", f"{name} is missing")
+    if name == "code" and not _VERIFIER.fullmatch(form.get("code_verifier", "")):
+        raise OAuthError("invalid_request", "code_verifier must have 43 to 128 unreserved characters")
+    return grants.read_token(form[name])
+
+
+def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+    """Return the client of a request, which is public if the request authenticates nobody.
+
+    :raises OAuthError: as :func:`client_authentication.read_client`.
+    """
+    if client_authentication.has_credential(request, form):
+        return client_authentication.read_client(request, form, at)
+    if "client_id" not in form:
+        raise client_authentication.invalid_client()
+    return client_authentication.public_client(form["client_id"])
+
+
+def without_offline_access(scope: list[str] | None) -> list[str] | None:
+    """Return the requested scopes without ``offline_access``, or ``None`` for all scopes of the grant."""
+    return [name for name in scope or [] if name != OFFLINE_ACCESS] or None
+
+
+def record_redemption(
+    database: OrganizationDatabase,
+    form: dict[str, str],
+    token: grants.GrantToken,
+    client: Client,
+    issuance_call: Call,
+    proof: Proof | None,
+) -> Redemption | None:
+    """Do what :func:`agentidp.oauth.issuance.record_issuance` does, for a code or refresh token.
+
+    :param issuance_call: the statement that issues a token without a subject.
+    :returns: ``None`` if authentication failed.
+    :raises OAuthError: also ``invalid_grant`` for a code or refresh token that is not acceptable.
+    """
+    following = grants.new_token(token.agent_id, token.handle)
+    redirect_uri = form.get("redirect_uri")
+    verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
+    redeemed: dict[str, Any] = {
+        "scope": without_offline_access(issuance_call.parameters["scope"]),
+        "jkt": proof and proof.jkt,
+        "grant_id": token.grant_id,
+        "token_digest": token.digest,
+        "next_digest": following.digest,
+        "challenge": verifier and base64url(hashlib.sha256(verifier.encode()).digest()).decode(),
+        "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
+    }
+    try:
+        granted = issuance.record_issuance(
+            database, client, Call("grants/redeem_grant", issuance_call.parameters | redeemed), proof
+        )
+    except issuance.SubjectRefused as refused:
+        raise _refuse(database, token, client, str(refused)) from None
+    if granted is None:
+        return None
+    row = granted.row
+    person = token.decrypt(bytes(row.subject_encrypted))
+    delegation = Delegation(
+        (client.agent_id,), (), None, (row.issuer, person), row.delegation_rule_id, grant_id=token.grant_id
+    )
+    return Redemption(granted, Subject(delegation, int(row.ends_at.timestamp()), False), row.resource, following.text)
+
+
+def _refuse(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
+    """Return the error for a code or refresh token that is not acceptable, and end a grant whose token was used before.
+
+    Only the holder of a token of the grant gets any other reason than :data:`UNKNOWN`, so only such a holder can make
+    the server store or count something.
+    """
+    if reason == USED:
+        # Somebody else may have the other token, so that nobody may go on (RFC 9700 section 4.14.2).
+        actor = request_actor("agent", str(client.agent_id))
+        with contextlib.suppress(NotFound), database.transaction(actor) as opened:
+            grants.end_grant(opened, token.grant_id, "grant.reused")
+    if reason != UNKNOWN:
+        rejection = Rejection(client.organization_id, client.agent_id, "grant", reason)
+        [[counted], _] = database.run(*rejection.calls())
+        rejection.report(counted.reason)
+    if reason == WRONG_RESOURCE:
+        return OAuthError("invalid_target", "resource must be the one that the person has allowed")
+    return OAuthError("invalid_grant", "the code or refresh token is not valid here or not any more: authorize again")

@@ -1,0 +1,190 @@
+"""Grants: what people let agents do, and the codes and refresh tokens by which agents get tokens for it.
+
+A code and a refresh token have the same form: the agent's id, a handle and a secret. The handle is the same in all
+tokens of a grant, and each token has a new secret. So a token with the handle of a grant, but not with its present
+secret, was used before. Only the digest of the present token is stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from agentidp import audit
+from agentidp.config import LEEWAY, MAX_TOKEN_TTL
+from agentidp.counting import UNKNOWN_AGENT
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call
+from agentidp.http.errors import RateLimited, require_row
+from agentidp.jose.access_token import Delegation
+from agentidp.jose.jws import base64url
+
+CODE_LIFETIME = timedelta(seconds=60)
+"""Time in which a client must redeem a code."""
+
+MAX_GRANTS = 100_000
+"""Maximum number of grants of an organization."""
+
+MAX_GRANTS_PER_PERSON = 20
+"""Maximum number of grants of a person to the same agent, for example on several devices. A new one ends the oldest."""
+
+_ID_BYTES, _HANDLE_BYTES, _SECRET_BYTES = 16, 32, 32
+_TEXT_LENGTH = 107
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class GrantToken:
+    """A code or a refresh token.
+
+    :param text: the token as clients get it.
+    :param handle: the part that all tokens of a grant have in common.
+    """
+
+    text: str
+    agent_id: UUID
+    handle: bytes
+
+    @property
+    def grant_id(self) -> UUID:
+        """The id of the grant, from which nobody can compute the handle."""
+        return UUID(bytes=hashlib.sha256(self.handle).digest()[:_ID_BYTES])
+
+    @property
+    def digest(self) -> bytes:
+        """The stored digest of the token."""
+        return hashlib.sha256(self.text.encode()).digest()
+
+    def encrypt(self, person: str) -> bytes:
+        """Encrypt the ``sub`` of a person, so that it can be read only with a token of the grant."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, person.encode(), None)
+
+    def decrypt(self, encrypted: bytes) -> str:
+        """Return the ``sub`` that :meth:`encrypt` has encrypted."""
+        return self._cipher.decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], None).decode()
+
+    @property
+    def _cipher(self) -> AESGCM:
+        # The handle has 256 random bits. The instance secret is not part of the key, because it can be replaced.
+        return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
+
+
+def new_token(agent_id: UUID, handle: bytes | None = None) -> GrantToken:
+    """Return a new token of the grant with a handle; ``None`` is a new grant."""
+    handle = handle or secrets.token_bytes(_HANDLE_BYTES)
+    text = base64url(agent_id.bytes + handle + secrets.token_bytes(_SECRET_BYTES)).decode()
+    return GrantToken(text, agent_id, handle)
+
+
+def read_token(text: str) -> GrantToken:
+    """Return the token with a text. A text that is no token of ours is a token of no grant."""
+    try:
+        if len(text) != _TEXT_LENGTH:
+            raise ValueError
+        content = base64.b64decode(text + "=", altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        return GrantToken("", UNKNOWN_AGENT, b"")
+    handle = content[_ID_BYTES : _ID_BYTES + _HANDLE_BYTES]
+    return GrantToken(text, UUID(bytes=content[:_ID_BYTES]), handle)
+
+
+class Permission(NamedTuple):
+    """What a person allows.
+
+    :param issuer: the issuer of the person's ID token, which the delegation rule names.
+    :param person: the ``sub`` at the issuer.
+    :param days: the greatest age of the grant.
+    :param challenge: the PKCE challenge (RFC 7636 section 4.2).
+    :param jkt: the thumbprint of the key that the client has named (RFC 9449 section 10), or ``None``.
+    """
+
+    agent_id: UUID
+    rule_id: UUID
+    issuer: str
+    person: str
+    resource: str
+    scopes: list[str]
+    days: int
+    challenge: str
+    redirect_uri: str
+    jkt: str | None
+
+
+def subject_digest(organization_id: str, issuer: str, person: str) -> str:
+    """Return the ``sub`` of the tokens for a person, by which the grants of the person are stored."""
+    return Delegation((), (), None, (issuer, person)).subject(organization_id)
+
+
+def add_grant(opened: Transaction, permission: Permission) -> GrantToken:
+    """Store what a person allows, and return the code for the client.
+
+    :raises RateLimited: the organization has the maximum number of grants.
+    """
+    code = new_token(permission.agent_id)
+    subject = subject_digest(opened.organization_id, permission.issuer, permission.person)
+    earlier = opened.fetch("grants/person_grants", subject=subject, agent_id=permission.agent_id)
+    for row in earlier[: max(0, len(earlier) - MAX_GRANTS_PER_PERSON + 1)]:
+        end_grant(opened, row.grant_id)
+    rows = opened.fetch(
+        "grants/add_grant",
+        grant_id=code.grant_id,
+        agent_id=permission.agent_id,
+        delegation_rule_id=permission.rule_id,
+        issuer=permission.issuer,
+        subject=subject,
+        subject_encrypted=code.encrypt(permission.person),
+        resource=permission.resource,
+        scopes=permission.scopes,
+        token_digest=code.digest,
+        challenge=permission.challenge,
+        redirect_uri=permission.redirect_uri,
+        jkt=permission.jkt,
+        days=permission.days,
+        expires_at=opened.at + CODE_LIFETIME,
+        max_grants=MAX_GRANTS,
+    )
+    if not rows:
+        raise RateLimited(f"People of your organization have {MAX_GRANTS} grants, which is the maximum.")
+    audit.record(opened, "grant.allowed", code.grant_id, after=recorded(rows[0]))
+    return code
+
+
+def end_grant(
+    opened: Transaction, grant_id: UUID, action: str = "grant.ended", *, token_digest: bytes | None = None
+) -> None:
+    """End a grant with all its tokens.
+
+    :param action: the action that the audit trail records.
+    :param token_digest: the digest that the present token of the grant must have; ``None`` is any.
+    :raises NotFound: there is no such grant.
+    """
+    row = require_row(opened.fetch("grants/end_grant", grant_id=grant_id, token_digest=token_digest))
+    opened.run(revocation(opened, grant_id))
+    audit.record(opened, action, grant_id, before=recorded(row))
+
+
+def revocation(opened: Transaction, grant_id: UUID) -> Call:
+    """Return the statement that ends the access tokens of a grant, each of which has the id of the grant."""
+    # As for access tokens: see AccessToken.refused_from.
+    expires_at = opened.at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
+    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": expires_at})
+
+
+def recorded(row: Any) -> dict[str, Any]:
+    """Return the members of a grant in the audit trail."""
+    return {
+        "agentId": str(row.agent_id),
+        "delegationRuleId": str(row.delegation_rule_id),
+        "resource": row.resource,
+        "scopes": list(row.scopes),
+    }

@@ -1,0 +1,121 @@
+-- Issues a token for the code or the refresh token of a grant, and replaces it by the next refresh token. exchange_token
+-- authenticates the client, decides whether the agent may still act by the grant's rule, and counts the token. The function enters
+-- the organization by itself. The statement grants/redeem_grant describes the result and the parameters.
+create or replace function redeem_grant(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz, p_day date, p_hour integer,
+    p_secret_hash bytea,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_scope text[], p_resource text,
+    p_jkt text,
+    p_grant_id uuid, p_token_digest bytea, p_next_digest bytea,
+    p_challenge text, p_redirect_uri text,
+    p_durable boolean
+) returns table (
+    is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
+    audience text, token_ttl integer, subject text, refusal text,
+    resource text, issuer text, delegation_rule_id uuid, subject_encrypted bytea, ends_at timestamptz
+)
+language plpgsql as $$
+declare
+    v_grant record;
+    v_is_public constant boolean := coalesce(p_jwk = '["none"]', false);
+    v_agent_scopes text[];
+    v_target_scopes text[];
+    v_scope text[];
+    v_refusal text;
+    -- This variable is never read. An assignment calls a function faster than "perform".
+    v_entered text;
+begin
+    v_entered := enter_organization(p_organization_id, p_durable);
+    -- Of two requests with the same token, one waits for the other and then finds that the token was used.
+    select
+        grants.resource, grants.issuer, grants.delegation_rule_id, grants.subject_encrypted, grants.expires_at, grants.scopes,
+        grants.token_digest, grants.challenge, grants.redirect_uri, grants.jkt, grants.days, grants.created_at
+    into v_grant
+    from grants
+    where organization_id = p_organization_id and grant_id = p_grant_id and agent_id = p_agent_id
+    for update;
+    v_refusal := case
+        when not found or v_grant.expires_at <= p_at then 'unknown code or refresh token'
+        when v_grant.token_digest <> p_token_digest then 'code or refresh token used before'
+        when (v_grant.challenge is null) <> (p_challenge is null) then 'wrong grant type'
+        when v_grant.challenge <> p_challenge then 'wrong code verifier'
+        when v_grant.redirect_uri <> p_redirect_uri then 'wrong redirect URI'
+        when v_grant.jkt is not null and v_grant.jkt is distinct from p_jkt then 'code or refresh token of another key'
+        when v_grant.resource <> p_resource then 'wrong resource'
+    end;
+    -- Anybody can name a public client, so a wrong token of a public client writes nothing, not even the time of the last use.
+    if v_is_public and v_refusal is not null then
+        refusal := v_refusal;
+        return next;
+        return;
+    end if;
+    if v_refusal is null then
+        -- One statement per table, as in issue_token.
+        select scopes into v_agent_scopes from agents where organization_id = p_organization_id and agent_id = p_agent_id;
+        select scopes
+        into v_target_scopes
+        from resource_servers as target
+        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+        where target.organization_id = p_organization_id and target.resource = v_grant.resource collate "default";
+        -- Without a requested scope, the token has those that the agent and the resource server still have.
+        v_scope := coalesce(p_scope, array(
+            select allowed.scope
+            from unnest(v_grant.scopes) as allowed (scope)
+            where allowed.scope = any (v_agent_scopes) and allowed.scope = any (v_target_scopes)
+        ));
+        -- A scope that no agent has: exchange_token refuses it.
+        if v_scope = '{}' or not v_scope <@ v_grant.scopes then
+            v_scope := '{""}';
+        end if;
+    end if;
+    select
+        issued.is_target_known, issued.is_proof_missing, issued.scope, issued.quotas, issued.exhausted, issued.audience,
+        issued.token_ttl, issued.subject, coalesce(v_refusal, issued.refusal)
+    into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
+    from exchange_token(
+        p_organization_id => p_organization_id,
+        p_agent_id => p_agent_id,
+        p_at => p_at,
+        p_day => p_day,
+        p_hour => p_hour,
+        p_secret_hash => p_secret_hash,
+        p_jwk => p_jwk,
+        p_digest => p_digest,
+        p_expires_at => p_expires_at,
+        p_scope => v_scope,
+        p_resource => v_grant.resource,
+        p_has_proof => p_jkt is not null,
+        p_subject_agent_id => null,
+        p_issuer => v_grant.issuer,
+        p_rule_id => v_grant.delegation_rule_id,
+        p_agent_ids => case when v_refusal is null then array[p_agent_id] end,
+        p_jtis => '{}',
+        p_ancestors => '[]',
+        p_is_bound => false,
+        p_durable => p_durable
+    ) as issued;
+    if not found then
+        return;
+    end if;
+    if scope is not null then
+        resource := v_grant.resource;
+        issuer := v_grant.issuer;
+        delegation_rule_id := v_grant.delegation_rule_id;
+        subject_encrypted := v_grant.subject_encrypted;
+        ends_at := v_grant.created_at + make_interval(days => v_grant.days);
+        update grants
+        set
+            token_digest = p_next_digest,
+            challenge = null,
+            redirect_uri = null,
+            -- Another client's authentication protects a refresh token as well as a key does (RFC 9449 section 5).
+            jkt = case when v_is_public then coalesce(v_grant.jkt, p_jkt) end,
+            last_used_at = p_at,
+            expires_at = ends_at
+        where organization_id = p_organization_id and grant_id = p_grant_id;
+    end if;
+    return next;
+end $$;

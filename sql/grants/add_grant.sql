@@ -1,0 +1,28 @@
+-- Adds a grant, as an authorization code, unless the organization has the maximum number, and deletes the grants that have expired.
+-- Returns its columns, or no row.
+-- Parameters: organization_id; grant_id; agent_id; delegation_rule_id; issuer; subject; subject_encrypted; resource; scopes (text[]);
+-- token_digest (32 bytes): of the code; challenge; redirect_uri; jkt (or null); days; at and expires_at (timestamptz): of the code;
+-- max_grants.
+--
+-- pages: 10000, counts the grants of the organization
+-- example: resource=https://api.example; scopes={a}; grant_id=0a1b2c3d-0000-4000-8000-000000000001; token_digest=\x00000000000000000000000000000000000000000000000000000000000000ff; max_grants=100000
+with expired as (
+    delete from grants
+    where
+        organization_id = %(organization_id)s and expires_at < %(at)s
+        -- For the index.
+        and expires_at < 'infinity'
+)
+insert into grants (
+    organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, resource, scopes, token_digest,
+    challenge, redirect_uri, jkt, days, created_at, expires_at
+)
+select
+    %(organization_id)s, %(grant_id)s::uuid, %(agent_id)s::uuid, %(delegation_rule_id)s::uuid, %(issuer)s, %(subject)s,
+    %(subject_encrypted)s::bytea, %(resource)s, %(scopes)s::text[], %(token_digest)s::bytea, %(challenge)s, %(redirect_uri)s,
+    %(jkt)s::text, %(days)s::integer, %(at)s, %(expires_at)s::timestamptz
+where (
+    select count(*)
+    from (select from grants where organization_id = %(organization_id)s limit %(max_grants)s::integer) as counted
+) < %(max_grants)s::integer
+returning {grant}

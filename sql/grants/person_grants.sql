@@ -1,0 +1,12 @@
+-- The grants of a person to an agent that have not expired, oldest first. One row per grant: its columns.
+-- Parameters: organization_id; subject; agent_id; at (timestamptz).
+--
+-- example: subject=x
+select {grant}
+from grants
+where
+    organization_id = %(organization_id)s and subject = %(subject)s and agent_id = %(agent_id)s::uuid
+    and expires_at > %(at)s
+    -- For the index.
+    and expires_at > '-infinity'
+order by created_at, grant_id

@@ -1,0 +1,52 @@
+-- People let agents act by authorization code: the redirect URIs of agents, the age of grants, and the grants.
+
+alter table agents add column redirect_uris text[] not null default '{}';
+
+-- The number of days after which a person who has let an agent act by the rule must do so again.
+alter table delegation_rules add column grant_days integer not null default 30;
+
+-- What people have allowed. A row is at first an authorization code for a minute, and then a refresh token until it ends. It is
+-- deleted when it ends, and its id is then in revoked_tokens, so that its access tokens end too.
+create table grants (
+    organization_id text collate "C" not null references organizations,
+    -- The beginning of the SHA-256 of the token's handle, which all tokens of the grant share.
+    grant_id uuid not null,
+    agent_id uuid not null,
+    delegation_rule_id uuid not null,
+    -- The person: the issuer, and the digest that is the sub of the access tokens.
+    issuer text not null,
+    subject text collate "C" not null,
+    -- The sub at the issuer, encrypted by a key that is derived from the handle, which is not stored.
+    subject_encrypted bytea not null,
+    resource text not null,
+    scopes text[] not null,
+    -- The SHA-256 of the one token that is valid now: the code or the newest refresh token.
+    token_digest bytea not null check (octet_length(token_digest) = 32),
+    -- Of the code: the PKCE challenge and the redirect URI. Null: the code was redeemed.
+    challenge text,
+    redirect_uri text,
+    -- The thumbprint of the key to which the tokens are bound (RFC 9449 sections 5 and 10). Null: any client may use them.
+    jkt text,
+    -- The greatest age of the grant in days, as the rule had it.
+    days integer not null,
+    created_at timestamptz not null,
+    -- The instant of the last token. Null: the code was not redeemed.
+    last_used_at timestamptz,
+    expires_at timestamptz not null,
+    primary key (organization_id, grant_id),
+    foreign key (organization_id, agent_id) references agents,
+    check ((challenge is null) = (redirect_uri is null) and (challenge is null) = (last_used_at is not null))
+);
+-- Each condition is always true. A statement repeats the condition to use the index. Without the conditions, a plan that was made
+-- on an empty table would read one of these indexes in place of the primary key.
+create index grants_organization_id_agent_id_idx on grants (organization_id, agent_id)
+    where agent_id >= '00000000-0000-0000-0000-000000000000';
+create index grants_organization_id_delegation_rule_id_idx on grants (organization_id, delegation_rule_id)
+    where delegation_rule_id >= '00000000-0000-0000-0000-000000000000';
+create index grants_organization_id_subject_agent_id_idx on grants (organization_id, subject, agent_id)
+    where expires_at > '-infinity';
+create index grants_organization_id_expires_at_idx on grants (organization_id, expires_at)
+    where expires_at < 'infinity';
+alter table grants enable row level security, force row level security;
+create policy own_organization on grants using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update, delete on grants to agentidp_service;

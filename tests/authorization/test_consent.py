@@ -1,0 +1,177 @@
+"""A person's consent: who may give it, in which browser, and what the page says."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.authorization.consent import LIFETIME
+from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
+from tests.conftest import Cast
+from tests.dashboard.company import Company
+from tests.dashboard.conftest import SAME_ORIGIN, Page
+from tests.factories import Clock
+
+
+@pytest.fixture
+def other_browser(app: Flask) -> FlaskClient:
+    """A browser of somebody else."""
+    return app.test_client()
+
+
+class TestPage:
+    """The page says who asks, for what, at which resource server, and where the answer goes."""
+
+    def test_says_what_is_asked(self, editor: Editor) -> None:
+        page = Page(editor.authorize())
+        assert "Let editor act for you?" in page.words
+        assert f"editor of Acme asks to use Tickets ({editor.resource}) in your name" in page.words
+        assert "tickets:read tickets:write" in page.words
+        assert "tickets:delete" not in page.words
+        assert "your answer goes to editor.example" in page.words
+        assert "You are signed in as Anna Berg. What you allow ends after 30 days" in page.words
+        assert "(new)" not in page.words
+        assert page.all("script") == []
+
+    @pytest.mark.parametrize(
+        ("uri", "destination", "target"),
+        [
+            (LOOPBACK_URI.replace(".1/", ".1:4000/"), "a program on this computer", "http://127.0.0.1:4000"),
+            ("cursor://anysphere.cursor-mcp/oauth/callback", "the app that opens cursor: links", "cursor:"),
+            ("http://[::1]:4000/callback", "a program on this computer", "http:"),
+        ],
+    )
+    def test_says_where_the_answer_goes(self, editor: Editor, uri: str, destination: str, target: str) -> None:
+        path = f"/api/v1/agents/{editor.agent.client_id}"
+        uris = [LOOPBACK_URI, "http://[::1]/callback", "cursor://anysphere.cursor-mcp/oauth/callback"]
+        changed = editor.client.patch(path, json={"redirectUris": uris}, headers=editor.admin.bearer())
+        assert changed.status_code == 200
+        response = editor.authorize(redirect_uri=uri)
+        assert f"your answer goes to {destination}" in Page(response).words
+        assert f"form-action 'self' {target};" in response.headers["Content-Security-Policy"]
+
+    def test_cannot_be_framed_cached_or_scripted(self, editor: Editor) -> None:
+        headers = editor.authorize().headers
+        policy = headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "script-src" not in policy
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "Cross-Origin-Opener-Policy" not in headers
+
+    def test_marks_what_is_new(self, editor: Editor) -> None:
+        editor.redeem(editor.code(scope="tickets:read"))
+        words = Page(editor.authorize()).words
+        assert "tickets:write (new)" in words
+        assert "tickets:read (new)" not in words
+
+    def test_is_shown_each_time(self, editor: Editor) -> None:
+        editor.redeem(editor.code())
+        assert editor.authorize().status_code == 200
+
+    def test_names_are_text(self, editor: Editor) -> None:
+        editor.provider.claims["name"] = "<b>Eve</b>"
+        assert "<b>Eve" not in editor.authorize().text
+
+
+class TestAnswer:
+    """Only the person who was asked can answer, once, in the same browser."""
+
+    def test_a_refusal_is_recorded_and_the_client_learns_it(self, editor: Editor) -> None:
+        parameters = returned(editor.answer(editor.authorize(), "refuse"))
+        assert parameters.pop("error_description")
+        assert parameters == {"error": "access_denied", "state": "the state", "iss": ISSUER}
+        [(action, actor, after)] = editor.events()
+        assert (action, after["agentId"]) == ("grant.refused", editor.agent.client_id)
+        assert actor.startswith("anna-1 at ")
+        assert editor.stored_grants() == 0
+
+    def test_a_code_comes_with_state_and_issuer(self, editor: Editor) -> None:
+        parameters = returned(editor.answer(editor.authorize()))
+        assert parameters.pop("code")
+        assert parameters == {"state": "the state", "iss": ISSUER}
+
+    def test_is_accepted_once(self, editor: Editor) -> None:
+        page = editor.authorize()
+        assert editor.answer(page).status_code == 303
+        assert editor.answer(page).status_code == 400
+        assert editor.answer(page, "refuse").status_code == 400
+        assert editor.stored_grants() == 1
+
+    def test_is_not_accepted_of_another_site(self, editor: Editor) -> None:
+        form = {"consent": Page(editor.authorize()).typed["consent"], "answer": "allow"}
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+            assert editor.client.post("/authorize", data=form, headers=headers).status_code == 403
+        assert editor.stored_grants() == 0
+
+    def test_is_not_accepted_in_another_browser(self, editor: Editor, other_browser: FlaskClient) -> None:
+        page = editor.authorize()
+        assert editor.answer(page, client=other_browser).status_code == 400
+        editor.authorize(client=other_browser)
+        assert editor.answer(page, client=other_browser).status_code == 400
+        assert editor.stored_grants() == 0
+
+    def test_expires(self, editor: Editor, clock: Clock) -> None:
+        page = editor.authorize()
+        clock.advance(seconds=LIFETIME.total_seconds())
+        assert editor.answer(page).status_code == 400
+
+    @pytest.mark.parametrize("consent", ["", "x", "é", "A" * 400])
+    def test_cannot_be_forged(self, editor: Editor, consent: str) -> None:
+        editor.authorize()
+        form = {"consent": consent, "answer": "allow"}
+        assert editor.client.post("/authorize", data=form, headers=SAME_ORIGIN).status_code == 400
+
+    def test_needs_one_of_the_buttons(self, editor: Editor) -> None:
+        assert editor.answer(editor.authorize(), "").status_code == 400
+
+    def test_a_redirect_uri_that_was_removed_gets_no_code(self, editor: Editor) -> None:
+        page = editor.authorize()
+        path = f"/api/v1/agents/{editor.agent.client_id}"
+        changed = editor.client.patch(path, json={"redirectUris": []}, headers=editor.admin.bearer())
+        assert changed.status_code == 200
+        assert editor.answer(page).status_code == 400
+        assert editor.stored_grants() == 0
+
+
+class TestPerson:
+    """Only people of the organization whom a rule accepts can let its agents act."""
+
+    def test_a_sign_in_that_another_browser_began_is_refused(self, editor: Editor, other_browser: FlaskClient) -> None:
+        begun = other_browser.get(f"/authorize?{editor.query()}")
+        assert editor.client.get(editor.provider.authorize(begun.headers["Location"])).status_code == 400
+
+    def test_a_person_of_another_organization_is_refused(
+        self, client: FlaskClient, provider: Company, cast: Cast, editor: Editor
+    ) -> None:
+        """A tenant that makes a client, a rule and a resource server does not reach the people of another tenant."""
+        theirs = editor_of(client, provider, cast.outsider)
+        provider.claims["organization"] = cast.acme.organization_id
+        response = theirs.authorize()
+        assert response.status_code == 403
+        assert "your account does not belong to it" in Page(response).words
+        assert "Location" not in response.headers
+
+    def test_a_person_whom_no_rule_covers_sees_whom_to_ask(self, editor: Editor) -> None:
+        editor.provider.claims["roles"] = ["watchers"]
+        response = editor.authorize()
+        page = Page(response)
+        assert response.status_code == 403
+        assert "Ask an administrator of Acme" in page.words
+        [leave] = [link for link in page.links if link.startswith(editor.redirect_uri)]
+        assert "error=access_denied" in leave
+        assert "state=the+state" in leave
+
+    def test_a_rule_of_another_agent_does_not_count(self, editor: Editor) -> None:
+        colleague = editor.admin.colleague("colleague", ["tickets:read"])
+        path = f"/api/v1/agents/{colleague.client_id}"
+        uris = {"redirectUris": [editor.redirect_uri]}
+        assert editor.client.patch(path, json=uris, headers=editor.admin.bearer()).status_code == 200
+        assert editor.authorize(client_id=colleague.client_id).status_code == 403
+
+    def test_checking_the_address_consumes_nothing(self, editor: Editor) -> None:
+        begun = editor.client.get(f"/authorize?{editor.query()}")
+        path = editor.provider.authorize(begun.headers["Location"])
+        assert editor.client.head(path).status_code == 200
+        assert editor.client.get(path).status_code == 200
