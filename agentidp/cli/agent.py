@@ -64,7 +64,7 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
 def list_(organization: str, as_json: bool) -> None:
     """List the agents of an organization, oldest first."""
     with open_organization(organization) as (_, database):
-        rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+        rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     columns = ("agentId", "name", "status", *list_columns(agents.AgentSchema), "createdAt", "scopes")
     show([agents.represent(row) for row in rows], as_json, columns=columns)
 

@@ -226,7 +226,7 @@ def delete(organization: str) -> None:
 def _describe_organization(services: Services, row: Any) -> str:
     """Return the organization's name, its number of agents and its recent tokens, as part of a sentence."""
     database = services.database.of(row.organization_id, utc_now())
-    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return f"{row.name} with {count(len(agents), 'agent')} and {describe_recent_tokens(database)}"
 
 

@@ -116,7 +116,7 @@ def _find_server(database: OrganizationDatabase, server: str) -> Any:
 
 def _count_users(database: OrganizationDatabase, scopes: list[str]) -> str:
     """Return the number of agents that have a scope, with the noun."""
-    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return count(sum(not {*agent.scopes}.isdisjoint(scopes) for agent in agents), "agent")
 
 

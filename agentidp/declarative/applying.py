@@ -160,7 +160,9 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
 def read_current_content(transaction: Transaction) -> dict[str, Any]:
     """Return the organization of a transaction with its lists, as the JSON of our API."""
     [row] = transaction.fetch("organizations/get_organization")
-    all_agents = transaction.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    all_agents = transaction.fetch(
+        "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
+    )
     names = {agent.agent_id: agent.name for agent in all_agents}
     servers = transaction.fetch("oauth/list_resource_servers")
     quotas_of: dict[UUID | None, dict[str, Any]] = {}

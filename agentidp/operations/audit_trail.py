@@ -12,6 +12,8 @@ from agentidp.actor import TYPES
 from agentidp.audit import ACTIONS
 from agentidp.audit.reading import MAX_ID, MAX_SEQUENCE, list_call, represent_rows
 from agentidp.caller import Caller, bearer
+from agentidp.db.sql import Call
+from agentidp.http.errors import ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 from agentidp.http.schemas import Instant, Text, WholeNumber, timestamp
@@ -24,7 +26,18 @@ class AuditArguments(ma.Schema):
 
     limit = WholeNumber(1, 1000, load_default=100)
     cursor = WholeNumber(
-        1, MAX_SEQUENCE, load_default=None, metadata={"description": "`nextCursor` of the previous page"}
+        1,
+        MAX_SEQUENCE,
+        load_default=None,
+        metadata={"description": "`nextCursor` of the previous page. With `after`, send it as `after`"},
+    )
+    after = WholeNumber(
+        0,
+        MAX_SEQUENCE,
+        load_default=None,
+        metadata={
+            "description": "Only events with a greater `sequence`, oldest first. Excludes `cursor` and all filters"
+        },
     )
     actor = Text(1, MAX_ID, load_default=None, description="The ID of the agent that made the change")
     action = ma.fields.String(
@@ -59,7 +72,7 @@ class AuditEventSchema(ma.Schema):
 
 
 class AuditSchema(ma.Schema):
-    """A page of events, newest first. ``nextCursor`` is null on the last page."""
+    """A page of events, newest first, or oldest first with ``after``. ``nextCursor`` is null on the last page."""
 
     data = ma.fields.List(ma.fields.Nested(AuditEventSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
@@ -70,19 +83,25 @@ class AuditSchema(ma.Schema):
 @blueprint.arguments(AuditArguments, location="query")
 @blueprint.data_response(AuditSchema, has_pages=True)
 def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List the organization's audit events, newest first.
+    """List the organization's audit events, newest first, or with `after` oldest first.
 
-    A `Link` header (RFC 8288) contains the address of the next page.
+    A `Link` header (RFC 8288) contains the address of the next page. A program that collects all events sends the
+    `sequence` of its last event as `after`. Later events have greater sequences, without a gap.
     """
-    limit, cursor = arguments.pop("limit"), arguments.pop("cursor")
-    call = list_call(below=cursor, limit=limit + 1, **arguments)
+    limit, cursor, after = (arguments.pop(name) for name in ("limit", "cursor", "after"))
+    filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
+    query = {name: value for name, value in filters.items() if value is not None}
+    if after is None:
+        call = list_call(below=cursor, limit=limit + 1, **arguments)
+    elif superfluous_names := [*query, *([] if cursor is None else ["cursor"])]:
+        raise ValidationError(details={name: ["must not be given with after"] for name in superfluous_names})
+    else:
+        call = Call("audit/events_after", {"after": after, "limit": limit + 1})
     [rows] = caller.read_together(call)
     page = represent_rows(rows[:limit])
     next_cursor = str(page[-1]["sequence"]) if len(rows) > limit else None
     response = data_response({"data": page, "nextCursor": next_cursor}, AuditEventSchema)
     if next_cursor is not None:
-        filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
-        query = {name: value for name, value in filters.items() if value is not None}
-        following = urlencode(query | {"limit": limit, "cursor": next_cursor})
-        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{following}>; rel="next"'
+        query |= {"limit": limit, "cursor" if after is None else "after": next_cursor}
+        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{urlencode(query)}>; rel="next"'
     return response

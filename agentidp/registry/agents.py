@@ -165,6 +165,13 @@ _represent_settings = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
 class ListArguments(ma.Schema):
     limit = schemas.WholeNumber(1, 100, load_default=50)
     cursor = ma.fields.String(load_default=None, metadata={"description": "`nextCursor` of the previous page"})
+    name = schemas.Text(1, schemas.MAX_NAME, load_default=None, description="Only the agent with exactly this name")
+    owner = schemas.Text(
+        0,
+        schemas.MAX_OWNER,
+        load_default=None,
+        description="Only agents with exactly this owner; empty: only agents without an owner",
+    )
 
 
 class AgentListSchema(ma.Schema):
@@ -196,7 +203,8 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List the agents, oldest first. New agents come last, so pages do not shift."""
     limit = arguments["limit"]
     after_at, after_id = decode_cursor(arguments["cursor"])
-    rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1)
+    filters = {"name": arguments["name"], "owner": arguments["owner"]}
+    rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1, **filters)
     page = rows[:limit]
     next_cursor = encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None
     return json_response({"data": [represent(row) for row in page], "nextCursor": next_cursor})

@@ -1,6 +1,9 @@
 -- Returns a page of an organization's agents, one row per agent that is not deleted, oldest first, with suspends_at: the
 -- announced instant of its suspension, or null.
--- Parameters: organization_id; after_at (timestamptz), after_id: of the last row of the previous page, or null; limit.
+-- Parameters: organization_id; after_at (timestamptz), after_id: of the last row of the previous page, or null; name; owner:
+-- null matches every agent; limit.
+--
+-- example: name=null; owner=null
 select
     {agent},
     (
@@ -12,6 +15,8 @@ from agents
 where
     organization_id = %(organization_id)s
     and deleted_at is null
+    and (%(name)s::text is null or name = %(name)s::text)
+    and (%(owner)s::text is null or owner = %(owner)s::text)
     -- The bound of the index scan, also on the first page, so that each page reads the same number of rows. greatest() ignores
     -- null. With coalesce(), the planner would not use the index under row-level security.
     and (created_at, agent_id) > (

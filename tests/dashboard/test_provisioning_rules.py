@@ -93,7 +93,9 @@ def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cas
     token = issuer.token(f"http://localhost:3000/{cast.acme.organization_id}", sub=subject)
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": token}
     assert signed_in.post("/api/v1/token", data=form).status_code == 200
-    rows = cast.acme.database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    rows = cast.acme.database.fetch(
+        "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
+    )
     [agent] = [row for row in rows if row.provisioned]
     page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
     assert (

@@ -103,7 +103,7 @@ class Fleet:
     def agents(self) -> list[Any]:
         """Return the agents that a rule has created, oldest first."""
         database = database_of(self.agent.services, self.organization_id)
-        rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+        rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
         return [row for row in rows if row.provisioned]
 
     def sums(self, *names: str) -> tuple[int, ...]:

@@ -67,6 +67,22 @@ def test_pages(client: FlaskClient, acme: Agent) -> None:
     assert sequences(client, acme, cursor=1) == []
 
 
+def test_a_collector_continues_after_its_last_event(client: FlaskClient, acme: Agent, cast: Cast) -> None:
+    first = client.get(f"{PATH}?after=0&limit=2", headers=acme.bearer())
+    assert ([event["sequence"] for event in first.json["data"]], first.json["nextCursor"]) == ([1, 2], "2")
+    assert first.headers["Link"] == '<http://localhost:3000/api/v1/audit?limit=2&after=2>; rel="next"'
+    last = client.get(f"{PATH}?after=2&limit=3", headers=acme.bearer())
+    assert ([event["sequence"] for event in last.json["data"]], last.json["nextCursor"]) == ([3, 4, 5], None)
+    assert "Link" not in last.headers
+    assert sequences(client, acme, after=5) == []
+    client.post("/api/v1/agents", json={"name": "later"}, headers=acme.bearer())
+    assert sequences(client, acme, after=5) == [6]
+    assert {event["organizationId"] for event in last.json["data"]} == {acme.organization_id}
+    response = client.get(f"{PATH}?after=1&cursor=4&action=agent.created", headers=acme.bearer())
+    rule = ["must not be given with after"]
+    assert (response.status_code, response.json["details"]) == (400, {"action": rule, "cursor": rule})
+
+
 def test_returns_ndjson_and_csv(client: FlaskClient, acme: Agent) -> None:
     in_json = client.get(PATH, headers=acme.bearer()).json["data"]
     lines = client.get(PATH, headers=acme.bearer() | {"Accept": "application/x-ndjson"})

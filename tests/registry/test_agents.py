@@ -157,6 +157,19 @@ class TestList:
         response = acme.get("agents")
         assert (response.status_code, response.json) == (200, {"data": [first, second], "nextCursor": None})
 
+    def test_filters_by_the_exact_name_and_owner(self, acme: Api, outsider: Api, clock: Clock) -> None:
+        for name, owner in (("crawler", "web"), ("indexer", "web"), ("crawler-2", "Web")):
+            clock.advance(seconds=1)
+            create(acme, name=name, owner=owner)
+        create(outsider, name="scout", owner="web")
+        assert listed(acme, name="crawler") == ["crawler"]
+        assert listed(acme, name="scout") == []
+        assert listed(acme, owner="web") == ["crawler", "indexer"]
+        assert listed(acme, owner="") == ["builder"]
+        assert listed(acme, owner="Web", name="crawler") == []
+        first = acme.get("agents", owner="web", limit=1).json
+        assert listed(acme, owner="web", limit=1, cursor=first["nextCursor"]) == ["indexer"]
+
     def test_in_pages(self, acme: Api, clock: Clock) -> None:
         for number in range(6):
             clock.advance(seconds=number % 2)  # Two at a time are made at the same instant.
