@@ -15,6 +15,7 @@ from agentidp.http.resource_identifier import owned_name
 from agentidp.jose.access_token import AGENT
 from agentidp.oauth.grants import subject_digest
 from agentidp.oauth.token_exchange import refusal_of_subject
+from agentidp.scopes import SCOPES
 from agentidp.services import services
 
 
@@ -73,7 +74,9 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
         raise NoRule(organization.name, agent.name)
     possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
-    scopes = possible if requested.scopes is None else [scope for scope in requested.scopes if scope in possible]
+    # A client of MCP requests the scopes in our metadata, which are those of our own API, if the resource names none.
+    requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
+    scopes = [scope for scope in requested_scopes if scope in possible] if requested_scopes else possible
     if not scopes:
         raise OAuthError("invalid_scope", "the agent may have none of the scopes for this person")
     earlier_scopes = {scope for row in grants if row.resource == resource for scope in row.scopes}
@@ -89,5 +92,11 @@ def _is_open(server: Any) -> bool:
 
 
 def _accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
-    # The ID token was made for this server, which has verified its audience.
+    """Return whether a rule accepts the claims of an ID token, whose audience is this server."""
+    if claims.get("email_verified") is not True:
+        # At some providers, anyone can enter somebody else's address.
+        claims = {name: value for name, value in claims.items() if name != "email"}
+    # A SPIFFE ID as the subject does not make its trust domain the issuer, because the provider has signed the token.
+    if trust["issuer"] != claims["iss"]:
+        return False
     return Rule.of({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)

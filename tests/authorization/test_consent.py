@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -65,6 +67,10 @@ class TestPage:
         words = Page(editor.authorize()).words
         assert "tickets:write (new)" in words
         assert "tickets:read (new)" not in words
+
+    def test_scopes_of_our_own_api_are_none_of_the_resource_server(self, editor: Editor) -> None:
+        words = Page(editor.authorize(scope="analytics:read agents:read")).words
+        assert "tickets:read tickets:write" in words
 
     def test_is_shown_each_time(self, editor: Editor) -> None:
         editor.redeem(editor.code())
@@ -169,6 +175,29 @@ class TestPerson:
         uris = {"redirectUris": [editor.redirect_uri]}
         assert editor.client.patch(path, json=uris, headers=editor.admin.bearer()).status_code == 200
         assert editor.authorize(client_id=colleague.client_id).status_code == 403
+
+    @pytest.mark.parametrize(
+        ("trust", "claims", "status"),
+        [
+            ({"claims": {"email": "anna@acme.example"}}, {"email": "anna@acme.example"}, 403),
+            ({"claims": {"email": "anna@acme.example"}}, {"email": "anna@acme.example", "email_verified": True}, 200),
+            # The trust domain has not signed the ID token.
+            ({"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/a"}, {}, 403),
+        ],
+    )
+    def test_a_rule_trusts_only_what_the_provider_has_verified(
+        self, editor: Editor, trust: dict[str, Any], claims: dict[str, Any], status: int
+    ) -> None:
+        path, headers = f"/api/v1/delegation-rules/{editor.rule_id}", editor.admin.bearer()
+        rule = editor.client.get(path, headers=headers).json
+        assert editor.client.delete(path, headers=headers).status_code == 204
+        keys = {"jwksUri": "https://acme.example/keys"} if "issuer" in trust else {}
+        trust = {"issuer": editor.provider.issuer} | keys | trust
+        editor.make(
+            "delegation-rules", {name: rule[name] for name in ("name", "agentIds", "resources")} | {"trust": trust}
+        )
+        editor.provider.claims |= {"sub": trust.get("subject", "anna-1")} | claims
+        assert editor.authorize().status_code == status
 
     def test_checking_the_address_consumes_nothing(self, editor: Editor) -> None:
         begun = editor.client.get(f"/authorize?{editor.query()}")
