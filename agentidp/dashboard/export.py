@@ -13,11 +13,12 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response, g, request
 
 from agentidp.analytics.activity_heatmap import activity_heatmap
 from agentidp.analytics.agent_activity import agent_activity
 from agentidp.analytics.credential_usage import credential_usage
+from agentidp.analytics.delegations import delegations
 from agentidp.analytics.owner_usage import owner_usage
 from agentidp.analytics.period import Period
 from agentidp.analytics.resource_usage import resource_usage
@@ -45,9 +46,30 @@ MAX_AT_ONCE = 10_000
 MAX_EXAMINED = 1_000
 """Maximum number of agents, listed or not, that each statement examines if more than :data:`MAX_AT_ONCE` match."""
 
+FILES = (
+    ("Usage by day", "days", "usage", ()),
+    ("Requests by weekday and hour", "activity", "agents/activity", ()),
+    ("Agents", "agents", "agents?include=name", ()),
+    ("Tokens by owner", "owners", "owners", ()),
+    ("Tokens by credential", "credentials", "credentials", credentials.READERS),
+    ("Tokens by resource", "resources", "resources", credentials.READERS),
+    ("Tokens by delegation: who acted for whom", "delegations", "delegations", ()),
+)
+"""Content, name of the file, path of the same content below ``/api/v1/analytics/``, and the scopes of which a session
+needs at least one.
+"""
+
 blueprint = pages.new_blueprint("dashboard-export", __name__)
 
 _usage = attrgetter(*USAGE)
+
+
+@blueprint.get("/dashboard/export")
+@session.required
+def export(caller: Caller) -> Response:
+    """Show the files with the usage of a period, and the requests to the API that return the same."""
+    files = [file for file in FILES if not file[3] or any(map(g.viewer.may, file[3]))]
+    return pages.page("export.html", here="export", period=requested_period(caller.at), files=files)
 
 
 @blueprint.get("/dashboard/days.csv")
@@ -83,6 +105,13 @@ def tokens_by_credential(caller: Caller) -> Response:
 def tokens_by_resource(caller: Caller) -> Response:
     """Return the tokens by resource."""
     return _api_csv(caller, "resources", resource_usage, requested_period(caller.at))
+
+
+@blueprint.get("/dashboard/delegations.csv")
+@session.required
+def tokens_by_delegation(caller: Caller) -> Response:
+    """Return the tokens by acting agent, subject and resource."""
+    return _api_csv(caller, "delegations", delegations, requested_period(caller.at))
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")

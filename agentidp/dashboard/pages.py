@@ -12,9 +12,10 @@ from flask import Blueprint, Response, g, redirect, request
 from markupsafe import Markup
 
 from agentidp.caller import public
-from agentidp.dashboard import link, return_page, session
+from agentidp.dashboard import link, period, return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
-from agentidp.dashboard.period import PERIODS, recent_months
+from agentidp.dashboard.navigation import navigation, place_at
+from agentidp.dashboard.period import PERIODS, kept_query, recent_months
 from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
 from agentidp.http.errors import ApiError
@@ -114,7 +115,11 @@ def page(
 
 def error_page(error: ApiError) -> Response:
     """Return the page for an error. An error about signing in is shown on the sign-in page."""
+    if error.status in (404, 405):
+        # An unknown address has no view that reads the session, and its page needs the navigation, too.
+        session.resume_if_valid()
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
+    context |= {"here": place_at(request.path), "has_period": request.args.keys() & set(period.NAMES)}
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
         # The browser withheld the cookie, because another site led here (SameSite). A reload by our page sends it.
@@ -146,13 +151,15 @@ def see_other(path: str) -> Response:
 
 
 def _common_context() -> dict[str, Any]:
-    settings = services().settings
+    settings, viewer = services().settings, g.get("viewer")
     return {
         "base": session.base_path(settings),
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
         "return_query": return_page.query(return_page.find_page(request)),
-        "viewer": g.get("viewer"),
+        "viewer": viewer,
+        "sections": navigation(viewer) if viewer else [],
+        "period_query": kept_query(g.at),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
         "max_days": MAX_DAYS,

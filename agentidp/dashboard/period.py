@@ -13,11 +13,17 @@ from agentidp.dashboard import forms
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS
 
+NAMES = ("days", "month", "from", "to")
+"""Names of the parameters that ask for a period."""
+
 PERIODS = (7, 30, MAX_DAYS)
 """Numbers of days until today that a page offers as periods."""
 
 MONTHS = 13
 """Number of months that a page offers as periods: the current month and the twelve before it."""
+
+EARLIEST = date(2000, 1, 1)
+"""The earliest day of a period."""
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
@@ -54,6 +60,29 @@ class Period(period.Period):
         return "a week earlier" if self.weeks_earlier == 1 else f"{self.weeks_earlier} weeks earlier"
 
     @property
+    def previous_query(self) -> str:
+        """The query of the period of the same length that ends before this period; empty before the year 2000."""
+        return self._shifted_query(-1)
+
+    @property
+    def next_query(self) -> str:
+        """The query of the next period of the same length, which ends today at the latest; empty if this one does."""
+        return self._shifted_query(1)
+
+    def _shifted_query(self, step: int) -> str:
+        if self.query.startswith("month="):
+            first = ((self.first - DAY) if step < 0 else (self.first + 31 * DAY)).replace(day=1)
+            return f"month={first:%Y-%m}" if EARLIEST <= first <= self.today else ""
+        first, last = (day + step * self.days * DAY for day in (self.first, self.last))
+        if first < EARLIEST or (step > 0 and self.is_running):
+            return ""
+        if last >= self.today:
+            first, last = first - (last - self.today), self.today
+            if self.days <= MAX_DAYS:
+                return f"days={self.days}"
+        return f"from={first}&to={last}"
+
+    @property
     def days_ago(self) -> int:
         """The number of days from the first day of the period to today, both included."""
         return (self.today - self.first).days + 1
@@ -66,7 +95,7 @@ def requested_period(at: datetime) -> Period:
     :raises ValidationError: as :func:`agentidp.analytics.period.requested_period`.
     """
     # Ignore empty fields, which forms send, too.
-    arguments = {name: value for name in ("days", "month", "from", "to") if (value := request.args.get(name))}
+    arguments = {name: value for name in NAMES if (value := request.args.get(name))}
     arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
     try:
         requested = period.requested_period(forms.load(period.PeriodArguments(), arguments), at)
@@ -74,6 +103,20 @@ def requested_period(at: datetime) -> Period:
         rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
         raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None
     return Period(requested.first, requested.last, at.astimezone(UTC).date(), urlencode(arguments))
+
+
+def kept_query(at: datetime) -> str:
+    """Return the end of an address that asks for the same period as the request; empty if the request asks for none, or
+    for a period that is not valid.
+
+    :param at: as for :func:`requested_period`.
+    """
+    if not any(request.args.get(name) for name in NAMES):
+        return ""
+    try:
+        return f"?{requested_period(at).query}"
+    except ValidationError:
+        return ""
 
 
 def recent_months(today: date) -> list[date]:

@@ -21,6 +21,7 @@ from agentidp.caller.token_verification import verify_token
 from agentidp.config import Settings
 from agentidp.dashboard import person
 from agentidp.dashboard.person import Person
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
@@ -194,6 +195,14 @@ def resume(cookie: str | None) -> Caller:
         raise SessionEnded
     caller: Caller = g.caller
     return caller
+
+
+def resume_if_valid() -> None:
+    """Set ``g.viewer`` if it is not set and the request has a valid session."""
+    cookie = request.cookies.get(cookie_name(services().settings))
+    if cookie is not None and g.get("viewer") is None:
+        with contextlib.suppress(ApiError, DatabaseUnavailable):
+            resume(cookie)
 
 
 def _verify_cookie(cookie: str) -> AccessToken | None:

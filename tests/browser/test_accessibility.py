@@ -42,6 +42,7 @@ PAGES = {
     "New delegation rule": "/dashboard/delegation-rules/new?preset=people&issuer=https://login.example&show=rule",
     "New registration rule": "/dashboard/provisioning-rules/new",
     "Audit trail": "/dashboard/audit",
+    "Export Tue 17 Mar to Wed 15 Apr": "/dashboard/export",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.name}",
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.name}?days=7",
@@ -178,4 +179,4 @@ def test_the_skip_link_goes_to_the_content(signed_in: Page) -> None:
     signed_in.keyboard.press("Enter")
     expect(signed_in.locator("main")).to_be_focused()
     signed_in.keyboard.press("Tab")
-    expect(signed_in.get_by_role("link", name="7 days")).to_be_focused()
+    expect(signed_in.get_by_role("link", name="Previous period")).to_be_focused()

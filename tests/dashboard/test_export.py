@@ -15,7 +15,7 @@ from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, Read, number, unavailable, with_session
-from tests.factories import NOON, Agent, Api
+from tests.factories import NOON, Agent, Api, count_delegation
 
 YESTERDAY = NOON - timedelta(days=1)
 
@@ -45,10 +45,9 @@ def links(page: Page) -> list[str]:
     return [link for link in page.links if ".csv" in link]
 
 
-def api_requests(page: Page) -> list[str]:
-    """Return the paths of the API requests that the page names next to its charts."""
-    found: list[str] = re.findall(r"GET (/api/v1/analytics/\S+)", page.text)
-    return found
+def api_requests(page: Page) -> dict[str, str]:
+    """Return the name of each file of the page Export and the API request that returns the same content."""
+    return {name: request.removeprefix("GET ") for _, name, request in page.table("Files")}
 
 
 def of_days(page: Page) -> list[list[str]]:
@@ -75,13 +74,6 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     of_agent = read(f"/agents/{worker.agent_id}?days=7")
     assert of_days(of_agent) == [row[1:] for row in exported(signed_in, links(of_agent)[0])[1:]]
     assert "Wed 15 Apr, 10:00-11:00" in of_agent.words
-    assert api_requests(page) == [
-        "/api/v1/analytics/tokens?days=7",
-        "/api/v1/analytics/usage?days=7",
-        "/api/v1/analytics/usage?month=2026-04",
-        "/api/v1/analytics/agents/activity?days=7",
-        "/api/v1/analytics/agents?include=name&days=7",
-    ]
 
 
 def test_the_budgets_tokens_are_those_of_the_days_beside_it(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
@@ -103,7 +95,7 @@ def test_the_agents_of_a_period_are_those_of_the_api(
         page = read(f"{path}{query}")
         [address] = [link for link in links(page) if "/agents.csv" in link]
         _, *rows = exported(signed_in, address)
-        [request] = [request for request in api_requests(page) if "/agents?" in request]
+        request = api_requests(read(f"/export{query}"))["agents.csv"]
         api_agents = Api(signed_in, acme).get(request).json["data"]
         assert [(agent["agentId"], agent["agentName"], agent["tokenCount"]) for agent in api_agents] == [
             (row[0], row[1].removeprefix("'"), int(row[3])) for row in rows if row[3] != "0"
@@ -111,28 +103,28 @@ def test_the_agents_of_a_period_are_those_of_the_api(
         assert sum(agent["tokenCount"] for agent in api_agents) == 20
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        f"{of}{period}"
-        for of in ("", "/agents/{}")
-        for period in ("?days=30", "?month=2026-04", "?from=2026-04-12&to=2026-04-14", "/days/2026-04-14")
-    ],
-)
-def test_the_request_to_the_api_beside_a_chart_returns_the_same(
-    signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, path: str
+@pytest.mark.parametrize("query", ["", "?days=30", "?month=2026-04", "?from=2026-04-12&to=2026-04-14"])
+def test_each_file_has_what_the_api_request_beside_it_returns(
+    signed_in: FlaskClient, read: Read, acme: Agent, worker: Agent, query: str
 ) -> None:
-    page = read(path.format(worker.agent_id))
-    # For agents, the download and the API have different columns.
-    tables = [exported(signed_in, address) for address in links(page) if "/agents.csv" not in address]
-    requests = [request for request in api_requests(page) if "/analytics/agents?" not in request]
-    for request, rows in zip(requests, tables, strict=True):
+    count_delegation(worker, acme, YESTERDAY, 3, "https://api.example")
+    page = read(f"/export{query}")
+    requests = api_requests(page)
+    assert [link.partition("?")[0] for link in links(page)] == [f"/dashboard/{name}" for name in requests]
+    for address, request in zip(links(page), requests.values(), strict=True):
         response = signed_in.get(request, headers=acme.bearer() | {"Accept": "text/csv"})
-        names, *api_rows = csv.reader(io.StringIO(response.text))
-        # The trend of the API has only the tokens, in the column count.
-        columns = [rows[0].index("tokens" if name == "count" and "dow" not in names else name) for name in names]
-        assert api_rows
-        assert past(api_rows) == past([[row[column] for column in columns] for row in rows[1:]])
+        _, *api_rows = csv.reader(io.StringIO(response.text))
+        _, *rows = exported(signed_in, address)
+        assert rows
+        # The file of the agents has further columns, and agents without tokens.
+        if "/agents.csv" not in address:
+            assert past(rows) == past(api_rows)
+
+
+def test_exports_only_what_the_session_may_read(client: FlaskClient, worker: Agent) -> None:
+    without_scope = worker.colleague("reader", ["analytics:read"])
+    files = api_requests(Page(with_session(client, without_scope).get("/dashboard/export")))
+    assert sorted(files) == ["activity.csv", "agents.csv", "days.csv", "delegations.csv", "owners.csv"]
 
 
 def test_the_tokens_by_owner_are_those_of_the_api(
@@ -149,7 +141,7 @@ def test_the_tokens_by_owner_are_those_of_the_api(
     ]
     assert "/dashboard/agents?days=7&search=Search%20%26%20Co" in page.links
     names, *rows = exported(signed_in, links(page)[-1])
-    api_owners = Api(signed_in, acme).get(api_requests(page)[-1]).json["data"]
+    api_owners = Api(signed_in, acme).get("analytics/owners?days=7").json["data"]
     assert [names, *rows] == [["owner", "agents", "tokens"], ["Search & Co", "1", "12"], ["", "1", "24"]]
     assert [[owner[name] for name in names] for owner in api_owners] == [["Search & Co", 1, 12], [None, 1, 24]]
 

@@ -65,6 +65,41 @@ def test_refuses_the_periods_that_the_api_refuses(signed_in: FlaskClient, query:
     assert sentence in Page(response).text
 
 
+@pytest.mark.parametrize(
+    ("query", "previous", "following"),
+    [
+        ("days=7", "from=2026-04-02&to=2026-04-08", ""),
+        ("from=2026-04-02&to=2026-04-08", "from=2026-03-26&to=2026-04-01", "days=7"),
+        # The next period would end tomorrow, so it begins a day earlier.
+        ("from=2026-04-03&to=2026-04-09", "from=2026-03-27&to=2026-04-02", "days=7"),
+        ("from=2026-04-01&to=2026-04-01", "from=2026-03-31&to=2026-03-31", "from=2026-04-02&to=2026-04-02"),
+        ("from=2025-10-01&to=2025-12-31", "from=2025-07-01&to=2025-09-30", "from=2026-01-01&to=2026-04-02"),
+        ("from=2025-12-02&to=2026-03-03", "from=2025-09-01&to=2025-12-01", "from=2026-01-14&to=2026-04-15"),
+        ("month=2026-04", "month=2026-03", ""),
+        ("month=2026-01", "month=2025-12", "month=2026-02"),
+        ("month=2026-03", "month=2026-02", "month=2026-04"),
+        ("month=2000-01", "", "month=2000-02"),
+        ("from=2000-01-01&to=2000-01-07", "", "from=2000-01-08&to=2000-01-14"),
+    ],
+)
+def test_the_period_before_and_the_next_one_have_the_same_length(
+    shared_app: Flask, query: str, previous: str, following: str
+) -> None:
+    with shared_app.test_request_context(f"/dashboard?{query}"):
+        period = requested_period(NOON)
+    assert (period.previous_query, period.next_query) == (previous, following)
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"), [("?month=2026-03", "?month=2026-03"), ("", ""), ("?days=91", ""), ("?days=", "")]
+)
+def test_the_navigation_keeps_the_period(signed_in: FlaskClient, query: str, kept: str) -> None:
+    # Also on pages without a period, so that it is kept on the way over them.
+    for path in ("/agents", "/audit", "/nothing"):
+        page = Page(signed_in.get(f"/dashboard{path}{query}"))
+        assert {f"/dashboard{place}{kept}" for place in ("", "/agents", "/findings", "/audit")} <= {*page.links}
+
+
 def test_offers_this_month_and_a_year_before() -> None:
     months = recent_months(TODAY)
     assert (months[0], months[1], months[-1]) == (date(2026, 4, 1), date(2026, 3, 1), date(2025, 4, 1))

@@ -1,0 +1,74 @@
+"""The navigation: sections of pages. A page names its place by ``here``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agentidp.dashboard.session import Viewer
+
+AGENTS = ("agents:read", "agents:write")
+
+
+class Place(NamedTuple):
+    """A page of the navigation.
+
+    :param name: the value of ``here`` with which a page says that it belongs to this place.
+    :param path: the path below the dashboard's path.
+    :param scopes: the scopes of which a session needs at least one; empty if any session may open the page.
+    """
+
+    name: str
+    path: str
+    label: str
+    scopes: tuple[str, ...] = ()
+
+
+class Section(NamedTuple):
+    """A group of pages. The link of the section leads to its first page."""
+
+    label: str
+    places: tuple[Place, ...]
+
+    def contains(self, here: str) -> bool:
+        """Return whether the place with the name *here* belongs to the section."""
+        return any(place.name == here for place in self.places)
+
+
+SECTIONS = (
+    Section("Overview", (Place("overview", "", "Overview"),)),
+    Section(
+        "Agents",
+        (Place("agents", "/agents", "All agents"), Place("credentials", "/credentials", "Credentials", AGENTS)),
+    ),
+    Section("Findings", (Place("findings", "/findings", "Findings"),)),
+    Section("Audit", (Place("audit", "/audit", "Audit", ("audit:read",)),)),
+    Section(
+        "Settings",
+        (
+            Place("resource-servers", "/resource-servers", "Resource servers", AGENTS),
+            Place("provisioning", "/provisioning-rules", "Registration", AGENTS),
+            Place("delegation", "/delegation-rules", "Delegation", AGENTS),
+            Place("quotas", "/quotas", "Quotas"),
+            Place("budget", "/budget", "Budget", ("agents:write",)),
+            Place("dormancy", "/agents/dormancy", "Dormant agents", ("agents:write",)),
+            Place("alerts", "/alert-targets", "Alerts", ("alerts:write",)),
+            Place("export", "/export", "Export"),
+        ),
+    ),
+)
+"""Daily work first; the pages on which things are set up are the last section."""
+
+
+def navigation(viewer: Viewer) -> list[Section]:
+    """Return the sections with the pages that the session may open."""
+    sections = [
+        Section(label, tuple(place for place in places if not place.scopes or any(map(viewer.may, place.scopes))))
+        for label, places in SECTIONS
+    ]
+    return [section for section in sections if section.places]
+
+
+def place_at(path: str) -> str:
+    """Return the name of the place at the path of a request; empty if the path is of another page."""
+    places = (place for section in SECTIONS for place in section.places)
+    return next((place.name for place in places if path == f"/dashboard{place.path}"), "")
