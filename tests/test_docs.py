@@ -22,7 +22,7 @@ from agentidp.declarative.schemas import DocumentSchema
 from agentidp.federation import issuer_tokens
 from agentidp.findings.listing import ListedFindingSchema
 from agentidp.http import errors
-from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight, token_exchange
+from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight, id_jag, token_exchange
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
 from agentidp.registry import markers
@@ -152,7 +152,7 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     reasons |= {client_assertion.WRONG_SIGNATURE, *re.findall(r'return "([^"]+)"', assertions)}
     reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE}
     reasons |= {*issuer_tokens.REASONS, *federated_token.REASONS}
-    reasons |= {*first_sight.REASONS, *token_exchange.REASONS}
+    reasons |= {*first_sight.REASONS, *token_exchange.REASONS, *id_jag.REASONS}
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = read("sql/usage/record_rejected_network.sql")
     reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))

@@ -140,12 +140,15 @@ class IssuerTokens:
         self.remembered: Remembered[Any, Candidate] = Remembered()
         self._rules: Remembered[str, Rule] = Remembered()
 
-    def read(self, unverified_token: str, *, is_svid: bool = False) -> IssuerToken | None:
+    def read(
+        self, unverified_token: str, *, is_svid: bool = False, types: tuple[str | None, ...] = TYPES
+    ) -> IssuerToken | None:
         """Read a token, or return ``None`` if no rule could accept it.
 
         :param is_svid: whether the token was sent as a JWT-SVID, whose only issuer is the trust domain.
+        :param types: accepted values of ``typ``, in lower case.
         """
-        unverified = read_unverified(unverified_token, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+        unverified = read_unverified(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
         # A security event (RFC 8417 section 2.2) is no credential, and not every issuer marks it by "typ".
         if unverified is None or "events" in unverified.claims:
             return None

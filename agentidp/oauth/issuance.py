@@ -24,7 +24,7 @@ from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-"""The grant is a token of another issuer (RFC 7523 section 2.1)."""
+"""The grant is a token of another issuer (RFC 7523 section 2.1): a workload's, or an ID-JAG."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
 """The grant is a token of the subject for whom the client acts."""
@@ -145,35 +145,46 @@ def build_call(
     )
 
 
-def record_issuance(database: OrganizationDatabase, client: Client, call: Call, proof: Proof | None) -> Grant | None:
+def record_issuance(
+    database: OrganizationDatabase,
+    client: Client,
+    call: Call,
+    proof: Proof | None,
+    id_jag_use: tuple[Call, Exception] | None = None,
+) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
-    Without a proof, the transaction takes one round trip. Unless a grant is returned, no token was counted.
+    Without proof and ID-JAG, the transaction takes one round trip. Unless a grant is returned, no token was counted.
 
     :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
+    :param id_jag_use: the call that consumes the ID-JAG that is the grant, and the error if the ID-JAG was used before.
     :returns: ``None`` if authentication failed.
     :raises AssertionUsed: authentication failed, because the assertion was used before.
     :raises OAuthError: as :func:`read_grant`, or the proof was used before.
     """
+    uses = [] if id_jag_use is None else [id_jag_use]
+    if proof is not None:
+        uses.append((proof.consumption(), OAuthError("invalid_dpop_proof", "the DPoP proof was used before")))
     try:
-        if proof is None:
+        if not uses:
             [rows] = database.run(call, durable=True)
         else:
             with database.transaction() as transaction:
                 rows = transaction.run(call)
-                # A proof does not identify the client, so only a client that gets a token may store its identifier.
+                # Neither identifies the client, so only a client that gets a token may store their identifiers.
                 if rows and rows[0].scope is not None:
-                    _consume_proof(transaction, proof)
+                    for use, error in uses:
+                        _consume(transaction, use, error)
     except psycopg.errors.UniqueViolation:
         raise AssertionUsed from None
     return read_grant(client, call, rows, at=database.at)
 
 
-def _consume_proof(transaction: Transaction, proof: Proof) -> None:
+def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
     try:
-        transaction.run(proof.consumption())
+        transaction.run(use)
     except psycopg.errors.UniqueViolation:
-        raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None
+        raise error from None
 
 
 def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:

@@ -15,6 +15,7 @@ from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.signing_keys import JWKS_MAX_AGE
+from agentidp.oauth import id_jag
 from agentidp.oauth.client_authentication import METHODS
 from agentidp.oauth.issuance import GRANT_TYPES
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
@@ -69,6 +70,7 @@ class AuthorizationServerSchema(ma.Schema):
     scopes_supported = _list_of(SCOPES)
     response_types_supported = _list_of(RESPONSE_TYPES)
     grant_types_supported = _list_of(GRANT_TYPES)
+    authorization_grant_profiles_supported = _list_of([id_jag.PROFILE])
     response_modes_supported = _list_of(["query"])
     code_challenge_methods_supported = _list_of(["S256"])
     authorization_response_iss_parameter_supported = ma.fields.Boolean(required=True, validate=ma.validate.Equal(True))
@@ -153,6 +155,7 @@ def authorization_server_metadata() -> dict[str, Any]:
         "scopes_supported": list(SCOPES),
         "response_types_supported": list(RESPONSE_TYPES),
         "grant_types_supported": list(GRANT_TYPES),
+        "authorization_grant_profiles_supported": [id_jag.PROFILE],
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,

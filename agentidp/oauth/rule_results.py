@@ -20,7 +20,7 @@ from agentidp.federation.rule import Comparison, Rule
 from agentidp.federation.rule_checks import RuleRefused, narrow_to_subject
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
 from agentidp.jose.jwk import ALGORITHMS
-from agentidp.oauth import first_sight
+from agentidp.oauth import first_sight, id_jag
 from agentidp.oauth.token_exchange import refusal_of_subject
 from agentidp.services import Services
 
@@ -39,6 +39,7 @@ _CLIENT_ID = (
 )
 
 _EXCHANGE = "It is no credential: an agent that may act by this rule sends it as subject_token of a token exchange."
+_ID_JAG = "It is an ID-JAG: the agent in its client_id sends it as assertion with the grant type jwt-bearer."
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RuleResult:
     provisioning_rule: str | None = None
     delegation_rule: str | None = None
     needs_client_id: bool = False
+    is_id_jag: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -74,7 +76,9 @@ class RuleResult:
         """An instruction for the sender of an accepted token, or ``None``."""
         if not self.is_accepted:
             return None
-        return _EXCHANGE if self.delegation_rule else _CLIENT_ID if self.needs_client_id else None
+        if self.delegation_rule:
+            return _ID_JAG if self.is_id_jag else _EXCHANGE
+        return _CLIENT_ID if self.needs_client_id else None
 
 
 def compare_token(
@@ -85,20 +89,21 @@ def compare_token(
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
     :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
     """
-    token = s.issuer_tokens.read(unverified_token.strip())
+    assertion = s.issuer_tokens.read(unverified_token.strip(), types=(id_jag.TYPE,))
+    token = assertion or s.issuer_tokens.read(unverified_token.strip())
     if token is None:
         raise ConfigurationError(
             f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
             f"signed with {', '.join(ALGORITHMS)}, and its typ one of "
-            f"{', '.join(typ for typ in TYPES if typ)}"
+            f"{', '.join(typ for typ in (*TYPES, id_jag.TYPE) if typ)}"
         )
     if s.settings.issuer in token.prepared_claims.issuers:
         raise ConfigurationError("this is a token of this server, which is no credential")
     if _depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
-    comparer = _Comparer(s, database, token, at)
-    results = comparer.compare_rules_of_trust(agent_id)
-    if agent_id is None:
+    comparer = _Comparer(s, database, token, at, is_id_jag=assertion is not None)
+    results = [] if assertion else comparer.compare_rules_of_trust(agent_id)
+    if agent_id is None and not assertion:
         results += comparer.compare_provisioning_rules()
     results += comparer.compare_delegation_rules(agent_id)
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
@@ -119,6 +124,7 @@ class _Comparer:
     database: OrganizationDatabase
     token: IssuerToken
     at: datetime
+    is_id_jag: bool
 
     def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
         results = [
@@ -172,16 +178,20 @@ class _Comparer:
             actor_ids = [actor_id for actor_id in row.agent_ids if agent_id in (None, actor_id)]
             if not actor_ids:
                 continue
-            # A rule without an audience demands a token for the agent that acts.
-            audience = self.token.prepared_claims.audience
-            actor = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == audience), str(actor_ids[0]))
-            comparisons = self._compare({"audience": actor} | row.trust)
-            issuer = self.s.settings.issuer
+            # A rule without an audience demands a token for the agent that acts. An ID-JAG names the agent elsewhere.
+            issuer, claims = self.s.settings.issuer, self.token.prepared_claims
+            named_actor = claims.claims.get("client_id") if self.is_id_jag else claims.audience
+            actor = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == named_actor), str(actor_ids[0]))
+            audience = {"audience": issuer} if self.is_id_jag else {}
+            comparisons = self._compare({"audience": actor} | row.trust | audience)
+            if self.is_id_jag:
+                comparisons.append(Comparison("client_id", actor, named_actor, named_actor == actor))
             refusals = {refusal_of_subject(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
             can_act = None in refusals
             verdict = "can act" if can_act else str(refusals.pop())
             comparisons.append(Comparison("agent for the subject", "can act", verdict, can_act))
-            results.append(RuleResult(f"the delegation rule {row.name}", comparisons, delegation_rule=row.name))
+            name = f"the delegation rule {row.name}"
+            results.append(RuleResult(name, comparisons, delegation_rule=row.name, is_id_jag=self.is_id_jag))
         return results
 
     def _compare(self, trust: dict[str, Any]) -> list[Comparison]:

@@ -23,6 +23,7 @@ from agentidp.oauth import (
     authorization_grant,
     client_authentication,
     first_sight,
+    id_jag,
     issuance,
     quota_windows,
     token_exchange,
@@ -44,7 +45,7 @@ class TokenRequestSchema(ClientFormSchema):
     grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
     assertion = ma.fields.String(
         validate=ma.validate.Length(max=MAX_ASSERTION_LENGTH),
-        metadata={"description": "With the grant type jwt-bearer: a token of another issuer that an agent trusts"},
+        metadata={"description": "With the grant type jwt-bearer: a token of another issuer, or an ID-JAG"},
     )
     scope = ma.fields.String(
         validate=ma.validate.Regexp(f"(?:{_SCOPE.pattern})?"),
@@ -115,7 +116,8 @@ def issue_token() -> Response:
     at: datetime = context.at
     form = read_form(request)
     check_grant_type(form)
-    is_jwt_bearer = form["grant_type"] == issuance.JWT_BEARER
+    assertion = id_jag.read(s, form)
+    is_workloads_token = form["grant_type"] == issuance.JWT_BEARER and assertion is None
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
     is_redeeming = form["grant_type"] in issuance.REDEEMING
     scope = requested_scope(form)
@@ -123,10 +125,12 @@ def issue_token() -> Response:
     proof = dpop_proof(request, at)
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
+    elif assertion is not None:
+        resource = id_jag.find_resource(assertion, form, s.settings.resource)
     if is_redeeming:
         grant_token = authorization_grant.check_form(form)
         client = authorization_grant.read_client(request, form, at)
-    elif is_jwt_bearer:
+    elif is_workloads_token:
         client = client_authentication.read_client_from_grant(request, form, at)
     else:
         client = client_authentication.read_client(request, form, at)
@@ -140,8 +144,8 @@ def issue_token() -> Response:
     while grant is None:
         call = issuance.build_call(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
         try:
-            if is_exchange:
-                grant, subject = token_exchange.record_exchange(s, database, form, client, call, proof)
+            if is_exchange or assertion is not None:
+                grant, subject = token_exchange.record_exchange(s, database, form, client, call, proof, assertion)
             elif is_redeeming:
                 redemption = authorization_grant.record_redemption(database, form, grant_token, client, call, proof)
                 if redemption is not None:
@@ -151,7 +155,7 @@ def issue_token() -> Response:
         except issuance.AssertionUsed:
             client = replace(client, refusal="assertion used before")
         if grant is None:
-            error = client_authentication.invalid_grant if is_jwt_bearer else None
+            error = client_authentication.invalid_grant if is_workloads_token else None
             client = client_authentication.verify_again_or_refuse(request, client, at, error)
     s.token_rate.count(*client.credential)
     body = issuance.token_response(

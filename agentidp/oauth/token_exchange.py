@@ -1,7 +1,8 @@
 """Token exchange (RFC 8693): a client gets a token by which it acts for the subject of another token.
 
 The client is the actor, whatever a token says. The subject's token is our token for the client, whose subject is an
-agent, or another issuer's token that a delegation rule of the organization accepts.
+agent, or another issuer's token that a delegation rule of the organization accepts. An ID-JAG is such a token, although
+the client sends it with another grant type (:mod:`agentidp.oauth.id_jag`).
 ``sql/functions/exchange_token.sql`` decides what depends on the database, in the transaction that counts the token.
 Impersonation is impossible, because each token names its actors.
 """
@@ -22,7 +23,7 @@ from agentidp.federation.issuer_tokens import Candidate, IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
-from agentidp.oauth import federated_token, issuance
+from agentidp.oauth import client_authentication, federated_token, id_jag, issuance
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
 from agentidp.services import Services
 
@@ -78,12 +79,14 @@ class Subject:
 
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
+    :param max_scope: the scopes of an ID-JAG, space-separated, which the new token must not exceed; ``None``: no limit.
     """
 
     delegation: Delegation
     ends_at: int
     is_bound: bool
     actor_jti: str | None = None
+    max_scope: str | None = None
 
 
 class UnacceptableToken(Exception):
@@ -115,39 +118,66 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
 
 
 def record_exchange(
-    s: Services, database: OrganizationDatabase, form: dict[str, str], client: Client, call: Call, proof: Proof | None
+    s: Services,
+    database: OrganizationDatabase,
+    form: dict[str, str],
+    client: Client,
+    call: Call,
+    proof: Proof | None,
+    assertion: IssuerToken | None,
 ) -> tuple[Grant | None, Subject | None]:
     """Do what :func:`agentidp.oauth.issuance.record_issuance` does, for the subject in the form.
 
-    :param form: the parameters that :func:`check_form` has checked.
+    :param form: the parameters that :func:`check_form` has checked, unless the grant is an ID-JAG.
     :param call: the statement that issues a token without a subject.
-    :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, and ``temporarily_unavailable``
-        with 503 if another issuer's keys are not there now.
+    :param assertion: the ID-JAG that is the grant; ``None`` for a token exchange.
+    :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, or ``invalid_grant`` for an ID-JAG,
+        and ``temporarily_unavailable`` with 503 if another issuer's keys are not there now.
     """
-    subject, refusal = None, None
+    subject, use, refusal = None, None, None
     try:
-        subject = _read_subject(s, form, client, call.parameters["resource"], proof, database.at)
+        subject = _read_subject(s, form, client, call.parameters["resource"], proof, database.at, assertion)
+        if assertion is not None:
+            use = id_jag.consumption(assertion.claims), issuance.SubjectRefused(id_jag.USED)
     except UnacceptableToken as unacceptable:
         refusal = str(unacceptable)
     try:
-        return issuance.record_issuance(database, client, build_exchange_call(call, subject), proof), subject
+        return issuance.record_issuance(database, client, build_exchange_call(call, subject), proof, use), subject
     except issuance.SubjectRefused as error:
         reason = refusal or str(error)
-    if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, client.credential):
+    memory_key = _memory_key(client, assertion is not None)
+    if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, memory_key):
         # The rule was remembered, so a stored rule may accept the token. This request has consumed the assertion.
         second_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(s, database, form, client, second_call, proof)
-    raise _record_refusal(database, client, reason)
+        return record_exchange(s, database, form, client, second_call, proof, assertion)
+    refused = _record_refusal(database, client, reason)
+    raise refused if assertion is None else client_authentication.invalid_grant()
+
+
+def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
+    """Return the key of a client's rules in memory, which demand another audience of an ID-JAG."""
+    return (*client.credential, is_id_jag)
 
 
 def _read_subject(
-    s: Services, form: dict[str, str], client: Client, resource: str, proof: Proof | None, at: datetime
+    s: Services,
+    form: dict[str, str],
+    client: Client,
+    resource: str,
+    proof: Proof | None,
+    at: datetime,
+    assertion: IssuerToken | None,
 ) -> Subject:
     """Verify the tokens of an exchange, and return the subject, or raise :class:`UnacceptableToken`."""
-    if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
+    if assertion is not None:
+        subject = _read_issuer_token(s, assertion, client, resource, at, is_id_jag=True)
+        if refusal := id_jag.refusal_of(assertion.claims, client, proof):
+            raise UnacceptableToken(refusal)
+        subject = replace(subject, max_scope=assertion.claims.get("scope"))
+    elif form["subject_token_type"] == ISSUED_TOKEN_TYPE:
         subject = _read_our_token(form["subject_token"], client)
     else:
-        subject = _read_issuer_token(s, form["subject_token"], client, resource, at)
+        subject = _read_issuer_token(s, s.issuer_tokens.read(form["subject_token"]), client, resource, at)
     if "actor_token" in form:
         subject = replace(subject, actor_jti=_verify_actor_token(form["actor_token"], client, proof))
     # No leeway applies, because the new token would have no lifetime.
@@ -172,11 +202,12 @@ def _read_our_token(subject_token: str, client: Client) -> Subject:
     return Subject(replace(delegation, actors=actors, ancestors=ancestors), token.expires_at, token.jkt is not None)
 
 
-def _read_issuer_token(s: Services, subject_token: str, client: Client, resource: str, at: datetime) -> Subject:
-    token = s.issuer_tokens.read(subject_token)
+def _read_issuer_token(
+    s: Services, token: IssuerToken | None, client: Client, resource: str, at: datetime, *, is_id_jag: bool = False
+) -> Subject:
     if token is None:
         raise UnacceptableToken(UNREADABLE)
-    rule = _find_accepting_rule(s, token, client, resource, at)
+    rule = _find_accepting_rule(s, token, client, resource, at, is_id_jag)
     claims = token.claims
     if refusal := refusal_of_subject(claims, client.agent_id, s.settings.issuer):
         raise UnacceptableToken(refusal)
@@ -185,7 +216,9 @@ def _read_issuer_token(s: Services, subject_token: str, client: Client, resource
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
 
-def _find_accepting_rule(s: Services, token: IssuerToken, client: Client, resource: str, at: datetime) -> Any:
+def _find_accepting_rule(
+    s: Services, token: IssuerToken, client: Client, resource: str, at: datetime, is_id_jag: bool
+) -> Any:
     """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
 
     Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
@@ -197,8 +230,10 @@ def _find_accepting_rule(s: Services, token: IssuerToken, client: Client, resour
         rows = s.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
-        # A rule without an audience demands a token for the agent that acts.
-        trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust) for row in rows]
+        # A rule without an audience demands a token for the agent that acts. An ID-JAG is for this server, and its
+        # client_id names the agent.
+        audience = {"audience": s.settings.issuer} if is_id_jag else {}
+        trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience) for row in rows]
         rules = [s.issuer_tokens.parse_rule(client.organization_id, trust) for trust in trusts]
         return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
 
@@ -207,7 +242,7 @@ def _find_accepting_rule(s: Services, token: IssuerToken, client: Client, resour
         token,
         client,
         at,
-        key=client.credential,
+        key=_memory_key(client, is_id_jag),
         read_rules=read_rules,
         is_preferred=lambda candidate: resource in candidate.row.resources,
     )
@@ -260,6 +295,8 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
     delegation = Delegation((), (), None) if subject is None else subject.delegation
     issuer, _ = delegation.subject_id or (None, None)
     ancestors = [{"aud": a.audience, "scope": a.scope, "resource": a.resource} for a in delegation.ancestors]
+    if subject is not None and subject.max_scope is not None:
+        ancestors.append({"scope": subject.max_scope, "resource": call.parameters["resource"]})
     parameters = {
         "subject_agent_id": delegation.agent_id,
         "issuer": issuer,

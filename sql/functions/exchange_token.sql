@@ -37,7 +37,8 @@ begin
         -- Without the audience of the newest token: the check below also requires that the agent runs its resource server.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    if refusal is null and p_ancestors <> '[]' then
+    -- An ID-JAG has no aud here, because it was made for this server.
+    if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that the agent runs and whose identifier the organization holds. No agent
         -- runs a cloud's resource server, because all customers of the cloud have the same audience.
         select array_agg(resource_key(coalesce(audience_claim, resource)))

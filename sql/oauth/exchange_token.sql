@@ -15,7 +15,8 @@
 -- agent_ids (uuid[]): the client, the earlier actors and the subject, each once, or null if the subject's token is refused already;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
--- resource (the identifier if aud is another name, or null); empty for a token of another issuer;
+-- resource (the identifier if aud is another name, or null); empty for a token of another issuer, except for an ID-JAG with
+-- scopes: one object with scope and resource;
 -- is_bound: whether the subject's token is bound to a key.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key

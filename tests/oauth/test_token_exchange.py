@@ -21,7 +21,6 @@ from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
 from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
-from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
@@ -492,20 +491,6 @@ def test_another_issuers_token_is_refused(
     assert whole(acme.exchange(worker, issuer.sign(claims), billing, ID_TOKEN)) == NOT_ACCEPTABLE
     assert reasons(caplog) == [reason]
     assert acme.delegated() == []
-
-
-def test_an_id_jag_is_neither_a_subject_token_nor_a_grant(acme: Company, caplog: pytest.LogCaptureFixture) -> None:
-    issuer, worker, billing = Issuer.with_curve(), acme.agent("read"), acme.server("read")
-    acme.rule(issuer, [worker], {billing: ["read"]})
-    claims = issuer.claims(worker.client_id, client_id=worker.client_id, resource=billing, jti="x")
-    assert acme.exchange(worker, issuer.sign(claims), billing, JWT).status_code == 200
-    assertion = issuer.sign(claims, {"typ": "oauth-id-jag+jwt"})
-    assert whole(acme.exchange(worker, assertion, billing, JWT)) == NOT_ACCEPTABLE
-    assert reasons(caplog) == ["unreadable subject token"]
-    beside = ask_as(acme.client, worker, grant_type=JWT_BEARER, assertion=assertion)
-    assert beside.json["error"] == "invalid_request"
-    alone = {"grant_type": JWT_BEARER, "assertion": assertion, "client_id": worker.client_id}
-    assert ask(acme.client, alone).json["error"] == "invalid_grant"
 
 
 def test_a_token_of_ours_is_never_another_issuers_and_another_issuers_never_ours(fleet: Fleet) -> None:

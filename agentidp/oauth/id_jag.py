@@ -1,0 +1,85 @@
+"""ID-JAG: a company's provider lets a client act for a person (draft-ietf-oauth-identity-assertion-authz-grant-04).
+
+The client sends the ID-JAG with the grant type ``jwt-bearer``, and authenticates as for every other grant. It is a
+token exchange whose subject token is the ID-JAG (:mod:`agentidp.oauth.token_exchange`). The checks here are in addition
+to those of a subject token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from agentidp.config import LEEWAY
+from agentidp.db.sql import Call
+from agentidp.federation.issuer_tokens import IssuerToken
+from agentidp.federation.rule import as_list
+from agentidp.http.errors import OAuthError
+from agentidp.http.resource_identifier import is_resource_identifier
+from agentidp.jose.assertion import CLIENT_LEEWAY
+from agentidp.jose.dpop import Proof
+from agentidp.jose.jws import MAX_JTI_LENGTH
+from agentidp.oauth.issuance import JWT_BEARER, Client
+from agentidp.services import Services
+
+TYPE = "oauth-id-jag+jwt"
+PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
+"""The value of ``authorization_grant_profiles_supported``."""
+
+OTHER_CLIENT, OTHER_TENANT, OTHER_KEY, WRONG_MEMBERS, USED = REASONS = (
+    "ID-JAG of another client",
+    "ID-JAG of another organization",
+    "ID-JAG of another key",
+    "wrong members of the ID-JAG",
+    "ID-JAG used before",
+)
+"""Logged reasons why an ID-JAG is not acceptable, in addition to those of a subject token."""
+
+
+def read(s: Services, form: dict[str, str]) -> IssuerToken | None:
+    """Return the ID-JAG in a form; ``None`` for another grant, and for a workload's token."""
+    if form["grant_type"] != JWT_BEARER or "assertion" not in form:
+        return None
+    return s.issuer_tokens.read(form["assertion"], types=(TYPE,))
+
+
+def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:
+    """Return the resource of the form or, if the form has none, the only one of the ID-JAG.
+
+    :param own_resource: our own API, at which nobody acts for another.
+    :raises OAuthError: ``invalid_target`` for no resource, or one that the ID-JAG does not name.
+    """
+    requested = form.get("resource")
+    resources = as_list(id_jag.claims.get("resource", requested))
+    resource = resources[0] if requested is None and len(resources) == 1 else requested
+    if not isinstance(resource, str) or resource not in resources or not is_resource_identifier(resource):
+        raise OAuthError("invalid_target", "resource must be the ID-JAG's, or one of several in the ID-JAG")
+    if resource == own_resource:
+        raise OAuthError("invalid_target", "an ID-JAG must be for a resource server of the organization")
+    return resource
+
+
+def refusal_of(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
+    """Return why a client may not use the ID-JAG with these verified claims, or ``None``."""
+    jti = claims.get("jti")
+    if claims.get("client_id") != str(client.agent_id):
+        return OTHER_CLIENT
+    if claims.get("aud_tenant", client.organization_id) != client.organization_id:
+        return OTHER_TENANT
+    if "cnf" in claims and claims["cnf"] != {"jkt": proof and proof.jkt}:
+        return OTHER_KEY
+    has_jti = isinstance(jti, str) and 1 <= len(jti) <= MAX_JTI_LENGTH
+    # Without authorization_details (RFC 9396), which narrow the access, the client would get too much.
+    if not has_jti or "iat" not in claims or "authorization_details" in claims:
+        return WRONG_MEMBERS
+    return None if isinstance(claims.get("scope", ""), str) else WRONG_MEMBERS
+
+
+def consumption(claims: dict[str, Any]) -> Call:
+    """Return the call that consumes an ID-JAG. It fails with a unique violation if the ID-JAG was used before."""
+    digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
+    # Servers' clocks differ, as for AccessToken.refused_from.
+    expires_at = datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
+    return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
