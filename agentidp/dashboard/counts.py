@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from agentidp.dashboard.period import Period
+from agentidp.dashboard.comparison import Comparison
 from agentidp.db.sql import Call, Rows
 
 
@@ -34,16 +34,24 @@ class HourUsage:
     rejected: int = 0
 
 
-def split_periods(rows: Rows, period: Period, first_used: date | None) -> tuple[list[DayUsage | None], list[DayUsage]]:
-    """Return the earlier days to compare with, one per day of the period, and the days of the period.
+Pair = tuple[DayUsage, DayUsage]
+"""A complete day of a period, and the earlier day that it is compared with."""
 
-    :param rows: rows of ``analytics/usage_by_day`` from ``period.earlier_first`` to ``period.last``.
-    :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the first list,
-        because their usage is unknown, not zero.
+
+def days_of(rows: Rows) -> list[DayUsage]:
+    """Return the days in the rows of ``analytics/usage_by_day``."""
+    return [DayUsage(*row) for row in rows]
+
+
+def earlier_days(rows: Rows, comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
+    """Return the earlier days to compare with, one per day of the period.
+
+    :param rows: rows of ``analytics/usage_by_day`` for ``comparison.bounds``.
+    :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the result, because
+        their usage is unknown, not zero.
     """
-    days = [DayUsage(*row) for row in rows]
-    earlier = [day if first_used and day.day >= first_used else None for day in days[: period.days]]
-    return earlier, days[-period.days :]
+    by_day = {day.day: day for day in days_of(rows) if first_used and day.day >= first_used}
+    return [by_day.get(day) if day else None for day in comparison.days]
 
 
 def usage_by_hour_call(day: date) -> Call:

@@ -10,7 +10,8 @@ from flask import Response, request
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agents_call, count_matches
-from agentidp.dashboard.headline import budget_figure, headline
+from agentidp.dashboard.comparison import requested_comparison
+from agentidp.dashboard.headline import budget_figure, compared_pairs, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
 from agentidp.dashboard.period import WEEK, requested_period
 from agentidp.db.sql import Call
@@ -32,32 +33,39 @@ def overview(caller: Caller) -> Response:
     """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
+    comparison = requested_comparison(period)
     today, week_ago = period.today, period.today - WEEK
-    by_day, hours_of_today, hours_week_ago, busiest, failing, markers, first_usage = caller.read_together(
-        Call("analytics/usage_by_day", {"first": period.earlier_first, "last": period.last}),
-        counts.usage_by_hour_call(today),
-        counts.usage_by_hour_call(week_ago),
-        agents_call(period, Selection(), limit=BUSIEST),
-        Call("alerts/failing_targets", {}),
-        Call("markers/list_markers", {"limit": MAX_LISTED}),
-        Call("dashboard/first_usage", {}),
+    by_day, by_earlier_day, hours_of_today, hours_week_ago, busiest, failing, markers, first_usage = (
+        caller.read_together(
+            Call("analytics/usage_by_day", period.bounds),
+            Call("analytics/usage_by_day", comparison.bounds),
+            counts.usage_by_hour_call(today),
+            counts.usage_by_hour_call(week_ago),
+            agents_call(period, Selection(), limit=BUSIEST),
+            Call("alerts/failing_targets", {}),
+            Call("markers/list_markers", {"limit": MAX_LISTED}),
+            Call("dashboard/first_usage", {}),
+        )
     )
     first_used = first_usage[0].on_day if first_usage else None
-    earlier, days = counts.split_periods(by_day, period, first_used)
-    issued = sum(row.tokens for row in by_day)
-    has_usage = issued > FEW_TOKENS or (issued > 0 and count_matches(busiest) > 1)
+    days, earlier = counts.days_of(by_day), counts.earlier_days(by_earlier_day, comparison, first_used)
+    pairs = compared_pairs(period, earlier, days)
+    issued = sum(day.tokens for day in days)
+    has_usage = (
+        issued > FEW_TOKENS or (issued > 0 and count_matches(busiest) > 1) or any(day and day.tokens for day in earlier)
+    )
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
-        return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
+        return pages.page("first_steps.html", here="overview", issued=issued, days=period.days)
     [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
     hours = {"today": counts.hours_of_day(hours_of_today, today)}
     if first_used and first_used <= week_ago:
         hours["week_ago"] = counts.hours_of_day(hours_week_ago, week_ago)
-    figures = headline(period, earlier, days, hours, at)
+    figures = headline(period, pairs, days, hours, at)
     if month is not None:
         figures.append(budget_figure(month, at))
 
     def slow_part() -> dict[str, Any]:
-        findings = page_findings(caller, period, is_compared=True)
+        findings = page_findings(caller, period, comparison=comparison)
         recent = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
         token_findings, rejection_findings = charts.findings_by_day(findings.listed)
         earlier_findings, _ = charts.findings_by_day(findings.earlier)
@@ -88,5 +96,12 @@ def overview(caller: Caller) -> Response:
         }
 
     return pages.page(
-        "overview.html", slow_part=slow_part, here="overview", period=period, figures=figures, failing_targets=failing
+        "overview.html",
+        slow_part=slow_part,
+        here="overview",
+        period=period,
+        comparison=comparison,
+        pairs=pairs,
+        figures=figures,
+        failing_targets=failing,
     )

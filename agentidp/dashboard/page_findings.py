@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from agentidp.caller import Caller
-from agentidp.dashboard.period import DAY, WEEK, Period
+from agentidp.dashboard.comparison import Comparison
+from agentidp.dashboard.period import DAY, Period
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings.finding import Severity, StoredFinding
 from agentidp.findings.listing import read_callers_listing
@@ -48,16 +49,16 @@ class PageFindings:
 
 
 def page_findings(
-    caller: Caller, period: Period, agent_id: UUID | None = None, *, is_compared: bool = False
+    caller: Caller, period: Period, agent_id: UUID | None = None, *, comparison: Comparison | None = None
 ) -> PageFindings:
     """Return the stored findings about a period, sorted by state (ongoing first) and severity. If the period includes
     today, ended findings are folded away unless they are recent and critical.
 
     :param agent_id: the agent that the findings must name; ``None`` for all findings.
-    :param is_compared: whether the page also shows the days that the period is compared with.
+    :param comparison: the earlier days that the page also shows.
     """
-    earlier_days = WEEK.days * period.weeks_earlier if is_compared else 0
-    days = period.days_ago + earlier_days if (period.today - period.last).days < MAX_DAYS else 1
+    first = comparison.bounds["first"] if comparison else period.first
+    days = (period.today - first).days + 1 if (period.today - period.last).days < MAX_DAYS else 1
     stored = listing(caller, min(days, MAX_DAYS))
     if stored is None:
         return PageFindings(None, [], [], ())
@@ -72,7 +73,7 @@ def page_findings(
         folded=[finding for finding in inside if _is_folded(finding, period, caller.at)],
         outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
         not_computed=stored.not_computed,
-        earlier=_between(findings, period.earlier_first, period.last - earlier_days * DAY) if is_compared else [],
+        earlier=_between(findings, **comparison.bounds) if comparison else [],
     )
 
 

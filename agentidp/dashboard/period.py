@@ -1,4 +1,4 @@
-"""The days that a page shows, and the earlier days to compare them with."""
+"""The days that a page shows."""
 
 from __future__ import annotations
 
@@ -30,11 +30,7 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Period(period.Period):
-    """The days that a page shows. ``query`` is the query of an address that requests the period.
-
-    The days are compared with earlier days that begin on the same weekday. The two periods are as few whole weeks apart
-    as possible without an overlap.
-    """
+    """The days that a page shows. ``query`` is the query of an address that requests the period."""
 
     today: date
     query: str
@@ -43,21 +39,6 @@ class Period(period.Period):
     def is_running(self) -> bool:
         """Whether the period includes today, which is not over."""
         return self.last == self.today
-
-    @property
-    def weeks_earlier(self) -> int:
-        """The number of weeks from the earlier days to the days of the period."""
-        return -(-self.days // 7)
-
-    @property
-    def earlier_first(self) -> date:
-        """The first of the earlier days."""
-        return self.first - self.weeks_earlier * WEEK
-
-    @property
-    def earlier(self) -> str:
-        """The number of weeks in words: ``5 weeks earlier``."""
-        return "a week earlier" if self.weeks_earlier == 1 else f"{self.weeks_earlier} weeks earlier"
 
     @property
     def previous_query(self) -> str:

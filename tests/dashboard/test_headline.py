@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from agentidp.dashboard.counts import DayUsage, HourUsage, split_periods
-from agentidp.dashboard.headline import budget_figure, change, headline, rejected_severity
+from agentidp.dashboard.comparison import Comparison
+from agentidp.dashboard.counts import DayUsage, HourUsage, Pair, days_of, earlier_days
+from agentidp.dashboard.headline import budget_figure, change, compared_pairs, headline, rejected_severity
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
@@ -17,39 +19,49 @@ from tests.factories import NOON, Agent
 
 TODAY = NOON.date()
 WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7")
+A_WEEK_EARLIER = Comparison(WEEK, "weeks")
+EARLIER_FIRST = WEEK.first - timedelta(days=7)
+
+
+def compared(rows: Any, first_used: date) -> tuple[list[Pair], list[DayUsage]]:
+    """Return the compared days and the days of the period, for the rows of the earlier week and of the period."""
+    days = days_of(rows[7:])
+    return compared_pairs(WEEK, earlier_days(rows[:7], A_WEEK_EARLIER, first_used), days), days
 
 
 @pytest.mark.parametrize(
     ("count", "earlier_count", "words"),
     [
-        (110, 100, "10 % more than before"),
-        (90, 100, "10 % fewer than before"),
-        (100, 100, "as many as before"),
-        (0, 0, "none before either"),
-        (5, 0, "none before"),
-        (0, 5, "100 % fewer than before"),
-        (10_000, 1, "999,900 % more than before"),
-        (1001, 1000, "less than 1 % more than before"),
+        (110, 100, "110 after 100: 10 % more"),
+        (90, 100, "90 after 100: 10 % fewer"),
+        (100, 100, "100, as many as then"),
+        (0, 0, "none, and none then"),
+        (5, 0, "5 after 0"),
+        (0, 5, "0 after 5: 100 % fewer"),
+        (300, 100, "300 after 100: 200 % more"),
+        # 3,233 % says less than the two counts.
+        (400, 12, "400 after 12"),
+        (1001, 1000, "1,001 after 1,000: less than 1 % more"),
     ],
 )
 def test_a_change_in_words(count: int, earlier_count: int, words: str) -> None:
-    assert change(count, earlier_count, "before") == words
+    assert change(count, earlier_count) == words
 
 
 def test_complete_days_are_compared_with_the_same_number_of_days_before() -> None:
-    rows = [(WEEK.earlier_first + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
-    earlier, days = split_periods(rows, WEEK, WEEK.earlier_first)
-    # The last day corresponds to today, which is not over.
-    assert [day.tokens for day in earlier] == [0, 1, 2, 3, 4, 5, 6]
+    rows = [(EARLIER_FIRST + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
+    pairs, days = compared(rows, EARLIER_FIRST)
+    # Today is not over.
+    assert [(day.tokens, past.tokens) for day, past in pairs] == [(7, 0), (8, 1), (9, 2), (10, 3), (11, 4), (12, 5)]
     assert [day.tokens for day in days] == [7, 8, 9, 10, 11, 12, 13]
     hours = {"today": [HourUsage(h, h) for h in range(24)], "week_ago": [HourUsage(h, 2 * h) for h in range(24)]}
-    figures = headline(WEEK, earlier, days, hours, NOON)
+    figures = headline(WEEK, pairs, days, hours, NOON)
     assert [(figure.label, figure.value, figure.note) for figure in figures] == [
         # In hours 0 to 11, 66 tokens were issued today and 132 a week ago.
-        ("Tokens today", "276", "50 % fewer than on Wed 8 Apr until 12:00"),
-        ("Tokens in 7 days", "70", "280 % more than a week earlier"),
-        ("Requests in 7 days", "1,680", "280 % more than a week earlier"),
-        ("Rejected in 7 days", "7,000", "280 % more than a week earlier"),
+        ("Tokens today", "276", "66 until 12:00 after 132 on Wed 8 Apr: 50 % fewer"),
+        ("Tokens in 7 days", "70", "57 after 15"),
+        ("Requests in 7 days", "1,680", "1,368 after 360"),
+        ("Rejected in 7 days", "7,000", "5,700 after 1,500"),
     ]
 
 
@@ -64,31 +76,31 @@ def test_the_page_of_a_past_period_has_no_figures_of_today(read: Read, acme: Age
 def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
     day = DayUsage(TODAY, 7, 0, [0] * 24)
     hours = {"today": [HourUsage(0, 7)], "week_ago": [HourUsage(0, 70)]}
-    figures = headline(Period(TODAY, TODAY, TODAY, ""), [day], [day], hours, NOON.replace(hour=0, minute=59))
+    figures = headline(Period(TODAY, TODAY, TODAY, ""), [], [day], hours, NOON.replace(hour=0, minute=59))
     assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
     assert figures[1].label == "Tokens in 1 day"
 
 
 def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
     hours = {"today": [HourUsage(h, 5 * (h == 12)) for h in range(24)], "week_ago": [HourUsage(h) for h in range(24)]}
-    rows = [(WEEK.earlier_first + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
-    earlier, days = split_periods(rows, WEEK, WEEK.earlier_first)
-    figures = headline(WEEK, earlier, days, hours, NOON)
-    assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, today or on Wed 8 Apr")
+    rows = [(EARLIER_FIRST + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
+    pairs, days = compared(rows, EARLIER_FIRST)
+    figures = headline(WEEK, pairs, days, hours, NOON)
+    assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, and none on Wed 8 Apr")
     # "5, none a week earlier either" would contradict itself.
     assert [(figure.value, figure.note) for figure in figures[1:]] == [
         ("5", ""),
-        ("0", "none a week earlier either"),
-        ("0", "none a week earlier either"),
+        ("0", "none, and none then"),
+        ("0", "none, and none then"),
     ]
 
 
 @pytest.mark.parametrize(
     ("first_used", "note"),
     [
-        (0, "81 % fewer than a week earlier"),
-        (4, "167 % more than a week earlier, over 2 days"),
-        (5, "200 % more than a week earlier, over 1 day"),
+        (0, "80 after 430: 81 % fewer"),
+        (4, "80 after 30: 167 % more"),
+        (5, "60 after 20: 200 % more"),
         # Only today has an earlier day with usage, and today is not over.
         (6, ""),
         (7, ""),
@@ -96,10 +108,10 @@ def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
 )
 def test_only_days_are_compared_that_both_periods_have(first_used: int, note: str) -> None:
     tokens = [100, 100, 100, 100, 10, 20, 99, 0, 0, 0, 0, 20, 60, 9]
-    rows = [(WEEK.earlier_first + timedelta(days=n), count, count, [1] * 24) for n, count in enumerate(tokens)]
+    rows = [(EARLIER_FIRST + timedelta(days=n), count, count, [1] * 24) for n, count in enumerate(tokens)]
     hours = {"today": [HourUsage(h, 1) for h in range(24)]}
-    earlier, days = split_periods(rows, WEEK, WEEK.earlier_first + timedelta(days=first_used))
-    figures = headline(WEEK, earlier, days, hours, NOON)
+    pairs, days = compared(rows, EARLIER_FIRST + timedelta(days=first_used))
+    figures = headline(WEEK, pairs, days, hours, NOON)
     assert [figures[place].note for place in (0, 1, 3)] == ["", note, note]
 
 
@@ -107,10 +119,10 @@ def test_rejections_are_unusual_by_the_days_that_both_periods_have() -> None:
     many = thresholds.MIN_REJECTED
     # The compared days have equal counts. A day that is not compared has many more rejections.
     rejected = [0, 0, 0, 0, 0, many, 0, 100 * many, 0, 0, 0, 0, many, 0]
-    rows = [(WEEK.earlier_first + timedelta(days=n), 0, count, [1] * 24) for n, count in enumerate(rejected)]
+    rows = [(EARLIER_FIRST + timedelta(days=n), 0, count, [1] * 24) for n, count in enumerate(rejected)]
     hours = {"today": [HourUsage(0)]}
-    *_, figure = headline(WEEK, *split_periods(rows, WEEK, WEEK.first - timedelta(days=2)), hours, NOON)
-    assert (figure.severity, figure.note) == (None, "as many as a week earlier, over 1 day")
+    *_, figure = headline(WEEK, *compared(rows, WEEK.first - timedelta(days=2)), hours, NOON)
+    assert (figure.severity, figure.note) == (None, f"{many}, as many as then")
 
 
 def test_a_new_organization_is_compared_with_nothing(read: Read, acme: Agent) -> None:
@@ -118,7 +130,7 @@ def test_a_new_organization_is_compared_with_nothing(read: Read, acme: Agent) ->
     page = read()
     text = page.words.partition("Tokens issued")[0]
     assert "Tokens today 22 Tokens in 30 days 22 Requests in 30 days 22 Rejected in 30 days 0 Budget" in text
-    assert "earlier" not in page.words
+    assert "There is no usage 5 weeks earlier to compare a complete day with." in text
 
 
 @pytest.mark.parametrize(
@@ -157,10 +169,10 @@ def test_many_more_rejected_requests_have_the_severity_of_a_finding(
     hours = {"today": [HourUsage(0)], "week_ago": [HourUsage(0)]}
     for requests in (0, 1):
         rows = [
-            (WEEK.earlier_first + timedelta(days=n), 0, {0: earlier_count, 7: count}.get(n, 0), [requests] * 24)
+            (EARLIER_FIRST + timedelta(days=n), 0, {0: earlier_count, 7: count}.get(n, 0), [requests] * 24)
             for n in range(14)
         ]
-        figures = headline(WEEK, *split_periods(rows, WEEK, WEEK.earlier_first), hours, NOON)
+        figures = headline(WEEK, *compared(rows, EARLIER_FIRST), hours, NOON)
         assert [figure.severity for figure in figures] == [None, None, None, severity if requests else None]
 
 
@@ -168,4 +180,4 @@ def test_the_page_compares_today_with_the_same_time_last_week(read: Read, acme: 
     for days_ago, hours_ago, tokens in ((0, 0, 5), (0, 1, 30), (7, 1, 10), (7, 0, 100)):
         acme.count(NOON - timedelta(days=days_ago, hours=hours_ago), tokens=tokens)
     text = read().words
-    assert "Tokens today 35 200 % more than on Wed 8 Apr until 12:00" in text
+    assert "Tokens today 35 30 until 12:00 after 10 on Wed 8 Apr: 200 % more" in text

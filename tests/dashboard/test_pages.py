@@ -207,8 +207,8 @@ class TestAnEmptyOrganization:
         assert read("?days=30").tables["Tokens issued"][1][1] == "0"
 
     def test_sees_how_many_tokens_were_issued_until_its_only_agent_is_busy(self, read: Read, acme: Agent) -> None:
-        assert "No token has been issued to your agents in the last 65 days." in read().text
-        within = "been issued to your agents in the last 65 days, including those for signing in here."
+        assert "No token has been issued to your agents in the last 30 days." in read().text
+        within = "been issued to your agents in the last 30 days, including those for signing in here."
         for tokens, sentence in ((1, "1 token has"), (9, "10 tokens have")):
             acme.count(NOON, tokens=tokens)
             assert f"{sentence} {within}" in read().text
@@ -460,7 +460,7 @@ def test_without_a_database_it_says_to_try_again(
 
 
 def test_a_fault_of_ours_tells_nothing(wire: Wire, acme: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "split_periods", lambda *_: 1 / 0)
+    monkeypatch.setattr(counts, "days_of", lambda *_: 1 / 0)
     response = with_session(wire(), acme).get("/dashboard?days=30")
     assert response.status_code == 500
     text = Page(response).text
