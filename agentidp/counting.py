@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from uuid import UUID
@@ -35,12 +36,12 @@ KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
 """Number of stored bits of an address, which identify the network of a site or a provider, but not a person."""
 
 
-def build_admission_call(agent_id: UUID, jti: str) -> Call:
+def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
     """Return the call that admits an agent's token and counts the request.
 
-    The call returns no row if the agent is not active or the token *jti* is revoked.
+    The call returns no row if the agent is not active or the token *jti* is revoked or ended.
     """
-    return Call("usage/record_request", {"agent_id": agent_id, "jti": jti})
+    return Call("usage/record_request", {"agent_id": agent_id, "jti": jti, "issued_at": issued_at})
 
 
 @dataclass(frozen=True, slots=True)

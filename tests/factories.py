@@ -378,7 +378,7 @@ def count_usage(
                 assert transaction.run(call)
             transaction.fetch("agents/forget_credential", credential_id=credential_id)
         for _ in range(requests):
-            assert transaction.run(build_admission_call(agent_id, "a"))
+            assert transaction.run(build_admission_call(agent_id, "a", at))
         for _ in range(rejected):
             for call in Rejection(organization_id, agent_id, "secret", "wrong secret").calls():
                 transaction.run(call)
@@ -623,6 +623,13 @@ def children(parent: int, name: str) -> list[int]:
 
 PATIENCE = 60.0
 """Seconds after which a test waits in vain: so many that a slow machine does not fail."""
+
+
+WAITING = """
+    select pid from pg_locks join pg_database on pg_database.oid = database
+    where locktype = 'advisory' and not granted and datname = current_database()
+"""
+"""Statement that returns the connections of the database that wait for an advisory lock."""
 
 
 def wait_until(condition: Any, timeout: float = PATIENCE) -> None:

@@ -84,7 +84,7 @@ def test_the_tables_of_members_are_current_and_each_thing_has_one() -> None:
 def test_the_docs_name_no_command_that_does_not_exist() -> None:
     known = {name for name, _ in commands(cli)}
     groups = {name.rsplit(" ", words)[0] for name in known for words in (1, 2)}
-    for named in re.findall(r"`(agentidp [a-z][a-z-]*(?: [a-z]+){0,2})", DOCUMENTATION):
+    for named in re.findall(r"`(agentidp [a-z][a-z-]*(?: [a-z][a-z-]*){0,2})", DOCUMENTATION):
         words = named.split()
         # What comes after a command is an argument.
         is_command = any(" ".join(words[:count]) in known for count in range(2, len(words) + 1))

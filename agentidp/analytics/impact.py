@@ -245,6 +245,8 @@ def sentences(impact: Impact) -> list[str]:
     max_valid, valid_until = impact.valid_tokens
     if valid_until is not None:
         lines.append(f"At most {_tokens(max_valid)} may still be valid, until {_instant(valid_until)}.")
+        if impact.other_credentials is not None:
+            lines.append("Revoking does not end them. All tokens of the agent can be ended with it.")
     elif impact.tokens:
         lines.append("None of them is still valid.")
     if quietest := impact.quietest:

@@ -80,7 +80,7 @@ class Caller:
         s = services()
         self.organization_id, self.agent_id, self.at = organization_id, agent_id, at
         self.scopes: frozenset[str] = frozenset() if token is None else token.scope
-        self.settings = s.settings
+        self.settings, self.clock = s.settings, s.clock
         self._database = s.database.of(self.organization_id, at)
         self.replica = s.read_replica and s.read_replica.of(self._database)
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
@@ -153,7 +153,7 @@ class Caller:
     def admit(self) -> None:
         """Admit the caller and count its request, if it is not admitted yet.
 
-        :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
+        :raises InvalidToken: the agent is suspended or deleted, or the token is revoked or ended.
         :raises InvalidProof: the DPoP proof was used before.
         """
         self._check_no_transaction()
@@ -177,7 +177,7 @@ class Caller:
 
     def _admission_calls(self, token: AccessToken) -> list[Call]:
         """Return the calls that consume the proof, if there is one, and that admit the agent and count its request."""
-        calls = [build_admission_call(token.agent_id, token.jti)]
+        calls = [build_admission_call(token.agent_id, token.jti, token.issue_instant)]
         if self._proof is not None:
             calls.insert(0, self._proof.consumption())
         return calls

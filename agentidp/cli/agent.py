@@ -146,6 +146,25 @@ def _describe_impact(services: Services, database: OrganizationDatabase, agent_i
     return "\n".join(impact.sentences(agent_impact))
 
 
+@commands.command("end-tokens")
+@require_confirmation
+@agent_argument
+@dry_run_option
+def end_tokens(agent: str, is_dry_run: bool) -> None:
+    """End all tokens that were issued to an agent before now. The agent can get new tokens."""
+    with open_agent(agent) as (services, database, agent_id):
+        confirm(
+            lambda: (
+                f"This ends all tokens that were issued before now to {_describe_agent(database, agent_id)}. They stop "
+                "working at once, and sessions of the dashboard that the agent opened end. The agent can get new "
+                f"tokens: revoke a leaked credential as well.\n{_describe_impact(services, database, agent_id)}"
+            ),
+            is_dry_run=is_dry_run,
+        )
+        with begin_transaction(services, database) as transaction:
+            agents.end_tokens(transaction, agent_id, services.clock)
+
+
 @commands.command("delete")
 @require_confirmation
 @agent_argument

@@ -14,7 +14,7 @@ from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, op
 from agentidp.cli.options import WholeNumber, agent_option, as_json_option, member_options, parse_time, read_options
 from agentidp.cli.output import is_terminal, print_text, show, show_object, warn
 from agentidp.oauth import rule_results
-from agentidp.registry import credentials
+from agentidp.registry import agents, credentials
 
 MAX_LIFETIME_DAYS = 36_500
 """Maximum lifetime in days, about 100 years. More could exceed the range of Python's dates."""
@@ -173,8 +173,9 @@ def list_(agent: str, as_json: bool) -> None:
 @require_confirmation
 @click.argument("credential", metavar="ID|LABEL")
 @agent_option
+@click.option("--end-tokens", "ends_tokens", is_flag=True, help="Also end all tokens of the agent.")
 @dry_run_option
-def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
+def revoke(credential: str, agent: str, ends_tokens: bool, is_dry_run: bool) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
     with open_agent(agent) as (services, database, agent_id):
         rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
@@ -188,8 +189,12 @@ def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
                 database.run, agent_id, row.credential_id, database.at, ttl
             )
             verdict = f"This revokes the credential {name}. This cannot be undone."
+            if ends_tokens:
+                verdict += " All tokens of the agent that were issued before now stop working at once."
             return "\n".join([verdict, *impact.sentences(credential_impact)])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
+            if ends_tokens:
+                agents.end_tokens(transaction, agent_id, services.clock)
             credentials.end_credential(transaction, agent_id, row.credential_id)

@@ -1,4 +1,4 @@
-"""Actions on an agent's page: suspend, resume and delete the agent, create and revoke a credential.
+"""Actions on an agent's page: suspend, resume and delete the agent, end its tokens, create and revoke a credential.
 
 A GET shows the consequences and asks for confirmation or input. A POST acts.
 """
@@ -16,7 +16,7 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.http.errors import Conflict, ValidationError, require_row
-from agentidp.registry.agents import remove_agent, update_agent
+from agentidp.registry.agents import end_tokens, remove_agent, update_agent
 from agentidp.registry.credentials import (
     NewCredentialSchema,
     add_credential,
@@ -35,7 +35,10 @@ STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 
 
-@blueprint.route("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume, delete):action>", methods=["GET", "POST"])
+ACTIONS = "suspend, resume, delete, 'end-tokens'"
+
+
+@blueprint.route(f"/dashboard/agents/<uuid:agent_id>/<any({ACTIONS}):action>", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def act(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Show the consequences of the action on the agent and ask for confirmation, or take the action."""
@@ -43,6 +46,8 @@ def act(caller: Caller, agent_id: UUID, action: str) -> Response:
         with session.begin_change(caller, SCOPE) as transaction:
             if action == "delete":
                 remove_agent(transaction, agent_id)
+            elif action == "end-tokens":
+                end_tokens(transaction, agent_id, caller.clock)
             else:
                 update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
         return pages.see_other("/agents" if action == "delete" else f"/agents/{agent_id}")
@@ -60,6 +65,8 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show the consequences of revoking the credential and ask for confirmation, or revoke the credential."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
+            if "endTokens" in request.form:
+                end_tokens(transaction, agent_id, caller.clock)
             end_credential(transaction, agent_id, credential_id)
         return pages.see_other(f"/agents/{agent_id}")
     rows = caller.read("agents/list_credentials", agent_id=agent_id)

@@ -29,6 +29,7 @@ MAX_CHANGES = 20
 
 CHANGES = CHANGE_SENTENCES | {
     "agent.changed": "The scopes of an agent were changed",
+    "agent.tokens_ended": "The tokens of an agent were ended",
     "holiday": "A holiday was marked",
     "credential.created": "A credential was created",
     "credential.revoked": "A credential was revoked",

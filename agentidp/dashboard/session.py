@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -130,8 +130,9 @@ def viewer_query(session: Session) -> Call:
         {
             "agent_id": token.agent_id,
             "jti": token.jti,
+            "issued_at": token.issue_instant,
             "scope": SCOPE,
-            "signed_in_at": None if is_for_api else datetime.fromtimestamp(token.issued_at, UTC),
+            "signed_in_at": None if is_for_api else token.issue_instant,
         },
     )
 

@@ -27,6 +27,7 @@ CHANGE_SENTENCES = {
     "credential.created": "A credential of it was created",
     "credential.revoked": "A credential of it was revoked",
     "agent.changed": "Its scopes were changed",
+    "agent.tokens_ended": "Its tokens were ended",
 }
 """The sentence about a change, by kind of marker."""
 

@@ -144,7 +144,7 @@ class Delegation:
     @property
     def agent_ids(self) -> list[UUID]:
         """The actors and the subject, if it is an agent, without duplicates. All of these agents must be active."""
-        return list({*self.actors, *([] if self.agent_id is None else [self.agent_id])})
+        return list(dict.fromkeys([*self.actors, *([] if self.agent_id is None else [self.agent_id])]))
 
     @property
     def jtis(self) -> list[str]:
@@ -184,6 +184,11 @@ class AccessToken:
     jkt: str | None = None
     delegation: Delegation | None = None
     resource: str | None = None
+
+    @property
+    def issue_instant(self) -> datetime:
+        """The claim ``iat`` as a time."""
+        return datetime.fromtimestamp(self.issued_at, UTC)
 
     @property
     def refused_from(self) -> datetime:

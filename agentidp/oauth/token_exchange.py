@@ -21,7 +21,7 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
 from agentidp.federation.issuer_tokens import Candidate, IssuerToken
 from agentidp.http.errors import OAuthError
-from agentidp.jose.access_token import Ancestor, Delegation, TokenRefused
+from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
 from agentidp.oauth import client_authentication, federated_token, id_jag, issuance
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
@@ -80,13 +80,28 @@ class Subject:
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
     :param max_scope: the scopes of an ID-JAG, space-separated, which the new token must not exceed; ``None``: no limit.
+    :param token: the subject's token, if it is ours.
+    :param actor_token: the actor's token, if there is one.
     """
 
     delegation: Delegation
     ends_at: int
     is_bound: bool
-    actor_jti: str | None = None
     max_scope: str | None = None
+    token: AccessToken | None = None
+    actor_token: AccessToken | None = None
+
+    def issue_instants(self) -> list[datetime | None]:
+        """Return the parameter ``issued_at`` of ``sql/oauth/exchange_token.sql``."""
+        instants: dict[UUID, datetime] = {}
+        if self.token is not None:
+            earlier = self.token.delegation
+            agent_ids = [self.token.agent_id] if earlier is None else earlier.agent_ids
+            instants = dict.fromkeys(agent_ids, self.token.issue_instant)
+        if self.actor_token is not None:
+            actor_id, instant = self.actor_token.agent_id, self.actor_token.issue_instant
+            instants[actor_id] = min(instant, instants.get(actor_id, instant))
+        return [instants.get(agent_id) for agent_id in self.delegation.agent_ids]
 
 
 class UnacceptableToken(Exception):
@@ -179,7 +194,7 @@ def _read_subject(
     else:
         subject = _read_issuer_token(s, s.issuer_tokens.read(form["subject_token"]), client, resource, at)
     if "actor_token" in form:
-        subject = replace(subject, actor_jti=_verify_actor_token(form["actor_token"], client, proof))
+        subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
     # No leeway applies, because the new token would have no lifetime.
     if subject.ends_at <= int(at.timestamp()):
         raise UnacceptableToken(ENDED)
@@ -199,7 +214,8 @@ def _read_our_token(subject_token: str, client: Client) -> Subject:
     delegation = token.delegation or Delegation((), (), token.agent_id)
     exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
     actors, ancestors = (client.agent_id, *delegation.actors), (exchanged, *delegation.ancestors)
-    return Subject(replace(delegation, actors=actors, ancestors=ancestors), token.expires_at, token.jkt is not None)
+    delegation = replace(delegation, actors=actors, ancestors=ancestors)
+    return Subject(delegation, token.expires_at, token.jkt is not None, token=token)
 
 
 def _read_issuer_token(
@@ -274,8 +290,8 @@ def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
     return bool(actors) and all(actor == str(agent_id) for actor in actors)
 
 
-def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> str:
-    """Return the ``jti`` of the client's own token. No other token adds anything to the client's authentication."""
+def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> AccessToken:
+    """Return the client's own token, verified. No other token adds anything to the client's authentication."""
     try:
         token = verify_token(actor_token, audience=None)
     except TokenRefused:
@@ -283,7 +299,7 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
     is_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
     if not is_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
         raise UnacceptableToken(WRONG_ACTOR_TOKEN)
-    return token.jti
+    return token
 
 
 def build_exchange_call(call: Call, subject: Subject | None) -> Call:
@@ -302,7 +318,8 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
         "issuer": issuer,
         "rule_id": delegation.rule_id,
         "agent_ids": delegation.agent_ids or None,
-        "jtis": delegation.jtis + ([subject.actor_jti] if subject and subject.actor_jti else []),
+        "issued_at": None if subject is None else subject.issue_instants(),
+        "jtis": delegation.jtis + ([subject.actor_token.jti] if subject and subject.actor_token else []),
         "ancestors": json.dumps(ancestors),
         "is_bound": subject is not None and subject.is_bound,
     }

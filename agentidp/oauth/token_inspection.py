@@ -64,6 +64,7 @@ def inspect_token(at: datetime) -> TokenInspection:
                 "expires_at": client.expires_at,
                 "token_agent_id": token and token.agent_id,
                 "jti": token and token.jti,
+                "issued_at": token and token.issue_instant,
                 "audience": token and token.audience,
                 "own_resource": s.settings.resource,
                 "delegation_agent_ids": delegation and delegation.agent_ids,

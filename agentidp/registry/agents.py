@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.redirect_uri import MAX_REDIRECT_URI, REDIRECT_URI, is_redirect_uri
 from agentidp.http.responses import json_response
+from agentidp.registry import quotas
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -150,6 +152,12 @@ class AgentFields(ma.Schema):
         metadata={"uniqueItems": True},
         description="Where people's browsers may take the codes with which it acts for them",
     )
+    tokensNotBefore = schemas.Instant(
+        attribute="tokens_not_before",
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "Tokens that were issued earlier are refused; null: no tokens were ended"},
+    )
 
 
 NewAgentSchema = schemas.new_schema(AgentFields, "status")
@@ -241,6 +249,18 @@ def delete_agent(caller: Caller, agent_id: UUID) -> Response:
     return Response(status=204)
 
 
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/tokens", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
+    """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
+    # Admission locks counters, and end_tokens must precede such locks, so admission has its own transaction.
+    caller.admit()
+    with caller.transaction() as transaction:
+        end_tokens(transaction, agent_id, caller.clock)
+    return Response(status=204)
+
+
 def add_agent(
     transaction: Transaction,
     *,
@@ -306,6 +326,24 @@ def update_agent(
     after = _represent_settings(agent) | (reason or {})
     audit.record(transaction, "agent.changed", agent_id, before=_represent_settings(earlier_agent), after=after)
     return agent
+
+
+def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
+    """End all tokens that were issued to an agent before now, and sessions of the dashboard that it opened before now.
+
+    Call this before the transaction locks a row: see :func:`agentidp.registry.quotas.lock`.
+
+    :param clock: returns the current time. It is read while no token is being issued.
+    :raises NotFound: no such agent.
+    """
+    quotas.lock(transaction)
+    agent = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+    # The claim iat is in whole seconds, so tokens that are issued later in this second end too.
+    not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
+    [row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=not_before)
+    before = {"tokensNotBefore": schemas.timestamp(agent.tokens_not_before)}
+    after = {"tokensNotBefore": schemas.timestamp(row.tokens_not_before)}
+    audit.record(transaction, "agent.tokens_ended", agent_id, before=before, after=after)
 
 
 def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:

@@ -32,6 +32,7 @@ from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_authentication import PUBLIC
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
+from agentidp.registry.agents import end_tokens
 
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
@@ -233,6 +234,16 @@ class NewCredentialSchema(CredentialFields):
         return data
 
 
+class RevocationArguments(ma.Schema):
+    endTokens = ma.fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        error_messages={"invalid": "must be true or false"},
+        metadata={"description": "Whether all tokens that were issued to the agent before now end as well"},
+    )
+
+
 class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
     """A credential without its secret. ``lastUsedAt`` is exact to the minute."""
 
@@ -288,10 +299,16 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>", methods=["DELETE"])
 @bearer("agents:write")
+@blueprint.arguments(RevocationArguments, location="query")
 @blueprint.response(204)
-def revoke_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Revoke a credential. The credential gets no further tokens. Issued tokens work until they expire."""
+def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
+    """Revoke a credential. It gets no further tokens. Issued tokens work until they expire, unless they end too."""
+    if arguments["endTokens"]:
+        # Admission locks counters, and end_tokens must precede such locks, so admission has its own transaction.
+        caller.admit()
     with caller.transaction() as transaction:
+        if arguments["endTokens"]:
+            end_tokens(transaction, agent_id, caller.clock)
         end_credential(transaction, agent_id, credential_id)
     return Response(status=204)
 

@@ -1,7 +1,7 @@
 -- Returns the agent that is signed in to the dashboard, and its organization. One row; no row if the agent is suspended,
--- deleted or unknown, if it lacks the scope, if its token is revoked, or if one of its credentials was revoked after it signed
--- in. Nothing is counted, because a page is not a request to the API.
--- Parameters: organization_id; agent_id; jti: of the token; scope: that the agent must have; signed_in_at (timestamptz), or
+-- deleted or unknown, if it lacks the scope, if its token is revoked or ended, or if one of its credentials was revoked after it
+-- signed in. Nothing is counted, because a page is not a request to the API.
+-- Parameters: organization_id; agent_id; jti and issued_at (timestamptz): of the token; scope: that the agent must have; signed_in_at (timestamptz), or
 -- null for a token that was issued for the API.
 --
 -- example: scope=analytics:read
@@ -12,6 +12,7 @@ where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
     and %(scope)s = any (agents.scopes)
+    and is_token_in_force(agents.tokens_not_before, %(issued_at)s::timestamptz)
     and not exists (
         select
         from revoked_tokens

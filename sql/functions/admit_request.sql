@@ -4,6 +4,7 @@ create or replace function admit_request(
     p_organization_id text,
     p_agent_id uuid,
     p_jti text,
+    p_issued_at timestamptz,
     p_day date,
     p_hour integer,
     p_durable boolean
@@ -20,7 +21,9 @@ begin
     end if;
     perform
     from agents
-    where organization_id = p_organization_id and agent_id = p_agent_id and is_active_agent(status, deleted_at);
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id and is_active_agent(status, deleted_at)
+        and is_token_in_force(tokens_not_before, p_issued_at);
     if not found then
         return;
     end if;

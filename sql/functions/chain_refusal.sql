@@ -1,27 +1,36 @@
 -- Returns the reason why nobody may act by a token by exchange any more, in the words of the log, or null. Runs in the
 -- transaction's view of the organization.
--- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_jtis: of the token and of
+-- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: for each of
+-- these agents, the iat of the newest token that came from a token of the agent, or null; p_jtis: of the token and of
 -- all that were exchanged for it; p_audiences: each aud of those that were exchanged; p_rule_id: the delegation rule that
 -- accepted the other issuer's token, or null.
 create or replace function chain_refusal(
     p_organization_id text,
     p_agent_ids uuid[],
+    p_issued_at timestamptz[],
     p_jtis text[],
     p_audiences text[],
     p_rule_id uuid
 ) returns text
 language plpgsql as $$
 declare
-    v_agent_id uuid;
+    v_place integer;
+    v_is_in_force boolean;
     v_audience text;
 begin
     -- One agent at a time, because without statistics PostgreSQL 15 reads all agents for "any".
-    foreach v_agent_id in array p_agent_ids loop
-        perform
+    for v_place in 1 .. cardinality(p_agent_ids) loop
+        -- A token of the agent is not younger than the tokens that came from it.
+        select is_token_in_force(tokens_not_before, p_issued_at[v_place])
+        into v_is_in_force
         from agents
-        where organization_id = p_organization_id and agent_id = v_agent_id and is_active_agent(status, deleted_at);
+        where
+            organization_id = p_organization_id and agent_id = p_agent_ids[v_place]
+            and is_active_agent(status, deleted_at);
         if not found then
             return 'subject or actor ended';
+        elsif not v_is_in_force then
+            return 'subject token revoked';
         end if;
     end loop;
     perform

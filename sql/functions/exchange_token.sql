@@ -10,7 +10,7 @@ create or replace function exchange_token(
     p_scope text[], p_resource text,
     p_has_proof boolean,
     p_subject_agent_id uuid, p_issuer text, p_rule_id uuid,
-    p_agent_ids uuid[], p_jtis text[], p_ancestors jsonb, p_is_bound boolean,
+    p_agent_ids uuid[], p_issued_at timestamptz[], p_jtis text[], p_ancestors jsonb, p_is_bound boolean,
     p_durable boolean
 ) returns table (
     is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
@@ -32,8 +32,10 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
+    -- The lock of issue_token, but before the checks, so that no token ends between them and the new token.
+    perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
-        p_organization_id, p_agent_ids, p_jtis,
+        p_organization_id, p_agent_ids, p_issued_at, p_jtis,
         -- Without the audience of the newest token: the check below also requires that the agent runs its resource server.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;

@@ -6,7 +6,7 @@ create or replace function inspect_token(
     p_at timestamptz,
     p_secret_hash bytea,
     p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
-    p_token_agent_id uuid, p_jti text, p_audience text,
+    p_token_agent_id uuid, p_jti text, p_issued_at timestamptz, p_audience text,
     p_own_resource text,
     p_delegation_agent_ids uuid[], p_delegation_jtis text[], p_delegation_audiences text[],
     p_delegation_rule_id uuid,
@@ -25,7 +25,7 @@ begin
     -- All three rows are read in any case, as in issue_token.
     perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     v_is_active := found;
-    select agents.scopes
+    select agents.scopes, tokens_not_before
     into v_agent
     from agents
     where organization_id = p_organization_id and agent_id = p_agent_id and is_active_agent(status, deleted_at);
@@ -55,12 +55,14 @@ begin
     scopes := v_agent.scopes;
     is_active := coalesce(p_audience = p_own_resource, false)
         or held_resource_scopes(p_organization_id, p_audience) is not null;
-    if is_active and p_token_agent_id is distinct from p_agent_id then
+    if is_active and p_token_agent_id = p_agent_id then
+        is_active := is_token_in_force(v_agent.tokens_not_before, p_issued_at);
+    elsif is_active then
         perform
         from agents
         where
             organization_id = p_organization_id and agent_id = p_token_agent_id
-            and is_active_agent(status, deleted_at);
+            and is_active_agent(status, deleted_at) and is_token_in_force(tokens_not_before, p_issued_at);
         is_active := found;
     end if;
     if is_active then
@@ -72,7 +74,9 @@ begin
     end if;
     if is_active and p_delegation_agent_ids is not null then
         is_active := chain_refusal(
-            p_organization_id, p_delegation_agent_ids, p_delegation_jtis, p_delegation_audiences, p_delegation_rule_id
+            p_organization_id, p_delegation_agent_ids,
+            array_fill(p_issued_at, array[cardinality(p_delegation_agent_ids)]),
+            p_delegation_jtis, p_delegation_audiences, p_delegation_rule_id
         ) is null;
     end if;
     return next;

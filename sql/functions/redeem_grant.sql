@@ -92,6 +92,7 @@ begin
         p_issuer => v_grant.issuer,
         p_rule_id => v_grant.delegation_rule_id,
         p_agent_ids => case when v_refusal is null then array[p_agent_id] end,
+        p_issued_at => array[v_grant.created_at],
         p_jtis => '{}',
         p_ancestors => '[]',
         p_is_bound => false,

@@ -13,6 +13,8 @@
 -- subject_agent_id: the agent for which the client acts, or null for a subject of another issuer;
 -- issuer and rule_id: of that subject: its issuer, and the rule that has accepted its token, otherwise null;
 -- agent_ids (uuid[]): the client, the earlier actors and the subject, each once, or null if the subject's token is refused already;
+-- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token if the token came from one of the agent, or of
+-- the actor's token if it is the agent's, or null;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
 -- resource (the identifier if aud is another name, or null); empty for a token of another issuer, except for an ID-JAG with
@@ -39,6 +41,7 @@ from exchange_token(
     p_issuer => %(issuer)s::text,
     p_rule_id => %(rule_id)s::uuid,
     p_agent_ids => %(agent_ids)s::uuid[],
+    p_issued_at => %(issued_at)s::timestamptz[],
     p_jtis => %(jtis)s::text[],
     p_ancestors => %(ancestors)s::jsonb,
     p_is_bound => %(is_bound)s::boolean,

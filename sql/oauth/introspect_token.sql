@@ -1,11 +1,11 @@
 -- Authenticates a client, as oauth/issue_access_token does, and returns whether a verified token of its organization is active.
 --
 -- No row if the authentication fails. Otherwise one row: scopes: the scopes of the client's agent; is_active: whether the token's
--- agent is active, the token is not revoked, and its audience is our own API or that of a resource server whose identifier the
+-- agent is active, the token is neither revoked nor ended, and its audience is our own API or that of a resource server whose identifier the
 -- organization holds.
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); secret_hash, jwk, digest and expires_at: as in oauth/issue_access_token;
--- token_agent_id, jti, audience: of the token, all null if there is no token;
+-- token_agent_id, jti, issued_at (timestamptz), audience: of the token, all null if there is no token;
 -- own_resource: our own API;
 -- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by exchange,
 -- or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that was
@@ -25,6 +25,7 @@ from inspect_token(
     p_expires_at => %(expires_at)s::timestamptz,
     p_token_agent_id => %(token_agent_id)s::uuid,
     p_jti => %(jti)s::text,
+    p_issued_at => %(issued_at)s::timestamptz,
     p_audience => %(audience)s::text,
     p_own_resource => %(own_resource)s::text,
     p_delegation_agent_ids => %(delegation_agent_ids)s::uuid[],

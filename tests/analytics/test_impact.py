@@ -104,6 +104,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
             "5 tokens in the last 90 days, the last one at 2026-04-15 11:40 UTC.",
             "The agent has another credential in use: deploy, last used at 2026-04-15 11:40 UTC.",
             "At most 3 tokens may still be valid, until 2026-04-15 12:41 UTC.",
+            "Revoking does not end them. All tokens of the agent can be ended with it.",
             "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
         ],
         "lastUsedAt": "2026-04-15T11:40:00.000000Z",

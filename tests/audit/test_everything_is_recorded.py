@@ -230,7 +230,7 @@ BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
 """Command -> the commands that must run first."""
 
 AS_OVER_HTTP = {
-    *(f"agent {verb}" for verb in ("create", "delete", "resume", "suspend", "update")),
+    *(f"agent {verb}" for verb in ("create", "delete", "end-tokens", "resume", "suspend", "update")),
     *(f"alerts target {verb}" for verb in ("add", "delete", "update")),
     *(f"credential {verb}" for verb in ("create", "revoke", "trust")),
     *(f"findings {verb}" for verb in ("acknowledge", "mute", "unmute")),

@@ -235,6 +235,16 @@ class TestRefreshToken:
         assert editor.refresh(body["refresh_token"]).status_code in (400, 401)
         assert editor.stored_grants() == 0
 
+    def test_ends_with_all_tokens_of_its_agent(self, editor: Editor, clock: Clock) -> None:
+        body, code = editor.redeem(editor.code()).json, editor.code()
+        path = f"/api/v1/agents/{editor.agent.client_id}/tokens"
+        assert editor.client.delete(path, headers=editor.admin.bearer()).status_code == 204
+        assert error_of(editor.refresh(body["refresh_token"])) == INVALID_GRANT
+        assert error_of(editor.redeem(code)) == INVALID_GRANT
+        assert introspect(editor.client, editor.admin, body["access_token"]).json == INACTIVE
+        clock.advance(seconds=1)
+        assert editor.refresh(editor.redeem(editor.code()).json["refresh_token"]).status_code == 200
+
     def test_ends_with_the_public_credential(self, editor: Editor) -> None:
         token = editor.redeem(editor.code()).json["refresh_token"]
         path = f"/api/v1/agents/{editor.agent.client_id}/credentials"

@@ -28,6 +28,7 @@ def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> No
         "createdAt": agent["createdAt"],
         "updatedAt": agent["createdAt"],
         "suspendsAt": None,
+        "tokensNotBefore": None,
     }
     agent_id = run(*create, "builder", "--expected-replicas", "none")
     assert re.fullmatch(UUID, agent_id)
@@ -59,6 +60,9 @@ def test_asks_what_would_break_before_it_suspends_deletes_and_erases(
     for command, consequences in {
         "suspend": f"This suspends {of_agent} It gets no token, and those that it has stop working at once, until "
         f"agentidp agent resume {agent} ends that.\n",
+        "end-tokens": f"This ends all tokens that were issued before now to {of_agent} They stop working at once, and "
+        "sessions of the dashboard that the agent opened end. The agent can get new tokens: revoke a leaked credential "
+        "as well.\n",
         "delete": f"This deletes {of_agent} It revokes its 1 credential, and its tokens stop working at once. Its "
         "usage stays counted. This cannot be undone.\n",
     }.items():
@@ -68,6 +72,8 @@ def test_asks_what_would_break_before_it_suspends_deletes_and_erases(
         # The instant at which the tokens expire may be another minute.
         assert without_instants(run("agent", command, "builder", "--dry-run") + "\n") == without_instants(asked)
     assert ask_for_token(service, agent, secret) == 200
+    assert run("agent", "end-tokens", "--yes", "builder") == ""
+    assert run.json("agent", "show", "builder")["tokensNotBefore"] is not None
     assert run.cells("agent", "suspend", "--yes", "builder")[0][4] == "suspended"
     assert run.refused("token", "--agent", agent) == SUSPENDED.format(agent)
     assert run.json("agent", "resume", "builder")["status"] == "active"

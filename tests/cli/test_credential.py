@@ -57,7 +57,10 @@ def test_asks_what_would_break_before_it_revokes(run: Command, agent: str, servi
     new = run("credential", "create", *of).split("\t")[0]
     assert run("credential", "revoke", new, *of, "--dry-run").startswith(f"This revokes the credential {new}. ")
     assert ask_for_token(service, agent, secret) == 200
-    assert run("credential", "revoke", "old", *of, "--yes") == ""
+    dry_run = run("credential", "revoke", old, *of, "--dry-run", "--end-tokens")
+    assert "All tokens of the agent that were issued before now stop working at once." in dry_run
+    assert run("credential", "revoke", "old", *of, "--yes", "--end-tokens") == ""
+    assert run.json("agent", "show", "builder")["tokensNotBefore"] is not None
     assert ask_for_token(service, agent, secret) == 401
     assert run.refused("credential", "revoke", old, *of) == f"the agent has no credential {old}"
     assert [line[0] for line in run.cells("credential", "list", *of)] == [new]

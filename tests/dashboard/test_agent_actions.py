@@ -35,6 +35,26 @@ def test_suspends_and_resumes_after_a_confirmation(signed_in: FlaskClient, worke
         assert status(worker) == after
 
 
+@pytest.mark.parametrize("is_revoked", [False, True])
+def test_ends_all_tokens_after_a_confirmation(signed_in: FlaskClient, worker: Agent, is_revoked: bool) -> None:
+    page, bearer = f"/dashboard/agents/{worker.agent_id}", worker.bearer()
+    [credential_id] = credentials(worker)
+    path = f"{page}/credentials/{credential_id}/revoke" if is_revoked else f"{page}/end-tokens"
+    assert path in Page(signed_in.get(page)).links
+    assert "End all tokens" in Page(signed_in.get(path)).text
+    assert signed_in.get("/api/v1/analytics/tokens", headers=bearer).status_code == 200
+    assert led_to(post(signed_in, path, **({"endTokens": "on"} if is_revoked else {}))) == page
+    assert signed_in.get("/api/v1/analytics/tokens", headers=bearer).status_code == 401
+    assert credentials(worker) == ([] if is_revoked else [credential_id])
+
+
+def test_the_sessions_of_an_agent_end_with_its_tokens(signed_in: FlaskClient, acme: Agent) -> None:
+    page = f"/dashboard/agents/{acme.agent_id}"
+    assert "you will be signed out" in Page(signed_in.get(f"{page}/end-tokens")).text
+    assert led_to(post(signed_in, f"{page}/end-tokens")) == page
+    assert signed_in.get(page).status_code == 401
+
+
 def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, worker: Agent) -> None:
     page, api = f"/dashboard/agents/{worker.agent_id}", Api(signed_in, worker)
     [old] = credentials(worker)

@@ -348,7 +348,7 @@ def setting_of(services: Services) -> tuple[str, str, str]:
 def test_nothing_of_a_request_stays_on_its_connection(services: Services, cast: Cast) -> None:
     database = database_of(services, cast.acme.organization_id)
     # The first statement enters the organization itself.
-    for call in (build_admission_call(cast.acme.agent_id, "a"), PING):
+    for call in (build_admission_call(cast.acme.agent_id, "a", NOON), PING):
         database.run(call, durable=False)
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
     with database.transaction():
@@ -371,7 +371,7 @@ def test_commits_wait_for_the_disk_even_where_the_database_defaults_to_less(
 def test_a_pipeline_whose_last_statement_fails_leaves_nothing(services: Services, database_url: str) -> None:
     organization_id = make_organization(services)
     agent, taken = (make_agent(services, organization_id, name) for name in ("another", "taken"))
-    admission = build_admission_call(agent.agent_id, "a")
+    admission = build_admission_call(agent.agent_id, "a", NOON)
     [row] = database_of(services, organization_id).fetch("agents/get_agent", agent_id=taken.agent_id)
     change = columns_after(AgentChangeSchema(), row, {"name": "another"}) | {"agent_id": taken.agent_id}
     for durable in (True, False):
@@ -417,7 +417,7 @@ class TestOnCitus:
     def test_a_function_that_enters_the_organization_itself_is_sent_alone(self, services: Services) -> None:
         agent = make_agent(services, make_organization(services))
         database = database_of(services, agent.organization_id)
-        admission = build_admission_call(agent.agent_id, "a jti")
+        admission = build_admission_call(agent.agent_id, "a jti", NOON)
         database.run(admission)
         with overheard(services.database) as conversation:
             assert database.run(admission) == [[(agent.agent_id,)]]

@@ -239,7 +239,7 @@ class TestStaleness:
                 caller.read("organizations/get_organization")
                 with caller.transaction() as opened:
                     # This change is not recorded in the audit trail.
-                    opened.run(build_admission_call(caller.agent_id, "a jti"))
+                    opened.run(build_admission_call(caller.agent_id, "a jti", caller.at))
                 before = reads("served")
                 caller.read("organizations/get_organization")
                 assert reads("served") == before

@@ -176,6 +176,7 @@ def test_the_first_token_creates_the_agent_and_the_second_finds_it(acme: Fleet) 
         "owner": "team@acme.example",
         "scopes": ["analytics:read"],
         "suspendsAt": None,
+        "tokensNotBefore": None,
         "provisioned": {"rule": "shop", "issuer": acme.issuer.url, "subject": SUBJECT, "expiresAfterDays": None},
     }
     [rule] = acme.get(f"{agent.agent_id}/credentials")["data"]

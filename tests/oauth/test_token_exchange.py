@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import jwt
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -24,7 +26,7 @@ from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, Api, Clock, execute
+from tests.factories import NOON, WAITING, Agent, Api, Clock, execute, wait_until
 from tests.federation.issuer import Issuer
 from tests.helpers.access_token import Forge
 from tests.helpers.dpop import Holder
@@ -585,6 +587,36 @@ def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Cl
     assert fleet.worker.sums()["tokens"] == len(bound)
 
 
+def end_tokens(fleet: Fleet, agent: Agent) -> None:
+    """End all tokens that were issued to an agent before now."""
+    path = f"/api/v1/agents/{agent.agent_id}/tokens"
+    assert fleet.company.client.delete(path, headers=fleet.company.admin.bearer()).status_code == 204
+
+
+def test_tokens_of_an_actor_that_ended_its_own_are_exchanged_again(fleet: Fleet, clock: Clock) -> None:
+    actor_token, subject_token = fleet.worker.token(), fleet.subject_token
+    end_tokens(fleet, fleet.worker)
+    own = {"actor_token": actor_token, "actor_token_type": ACCESS_TOKEN}
+    assert whole(fleet.exchange(subject_token, **own)) == NOT_ACCEPTABLE
+    # Only tokens of the worker have ended, not those that others were issued for it.
+    assert fleet.exchange(subject_token).status_code == 200
+    clock.advance(seconds=1)
+    assert fleet.exchange(subject_token, **own | {"actor_token": fleet.worker.token()}).status_code == 200
+
+
+def test_no_token_comes_of_a_token_that_ends_meanwhile(fleet: Fleet) -> None:
+    url, subject_token = fleet.worker.database_url, fleet.subject_token
+    with psycopg.connect(url) as ending, ThreadPoolExecutor() as pool:
+        # As end_tokens does.
+        ending.execute("select pg_advisory_xact_lock(hashtext(%s), 16)", [fleet.worker.organization_id])
+        exchange = pool.submit(fleet.exchange, subject_token)
+        wait_until(lambda: execute(url, WAITING))
+        end = "update agents set tokens_not_before = %s where agent_id = %s"
+        ending.execute(end, [NOON + timedelta(seconds=1), fleet.planner.agent_id])
+        ending.commit()
+        assert whole(exchange.result()) == NOT_ACCEPTABLE
+
+
 ENDS: dict[str, Callable[[Fleet, Any], object]] = {
     "the subject is suspended": lambda f, c: f.company.change(SUSPENDED, c.subject),
     "the first actor is suspended": lambda f, c: f.company.change(SUSPENDED, c.actors[0]),
@@ -594,6 +626,9 @@ ENDS: dict[str, Callable[[Fleet, Any], object]] = {
     "it is revoked itself": lambda f, c: revoked(f, c.tokens[2], c.owners[2]),
     "an administrator revokes it": lambda f, c: revoked(f, c.tokens[2], f.company.admin),
     "the rule is deleted": lambda f, c: f.company.delete_rules(),
+    "the subject's tokens end": lambda f, c: end_tokens(f, c.owners[0]),
+    "the first actor's tokens end": lambda f, c: end_tokens(f, c.owners[1]),
+    "the second actor's tokens end": lambda f, c: end_tokens(f, c.owners[2]),
 }
 
 

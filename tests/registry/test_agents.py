@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import base64
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
+import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.http.schemas import MAX_NAME
+from agentidp.registry import quotas
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS, AgentChangeSchema
 from agentidp.registry.cursor import encode_cursor
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
-from tests.conftest import ON_CITUS_TOO
-from tests.factories import NEW_AGENT, NOON, Agent, Api, Clock
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NEW_AGENT, NOON, PATIENCE, WAITING, Agent, Api, Clock, execute, wait_until
+from tests.helpers.introspection import introspect
 from tests.registry.conftest import NOT_FOUND
 from tests.routes import SUSPENDED_AGENT
 
@@ -47,6 +52,7 @@ def test_created_with_a_name_alone(acme: Api) -> None:
             "owner": "",
             "expectedReplicas": None,
             "suspendsAt": None,
+            "tokensNotBefore": None,
             "provisioned": None,
             "redirectUris": [],
         },
@@ -311,3 +317,49 @@ class TestSuspendedOrDeleted:
         assert event["before"] == NEW_AGENT | {"name": "worker", "scopes": list(SCOPES)}
         assert acme.get("analytics/agents").json["data"] == [{"agentId": worker.client_id, "tokenCount": 5}]
         assert acme.get("analytics/tokens", days=1).json["data"] == [{"date": "2026-04-15", "count": 5}]
+
+
+def test_ends_all_tokens_that_were_issued_before_now(
+    client: FlaskClient, acme: Api, worker: Agent, clock: Clock
+) -> None:
+    clock.now = NOON + timedelta(milliseconds=1500)
+    tokens = [worker.token(at=NOON), worker.token(), worker.token(at=NOON + timedelta(seconds=2))]
+
+    def states() -> list[tuple[int, bool]]:
+        paths = [client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        active = [introspect(client, acme.agent, token).json["active"] for token in tokens]
+        return [(response.status_code, is_active) for response, is_active in zip(paths, active, strict=True)]
+
+    assert states() == [(200, True)] * 3
+    assert acme.delete(f"agents/{worker.agent_id}/tokens").status_code == 204
+    assert states() == [(401, False), (401, False), (200, True)]
+    assert acme.get(f"agents/{worker.agent_id}").json["tokensNotBefore"] == "2026-04-15T12:00:02.000000Z"
+    event = acme.last_event()
+    assert (event["action"], event["subject"]) == ("agent.tokens_ended", worker.client_id)
+    # A server whose clock is behind does not make ended tokens valid.
+    clock.now = NOON
+    assert acme.delete(f"agents/{worker.agent_id}/tokens").status_code == 204
+    assert states() == [(401, False), (401, False), (200, True)]
+    assert acme.last_event() == event
+
+
+def test_no_token_survives_that_is_issued_while_tokens_end(
+    client: FlaskClient, acme: Api, worker: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "LOCK_TIMEOUT", f"{PATIENCE}s")
+    with psycopg.connect(worker.database_url) as issuing:
+        lock = "select pg_advisory_xact_lock_shared(hashtext(%s), 16)"
+        issuing.execute(lock, [worker.organization_id])
+        with ThreadPoolExecutor() as pool:
+            ending = pool.submit(acme.delete, f"agents/{worker.agent_id}/tokens")
+            wait_until(lambda: execute(worker.database_url, WAITING))
+            clock.advance(seconds=1)
+            token = worker.token()
+            issuing.commit()
+            assert ending.result().status_code == 204
+    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_ends_tokens_of_its_own_organization_only(acme: Api, cast: Cast) -> None:
+    assert acme.delete(f"agents/{cast.outsider.agent_id}/tokens").status_code == 404
+    assert Api(acme.client, cast.outsider).get("agents").status_code == 200

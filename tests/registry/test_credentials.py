@@ -100,6 +100,20 @@ def test_lists_all_that_are_not_revoked_oldest_first(credentials: Credentials, c
     assert credentials.all() == []
 
 
+def test_revoking_ends_the_tokens_of_the_agent_too_if_asked(credentials: Credentials, worker: Agent) -> None:
+    [old] = credentials.all()
+    bearer = worker.bearer()
+    path = f"{credentials.path}/{old['credentialId']}"
+    response = credentials.acme.send("DELETE", path, endTokens="1")
+    assert response.json["details"] == {"endTokens": ["must be true or false"]}
+    assert credentials.acme.client.get("/api/v1/agents", headers=bearer).status_code == 200
+    assert credentials.acme.send("DELETE", path, endTokens="true").status_code == 204
+    assert credentials.acme.client.get("/api/v1/agents", headers=bearer).status_code == 401
+    assert credentials.all() == []
+    # The agent has other tokens that ended, so nothing ends twice.
+    assert credentials.acme.send("DELETE", path, endTokens="true").status_code == 404
+
+
 def test_several_work_at_a_time_so_that_one_is_replaced_without_downtime(
     client: FlaskClient, credentials: Credentials
 ) -> None:
