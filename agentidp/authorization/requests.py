@@ -7,12 +7,11 @@ the person has signed in, so that nobody can use this server to lead strangers e
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
-
-from werkzeug.datastructures import MultiDict
 
 from agentidp.http.errors import OAuthError, ValidationError
 from agentidp.http.redirect_uri import is_registered
@@ -105,14 +104,16 @@ class AuthorizationRequest:
         requested_scope(parameters)
 
 
-def read_request(args: MultiDict[str, str], at: datetime) -> AuthorizationRequest:
-    """Return the request with these parameters.
+def read_request(query: str, at: datetime) -> AuthorizationRequest:
+    """Return the request with this query.
 
     :raises ValidationError: the client or its redirect URI is not known.
     """
-    parameters = {name: values[0] for name, values in args.lists() if len(values) == 1 and values[0]}
-    if sum(map(len, parameters)) + sum(map(len, parameters.values())) > MAX_QUERY:
+    if len(query) > MAX_QUERY:
         raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    counts = Counter(name for name, _ in pairs)
+    parameters = {name: value for name, value in pairs if value and counts[name] == 1}
     client_id, redirect_uri = (parameters.pop(name, None) for name in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
         raise ValidationError("The app has not said once who it is (client_id) and where it is (redirect_uri).")
@@ -123,5 +124,5 @@ def read_request(args: MultiDict[str, str], at: datetime) -> AuthorizationReques
             "This app is not registered here with the address to which it wants to lead you. Nothing was sent to it. "
             "Ask whoever gave you the app."
         )
-    repeated = frozenset(name for name, values in args.lists() if len(values) > 1)
+    repeated = frozenset(name for name, count in counts.items() if count > 1)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated)

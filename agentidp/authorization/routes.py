@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
-from urllib.parse import parse_qsl
 
 import flask
 from flask import Blueprint, Flask, Response, current_app, g, request
-from werkzeug.datastructures import MultiDict
 
 from agentidp.audit import INSTANCE
 from agentidp.authorization import consent, decision
@@ -51,8 +49,8 @@ def secure(response: Response) -> Response:
 @public
 def authorize() -> Response:
     """Lead the browser to the provider at which the person signs in."""
-    read_request(request.args, g.at)
     query = request.query_string.decode("latin-1")
+    read_request(query, g.at)
     return _provider().begin(flows.callback_address(services().settings, PATH), query)
 
 
@@ -65,7 +63,7 @@ def callback() -> Response:
         return Response(status=200)
     provider = _provider()
     claims, query = provider.complete(flows.callback_address(services().settings, PATH), g.at)
-    requested = _requested(query)
+    requested = read_request(query, g.at)
     person, name = _member(provider, claims, requested.organization_id)
     g.organization_id = requested.organization_id
     wait_for_turn(requested.organization_id)
@@ -132,7 +130,7 @@ def answer() -> Response:
     asked = consent.read_consent(request.form.get("consent", ""), g.at)
     g.organization_id = asked.organization_id
     wait_for_turn(asked.organization_id)
-    requested = _requested(asked.query)
+    requested = read_request(asked.query, g.at)
     match request.form.get("answer"):
         case "allow":
             code = consent.allow(asked, requested.agent_id, requested.parameters, requested.redirect_uri, g.at)
@@ -141,10 +139,6 @@ def answer() -> Response:
             consent.refuse(asked, requested.agent_id, g.at)
             return _lead(requested.response(error="access_denied", error_description="the person has refused"))
     raise ValidationError("Answer by one of the two buttons.")
-
-
-def _requested(query: str) -> AuthorizationRequest:
-    return read_request(MultiDict(parse_qsl(query, keep_blank_values=True)), g.at)
 
 
 def _provider() -> Provider:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
 import pytest
@@ -33,6 +34,16 @@ class TestBeforeClientAndRedirectUriAreKnown:
         assert "Location" not in response.headers
         assert Page(response).all("form") == []
         assert editor.provider.requests == []
+
+    def test_the_longest_ones_fit_into_a_cookie(self, editor: Editor) -> None:
+        for _ in range(3):
+            state = secrets.token_hex(MAX_QUERY)[: MAX_QUERY - len(editor.query(state=""))]
+            begun = editor.client.get(f"/authorize?{editor.query(state=state)}")
+            assert begun.status_code == 302
+            # Browsers store no longer cookies.
+            assert len(begun.headers["Set-Cookie"]) <= 4096
+        assert editor.client.get(f"/authorize?{editor.query(state=f'{state}x')}").status_code == 400
+        assert editor.client.get(editor.provider.authorize(begun.headers["Location"])).status_code == 200
 
     @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
     def test_a_repeated_one_is_a_page(self, editor: Editor, name: str) -> None:
