@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request
@@ -14,9 +14,11 @@ from agentidp.dashboard.comparison import requested_comparison
 from agentidp.dashboard.headline import budget_figure, compared_pairs, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
 from agentidp.dashboard.period import WEEK, requested_period
+from agentidp.dashboard.quotas import used_quotas
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
+from agentidp.registry.quotas import usage_of
 
 FEW_TOKENS = 10
 """Maximum number of tokens with which an organization with a single agent is shown the first steps."""
@@ -66,11 +68,13 @@ def overview(caller: Caller) -> Response:
 
     def slow_part() -> dict[str, Any]:
         findings = page_findings(caller, period, comparison=comparison)
+        refusing = refusing_quotas(caller, at) if period.is_running else []
         recent = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
         token_findings, rejection_findings = charts.findings_by_day(findings.listed)
         earlier_findings, _ = charts.findings_by_day(findings.earlier)
         return {
             "page_findings": findings,
+            "refusing": refusing,
             "markers": charts.chart_markers(markers, period.first, period.last),
             "max_findings": MAX_FINDINGS,
             "agents": busiest,
@@ -105,3 +109,17 @@ def overview(caller: Caller) -> Response:
         figures=figures,
         failing_targets=failing,
     )
+
+
+def refusing_quotas(caller: Caller, at: datetime) -> list[dict[str, Any]]:
+    """Return the organization's own quotas that refuse tokens now (:func:`used_quotas`).
+
+    The further member ``since`` is the hour of the first refused token, or ``None`` if no agent has asked since then.
+    """
+    quotas, refusals = caller.read_together(usage_of(None), Call("dashboard/first_refusals", {}))
+    began_at = {row.quota_window: row.began_at for row in refusals}
+    return [
+        quota | {"since": began_at.get(quota["window"])}
+        for quota in used_quotas(quotas, at)
+        if quota["is_enforced"] and not quota["left"]
+    ]

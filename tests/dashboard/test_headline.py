@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from agentidp.dashboard.comparison import Comparison
 from agentidp.dashboard.counts import DayUsage, HourUsage, Pair, days_of, earlier_days
@@ -14,8 +15,10 @@ from agentidp.dashboard.headline import budget_figure, change, compared_pairs, h
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from tests.dashboard.conftest import Read
-from tests.factories import NOON, Agent
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, Read, with_session
+from tests.factories import NOON, Agent, Clock
+from tests.helpers.quotas import ask, put
 
 TODAY = NOON.date()
 WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7")
@@ -181,3 +184,25 @@ def test_the_page_compares_today_with_the_same_time_last_week(read: Read, acme: 
         acme.count(NOON - timedelta(days=days_ago, hours=hours_ago), tokens=tokens)
     text = read().words
     assert "Tokens today 35 30 until 12:00 after 10 on Wed 8 Apr: 200 % more" in text
+
+
+def test_says_first_that_a_quota_refuses_every_token(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+    agent = cast.acme
+    clock.now = NOON - timedelta(hours=20)
+    agent.count(clock.now, tokens=40)
+    put(client, agent, "month", 40, own=False)
+    refused = [ask(client, agent).status_code for _ in range(2)]
+    clock.now = NOON
+    assert [*refused, ask(client, agent).status_code] == [429] * 3
+    used_up = "the organization\u2019s quota of 40 tokens per month is used up (3 requests refused)"
+    page = Page(with_session(client, agent).get("/dashboard"))
+    assert f"Tokens are refused since Tue 14 Apr, 16:00: {used_up}. It ends at Fri 1 May, 00:00 UTC." in page.words
+    assert "Tokens are refused since" not in Page(client.get("/dashboard?month=2026-03")).words
+    put(client, agent, "month", 50, own=False)
+    assert "Tokens are refused since" not in Page(client.get("/dashboard")).words
+    assert "Tokens are refused since" not in Page(with_session(client, cast.outsider).get("/dashboard?days=7")).words
+
+
+def test_says_that_nothing_needs_attention(read: Read, acme: Agent) -> None:
+    acme.count(NOON, tokens=40)
+    assert "Nothing needs attention now." in read().words

@@ -533,7 +533,7 @@ VIEWER = "dashboard/viewer"
 @pytest.mark.parametrize(
     ("path", "round_trips"),
     [
-        ("", 4),
+        ("", 5),
         ("/agents", 4),
         ("/quotas", 2),
         (f"/agents/{OPERATOR.name}", 3),
