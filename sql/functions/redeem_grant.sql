@@ -29,6 +29,9 @@ declare
     v_entered text;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
+    -- The lock of issue_token, before the row of the grant, so that a transaction that has this lock and ends the grant never waits
+    -- for a transaction that has the row and waits for this lock.
+    perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     -- Of two requests with the same token, one waits for the other and then finds that the token was used.
     select
         grants.resource, grants.issuer, grants.delegation_rule_id, grants.subject_encrypted, grants.expires_at, grants.scopes,

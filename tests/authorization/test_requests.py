@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import uuid
 
@@ -10,7 +11,8 @@ import pytest
 from agentidp.authorization.requests import MAX_QUERY
 from agentidp.http.redirect_uri import MAX_REDIRECT_URI, is_redirect_uri, is_registered
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, WEB_URI, Editor, returned
-from tests.dashboard.conftest import Page
+from tests.dashboard.conftest import SAME_ORIGIN, Page
+from tests.oauth.clients import application
 
 
 class TestBeforeClientAndRedirectUriAreKnown:
@@ -58,6 +60,15 @@ class TestBeforeClientAndRedirectUriAreKnown:
         path = f"/api/v1/agents/{editor.agent.client_id}"
         assert editor.client.delete(path, headers=editor.admin.bearer()).status_code == 204
         assert editor.client.get(f"/authorize?{editor.query()}").status_code == 400
+
+
+def test_without_a_provider_nobody_can_sign_in(editor: Editor) -> None:
+    settings = dataclasses.replace(editor.agent.services.settings, oidc=None)
+    with application(settings, editor.agent.services.clock) as client:
+        response = client.get(f"/authorize?{editor.query()}")
+        assert response.status_code == 404
+        assert "People cannot sign in here" in Page(response).words
+        assert client.post("/authorize", data={"consent": "x"}, headers=SAME_ORIGIN).status_code == 400
 
 
 CHANGED = [
