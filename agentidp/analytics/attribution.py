@@ -6,16 +6,21 @@ attributed, because its credentials and resources are unknown.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import Response
 
 from agentidp.analytics.period import Period, PeriodArguments
 from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.responses import data_response
 from agentidp.http.schemas import required
 
 
@@ -32,6 +37,17 @@ TOKENS = ma.fields.Integer(**required("The sum of all days"), validate=ma.valida
 TOKENS_BY_DAY = ma.fields.List(
     ma.fields.Integer(validate=ma.validate.Range(0)), **required("One number per day from `from` to `to`")
 )
+
+
+MAX_ROWS = 100_000
+"""Maximum number of rows in a response, about 20 MB."""
+
+
+class TokensOfDaySchema(ma.Schema):
+    """The tokens on a UTC day."""
+
+    date = ma.fields.Date(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
 @dataclass
@@ -95,3 +111,43 @@ def add_tokens(counts: list[int], row: Any, factor: int = 1) -> None:
     """Add a row's tokens per day, multiplied by *factor*, to *counts*."""
     for day, tokens in zip(row.days, row.tokens, strict=True):
         counts[day] += factor * tokens
+
+
+def respond_by_day(
+    caller: Caller,
+    period: Period,
+    usages: Iterable[Any],
+    item: type[ma.Schema],
+    represent: Callable[[Any, str], dict[str, Any]],
+) -> Response:
+    """Return one row per element of *usages* and day with tokens.
+
+    :param item: the schema of a row.
+    :param represent: returns an element as JSON, given the identifier of our own API. Its members that *item* has are
+        in each row.
+    :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
+    """
+    dates = [(period.first + timedelta(since)).isoformat() for since in range(period.days)]
+    names = [name for name in item().fields if name not in TokensOfDaySchema().fields]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for usage in usages:
+            whole = represent(usage, caller.settings.resource)
+            holder = {name: whole[name] for name in names}
+            for date, tokens in zip(dates, whole["tokensByDay"], strict=True):
+                if tokens:
+                    yield {"date": date, "tokens": tokens, **holder}
+
+    data = check_rows(list(islice(rows(), MAX_ROWS + 1)))
+    return data_response({"tenantId": caller.organization_id, **period.described, "data": data}, item)
+
+
+def check_rows(rows: list[Any]) -> list[Any]:
+    """Return the rows.
+
+    :raises ValidationError: there are more than :data:`MAX_ROWS`.
+    """
+    if len(rows) > MAX_ROWS:
+        rule = f"must be fewer, because the response would have more than {MAX_ROWS} rows"
+        raise ValidationError(details={"days": [rule]})
+    return rows

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/credentials``: tokens per credential, and the resources that the tokens are for."""
+"""``GET /api/v1/analytics/credentials`` and ``…/credentials/days``: tokens per credential, and their resources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from agentidp.analytics.attribution import (
     TOKENS_BY_DAY,
     Attribution,
     AttributionArguments,
+    TokensOfDaySchema,
     read_attribution,
+    respond_by_day,
 )
 from agentidp.analytics.period import Period, PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
@@ -61,6 +63,22 @@ class CredentialUsageSchema(PeriodSchema):
     """The credentials that are in force or were in the period. The sum of all items equals the number of all tokens."""
 
     data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
+
+
+class CredentialTokensOfDaySchema(TokensOfDaySchema):
+    """The tokens of a credential, or tokens without a credential, on a UTC day."""
+
+    credentialId = ma.fields.UUID(**required(nullable=True))
+    agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))
+    agentName = ma.fields.String(**required(nullable=True))
+    label = ma.fields.String(**required(nullable=True))
+    type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
+
+
+class CredentialTokensByDaySchema(PeriodSchema):
+    """One item per credential and day with tokens, the credential with most tokens first, its oldest day first."""
+
+    data = ma.fields.List(ma.fields.Nested(CredentialTokensOfDaySchema), required=True)
 
 
 @dataclass
@@ -106,6 +124,18 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     data = used_credentials(read_attribution(caller, period, arguments["agent"])[0])
     body = {"tenantId": caller.organization_id, **period.described, "data": data}
     return data_response(body, CredentialUsageItemSchema, partial(represent, own_resource=caller.settings.resource))
+
+
+@blueprint.route("/api/v1/analytics/credentials/days")
+@bearer("analytics:read")
+@blueprint.arguments(AttributionArguments(), location="query")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.data_response(CredentialTokensByDaySchema)
+def credential_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """Tokens per credential and UTC day. Days without tokens have no item."""
+    period = requested_period(arguments, caller.at)
+    usages = used_credentials(read_attribution(caller, period, arguments["agent"])[0])
+    return respond_by_day(caller, period, usages, CredentialTokensOfDaySchema, represent)
 
 
 def used_credentials(attribution: Attribution) -> list[CredentialUsage]:

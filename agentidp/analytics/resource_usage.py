@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/resources``: tokens per resource, and the agents that got the tokens."""
+"""``GET /api/v1/analytics/resources`` and ``…/resources/days``: tokens per resource, and the agents that got them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from agentidp.analytics.attribution import (
     TOKENS_BY_DAY,
     Attribution,
     AttributionArguments,
+    TokensOfDaySchema,
     add_tokens,
     read_attribution,
+    respond_by_day,
 )
 from agentidp.analytics.period import PeriodSchema, requested_period
 from agentidp.caller import Caller, bearer
@@ -57,6 +59,20 @@ class ResourceUsageSchema(PeriodSchema):
     data = ma.fields.List(ma.fields.Nested(ResourceUsageItemSchema), required=True)
 
 
+class ResourceTokensOfDaySchema(TokensOfDaySchema):
+    """The tokens for a resource on a UTC day."""
+
+    resource = ma.fields.String(**required("Null for tokens that are not attributed", nullable=True))
+    resourceServerId = ma.fields.UUID(**required(nullable=True))
+    name = ma.fields.String(**required(nullable=True))
+
+
+class ResourceTokensByDaySchema(PeriodSchema):
+    """One item per resource and day with tokens, the resource with most tokens first, its oldest day first."""
+
+    data = ma.fields.List(ma.fields.Nested(ResourceTokensOfDaySchema), required=True)
+
+
 @dataclass
 class ResourceUsage:
     """A resource and its tokens in a period."""
@@ -90,6 +106,19 @@ def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
     body = {"tenantId": caller.organization_id, **period.described, "data": used_resources(attribution, servers)}
     return data_response(body, ResourceUsageItemSchema, partial(represent, own_resource=caller.settings.resource))
+
+
+@blueprint.route("/api/v1/analytics/resources/days")
+@bearer("analytics:read")
+@blueprint.arguments(AttributionArguments(), location="query")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.data_response(ResourceTokensByDaySchema)
+def resource_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """Tokens per resource and UTC day. Days without tokens have no item."""
+    period = requested_period(arguments, caller.at)
+    attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
+    usages = used_resources(attribution, servers)
+    return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent)
 
 
 def used_resources(attribution: Attribution, servers: Rows) -> list[ResourceUsage]:

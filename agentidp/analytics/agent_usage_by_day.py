@@ -1,0 +1,52 @@
+"""``GET /api/v1/analytics/agents/days``: tokens per agent and UTC day, one row per day with tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp.analytics.attribution import MAX_ROWS, TokensOfDaySchema, check_rows
+from agentidp.analytics.period import PeriodArguments, PeriodSchema, requested_period
+from agentidp.caller import Caller, bearer
+from agentidp.db.sql import Call
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import data_response
+
+blueprint = Blueprint("agent-usage-by-day", __name__, description="Tokens by agent and day")
+
+
+class AgentTokensOfDaySchema(TokensOfDaySchema):
+    """The tokens of an agent on a UTC day."""
+
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+
+
+class AgentTokensByDaySchema(PeriodSchema):
+    """One item per agent and day with tokens, oldest day first, most tokens first within a day."""
+
+    data = ma.fields.List(ma.fields.Nested(AgentTokensOfDaySchema), required=True)
+
+
+@blueprint.route("/api/v1/analytics/agents/days")
+@bearer("analytics:read")
+@blueprint.arguments(PeriodArguments(), location="query")
+@blueprint.data_response(AgentTokensByDaySchema)
+def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """Tokens of all agents per UTC day. Days without tokens have no item."""
+    period = requested_period(arguments, caller.at)
+    # The tokens are read first, so that the agents of all tokens are in the rows read afterwards.
+    rows, agents = caller.read_together(
+        Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}),
+        Call("analytics/agent_names", {}),
+    )
+    names_by_id = {agent.agent_id: agent.name for agent in agents}
+
+    def represent(row: Any) -> dict[str, Any]:
+        agent_id, name = str(row.agent_id), names_by_id[row.agent_id]
+        return {"date": row.on_day.isoformat(), "tokens": row.tokens, "agentId": agent_id, "agentName": name}
+
+    body = {"tenantId": caller.organization_id, **period.described, "data": check_rows(rows)}
+    return data_response(body, AgentTokensOfDaySchema, represent)
