@@ -24,8 +24,20 @@ SHADES = 5
 MAX_FLAGGED = timedelta(days=3)
 """Maximum length of a finding that has a flag on each of its days. A longer finding is about the period, not a day."""
 
-MAX_LINE = 108
-"""Maximum height of a point of the comparison line. Such a point is above the axis, but still inside the drawing."""
+MAX_HEIGHT = 108
+"""Maximum height of a bar or a point that is cut off. It is above the axis, but still inside the drawing."""
+
+OUTLIER_TIMES = 4
+"""A count is cut off if it is at least so many times the highest count that is not cut off."""
+
+MIN_OTHERS = 5
+"""Minimum number of counts above zero that are not cut off. With fewer, the axis reaches the highest count."""
+
+MAX_TICKS = 5
+"""Maximum number of dates below a chart."""
+
+MAX_CUT_LABELS = 3
+"""Maximum number of bars that have their count above them because they are cut off."""
 
 MIN_HEIGHT = 1.5
 """Minimum height of the bar of a count above zero, so that the bar is visible beside a high bar."""
@@ -60,7 +72,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. ``top`` is the count at the highest grid line."""
+    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off."""
 
     bars: list[Bar]
     top: int
@@ -69,6 +81,26 @@ class Chart:
     def earlier_bars(self) -> list[Bar]:
         """The bars that have a point of the comparison line. The line may begin later than the chart."""
         return [bar for bar in self.bars if bar.earlier_height is not None]
+
+    @property
+    def cut_bars(self) -> list[Bar]:
+        """The bars that are cut off, the highest first."""
+        return sorted((bar for bar in self.bars if bar.count > self.top), key=lambda bar: -bar.count)
+
+    @property
+    def cut_labels(self) -> list[tuple[float, Bar]]:
+        """(position, bar) of the highest bars that are cut off. A position is a percentage of the chart's width."""
+        return [(self._percentage(bar), bar) for bar in self.cut_bars[:MAX_CUT_LABELS]]
+
+    @property
+    def ticks(self) -> list[tuple[float, Bar]]:
+        """(position, bar) of the bars that have a date below them."""
+        last, gaps = len(self.bars) - 1, MAX_TICKS - 1
+        indexes = sorted({round(tick * last / gaps) for tick in range(MAX_TICKS)})
+        return [(self._percentage(self.bars[index]), self.bars[index]) for index in indexes]
+
+    def _percentage(self, bar: Bar) -> float:
+        return round(100 * (bar.x + STEP / 2) / (STEP * len(self.bars)), 2)
 
     @property
     def total(self) -> int:
@@ -113,14 +145,14 @@ def draw_chart(
     :param created: the day or hour in which the chart's subject was created; no earlier bar is empty. ``None`` if
         unknown.
     :param earlier_counts: per bar the count to compare with; ``None`` before the first usage. If no count is above
-        zero, the chart has no comparison line. The line does not change the axis, and is cut off at :data:`MAX_LINE`.
+        zero, the chart has no comparison line.
     :param earlier_findings: per bar the findings about the day to compare with.
     """
     # Imported usage can be older than the agent.
     first_used = next((when for when, count in counts if count), running)
     existed_from = counts[0][0] if created is None else min(created, first_used)
-    top = _round_number(max(count for _, count in counts))
     has_line = any(earlier_counts)
+    top = _round_number(_axis_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
     bars = []
     for index, (when, count) in enumerate(counts):
         earlier = earlier_counts[index] if has_line else None
@@ -131,10 +163,10 @@ def draw_chart(
                 earlier,
                 findings.get(when, []),
                 x=STEP * index,
-                height=max(MIN_HEIGHT, round(HEIGHT * count / top, 1)) if count else 0,
+                height=min(MAX_HEIGHT, max(MIN_HEIGHT, round(HEIGHT * count / top, 1))) if count else 0,
                 is_running=when == running,
                 is_empty=count == 0 and existed_from <= when < running,
-                earlier_height=None if earlier is None else min(MAX_LINE, round(HEIGHT * earlier / top, 1)),
+                earlier_height=None if earlier is None else min(MAX_HEIGHT, round(HEIGHT * earlier / top, 1)),
                 earlier_findings=earlier_findings[index] if earlier is not None and earlier_findings else [],
             )
         )
@@ -246,6 +278,16 @@ def chart_markers(rows: Rows, first: date, last: date, agent_id: UUID | None = N
 def last_day(ends: datetime) -> date:
     """Return the day of the last instant before *ends*."""
     return (ends - timedelta(microseconds=1)).date()
+
+
+def _axis_maximum(counts: list[int]) -> int:
+    """Return the highest count that the axis reaches: the highest of all, unless up to a tenth of them are outliers."""
+    highest_first = sorted((count for count in counts if count), reverse=True)
+    for outliers in range(max(1, len(highest_first) // 10), 0, -1):
+        others = highest_first[outliers:]
+        if len(others) >= MIN_OTHERS and highest_first[outliers - 1] >= OUTLIER_TIMES * others[0]:
+            return others[0]
+    return highest_first[0] if highest_first else 0
 
 
 def _round_number(count: int) -> int:

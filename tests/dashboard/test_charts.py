@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.charts import (
-    MAX_LINE,
+    MAX_HEIGHT,
     MIN_HEIGHT,
     draw_chart,
     draw_hours,
@@ -50,23 +50,48 @@ def test_the_axis_reaches_the_highest_count_and_half_of_it_is_a_whole_number(cou
     assert draw_chart([(TODAY, count) for count in counts], {}, TODAY).top == top
 
 
-def test_a_spike_has_its_full_height_and_low_days_beside_it_can_be_seen() -> None:
-    counts = [(TODAY - timedelta(days=n), 100 if n else 10_000) for n in reversed(range(30))]
+def test_an_outlier_is_cut_off_so_that_the_other_days_can_be_compared() -> None:
+    counts = [(TODAY - timedelta(days=n), 100 + n if n else 10_000) for n in reversed(range(30))]
     chart = draw_chart(counts, {}, TODAY)
-    assert chart.top == 10_000
-    assert {bar.height for bar in chart.bars[:-1]} == {MIN_HEIGHT}
-    assert (chart.bars[-1].height, chart.bars[-1].count) == (100, 10_000)
+    assert (chart.top, chart.bars[0].height) == (140, 92.1)
+    assert (chart.bars[-1].height, chart.bars[-1].count) == (MAX_HEIGHT, 10_000)
+    assert (chart.cut_bars, chart.cut_labels) == ([chart.bars[-1]], [(98.33, chart.bars[-1])])
     assert chart.running_bar is chart.bars[-1]
     assert draw_chart(counts[:-1], {}, TODAY).running_bar is None
+    # An earlier day can be the outlier, too.
+    chart = draw_chart(counts[:-1], {}, TODAY, None, [13_782, *[100] * 28])
+    assert (chart.top, chart.cut_bars, chart.bars[0].earlier_height) == (140, [], MAX_HEIGHT)
+
+
+@pytest.mark.parametrize("counts", [[1, 0, 0, 2000], [10, 20, 30, 40, 50, 199], [9] * 8 + [900, 1000]])
+def test_the_axis_reaches_the_highest_count_if_it_is_no_outlier(counts: list[int]) -> None:
+    chart = draw_chart([(TODAY - timedelta(days=n), count) for n, count in enumerate(counts)], {}, TODAY)
+    assert chart.top >= max(counts)
+    assert chart.cut_bars == []
+    assert min(bar.height for bar in chart.bars if bar.count) >= MIN_HEIGHT
+
+
+@pytest.mark.parametrize(("days", "ticks"), [(1, [0]), (2, [0, 1]), (7, [0, 2, 3, 4, 6]), (30, [0, 7, 14, 22, 29])])
+def test_dates_stand_below_their_bars_and_none_twice(days: int, ticks: list[int]) -> None:
+    chart = draw_chart([(TODAY - timedelta(days=n), n) for n in reversed(range(days))], {}, TODAY)
+    assert [chart.bars.index(bar) for _, bar in chart.ticks] == ticks
+    assert chart.ticks[0][0] == round(50 / days, 2)
+
+
+def test_the_page_names_the_count_of_a_day_that_is_cut_off(read: Read, acme: Agent) -> None:
+    for days_ago in range(1, 9):
+        acme.count(NOON - timedelta(days=days_ago), tokens=2_000 if days_ago == 3 else 10)
+    page = read()
+    assert paths(page, "cut") == ["M260 6l10-6"]
+    assert "2,000" in page.text.partition("Tokens issued")[2].partition("higher than the axis")[0]
 
 
 def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_scale_of_the_bars() -> None:
     counts = [(TODAY - timedelta(days=n), 100) for n in reversed(range(4))]
     spike = known_finding(a_finding(NOON - timedelta(days=7)))
     chart = draw_chart(counts, {}, TODAY, None, [None, 50, 0, 200], [[spike], [], [], [spike]])
-    assert (chart.top, [bar.height for bar in chart.bars]) == (100, [100] * 4)
-    # The last point is above the axis.
-    assert [bar.earlier_height for bar in chart.bars] == [None, 50, 0, MAX_LINE]
+    assert (chart.top, [bar.height for bar in chart.bars]) == (200, [50] * 4)
+    assert [bar.earlier_height for bar in chart.bars] == [None, 25, 0, 100]
     assert chart.earlier_bars == chart.bars[1:]
     assert [bar.earlier for bar in chart.bars] == [None, 50, 0, 200]
     assert [[*bar.earlier_findings] for bar in chart.bars] == [[], [], [], [spike]]
@@ -102,9 +127,8 @@ def test_a_finding_of_the_earlier_days_is_marked_on_the_line(read: Read, acme: A
     assert [(flag["class"], flag["href"]) for flag in flags] == [
         ("then flag ended", f"/dashboard/findings/{finding_id}"),
     ]
-    # The point is above the axis, so the legend has its count.
-    assert "M55 -8h0" in [path["d"] for path in page.all("path")]
-    assert "a week earlier, up to 30 ○ a finding a week earlier" in page.text
+    assert "M55 0h0" in [path["d"] for path in page.all("path")]
+    assert "a week earlier ○ a finding a week earlier" in page.text
     assert "A week earlier: spike (critical), 30 tokens" in page.text
 
 
