@@ -15,6 +15,7 @@ from agentidp.alerts import target_routes as alert_targets
 from agentidp.analytics import (
     activity_heatmap,
     agent_activity,
+    agent_rejections,
     agent_usage,
     agent_usage_by_day,
     credential_usage,
@@ -45,7 +46,8 @@ from agentidp.services import Services
 ROUTES = (
     *(token, introspection, revocation, metadata),
     *(agents, credentials, resource_servers, delegation_rules, provisioning, organization),
-    *(token_trend, activity_heatmap, agent_usage, agent_usage_by_day, agent_activity, usage_by_day, usage_by_hour),
+    *(token_trend, activity_heatmap, agent_usage, agent_usage_by_day, agent_activity, agent_rejections),
+    *(usage_by_day, usage_by_hour),
     *(credential_usage, resource_usage, owner_usage, delegations, impact),
     *(finding_listing, finding_actions, markers, quotas, alert_targets),
     *(health, audit_trail, index, mcp, api_docs),

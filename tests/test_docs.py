@@ -16,6 +16,7 @@ import pytest
 from flask import Flask
 
 from agentidp.alerts import addresses
+from agentidp.analytics.agent_rejections import NEXT_STEPS
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
 from agentidp.declarative.schemas import DocumentSchema
@@ -148,18 +149,23 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     reasons = set(re.findall(r'record_rejection\([^"()]+"([^"{]+)"', text)) | {"unknown client"}
     reasons |= {f"token {reason}" for reason in re.findall(r'TokenRefused\("([^"]+)", token,', text)}
     reasons |= set(re.findall(r'\brefusal(?:: str \| None)?\s?=\s?"([^"]+)"', text))
-    assertions = read("agentidp/oauth/client_assertion.py") + read("agentidp/jose/assertion.py")
-    reasons |= {client_assertion.WRONG_SIGNATURE, *re.findall(r'return "([^"]+)"', assertions)}
+    reasons |= {client_assertion.WRONG_SIGNATURE, *client_authentication.ADVICE, *client_authentication.ADVICE_FOR_KEYS}
     reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE}
     reasons |= {*issuer_tokens.REASONS, *federated_token.REASONS}
     reasons |= {*first_sight.REASONS, *token_exchange.REASONS, *id_jag.REASONS}
+    # Nothing is counted for an unknown code or refresh token.
+    reasons |= {*authorization_grant.REASONS} - {authorization_grant.UNKNOWN}
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = read("sql/usage/record_rejected_network.sql")
     reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))
     assert len(reasons) >= 15
-    section = read("docs/operating.md").partition("\n| reason | what to do |\n")[2]
-    documented = set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]+)\|", section.partition("\n\n")[0], re.M))))
-    assert reasons - documented == set()
+    rows = re.findall(r"^\| (`.*?`) \|(?:[^|]+\|)? ([^|]+) \|$", read("docs/refusals.md"), re.M)
+    steps = {reason: step for reasons_cell, step in rows for reason in re.findall(r"`([^`]+)`", reasons_cell)}
+    assert reasons - steps.keys() == set()
+    without_links = {reason: re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", step) for reason, step in steps.items()}
+    # The owner of an agent reads the same advice, without links.
+    assert NEXT_STEPS.items() <= without_links.items()
+    assert reasons - NEXT_STEPS.keys() == {"unknown client", federated_token.SEVERAL_AGENTS, *first_sight.REASONS}
 
 
 def test_the_guide_to_files_names_what_a_file_can_say() -> None:

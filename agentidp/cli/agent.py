@@ -7,11 +7,12 @@ from uuid import UUID
 
 import click
 
-from agentidp.analytics import impact
+from agentidp.analytics import agent_rejections, impact
 from agentidp.analytics.period import Period
 from agentidp.cli.confirmation import confirm, count, describe_recent_tokens, dry_run_option, require_confirmation
 from agentidp.cli.lookup import begin_transaction, open_agent, open_organization
 from agentidp.cli.options import (
+    WholeNumber,
     as_json_option,
     describe_fields,
     list_columns,
@@ -21,6 +22,7 @@ from agentidp.cli.options import (
 )
 from agentidp.cli.output import show, show_object
 from agentidp.clock import utc_now
+from agentidp.counting import KEEP_NETWORKS
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.http.errors import NotFound, require_row
 from agentidp.http.schemas import Text
@@ -77,6 +79,22 @@ def show_(agent: str, as_json: bool) -> None:
     with open_agent(agent) as (_, database, agent_id):
         row = require_row(database.fetch("agents/get_agent", agent_id=agent_id))
     show_object(agents.represent(row), as_json)
+
+
+@commands.command("rejections")
+@agent_argument
+@click.option("--days", type=WholeNumber(1, KEEP_NETWORKS), default=7, show_default=True, help="Days, today included.")
+@as_json_option
+def rejections(agent: str, days: int, as_json: bool) -> None:
+    """Show why and from which networks requests of an agent failed to authenticate, and what to do.
+
+    The newest day comes first.
+
+    Prints: day (UTC), reason, network, number of failures, time of the last failure, what to do.
+    """
+    with open_agent(agent) as (_, database, agent_id):
+        rows = database.run(agent_rejections.rejections_call(agent_id, Period.of(days, database.at)))[0]
+    show(agent_rejections.represent_rejections(rows), as_json)
 
 
 @commands.command("update")

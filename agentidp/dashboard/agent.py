@@ -9,6 +9,7 @@ from uuid import UUID
 from flask import Response
 
 from agentidp.analytics import delegations, resource_usage
+from agentidp.analytics.agent_rejections import NEXT_STEPS, rejections_call
 from agentidp.analytics.attribution import delegations_in, read_attribution
 from agentidp.analytics.credential_usage import used_credentials
 from agentidp.caller import Caller
@@ -27,6 +28,9 @@ SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes"
 
 MAX_DELEGATIONS = 50
 """Maximum number of rows per table: subjects for whom the agent acts, and agents that act on behalf of the agent."""
+
+MAX_REJECTIONS = 20
+"""Maximum number of rows in the table of reasons and networks of rejected requests."""
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -48,8 +52,9 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         usage_of(agent_id),
         usage_of(None),
         delegations_in(period, agent_id),
+        rejections_call(agent_id, period),
     )
-    activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows = rows
+    activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
     # used_resources() removes the rows of the attribution, so the credentials are first.
     tokens_of = {used.credential_id: used.by_day for used in used_credentials(attribution)}
     resources = [used for used in resource_usage.used_resources(attribution, servers) if used.tokens]
@@ -58,7 +63,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     return pages.page(
         "agent.html",
         here="agents",
-        slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers),
+        slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers, rejection_rows),
         agent_id=agent_id,
         registered=agents[0] if agents else None,
         members=SHOWN,
@@ -98,7 +103,7 @@ def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str
 
 
 def _findings_and_charts(
-    caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any]
+    caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
 ) -> dict[str, Any]:
     """Return the context of the slow part of the page."""
     findings = page_findings(caller, period, agent_id)
@@ -114,4 +119,6 @@ def _findings_and_charts(
         ],
         "tokens": charts.draw_chart([(day, row.tokens) for day, row in days], token_findings, period.today, created),
         "rejections": charts.draw_chart([(day, row.rejected) for day, row in days], rejection_findings, period.today),
+        "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rejections if row.date is not None],
+        "max_rejection_sources": MAX_REJECTIONS,
     }

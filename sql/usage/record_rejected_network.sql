@@ -68,15 +68,16 @@ placed as materialized (
     from rejection
 ),
 counted as (
-    insert into rejected_networks as known (organization_id, day, agent_id, network, reason, rejections)
+    insert into rejected_networks as known (organization_id, day, agent_id, network, reason, rejections, last_rejected_at)
     select
         %(organization_id)s, %(day)s::date,
         case when has_own_row then %(agent_id)s::uuid else %(nobody)s::uuid end,
         case when has_own_row then %(network)s::text else 'other' end,
         case when has_own_row then reason else 'other' end,
-        1
+        1,
+        %(at)s
     from placed
     on conflict (organization_id, day, agent_id, network, reason) do update
-    set rejections = known.rejections + 1
+    set rejections = known.rejections + 1, last_rejected_at = greatest(known.last_rejected_at, excluded.last_rejected_at)
 )
 select reason from rejection

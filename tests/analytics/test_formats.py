@@ -289,6 +289,7 @@ def test_an_etag_is_of_the_answer(client: FlaskClient, cast: Cast) -> None:
         (f"{USAGE}?include=name", ["agent_usage"]),
         (f"{USAGE}/{{}}", ["agent_activity"]),
         (f"{USAGE}/{{}}/hours", ["agent_usage_by_hour"]),
+        (f"{USAGE}/{{}}/rejections", ["agent_rejections"]),
         ("/api/v1/analytics/usage", ["usage_by_day", "refusals_by_day"]),
         ("/api/v1/analytics/usage/hours", ["usage_by_hour"]),
         ("/api/v1/analytics/owners", ["owner_usage"]),

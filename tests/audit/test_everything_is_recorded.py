@@ -248,6 +248,7 @@ READS = {
     *(f"{thing} show" for thing in ("agent", "alerts target", "findings")),
     *("resource-server list", "resource-server show", "alerts deliver", "alerts deliveries", "alerts target test"),
     *("audit export", "organization export", "usage export", "audit verify", "credential test", "findings compute"),
+    *("agent rejections",),
     *("backup", "check", "db distribute", "db migrate", "serve", "watch"),
 }
 """Commands that change no setting of an organization or of the operator."""

@@ -48,6 +48,7 @@ def arguments(provider: Provider) -> dict[str, dict[str, str]]:
     agent = {"agentId": operator.client_id}
     return {
         "agent_activity": agent,
+        "agent_rejections": agent,
         "agent_usage_by_hour": agent,
         "finding": {"findingId": ids["finding_id"]},
         "impact_of_revoking": agent | {"credentialId": ids["credential_id"]},
