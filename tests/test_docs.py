@@ -23,7 +23,15 @@ from agentidp.declarative.schemas import DocumentSchema
 from agentidp.federation import issuer_tokens
 from agentidp.findings.listing import ListedFindingSchema
 from agentidp.http import errors
-from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight, id_jag, token_exchange
+from agentidp.oauth import (
+    authorization_grant,
+    client_assertion,
+    client_authentication,
+    federated_token,
+    first_sight,
+    id_jag,
+    token_exchange,
+)
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
 from agentidp.registry import markers

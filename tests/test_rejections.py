@@ -74,16 +74,25 @@ SITUATIONS = {
 
 
 @pytest.mark.parametrize("reason", SITUATIONS)
-def test_the_operator_learns_the_reason_that_the_client_does_not(
+def test_the_log_and_the_owner_learn_the_reason_and_who_has_the_secret_that_it_has_ended(
     client: FlaskClient, services: Services, cast: Cast, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     acme = cast.acme
     wrong = ask(client, acme.client_id, "wrong")
+    ended = {
+        "revoked credential": "the secret was revoked: use another credential of the agent",
+        "expired credential": "the secret has expired: use another credential of the agent",
+    }
     change(acme, SITUATIONS[reason])
     before = REGISTRY.get_sample_value("agentidp_authentications_rejected_total", {"reason": reason}) or 0
     caplog.set_level(logging.INFO, "agentidp")
     caplog.clear()
-    assert ask(client, acme.client_id, acme.client_secret) == wrong
+    response = ask(client, acme.client_id, acme.client_secret)
+    if reason in ended:
+        assert json.loads(response[1])["error_description"] == ended[reason]
+    else:
+        # Whoever does not have the secret gets this reason as well.
+        assert response == wrong
     rejected, request = [
         json.loads(JsonFormatter().format(record)) for record in caplog.records if record.name == "agentidp"
     ]

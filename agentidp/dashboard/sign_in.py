@@ -17,7 +17,7 @@ from agentidp.dashboard.person import Person
 from agentidp.dashboard.session import SCOPE, NotSignedIn
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
-from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth import client_assertion, client_authentication, issuance
 from agentidp.oauth.client_form import read_form
 from agentidp.openid.provider import SignInRefused
 from agentidp.services import services
@@ -88,7 +88,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
         try:
             grant = _grant_session(client, at)
         except psycopg.errors.UniqueViolation:
-            grant, client = None, replace(client, refusal="assertion used before")
+            grant, client = None, replace(client, refusal=client_assertion.USED_BEFORE)
         if grant is None:
             client_authentication.refuse(request, client, at)
     except OAuthError as error:

@@ -19,6 +19,14 @@ CLIENT_LEEWAY = 30
 WRONG_SIGNATURE = "wrong signature"
 """The logged reason for an assertion that none of the tried keys has signed."""
 
+WRONG_TIMES, EXPIRED, TOO_LONG, TOO_EARLY = (
+    "wrong times",
+    "assertion expired",
+    "assertion valid for too long",
+    "assertion not yet valid",
+)
+"""Logged reasons for an assertion whose signature has verified."""
+
 # The RSA modulus is a random number, so nobody has its private key.
 _NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
@@ -45,11 +53,11 @@ def wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | N
     """
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if "exp" not in times or not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
-        return "wrong times"
+        return WRONG_TIMES
     if times["exp"] <= now - CLIENT_LEEWAY:
-        return "assertion expired"
+        return EXPIRED
     if times["exp"] > now + max_lifetime + CLIENT_LEEWAY:
-        return "assertion valid for too long"
+        return TOO_LONG
     if times.get("iat", now) > now + CLIENT_LEEWAY or times.get("nbf", now) > now + CLIENT_LEEWAY:
-        return "assertion not yet valid"
+        return TOO_EARLY
     return None

@@ -31,8 +31,8 @@ MAX_LIFETIME = 3600
 MAX_REMEMBERED = 10_000
 """Maximum client keys that a process remembers, about 20 MB. Only an authentic assertion adds a key."""
 
-WRONG_AUDIENCE = "wrong audience"
-"""The only reason here that the response states, because only the holder of the client's key can cause it."""
+WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "assertion used before"
+"""Logged reasons for an assertion that the client's key has signed."""
 
 
 def read(assertion: str) -> UnverifiedJwt | None:
@@ -106,5 +106,5 @@ def _refusal(s: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> 
     if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != s.settings.issuer:
         return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
-        return "wrong jti"
+        return WRONG_JTI
     return wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)

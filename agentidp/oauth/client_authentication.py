@@ -18,6 +18,8 @@ from flask import Request
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
+from agentidp.jose.assertion import EXPIRED, TOO_EARLY, TOO_LONG, WRONG_TIMES
+from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_assertion, federated_token, first_sight, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
@@ -32,6 +34,28 @@ METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spif
 
 UNREADABLE = "unreadable assertion"
 """The logged reason for an assertion that is not a JWT that any rule could accept."""
+
+FAILED = "client authentication failed; the owner of the agent sees why on the page of the agent"
+"""What the response says whenever no secret and no signature has verified."""
+
+_NO_CREDENTIAL = "the request has no credential: send client_id and client_secret, or a client_assertion"
+
+ADVICE = {
+    "expired credential": "the secret has expired: use another credential of the agent",
+    "revoked credential": "the secret was revoked: use another credential of the agent",
+    EXPIRED: "the assertion has expired: get or sign a new one, and check the clock of the client",
+    TOO_EARLY: "iat or nbf of the assertion is in the future: check the clock of the client",
+    TOO_LONG: "the assertion is valid for too long: at most an hour, or a day if another issuer has signed it",
+    WRONG_TIMES: "the assertion must have exp, and exp, iat and nbf must be seconds since 1970",
+}
+"""Logged reasons that only who has the secret or a signed assertion can cause, and what the response says."""
+
+ADVICE_FOR_KEYS = {
+    client_assertion.WRONG_AUDIENCE: "the audience of the assertion must be {issuer}",
+    client_assertion.WRONG_JTI: f"the assertion must have a jti of 1 to {MAX_JTI_LENGTH} characters",
+    client_assertion.USED_BEFORE: "the assertion was used before: sign a new one with a new jti for each request",
+}
+"""The same for an assertion that the client's own key has signed."""
 
 _AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -67,7 +91,7 @@ def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
             raise OAuthError("invalid_request", "client_id is missing")
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
-        raise invalid_client()
+        raise invalid_client(_NO_CREDENTIAL)
     return replace(_look_up_client(client_id), secret_hash=hash_secret(client_secret))
 
 
@@ -101,7 +125,7 @@ def _parse_basic(header: str) -> tuple[str, str]:
     """Return the ``client_id`` and the secret in an Authorization header."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
-        raise invalid_client()
+        raise invalid_client("the scheme of the Authorization header must be Basic")
     if "," in encoded:
         # base64 has no comma, but servers join repeated headers by a comma (RFC 9110 section 5.2).
         raise OAuthError("invalid_request", "there is more than one Authorization header")
@@ -109,13 +133,13 @@ def _parse_basic(header: str) -> tuple[str, str]:
         decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
         client_id, colon, client_secret = decoded.partition(b":")
         if not colon:
-            raise invalid_client()
+            raise ValueError
         # Clients form-encode the client_id and the secret before they join them (RFC 6749 section 2.3.1).
         if b"%" not in decoded and b"+" not in decoded:
             return client_id.decode(), client_secret.decode()
         return _decode_form_value(client_id), _decode_form_value(client_secret)
     except (binascii.Error, UnicodeError, ValueError):
-        raise invalid_client() from None
+        raise invalid_client("the Authorization header must be the base64 of client_id:client_secret") from None
 
 
 def _decode_form_value(value: bytes) -> str:
@@ -179,7 +203,7 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 
 
 def verify_again_or_refuse(
-    request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None
+    request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None
 ) -> Client:
     """Verify a client's assertion by the stored rules of trust, because the remembered rule was deleted or replaced.
 
@@ -191,13 +215,13 @@ def verify_again_or_refuse(
     return other
 
 
-def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
+def refuse(request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None) -> NoReturn:
     """Count a failed authentication and raise its error.
 
-    All failures take the same time and look the same, with two exceptions: the holder of a client's key learns the
-    right audience, and ``client_id`` is demanded if the assertion does not choose one of several agents.
+    All failures take the same time and look the same, with two exceptions: who has the secret or a signed assertion
+    learns what is wrong with it, and ``client_id`` is demanded if the assertion does not choose one of several agents.
 
-    :param error: makes the error. Default: :func:`invalid_client`.
+    :param error: makes the error, from a description if there is one. Default: :func:`invalid_client`.
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     s = services()
@@ -206,7 +230,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
     if client.is_remembered and s.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     cell = throttle.cell_of(s.settings.instance_secret, client.client_id, request.remote_addr)
-    wait = throttle.record_failure(s.database, cell, _rejection(client), at)
+    reason, wait = throttle.record_failure(s.database, cell, _rejection(client), at)
     if wait is not None:
         raise OAuthError(
             "temporarily_unavailable",
@@ -216,9 +240,9 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
         )
     if client.refusal in federated_token.UNCLEAR and client.agent_id == UNKNOWN_AGENT:
         raise OAuthError("invalid_request", f"{client.refusal}: choose an agent by client_id")
-    if client.refusal == client_assertion.WRONG_AUDIENCE and not client.is_federated:
-        raise invalid_client(f"the audience of the assertion must be {s.settings.issuer}")
-    raise (error or invalid_client)()
+    advice = ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)
+    descriptions = [advice[reason].format(issuer=s.settings.issuer)] if reason in advice else []
+    raise (error or invalid_client)(*descriptions)
 
 
 def _rejection(client: Client) -> Rejection:
@@ -233,11 +257,11 @@ def _rejection(client: Client) -> Rejection:
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
 
 
-def invalid_client(description: str = "client authentication failed") -> OAuthError:
+def invalid_client(description: str = FAILED) -> OAuthError:
     """Return the error for a failed client authentication."""
     return OAuthError("invalid_client", description, status=401, headers={"WWW-Authenticate": CHALLENGE})
 
 
-def invalid_grant() -> OAuthError:
+def invalid_grant(description: str = "the assertion is not accepted") -> OAuthError:
     """Return the error for a token that is not accepted as a grant (RFC 7523 section 3.1)."""
-    return OAuthError("invalid_grant", "the assertion is not accepted")
+    return OAuthError("invalid_grant", description)

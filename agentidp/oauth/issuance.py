@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -43,16 +44,13 @@ _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 _NO_TARGET = "resource is not a resource server whose identifier the organization holds"
 _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
 _MUST_BIND = "agent must bind its tokens to a key"
-_NO_SCOPE_OF_OURS = (
-    "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
-)
-_NOT_AT_THE_RESOURCE = (
-    "the agent does not have every scope that was asked for at this resource; for this API's scopes, leave out resource"
-)
-_NOT_IN_COMMON = (
-    "the agent, for whom it acts and the tokens that this one comes from have no scope in common at this resource, or "
-    "not every one that was asked for"
-)
+
+_OWN_API = "this API"
+_HOLDERS = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule")
+"""Who limits the scope of a token. The description names the first one that lacks a scope."""
+
+_MAX_NAMED = 5
+"""Maximum number of scopes that a description names per holder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,7 @@ def record_issuance(
     :param id_jag_use: the call that consumes the ID-JAG that is the grant, and the error if the ID-JAG was used before.
     :returns: ``None`` if authentication failed.
     :raises AssertionUsed: authentication failed, because the assertion was used before.
-    :raises OAuthError: as :func:`read_grant`, or the proof was used before.
+    :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names the scopes.
     """
     uses = [] if id_jag_use is None else [id_jag_use]
     if proof is not None:
@@ -177,7 +175,50 @@ def record_issuance(
                         _consume(transaction, use, error)
     except psycopg.errors.UniqueViolation:
         raise AssertionUsed from None
-    return read_grant(client, call, rows, at=database.at)
+    try:
+        return read_grant(client, call, rows, at=database.at)
+    except OAuthError as error:
+        # The resource of a grant is known only after a token was issued.
+        if error.error == "invalid_scope" and call.name != "grants/redeem_grant":
+            error.description = _describe_missing_scopes(database, call.parameters)
+        raise
+
+
+def _describe_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> str:
+    """Return who lacks which requested scopes of a refused token.
+
+    :param parameters: of the call that refused the token.
+    """
+    resource = parameters["resource"]
+    names = ("agent_id", "resource", "subject_agent_id", "rule_id")
+    rows = database.fetch("oauth/scope_limits", **{name: parameters.get(name) for name in names})
+    limits: dict[str, Collection[str]] = {row.holder: row.scopes for row in rows}
+    if resource is None:
+        limits[_OWN_API] = SCOPES
+    missing: dict[str, list[str]] = {}
+    # Without a requested scope, an exchange requests all scopes of the resource server.
+    requested = parameters["scope"] or limits.get("the resource server", ())
+    for scope in requested:
+        holder = next((holder for holder in _HOLDERS if scope not in limits.get(holder, requested)), None)
+        if holder is not None:
+            missing.setdefault(holder, []).append(scope)
+    ancestors = json.loads(parameters.get("ancestors", "[]"))
+    if not missing and ancestors:
+        same_resource = [ancestor for ancestor in ancestors if resource in (ancestor["aud"], ancestor["resource"])]
+        common = set.intersection(*(set(ancestor["scope"].split()) for ancestor in same_resource or ancestors))
+        missing["an exchanged token"] = [scope for scope in requested if scope not in common]
+    descriptions = [
+        f"{holder} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
+        + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
+        for holder, scopes in missing.items()
+    ]
+    if _OWN_API in missing:
+        descriptions.append("for a scope of a resource server, send the parameter resource as well")
+    elif resource is not None and not SCOPES.keys().isdisjoint(
+        scope for scopes in missing.values() for scope in scopes
+    ):
+        descriptions.append("for a scope of this API, leave out the parameter resource")
+    return "; ".join(descriptions) or "the resource server has no scope"
 
 
 def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
@@ -203,7 +244,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         raise OAuthError("invalid_target", _NO_TARGET_OF_AN_EXCHANGE if is_exchange else _NO_TARGET)
     if row.is_proof_missing:
         bound = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
-        raise OAuthError("invalid_dpop_proof", f"the {bound}: send a DPoP proof")
+        raise OAuthError("invalid_dpop_proof", f"the {bound}: send a proof in the header DPoP")
     if row.exhausted is not None:
         holder, window = row.exhausted.split(" ")
         result = "observed" if row.scope is not None else "refused"
@@ -215,13 +256,8 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         if row.scope is None:
             raise quota_windows.refusal(quota_windows.read_quotas(row.quotas), holder, window, at)
     if row.scope is None:
-        if is_exchange:
-            raise OAuthError("invalid_scope", _NOT_IN_COMMON)
-        if call.parameters["resource"] is not None:
-            raise OAuthError("invalid_scope", _NOT_AT_THE_RESOURCE)
-        if not set(call.parameters["scope"]) <= SCOPES.keys():
-            raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
-        raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
+        holder = "agent or the subject" if is_exchange else "agent"
+        raise OAuthError("invalid_scope", f"the {holder} does not have every scope that was asked for")
     return Grant(
         row.scope, quota_windows.read_quotas(row.quotas), row.audience, row.token_ttl, row.subject or AGENT, row
     )

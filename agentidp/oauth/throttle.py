@@ -55,10 +55,11 @@ INTERVAL_OF_SITE = INTERVAL / 3
 """Like ``INTERVAL``, but for all addresses of a site combined, because several people may share a site."""
 
 
-def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> timedelta | None:
+def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:
     """Count and report a failed authentication and update its throttle, in one round trip.
 
-    :returns: the time after which another failure is certainly admitted, or ``None`` if this failure is admitted.
+    :returns: the logged reason; and the time after which another failure is certainly admitted, or ``None`` if this
+        failure is admitted.
     """
     admitted_rows, _, [row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _failure(cell, at),
@@ -67,7 +68,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
         *rejection.calls(),
     )
     rejection.report(row.reason)
-    return None if admitted_rows else INTERVAL
+    return row.reason, None if admitted_rows else INTERVAL
 
 
 def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:

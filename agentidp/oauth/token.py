@@ -21,6 +21,7 @@ from agentidp.jose.access_token import MAX_LENGTH
 from agentidp.jose.assertion import MAX_LENGTH as MAX_ASSERTION_LENGTH
 from agentidp.oauth import (
     authorization_grant,
+    client_assertion,
     client_authentication,
     first_sight,
     id_jag,
@@ -153,7 +154,7 @@ def issue_token() -> Response:
             else:
                 grant = issuance.record_issuance(database, client, call, proof)
         except issuance.AssertionUsed:
-            client = replace(client, refusal="assertion used before")
+            client = replace(client, refusal=client_assertion.USED_BEFORE)
         if grant is None:
             error = client_authentication.invalid_grant if is_workloads_token else None
             client = client_authentication.verify_again_or_refuse(request, client, at, error)

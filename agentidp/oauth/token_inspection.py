@@ -13,7 +13,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
 from agentidp.jose.access_token import AccessToken, TokenRefused
-from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth import client_assertion, client_authentication, issuance
 from agentidp.oauth.client_form import ClientFormSchema, read_form
 from agentidp.services import services
 
@@ -77,7 +77,7 @@ def inspect_token(at: datetime) -> TokenInspection:
             # Only a consumed assertion must survive a crash.
             [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
         except psycopg.errors.UniqueViolation:
-            client = replace(client, refusal="assertion used before")
+            client = replace(client, refusal=client_assertion.USED_BEFORE)
         if not rows:
             client = client_authentication.verify_again_or_refuse(request, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id

@@ -123,7 +123,7 @@ class TestWhereClientsAuthenticate:
     def test_unauthorized(self, shared_client: FlaskClient, path: str) -> None:
         challenge = 'Basic realm="agentidp", charset="UTF-8"'
         response = shared_client.post(path, data=self.ASKED)
-        description = "client authentication failed"
+        description = "the request has no credential: send client_id and client_secret, or a client_assertion"
         assert_oauth_error(response, 401, "invalid_client", description, WWW_Authenticate=challenge)
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "FOO"])

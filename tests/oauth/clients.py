@@ -37,11 +37,18 @@ GRANT = {"grant_type": "client_credentials"}
 COMMON = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Whole = tuple[int, Any, dict[str, str]]
-FAILED: Whole = (
-    401,
-    {"error": "invalid_client", "error_description": "client authentication failed"},
-    {**COMMON, "WWW-Authenticate": 'Basic realm="agentidp", charset="UTF-8"'},
-)
+
+
+def failed(description: str) -> Whole:
+    """Return the whole response for a failed authentication."""
+    headers = {**COMMON, "WWW-Authenticate": 'Basic realm="agentidp", charset="UTF-8"'}
+    return 401, {"error": "invalid_client", "error_description": description}, headers
+
+
+FAILED = failed("client authentication failed; the owner of the agent sees why on the page of the agent")
+"""The response whenever no secret and no signature has verified."""
+
+USED_BEFORE = failed("the assertion was used before: sign a new one with a new jti for each request")
 numbers = itertools.count(1)
 
 

@@ -186,7 +186,7 @@ def test_a_proof_that_is_refused_issues_nothing(client: FlaskClient, cast: Cast,
 
 def test_an_agent_that_must_bind_gets_no_bearer_token(client: FlaskClient, cast: Cast, holder: Holder) -> None:
     change(client, cast.acme, cast.acme, dpopBoundAccessTokens=True)
-    description = "the agent must bind its tokens to a key: send a DPoP proof"
+    description = "the agent must bind its tokens to a key: send a proof in the header DPoP"
     assert whole(ask(client, cast.acme)) == refused("invalid_dpop_proof", description)
     assert cast.acme.sums()["tokens"] == 0
     assert ask(client, cast.acme, holder.proof("POST", TOKEN_URL)).status_code == 200

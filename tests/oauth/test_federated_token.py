@@ -39,6 +39,7 @@ from tests.oauth.clients import (
     Whole,
     change,
     claims_of,
+    failed,
     hand_made,
     process,
     reasons,
@@ -46,6 +47,7 @@ from tests.oauth.clients import (
     rejections,
     whole,
 )
+from tests.oauth.test_token_endpoint import ADVICE
 from tests.routes import CLIENT_PATHS
 from tests.sharing import app, cast, client, clock, database_url
 
@@ -99,7 +101,7 @@ def test_authenticates_as_often_as_it_is_sent_until_it_expires(
     clock.advance(seconds=3600 + CLIENT_LEEWAY - 1)
     assert ask(client, trusted, token).status_code == 200
     clock.advance(seconds=1)
-    assert whole(ask(client, trusted, token)) == FAILED
+    assert whole(ask(client, trusted, token)) == failed(ADVICE["assertion expired"])
     sums = trusted.sums()
     assert (sums["agent_tokens"], sums["agent_rejected"]) == (4, 1)
 
@@ -158,8 +160,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+BEFORE_THE_SIGNATURE = {"wrong audience", "token matches no rule", "no rule of trust"}
+
+
 @pytest.mark.parametrize(("changes", "reason"), WRONG, ids=str)
-def test_every_failure_looks_the_same_and_has_its_reason(
+def test_only_who_has_a_token_of_the_issuer_learns_the_reason(
     client: FlaskClient,
     trusted: Agent,
     issuer: Issuer,
@@ -167,9 +172,12 @@ def test_every_failure_looks_the_same_and_has_its_reason(
     reason: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert whole(ask(client, trusted, issuer.token(US, **changes))) == FAILED
+    description = ADVICE.get(reason) if reason not in BEFORE_THE_SIGNATURE else None
+    answer = FAILED if description is None else failed(description)
+    assert whole(ask(client, trusted, issuer.token(US, **changes))) == answer
     assert rejections(trusted) == [(reason, 1)]
-    assert whole(exchange(client, issuer.token(US, **changes), client_id=trusted.client_id)) == NO_GRANT
+    answer = NO_GRANT if description is None else refused("invalid_grant", description)
+    assert whole(exchange(client, issuer.token(US, **changes), client_id=trusted.client_id)) == answer
     assert reasons(caplog) == [reason] * 2
     [fields, _] = [record.fields for record in caplog.records if record.getMessage() == "authentication rejected"]
     assert (fields["agent"], fields["credential"]) == (trusted.client_id, "federated token")

@@ -13,7 +13,7 @@ from agentidp.scopes import SCOPES
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock
 from tests.helpers.introspection import INACTIVE, PATH, introspect
-from tests.oauth.clients import FAILED, ISSUER, NOW, KeyHolder, ask, basic, change, refused, whole
+from tests.oauth.clients import FAILED, ISSUER, NOW, USED_BEFORE, KeyHolder, ask, basic, change, refused, whole
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
@@ -134,19 +134,19 @@ class TestClientAuthentication:
         for accepted in (cast.acme.form | token, form):
             response = ask(client, accepted, path=PATH)
             assert (response.status_code, response.json["active"]) == (200, True)
-        assert whole(ask(client, form, path=PATH)) == FAILED
+        assert whole(ask(client, form, path=PATH)) == USED_BEFORE
 
     def test_every_failure_looks_the_same_and_is_counted(self, client: FlaskClient, cast: Cast) -> None:
         token = cast.acme.token()
         for header in (
             basic(cast.acme.client_id, "wrong"),
             basic("nobody", cast.acme.client_secret),
-            # A token is no client authentication.
-            {"Authorization": f"Bearer {token}"},
-            {"Authorization": f"DPoP {token}"},
-            {},
         ):
             assert whole(ask(client, {"token": token}, header, PATH)) == FAILED
+        # A token does not authenticate a client.
+        for header in ({"Authorization": f"Bearer {token}"}, {"Authorization": f"DPoP {token}"}, {}):
+            response = ask(client, {"token": token}, header, PATH)
+            assert (response.status_code, response.json["error"]) == (401, "invalid_client")
         sums = cast.acme.sums()
         assert sums == {name: 1 if "rejected" in name else 0 for name in sums}
 

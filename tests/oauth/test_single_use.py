@@ -32,6 +32,7 @@ from tests.oauth.clients import (
     FAILED,
     ISSUER,
     KEYS,
+    USED_BEFORE,
     KeyHolder,
     change,
     commits_to,
@@ -123,7 +124,7 @@ class TestAProofAtTheTokenEndpoint:
         assert acme.agent.sums() == before
         # The assertion beside it was not consumed either; with a new proof it works once.
         assert ask(client, form, holder.proof("POST", TOKEN_URL)).status_code == 200
-        assert whole(ask(client, form, holder.proof("POST", TOKEN_URL))) == FAILED
+        assert whole(ask(client, form, holder.proof("POST", TOKEN_URL))) == USED_BEFORE
 
     def test_serves_one_of_many_requests_at_once(self, app: Flask, cast: Cast, holder: Holder) -> None:
         proofs = [holder.proof("POST", TOKEN_URL) for _ in range(10)]

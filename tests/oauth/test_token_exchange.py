@@ -36,7 +36,9 @@ from tests.oauth.clients import (
     ISSUER,
     KEYS,
     NOW,
+    USED_BEFORE,
     KeyHolder,
+    Whole,
     ask,
     ask_as,
     basic,
@@ -384,11 +386,11 @@ def test_nobody_acts_for_another_at_a_cloud_which_would_take_it_for_that(fleet: 
     assert whole(response) == refused("invalid_target", NOT_A_TARGET)
 
 
-NOT_IN_COMMON = refused(
-    "invalid_scope",
-    "the agent, for whom it acts and the tokens that this one comes from have no scope in common at this resource, or "
-    "not every one that was asked for",
-)
+def lacks(holder: str, scope: str = "write") -> Whole:
+    """Return the response that names who lacks a scope."""
+    return refused("invalid_scope", f"{holder} does not have the scope {scope}")
+
+
 SCOPES_OF = "agents set scopes = %s where agent_id = %s"
 
 
@@ -397,19 +399,20 @@ SCOPES_OF = "agents set scopes = %s where agent_id = %s"
     [
         ("void read write", "write read", None, "read write"),
         ("void read write", "write read", "write", "write"),
-        ("void read write", "write read", "void", None),
-        ("void read write", "write read", "read void", None),
+        ("void read write", "write read", "void", lacks("the subject", "void")),
+        ("void read write", "write read", "read void", lacks("the subject", "void")),
         ("read", "write read", None, "read"),
-        ("read", "write read", "write", None),
-        ("void", "write read", None, None),
-        ("void read write", "", None, None),
-        ("", "read", None, None),
-        # Of neither's is at the resource.
-        ("agents:read other", "agents:read other", None, None),
+        ("read", "write read", "write", lacks("the agent")),
+        ("read write", "write read", "other", lacks("the resource server", "other")),
+        ("void", "read", None, lacks("the agent", "read, write; the subject does not have the scope void")),
+        ("void read write", "", None, lacks("the subject", "read, write, void")),
+        ("", "read", None, lacks("the agent", "read, write, void")),
+        # The resource server has none of the common scopes.
+        ("agents:read other", "agents:read other", None, lacks("the agent", "read, write, void")),
     ],
 )
 def test_a_scope_is_the_actors_and_the_subjects(
-    fleet: Fleet, actor: str, subject: str, asked: str | None, granted: str | None
+    fleet: Fleet, actor: str, subject: str, asked: str | None, granted: str | Whole
 ) -> None:
     subject_token = fleet.subject_token
     # The scopes that the subject has now, not those when it got its token.
@@ -417,8 +420,8 @@ def test_a_scope_is_the_actors_and_the_subjects(
         fleet.company.change(SCOPES_OF, scopes.split(), agent.agent_id)
     form = {} if asked is None else {"scope": asked}
     response = fleet.exchange(subject_token, **form)
-    if granted is None:
-        assert whole(response) == NOT_IN_COMMON
+    if not isinstance(granted, str):
+        assert whole(response) == granted
     else:
         assert (response.json["scope"], claims_of(response)["scope"]) == (granted, granted)
 
@@ -440,11 +443,11 @@ def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> Non
     token = acme.token(third, billing, scope="read")
     # To itself, to another one, and from that back.
     assert acme.exchange(first, token, again).json["scope"] == "read"
-    assert whole(acme.exchange(first, token, again, scope="write")) == NOT_IN_COMMON
+    assert whole(acme.exchange(first, token, again, scope="write")) == lacks("an exchanged token")
     there = acme.exchanged(first, token, other)
     back = acme.exchange(second, there, again)
     assert back.json["scope"] == "read"
-    assert whole(acme.exchange(second, there, again, scope="read write")) == NOT_IN_COMMON
+    assert whole(acme.exchange(second, there, again, scope="read write")) == lacks("an exchanged token")
     assert [one["scope"] for one in claims_of(back)["exchanged_from"]] == ["read write", "read"]
 
 
@@ -461,7 +464,7 @@ def test_another_audience_of_a_server_widens_no_token(acme: Company, caplog: pyt
     # The organization holds the audience again, as that of another resource server.
     acme.server("read", "write", audience=old)
     assert introspect(acme.client, acme.admin, there).json["active"]
-    assert whole(acme.exchange(second, there, billing, scope="write")) == NOT_IN_COMMON
+    assert whole(acme.exchange(second, there, billing, scope="write")) == lacks("the subject")
     assert acme.exchange(second, there, billing).json["scope"] == "read"
 
 
@@ -523,7 +526,7 @@ def test_a_rule_is_for_its_agents_and_its_resources(
         clock.advance(seconds=1)
     # The oldest rule with the resource.
     assert [acme.exchange(worker, token, to, JWT).json["scope"] for to in (billing, shipping)] == ["read", "read write"]
-    assert whole(acme.exchange(worker, token, billing, JWT, scope="write")) == NOT_IN_COMMON
+    assert whole(acme.exchange(worker, token, billing, JWT, scope="write")) == lacks("the delegation rule")
     assert whole(acme.exchange(worker, token, mail, JWT)) == refused("invalid_target", NOT_A_TARGET)
     assert whole(acme.exchange(other, token, billing, JWT)) == NOT_ACCEPTABLE
     # Nor another organization's agent, by a rule that it does not have.
@@ -540,7 +543,7 @@ def test_a_rule_is_for_its_agents_and_its_resources(
         assert acme.exchange(worker, token, billing, JWT).json["scope"] == scope
         assertion = holder.form() | {"grant_type": TOKEN_EXCHANGE}
         assert ask(client, assertion | form).json["scope"] == scope
-        assert whole(ask(client, assertion | form)) == FAILED
+        assert whole(ask(client, assertion | form)) == USED_BEFORE
     acme.delete_rules()
     for _ in range(2):
         assert whole(acme.exchange(worker, token, billing, JWT)) == NOT_ACCEPTABLE
@@ -559,7 +562,7 @@ def test_who_gets_a_persons_token_from_another_agent_must_be_in_the_rule_too(acm
         {"sub": second.client_id, "act": {"sub": first.client_id}},
     )
     assert acme.exchange(second, token, others).json["scope"] == "write"
-    assert whole(acme.exchange(second, token, billing, scope="write")) == NOT_IN_COMMON
+    assert whole(acme.exchange(second, token, billing, scope="write")) == lacks("the delegation rule")
     acme.change("resource_servers set agent_id = %s where resource = %s", third.agent_id, tools)
     assert whole(acme.exchange(third, token, billing)) == NOT_ACCEPTABLE
 
@@ -574,7 +577,7 @@ def test_a_bound_token_is_exchanged_for_a_bound_one_only(fleet: Fleet, clock: Cl
     ]
     for kind, token in bound:
         assert whole(fleet.exchange(token, kind)) == refused(
-            "invalid_dpop_proof", "the subject token is bound to a key: send a DPoP proof"
+            "invalid_dpop_proof", "the subject token is bound to a key: send a proof in the header DPoP"
         )
         proof = actor.proof("POST", f"{ISSUER}/api/v1/token")
         # A failed exchange consumes no proof.

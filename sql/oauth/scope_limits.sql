@@ -1,0 +1,16 @@
+-- Returns the scopes that a token at a resource may have at most, one row per limit: holder, in words, and scopes.
+-- Parameters: organization_id; agent_id: the client; resource: null for our own API; subject_agent_id and rule_id: the subject of an
+-- exchange and the delegation rule for it, or null.
+select 'the resource server' as holder, scopes
+from resource_servers
+where organization_id = %(organization_id)s and resource = %(resource)s::text
+union all
+select case when agent_id = %(agent_id)s::uuid then 'the agent' else 'the subject' end as holder, scopes
+from agents
+where organization_id = %(organization_id)s and agent_id in (%(agent_id)s::uuid, %(subject_agent_id)s::uuid)
+union all
+select 'the delegation rule' as holder, array(select jsonb_array_elements_text(allowed.value -> 'scopes')) as scopes
+from delegation_rules, jsonb_array_elements(resources) as allowed
+where
+    organization_id = %(organization_id)s and delegation_rule_id = %(rule_id)s::uuid
+    and allowed.value ->> 'resource' = %(resource)s::text
