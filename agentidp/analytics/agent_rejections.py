@@ -76,8 +76,8 @@ _STEPS = {
         *("ID-JAG of another client", "ID-JAG of another organization", "ID-JAG of another key"),
         "wrong members of the ID-JAG",
     ): (
-        "The provider has made the ID-JAG for something else. If the client is another one, tell the provider the client_id "
-        "of the agent."
+        "The provider has made the ID-JAG for something else. If the client is another one, tell the provider the "
+        "client_id of the agent."
     ),
     ("ID-JAG used before",): (
         "Let the client get a new ID-JAG for each token. If it does so, somebody else has its secret."
