@@ -3,23 +3,26 @@
 1. An agent with at least a tenth of its tokens caused it. The summary names up to five such agents, and says how many
    tokens they were issued together.
 2. If another finding says that such an agent wasted, or was issued without need, at least a tenth of its tokens, the
-   causes and the next step of the other finding apply.
+   causes and the next step of the other finding apply; of several findings, the one that explains most tokens.
+3. If a single day of such an agent explains more than twice as many tokens of a month, this day is the cause. The spike
+   of the day may have ended before the evaluated days.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import join_names, number_of
+from agentidp.findings.dates import day_in_words, join_names, number_of
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery
+from agentidp.findings.history import median
 from agentidp.findings.kinds import kind_of
 
 
@@ -34,13 +37,17 @@ def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], q
         for index, finding in enumerate(findings)
         if is_of_organization(finding) and finding.kind != "spike"
     }
-    findings = [*findings]
+    findings, peaks = [*findings], dict[int, Peak]()
     if calls:
         with contextlib.suppress(DatabaseUnavailable):
             for index, rows in zip(calls, run(*calls.values()), strict=True):
-                findings[index] = replace(findings[index], agents=tuple(map(_contributor, rows)))
+                findings[index] = _add_names(replace(findings[index], agents=tuple(map(_contributor, rows))))
+            peaks = _highest_peaks(run, findings, query)
     return [
-        _add_cause(_add_names(finding), findings) if is_of_organization(finding) else finding for finding in findings
+        _add_cause(_add_names(finding) if finding.kind == "spike" else finding, findings, peaks.get(index))
+        if is_of_organization(finding)
+        else finding
+        for index, finding in enumerate(findings)
     ]
 
 
@@ -65,6 +72,52 @@ def _contributor(row: Any) -> Contributor:
     return Contributor(agent_id=row.agent_id, agent_name=row.name, count=row.tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The day of a month on which an agent was issued far more tokens than on its median day of the month."""
+
+    agent_name: str
+    day: date
+    tokens: int
+    usual: float
+
+    @property
+    def excess(self) -> float:
+        """The tokens above the median."""
+        return self.tokens - self.usual
+
+
+def _highest_peaks(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> dict[int, Peak]:
+    """Return the highest peak of the named agents per finding about a month, by the index of the finding."""
+    calls = {
+        index: Call(
+            "findings/contributor_days",
+            {"agent_ids": finding.agent_ids, "first": finding.begins.date(), "last": query.today},
+        )
+        for index, finding in enumerate(findings)
+        if is_of_organization(finding) and finding.agents and finding.ends - finding.begins > timedelta(days=1)
+        if finding.kind != "spike"
+    }
+    peaks = {}
+    for (index, call), rows in zip(calls.items(), run(*calls.values()) if calls else [], strict=True):
+        days = (call.parameters["last"] - call.parameters["first"]).days + 1
+        peaks[index] = max(
+            (highest_peak(agent, rows, days) for agent in findings[index].agents), key=lambda peak: peak.excess
+        )
+    return peaks
+
+
+def highest_peak(agent: Contributor, rows: Rows, days: int) -> Peak:
+    """Return the day with the most tokens of an agent.
+
+    :param rows: rows of ``findings/contributor_days``, also of other agents.
+    :param days: the number of days of the period.
+    """
+    by_day = {row.on_day: row.tokens for row in rows if row.agent_id == agent.agent_id}
+    day, tokens = max(by_day.items(), key=lambda item: item[1], default=(date.min, 0))
+    return Peak(agent.agent_name, day, tokens, median([*by_day.values(), *[0] * (days - len(by_day))]))
+
+
 def _add_names(finding: Finding) -> Finding:
     """Return a finding with a sentence about the agents that caused it. A spike keeps its other agents too."""
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
@@ -79,12 +132,23 @@ def _add_names(finding: Finding) -> Finding:
     return replace(finding, agents=agents, summary=f"{finding.summary} {names} {were} issued {share}.")
 
 
-def _add_cause(finding: Finding, findings: list[Finding]) -> Finding:
-    """Return a finding with the causes that another finding has for the tokens of an agent that it names."""
-    for other in sorted(findings, key=lambda candidate: kind_of(candidate).cause_rank):
-        is_cause = kind_of(other).cause_rank and other.agent_id and other.agent_id in finding.agent_ids
-        is_large = 100 * other.excess >= thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed
-        overlaps = other.begins < finding.ends and finding.begins < other.ends
-        if is_cause and is_large and overlaps:
-            return replace(finding, causes=f"{other.summary} {other.causes}", next_step=other.next_step)
-    return finding
+def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:
+    """Return a finding with the causes for the most tokens: those of another finding, or a single day of an agent."""
+    min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
+    reasons = [
+        other
+        for other in findings
+        if kind_of(other).cause_rank
+        and other.agent_id in finding.agent_ids
+        and other.excess >= min_excess
+        and other.begins < finding.ends
+        and finding.begins < other.ends
+    ]
+    best = min(reasons, key=lambda other: (-other.excess, kind_of(other).cause_rank), default=None)
+    if peak and peak.excess >= min_excess and (best is None or peak.excess > 2 * best.excess):
+        causes = (
+            f"{peak.agent_name} was issued {number_of(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "
+            f"median day of the month it was issued {peak.usual:,.0f}."
+        )
+        return replace(finding, causes=causes, next_step="See the hours of that day, and what changed then.")
+    return replace(finding, causes=f"{best.summary} {best.causes}", next_step=best.next_step) if best else finding

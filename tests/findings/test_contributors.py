@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings.contributors import name_contributors
 from agentidp.findings.finding import Contributor, Finding
 from tests.factories import NOON, a_finding
-from tests.findings.conftest import asked
+from tests.findings.conftest import Fleet, asked
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MIDNIGHT = NOON.replace(hour=0)
@@ -30,9 +31,22 @@ def of_the_month(*counts: int) -> Rows:
     ]
 
 
-def named(reported: Finding, rows: Rows, *others: Finding) -> Finding:
+def named(reported: Finding, rows: Rows, *others: Finding, days: Sequence[Any] = ()) -> Finding:
     """The finding with those who caused it."""
-    return name_contributors(lambda *calls: [rows] * len(calls), [reported, *others], asked())[0]
+
+    def run(*calls: Call) -> list[Rows]:
+        return [[*days] if call.name == "findings/contributor_days" else rows for call in calls]
+
+    return name_contributors(run, [reported, *others], asked())[0]
+
+
+def on_days(agent: int, *counts: int) -> list[Any]:
+    """Rows of an agent's tokens on the first days of the month."""
+    first = MONTH["begins"].date()
+    return [
+        SimpleNamespace(agent_id=UUID(int=agent), on_day=first + n * DAY, tokens=tokens)
+        for n, tokens in enumerate(counts)
+    ]
 
 
 def a_budget(**changes: Any) -> Finding:
@@ -133,3 +147,36 @@ def test_names_nobody_if_the_database_is_too_slow_for_that() -> None:
         raise DatabaseUnavailable
 
     assert name_contributors(run, [a_budget()], asked()) == [a_budget()]
+
+
+def test_the_finding_that_explains_the_most_tokens_is_the_cause() -> None:
+    spike = habit(kind="spike", agent_id=UUID(int=2), excess=500, summary="b was issued 500.", causes="A loop.")
+    assert named(a_budget(), of_the_month(400, 600), habit(), spike).causes == "b was issued 500. A loop."
+
+
+@pytest.mark.parametrize(("excess", "is_of_day"), [(100, True), (280, False)])
+def test_a_day_that_explains_far_more_tokens_is_the_cause_though_its_spike_has_ended(
+    excess: int, is_of_day: bool
+) -> None:
+    steady = on_days(1, *[27] * 15)
+    reported = named(a_budget(), of_the_month(400, 600), habit(excess=excess), days=[*steady, *on_days(2, 5, 560, 35)])
+    of_day = "b was issued 560 tokens on Thursday, 2 April 2026; on its median day of the month it was issued 0."
+    assert (reported.causes == of_day) == is_of_day
+
+
+def test_steady_days_are_no_cause() -> None:
+    assert named(a_budget(), of_the_month(600), days=on_days(1, *[40] * 15)).causes == "A test."
+
+
+def test_reads_the_days_of_those_that_are_named(fleet: Fleet) -> None:
+    busy, other = (fleet.agent(name) for name in ("busy", "other"))
+    for days_ago, tokens in ((1, 30), (10, 900), (20, 7)):
+        fleet.count(busy, NOON - days_ago * DAY, tokens)
+    fleet.count(other, NOON, 50)
+    fleet.store()
+    first = MONTH["begins"].date()
+    call = Call("findings/contributor_days", {"agent_ids": [busy], "first": first, "last": NOON.date()})
+    [rows] = fleet.services.database.of(fleet.organization_id, NOON).run(call)
+    assert sorted((row.agent_id, row.on_day, row.tokens) for row in rows) == [
+        (busy, (NOON - days_ago * DAY).date(), tokens) for days_ago, tokens in ((10, 900), (1, 30))
+    ]

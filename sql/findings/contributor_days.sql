@@ -1,0 +1,14 @@
+-- Returns the tokens of agents on each UTC day of a period on which they were issued any, one row per agent and day: agent_id;
+-- on_day; tokens.
+-- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day.
+select usage.agent_id, usage.day as on_day, sum(usage.tokens)::bigint as tokens
+from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
+cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)
+-- One agent and day at a time by the primary key, because a join that was planned on an empty table would read all agents.
+cross join lateral (
+    select agent_id, day, tokens
+    from agent_usage_daily
+    where organization_id = %(organization_id)s and day = %(first)s::date + since.days and agent_id = wanted.agent_id
+    offset 0
+) as usage
+group by usage.agent_id, usage.day
