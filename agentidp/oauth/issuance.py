@@ -204,7 +204,7 @@ def _describe_missing_scopes(database: OrganizationDatabase, parameters: Mapping
             missing.setdefault(holder, []).append(scope)
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not missing and ancestors:
-        same_resource = [ancestor for ancestor in ancestors if resource in (ancestor["aud"], ancestor["resource"])]
+        same_resource = [ancestor for ancestor in ancestors if resource in (ancestor.get("aud"), ancestor["resource"])]
         common = set.intersection(*(set(ancestor["scope"].split()) for ancestor in same_resource or ancestors))
         missing["an exchanged token"] = [scope for scope in requested if scope not in common]
     descriptions = [

@@ -21,7 +21,7 @@ from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Clock, database_of
 from tests.federation.issuer import NOW, Issuer
 from tests.helpers.dpop import TOKEN_URL, Holder
-from tests.oauth.clients import FAILED, ISSUER, ask, basic, claims_of, reasons, refused, whole
+from tests.oauth.clients import ISSUER, ask, basic, claims_of, reasons, refused, whole
 from tests.oauth.test_token_exchange import JWT, NOT_ACCEPTABLE, Company, company_of
 from tests.sharing import app, cast, client, clock, database_url
 
@@ -223,7 +223,8 @@ def test_the_client_authenticates(desk: Desk, cast: Cast) -> None:
     """Neither a public client nor a stranger gets a token, and nobody gets one in another organization."""
     for form in ({}, {"client_id": desk.agent.client_id}, {"client_id": desk.agent.client_id, "client_secret": "x"}):
         data = {"grant_type": JWT_BEARER, "assertion": desk.assertion()} | form
-        assert whole(ask(desk.company.client, data)) == FAILED
+        response = ask(desk.company.client, data)
+        assert (response.status_code, response.json["error"]) == (401, "invalid_client")
     assert whole(desk.send(desk.assertion(), agent=cast.outsider)) == REFUSED
     assert whole(desk.send(desk.assertion(client_id=cast.outsider.client_id), agent=cast.outsider)) == REFUSED
 
