@@ -38,14 +38,23 @@ from agentidp.mcp import routes as mcp
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.openid import flows
 from agentidp.operations import api_docs, audit_trail, health, index
-from agentidp.registry import agents, credentials, delegation_rules, markers, provisioning, quotas, resource_servers
+from agentidp.registry import (
+    agents,
+    credentials,
+    delegation_rules,
+    grants,
+    markers,
+    provisioning,
+    quotas,
+    resource_servers,
+)
 from agentidp.registry import organizations as organization
 from agentidp.server import sending, wiring
 from agentidp.services import Services
 
 ROUTES = (
     *(token, introspection, revocation, metadata),
-    *(agents, credentials, resource_servers, delegation_rules, provisioning, organization),
+    *(agents, credentials, resource_servers, delegation_rules, grants, provisioning, organization),
     *(token_trend, activity_heatmap, agent_usage, agent_usage_by_day, agent_activity, agent_rejections),
     *(usage_by_day, usage_by_hour),
     *(credential_usage, resource_usage, owner_usage, delegations, impact),

@@ -283,6 +283,20 @@ def make_marker(services: Services, organization_id: str) -> UUID:
     return marker_id
 
 
+def make_grant(agent: Agent, rule_id: UUID | None = None, subject: str = "x", resource: str | None = None) -> UUID:
+    """Store a grant of a person to an agent, whose token nobody has."""
+    grant_id = uuid.uuid4()
+    execute(
+        agent.database_url,
+        "insert into grants (organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, "
+        "subject_encrypted, resource, scopes, token_digest, days, created_at, last_used_at, expires_at) values "
+        "(%s, %s, %s, %s, 'https://issuer.example', %s, '', %s, '{a}', sha256(''), 30, now(), now(), '2999-01-01')",
+        *(agent.organization_id, grant_id, agent.client_id, rule_id or uuid.uuid4(), subject),
+        resource or f"https://{agent.client_id}.example",
+    )
+    return grant_id
+
+
 def _post(path: str, member: str, body: Callable[[str], Any]) -> Callable[[FlaskClient, Agent], object]:
     """What makes a thing over HTTP. Its body has the agent's id, so that it is another one for each agent."""
 
@@ -315,6 +329,7 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
             "resources": [{"resource": f"https://{own}.example", "scopes": [own]}],
         },
     ),
+    "grant_id": lambda _, agent: make_grant(agent),
     "finding_id": lambda _, agent: make_finding(agent.services, agent.organization_id),
     "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
     "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),

@@ -56,5 +56,5 @@ def sentence(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
     name = names_by_id.get(subject) or values.get("name") or values.get("label") or values.get("kind") or subject
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb
     words = (actor, verb, kind if kind in NAMED else "", name)
-    agent = names_by_id.get(values.get("agentId", ""), "") if kind == "credential" else ""
+    agent = names_by_id.get(values.get("agentId", ""), "") if kind in ("credential", "grant") else ""
     return " ".join(filter(None, words)) + (f" of {agent}" if agent else "")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
+from uuid import UUID
 
 import flask
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from agentidp.audit import INSTANCE
-from agentidp.authorization import consent, decision
+from agentidp.authorization import consent, decision, person_page
+from agentidp.authorization.consent import Consent
+from agentidp.authorization.person_page import Visit
 from agentidp.authorization.requests import AuthorizationRequest, read_request
+from agentidp.authorization.sealed_form import browser
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.cross_origin import refuse_cross_origin
@@ -21,6 +25,7 @@ from agentidp.openid import flows
 from agentidp.openid.claims import NoAccess, name_of, subject_of
 from agentidp.openid.flows import AUTHORIZATION as PATH
 from agentidp.openid.provider import Provider, SignInRefused, provider_of
+from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
 # Cross-Origin-Opener-Policy is left out, because a client may have opened a window for the person.
@@ -63,6 +68,8 @@ def callback() -> Response:
         return Response(status=200)
     provider = _provider()
     claims, query = provider.complete(flows.callback_address(services().settings, PATH), g.at)
+    if query == person_page.RETURN_TO:
+        return _own_grants(provider, claims)
     requested = read_request(query, g.at)
     person, name = _member(provider, claims, requested.organization_id)
     g.organization_id = requested.organization_id
@@ -75,7 +82,7 @@ def callback() -> Response:
     except decision.NoRule as refused:
         leave = requested.response(error="access_denied", error_description="no rule lets the agent act for the person")
         return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=leave)
-    asked = consent.Consent(
+    asked = Consent(
         query=query,
         organization_id=requested.organization_id,
         issuer=provider.settings.issuer,
@@ -85,10 +92,46 @@ def callback() -> Response:
         scopes=offer.scopes,
         days=offer.days,
         asked_at=int(g.at.timestamp()),
-        browser=consent.browser(),
+        browser=browser(),
         form_id=secrets.token_hex(16),
     )
     return _consent_page(requested, offer, asked)
+
+
+@blueprint.get(person_page.PATH)
+@public
+def see_grants() -> Response:
+    """Lead the browser to the provider at which the person signs in to see what the person has allowed."""
+    return _provider().begin(flows.callback_address(services().settings, PATH), person_page.RETURN_TO)
+
+
+@blueprint.post(person_page.PATH)
+@public
+def end_grant() -> Response:
+    """End a grant of the person, and show the others."""
+    visit = Visit.read(request.form.get("visit", ""), g.at)
+    g.organization_id = visit.organization_id
+    wait_for_turn(visit.organization_id)
+    try:
+        grant_id = UUID(request.form.get("grant", ""))
+    except ValueError:
+        raise ValidationError("Choose what to end by its button.") from None
+    person_page.end(visit, grant_id, g.at)
+    return person_page.show(visit, g.at)
+
+
+def _own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
+    try:
+        person, organization_id = subject_of(claims), provider.organization_of(claims)
+    except NoAccess as refused:
+        raise SignInRefused(403, refused.message) from None
+    if find_organization(services().database, organization_id, g.at) is None:
+        raise SignInRefused(403, "Your account belongs to no organization here.")
+    g.organization_id = organization_id
+    wait_for_turn(organization_id)
+    asked_at = int(g.at.timestamp())
+    visit = Visit(organization_id, provider.settings.issuer, person, name_of(claims), asked_at, browser())
+    return person_page.show(visit, g.at)
 
 
 def _member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
@@ -107,7 +150,7 @@ def _member(provider: Provider, claims: dict[str, Any], organization_id: str) ->
     return person, name
 
 
-def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked: consent.Consent) -> Response:
+def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked: Consent) -> Response:
     response = pages.page(
         "authorization_consent.html",
         offer=offer,
@@ -127,7 +170,7 @@ def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked:
 @public
 def answer() -> Response:
     """Lead the browser to the client with a code, or with the person's refusal."""
-    asked = consent.read_consent(request.form.get("consent", ""), g.at)
+    asked = Consent.read(request.form.get("consent", ""), g.at)
     g.organization_id = asked.organization_id
     wait_for_turn(asked.organization_id)
     requested = read_request(asked.query, g.at)

@@ -19,6 +19,7 @@ from agentidp.cli import (
     db,
     demo,
     findings,
+    grant,
     keys,
     marker,
     organization,
@@ -58,7 +59,9 @@ def cli() -> None:
     """
 
 
-_GROUPS = (agent, alerts, audit, credential, db, findings, keys, marker, organization, quota, resource_server, usage)
+_GROUPS = (
+    *(agent, alerts, audit, credential, db, findings, grant, keys, marker, organization, quota, resource_server, usage),
+)
 for group in (*(module.commands for module in _GROUPS), rule.delegation_commands, rule.provisioning_commands):
     cli.add_command(group)
 for module in (apply, backup, check, dashboard, demo, restore, serve, token, watch):

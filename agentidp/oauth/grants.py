@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -175,9 +175,13 @@ def end_grant(
 
 def revocation(opened: Transaction, grant_id: UUID) -> Call:
     """Return the statement that ends the access tokens of a grant, each of which has the id of the grant."""
+    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": revocation_expiry(opened.at)})
+
+
+def revocation_expiry(at: datetime) -> datetime:
+    """Return the instant from which every access token of a grant that ends at *at* has expired."""
     # As for access tokens: see AccessToken.refused_from.
-    expires_at = opened.at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
-    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": expires_at})
+    return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 
 def recorded(row: Any) -> dict[str, Any]:

@@ -125,10 +125,17 @@ class Provider:
             claims = client.complete(metadata, self.settings, flow, redirect_uri, keys_of=self._keys_of, at=at)
             return claims, flow.return_to
 
+    def organization_of(self, claims: dict[str, Any]) -> str:
+        """Return the ID of the organization to which the person with these claims belongs. It may not exist.
+
+        :raises NoAccess: the person belongs to no organization, or to more than one.
+        """
+        return organization_of(claims, self.settings)
+
     def has_member(self, claims: dict[str, Any], organization_id: str) -> bool:
         """Return whether the person with these claims belongs to an organization."""
         try:
-            return organization_of(claims, self.settings) == organization_id
+            return self.organization_of(claims) == organization_id
         except NoAccess:
             return False
 

@@ -233,7 +233,7 @@ AS_OVER_HTTP = {
     *(f"alerts target {verb}" for verb in ("add", "delete", "update")),
     *(f"credential {verb}" for verb in ("create", "revoke", "trust")),
     *(f"findings {verb}" for verb in ("acknowledge", "mute", "unmute")),
-    *("delegation-rule create", "delegation-rule delete"),
+    *("delegation-rule create", "delegation-rule delete", "grant end"),
     *("marker create", "marker delete"),
     *(f"organization {setting}" for setting in ("budget", "dormancy", "provisioning")),
     *("provisioning-rule create", "provisioning-rule delete", "quota remove", "quota set"),
@@ -243,7 +243,7 @@ AS_OVER_HTTP = {
 
 READS = {
     *(f"{things} list" for things in ("agent", "alerts target", "audit", "credential", "delegation-rule", "findings")),
-    *(f"{things} list" for things in ("keys", "marker", "organization", "provisioning-rule", "quota")),
+    *(f"{things} list" for things in ("grant", "keys", "marker", "organization", "provisioning-rule", "quota")),
     *(f"{thing} show" for thing in ("agent", "alerts target", "findings")),
     *("resource-server list", "resource-server show", "alerts deliver", "alerts deliveries", "alerts target test"),
     *("audit export", "organization export", "usage export", "audit verify", "credential test", "findings compute"),

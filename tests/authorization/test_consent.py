@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.authorization.consent import LIFETIME
+from agentidp.authorization.sealed_form import LIFETIME
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
 from tests.conftest import Cast
 from tests.dashboard.company import Company

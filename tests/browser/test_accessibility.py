@@ -39,6 +39,7 @@ PAGES = {
     "New resource server": "/dashboard/resource-servers/new",
     "Automatic registration": "/dashboard/provisioning-rules",
     "Delegation rules": "/dashboard/delegation-rules",
+    "What people have allowed": "/dashboard/grants",
     "New delegation rule": "/dashboard/delegation-rules/new?preset=people&issuer=https://login.example&show=rule",
     "New registration rule": "/dashboard/provisioning-rules/new",
     "Audit trail": "/dashboard/audit",

@@ -1,0 +1,62 @@
+"""``/authorize/grants``: what a person has allowed, for this person, who signs in to see and end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from flask import Response
+
+from agentidp.authorization.sealed_form import SealedForm
+from agentidp.dashboard import pages
+from agentidp.db.sql import Call
+from agentidp.http.errors import require_row
+from agentidp.oauth.grants import end_grant, subject_digest
+from agentidp.registry.grants import list_call
+from agentidp.services import services
+
+PATH = "/authorize/grants"
+
+RETURN_TO = "grants"
+"""Value that the sign-in returns, in place of an authorization request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit(SealedForm):
+    """A person who sees the own grants."""
+
+    @property
+    def subject(self) -> str:
+        """The digest by which the grants of the person are stored."""
+        return subject_digest(self.organization_id, self.issuer, self.person)
+
+
+def show(visit: Visit, at: datetime) -> Response:
+    """Return the page with the person's grants."""
+    database = services().database.of(visit.organization_id, at)
+    rows, servers, [organization] = database.run(
+        list_call(subject=visit.subject),
+        Call("oauth/list_resource_servers", {}),
+        Call("organizations/get_organization", {}),
+    )
+    return pages.page(
+        "authorization_grants.html",
+        grants=rows,
+        names={server.resource: server.name for server in servers},
+        organization=organization,
+        person=visit.name or visit.person,
+        visit=visit.sealed(),
+        at=at,
+        action=f"{services().settings.issuer}{PATH}",
+    )
+
+
+def end(visit: Visit, grant_id: UUID, at: datetime) -> None:
+    """End a grant of the person.
+
+    :raises NotFound: the person has no such grant.
+    """
+    with services().database.of(visit.organization_id, at).transaction(visit.actor) as opened:
+        require_row(opened.run(list_call(grant_id=grant_id, subject=visit.subject)))
+        end_grant(opened, grant_id)

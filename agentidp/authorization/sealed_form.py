@@ -1,0 +1,85 @@
+"""Forms whose content a hidden field keeps, which only this server can write and read.
+
+The field is encrypted under the instance secret, bound to the browser in which the person has signed in, and accepted
+for ten minutes. So a form can be neither forged nor shown to somebody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import flask
+
+from agentidp.actor import Actor
+from agentidp.http.errors import ValidationError
+from agentidp.http.request_context import request_actor
+from agentidp.jose.sealing import Sealer, Unreadable
+from agentidp.openid.claims import actor_of
+from agentidp.services import services
+
+LIFETIME = timedelta(minutes=10)
+"""Age at which a form is refused."""
+
+INVALID = "This page is not valid any more. Start again in the app."
+
+_BROWSER = "browser"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedForm:
+    """A person who has signed in, in a form.
+
+    :param issuer: the issuer of the person's ID token; ``person`` is the ``sub``, ``name`` the name.
+    :param asked_at: seconds since the epoch.
+    :param browser: a random string that is also in the browser's cookie.
+    """
+
+    organization_id: str
+    issuer: str
+    person: str
+    name: str | None
+    asked_at: int
+    browser: str
+
+    @property
+    def actor(self) -> Actor:
+        """The person as the actor of audit events."""
+        return request_actor(*actor_of(self.issuer, self.person, self.name))
+
+    def sealed(self) -> str:
+        """Return the content of the hidden field."""
+        content = json.dumps(asdict(self)).encode()
+        return base64.urlsafe_b64encode(_sealer().seal(type(self).__name__, content)).decode()
+
+    @classmethod
+    def read(cls, field: str, at: datetime) -> Self:
+        """Return the content of the hidden field.
+
+        :raises ValidationError: the field is not ours, of another form, too old, or of another browser.
+        """
+        try:
+            content = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
+            form = cls(**json.loads(content))
+        # A form that another release has written raises TypeError.
+        except (ValueError, TypeError, Unreadable):
+            raise ValidationError(INVALID) from None
+        age = at - datetime.fromtimestamp(form.asked_at, UTC)
+        is_same_browser = secrets.compare_digest(form.browser, str(flask.session.get(_BROWSER)))
+        if not is_same_browser or not -LIFETIME < age < LIFETIME:
+            raise ValidationError(INVALID)
+        return form
+
+
+def browser() -> str:
+    """Return the random string in the browser's cookie, which the response sets if there is none."""
+    text: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
+    return text
+
+
+def _sealer() -> Sealer:
+    return Sealer(services().settings, b"agentidp consent of a person")

@@ -1,0 +1,95 @@
+"""``agentidp grant``."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import click
+
+from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.lookup import Candidate, begin_transaction, find_agent, find_candidate, open_organization
+from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.output import show
+from agentidp.config import ConfigurationError
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.errors import NotFound
+from agentidp.oauth.grants import MAX_GRANTS, end_grant
+from agentidp.registry import grants
+from agentidp.services import Services
+
+_COLUMNS = ("grantId", "agentName", "delegationRuleName", "subject", "resource", "scopes", "createdAt", "lastUsedAt")
+
+_agent_option = click.option("--agent", metavar="ID|NAME", help="Only grants to this agent.")
+_rule_option = click.option("--rule", metavar="ID|NAME", help="Only grants by this delegation rule.")
+
+commands = click.Group(
+    "grant",
+    help="""What people let agents do.
+
+    Grants are printed as: id, agent, delegation rule, subject, resource, scopes, time of creation, time of the last
+    token. The subject is the sub of the grant's tokens.
+    """,
+)
+
+
+@commands.command("list")
+@organization_option
+@_agent_option
+@_rule_option
+@as_json_option
+def list_(organization: str, agent: str | None, rule: str | None, as_json: bool) -> None:
+    """List the grants of an organization, newest first."""
+    with open_organization(organization) as (services, database):
+        agent_id, rule_id = _find(services, database, agent, rule)
+        [rows] = database.run(grants.list_call(agent_id, rule_id, limit=MAX_GRANTS))
+    represented = [grants.represent(row) for row in rows]
+    show(represented if as_json else [{name: row[name] for name in _COLUMNS} for row in represented], as_json)
+
+
+@commands.command("end")
+@require_confirmation
+@click.argument("grant_id", type=click.UUID, metavar="[ID]", required=False)
+@organization_option
+@_agent_option
+@_rule_option
+def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str | None) -> None:
+    """End the grant ID, or all grants to an agent or by a delegation rule. Their tokens stop working."""
+    if [grant_id, agent, rule].count(None) != 2:
+        raise click.UsageError("name a grant, an --agent or a --rule")
+    with open_organization(organization) as (services, database):
+        agent_id, rule_id = _find(services, database, agent, rule)
+        confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
+        try:
+            with begin_transaction(services, database) as transaction:
+                if grant_id is not None:
+                    end_grant(transaction, grant_id)
+                elif agent_id is not None:
+                    grants.end_agent_grants(transaction, agent_id)
+                elif rule_id is not None:
+                    grants.end_rule_grants(transaction, rule_id)
+        except NotFound:
+            missing = f"grant {grant_id}" if grant_id else f"agent {agent_id}"
+            raise ConfigurationError(f"the organization has no {missing}") from None
+
+
+def _find(
+    services: Services, database: OrganizationDatabase, agent: str | None, rule: str | None
+) -> tuple[UUID | None, UUID | None]:
+    """Return the ids of an agent and of a rule, which are named by their ids or names."""
+    agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
+    if rule is None:
+        return agent_id, None
+    rows: list[Any] = database.fetch("delegation/list_rules")
+    candidates = [Candidate(str(row.delegation_rule_id), [row.name], row.delegation_rule_id) for row in rows]
+    return agent_id, find_candidate(rule, candidates, kind="delegation rule")
+
+
+def _describe_consequences(
+    database: OrganizationDatabase, grant_id: UUID | None, agent_id: UUID | None, rule_id: UUID | None
+) -> str:
+    [rows] = database.run(grants.list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
+    return (
+        f"This ends {count(len(rows), 'grant')} of people. The clients must ask them again, and introspection reports "
+        "their tokens as inactive."
+    )

@@ -1,0 +1,94 @@
+"""``/dashboard/grants``: what people let agents do, by agent and by delegation rule."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session
+from agentidp.db.sql import Call
+from agentidp.http.errors import require_row
+from agentidp.oauth.grants import end_grant
+from agentidp.registry.delegation_rules import find_rule
+from agentidp.registry.grants import MAX_PAGE, end_agent_grants, end_rule_grants, list_call
+
+SCOPE, READING = "agents:write", "agents:read"
+TO_AGENT = "/dashboard/agents/<uuid:agent_id>/grants"
+BY_RULE = "/dashboard/delegation-rules/<uuid:delegation_rule_id>/grants"
+
+blueprint = pages.new_blueprint("dashboard-grants", __name__)
+
+
+@blueprint.get("/dashboard/grants")
+@session.required_to(READING, SCOPE)
+def grants(caller: Caller) -> Response:
+    """Show the newest grants of people."""
+    return _page(caller, "grants.html")
+
+
+@blueprint.get(TO_AGENT)
+@session.required_to(READING, SCOPE)
+def agent_grants(caller: Caller, agent_id: UUID) -> Response:
+    """Show the newest grants to an agent."""
+    return _page(caller, "grants.html", agent_id)
+
+
+@blueprint.get(BY_RULE)
+@session.required_to(READING, SCOPE)
+def rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
+    """Show the newest grants by a delegation rule."""
+    return _page(caller, "grants.html", rule_id=delegation_rule_id)
+
+
+@blueprint.route(f"{TO_AGENT}/end", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
+    """Ask whether to end all grants to an agent, or end them."""
+    if request.method != "POST":
+        return _page(caller, "confirm_grants.html", agent_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        end_agent_grants(transaction, agent_id)
+    return pages.see_other("/grants")
+
+
+@blueprint.route(f"{BY_RULE}/end", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
+    """Ask whether to end all grants by a delegation rule, or end them."""
+    if request.method != "POST":
+        return _page(caller, "confirm_grants.html", rule_id=delegation_rule_id)
+    with session.begin_change(caller, SCOPE) as transaction:
+        end_rule_grants(transaction, delegation_rule_id)
+    return pages.see_other("/grants")
+
+
+@blueprint.route("/dashboard/grants/<uuid:grant_id>/end", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def end(caller: Caller, grant_id: UUID) -> Response:
+    """Ask whether to end a grant, or end it."""
+    if request.method == "POST":
+        with session.begin_change(caller, SCOPE) as transaction:
+            end_grant(transaction, grant_id)
+        return pages.see_other("/grants")
+    [rows] = caller.read_together(list_call(grant_id=grant_id))
+    require_row(rows)
+    return pages.page("confirm_grants.html", here="delegation", grants=rows, path=f"/grants/{grant_id}")
+
+
+def _page(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
+    """Return a page about the newest grants to an agent, by a rule, or of all."""
+    rows, rules, agents = caller.read_together(
+        list_call(agent_id, rule_id, limit=MAX_PAGE + 1),
+        Call("delegation/list_rules", {}),
+        Call("agents/get_agent", {"agent_id": agent_id}),
+    )
+    context: dict[str, Any] = {"path": "/grants"}
+    if agent_id is not None:
+        context = {"path": f"/agents/{agent_id}/grants", "name": require_row(agents).name}
+    elif rule_id is not None:
+        context = {"path": f"/delegation-rules/{rule_id}/grants", "name": find_rule(rules, rule_id).name}
+    has_more = len(rows) > MAX_PAGE
+    return pages.page(template, here="delegation", grants=rows[:MAX_PAGE], has_more=has_more, **context)

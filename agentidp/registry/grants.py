@@ -1,0 +1,181 @@
+"""``/api/v1/grants``: what people let the organization's agents do, for administrators who see and end it.
+
+A person's own page is :mod:`agentidp.authorization.person_page`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call
+from agentidp.http import schemas
+from agentidp.http.errors import require_row
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.oauth.grants import end_grant, revocation_expiry
+from agentidp.registry.cursor import decode_cursor, encode_cursor
+from agentidp.registry.delegation_rules import find_rule
+
+blueprint = Blueprint("grants", __name__, description="What people let agents do")
+
+MAX_PAGE = 100
+"""Maximum number of grants per page."""
+
+
+class GrantSchema(schemas.ReturnedSchema):
+    """What a person lets an agent do. The person is not stored: ``subject`` is the ``sub`` of the grant's tokens."""
+
+    grantId = ma.fields.UUID(attribute="grant_id", required=True)
+    agentId = ma.fields.UUID(attribute="agent_id", required=True)
+    agentName = ma.fields.String(attribute="agent_name", required=True)
+    delegationRuleId = ma.fields.UUID(attribute="delegation_rule_id", required=True)
+    delegationRuleName = ma.fields.String(attribute="rule_name", **schemas.required(nullable=True))
+    issuer = ma.fields.String(**schemas.required("The issuer at which the person has signed in"))
+    subject = ma.fields.String(**schemas.required("The `sub` of the grant's tokens"))
+    resource = ma.fields.String(required=True)
+    scopes = ma.fields.List(ma.fields.String(), required=True)
+    createdAt = schemas.Instant(attribute="created_at", required=True)
+    lastUsedAt = schemas.Instant(attribute="last_used_at", **schemas.required("The instant of the last token"))
+    expiresAt = schemas.Instant(
+        attribute="expires_at", **schemas.required("The instant from which the person must allow it again")
+    )
+
+
+represent = GrantSchema().as_json
+
+
+def _id(noun: str, **kwargs: Any) -> ma.fields.UUID:
+    message = f"must be the id of {noun}"
+    return ma.fields.UUID(load_default=None, error_messages={"invalid_uuid": message}, **kwargs)
+
+
+class ListArguments(ma.Schema):
+    agent = _id("an agent", metadata={"description": "Only grants to this agent"})
+    delegationRule = _id("a delegation rule", metadata={"description": "Only grants by this delegation rule"})
+    limit = schemas.WholeNumber(1, MAX_PAGE, load_default=50)
+    cursor = ma.fields.String(load_default=None, metadata={"description": "`nextCursor` of the previous page"})
+
+
+class GrantListSchema(ma.Schema):
+    """A page, newest grants first; ``nextCursor`` is null on the last."""
+
+    data = ma.fields.List(ma.fields.Nested(GrantSchema), required=True)
+    nextCursor = ma.fields.String(required=True, allow_none=True)
+
+
+class EndedGrantsSchema(ma.Schema):
+    """The number of grants that were ended."""
+
+    ended = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+
+
+@blueprint.route("/api/v1/grants")
+@bearer("agents:read")
+@blueprint.arguments(ListArguments, location="query")
+@blueprint.response(200, GrantListSchema)
+def list_grants(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """List what people let agents do, newest first."""
+    limit = arguments["limit"]
+    call = list_call(
+        arguments["agent"], arguments["delegationRule"], before=decode_cursor(arguments["cursor"]), limit=limit + 1
+    )
+    [rows] = caller.read_together(call)
+    page = rows[:limit]
+    next_cursor = encode_cursor(page[-1].created_at, page[-1].grant_id) if len(rows) > limit else None
+    return json_response({"data": [represent(row) for row in page], "nextCursor": next_cursor})
+
+
+@blueprint.route("/api/v1/grants/<uuid:grant_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def delete_grant(caller: Caller, grant_id: UUID) -> Response:
+    """End a grant. The agent gets no further token by it, and introspection reports its tokens as inactive."""
+    with caller.transaction() as transaction:
+        end_grant(transaction, grant_id)
+    return Response(status=204)
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/grants", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(200, EndedGrantsSchema)
+def delete_agent_grants(caller: Caller, agent_id: UUID) -> Response:
+    """End all grants of people to an agent."""
+    with caller.transaction() as transaction:
+        ended = end_agent_grants(transaction, agent_id)
+    return json_response({"ended": ended})
+
+
+@blueprint.route("/api/v1/delegation-rules/<uuid:delegation_rule_id>/grants", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(200, EndedGrantsSchema)
+def delete_delegation_rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
+    """End all grants of people by a delegation rule, which stays."""
+    with caller.transaction() as transaction:
+        ended = end_rule_grants(transaction, delegation_rule_id)
+    return json_response({"ended": ended})
+
+
+def list_call(
+    agent_id: UUID | None = None,
+    rule_id: UUID | None = None,
+    *,
+    grant_id: UUID | None = None,
+    subject: str | None = None,
+    before: tuple[datetime | None, UUID | None] = (None, None),
+    limit: int = MAX_PAGE,
+) -> Call:
+    """Return the statement that lists grants, newest first.
+
+    :param subject: only the grants of this person, see :func:`agentidp.oauth.grants.subject_digest`.
+    :param before: time of creation and id of the last grant of the previous page.
+    """
+    before_at, before_id = before
+    return Call(
+        "grants/list_grants",
+        {
+            "grant_id": grant_id,
+            "agent_id": agent_id,
+            "delegation_rule_id": rule_id,
+            "subject": subject,
+            "before_at": before_at,
+            "before_id": before_id,
+            "limit": limit,
+        },
+    )
+
+
+def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
+    """End all grants to an agent, and return their number.
+
+    :raises NotFound: there is no such agent.
+    """
+    require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
+    number = _end_grants(transaction, agent_id=agent_id, delegation_rule_id=None)
+    audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": number})
+    return number
+
+
+def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
+    """End all grants by a delegation rule, and return their number.
+
+    :raises NotFound: there is no such rule.
+    """
+    rule = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
+    number = _end_grants(transaction, agent_id=None, delegation_rule_id=rule_id)
+    audit.record(transaction, "delegation_rule.grants_ended", rule_id, after={"name": rule.name, "grants": number})
+    return number
+
+
+def _end_grants(transaction: Transaction, **columns: UUID | None) -> int:
+    rows = transaction.fetch("grants/end_grants", **columns)
+    jtis = [str(row.grant_id) for row in rows]
+    transaction.fetch("oauth/revoke_tokens", jtis=jtis, expires_at=revocation_expiry(transaction.at))
+    return len(rows)

@@ -1,0 +1,10 @@
+-- Ends the grants to an agent or by a delegation rule. One row per grant: grant_id. Their access tokens end by oauth/revoke_tokens.
+-- Parameters: organization_id; agent_id, delegation_rule_id: one of the two, the other is null.
+--
+-- pages: 5000, of the at most 100,000 grants of an organization it reads each
+-- example: agent_id=null
+delete from grants
+where
+    organization_id = %(organization_id)s
+    and (agent_id = %(agent_id)s::uuid or delegation_rule_id = %(delegation_rule_id)s::uuid)
+returning grant_id

@@ -1,0 +1,31 @@
+-- The grants of people that are in use, newest first. One row per grant: its columns, and the names of its agent and rule. Codes that
+-- no client has redeemed are left out.
+-- Parameters: organization_id; at; grant_id, agent_id, delegation_rule_id and subject: only this grant, grants to this agent, by this
+-- rule or of this person, or null; before_at (timestamptz), before_id: of the last row of the previous page, or null; limit.
+--
+-- pages: 5000, of the at most 100,000 grants of an organization it reads each
+-- example: grant_id=null; agent_id=null; delegation_rule_id=null; subject=null
+select
+    {grant},
+    (
+        select agents.name
+        from agents
+        where agents.organization_id = grants.organization_id and agents.agent_id = grants.agent_id
+    ) as agent_name,
+    (
+        select delegation_rules.name
+        from delegation_rules
+        where
+            delegation_rules.organization_id = grants.organization_id
+            and delegation_rules.delegation_rule_id = grants.delegation_rule_id
+    ) as rule_name
+from grants
+where
+    organization_id = %(organization_id)s and expires_at > %(at)s and last_used_at is not null
+    and (%(grant_id)s::uuid is null or grant_id = %(grant_id)s::uuid)
+    and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
+    and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
+    and (%(subject)s::text is null or subject = %(subject)s::text)
+    and (%(before_at)s::timestamptz is null or (created_at, grant_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid))
+order by created_at desc, grant_id desc
+limit %(limit)s

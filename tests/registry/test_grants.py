@@ -1,0 +1,86 @@
+"""``/api/v1/grants``: what people let agents do, by agent and by rule."""
+
+from __future__ import annotations
+
+import uuid
+from uuid import UUID
+
+from agentidp.registry.grants import MAX_PAGE
+from tests.audit.conftest import events_of
+from tests.factories import IDS, Api, execute, make_grant
+
+
+def test_lists_pages_by_agent_and_rule_newest_first(acme: Api, outsider: Api) -> None:
+    agent = acme.agent
+    colleague = agent.colleague("editor")
+    for own in (agent, colleague, outsider.agent):
+        IDS["resource_server_id"](acme.client, own)
+    rule_id = UUID(str(IDS["delegation_rule_id"](acme.client, agent)))
+    first = make_grant(agent, rule_id, "anna")
+    second = make_grant(colleague, rule_id)
+    third = make_grant(agent)
+    make_grant(outsider.agent)
+    [oldest] = acme.get(f"grants?delegationRule={rule_id}&agent={agent.client_id}").json["data"]
+    assert oldest | {"createdAt": None, "lastUsedAt": None, "expiresAt": None} == {
+        "grantId": str(first),
+        "agentId": agent.client_id,
+        "agentName": acme.get(f"agents/{agent.client_id}").json["name"],
+        "delegationRuleId": str(rule_id),
+        "delegationRuleName": agent.client_id,
+        "issuer": "https://issuer.example",
+        "subject": "anna",
+        "resource": f"https://{agent.client_id}.example",
+        "scopes": ["a"],
+        "createdAt": None,
+        "lastUsedAt": None,
+        "expiresAt": None,
+    }
+
+    def listed(query: str) -> list[str]:
+        return [grant["grantId"] for grant in acme.get(f"grants{query}").json["data"]]
+
+    assert listed("") == [str(third), str(second), str(first)]
+    assert listed(f"?delegationRule={rule_id}") == [str(second), str(first)]
+    assert listed(f"?agent={agent.client_id}") == [str(third), str(first)]
+    assert listed(f"?agent={outsider.agent.client_id}") == []
+    page = acme.get("grants?limit=2").json
+    assert [grant["grantId"] for grant in page["data"]] == [str(third), str(second)]
+    last = acme.get(f"grants?limit=2&cursor={page['nextCursor']}").json
+    assert ([grant["grantId"] for grant in last["data"]], last["nextCursor"]) == ([str(first)], None)
+
+
+def test_refuses_what_is_no_id_cursor_or_limit(acme: Api) -> None:
+    for query in ("agent=editor", "delegationRule=staff", "cursor=x", f"limit={MAX_PAGE + 1}", "limit=0"):
+        response = acme.get(f"grants?{query}")
+        assert (response.status_code, [*response.json["details"]]) == (400, [query.split("=")[0]])
+
+
+def test_ends_one_or_all_with_their_tokens(acme: Api) -> None:
+    agent = acme.agent
+    colleague = agent.colleague("editor")
+    IDS["resource_server_id"](acme.client, agent)
+    rule_id = UUID(str(IDS["delegation_rule_id"](acme.client, agent)))
+    one, by_rule = make_grant(agent), make_grant(agent, rule_id)
+    to_colleague = make_grant(colleague)
+    assert acme.delete(f"grants/{one}").status_code == 204
+    assert acme.delete(f"grants/{one}").status_code == 404
+    assert acme.delete(f"delegation-rules/{rule_id}/grants").json == {"ended": 1}
+    assert acme.delete(f"delegation-rules/{rule_id}/grants").json == {"ended": 0}
+    assert [grant["grantId"] for grant in acme.get("grants").json["data"]] == [str(to_colleague)]
+    assert acme.delete(f"agents/{colleague.client_id}/grants").json == {"ended": 1}
+    for path in (f"delegation-rules/{uuid.uuid4()}/grants", f"agents/{uuid.uuid4()}/grants"):
+        assert acme.delete(path).status_code == 404
+    query = "select jti from revoked_tokens where organization_id = %s"
+    revoked = {jti for [jti] in execute(agent.database_url, query, agent.organization_id)}
+    assert revoked == {str(one), str(by_rule), str(to_colleague)}
+    events = [
+        (event["action"], event["subject"], event["after"])
+        for event in events_of(agent.database_url, agent.organization_id)
+        if "grant" in event["action"]
+    ]
+    assert events == [
+        ("grant.ended", str(one), None),
+        ("delegation_rule.grants_ended", str(rule_id), {"name": agent.client_id, "grants": 1}),
+        ("delegation_rule.grants_ended", str(rule_id), {"name": agent.client_id, "grants": 0}),
+        ("agent.grants_ended", colleague.client_id, {"grants": 1}),
+    ]
