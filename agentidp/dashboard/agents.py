@@ -12,22 +12,17 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
-from agentidp.analytics.owner_usage import represent, tokens_by_owner
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
 from agentidp.dashboard.period import Period, requested_period
-from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
-from agentidp.http.schemas import MAX_NAME
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER
 from agentidp.registry.agents import AgentSchema
 
 PAGE_SIZE = 50
 """Maximum number of agents on a page of the table."""
-
-MAX_OWNERS = 20
-"""Maximum number of owners on the page. The page shows those with the most tokens, and the CSV has all owners."""
 
 MAX_PAGE = 100_000
 
@@ -40,10 +35,11 @@ SORTS = {
     "requests": "by requests",
     "rejected": "by rejected requests",
     "last_request": "by last request",
-    "last_token": "by last token",
-    "last_rejection": "by last rejection",
 }
 """Column -> words for the order in the caption of the table."""
+
+FILTERS = ("search", "owner", "status", "unusual")
+"""Parameters that select agents."""
 
 LISTED_MEMBERS = [member for member in forms.members(AgentSchema()) if member.is_listed]
 """Members of an agent that the list shows in addition to its name and description."""
@@ -56,6 +52,7 @@ class Selection:
     """The filters and the order of the table of agents."""
 
     search: str = ""
+    owner: str = ""
     status: str = ""
     sort: str = "tokens"
     order: str = ""
@@ -65,6 +62,11 @@ class Selection:
     def is_descending(self) -> bool:
         """Whether the order is descending. Default: ascending for names, descending for any other column."""
         return self.sort != "name" if not self.order else self.order == "desc"
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """The filters that are set: name -> value."""
+        return {name: value for name in FILTERS if (value := getattr(self, name))}
 
     def query_of_heading(self, period: Period, sort: str) -> str:
         """Return the query for the link in a column's heading, which reverses the order if the table has this order."""
@@ -88,7 +90,6 @@ def agents(caller: Caller) -> Response:
         raise NotFound
     return pages.page(
         "agents.html",
-        slow_part=lambda: {"owners": _owners(caller, period), "max_owners": MAX_OWNERS},
         here="agents",
         period=period,
         selection=selection,
@@ -102,15 +103,6 @@ def agents(caller: Caller) -> Response:
         statuses=STATUSES_OF_USAGE,
         sorts=SORTS,
     )
-
-
-def _owners(caller: Caller, period: Period) -> list[dict[str, Any]] | None:
-    """Return the tokens by owner; ``None`` if the database is unavailable or too slow."""
-    try:
-        [rows] = caller.read_together(tokens_by_owner(period))
-    except DatabaseUnavailable:
-        return None
-    return represent(rows)
 
 
 def requested_agents(
@@ -141,6 +133,7 @@ def agents_call(
         {
             **period.bounds,
             "search": selection.search,
+            "owner": selection.owner or None,
             "status": selection.status or None,
             "agent_ids": agent_ids,
             "sort": selection.sort,
@@ -165,7 +158,7 @@ def agents_by_id_call(selected: Call, after: UUID, limit: int) -> Call:
     :param after: only agents with greater ids are read.
     :param limit: the maximum number of agents that the statement examines, listed or not.
     """
-    filters = {name: selected.parameters[name] for name in ("first", "last", "search", "status", "agent_ids")}
+    filters = {name: selected.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")}
     return Call("dashboard/agents_by_id", filters | {"after": after, "limit": limit})
 
 
@@ -177,6 +170,8 @@ def _requested_selection() -> Selection:
         raise ValidationError("The agents cannot be filtered or sorted by this.")
     if len(selection.search) > MAX_NAME or "\0" in selection.search:
         raise ValidationError(f"Search for at most {MAX_NAME} characters.")
+    if len(selection.owner) > MAX_OWNER or "\0" in selection.owner:
+        raise ValidationError(f"An owner has at most {MAX_OWNER} characters.")
     return selection
 
 

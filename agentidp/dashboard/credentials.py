@@ -11,17 +11,14 @@ from flask import Response, request
 from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.credential_usage import CredentialUsage, used_credentials
 from agentidp.analytics.impact import IN_USE
-from agentidp.analytics.period import Period
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
+from agentidp.dashboard.navigation import AGENTS
+from agentidp.dashboard.period import requested_period
 from agentidp.http.errors import NotFound, ValidationError
 
-READERS = ("agents:read", "agents:write")
-"""Scopes of which a session needs at least one."""
-
-DAYS = 30
-"""Number of days, today included, whose tokens are shown."""
+READERS = AGENTS
 
 SOON = timedelta(days=30)
 """Maximum time until the expiry of a credential that is listed as expiring."""
@@ -45,7 +42,8 @@ def credentials(caller: Caller) -> Response:
     show, number = request.args.get("show", ""), requested_page()
     if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
-    attribution, _ = read_attribution(caller, Period.of(DAYS, caller.at), None)
+    period = requested_period(caller.at)
+    attribution, _ = read_attribution(caller, period, None)
     # Tokens that belong to no credential have no created_at. A credential in force may have expired.
     in_force = [used for used in used_credentials(attribution) if used.created_at and not used.revoked_at]
     selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}
@@ -60,7 +58,7 @@ def credentials(caller: Caller) -> Response:
         filters=FILTERS,
         counts={name: len(credentials) for name, credentials in selected.items()},
         own_resource=caller.settings.resource,
-        days=DAYS,
+        period=period,
         number=number,
         pages=max(1, -(-len(selected[show]) // PAGE_SIZE)),
     )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
 
 from flask import Flask
 from markupsafe import Markup, escape
@@ -25,6 +30,9 @@ KIND_LABELS = {
 }
 """Kind of a finding -> its label, for kinds whose name is not clear to readers."""
 
+LOOKS = str.maketrans("i1|0", "lllo")
+"""Characters of case-folded names that look alike in many fonts, mapped to one of them."""
+
 _DATE = re.compile(
     r"(?<![\w-])(?:(?:Sun|Mon|Tues|Wednes|Thurs|Fri|Satur)day,? )?"
     r"(?:(?P<iso>[0-9]{4}-[0-9]{2}-[0-9]{2})|(?P<long>[0-9]{1,2} [A-Z][a-z]{2,8} [0-9]{4}))(?![\w-])"
@@ -34,7 +42,7 @@ _DATE = re.compile(
 def init_app(app: Flask) -> None:
     """Make the functions of this module and the maximum length of a note available to the templates."""
     functions = (
-        *(number, coordinate, utc, percentage, break_lines, with_code),
+        *(number, coordinate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, bar_label, bar_query, time_label, hour_label),
         *(incidents, count_incidents, kind_label, begin_or_end, time_range, next_page, finding_html, mute_days),
     )
@@ -72,6 +80,21 @@ def utc(at: datetime) -> datetime:
 def percentage(count: int, total: int) -> float:
     """Return a percentage with one decimal place; 0 if *total* is 0."""
     return round(100 * count / total, 1) if total else 0.0
+
+
+def share(count: int, total: int) -> str:
+    """Return a percentage for readers: ``12.3 %``. A count that is not zero is never ``0.0 %``."""
+    value = percentage(count, total)
+    return f"{'<0.1' if count and value < 0.1 else value}\N{NO-BREAK SPACE}%"
+
+
+def look_alikes(agents: Iterable[Any]) -> set[UUID]:
+    """Return the ids of the agents whose name looks like the name of another agent of *agents*."""
+    ids_by_look: defaultdict[str, list[UUID]] = defaultdict(list)
+    for agent in agents:
+        visible = (sign for sign in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(sign) != "Cf")
+        ids_by_look["".join(visible).casefold().translate(LOOKS)].append(agent.agent_id)
+    return {agent_id for ids in ids_by_look.values() if len(ids) > 1 for agent_id in ids}
 
 
 def day_label(day: date, at: datetime) -> str:

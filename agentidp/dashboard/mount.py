@@ -29,6 +29,7 @@ from agentidp.dashboard import (
     quotas,
     resource_servers,
     sign_in,
+    usage,
 )
 from agentidp.http.error_rendering import render_pages
 
@@ -54,6 +55,7 @@ def init_app(app: Flask) -> None:
         grants,
         alert_targets,
         export,
+        usage,
         audit,
         sign_in,
         oidc_sign_in,

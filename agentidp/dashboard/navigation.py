@@ -36,11 +36,17 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("Overview", (Place("overview", "", "Overview"),)),
-    Section(
-        "Agents",
-        (Place("agents", "/agents", "All agents"), Place("credentials", "/credentials", "Credentials", AGENTS)),
-    ),
+    Section("Agents", (Place("agents", "/agents", "Agents"),)),
     Section("Findings", (Place("findings", "/findings", "Findings"),)),
+    Section(
+        "Usage",
+        (
+            Place("usage-owners", "/usage", "By owner"),
+            Place("credentials", "/credentials", "By credential", AGENTS),
+            Place("usage-resources", "/usage/resources", "By resource server", AGENTS),
+            Place("usage-delegations", "/usage/delegations", "Who acted for whom"),
+        ),
+    ),
     Section("Audit", (Place("audit", "/audit", "Audit", ("audit:read",)),)),
     Section(
         "Settings",

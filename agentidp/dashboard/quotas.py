@@ -15,6 +15,7 @@ from agentidp.dashboard.agents import requested_page
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.findings.quota import severity_of
+from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.http.errors import NotFound, ValidationError, require_row
 from agentidp.oauth.quota_windows import WINDOWS, bounds, exhausted_at
 from agentidp.registry.quotas import NewQuotaSchema, lock, remove_quota, set_quota, usage_by_share, usage_of
@@ -23,6 +24,13 @@ SCOPE = "quotas:write"
 
 PAGE_SIZE = 50
 """Maximum number of quotas on a page."""
+
+FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "": ("all", {}),
+    "refusing": ("refusing tokens", {"min_percent": 100, "is_enforced": True}),
+    "near": (f"at least {QUOTA_NEAR_PERCENT} % used", {"min_percent": QUOTA_NEAR_PERCENT}),
+}
+"""Filter -> its label, and the arguments of :func:`agentidp.registry.quotas.usage_by_share`."""
 
 MEMBERS = forms.members(NewQuotaSchema())
 
@@ -65,8 +73,12 @@ def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> 
 @session.required
 def quotas(caller: Caller) -> Response:
     """Show a page of the quotas of the organization and of its agents."""
-    number = requested_page()
-    rows, organization_rows = caller.read_together(usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1)), usage_of(None))
+    number, show = requested_page(), request.args.get("show", "")
+    if show not in FILTERS:
+        raise ValidationError("The quotas cannot be filtered by this.")
+    rows, organization_rows = caller.read_together(
+        usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1), **FILTERS[show][1]), usage_of(None)
+    )
     if not rows and number != 1:
         raise NotFound
     count = rows[0].count if rows else 0
@@ -74,7 +86,9 @@ def quotas(caller: Caller) -> Response:
         "quotas.html",
         here="quotas",
         quotas=used_quotas(rows, caller.at),
-        count=count,
+        counts={show: count},
+        filters={name: label for name, (label, _) in FILTERS.items()},
+        show=show,
         unset=windows_without(used_quotas(organization_rows, caller.at), None),
         number=number,
         pages=max(1, -(-count // PAGE_SIZE)),

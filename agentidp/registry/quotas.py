@@ -284,17 +284,21 @@ def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int 
     return _usage_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
-def usage_by_share(limit: int, offset: int) -> Call:
-    """Return the call that reads all quotas by their used share, greatest first, with the ``count`` of all quotas.
+def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
+    """Return the call that reads quotas by their used share, greatest first, with the ``count`` of all these quotas.
 
+    :param min_percent: the minimum used share.
+    :param is_enforced: whether only enforced quotas are read.
     The call is slow for many quotas, because the database must sum the use of each to sort them.
     """
-    return _usage_call(by_share=True, limit=limit, offset=offset)
+    filters = {"min_percent": min_percent, "only_enforced": is_enforced}
+    return _usage_call(by_share=True, limit=limit, offset=offset, **filters)
 
 
 def _usage_call(**parameters: Any) -> Call:
     unset = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
-    return Call("quotas/quota_usage", unset | {"by_share": False, "offset": 0} | parameters)
+    defaults = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
+    return Call("quotas/quota_usage", unset | defaults | parameters)
 
 
 def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:

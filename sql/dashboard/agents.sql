@@ -3,14 +3,14 @@
 -- tokens, requests, rejected; last_token, last_request and last_rejection: the hours of the last ones in the period, or null; and
 -- in each row matches: the number of agents that match, all_agents and all_tokens: the totals of the organization.
 -- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the description or
--- the owner contains, empty for all agents; status: null for all; agent_ids (uuid[]): the only agents to return, null for all;
--- sort: name, tokens, requests, rejected, last_token, last_request or last_rejection; descending: whether the greatest values
--- are first (agents without such an hour are always last); limit; offset.
+-- the owner contains, empty for all agents; owner: the only owner, null for all; status: null for all; agent_ids (uuid[]): the
+-- only agents to return, null for all; sort: name, tokens, requests, rejected or last_request; descending: whether the greatest
+-- values are first (agents without such an hour are always last); limit; offset.
 --
 -- pages: 50000, the period's rows of all agents, and each of them
 -- fleet-pages: 17000
--- example: first=2026-01-16; last=2026-04-15; search=; status=null; agent_ids=null; sort=tokens; descending=true; limit=50;
---   offset=0
+-- example: first=2026-01-16; last=2026-04-15; search=; owner=null; status=null; agent_ids=null; sort=tokens; descending=true;
+--   limit=50; offset=0
 with counted as materialized (
     select
         usage.agent_id,
@@ -68,25 +68,18 @@ sorted as (
             when 'tokens' then agents_with_usage.tokens
             when 'requests' then agents_with_usage.requests
             when 'rejected' then agents_with_usage.rejected
-            else (sort_day.day - date '2000-01-01') * 24 + sort_hour.hour
+            else (agents_with_usage.request_day - date '2000-01-01') * 24 + sort_hour.hour
         end as rank
     from agents_with_usage
-    cross join lateral (
-        select case %(sort)s::text when 'last_token' then token_day when 'last_request' then request_day
-            when 'last_rejection' then rejection_day end as day
-        offset 0
-    ) as sort_day
     -- For all agents, because the page depends on it. Reads nothing if the list is sorted by another column.
     cross join lateral (
         select max(cell.ordinal) as hour
         from agent_usage_daily as usage
-        cross join lateral unnest(
-            case %(sort)s::text when 'last_token' then usage.tokens_by_hour
-                when 'last_request' then usage.requests_by_hour else usage.rejected_by_hour end
-        ) with ordinality as cell (amount, ordinal)
+        cross join lateral unnest(usage.requests_by_hour) with ordinality as cell (amount, ordinal)
         where
-            usage.organization_id = %(organization_id)s
-            and usage.day = sort_day.day
+            %(sort)s::text = 'last_request'
+            and usage.organization_id = %(organization_id)s
+            and usage.day = agents_with_usage.request_day
             and usage.agent_id = agents_with_usage.agent_id
             and cell.amount > 0
         offset 0
@@ -105,7 +98,8 @@ listed as (
         ) as place
     from sorted
     where
-        (%(status)s::text is null or sorted.status = %(status)s::text)
+        (%(owner)s::text is null or sorted.owner = %(owner)s::text)
+        and (%(status)s::text is null or sorted.status = %(status)s::text)
         and (%(agent_ids)s::uuid[] is null or sorted.agent_id = any (%(agent_ids)s::uuid[]))
         and strpos(lower(concat_ws(' ', name, agent_id, description, owner)), lower(%(search)s::text)) > 0
     order by place

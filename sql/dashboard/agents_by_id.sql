@@ -2,12 +2,12 @@
 -- agent even if usage is counted meanwhile. One row per agent, sorted by id: is_listed, and the columns of dashboard/agents
 -- except place, matches, all_agents and all_tokens. The last agent that was read has a row even if it is not listed. No row if
 -- there is no further agent.
--- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, status and agent_ids as in
--- dashboard/agents; limit: the number of agents to read, listed or not.
+-- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, owner, status and agent_ids as
+-- in dashboard/agents; limit: the number of agents to read, listed or not.
 --
 -- pages: 1000, a search for each day, and the usage of the ids that are looked at
 -- fleet-pages: 1600
--- example: first=2026-01-16; last=2026-04-15; search=; status=null; agent_ids=null; limit=50;
+-- example: first=2026-01-16; last=2026-04-15; search=; owner=null; status=null; agent_ids=null; limit=50;
 --   after=00000000-0000-0000-0000-000000000000
 with next_agents as materialized (
     select
@@ -46,6 +46,7 @@ listed as (
         coalesce(counted.rejected, 0) as rejected,
         counted.token_day, counted.request_day, counted.rejection_day,
         (next_agents.status <> 'deleted' or counted.agent_id is not null)
+        and (%(owner)s::text is null or next_agents.owner = %(owner)s::text)
         and (%(status)s::text is null or next_agents.status = %(status)s::text)
         and (%(agent_ids)s::uuid[] is null or next_agents.agent_id = any (%(agent_ids)s::uuid[]))
         and strpos(lower(concat_ws(' ', name, agent_id, description, owner)), lower(%(search)s::text)) > 0 as is_listed

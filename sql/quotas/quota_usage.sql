@@ -6,10 +6,11 @@
 -- Quotas of deleted agents are left out.
 -- Parameters: organization_id; day; hour; agent_id: the holder whose quotas are returned, nil for the organization, null for
 -- all; by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the
--- agent_id (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null.
--- Without by_share, only the page's quotas are summed.
+-- agent_id (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null;
+-- min_percent: the minimum used share, 0 for all quotas; only_enforced: whether quotas that only observe are left out.
+-- Without by_share, only the page's quotas are summed, and there is no minimum share.
 --
--- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null
+-- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null; min_percent=0; only_enforced=false
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept
 with listed as materialized (
     select
@@ -90,6 +91,9 @@ cross join lateral (
         and counted.quota_window = listed.quota_window
         and (listed.quota_window <> 'hour' or hours.ordinal = %(hour)s::integer + 1)
 ) as refusals
+where
+    (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0)) * 100 >= %(min_percent)s::bigint * listed.tokens
+    and (listed.is_enforced or not %(only_enforced)s::boolean)
 order by
     case
         when %(by_share)s::boolean

@@ -60,9 +60,9 @@ class Page(HTMLParser):
         elif tag in ("td", "th"):
             self._rows[-1].append("")
         elif tag == "input" and found.get("type") == "checkbox":
-            self.typed.setdefault(found["name"] or "", []).extend(
-                [found.get("value", "on")] if "checked" in found else []
-            )
+            name = found["name"] or ""
+            checked_values = self.typed[name] if isinstance(self.typed.get(name), list) else []
+            self.typed[name] = checked_values + ([found.get("value", "on")] if "checked" in found else [])
         elif tag in ("input", "select", "textarea"):
             self._field = found.get("name") or ""
             self.typed[self._field] = found.get("value", "")

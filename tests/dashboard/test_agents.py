@@ -14,7 +14,8 @@ from agentidp.services import Services
 from tests.dashboard.conftest import Page, Read, number, with_session
 from tests.factories import NOON, Agent, Api, a_finding, make_agent, make_findings
 
-COLUMN = {"last_request": 5, "last_token": 6, "last_rejection": 7}
+LAST_SEEN = 6
+"""Column of the table."""
 
 
 @pytest.fixture
@@ -41,14 +42,14 @@ def names(page: Page) -> list[str]:
     return [row[0].split()[0] for row in page.table("Agents")] if is_listed else []
 
 
+NEVER = "\N{EN DASH}"
+
 BY = {
     "name": ["100%_off", "Alpha", "beta", "builder", "gamma"],
     "tokens": ["Alpha", "gamma", "beta", "builder", "100%_off"],
     "requests": ["beta", "Alpha", "gamma", "builder", "100%_off"],
     "rejected": ["gamma", "Alpha", "beta", "builder", "100%_off"],
-    "last_token": ["gamma", "beta", "Alpha", "builder", "100%_off"],
     "last_request": ["builder", "gamma", "beta", "Alpha", "100%_off"],
-    "last_rejection": ["gamma", "Alpha", "beta", "builder", "100%_off"],
 }
 """Column -> the agents in the default order of the column."""
 
@@ -57,7 +58,8 @@ BY = {
 def test_a_heading_sorts_and_sorts_the_other_way_the_next_time(read: Read, fleet: dict[str, Agent], sort: str) -> None:
     page = read("/agents?days=30&search=&sort=requests" if sort == "tokens" else "/agents")
     for is_second in (False, True):
-        [address] = [link for link in page.links if re.match(rf"/dashboard/agents\?.*&sort={sort}(&|$)", link)]
+        headings = [link for link in page.links if "owner=" not in link]
+        [address] = [link for link in headings if re.match(rf"/dashboard/agents\?.*&sort={sort}(&|$)", link)]
         page = read(address.removeprefix("/dashboard"))
         is_descending = (sort != "name") != is_second
         sorted_by = [heading["aria-sort"] for heading in page.all("th") if "aria-sort" in heading]
@@ -67,7 +69,7 @@ def test_a_heading_sorts_and_sorts_the_other_way_the_next_time(read: Read, fleet
             assert listed == BY[sort]
         elif sort.startswith("last_"):
             # Agents without such an hour are last in both orders.
-            agents_with_hour = [row[0].split()[0] for row in page.table("Agents") if row[COLUMN[sort]] != "none"]
+            agents_with_hour = [row[0].split()[0] for row in page.table("Agents") if row[LAST_SEEN] != NEVER]
             assert listed[: len(agents_with_hour)] == [name for name in reversed(BY[sort]) if name in agents_with_hour]
         else:
             assert listed[-1] == BY[sort][0]
@@ -77,8 +79,8 @@ def test_a_heading_sorts_and_sorts_the_other_way_the_next_time(read: Read, fleet
 def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], acme: Agent) -> None:
     for hours, agent in ((1, acme), (3, fleet["100%_off"])):
         agent.count(NOON - timedelta(hours=hours), tokens=1)
-    assert names(read("/agents?sort=last_token"))[:3] == ["builder", "gamma", "100%_off"]
-    assert names(read("/agents?sort=last_token&order=asc")) == ["Alpha", "beta", "100%_off", "gamma", "builder"]
+    assert names(read("/agents?sort=last_request"))[:3] == ["builder", "gamma", "100%_off"]
+    assert names(read("/agents?sort=last_request&order=asc")) == ["Alpha", "beta", "100%_off", "gamma", "builder"]
 
 
 @pytest.mark.parametrize(
@@ -102,30 +104,59 @@ def test_finds(read: Read, fleet: dict[str, Agent], query: str, expected: list[s
     page = read(f"/agents?{query}".replace("ALPHA_ID", fleet["Alpha"].client_id))
     assert names(page) == expected
     # The share is of the tokens of all agents, also of those that the search excludes.
-    assert "Alpha" not in expected or page.table("Agents")[0][1:3] == ["40", "80.0 %"]
+    assert "Alpha" not in expected or page.table("Agents")[0][2:4] == ["40", "80.0 %"]
     assert ("No agent matches." in page.text) == (not expected)
 
 
-def test_shows_the_last_hours_of_the_period_and_the_description(read: Read, fleet: dict[str, Agent]) -> None:
+def test_shows_owner_description_and_the_last_hour_of_the_period(read: Read, fleet: dict[str, Agent]) -> None:
     rows = {row[0].split()[0]: row for row in read("/agents").table("Agents")}
-    assert rows["gamma"][5:] == ["Wed 15 Apr, 10:00-11:00", "Wed 15 Apr, 10:00-11:00", "Tue 14 Apr, 12:00-13:00"]
-    assert rows["gamma"][0] == "gamma Reads invoices. Owner: Payments team"
-    assert rows["beta"][5:] == ["Tue 14 Apr, 12:00-13:00", "Tue 14 Apr, 12:00-13:00", "none"]
-    assert rows["100%_off"][5:] == ["none", "none", "none"]
+    assert rows["gamma"][:2] == ["gamma Reads invoices.", "Payments team"]
+    assert rows["gamma"][LAST_SEEN] == "Wed 15 Apr, 10:00-11:00"
+    assert rows["beta"][LAST_SEEN] == "Tue 14 Apr, 12:00-13:00"
+    assert rows["100%_off"][LAST_SEEN] == NEVER
     rows = {row[0].split()[0]: row for row in read("/agents?from=2026-04-08&to=2026-04-08").table("Agents")}
-    assert (number(rows["Alpha"][1]), rows["gamma"][1], rows["gamma"][5]) == (40, "0", "none")
+    assert (number(rows["Alpha"][2]), rows["gamma"][2], rows["gamma"][LAST_SEEN]) == (40, "0", NEVER)
+
+
+def test_filters_by_exactly_one_owner_and_keeps_the_filter(
+    read: Read, signed_in: FlaskClient, acme: Agent, fleet: dict[str, Agent]
+) -> None:
+    owners = {"Alpha": "Support", "100%_off": "support", "gamma": "Support Germany"}
+    for name, owner in owners.items():
+        fleet[name].count(NOON, tokens=1)
+        assert Api(signed_in, acme).patch(f"agents/{fleet[name].agent_id}", {"owner": owner}).status_code == 200
+    for name, owner in owners.items():
+        # The page of tokens by owner leads to the agents of each owner.
+        [link] = [link for link in read("/usage?days=7").links if link.endswith(f"owner={owner.replace(' ', '+')}")]
+        page = Page(signed_in.get(link))
+        assert names(page) == [name]
+        [file] = [link for link in page.links if ".csv" in link]
+        assert [line.split(",")[1] for line in signed_in.get(file).text.splitlines()[1:]] == [name]
+    [period] = [link for link in page.links if "days=90" in link]
+    assert names(Page(signed_in.get(period))) == ["gamma"]
+    assert [field["value"] for field in page.all("input") if field.get("name") == "owner"] == ["Support Germany"] * 3
+    [removal] = [str(link["href"]) for link in page.all("a") if "Remove the filter" in str(link.get("aria-label"))]
+    assert len(names(Page(signed_in.get(removal)))) == 5
+
+
+def test_shows_a_short_id_beside_names_that_look_alike(read: Read, acme: Agent) -> None:
+    agents = {name: acme.colleague(name) for name in ("agent-I", "agent-l", "in\u00advoice", "invoice", "agent-x")}
+    rows = [row[0] for row in read("/agents").table("Agents")]
+    expected = [f"{name} {str(agent.agent_id)[:8]}" for name, agent in agents.items() if name != "agent-x"]
+    assert sorted(rows) == sorted([*expected, "agent-x", "builder"])
 
 
 def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(client: FlaskClient, acme: Agent) -> None:
     for index in range(PAGE_SIZE + 1):
         acme.colleague(f"agent {index:02}")
     page = Page(with_session(client, acme).get("/dashboard/agents?month=2026-04&sort=name&search=agent"))
-    assert f"Page 1 of 2 · {PAGE_SIZE + 1} agents" in page.text
+    assert "Page 1 of 2" in page.text
+    assert f"Agents {PAGE_SIZE + 1} match" in page.words
     address = "/dashboard/agents?month=2026-04&search=agent&sort=name&page=2"
     assert {"href": address, "rel": "next"} in page.all("a")
     assert len(Page(client.get(address)).table("Agents")) == 1
     hidden = {field["name"]: field["value"] for field in page.all("input") if field.get("type") == "hidden"}
-    assert hidden == {"month": "2026-04", "sort": "name", "order": ""}
+    assert hidden == {"month": "2026-04", "search": "agent", "sort": "name", "order": ""}
 
 
 def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
@@ -154,7 +185,7 @@ def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
         # The most severe finding is first.
         "beta suspended tokens not reused spike",
         "builder",
-        "gamma rejected requests, ended Reads invoices. Owner: Payments team",
+        "gamma rejected requests, ended Reads invoices.",
     ]
     badges = [a for a in page.all("a") if "badge" in (a.get("class") or "")]
     assert sorted(str(a["class"]) for a in badges) == ["badge "] + ["badge critical"] + ["badge warning"] * 2

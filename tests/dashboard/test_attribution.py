@@ -99,7 +99,7 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         "M61 100v-100h8V100z",
         "M1 100v-100h8V100z",
     ]
-    assert PATH in Page(signed_in.get("/dashboard/agents")).links
+    assert PATH in Page(signed_in.get("/dashboard/usage")).links
     rows = Page(signed_in.get(PATH)).table("Credentials")
     theirs = [row for row in rows if row[0] == "worker"]
     assert [(row[1], row[4], row[5], row[6], row[7]) for row in theirs] == [

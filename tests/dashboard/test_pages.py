@@ -86,7 +86,7 @@ class TestTheNumbers:
 
     def test_of_the_busiest_agents(self, operator: FlaskClient) -> None:
         [busiest, every] = (opened(operator, f"{path}?month=2026-04").table("Agents") for path in ("", "/agents"))
-        assert [row[1:6] for row in busiest] == [row[1:6] for row in every[:BUSIEST]]
+        assert [row[1:6] for row in busiest] == [row[2:7] for row in every[:BUSIEST]]
         assert len(every) > BUSIEST == len(busiest)
         assert f"All {len(every)} agents" in opened(operator).text
 
@@ -117,13 +117,13 @@ def database_of(shared_app: Flask) -> str:
     return str(shared_app.extensions["agentidp"].settings.database_url)
 
 
-@pytest.mark.parametrize(("tokens", "badge"), [(80, ""), (81, " over 80 %")])
+@pytest.mark.parametrize(("tokens", "badge"), [(80, ""), (81, " large share")])
 def test_an_agents_share_is_flagged_above_80_percent(read: Read, acme: Agent, tokens: int, badge: str) -> None:
     busy = acme.colleague("busy")
     busy.count(NOON, tokens=tokens)
     acme.count(NOON, tokens=100 - tokens)
-    # The same share is a finding, too.
-    assert [row[0] for row in read().table("Agents")] == [f"busy{badge}{' large share' if badge else ''}", "builder"]
+    # The same share is a finding, whose badge says it.
+    assert [row[0] for row in read().table("Agents")] == [f"busy{badge}", "builder"]
 
 
 @pytest.mark.parametrize(
@@ -419,6 +419,8 @@ REFUSED = {
         "status=gone",
         "search=%00",
         f"search={MAX_NAME * 'x'}x",
+        f"owner={MAX_OWNER * 'x'}x",
+        "owner=%00",
     ],
     "audit": ["action=agent.painted", "until=yesterday", "below=0", "below=x", "subject=%00", f"actor={MAX_ID * 'x'}x"],
     "findings": ["state=gone", "kind=none", "agent=%00", f"owner={MAX_OWNER * 'x'}x", "page=0"],
@@ -427,13 +429,13 @@ REFUSED = {
     "days/2026-04-14/agents.csv": ["by=name", "hour=24"],
     "days.csv": ["days=91"],
     "agents.csv": ["sort=id"],
-    "quotas": ["page=0"],
+    "quotas": ["page=0", "show=used"],
 }
 """Page -> parameters that the page refuses."""
 
 MISSING = [
     *("days/2026-04-16", "days/2026-02-30", "days/x", "days/2026-04-16/hours.csv", "days/2026-04-16/agents.csv"),
-    *("credentials?page=2", "quotas?page=2"),
+    *("credentials?page=2", "quotas?page=2", "usage?page=2", "usage/resources?page=2", "usage/delegations?page=2"),
 ]
 
 
@@ -534,7 +536,7 @@ VIEWER = "dashboard/viewer"
     ("path", "round_trips"),
     [
         ("", 5),
-        ("/agents", 4),
+        ("/agents", 3),
         ("/quotas", 2),
         (f"/agents/{OPERATOR.name}", 3),
         ("/days/2026-04-14", 2),
