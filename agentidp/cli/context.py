@@ -92,5 +92,7 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
         embedded = f"Starting PostgreSQL in {settings.data_dir}"
         with show_activity(embedded if settings.database_url is None else "Preparing the database"):
             runtime = stack.enter_context(open_instance(settings, checks_keys=checks_keys))
+        if runtime.migrations:
+            click.echo(f"Brought the database's schema up to date: {', '.join(runtime.migrations)}.", err=True)
         services = Services.of(runtime.settings, utc_now, actor=operator())
         yield stack.enter_context(contextlib.closing(services))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -24,11 +23,16 @@ LISTED = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt
 
 _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
 
+_organization_option = click.option(
+    "--organization", metavar="ID|NAME", help="The agent's organization, if agents of several have the name."
+)
+
 commands = click.Group("credential", help="Credentials: secrets or keys with which agents get tokens.")
 
 
 @commands.command("create")
 @agent_option
+@_organization_option
 @member_options(_LABEL)
 @click.option(
     "--expires-in",
@@ -40,14 +44,16 @@ commands = click.Group("credential", help="Credentials: secrets or keys with whi
     "--public", "is_public", is_flag=True, help="For a client on people's computers, which cannot keep a secret."
 )
 @as_json_option
-def create(agent: str, expires_in: int | None, is_public: bool, as_json: bool, **options: Any) -> None:
+def create(
+    agent: str, organization: str | None, expires_in: int | None, is_public: bool, as_json: bool, **options: Any
+) -> None:
     """Create a credential. Its secret is printed now and never again.
 
     Prints: credential id, client_id, client_secret.
     """
     body = read_options(_LABEL, options) | ({"type": "public"} if is_public else {})
     new = credentials.NewCredentialSchema().load(body)
-    with open_agent(agent) as (_, database, agent_id):
+    with open_agent(agent, organization) as (_, database, agent_id):
         expires_at = database.at + timedelta(days=expires_in) if expires_in else None
         with database.transaction() as transaction:
             row, client_secret = credentials.add_credential(
@@ -60,10 +66,11 @@ def create(agent: str, expires_in: int | None, is_public: bool, as_json: bool, *
 
 @commands.command("trust")
 @agent_option
+@_organization_option
 @member_options(_RULE)
 @member_options(_LABEL)
 @as_json_option
-def trust(agent: str, as_json: bool, **options: Any) -> None:
+def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -> None:
     """Let an agent authenticate with tokens of another issuer.
 
     The agent then needs no secret.
@@ -71,7 +78,7 @@ def trust(agent: str, as_json: bool, **options: Any) -> None:
     Prints: credential id, issuer, subject, claims, audience. Warns if the rule trusts more than one workload.
     """
     body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
-    with open_agent(agent) as (services, database, agent_id):
+    with open_agent(agent, organization) as (services, database, agent_id):
         new = credentials.NewCredentialSchema().load(body)
         rule = credentials.check_trust(new["rule"], services.settings, database.organization_id)
         with database.transaction() as transaction:
@@ -140,28 +147,25 @@ def _describe_comparisons(result: rule_results.RuleResult) -> list[dict[str, Any
             "agentId": None if result.agent_id is None else str(result.agent_id),
             "compared": comparison.name,
             "result": "met" if comparison.is_met else "not met",
-            "expected": _as_text(comparison.expected),
-            "found": _as_text(comparison.actual) if comparison.is_there else None,
+            "expected": comparison.texts[0],
+            "found": comparison.texts[1] if comparison.is_there else None,
             "rule": result.provisioning_rule or result.delegation_rule,
         }
         for comparison in result.comparisons
     ]
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 @commands.command("list")
 @agent_option
+@_organization_option
 @as_json_option
-def list_(agent: str, as_json: bool) -> None:
+def list_(agent: str, organization: str | None, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
     Prints: id, label, type, time of creation, time of expiry, time of the last use (truncated to the minute), and for a
     trust rule, the issuer and the subject.
     """
-    with open_agent(agent) as (_, database, agent_id):
+    with open_agent(agent, organization) as (_, database, agent_id):
         rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
     listed = [credentials.represent(row) for row in rows]
     if not as_json:
@@ -173,11 +177,12 @@ def list_(agent: str, as_json: bool) -> None:
 @require_confirmation
 @click.argument("credential", metavar="ID|LABEL")
 @agent_option
+@_organization_option
 @click.option("--end-tokens", "ends_tokens", is_flag=True, help="Also end all tokens of the agent.")
 @dry_run_option
-def revoke(credential: str, agent: str, ends_tokens: bool, is_dry_run: bool) -> None:
+def revoke(credential: str, agent: str, organization: str | None, ends_tokens: bool, is_dry_run: bool) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
-    with open_agent(agent) as (services, database, agent_id):
+    with open_agent(agent, organization) as (services, database, agent_id):
         rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
         candidates = [Candidate(str(row.credential_id), [row.label] if row.label else [], row) for row in rows]
         row = find_candidate(credential, candidates, kind="credential", owner="the agent")

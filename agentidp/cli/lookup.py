@@ -57,10 +57,16 @@ def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationD
 
 
 @contextlib.contextmanager
-def open_agent(id_or_name: str, *, is_deleted: bool = False) -> Iterator[tuple[Services, OrganizationDatabase, UUID]]:
-    """Yield the services, the database of the agent's organization and the agent's ID. See :func:`find_agent`."""
+def open_agent(
+    id_or_name: str, organization: str | None = None, *, is_deleted: bool = False
+) -> Iterator[tuple[Services, OrganizationDatabase, UUID]]:
+    """Yield the services, the database of the agent's organization and the agent's ID. See :func:`find_agent`.
+
+    :param organization: the ID or the name of the only organization to search. None means all organizations.
+    """
     with open_services() as services:
-        yield services, *find_agent(services, id_or_name, is_deleted=is_deleted)
+        organization_id = organization_database(services, organization).organization_id if organization else None
+        yield services, *find_agent(services, id_or_name, organization_id=organization_id, is_deleted=is_deleted)
 
 
 @contextlib.contextmanager

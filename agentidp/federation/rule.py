@@ -41,6 +41,16 @@ class Comparison(NamedTuple):
     is_met: bool
     is_there: bool = True
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The expected and the actual value for people: strings as they are, unless both values would look equal."""
+        expected, actual = (
+            value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
+        )
+        if expected == actual and not self.is_met:
+            return json.dumps(self.expected), json.dumps(self.actual)
+        return expected, actual
+
 
 class TokenClaims:
     """The claims of a token, prepared for comparisons with many rules.

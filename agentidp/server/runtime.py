@@ -17,17 +17,22 @@ from pathlib import Path
 
 from agentidp.config import DEFAULT_ISSUER, ConfigurationError, Settings
 from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
-from agentidp.db.migrations import migrate
+from agentidp.db.migrations import SCHEMA, migrate
 from agentidp.jose.key_rotation import ensure_signing_key, has_signing_keys
 from agentidp.paths import sync_directory
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Complete settings, and the embedded server, or None if this process does not run it."""
+    """Complete settings.
+
+    :ivar postgres: the embedded server. None if this process does not run it.
+    :ivar migrations: the migrations of an existing schema that this process has applied.
+    """
 
     settings: Settings
     postgres: EmbeddedPostgres | None
+    migrations: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -45,7 +50,9 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
         )
     with open_database(settings, serve=serve) as runtime:
         settings = runtime.settings
-        migrate(str(settings.database_url))
+        applied_steps = tuple(migrate(str(settings.database_url)))
+        # An empty database has no earlier state that somebody might want back.
+        migrations = () if SCHEMA in applied_steps else applied_steps
         has_keys = has_signing_keys(settings)
         if settings.secret_key is None:
             path = secret_file(settings)
@@ -58,7 +65,7 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
         if checks_keys or not has_keys:
             # A wrong secret fails here instead of at the first token request.
             ensure_signing_key(settings, at=datetime.now(UTC))
-        yield Runtime(settings, runtime.postgres)
+        yield Runtime(settings, runtime.postgres, migrations)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,16 @@ def add(run: Command, url: str, *options: str) -> list[str]:
     return run("alerts", "target", "add", "webhook", *OF, "--name", "on-call", *options, input=f"{url}\n").split("\t")
 
 
+def test_a_refused_address_names_the_environment_of_the_command(run: Command, acme: str) -> None:
+    command = ("alerts", "target", "add", "webhook", *OF, "--name", "on-call", "--url-file", "-")
+    result = run.invoke(*command, input="http://127.0.0.1:9/hook\n")
+    assert result.exit_code == 1
+    assert "AGENTIDP_ALERT_NETWORKS allows no network" in result.stderr
+    assert result.stderr.endswith(
+        "This command reads the setting in its own environment: set it here as for the service\n"
+    )
+
+
 def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, receiver: Receiver) -> None:
     target_id, key = add(run, f"{receiver.url}/to-ken", "--kind", "spike", "--minimum-severity", "info")
     assert re.fullmatch(UUID, target_id)

@@ -66,6 +66,20 @@ def test_asks_what_would_break_before_it_revokes(run: Command, agent: str, servi
     assert [line[0] for line in run.cells("credential", "list", *of)] == [new]
 
 
+def test_organization_selects_one_of_several_agents_with_a_name(run: Command, agent: str) -> None:
+    run("organization", "create", "Second")
+    second = run("agent", "create", "builder", "--organization", "Second").split("\t")[0]
+    assert "2 agents have the name" in run.refused("credential", "list", "--agent", "builder")
+    of = ("--agent", "builder", "--organization", "Second")
+    credential_id, client_id, _ = run("credential", "create", *of).split("\t")
+    assert client_id == second
+    trusted = run("credential", "trust", *of, "--issuer", "https://ci.example", "--subject", "job:7").split("\t")[0]
+    assert {line[0] for line in run.cells("credential", "list", *of)} >= {credential_id, trusted}
+    run("credential", "revoke", credential_id, *of, "--yes")
+    assert credential_id not in run("credential", "list", *of)
+    assert run.refused("credential", "list", "--agent", agent, "--organization", "Second") != ""
+
+
 class TestTrust:
     def test_a_rule_by_whose_token_the_agent_gets_one(
         self, run: Command, agent: str, service: FlaskClient, tmp_path: Path
@@ -149,6 +163,13 @@ class TestTrust:
         assert run.invoke(*test, "--agent", "builder", *at).stderr.startswith(
             f"No rule accepts the token. The nearest is the rule {first} of the agent builder: 3 of 5 are met."
         )
+        run(*trust, "--subject", "job:9", "--claim", "repository_id=456789")
+        different = failed(issuer.token(us, NOW, sub="job:9", repository_id=456789), *at)
+        assert [(line["expected"], line["found"]) for line in different] == [("456789", 456789)]
+        result = run.invoke(*test, "--agent", "builder", *at)
+        assert ["repository_id", "not met", '"456789"', "456789"] in [
+            line.split("\t")[2:6] for line in result.stdout.splitlines()
+        ]
         file.write_text("x")
         assert "must be a JWT" in run.refused(*test, "--agent", agent)
         file.write_text(Issuer.with_curve(server).token(us))

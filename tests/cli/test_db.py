@@ -6,6 +6,7 @@ from agentidp.db.migrations import steps
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import ON_CITUS
+from tests.factories import execute
 
 
 def test_migrates(shared_run: Command, empty_database_url: str) -> None:
@@ -30,3 +31,11 @@ def test_distributes_on_a_cluster(quiet: None, empty_database_url: str) -> None:
     assert printed[0] == "clients\twhole on every node"
     assert "credentials\tdistributed by organization" in printed
     assert run("db", "distribute") == "Everything is distributed."
+
+
+def test_a_command_reports_the_migrations_that_it_applies(run: Command) -> None:
+    execute(run.database_url, "delete from schema_migrations where name like 'functions%'")
+    result = run.invoke("organization", "list")
+    assert result.exit_code == 0
+    assert result.stderr == f"Brought the database's schema up to date: {steps()[-1].name}.\n"
+    assert run.invoke("organization", "list").stderr == ""
