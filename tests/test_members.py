@@ -42,6 +42,7 @@ from tests.factories import NOON, Api
 VALUES: dict[str, Any] = {
     "audience": "https://idp.example/ORGANIZATION",
     "claims": {"group": ["a", "b"]},
+    "clientHosts": ["app.example"],
     "issuer": "https://login.example",
     "jwksUri": "https://login.example/keys",
     "quotas": {"day": {"tokens": 7, "enforce": True}},

@@ -61,7 +61,10 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
-        Call("grants/authorizing_rules", {"agent_id": agent_id, "resource": resource}),
+        Call(
+            "grants/authorizing_rules",
+            {"agent_id": agent_id, "client_host": requested.client_host, "resource": resource},
+        ),
         Call("grants/person_grants", {"subject": subject, "agent_id": agent_id}),
     )
     server = next((server for server in servers if server.resource == resource and _is_open(server)), None)
@@ -70,7 +73,7 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     if not agents or agents[0].status != "active" or organization.suspended_at is not None:
         raise OAuthError("access_denied", "the agent or its organization is suspended")
     [agent] = agents
-    rule = next((rule for rule in rules if _accepts(rule.trust, claims)), None)
+    rule = next((rule for rule in rules if accepts(rule.trust, claims)), None)
     if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
         raise NoRule(organization.name, agent.name)
     possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
@@ -91,7 +94,7 @@ def _is_open(server: Any) -> bool:
     return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
 
 
-def _accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
+def accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
     """Return whether a rule accepts the claims of an ID token, whose audience is this server."""
     if claims.get("email_verified") is not True:
         # At some providers, anyone can enter somebody else's address.

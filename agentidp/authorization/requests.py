@@ -13,16 +13,23 @@ from datetime import datetime
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
+from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from agentidp.http.errors import OAuthError, ValidationError
-from agentidp.http.redirect_uri import is_registered
+from agentidp.http.redirect_uri import is_redirect_uri, is_registered
 from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.authorization_grant import OFFLINE_ACCESS
 from agentidp.oauth.client_authentication import public_client
+from agentidp.oauth.client_document import host_of, is_client_uri
 from agentidp.oauth.token import requested_scope
 from agentidp.services import services
 
 MAX_QUERY = 2_000
 """Maximum number of characters of a request, which a cookie keeps while the person signs in."""
+
+NOT_REGISTERED = (
+    "This app is not registered here with the address to which it wants to lead you. Nothing was sent to it. "
+    "Ask whoever gave you the app."
+)
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _THUMBPRINT = _CHALLENGE
@@ -30,10 +37,14 @@ _THUMBPRINT = _CHALLENGE
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A request whose client and redirect URI are known.
+    """A request whose client and redirect URI are known, except for an app with a client ID metadata document.
+
+    Before the person has signed in, nothing is known of such an app: see
+    :mod:`agentidp.authorization.client_documents`.
 
     :param parameters: the other parameters by name. A repeated parameter has no single value, so it is missing here.
     :param repeated: the names of the repeated parameters.
+    :param client_uri: the ``client_id`` that is the address of a document; ``None`` for a registered agent.
     """
 
     organization_id: str
@@ -41,6 +52,12 @@ class AuthorizationRequest:
     redirect_uri: str
     parameters: dict[str, str]
     repeated: frozenset[str]
+    client_uri: str | None = None
+
+    @property
+    def client_host(self) -> str | None:
+        """The host of the document, which names the app."""
+        return None if self.client_uri is None else host_of(self.client_uri)
 
     @property
     def resource(self) -> str:
@@ -107,7 +124,8 @@ class AuthorizationRequest:
 def read_request(query: str, at: datetime) -> AuthorizationRequest:
     """Return the request with this query.
 
-    :raises ValidationError: the client or its redirect URI is not known.
+    :raises ValidationError: the client or its redirect URI is not known. Of an app with a document, only the forms of
+        both are checked.
     """
     if len(query) > MAX_QUERY:
         raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
@@ -117,12 +135,13 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     client_id, redirect_uri = (parameters.pop(name, None) for name in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
         raise ValidationError("The app has not said once who it is (client_id) and where it is (redirect_uri).")
+    repeated = frozenset(name for name, count in counts.items() if count > 1)
+    if is_client_uri(client_id) and is_redirect_uri(redirect_uri):
+        return AuthorizationRequest(
+            UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, redirect_uri, parameters, repeated, client_uri=client_id
+        )
     client = public_client(client_id)
     rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
     if not rows or not is_registered(redirect_uri, rows[0].redirect_uris):
-        raise ValidationError(
-            "This app is not registered here with the address to which it wants to lead you. Nothing was sent to it. "
-            "Ask whoever gave you the app."
-        )
-    repeated = frozenset(name for name, count in counts.items() if count > 1)
+        raise ValidationError(NOT_REGISTERED)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated)

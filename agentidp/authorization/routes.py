@@ -10,7 +10,7 @@ import flask
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from agentidp.audit import INSTANCE
-from agentidp.authorization import consent, decision, person_page
+from agentidp.authorization import client_documents, consent, decision, person_page
 from agentidp.authorization.consent import Consent
 from agentidp.authorization.person_page import Visit
 from agentidp.authorization.requests import AuthorizationRequest, read_request
@@ -71,9 +71,18 @@ def callback() -> Response:
     if query == person_page.RETURN_TO:
         return _own_grants(provider, claims)
     requested = read_request(query, g.at)
-    person, name = _member(provider, claims, requested.organization_id)
-    g.organization_id = requested.organization_id
-    wait_for_turn(requested.organization_id)
+    organization_id = requested.organization_id
+    if requested.client_uri:
+        # Any organization can admit an app with a document, so the person's decides.
+        try:
+            organization_id = provider.organization_of(claims)
+        except NoAccess as refused:
+            raise SignInRefused(403, refused.message) from None
+    person, name = _member(provider, claims, organization_id)
+    g.organization_id = organization_id
+    wait_for_turn(organization_id)
+    if requested.client_uri:
+        requested = client_documents.admit(requested, organization_id, claims, g.at)
     try:
         requested.check()
         offer = decision.decide(requested, claims, g.at)
@@ -174,6 +183,8 @@ def answer() -> Response:
     g.organization_id = asked.organization_id
     wait_for_turn(asked.organization_id)
     requested = read_request(asked.query, g.at)
+    if requested.client_uri:
+        requested = client_documents.find_client(requested, asked.organization_id, g.at)
     match request.form.get("answer"):
         case "allow":
             code = consent.allow(asked, requested.agent_id, requested.parameters, requested.redirect_uri, g.at)

@@ -52,7 +52,8 @@ _DELEGATION = RuleKind(
     """,
     delete_help="Delete a rule. Tokens that were issued by the rule stop working.",
     consequences=lambda row: (
-        f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')} can act. "
+        f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')}"
+        f"{' and the apps of ' + ', '.join(row.client_hosts) if row.client_hosts else ''} can act. "
         "Introspection then reports the tokens that were issued by it as inactive."
     ),
 )
@@ -130,7 +131,8 @@ def _summarize(kind: RuleKind, row: Any) -> dict[str, Any]:
     rule = kind.registry.represent(row)
     members = rule | rule["trust"]
     if kind is _DELEGATION:
-        members |= {"agents": ", ".join(row.agents), "resources": [entry["resource"] for entry in rule["resources"]]}
+        actors = [*row.agents, *(f"apps of {host}" for host in row.client_hosts)]
+        members |= {"agents": ", ".join(actors), "resources": [entry["resource"] for entry in rule["resources"]]}
     return {name: members[name] for name in kind.columns}
 
 

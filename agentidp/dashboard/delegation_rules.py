@@ -24,7 +24,7 @@ RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
 MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
 """Fields in addition to those of the rule of trust. The form groups the scopes by resource server."""
 
-DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "resources"]))
+DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "clientHosts", "resources"]))
 """Members without a column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
@@ -72,9 +72,10 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         return pages.see_other("/delegation-rules")
     rule = find_rule(caller.read("delegation/list_rules"), delegation_rule_id)
     count = len(rule.agents)
+    apps = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
-        f"{count:,} agent{'s' if count != 1 else ''} can act by this rule. After you delete it, no token is issued by "
-        "it, and introspection reports the tokens that were issued by it as inactive."
+        f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete it, no token is "
+        "issued by it, and introspection reports the tokens that were issued by it as inactive."
     )
     return rule_form.confirm_deletion("delegation", delegation_rule_id, rule.name, message)
 

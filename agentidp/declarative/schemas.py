@@ -57,7 +57,7 @@ class _DelegationRuleSchema(DelegationRuleFields):
     class Meta:
         exclude = ("agentIds", *read_only(DelegationRuleFields))
 
-    agents = Items(Text(1, MAX_NAME), validate=DelegationRuleFields().fields["agentIds"].validators, required=True)
+    agents = Items(Text(1, MAX_NAME), validate=DelegationRuleFields().fields["agentIds"].validators, load_default=list)
 
 
 class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):

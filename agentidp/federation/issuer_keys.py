@@ -379,7 +379,7 @@ class IssuerKeys:
         jwks, headers = self._request(jwks_uri, until)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
-        return Published(json.dumps(metadata), KeySet(jwks["keys"])), _seconds_fresh(headers)
+        return Published(json.dumps(metadata), KeySet(jwks["keys"])), seconds_fresh(headers)
 
     def _request(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Return the JSON object at an address and the headers of the response."""
@@ -435,8 +435,10 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _seconds_fresh(headers: list[tuple[str, str]]) -> float:
-    # RFC 9111 section 4.2.1.
+def seconds_fresh(headers: list[tuple[str, str]]) -> float:
+    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), within :data:`MIN_AGE` and
+    :data:`MAX_AGE`.
+    """
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

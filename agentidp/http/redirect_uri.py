@@ -7,6 +7,9 @@ import re
 MAX_REDIRECT_URI = 500
 """Maximum number of characters of a redirect URI."""
 
+MAX_REDIRECT_URIS = 50
+"""Maximum number of redirect URIs of an agent."""
+
 _REST = r"(?:[/?][!$&-)+-;=?-Z_a-z~%]*)?"
 _LOOPBACK = r"http://(?:127\.0\.0\.1|\[::1\]|localhost)"
 # Schemes with which a browser would do something else than lead to the client.

@@ -24,6 +24,7 @@ from agentidp.jose.access_token import Delegation
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
 from agentidp.oauth import client_authentication, grants, issuance
+from agentidp.oauth.client_document import agent_id_of, is_client_uri
 from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, Grant
 from agentidp.oauth.token_exchange import Subject
 
@@ -67,16 +68,22 @@ def check_form(form: dict[str, str]) -> grants.GrantToken:
     return grants.read_token(form[name])
 
 
-def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+def read_client(request: Request, form: dict[str, str], token: grants.GrantToken, at: datetime) -> Client:
     """Return the client of a request, which is public if the request authenticates nobody.
 
+    :param token: the code or refresh token, which names the agent of an app with a client ID metadata document.
     :raises OAuthError: as :func:`client_authentication.read_client`.
     """
     if client_authentication.has_credential(request, form):
         return client_authentication.read_client(request, form, at)
     if "client_id" not in form:
         raise client_authentication.invalid_client()
-    return client_authentication.public_client(form["client_id"])
+    if not is_client_uri(form["client_id"]):
+        return client_authentication.public_client(form["client_id"])
+    client = client_authentication.public_client(str(token.agent_id))
+    if agent_id_of(client.organization_id, form["client_id"]) != client.agent_id:
+        raise client_authentication.invalid_client()
+    return client
 
 
 def without_offline_access(scope: list[str] | None) -> list[str] | None:

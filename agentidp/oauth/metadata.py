@@ -74,6 +74,7 @@ class AuthorizationServerSchema(ma.Schema):
     response_modes_supported = _list_of(["query"])
     code_challenge_methods_supported = _list_of(["S256"])
     authorization_response_iss_parameter_supported = ma.fields.Boolean(required=True, validate=ma.validate.Equal(True))
+    client_id_metadata_document_supported = ma.fields.Boolean(required=True, validate=ma.validate.Equal(True))
     token_endpoint_auth_methods_supported = _list_of((*METHODS, "none"))
     token_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
     introspection_endpoint_auth_methods_supported = _list_of(METHODS)
@@ -159,6 +160,7 @@ def authorization_server_metadata() -> dict[str, Any]:
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": True,
         **authentication,
         "token_endpoint_auth_methods_supported": [*METHODS, "none"],
         "revocation_endpoint_auth_methods_supported": [*METHODS, "none"],

@@ -39,7 +39,7 @@ def revoke() -> Response:
     form = read_form(received)
     refresh_token = grants.read_token(form.get("token", ""))
     if refresh_token.handle and not client_authentication.has_credential(received, form):
-        _end_grant(authorization_grant.read_client(received, form, g.at), refresh_token)
+        _end_grant(authorization_grant.read_client(received, form, refresh_token, g.at), refresh_token)
         return Response(status=200, headers=NO_STORE)
     inspected = inspect_token(g.at)
     token, agent_id = inspected.token, inspected.client.agent_id

@@ -130,7 +130,7 @@ def issue_token() -> Response:
         resource = id_jag.find_resource(assertion, form, s.settings.resource)
     if is_redeeming:
         grant_token = authorization_grant.check_form(form)
-        client = authorization_grant.read_client(request, form, at)
+        client = authorization_grant.read_client(request, form, grant_token, at)
     elif is_workloads_token:
         client = client_authentication.read_client_from_grant(request, form, at)
     else:

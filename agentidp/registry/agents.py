@@ -21,7 +21,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
-from agentidp.http.redirect_uri import MAX_REDIRECT_URI, REDIRECT_URI, is_redirect_uri
+from agentidp.http.redirect_uri import MAX_REDIRECT_URI, MAX_REDIRECT_URIS, REDIRECT_URI, is_redirect_uri
 from agentidp.http.responses import json_response
 from agentidp.registry import quotas
 from agentidp.registry.cursor import decode_cursor, encode_cursor
@@ -35,9 +35,6 @@ STATUSES = ("active", "suspended")
 OWNER = "The person, team or address to ask about the agent"
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Minimum and maximum number of instances that can be declared for an agent."""
-
-MAX_REDIRECT_URIS = 10
-"""Maximum number of redirect URIs of an agent."""
 
 MAX_DESCRIPTION = 1000
 """Maximum number of characters of an agent's description."""
@@ -158,6 +155,12 @@ class AgentFields(ma.Schema):
         allow_none=True,
         metadata={"description": "Tokens that were issued earlier are refused; null: no tokens were ended"},
     )
+    clientUri = ma.fields.String(
+        attribute="client_uri",
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "The address of the client ID metadata document of an app; null: it was registered"},
+    )
 
 
 NewAgentSchema = schemas.new_schema(AgentFields, "status")
@@ -269,6 +272,8 @@ def add_agent(
     max_agents: int,
     provisioned: dict[str, Any] | None = None,
     provisioned_selector: bytes | None = None,
+    agent_id: UUID | None = None,
+    client_uri: str | None = None,
     **members: Any,
 ) -> Any:
     """Register an agent and its client.
@@ -276,6 +281,8 @@ def add_agent(
     :param max_agents: maximum number of agents of the organization, without deleted agents.
     :param provisioned: the subject for which a provisioning rule creates the agent, in the terms of the API.
     :param provisioned_selector: the digest of that subject, which no other agent has, not even a deleted agent.
+    :param agent_id: the id of the agent of a client ID metadata document; ``None`` for a random id.
+    :param client_uri: the address of that document.
     :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
     :returns: the agent's row.
     :raises ValidationError: as :func:`refuse_unknown_scopes`.
@@ -291,7 +298,8 @@ def add_agent(
         [agent] = transaction.fetch(
             "agents/add_agent",
             **defaults | members,
-            agent_id=uuid.uuid4(),
+            agent_id=agent_id or uuid.uuid4(),
+            client_uri=client_uri,
             name=name,
             scopes=scopes,
             provisioned=None if provisioned is None else json.dumps(provisioned),
@@ -299,7 +307,8 @@ def add_agent(
         )
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
-    audit.record(transaction, "agent.created", agent.agent_id, after=_represent_settings(agent) | (provisioned or {}))
+    first_sight = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
+    audit.record(transaction, "agent.created", agent.agent_id, after=_represent_settings(agent) | first_sight)
     return agent
 
 

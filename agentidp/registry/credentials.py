@@ -43,7 +43,7 @@ MAX_LABEL = 100
 """Maximum number of characters of a label. The database checks it too."""
 
 TYPES = ("secret", "key", "federated", "public")
-_PUBLIC_JWKS = json.loads(PUBLIC)
+PUBLIC_JWKS = json.loads(PUBLIC)
 """What is stored in place of keys for a client without a secret."""
 
 _VALUE = {"type": ["string", "integer", "boolean"]}
@@ -224,7 +224,7 @@ class NewCredentialSchema(CredentialFields):
             raise ma.ValidationError("must be key if there is a jwk or jwks, and otherwise secret or public", "type")
         data["rule"] = None
         if type_ == "public":
-            return data | {"jwks": _PUBLIC_JWKS}
+            return data | {"jwks": PUBLIC_JWKS}
         if jwk is not None and jwks is not None:
             raise ma.ValidationError("must not be there beside jwk", "jwks")
         try:
@@ -428,7 +428,7 @@ def represent(credential: Any) -> dict[str, Any]:
 
 
 def _add_type_and_rule(credential: Any) -> dict[str, Any]:
-    is_public = credential.jwks == _PUBLIC_JWKS
+    is_public = credential.jwks == PUBLIC_JWKS
     type_ = "federated" if credential.trust else "public" if is_public else "key" if credential.jwks else "secret"
     jwks = None if credential.jwks is None or is_public else {"keys": credential.jwks}
     rule = credential.trust | {"warnings": rule_checks.warnings(credential.trust)} if credential.trust else {}

@@ -8,6 +8,7 @@ may have at most.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
+from agentidp.oauth.client_document import CLIENT_HOST
 from agentidp.registry.credentials import RuleSchema, check_trust
 from agentidp.registry.organization_rules import OrganizationRules
 
@@ -33,6 +35,12 @@ MAX_AGENTS = 100
 
 MAX_GRANT_DAYS = 365
 """Maximum number of days for which a person lets an agent act."""
+
+MAX_HOSTS = 20
+"""Maximum number of hosts of apps of a rule."""
+
+MAX_HOST = 255
+"""Maximum number of characters of a host."""
 
 MAX_RESOURCES = 100
 """Maximum number of resource servers of a rule."""
@@ -82,6 +90,10 @@ def _refuse_repeated_resources(resources: list[dict[str, Any]]) -> None:
     schemas.validate_unique("a resource server")([entry["resource"] for entry in resources])
 
 
+def _is_host(text: str) -> bool:
+    return len(text) <= MAX_HOST and re.fullmatch(CLIENT_HOST, text) is not None
+
+
 class DelegationRuleFields(ma.Schema):
     delegationRuleId = ma.fields.UUID(attribute="delegation_rule_id", dump_only=True)
     name = schemas.Text(1, schemas.MAX_NAME, required=True, description="The rule's name, unique in the organization")
@@ -93,10 +105,10 @@ class DelegationRuleFields(ma.Schema):
     )
     agentIds = schemas.Items(
         schemas.AgentId(),
-        required=True,
+        load_default=list,
         attribute="agent_ids",
         validate=[
-            ma.validate.Length(1, MAX_AGENTS, error=f"must name 1 to {MAX_AGENTS} agents"),
+            ma.validate.Length(max=MAX_AGENTS, error=f"must not name more than {MAX_AGENTS} agents"),
             schemas.validate_unique("an agent"),
         ],
         words="agents",
@@ -109,6 +121,20 @@ class DelegationRuleFields(ma.Schema):
         description="The resource servers that the agents may reach, and the scopes for each",
     )
     createdAt = schemas.Instant(attribute="created_at", dump_only=True)
+    clientHosts = schemas.Items(
+        schemas.Exact(MAX_HOST, _is_host, "must be a host in lower case, such as app.example", CLIENT_HOST),
+        load_default=list,
+        attribute="client_hosts",
+        words="hosts of apps",
+        option="--client-host",
+        metavar="HOST",
+        validate=[
+            ma.validate.Length(max=MAX_HOSTS, error=f"must not name more than {MAX_HOSTS} hosts"),
+            schemas.validate_unique("a host"),
+        ],
+        description="Hosts of client ID metadata documents, whose apps may act by the rule. An app gets an agent when "
+        "the first person uses it",
+    )
     grantDays = schemas.Number(
         1,
         MAX_GRANT_DAYS,
@@ -123,6 +149,13 @@ class DelegationRuleFields(ma.Schema):
         dump_only=True,
         metadata={"description": "Warnings about the accepted subjects"},
     )
+
+    @ma.validates_schema(skip_on_field_errors=True)
+    def refuse_rule_for_nobody(self, members: dict[str, Any], **_: Any) -> None:
+        """Refuse a rule by which neither an agent nor an app may act."""
+        # A file has the agents' names.
+        if not any(members.get(name) for name in ("agent_ids", "agents", "client_hosts")):
+            raise ma.ValidationError("must name at least one, unless the rule names hosts of apps", "agentIds")
 
 
 RULES = OrganizationRules(

@@ -1,13 +1,13 @@
 -- Creates a delegation rule. Returns its columns, or no row if the organization has the maximum number.
--- Parameters: organization_id; delegation_rule_id; name; trust and resources (JSON text); agent_ids (uuid[]); grant_days; at (timestamptz);
+-- Parameters: organization_id; delegation_rule_id; name; trust and resources (JSON text); agent_ids (uuid[]); client_hosts (text[]); grant_days; at (timestamptz);
 -- most: the maximum number.
 --
 -- example: delegation_rule_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; trust={}; resources=[]
 insert into delegation_rules (
-    organization_id, delegation_rule_id, name, trust, agent_ids, resources, grant_days, created_at
+    organization_id, delegation_rule_id, name, trust, agent_ids, client_hosts, resources, grant_days, created_at
 )
 select
-    %(organization_id)s, %(delegation_rule_id)s::uuid, %(name)s::text, %(trust)s::jsonb, %(agent_ids)s::uuid[],
+    %(organization_id)s, %(delegation_rule_id)s::uuid, %(name)s::text, %(trust)s::jsonb, %(agent_ids)s::uuid[], %(client_hosts)s::text[],
     %(resources)s::jsonb, %(grant_days)s::integer, %(at)s::timestamptz
 where (select count(*) from delegation_rules where organization_id = %(organization_id)s) < %(most)s
 returning {delegation_rule}

@@ -23,6 +23,7 @@ declare
     v_scope text[] := v_no_scope;
     v_subject_scopes text[];
     v_actor_scopes text[];
+    v_client_host text;
     v_resources jsonb;
     v_target record;
     v_is_target boolean := false;
@@ -60,8 +61,9 @@ begin
     if refusal is null then
         select
             max(agents.scopes) filter (where agent_id = p_subject_agent_id),
-            max(agents.scopes) filter (where agent_id = p_agent_id)
-        into v_subject_scopes, v_actor_scopes
+            max(agents.scopes) filter (where agent_id = p_agent_id),
+            split_part(max(agents.client_uri) filter (where agent_id = p_agent_id), '/', 3)
+        into v_subject_scopes, v_actor_scopes, v_client_host
         from agents
         where organization_id = p_organization_id and agent_id in (p_subject_agent_id, p_agent_id);
         if p_rule_id is not null then
@@ -69,7 +71,8 @@ begin
             into v_resources
             from delegation_rules
             where
-                organization_id = p_organization_id and delegation_rule_id = p_rule_id and p_agent_id = any (agent_ids);
+                organization_id = p_organization_id and delegation_rule_id = p_rule_id
+                and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
             -- The exchanged token may have been issued by this rule to another agent.
             if not found then
                 refusal := 'no delegation rule';

@@ -10,7 +10,8 @@ RULE = ("delegation-rule", "create", "staff", *OF, "--issuer", "https://login.ex
 
 
 def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
-    assert run.misused(*RULE, "--resource", f"{API} read") == "Missing option '--agent'."
+    nobody = run.refused(*RULE, "--resource", f"{API} read")
+    assert nobody == "agentIds must name at least one, unless the rule names hosts of apps"
     agents = {name: run("agent", "create", name, *OF) for name in ("desk", "chat")}
     run("resource-server", "create", API, *OF, "--name", "tickets", "--scope", "read", "--scope", "write")
     create = (*RULE, "--agent", "desk", "--agent", agents["chat"], "--resource", f"{API} read write")
@@ -28,6 +29,12 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     # Deleted agents are not listed.
     run("agent", "delete", "chat", "--yes")
     assert run.cells("delegation-rule", "list", *OF) == [[*listed[:3], "desk", *listed[4:]]]
+    # A rule for apps needs no agent.
+    apps = ("apps", *OF, "--issuer", "https://login.example", "--client-host", "app.example")
+    run.invoke("delegation-rule", "create", *apps, "--resource", f"{API} read")
+    assert run.cells("delegation-rule", "list", *OF)[1][3] == "apps of app.example"
+    assert "0 agents and the apps of app.example can act" in run.asked("delegation-rule", "delete", "apps", *OF)
+    run("delegation-rule", "delete", "apps", *OF, "--yes")
     delete = ("delegation-rule", "delete", "staff", *OF)
     assert run.asked(*delete) == (
         "This deletes the delegation rule staff, by which 1 agent can act. Introspection then reports the tokens that "

@@ -103,8 +103,8 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
         TRUST | {"name": "staff", "agentIds": "AGENT", "resources": ["https://AGENT.example AGENT"], "grantDays": "30"},
         [
             (400, {"agentIds": "nobody\a"}, "The agents must be of the organization, by name or ID"),
-            (400, {"agentIds": "\n".join([NOWHERE] * 101)}, "The agents must name 1 to 100 agents."),
-            (400, {"agentIds": ""}, "The agents must name 1 to 100 agents."),
+            (400, {"agentIds": "\n".join([NOWHERE] * 101)}, "The agents must not name more than 100 agents."),
+            (400, {"agentIds": ""}, "The agents must name at least one, unless the rule names hosts of apps."),
             (400, {"resources": []}, "What they may reach must name 1 to 100 resource servers."),
             (400, {"resources": ["https://a.example read"]}, "What they may reach must be resource servers of"),
             (400, {"subject": "*"}, "The subject may have a * at its end only"),

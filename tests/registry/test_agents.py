@@ -55,6 +55,7 @@ def test_created_with_a_name_alone(acme: Api) -> None:
             "tokensNotBefore": None,
             "provisioned": None,
             "redirectUris": [],
+            "clientUri": None,
         },
     )
     assert response.headers["Location"] == f"/api/v1/agents/{agent_id}"
@@ -87,7 +88,7 @@ def test_created_as_the_request_says(acme: Api) -> None:
         ("status", "deleted", "must be one of active, suspended"),
         ("redirectUris", ["https://a.example#b"], "must be an https URL, http on this computer, or scheme:/…"),
         ("redirectUris", ["https://a.example"] * 2, "must not name a redirect URI twice"),
-        ("redirectUris", [f"https://a.example/{n}" for n in range(11)], "must not name more than 10 redirect URIs"),
+        ("redirectUris", [f"https://a.example/{n}" for n in range(51)], "must not name more than 50 redirect URIs"),
         ("dpopBoundAccessTokens", "true", "must be true or false"),
         ("expectedReplicas", MIN_REPLICAS - 1, "must be a whole number from 1 to 10000, or null"),
         ("expectedReplicas", MAX_REPLICAS + 1, "must be a whole number from 1 to 10000, or null"),

@@ -22,7 +22,7 @@ from tests.factories import Api, make_agent, make_organization
 AGENT = "0a1b2c3d-0000-4000-8000-000000000001"
 API = "https://tickets.example"
 AGENTS, SERVERS = "must be agents of the organization, not ", "must be resource servers of the organization, not "
-NUMBER = f"must name 1 to {MAX_AGENTS} agents"
+NUMBER = f"must not name more than {MAX_AGENTS} agents"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ NUMBER = f"must name 1 to {MAX_AGENTS} agents"
         ("name", "", "must have 1 to 100 characters"),
         ("trust", None, "null"),
         ("trust", {"issuer": "https://a.example", "sub": "x"}, "Unknown field."),
-        ("agentIds", [], NUMBER),
+        ("agentIds", [], "must name at least one, unless the rule names hosts of apps"),
         ("agentIds", [str(uuid.UUID(int=n)) for n in range(MAX_AGENTS + 1)], NUMBER),
         ("agentIds", [AGENT, AGENT.upper()], "must not name an agent twice"),
         ("agentIds", ["builder"], "must be an agent's id"),
@@ -89,6 +89,7 @@ def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
         "delegationRuleId": rule_id,
         **new,
         "createdAt": "2026-04-15T12:00:00.000000Z",
+        "clientHosts": [],
         "grantDays": 30,
         "warnings": ["there is no subject, so whoever has a token of the issuer with these claims is trusted"],
     }
@@ -98,7 +99,7 @@ def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
     assert (event["action"], event["subject"], event["after"]) == (
         "delegation_rule.created",
         rule_id,
-        new | {"grantDays": 30},
+        new | {"clientHosts": [], "grantDays": 30},
     )
     assert acme.get("delegation-rules").json == {"data": [rule]}
     assert acme.get(f"delegation-rules/{rule_id}").json == rule
@@ -115,7 +116,7 @@ def test_makes_shows_and_deletes_a_rule(acme: Api, new: dict[str, Any]) -> None:
     assert (event["action"], event["subject"], event["before"]) == (
         "delegation_rule.deleted",
         rule_id,
-        new | {"grantDays": 30},
+        new | {"clientHosts": [], "grantDays": 30},
     )
     assert acme.delete(f"delegation-rules/{rule_id}").status_code == 404
 

@@ -1,0 +1,176 @@
+"""Admit apps that a client ID metadata document describes, after a person has signed in.
+
+A delegation rule of the person's organization must name the host of the document and accept the person. Nothing is
+requested, stored or counted before. At first sight the app gets an agent. The agent's row is also the cache of the
+document: it has the redirect URIs, and the instant until which HTTP lets us use them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from agentidp.authorization import decision
+from agentidp.authorization.requests import NOT_REGISTERED, AuthorizationRequest
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call
+from agentidp.federation.agent_name import other_name
+from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, seconds_fresh
+from agentidp.http.errors import Conflict, RateLimited, ValidationError
+from agentidp.http.redirect_uri import is_registered
+from agentidp.http.request_context import request_actor
+from agentidp.oauth.client_document import DocumentRefused, agent_id_of, host_of, read_redirect_uris
+from agentidp.outbound.client import RequestFailed, request
+from agentidp.outbound.networks import AllowedNetworks
+from agentidp.registry.agents import add_agent, update_agent
+from agentidp.registry.credentials import PUBLIC_JWKS, add_credential
+from agentidp.registry.grants import end_agent_grants
+from agentidp.services import services
+
+MAX_BODY = 5 * 1024
+"""Maximum bytes of a document (section 6.6 of the draft)."""
+
+TIMEOUT = 5.0
+"""Maximum seconds to read a document, without the time to resolve its host."""
+
+MAX_READINGS = 4
+"""Maximum number of documents that a process reads at the same time, of which each organization has one."""
+
+MAX_DOCUMENTS = 100
+"""Maximum number of agents of an organization that documents describe, with deleted ones."""
+
+logger = logging.getLogger("agentidp")
+
+_lock = threading.Lock()
+_reading_organizations: set[str] = set()
+
+
+def find_client(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
+    """Return a request with the agent of its app, whose redirect URIs are known.
+
+    :raises ValidationError: the app was not admitted, or its document has not the redirect URI.
+    """
+    agent_id = agent_id_of(organization_id, requested.client_uri or "")
+    rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
+    if not rows or not is_registered(requested.redirect_uri, rows[0].redirect_uris):
+        raise ValidationError(NOT_REGISTERED)
+    return replace(requested, organization_id=organization_id, agent_id=agent_id)
+
+
+def admit(
+    requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
+) -> AuthorizationRequest:
+    """Do what :func:`find_client` does, and before that create or refresh the agent by the document.
+
+    :param organization_id: the organization of the person.
+    :param claims: of a verified ID token of the organization's provider.
+    :raises ValidationError: also if no rule admits the app for the person, or the document cannot be used.
+    :raises RateLimited: too many documents are being read.
+    """
+    client_uri = requested.client_uri or ""
+    agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
+    rules, agents = (
+        services()
+        .database.of(organization_id, at)
+        .run(
+            Call("grants/admitting_rules", {"agent_id": agent_id, "client_host": host}),
+            Call("agents/get_agent", {"agent_id": agent_id}),
+        )
+    )
+    if not any(decision.accepts(rule.trust, claims) and requested.resource in _scopes_of(rule) for rule in rules):
+        raise ValidationError(
+            f"No rule of your organization lets apps of {host} act for you at the server that the app wants to use. "
+            "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
+        )
+    if not agents or agents[0].document_fresh_until <= at:
+        redirect_uris, fresh_until = _read_document(client_uri, organization_id, at)
+        scopes = dict.fromkeys(scope for rule in rules for names in _scopes_of(rule).values() for scope in names)
+        _store(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
+    return find_client(requested, organization_id, at)
+
+
+def _scopes_of(rule: Any) -> dict[str, list[str]]:
+    return {entry["resource"]: entry["scopes"] for entry in rule.resources}
+
+
+def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple[list[str], datetime]:
+    """Return the redirect URIs of a document, and the instant until which they may be used."""
+    with _lock:
+        if organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS:
+            raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
+        _reading_organizations.add(organization_id)
+    try:
+        response = request(
+            "GET",
+            urlsplit(client_uri),
+            networks=AllowedNetworks(services().settings.issuer_networks, setting="AGENTIDP_ISSUER_NETWORKS"),
+            timeout=TIMEOUT,
+            max_body=MAX_BODY,
+            headers=ACCEPT,
+        )
+        document = parse_json_object(response.body) if response.status == 200 else None
+        if document is None:
+            raise DocumentRefused(f"the response is not a JSON object with the status 200, but {response.status}")
+        redirect_uris = read_redirect_uris(client_uri, document)
+    except (RequestFailed, DocumentRefused) as failed:
+        fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}
+        logger.warning("client ID metadata document not read", extra={"fields": fields})
+        raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
+    finally:
+        with _lock:
+            _reading_organizations.remove(organization_id)
+    return redirect_uris, at + timedelta(seconds=seconds_fresh(response.headers))
+
+
+def _store(
+    organization_id: str,
+    client_uri: str,
+    redirect_uris: list[str],
+    scopes: list[str],
+    fresh_until: datetime,
+    at: datetime,
+) -> None:
+    """Create the agent of an app at first sight. If the redirect URIs have changed, end what people have allowed."""
+    agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
+    for name in (host, other_name(host, "", client_uri)):
+        try:
+            with services().database.of(organization_id, at).transaction(request_actor("system", "agentidp")) as opened:
+                opened.fetch("organizations/lock_organization")
+                rows = opened.fetch("agents/get_agent", agent_id=agent_id)
+                if not rows:
+                    _add_agent(opened, client_uri, name, redirect_uris, scopes)
+                elif rows[0].redirect_uris != redirect_uris:
+                    _replace_redirect_uris(opened, rows[0], redirect_uris)
+                opened.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
+                return
+        except Conflict:
+            # Another agent may have the name.
+            continue
+    raise ValidationError(
+        f"Your organization cannot add the app of {host}: it has too many agents, or an administrator has deleted the "
+        "agent of this app. Ask an administrator."
+    )
+
+
+def _add_agent(opened: Transaction, client_uri: str, name: str, redirect_uris: list[str], scopes: list[str]) -> None:
+    if opened.fetch("agents/count_documents")[0].count >= MAX_DOCUMENTS:
+        raise Conflict(f"The organization has {MAX_DOCUMENTS} apps with documents, which is the maximum.")
+    agent = add_agent(
+        opened,
+        agent_id=agent_id_of(opened.organization_id, client_uri),
+        client_uri=client_uri,
+        name=name,
+        scopes=scopes,
+        redirect_uris=redirect_uris,
+        max_agents=services().settings.max_agents,
+    )
+    add_credential(opened, agent.agent_id, expires_at=None, label="first sight", jwks=PUBLIC_JWKS)
+
+
+def _replace_redirect_uris(opened: Transaction, agent: Any, redirect_uris: list[str]) -> None:
+    end_agent_grants(opened, agent.agent_id)
+    update_agent(opened, agent.agent_id, {"redirect_uris": redirect_uris}, reason={"clientUri": agent.client_uri})

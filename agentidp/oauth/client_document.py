@@ -1,0 +1,63 @@
+"""Apps whose ``client_id`` is the address of their metadata (draft-ietf-oauth-client-id-metadata-document).
+
+Such an app is an agent in each organization whose rules admit it. The agent's id follows from the organization and the
+address, so that the token endpoint compares a ``client_id`` with an agent without a lookup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from agentidp.http.redirect_uri import MAX_REDIRECT_URIS, is_redirect_uri
+
+MAX_CLIENT_URI = 500
+"""Maximum number of characters of an address."""
+
+CLIENT_HOST = r"[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]{1,5})?"
+"""Regular expression for the host of an address, with its port if that is not 443."""
+
+_CLIENT_URI = re.compile(rf"https://{CLIENT_HOST}/[!$&-)+-;=?-Z_a-z~%]*")
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=[/?]|$)", re.IGNORECASE)
+
+
+class DocumentRefused(Exception):
+    """A document cannot be used. The message is for the person who uses the app."""
+
+
+def is_client_uri(text: str) -> bool:
+    """Return whether a ``client_id`` is the address of a document (section 3 of the draft)."""
+    has_form = len(text) <= MAX_CLIENT_URI and _CLIENT_URI.fullmatch(text) is not None
+    return has_form and not _DOT_SEGMENT.search(text)
+
+
+def host_of(client_uri: str) -> str:
+    """Return the host of an address, with its port if there is one, as rules name it."""
+    return urlsplit(client_uri).netloc
+
+
+def agent_id_of(organization_id: str, client_uri: str) -> UUID:
+    """Return the id of the agent of an app in an organization."""
+    text = json.dumps(["client id metadata document", organization_id, client_uri])
+    return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
+
+
+def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
+    """Return the redirect URIs of a document. Its name and its logo are not used, because anybody can write them.
+
+    :raises DocumentRefused: the document is of another app, or of an app that is not a public client.
+    """
+    if document.get("client_id") != client_uri:
+        raise DocumentRefused("it is the document of another app")
+    if "client_secret" in document or document.get("token_endpoint_auth_method", "none") != "none":
+        raise DocumentRefused("its token_endpoint_auth_method must be none")
+    listed_uris = document.get("redirect_uris")
+    strings = [uri for uri in listed_uris if isinstance(uri, str)] if isinstance(listed_uris, list) else []
+    redirect_uris = [uri for uri in dict.fromkeys(strings) if is_redirect_uri(uri)]
+    if not 1 <= len(redirect_uris) <= MAX_REDIRECT_URIS:
+        raise DocumentRefused(f"it must have 1 to {MAX_REDIRECT_URIS} redirect_uris that can be used here")
+    return redirect_uris

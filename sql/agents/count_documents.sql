@@ -1,0 +1,7 @@
+-- Returns the number of agents with a client ID metadata document, with deleted ones. One row: count.
+-- Parameters: organization_id.
+--
+-- pages: 800, the agents of the organization
+select count(*) as count
+from agents
+where organization_id = %(organization_id)s and client_uri is not null

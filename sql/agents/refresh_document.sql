@@ -1,0 +1,5 @@
+-- Stores until when the redirect URIs of an agent are those of its document. Returns no row.
+-- Parameters: organization_id; agent_id; fresh_until (timestamptz).
+update agents
+set document_fresh_until = %(fresh_until)s::timestamptz
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s

@@ -1,0 +1,10 @@
+-- Returns the delegation rules by which the app of a client ID metadata document may act. One row per rule, oldest first: trust,
+-- resources. Parameters: organization_id; agent_id; client_host: the host of the document.
+--
+-- example: client_host=app.example
+select trust, resources
+from delegation_rules
+where
+    organization_id = %(organization_id)s
+    and (%(agent_id)s::uuid = any (agent_ids) or %(client_host)s::text = any (client_hosts))
+order by created_at, delegation_rule_id
