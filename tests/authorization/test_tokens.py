@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from werkzeug.test import TestResponse
 
 from agentidp.oauth.grants import CODE_LIFETIME, MAX_GRANTS_PER_PERSON, new_token, read_token
 from tests.authorization.conftest import LOOPBACK_URI, Editor, error_of, returned
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.dashboard.company import Company
-from tests.factories import Clock, execute
+from tests.factories import Agent, Clock, execute, wait_until
 from tests.helpers.dpop import TOKEN_URL, Holder
 from tests.helpers.introspection import INACTIVE, introspect
 from tests.oauth.clients import ask, ask_as, claims_of, rejections
@@ -127,7 +129,8 @@ class TestCode:
         assert editor.redeem(code).status_code == 200
 
     def test_is_not_redeemed_by_another_client(self, editor: Editor) -> None:
-        thief = editor.admin.colleague("thief", ["tickets:read"])
+        thief = editor.admin.colleague("thief", ["tickets:read", "tickets:write"])
+        let_act_by_the_same_rule(editor, thief)
         editor.make(f"agents/{thief.client_id}/credentials", {"type": "public"})
         code = editor.code()
         for auth in (None, (thief.client_id, thief.client_secret)):
@@ -157,11 +160,20 @@ class TestCode:
         assert [action for action, *_ in editor.events()] == ["grant.allowed", "grant.reused"]
         assert editor.stored_grants() == 0
 
-    def test_only_one_of_many_uses_at_the_same_time_gives_a_token(self, editor: Editor) -> None:
+    @WATCHES_THE_COORDINATOR
+    def test_only_one_of_two_uses_at_the_same_time_gives_a_token(self, editor: Editor) -> None:
         code = editor.code()
-        with ThreadPoolExecutor(4) as pool:
-            statuses = sorted(response.status_code for response in pool.map(lambda _: editor.redeem(code), range(4)))
-        assert statuses == [200, 400, 400, 400]
+        url = editor.admin.database_url
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        with psycopg.connect(url) as other, ThreadPoolExecutor(2) as pool:
+            lock = "select from grants where grant_id = %s for update"
+            assert other.execute(lock, [read_token(code).grant_id]).rowcount == 1
+            uses = [pool.submit(editor.redeem, code) for _ in range(2)]
+            wait_until(lambda: execute(url, waiting) == [(2,)])
+            other.rollback()
+            assert sorted(use.result().status_code for use in uses) == [200, 400]
         assert {count for name, count in editor.admin.sums().items() if "tokens" in name} == {1}
 
     def test_an_unknown_one_stores_and_counts_nothing(self, editor: Editor) -> None:
@@ -173,6 +185,16 @@ class TestCode:
         query = """select last_used_at from credentials where agent_id = %s and jwks = '["none"]'"""
         assert execute(editor.admin.database_url, query, editor.agent.agent_id) == [(None,)]
         assert rejections(editor.agent) == []
+
+
+def let_act_by_the_same_rule(editor: Editor, agent: Agent) -> None:
+    """Replace the rule of the editor by one that also names another agent."""
+    path, headers = f"/api/v1/delegation-rules/{editor.rule_id}", editor.admin.bearer()
+    rule = editor.client.get(path, headers=headers).json
+    assert editor.client.delete(path, headers=headers).status_code == 204
+    members = {name: rule[name] for name in ("name", "trust", "resources")}
+    agent_ids = [editor.agent.client_id, agent.client_id]
+    editor.rule_id = editor.make("delegation-rules", members | {"agentIds": agent_ids})["delegationRuleId"]
 
 
 class TestRefreshToken:
