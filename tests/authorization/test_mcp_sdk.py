@@ -24,14 +24,20 @@ from werkzeug.serving import make_server
 
 from agentidp import create_app
 from agentidp.clock import utc_now
+from agentidp.oauth.client_document import agent_id_of
 from agentidp.outbound.networks import LOOPBACK
+from agentidp.registry.delegation_rules import NewDelegationRuleSchema, add_rule
 from tests.authorization.conftest import made
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import Company
 from tests.dashboard.conftest import SAME_ORIGIN
-from tests.factories import PATIENCE, Agent, free_port, make_agent, make_organization
+from tests.factories import PATIENCE, Agent, database_of, free_port, make_agent, make_organization
+from tests.federation.conftest import published
+from tests.federation.https_issuer import HttpsIssuer
 from tests.helpers.mcp_client import Tokens
 from tests.oauth.test_mcp_client import SCOPE, McpServer, call_whoami, run_mcp_server
+
+__all__ = ["published"]
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +150,56 @@ def test_the_mcp_sdk_calls_a_tool_for_a_person_and_refreshes(running: Running) -
     assert call_whoami(running.mcp, auth) == running.agent.client_id
     assert storage.tokens.refresh_token != first.refresh_token
     assert len(addresses) == 1
+
+
+class UnregisteredClient(Tokens):
+    """The SDK's storage, which keeps the client that the SDK makes of the address of its document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client_info: Any = None
+
+    async def get_client_info(self) -> Any:
+        return self.client_info
+
+    async def set_client_info(self, client_info: Any) -> None:
+        self.client_info = client_info
+
+
+def test_the_mcp_sdk_needs_no_registration_with_a_client_id_metadata_document(
+    running: Running, published: HttpsIssuer
+) -> None:
+    address = f"{published.url}/client.json"
+    document = {"client_id": address, "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+    published.json("/client.json", document)
+    services, organization_id = running.agent.services, running.agent.organization_id
+    rule = {
+        "name": "apps",
+        "trust": {"issuer": running.company.issuer, "claims": {"roles": "staff"}},
+        "clientHosts": [f"localhost:{published.port}"],
+        "resources": [{"resource": running.mcp.url, "scopes": [SCOPE]}],
+    }
+    with database_of(services, organization_id).transaction() as opened:
+        add_rule(opened, services.settings, NewDelegationRuleSchema().load(rule))
+    addresses: list[str] = []
+
+    async def open_browser(address: str) -> None:
+        addresses.append(address)
+
+    async def wait_for_browser() -> AuthorizationCodeResult:
+        return AuthorizationCodeResult(**await asyncio.to_thread(running.consent, addresses[-1]))
+
+    storage = UnregisteredClient()
+    metadata = OAuthClientMetadata(redirect_uris=[REDIRECT_URI], token_endpoint_auth_method="none")
+    auth = OAuthClientProvider(
+        running.mcp.url, metadata, storage, open_browser, wait_for_browser, client_metadata_url=address
+    )
+    agent_id = str(agent_id_of(organization_id, address))
+    assert call_whoami(running.mcp, auth) == agent_id
+    auth.context.token_expiry_time = 1
+    assert call_whoami(running.mcp, auth) == agent_id
+    assert (len(addresses), published.requests) == (1, ["/client.json"])
+    assert storage.client_info.client_id == address
 
 
 def test_authlib_redeems_a_code_and_refreshes(running: Running) -> None:
