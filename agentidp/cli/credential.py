@@ -107,7 +107,8 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
     standard error.
 
     Prints: credential id, agent id, compared claim, result, expected value, actual value. For a provisioning or
-    delegation rule, its name is printed instead of the ids.
+    delegation rule, its name is printed instead of the ids. A token of this server is compared with what --agent needs
+    to exchange it: for each resource that the agent has a scope for, the resource is printed instead of a rule.
     """
     if agent is not None and organization is not None:
         raise click.UsageError("give --agent or --organization, not both")
@@ -149,7 +150,7 @@ def _describe_comparisons(result: rule_results.RuleResult) -> list[dict[str, Any
             "result": "met" if comparison.is_met else "not met",
             "expected": comparison.texts[0],
             "found": comparison.texts[1] if comparison.is_there else None,
-            "rule": result.provisioning_rule or result.delegation_rule,
+            "rule": result.provisioning_rule or result.delegation_rule or result.resource,
         }
         for comparison in result.comparisons
     ]

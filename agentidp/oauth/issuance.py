@@ -180,14 +180,20 @@ def record_issuance(
     except OAuthError as error:
         # The resource of a grant is known only after a token was issued.
         if error.error == "invalid_scope" and call.name != "grants/redeem_grant":
-            error.description = _describe_missing_scopes(database, call.parameters)
+            resource, missing = call.parameters["resource"], find_missing_scopes(database, call.parameters)
+            descriptions = [describe_missing_scopes(missing)]
+            if _OWN_API in missing:
+                descriptions.append("for a scope of a resource server, send the parameter resource as well")
+            elif resource is not None and any(scope in SCOPES for scopes in missing.values() for scope in scopes):
+                descriptions.append("for a scope of this API, leave out the parameter resource")
+            error.description = "; ".join(descriptions)
         raise
 
 
-def _describe_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> str:
-    """Return who lacks which requested scopes of a refused token.
+def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the requested scopes that a token cannot have, by the holder who lacks them.
 
-    :param parameters: of the call that refused the token.
+    :param parameters: of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     """
     resource = parameters["resource"]
     names = ("agent_id", "resource", "subject_agent_id", "rule_id")
@@ -207,17 +213,16 @@ def _describe_missing_scopes(database: OrganizationDatabase, parameters: Mapping
         same_resource = [ancestor for ancestor in ancestors if resource in (ancestor.get("aud"), ancestor["resource"])]
         common = set.intersection(*(set(ancestor["scope"].split()) for ancestor in same_resource or ancestors))
         missing["an exchanged token"] = [scope for scope in requested if scope not in common]
+    return missing
+
+
+def describe_missing_scopes(missing: Mapping[str, list[str]]) -> str:
+    """Return the result of :func:`find_missing_scopes` in words."""
     descriptions = [
         f"{holder} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
         + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
         for holder, scopes in missing.items()
     ]
-    if _OWN_API in missing:
-        descriptions.append("for a scope of a resource server, send the parameter resource as well")
-    elif resource is not None and not SCOPES.keys().isdisjoint(
-        scope for scopes in missing.values() for scope in scopes
-    ):
-        descriptions.append("for a scope of this API, leave out the parameter resource")
     return "; ".join(descriptions) or "the resource server has no scope"
 
 

@@ -13,15 +13,18 @@ from uuid import UUID
 
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call
 from agentidp.federation.agent_name import name_from
 from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.issuer_tokens import MAX_LIFETIME, TYPES, UNKNOWN_KEY, IssuerToken
 from agentidp.federation.rule import Comparison, Rule
 from agentidp.federation.rule_checks import RuleRefused, narrow_to_subject
+from agentidp.http.resource_identifier import owned_name
+from agentidp.jose.access_token import AGENT, TokenRefused, verify_access_token
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
 from agentidp.jose.jwk import ALGORITHMS
-from agentidp.oauth import first_sight, id_jag
-from agentidp.oauth.token_exchange import refusal_of_subject
+from agentidp.oauth import first_sight, id_jag, issuance
+from agentidp.oauth.token_exchange import build_exchange_call, build_subject, refusal_of_subject
 from agentidp.services import Services
 
 MAX_RULES = 1_000
@@ -38,6 +41,8 @@ _CLIENT_ID = (
     "several agents trust it."
 )
 
+_FOR_RESOURCE = "It is no credential: the agent sends it as subject_token of a token exchange for this resource."
+
 _EXCHANGE = "It is no credential: an agent that may act by this rule sends it as subject_token of a token exchange."
 _ID_JAG = "It is an ID-JAG: the agent in its client_id sends it as assertion with the grant type jwt-bearer."
 
@@ -50,6 +55,7 @@ class RuleResult:
     :param agent_id: the agent of a rule of trust; ``None`` for an organization's rule, likewise ``credential_id``.
     :param provisioning_rule: the name of a provisioning rule; likewise ``delegation_rule``.
     :param needs_client_id: whether the token alone does not name one agent.
+    :param resource: the resource for which the agent might exchange the token, if it is one of this server.
     """
 
     rule: str
@@ -60,6 +66,8 @@ class RuleResult:
     delegation_rule: str | None = None
     needs_client_id: bool = False
     is_id_jag: bool = False
+
+    resource: str | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -76,6 +84,8 @@ class RuleResult:
         """An instruction for the sender of an accepted token, or ``None``."""
         if not self.is_accepted:
             return None
+        if self.resource is not None:
+            return _FOR_RESOURCE
         if self.delegation_rule:
             return _ID_JAG if self.is_id_jag else _EXCHANGE
         return _CLIENT_ID if self.needs_client_id else None
@@ -98,7 +108,9 @@ def compare_token(
             f"{', '.join(typ for typ in (*TYPES, id_jag.TYPE) if typ)}"
         )
     if s.settings.issuer in token.prepared_claims.issuers:
-        raise ConfigurationError("this is a token of this server, which is no credential")
+        if agent_id is None:
+            raise ConfigurationError("this is a token of this server: name the agent that exchanges it")
+        return _compare_own_token(s, database, unverified_token.strip(), agent_id, at)
     if _depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
     comparer = _Comparer(s, database, token, at, is_id_jag=assertion is not None)
@@ -106,6 +118,61 @@ def compare_token(
     if agent_id is None and not assertion:
         results += comparer.compare_provisioning_rules()
     results += comparer.compare_delegation_rules(agent_id)
+    return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
+
+
+def _compare_own_token(
+    s: Services, database: OrganizationDatabase, unverified_token: str, actor_id: UUID, at: datetime
+) -> list[RuleResult]:
+    """Return a result per resource for which an agent might exchange a token of this server.
+
+    :raises ConfigurationError: this server has not signed the token, or the token is not valid at this time.
+    """
+    try:
+        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=None, at=at)
+    except TokenRefused as refused:
+        raise ConfigurationError(f"this server refuses its token: {refused.advice or refused}") from None
+    subject, is_own = build_subject(token, actor_id), token.organization_id == database.organization_id
+    delegation = subject.delegation
+    chain = {
+        "agent_ids": delegation.agent_ids,
+        "issued_at": subject.issue_instants(),
+        "jtis": delegation.jtis,
+        # The audience of the exchanged token is compared below.
+        "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
+        "rule_id": delegation.rule_id,
+    }
+    servers, [chain_row], actors = database.run(
+        Call("oauth/list_resource_servers", {}),
+        Call("oauth/chain_refusal", chain),
+        Call("agents/get_agent", {"agent_id": actor_id}),
+    )
+    # The customers of a cloud share its audiences.
+    servers = [server for server in servers if server.audience is None or owned_name(server.audience) is not None]
+    own_audiences = [server.audience or server.resource for server in servers if server.agent_id == actor_id]
+    comparisons = [
+        Comparison("organization", database.organization_id, token.organization_id, is_own),
+        Comparison("audience", own_audiences, token.audience, token.audience in own_audiences),
+        Comparison("token and its agents", "in force", chain_row.refusal or "in force", chain_row.refusal is None),
+    ]
+    results = []
+    for server in servers:
+        if server.subject != AGENT or not actors or set(server.scopes).isdisjoint(actors[0].scopes):
+            continue
+        call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
+        missing = issuance.find_missing_scopes(database, build_exchange_call(call, subject).parameters)
+        granted = [scope for scope in server.scopes if scope not in {s for scopes in missing.values() for s in scopes}]
+        texts = [" ".join(granted)] if granted else []
+        texts += [issuance.describe_missing_scopes(missing)] if missing else []
+        scopes = Comparison("scopes", " ".join(server.scopes), "; ".join(texts), bool(granted))
+        results.append(
+            RuleResult(
+                f"the exchange for {server.resource}", [*comparisons, scopes], actor_id, resource=server.resource
+            )
+        )
+    if not results:
+        scopes = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
+        results = [RuleResult("the exchange", [*comparisons, scopes], actor_id)]
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
 
 
@@ -236,6 +303,7 @@ def describe_result(result: RuleResult) -> dict[str, Any]:
         "delegationRule": result.delegation_rule,
         "accepted": result.is_accepted,
         "needsClientId": result.needs_client_id,
+        "resource": result.resource,
         "comparisons": [
             {"name": compared.name, "expected": compared.expected, "found": compared.actual, "met": compared.is_met}
             for compared in result.comparisons

@@ -211,9 +211,14 @@ def _read_our_token(subject_token: str, client: Client) -> Subject:
         raise UnacceptableToken(INVALID) from None
     if token.organization_id != client.organization_id:
         raise UnacceptableToken(OTHER_ORGANIZATION)
+    return build_subject(token, client.agent_id)
+
+
+def build_subject(token: AccessToken, actor_id: UUID) -> Subject:
+    """Return the subject for whom an agent acts if it exchanges a token of ours."""
     delegation = token.delegation or Delegation((), (), token.agent_id)
     exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
-    actors, ancestors = (client.agent_id, *delegation.actors), (exchanged, *delegation.ancestors)
+    actors, ancestors = (actor_id, *delegation.actors), (exchanged, *delegation.ancestors)
     delegation = replace(delegation, actors=actors, ancestors=ancestors)
     return Subject(delegation, token.expires_at, token.jkt is not None, token=token)
 

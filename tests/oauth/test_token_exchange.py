@@ -22,11 +22,13 @@ from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
+from agentidp.config import ConfigurationError
 from agentidp.jose.access_token import LEEWAY, Ancestor, Delegation
+from agentidp.oauth.rule_results import compare_token
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, WAITING, Agent, Api, Clock, execute, wait_until
+from tests.factories import NOON, WAITING, Agent, Api, Clock, database_of, execute, wait_until
 from tests.federation.issuer import Issuer
 from tests.helpers.access_token import Forge
 from tests.helpers.dpop import Holder
@@ -765,3 +767,38 @@ def test_64_at_once_get_what_a_quota_of_the_actor_allows(fleet: Fleet, app: Flas
     assert answers == {200: quota, 429: 64 - quota}
     [(_, _, _, _, tokens)] = fleet.company.delegated()
     assert tokens == quota
+
+
+def test_a_comparison_names_the_side_that_lacks_a_scope(fleet: Fleet, cast: Cast) -> None:
+    services, organization_id = fleet.planner.services, fleet.planner.organization_id
+
+    def compare(token: str, actor: Agent = fleet.worker) -> dict[str, list[tuple[str, Any]]]:
+        database = database_of(services, organization_id)
+        results = compare_token(services, database, token, agent_id=actor.agent_id, at=NOON)
+        return {
+            str(result.resource): [(c.name, c.actual) for c in result.comparisons if not c.is_met] for result in results
+        }
+
+    token = fleet.subject_token
+    assert compare(token)[fleet.billing] == []
+    database = database_of(services, organization_id)
+    best = compare_token(services, database, token, agent_id=fleet.worker.agent_id, at=NOON)[0]
+    [scopes] = [comparison for comparison in best.comparisons if comparison.name == "scopes"]
+    assert scopes.actual == "read write; the subject does not have the scope void"
+    assert "subject_token of a token exchange" in str(best.note)
+    # The token is not for this agent, was revoked, or is another organization's.
+    own = fleet.planner.token()
+    assert compare(own)[fleet.billing] == [("audience", f"{ISSUER}/api/v1")]
+    revoked(fleet, token, fleet.planner)
+    assert compare(token)[fleet.billing] == [("token and its agents", "subject token revoked")]
+    assert "organization" in dict(compare(cast.outsider.token())[fleet.billing])
+    # The subject has no scope there, and then the actor has none.
+    token = fleet.subject_token
+    fleet.company.change(SCOPES_OF, [], fleet.planner.agent_id)
+    assert compare(token)[fleet.billing] == [("scopes", "the subject does not have the scope read, write, void")]
+    fleet.company.change(SCOPES_OF, [], fleet.worker.agent_id)
+    assert compare(token)["None"] == [("scopes", "the agent has none")]
+    with pytest.raises(ConfigurationError, match="expired at"):
+        compare(fleet.planner.token(ttl=-LEEWAY))
+    with pytest.raises(ConfigurationError, match="name the agent that exchanges it"):
+        compare_token(services, database, token, agent_id=None, at=NOON)
