@@ -16,6 +16,7 @@ from agentidp.federation.rule_checks import check_delegation_rule
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, find_rule, remove_rule
+from agentidp.registry.organization_rules import MAX_RULES
 
 SCOPE, READING = "agents:write", "agents:read"
 
@@ -37,8 +38,16 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 @session.required_to(READING, SCOPE)
 def delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
+    rules = caller.read("delegation/list_rules")
+    agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
+    names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
-        "delegation_rules.html", here="delegation", rules=caller.read("delegation/list_rules"), members=DETAILS
+        "delegation_rules.html",
+        here="delegation",
+        rules=rules,
+        names_by_id=names_by_id,
+        members=DETAILS,
+        max_rules=MAX_RULES,
     )
 
 

@@ -17,6 +17,7 @@ from agentidp.federation.rule_checks import check_provisioning_rule
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.http.schemas import parse_number
 from agentidp.oauth.quota_windows import WINDOWS
+from agentidp.registry.organization_rules import MAX_RULES
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import (
     FORBIDDEN,
@@ -58,7 +59,13 @@ def provisioning_rules(caller: Caller) -> Response:
     calls = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
     rows, [organization] = caller.read_together(*calls)
     rules = [represent(row) for row in rows]
-    return pages.page("provisioning_rules.html", here="provisioning", rules=rules, is_on=organization.provisions_agents)
+    return pages.page(
+        "provisioning_rules.html",
+        here="provisioning",
+        rules=rules,
+        is_on=organization.provisions_agents,
+        max_rules=MAX_RULES,
+    )
 
 
 @blueprint.post("/dashboard/provisioning-rules/switch")

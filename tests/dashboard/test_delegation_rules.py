@@ -7,6 +7,8 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.dashboard import delegation_rules
+from agentidp.registry.organization_rules import MAX_RULES
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, led_to, post
 from tests.factories import IDS
@@ -61,10 +63,24 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
             "Delete",
         ]
     ]
+    listed = Page(signed_in.get(PATH))
+    assert {f"/dashboard/agents/{agent_id}" for agent_id in row.agent_ids} <= {*listed.links}
+    assert f"1 of at most {MAX_RULES} rules." in listed.text
     deletion_path = f"{PATH}/{row.delegation_rule_id}/delete"
     assert "2 agents can act by this rule" in Page(signed_in.get(deletion_path)).text
     assert post(signed_in, deletion_path).status_code == 303
     assert "There is no rule yet" in Page(signed_in.get(PATH)).text
+
+
+def test_offers_no_form_for_one_rule_too_many(
+    signed_in: FlaskClient, form: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert led_to(post(signed_in, f"{PATH}/new", **form, claims="groups=support")) == PATH
+    assert f"{PATH}/new" in Page(signed_in.get(PATH)).links
+    monkeypatch.setattr(delegation_rules, "MAX_RULES", 1)
+    page = Page(signed_in.get(PATH))
+    assert f"{PATH}/new" not in page.links
+    assert "Delete a rule before you create another one." in page.text
 
 
 def test_says_claim_by_claim_whether_an_agent_can_act_by_a_token(
@@ -84,6 +100,8 @@ def test_says_claim_by_claim_whether_an_agent_can_act_by_a_token(
     of_agent = f"/dashboard/agents/{cast.acme.client_id}/trust/test"
     assert "Accepted by the delegation rule staff" in shown(of_agent)
     assert "The agent has no rule." in shown(f"/dashboard/agents/{idle.agent_id}/trust/test")
+    assert "The token is accepted by the delegation rule staff." in shown(test)
     refused = shown(test, act={"sub": "x"})
+    assert "The token is not accepted by the delegation rule staff, because " in refused
     assert "Not accepted by the delegation rule staff" in refused
     assert "subject token has actors" in refused

@@ -198,7 +198,12 @@ def test_a_wrong_field_is_named_what_was_typed_is_kept_and_nothing_is_changed(
 
 def test_a_wrong_field_is_described_by_its_hint_and_its_error(client: FlaskClient, acme: Agent) -> None:
     refused = post(with_session(client, acme), f"/dashboard/agents/{acme.agent_id}/rotate", label="a\tb")
-    [field] = [field for field in Page(refused).all("input") if field.get("name") == "label"]
+    page = Page(refused)
+    [notice] = [notice for notice in page.all("p") if notice.get("role") == "alert"]
+    # The focus is on the error after the page has loaded, and the title, which a screen reader says first, names it.
+    assert ("autofocus" in notice, notice["tabindex"]) == (True, "-1")
+    assert page.words.startswith("Error: ")
+    [field] = [field for field in page.all("input") if field.get("name") == "label"]
     assert (field["aria-invalid"], field["aria-describedby"]) == ("true", "label-hint label-error")
 
 

@@ -24,7 +24,7 @@ FORM = {
 
 
 def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) -> None:
-    assert PATH in Page(signed_in.get("/dashboard/agents")).links
+    assert PATH in Page(signed_in.get("/dashboard/quotas")).links
     assert "Automatic registration is off" in Page(signed_in.get(PATH)).text
     assert led_to(post(signed_in, f"{PATH}/switch", state="on")) == PATH
     assert "Automatic registration is on" in Page(signed_in.get(PATH)).text
