@@ -47,15 +47,15 @@ MAX_EXAMINED = 1_000
 """Maximum number of agents, listed or not, that each statement examines if more than :data:`MAX_AT_ONCE` match."""
 
 FILES = (
-    ("Usage by day", "days", "usage", ()),
-    ("Requests by weekday and hour", "activity", "agents/activity", ()),
-    ("Agents", "agents", "agents?include=name", ()),
-    ("Tokens by owner", "owners", "owners", ()),
-    ("Tokens by credential", "credentials", "credentials", credentials.READERS),
-    ("Tokens by resource", "resources", "resources", credentials.READERS),
-    ("Tokens by delegation: who acted for whom", "delegations", "delegations", ()),
+    ("Usage by day", "days", "/usage", ()),
+    ("Requests by weekday and hour", "activity", "/agents/activity", ()),
+    ("Agents", "agents", "/agents?include=name", ()),
+    ("Tokens by owner", "owners", "/owners", ()),
+    ("Tokens by credential", "credentials", "/credentials", credentials.READERS),
+    ("Tokens by resource", "resources", "/resources", credentials.READERS),
+    ("Tokens by delegation: who acted for whom", "delegations", "/delegations", ()),
 )
-"""Content, name of the file, path of the same content below ``/api/v1/analytics/``, and the scopes of which a session
+"""Content, name of the file, path of the same content below ``/api/v1/analytics``, and the scopes of which a session
 needs at least one.
 """
 

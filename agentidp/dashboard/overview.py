@@ -13,10 +13,11 @@ from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agents_call, count
 from agentidp.dashboard.comparison import requested_comparison
 from agentidp.dashboard.headline import budget_figure, compared_pairs, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
-from agentidp.dashboard.period import WEEK, requested_period
+from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.dashboard.quotas import used_quotas
 from agentidp.db.sql import Call
 from agentidp.findings import budget
+from agentidp.findings.finding import StoredFinding
 from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 
@@ -81,6 +82,7 @@ def overview(caller: Caller) -> Response:
             "agent_count": count_matches(busiest),
             "badges": badges(recent),
             "budget": month,
+            "past_budget": next((finding for finding in findings.listed if _is_budget_of(finding, period)), None),
             "budget_used": budget.used_percent(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
             "week": charts.heatmap(days, at, first_used),
@@ -123,3 +125,8 @@ def refusing_quotas(caller: Caller, at: datetime) -> list[dict[str, Any]]:
         for quota in used_quotas(quotas, at)
         if quota["is_enforced"] and not quota["left"]
     ]
+
+
+def _is_budget_of(finding: StoredFinding, period: Period) -> bool:
+    """Return whether a finding has the budget of the period, which is a past month."""
+    return finding.kind == "budget" and finding.begins.astimezone(UTC).date() == period.first and not period.is_running

@@ -33,6 +33,7 @@ class PageFindings:
     :param folded: further findings about the period, which the page shows after a click.
     :param outside: ongoing findings that are not about the period.
     :param not_computed: kinds that could not be computed at the last evaluation. Their findings are older.
+    :param known_from: the first day of which the findings are known.
     :param earlier: findings about the earlier days that the period is compared with.
     """
 
@@ -40,6 +41,7 @@ class PageFindings:
     folded: list[StoredFinding]
     outside: list[StoredFinding]
     not_computed: tuple[str, ...]
+    known_from: date
     earlier: list[StoredFinding] = field(default_factory=list)
 
     @property
@@ -61,7 +63,7 @@ def page_findings(
     days = (period.today - first).days + 1 if (period.today - period.last).days < MAX_DAYS else 1
     stored = listing(caller, min(days, MAX_DAYS))
     if stored is None:
-        return PageFindings(None, [], [], ())
+        return PageFindings(None, [], [], (), period.first)
     findings = sorted(
         (finding for finding in stored.findings if agent_id in (None, *finding.agent_ids)),
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
@@ -73,6 +75,7 @@ def page_findings(
         folded=[finding for finding in inside if _is_folded(finding, period, caller.at)],
         outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
         not_computed=stored.not_computed,
+        known_from=max(stored.first_day, period.today - (MAX_DAYS - 1) * DAY),
         earlier=_between(findings, **comparison.bounds) if comparison else [],
     )
 

@@ -97,7 +97,9 @@ def test_a_past_period_says_last_what_is_ongoing_now(read: Read, period: str) ->
     text = page.words.split(" Findings ", 2)[2]
     assert "4 other findings are ongoing now, 1 of them critical. Show the last 30 days" in text
     assert text.find("See old.") < text.find("4 other findings")
-    assert ("Nothing unusual in this period." in text) == (period != PAST)
+    assert ("Nothing unusual in this period." in text) == (period == BEFORE_THE_OLD_ONE)
+    not_known = "The findings of this period are not known. They are kept since Fri 16 Jan."
+    assert (not_known in text) == (period == LONG_PAST)
     assert "Nothing unusual is going on." not in text
     assert "/dashboard" in page.links
 
@@ -168,3 +170,16 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     assert marks(page)[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
     # The page of an agent has rows for all its findings.
     assert marks(read(f"/agents/{acme.agent_id}")) == [f"#finding-{ids['old24']}"]
+
+
+def test_a_past_month_shows_the_budget_that_was_known_then_or_that_it_is_not_known(
+    read: Read, acme: Agent, services: Services
+) -> None:
+    acme.count(NOON - timedelta(days=20), tokens=1158)
+    text = read("?month=2026-03").words
+    assert "The budget of this month is not known, because no finding about it is kept." in text
+    march = NOON.replace(month=3, day=1, hour=0)
+    month = {"begins": march, "ends": march + timedelta(days=31), "observed": 1100, "expected": 1000}
+    store(services, acme.organization_id, [a_finding(NOON, kind="budget", summary="Exceeded.", **month)])
+    text = read("?month=2026-03").words
+    assert "Budget March 2026, as known in that month Budget 1,000 Issued 1,158 Used 115.8 %" in text
