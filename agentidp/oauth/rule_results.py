@@ -131,7 +131,8 @@ def _compare_own_token(
     try:
         token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=None, at=at)
     except TokenRefused as refused:
-        raise ConfigurationError(f"this is a token of this server, which refuses it: {refused.advice or refused}") from None
+        advice = refused.advice or refused
+        raise ConfigurationError(f"this is a token of this server, which refuses it: {advice}") from None
     subject, is_own = build_subject(token, actor_id), token.organization_id == database.organization_id
     delegation = subject.delegation
     chain = {
