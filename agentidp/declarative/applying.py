@@ -95,6 +95,7 @@ def apply(
             current = read_current_content(transaction) if existing_id else None
             content = _check_rules(organization, settings, organization_id)
             changes = list_changes(content, current, is_pruning=is_pruning)
+            _refuse_deleted_agents(organization, changes)
             applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes))
             transactions.append(transaction)
         if agreed_plans is not None and applied.plans != agreed_plans:
@@ -217,6 +218,20 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
             rules = enumerate(agent["trust"])
             agent["trust"] = [checked_rule(rule, check_rule, "agents", index, "trust", nth) for nth, rule in rules]
     return content
+
+
+def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]) -> None:
+    """Refuse a file whose resource servers or delegation rules name an agent that the file deletes."""
+    deleted = {change.name for change in changes if (change.action, change.type) == ("delete", AGENT.type)}
+    for section, member in ((RESOURCE_SERVER.section, "agent"), (DELEGATION_RULE.section, "agents")):
+        for index, members in enumerate(declared.content.get(section, [])):
+            names = members.get(member) or []
+            for name in sorted(deleted.intersection([names] if isinstance(names, str) else names)):
+                place = declared.describe_place(section, index, member)
+                raise ConfigurationError(
+                    f"{place}: names the agent {name!r}, which would be deleted because agents does not name it\n"
+                    "Add the agent to agents, or remove its name here."
+                )
 
 
 def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiError) -> str:

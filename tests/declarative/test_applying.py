@@ -394,6 +394,25 @@ def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Co
     assert run.json("delegation-rule", "list", *of) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (DELEGATION.replace(", agent: tickets", ""), "delegationRules[0].agents"),
+        (DELEGATION.replace("agents: [desk, tickets]", "agents: [desk]"), "resourceServers[0].agent"),
+    ],
+)
+def test_an_agent_that_the_file_still_names_is_not_deleted(run: Command, text: str, place: str) -> None:
+    applied(run, text)
+    less = text.replace("{name: tickets, scopes: [read]}", "{name: other}")
+    result = run.invoke("apply", "-f", "-", "--yes", "--prune", input=less)
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert (
+        f"{place}: names the agent 'tickets', which would be deleted because agents does not name it" in result.stderr
+    )
+    assert_same(run, text)
+    assert run.invoke("apply", "-f", "-", "--yes", input=less).exit_code == 0
+
+
 TRUST = "subject must be there, or claims: otherwise every token of the issuer would be trusted"
 UNKNOWN = "the organization has no agent"
 FILES = {
