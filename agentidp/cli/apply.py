@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import confirm, require_confirmation
+from agentidp.cli.confirmation import confirm, count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.output import print_text, show
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply
+from agentidp.declarative.consequences import list_consequences
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, to_json
 
 DIFFERENT = 2
 """Exit code of ``--plan`` if something differs, the same as with Terraform's ``-detailed-exitcode``."""
+
+MAX_OMITTED = 20
+"""Maximum number of printed objects that the file leaves out. Further ones are counted."""
 
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
@@ -49,42 +54,72 @@ class _Command(click.Command):
 @click.option(
     "--prune", "is_pruning", is_flag=True, help="Also delete agents and resource servers that a list does not name."
 )
+@click.option(
+    "--strict", "is_strict", is_flag=True, help="As --prune, and compare everything that FILE omits with nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
-def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
+def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
     """Change organizations, agents and resource servers to match FILE.
 
     They are changed in one transaction. Everything that FILE omits stays unchanged. FILE contains no secrets, so new
     agents are listed with the command that creates their credential. Prints the differences: + for objects that are
-    created, ~ for changes, - for objects that are deleted.
+    created, ~ for changes, - for objects that are deleted, with what their deletion ends. Objects and members that FILE
+    omits are listed at the end.
     """
     source = "standard input" if path == Path("-") else str(path)
     declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
+    apply_file = partial(apply, is_pruning=is_pruning, is_strict=is_strict)
     with open_services(may_be_first=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
-            planned = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, is_dry_run=True)
-        _print_changes(planned.changes, as_json)
+            planned = apply_file(services.settings, declared, utc_now(), is_dry_run=True)
+            consequences = [
+                sentences
+                for plan in planned.plans
+                for sentences in list_consequences(services.database, plan, utc_now(), services.settings.token_ttl)
+            ]
+        _print_changes(planned, consequences, as_json)
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
-        confirm(lambda: "", question="Apply this?")
+        confirm(lambda: "", question=_ask(planned.changes))
         # Read the clock again, because the confirmation may have taken an hour.
         with show_activity("Applying the file"):
-            applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed_plans=planned.plans)
+            applied = apply_file(services.settings, declared, utc_now(), agreed_plans=planned.plans)
     _print_new_agents(applied)
 
 
-def _print_changes(changes: list[Change], as_json: bool) -> None:
+def _ask(changes: list[Change]) -> str:
+    deletions = sum(change.action == "delete" for change in changes)
+    return f"Apply this, with {count(deletions, 'deletion')}?" if deletions else "Apply this?"
+
+
+def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
+    """Print the changes.
+
+    :param consequences: sentences per change.
+    """
+    changes = planned.changes
     if as_json:
         names = ("action", "type", "organization", "name", "before", "after")
-        show([{name: getattr(change, name) for name in names} for change in changes], as_json)
+        rows = [{name: getattr(change, name) for name in names} for change in changes]
+        show([row | {"consequences": lines} for row, lines in zip(rows, consequences, strict=True)], as_json)
         return
-    for change in changes:
+    for change, sentences in zip(changes, consequences, strict=True):
         print_text(f"{SIGNS[change.action]} {change}")
         for name, value in (change.after if change.action != "delete" else {}).items():
             previous = f"{to_json(change.before[name])} → " if name in change.before else ""
             print_text(f"    {name}: {previous}{to_json(value)}")
+        for sentence in sentences:
+            print_text(f"    {sentence}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
-    summary = ", ".join(f"{count} to {action}" for action, count in counts.items())
+    summary = ", ".join(f"{number} to {action}" for action, number in counts.items())
     click.echo(f"{summary}." if changes else "Nothing differs.")
+    omitted = [change for plan in planned.plans for change in plan.omitted]
+    if omitted:
+        click.echo("The file leaves this out (--strict compares it with nothing):")
+    for change in omitted[:MAX_OMITTED]:
+        print_text(f"    {change}" + (f": {', '.join(change.after)}" if change.after else ""))
+    if len(omitted) > MAX_OMITTED:
+        click.echo(f"    and {len(omitted) - MAX_OMITTED} more")
 
 
 def _print_new_agents(applied: Applied) -> None:

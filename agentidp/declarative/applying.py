@@ -22,7 +22,16 @@ from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.declarative.document import DeclaredOrganization, Path
-from agentidp.declarative.plan import ORGANIZATION, Change, Plan, list_changes, list_conflicts, resolve_ids
+from agentidp.declarative.plan import (
+    ORGANIZATION,
+    Change,
+    Plan,
+    fill_omissions,
+    list_changes,
+    list_conflicts,
+    list_omissions,
+    resolve_ids,
+)
 from agentidp.declarative.schemas import (
     AGENT,
     DELEGATION_RULE,
@@ -68,12 +77,14 @@ def apply(
     at: datetime,
     *,
     is_pruning: bool = False,
+    is_strict: bool = False,
     is_dry_run: bool = False,
     agreed_plans: list[Plan] | None = None,
 ) -> Applied:
     """Apply a file as a whole or, if anything in it is refused, not at all.
 
     :param is_pruning: also delete objects that a list of the file does not name.
+    :param is_strict: compare everything that the file leaves out with nothing, and delete as with *is_pruning*.
     :param is_dry_run: roll back at the end, after every rule of the database has been applied.
     :param agreed_plans: the plans of the same file that a person has agreed to.
     :raises ConfigurationError: the file cannot be applied, or others have changed an object of the agreed plans.
@@ -94,9 +105,11 @@ def apply(
             enter_organization(connection, organization_id, durable=True)
             current = read_current_content(transaction) if existing_id else None
             content = _check_rules(organization, settings, organization_id)
-            changes = list_changes(content, current, is_pruning=is_pruning)
+            strict_changes = list_changes(fill_omissions(content), current, is_pruning=True)
+            changes = strict_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
             _refuse_deleted_agents(organization, changes)
-            applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes))
+            omitted = [] if current is None else list_omissions(changes, strict_changes)
+            applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes, omitted))
             transactions.append(transaction)
         if agreed_plans is not None and applied.plans != agreed_plans:
             lines = "".join(f"  {line}\n" for line in list_conflicts(agreed_plans, applied.plans))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import DeclaredOrganization, Path
-from agentidp.declarative.schemas import KINDS, ORGANIZATION_MEMBERS, Kind
+from agentidp.declarative.schemas import KINDS, ORGANIZATION_MEMBERS, UNSET, Kind
 
 ORGANIZATION = "organization"
 
@@ -49,12 +49,14 @@ class Plan:
 
     :param organization_id: the id, which a new organization gets.
     :param changes: the differences, in an order in which they can be made.
+    :param omitted: further differences that a strict comparison would have, for information only.
     """
 
     name: str
     organization_id: str
     is_new: bool
     changes: list[Change]
+    omitted: list[Change] = field(default_factory=list, compare=False)
 
 
 def to_json(value: Any) -> str:
@@ -109,6 +111,31 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
             # Deletions come first, so that a new object may have the name of a deleted one.
             changes += _list_deletions(kind, name, content[kind.section], current) if is_pruning else []
     return [*changes, *creations_and_changes]
+
+
+def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the organization of a file with defaults and empty lists in place of everything that it leaves out."""
+    filled: dict[str, Any] = (
+        dict.fromkeys(ORGANIZATION_MEMBERS) | UNSET | {kind.section: [] for kind in KINDS} | content
+    )
+    for kind in KINDS:
+        defaults = {name: value for name, value in UNSET.items() if name in kind.members} | kind.defaults
+        filled[kind.section] = [defaults | members for members in filled[kind.section]]
+    return filled
+
+
+def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[Change]:
+    """Return the changes and the changed members of a strict comparison that *changes* lacks."""
+    planned = {(change.type, change.name): change for change in changes}
+    omitted = []
+    for change in strict_changes:
+        own = planned.get((change.type, change.name))
+        members = {name: value for name, value in change.after.items() if own is None or name not in own.after}
+        if change.action == "delete" and own is None:
+            omitted.append(change)
+        elif change.action == "change" and members:
+            omitted.append(replace(change, before={name: change.before[name] for name in members}, after=members))
+    return omitted
 
 
 def _compare_objects(

@@ -140,3 +140,6 @@ ORGANIZATION_MEMBERS = tuple(
     if name != "organizationId" and not isinstance(field, ma.fields.List)
 )
 """The members of the organization itself."""
+
+UNSET: dict[str, Any] = {"agentProvisioning": False, "status": "active", "quotas": {}, "trust": []}
+"""The values that organizations and agents have if only a change can set them and nobody did. Default: ``None``."""

@@ -1,5 +1,5 @@
 """Commands on a database."""
 
-from tests.cli.conftest import run, shared_run
+from tests.cli.conftest import run, service, shared_run
 
-__all__ = ["run", "shared_run"]
+__all__ = ["run", "service", "shared_run"]

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from flask.testing import FlaskClient
 
 from agentidp.clock import utc_now
 from agentidp.config import Settings
@@ -18,7 +19,7 @@ from agentidp.declarative.applying import LOCK, apply, export
 from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
 from tests.citus import server_of, someone_waits
-from tests.cli.command import ORGANIZATION, UUID, Command
+from tests.cli.command import ORGANIZATION, UUID, Command, ask_for_token
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, ROOT, execute, wait_until
 
@@ -52,7 +53,7 @@ def applied(run: Command, text: str) -> str:
 
 def assert_same(run: Command, text: str) -> None:
     """A file says what there is."""
-    assert run("apply", "-f", "-", "--plan", "--prune", input=text) == "Nothing differs."
+    assert run("apply", "-f", "-", "--plan", "--prune", input=text).splitlines()[0] == "Nothing differs."
 
 
 def refused(run: Command, text: str) -> str:
@@ -113,10 +114,20 @@ def test_from_nothing_and_prune(run: Command) -> None:
     }
 
     less = "organizations: [{name: Größe & Söhne, agents: [{name: bookkeeper}], resourceServers: []}]"
-    assert run("apply", "-f", "-", "--plan", input=less) == "Nothing differs."
-    assert applied(run, less).splitlines() == [
+    assert run("apply", "-f", "-", "--plan", input=less).splitlines() == [
+        "Nothing differs.",
+        "The file leaves this out (--strict compares it with nothing):",
+        '    organization "Größe & Söhne": monthlyTokenBudget, status',
+        '    resource server "https://invoices.acme.example" of "Größe & Söhne"',
+        '    agent "fleet-monitor" of "Größe & Söhne"',
+        '    agent "bookkeeper" of "Größe & Söhne": description, scopes',
+    ]
+    assert applied(run, less).splitlines()[:-3] == [
         '- resource server "https://invoices.acme.example" of "Größe & Söhne"',
+        "    No token was counted in the last 90 days.",
         '- agent "fleet-monitor" of "Größe & Söhne"',
+        "    Its credentials are revoked (0), and its tokens stop working at once.",
+        "    No token was counted in the last 90 days.",
         "0 to create, 0 to change, 2 to delete.",
     ]
     agents = run.json("agent", "list", "--organization", organization["organizationId"])
@@ -190,6 +201,7 @@ def test_reads_standard_input_and_prints_json(run: Command) -> None:
         "name": "Acme",
         "before": {},
         "after": {"monthlyTokenBudget": 1000000},
+        "consequences": [],
     }
     assert [(change["type"], change["name"]) for change in changes[1:]] == [
         ("resource server", "https://invoices.acme.example"),
@@ -273,7 +285,7 @@ def test_quotas_are_what_the_file_says(run: Command) -> None:
     assert_same(run, exported)
     assert "quotas:\n    day:\n      tokens: 9\n      enforce: true\n" in exported
     # An omitted member keeps the quotas, and a present one replaces all quotas of its holder.
-    assert applied(run, text("", "")) == "Nothing differs.\n"
+    assert applied(run, text("", "")).startswith("Nothing differs.\n")
     assert "quotas:" in applied(run, text("", "    quotas: {month: {tokens: 80, enforce: true}}\n"))
     listed = run.json("quota", "list", "--organization", "Metered")
     assert [(quota["window"], quota["tokens"], quota["enforce"]) for quota in listed] == [
@@ -392,6 +404,49 @@ def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Co
     assert yaml.safe_load(run("organization", "export", "Acme"))["organizations"][0]["delegationRules"] == []
     applied(run, "organizations:\n  - name: Acme\n    delegationRules: []\n")
     assert run.json("delegation-rule", "list", *of) == []
+
+
+def test_a_strict_plan_shows_what_was_made_by_hand(run: Command) -> None:
+    applied(run, DELEGATION)
+    of = ("--agent", "desk")
+    run("credential", "trust", *of, "--issuer", "https://ci.example", "--subject", "shop")
+    run("quota", "set", *of, "--per", "day", "--tokens", "5")
+    plan = run("apply", "-f", "-", "--plan", input=DELEGATION).splitlines()
+    assert plan[0] == "Nothing differs."
+    assert '    agent "desk" of "Acme": quotas, trust' in plan
+    strict = run.invoke("apply", "-f", "-", "--plan", "--strict", input=DELEGATION)
+    assert (strict.exit_code, strict.stdout.splitlines()) == (
+        2,
+        [
+            '~ agent "desk" of "Acme"',
+            '    quotas: {"day": {"tokens": 5, "enforce": false}} → {}',
+            '    trust: [{"issuer": "https://ci.example", "subject": "shop", "audience": "http://localhost:3000"}] '
+            "→ []",
+            "0 to create, 1 to change, 0 to delete.",
+        ],
+    )
+    assert run.invoke("apply", "-f", "-", "--yes", "--strict", input=DELEGATION).exit_code == 0
+    assert run("apply", "-f", "-", "--plan", "--strict", input=DELEGATION) == "Nothing differs."
+    # An export leaves nothing out.
+    assert run("apply", "-f", "-", "--plan", "--strict", input=run("organization", "export")) == "Nothing differs."
+
+
+def test_a_plan_says_what_a_deletion_ends_and_that_it_may_be_a_rename(run: Command, service: FlaskClient) -> None:
+    text = "organizations: [{name: Acme, agents: [{name: crawler-1, description: crawls}], delegationRules: []}]"
+    applied(run, text)
+    _, agent_id, secret = run("credential", "create", "--agent", "crawler-1").split("\t")
+    assert ask_for_token(service, agent_id, secret) == 200
+    renamed = text.replace("crawler-1", "crawler 2")
+    lines = run.invoke("apply", "-f", "-", "--plan", "--prune", input=renamed).stdout.splitlines()
+    assert lines[:3] == [
+        '- agent "crawler-1" of "Acme"',
+        '    The new agent "crawler 2" has the same description. To rename the agent instead, first run agentidp agent '
+        f'update {agent_id} --name "crawler 2".',
+        "    Its credentials are revoked (1), and its tokens stop working at once.",
+    ]
+    assert lines[3].startswith("    1 token in the last 90 days")
+    [deletion, _] = json.loads(run.invoke("apply", "-f", "-", "--plan", "--prune", "--json", input=renamed).stdout)
+    assert [f"    {sentence}" for sentence in deletion["consequences"]][:2] == lines[1:3]
 
 
 @pytest.mark.parametrize(

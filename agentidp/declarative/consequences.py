@@ -1,0 +1,51 @@
+"""Describes in sentences what the changes of a plan end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from agentidp.analytics import impact
+from agentidp.db.database import Database
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.declarative.plan import Change, Plan, to_json
+from agentidp.declarative.schemas import AGENT, DELEGATION_RULE, RESOURCE_SERVER
+
+
+def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) -> list[list[str]]:
+    """Return, per change of a plan, sentences about what the change ends.
+
+    :param ttl: as for :func:`agentidp.analytics.impact.lifetimes_by_resource`.
+    """
+    owned = database.of(plan.organization_id, at)
+    return [_describe(owned, plan, change, ttl) for change in plan.changes]
+
+
+def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
+    match change.action, change.type:
+        case "delete", AGENT.type:
+            return _describe_deleted_agent(database, plan, change, ttl)
+        case "delete", RESOURCE_SERVER.type:
+            servers = database.fetch("oauth/list_resource_servers")
+            [server] = [server for server in servers if str(server.resource_server_id) == change.id]
+            return impact.sentences(impact.read_resource_server_impact(database.run, server, database.at, ttl))
+        case "delete" | "change", DELEGATION_RULE.type:
+            return ["All tokens that were issued by the rule end."]
+    return []
+
+
+def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
+    agent_id = UUID(change.id)
+    rows = database.fetch("agents/list_credentials", agent_id=agent_id)
+    number = sum(row.credential_id is not None for row in rows)
+    return [
+        *(
+            f"The new agent {to_json(created.name)} has the same description. To rename the agent instead, first run "
+            f"agentidp agent update {agent_id} --name {to_json(created.name)}."
+            for created in plan.changes
+            if (created.action, created.type) == ("create", AGENT.type)
+            and created.after["description"] == change.before["description"] != ""
+        ),
+        f"Its credentials are revoked ({number}), and its tokens stop working at once.",
+        *impact.sentences(impact.read_agent_impact(database.run, agent_id, database.at, ttl)),
+    ]
