@@ -67,6 +67,22 @@ class Running:
         assert answered.headers["Location"].startswith(f"{REDIRECT_URI}?")
         return dict(parse_qsl(urlsplit(answered.headers["Location"]).query))
 
+    def publish(self, publisher: HttpsIssuer) -> str:
+        """Publish the document of an app whose host a rule admits; its address."""
+        address = f"{publisher.url}/client.json"
+        document = {"client_id": address, "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+        publisher.json("/client.json", document)
+        services = self.agent.services
+        rule = {
+            "name": f"apps of {publisher.port}",
+            "trust": {"issuer": self.company.issuer, "claims": {"roles": "staff"}},
+            "clientHosts": [f"localhost:{publisher.port}"],
+            "resources": [{"resource": self.mcp.url, "scopes": [SCOPE]}],
+        }
+        with database_of(services, self.agent.organization_id).transaction() as opened:
+            add_rule(opened, services.settings, NewDelegationRuleSchema().load(rule))
+        return address
+
 
 @contextmanager
 def serving(app: Flask, port: int) -> Iterator[None]:
@@ -169,18 +185,7 @@ class UnregisteredClient(Tokens):
 def test_the_mcp_sdk_needs_no_registration_with_a_client_id_metadata_document(
     running: Running, published: HttpsIssuer
 ) -> None:
-    address = f"{published.url}/client.json"
-    document = {"client_id": address, "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
-    published.json("/client.json", document)
-    services, organization_id = running.agent.services, running.agent.organization_id
-    rule = {
-        "name": "apps",
-        "trust": {"issuer": running.company.issuer, "claims": {"roles": "staff"}},
-        "clientHosts": [f"localhost:{published.port}"],
-        "resources": [{"resource": running.mcp.url, "scopes": [SCOPE]}],
-    }
-    with database_of(services, organization_id).transaction() as opened:
-        add_rule(opened, services.settings, NewDelegationRuleSchema().load(rule))
+    address, organization_id = running.publish(published), running.agent.organization_id
     addresses: list[str] = []
 
     async def open_browser(address: str) -> None:

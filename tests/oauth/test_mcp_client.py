@@ -45,8 +45,11 @@ class JwksVerifier:
         self.keys = jwt.PyJWKClient(f"{issuer}/.well-known/jwks.json")
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        key = (await asyncio.to_thread(self.keys.get_signing_key_from_jwt, token)).key
-        claims = jwt.decode(token, key, algorithms=["ES256"], issuer=self.issuer, audience=self.resource)
+        try:
+            key = (await asyncio.to_thread(self.keys.get_signing_key_from_jwt, token)).key
+            claims = jwt.decode(token, key, algorithms=["ES256"], issuer=self.issuer, audience=self.resource)
+        except jwt.PyJWTError:
+            return None
         return AccessToken(
             token=token,
             client_id=claims["client_id"],
