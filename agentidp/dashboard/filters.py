@@ -44,7 +44,8 @@ def init_app(app: Flask) -> None:
     functions = (
         *(number, coordinate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, bar_label, bar_query, time_label, hour_label),
-        *(incidents, count_incidents, kind_label, begin_or_end, time_range, next_page, finding_html, mute_days),
+        *(incidents, count_incidents, kind_label, begin_or_end, time_range, next_page),
+        *(finding_html, format_dates, mute_days),
     )
     app.jinja_env.filters |= {function.__name__: function for function in functions}
     app.jinja_env.globals["max_note"] = MAX_NOTE

@@ -80,7 +80,7 @@ def _finding(row: Any, reminder: int, at: datetime) -> Finding:
         begins=max(row.created_at, row.expires_at - FIRST * DAY),
         ends=row.expires_at,
         unit="days left",
-        observed=round(days, 1),
+        observed=int(10 * days) / 10,
         expected=FIRST,
         baseline="the days before its end in which a credential is to be replaced",
         step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),

@@ -83,6 +83,8 @@ def test_the_page_shows_the_counts_and_the_changes(signed_in: FlaskClient, acme:
 def test_calls_a_budget_no_expectation(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
     finding_id = make_finding(services, acme.organization_id, a_finding(NOON, **BUDGET))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
-    assert "Tue 14 Apr: 0 tokens; budget per day 100" in page.text
+    assert "Tue 14 Apr: 0 tokens; limit per day 100" in page.text
     assert "Limit: 3,000" in page.text
+    title, sentence, *_ = page.text.strip().split(" \N{MIDDLE DOT} AgentIdP")
+    assert title and title in sentence
     assert "xpected" not in page.text

@@ -197,6 +197,12 @@ def test_an_agent_has_moved_if_it_has_used_another_for_a_day(
     assert has_agent_moved(last_used_at, moved_at) is expected
 
 
+def test_the_days_left_are_rounded_down_as_in_the_sentence(fleet: Fleet) -> None:
+    fleet.credential(fleet.agent("reader"), LONG_AGO, label="production", expires_at=NOON + 6 * DAY - HOUR)
+    [finding] = fleet.findings("expiring_credential")
+    assert (finding["observed"]["value"], "ends in 5 days" in finding["summary"]) == (5.9, True)
+
+
 def test_a_credential_is_reported_that_ends_in_six_days(fleet: Fleet) -> None:
     agent_id = fleet.agent("reader")
     credential_id = fleet.credential(agent_id, LONG_AGO, label="production", expires_at=ENDS, used_at=NOON - DAY)
