@@ -68,3 +68,9 @@ def test_times_are_shown_in_the_readers_own_zone_too(open_page: Open, stage: Sta
     page = open_page(stage.operator, timezone_id="Asia/Kolkata")
     page.goto("/dashboard")
     expect(page.locator("#as-of")).to_have_text("as of 12:00 UTC (17:30 your time)")
+
+
+def test_the_dates_stand_close_below_each_chart(signed_in: Page) -> None:
+    heights = signed_in.locator(".chart .dates").evaluate_all("rows => rows.map(row => row.clientHeight)")
+    assert len(heights) == 2
+    assert max(heights) < 30
