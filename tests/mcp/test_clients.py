@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,10 @@ from mcp.client.auth.extensions.client_credentials import (
 from mcp.client.streamable_http import streamable_http_client
 
 from agentidp import create_app
-from tests.factories import PATIENCE, make_one_of_each
+from tests.factories import PATIENCE, ROOT, make_one_of_each
 from tests.helpers.mcp_client import Tokens
 from tests.oauth import conftest
-from tests.oauth.conftest import KEYS, Provider
+from tests.oauth.conftest import KEYS, Provider, run
 
 pytestmark = pytest.mark.slow
 provider = conftest.provider
@@ -101,6 +104,16 @@ def test_python(provider: Provider, arguments: dict[str, dict[str, str]], mode: 
             return results
 
     check(provider, asyncio.run(call()), arguments)
+
+
+def test_the_client_of_the_documentation_runs_without_warnings(provider: Provider, tmp_path: Path) -> None:
+    who = provider.register(scopes=SCOPES)
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "client.py").write_text(program.replace("http://localhost:3000", provider.url), encoding="utf-8")
+    environment = os.environ | {"AGENT": who["client_id"], "SECRET": who["client_secret"]}
+    output = run([sys.executable, "-W", "error", "client.py"], tmp_path, env=environment, timeout=PATIENCE)
+    assert "token_trend" in output.splitlines()
+    assert "'days': 3" in output
 
 
 @pytest.mark.node
