@@ -35,7 +35,8 @@ METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spif
 UNREADABLE = "unreadable assertion"
 """The logged reason for an assertion that is not a JWT that any rule could accept."""
 
-FAILED = "client authentication failed; the owner of the agent sees why on the page of the agent"
+OWNER_SEES = "the owner of the agent sees why on the page of the agent"
+FAILED = f"client authentication failed; {OWNER_SEES}"
 """What the response says whenever no secret and no signature has verified."""
 
 _NO_CREDENTIAL = "the request has no credential: send client_id and client_secret, or a client_assertion"
@@ -262,6 +263,6 @@ def invalid_client(description: str = FAILED) -> OAuthError:
     return OAuthError("invalid_client", description, status=401, headers={"WWW-Authenticate": CHALLENGE})
 
 
-def invalid_grant(description: str = "the assertion is not accepted") -> OAuthError:
+def invalid_grant(description: str = f"the assertion is not accepted; {OWNER_SEES}") -> OAuthError:
     """Return the error for a token that is not accepted as a grant (RFC 7523 section 3.1)."""
     return OAuthError("invalid_grant", description)

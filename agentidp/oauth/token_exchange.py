@@ -340,4 +340,5 @@ def _record_refusal(database: OrganizationDatabase, client: Client, reason: str)
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[row], _] = database.run(*rejection.calls())
     rejection.report(row.reason)
-    return OAuthError("invalid_request", "the subject token or the actor token is not acceptable")
+    text = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
+    return OAuthError("invalid_request", text)

@@ -54,7 +54,9 @@ from tests.sharing import app, cast, client, clock, database_url
 __all__ = ["app", "cast", "client", "clock", "database_url", "published"]
 
 US = ISSUER
-NO_GRANT = refused("invalid_grant", "the assertion is not accepted")
+NO_GRANT = refused(
+    "invalid_grant", "the assertion is not accepted; the owner of the agent sees why on the page of the agent"
+)
 UNKNOWN_KEYS = "the keys of the issuer of the token are not known now; try again"
 
 

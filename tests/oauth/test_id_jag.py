@@ -27,7 +27,9 @@ from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
 
-REFUSED = refused("invalid_grant", "the assertion is not accepted")
+REFUSED = refused(
+    "invalid_grant", "the assertion is not accepted; the owner of the agent sees why on the page of the agent"
+)
 TYPE = {"typ": "oauth-id-jag+jwt"}
 
 

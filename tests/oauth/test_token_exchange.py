@@ -59,7 +59,10 @@ TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN, ID_TOKEN, JWT = (
     f"urn:ietf:params:oauth:token-type:{name}" for name in ("access_token", "id_token", "jwt")
 )
-NOT_ACCEPTABLE = refused("invalid_request", "the subject token or the actor token is not acceptable")
+NOT_ACCEPTABLE = refused(
+    "invalid_request",
+    "the subject token or the actor token is not acceptable; the owner of the agent sees why on the page of the agent",
+)
 
 
 @dataclass
@@ -782,7 +785,8 @@ def test_a_comparison_names_the_side_that_lacks_a_scope(fleet: Fleet, cast: Cast
     token = fleet.subject_token
     assert compare(token)[fleet.billing] == []
     database = database_of(services, organization_id)
-    best = compare_token(services, database, token, agent_id=fleet.worker.agent_id, at=NOON)[0]
+    results = compare_token(services, database, token, agent_id=fleet.worker.agent_id, at=NOON)
+    [best] = [result for result in results if result.resource == fleet.billing]
     [scopes] = [comparison for comparison in best.comparisons if comparison.name == "scopes"]
     assert scopes.actual == "read write; the subject does not have the scope void"
     assert "subject_token of a token exchange" in str(best.note)
