@@ -71,6 +71,7 @@ def test_times_are_shown_in_the_readers_own_zone_too(open_page: Open, stage: Sta
 
 
 def test_the_dates_stand_close_below_each_chart(signed_in: Page) -> None:
+    signed_in.goto("/dashboard")
     heights = signed_in.locator(".chart .dates").evaluate_all("rows => rows.map(row => row.clientHeight)")
     assert len(heights) == 2
     assert max(heights) < 30
