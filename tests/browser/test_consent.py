@@ -1,0 +1,86 @@
+"""A person lets an app act in a browser: from the app to the provider, the consent page, and back to the app."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.authorization.conftest import CHALLENGE
+from tests.authorization.test_mcp_sdk import Running, running
+from tests.browser.conftest import WITH_AND_WITHOUT_JAVASCRIPT
+from tests.dashboard.conftest import running_provider
+from tests.factories import PATIENCE
+
+__all__ = ["running", "running_provider"]
+
+
+@pytest.fixture(scope="module")
+def places(running: Running) -> Iterator[str]:
+    """The address of a server with the provider's page, which signs Anna in at once, and with the app's page."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            if url.path == "/authorize":
+                self.send_response(302)
+                back = running.company.authorize(f"{running.company.issuer}/authorize?{url.query}")
+                self.send_header("Location", running.url + back)
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<h1>Back in the app</h1>")
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    running.company.metadata["authorization_endpoint"] = f"{address}/authorize"
+    yield address
+    server.shutdown()
+    thread.join(PATIENCE)
+    server.server_close()
+
+
+@WITH_AND_WITHOUT_JAVASCRIPT
+@pytest.mark.parametrize(("button", "member"), [("Allow", "code"), ("Do not allow", "error")])
+def test_a_person_answers(
+    browser: Browser, running: Running, places: str, button: str, member: str, java_script_enabled: bool
+) -> None:
+    query = {
+        "response_type": "code",
+        "client_id": running.agent.client_id,
+        # The app listens at a port that is free at the moment.
+        "redirect_uri": f"{places}/callback",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+        "resource": running.mcp.url,
+        "state": "the state",
+    }
+    context = browser.new_context(java_script_enabled=java_script_enabled)
+    problems: list[str] = []
+    try:
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.goto(f"{running.url}/authorize?{urlencode(query)}")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("act for you?")
+        expect(page.locator("main")).to_contain_text("a program on this computer")
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_role("heading", name="Back in the app")).to_be_visible()
+        returned = parse_qs(urlsplit(page.url).query)
+        assert (member in returned, returned["state"], returned["iss"]) == (True, ["the state"], [running.url])
+        # No cache has stored the page, so nobody can go back and answer again.
+        page.go_back()
+        expect(page.locator("main")).to_contain_text("This sign-in has expired")
+        assert [line for line in problems if "favicon" not in line and "400" not in line] == []
+    finally:
+        context.close()
