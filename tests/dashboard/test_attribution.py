@@ -102,7 +102,7 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
     assert PATH in Page(signed_in.get("/dashboard/usage")).links
     rows = Page(signed_in.get(PATH)).table("Credentials")
     theirs = [row for row in rows if row[0] == "worker"]
-    assert [(row[1], row[4], row[5], row[6], row[7]) for row in theirs] == [
+    assert [(row[1], row[3], row[4], row[5], row[6]) for row in theirs] == [
         ("none", "Thu 9 Apr, 12:00", "never", "4", f"{OWN} 4"),
         ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"{OWN} 2 {API} 1"),
     ]
