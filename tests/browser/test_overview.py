@@ -34,7 +34,7 @@ def test_the_headline_what_is_most_urgent_the_chart_with_its_marks_and_the_findi
     first_screen = [
         *page.locator(FIGURES).all(),
         urgent,
-        page.locator("#trend svg"),
+        page.locator("#trend svg[role=group]"),
         page.locator("#trend .flag").first,
     ]
     shown = page.locator("#findings > ol .finding > summary")
