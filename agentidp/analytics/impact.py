@@ -65,6 +65,7 @@ class Impact:
     other_credentials: Rows | None = None  # the agent's other credentials in force; None if no credential is revoked
     acting: Sequence[AgentTokens] = ()  # agents that act for the agent, and can no longer do so, most tokens first
     takers: Sequence[AgentTokens] = ()  # agents that got tokens for the resource server, most tokens first
+    grants: int = 0  # what people let the agent do, or agents at the resource server
 
     @property
     def tokens(self) -> int:
@@ -174,11 +175,12 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     :raises NotFound: there is no such agent.
     """
     period = Period.of(DAYS, at)
-    agents, rows, servers, delegations = run(
+    agents, rows, servers, delegations, [counted] = run(
         Call("agents/get_agent", {"agent_id": agent_id}),
         _tokens_of_agent(agent_id, at),
         _RESOURCE_SERVERS,
         delegations_in(period, agent_id),
+        count_grants_call(agent_id=agent_id),
     )
     require_row(agents)
     lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
@@ -190,7 +192,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
             else:
                 issued[hour, lifetimes[row.resource]] += tokens
                 issued[hour, ttl] -= tokens
-    return Impact(issued, at, acting=_acting_agents(agent_id, delegations, period.first))
+    return Impact(issued, at, acting=_acting_agents(agent_id, delegations, period.first), grants=counted.grants)
 
 
 def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
@@ -200,7 +202,10 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
     :param ttl: as for :func:`lifetimes_by_resource`.
     """
     lifetime, issued = lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
-    [rows] = run(Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}))
+    rows, [counted] = run(
+        Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}),
+        count_grants_call(resource=server.resource),
+    )
     agent_rows = [row for row in rows if row.agent_id is not None]
     [names] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
     for row in rows:
@@ -208,7 +213,17 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
             issued.update({(hour, lifetime): tokens for hour, tokens in _hours(row)})
     names_by_id = {row.agent_id: row.name for row in names}
     takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
-    return Impact(issued, at, takers=_most_tokens_first(takers))
+    return Impact(issued, at, takers=_most_tokens_first(takers), grants=counted.grants)
+
+
+def count_grants_call(agent_id: UUID | None = None, rule_id: UUID | None = None, resource: str | None = None) -> Call:
+    """Return the statement that counts the grants of people to an agent, by a delegation rule or for a resource."""
+    return Call("grants/count_grants", {"agent_id": agent_id, "delegation_rule_id": rule_id, "resource": resource})
+
+
+def grants_sentence(number: int) -> str:
+    """Return what a number of grants means for people."""
+    return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
 
 
 def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
@@ -240,6 +255,8 @@ def sentences(impact: Impact) -> list[str]:
         lines.append(f"They were issued to {_list_agents(impact.takers)}.")
     if impact.acting:
         lines.append(f"What other agents do for it ends too: {_list_agents(impact.acting)}.")
+    if impact.grants:
+        lines.append(grants_sentence(impact.grants))
     if impact.other_credentials is not None:
         lines.append(_other_credentials_sentence(impact.other_credentials, impact.at))
     max_valid, valid_until = impact.valid_tokens
@@ -331,6 +348,9 @@ class AgentOfImpactSchema(ma.Schema):
     lastTokenDay = ma.fields.Date(required=True)
 
 
+GRANTS = ma.fields.Integer(**required("What people have allowed that ends too"), validate=ma.validate.Range(0))
+
+
 class AgentImpactSchema(_ImpactSchema):
     """What breaks if an agent is suspended or deleted."""
 
@@ -339,6 +359,7 @@ class AgentImpactSchema(_ImpactSchema):
         ma.fields.Nested(AgentOfImpactSchema),
         **required("Other agents that act for it, most tokens first. They can no longer do so"),
     )
+    grants = GRANTS
 
 
 class OtherCredentialSchema(ma.Schema):
@@ -364,6 +385,7 @@ class ResourceServerImpactSchema(_ImpactSchema):
     resourceServerId = ma.fields.UUID(required=True)
     resource = ma.fields.String(required=True)
     agents = ma.fields.List(ma.fields.Nested(AgentOfImpactSchema), required=True)
+    grants = GRANTS
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/impact")
@@ -390,8 +412,8 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
     """Return what breaks if the agent is suspended or deleted: its tokens of 90 days, and agents that act for it."""
     impact = read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-    acting_agents = {"actingAgents": _represent_agents(impact.acting)}
-    return json_response({"agentId": str(agent_id)} | _represent(impact) | acting_agents)
+    members = {"actingAgents": _represent_agents(impact.acting), "grants": impact.grants}
+    return json_response({"agentId": str(agent_id)} | _represent(impact) | members)
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
@@ -403,7 +425,8 @@ def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
     ids = {"resourceServerId": str(resource_server_id), "resource": server.resource}
-    return json_response(ids | _represent(impact) | {"agents": _represent_agents(impact.takers)})
+    members = {"agents": _represent_agents(impact.takers), "grants": impact.grants}
+    return json_response(ids | _represent(impact) | members)
 
 
 def _represent(impact: Impact) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import click
 import marshmallow as ma
 
+from agentidp.analytics.impact import count_grants_call, grants_sentence
 from agentidp.cli.confirmation import confirm, count, require_confirmation
 from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization, replace_agent_names
 from agentidp.cli.options import as_json_option, list_columns, member_options, organization_option, read_options
 from agentidp.cli.output import show, show_object, warn
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry import delegation_rules, provisioning
 
 
@@ -21,7 +23,7 @@ class RuleKind(NamedTuple):
     :param registry: the module that creates and deletes the rules.
     :param statement: lists the rules of an organization.
     :param columns: the printed members of a rule and of its rule of trust, except with ``--json``.
-    :param consequences: returns what deleting a rule does, from the rule's row.
+    :param consequences: returns what deleting a rule does, from the rule's row and the database of its organization.
     """
 
     name: str
@@ -31,7 +33,18 @@ class RuleKind(NamedTuple):
     columns: tuple[str, ...]
     help: str
     delete_help: str
-    consequences: Callable[[Any], str]
+    consequences: Callable[[Any, OrganizationDatabase], str]
+
+
+def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
+    [[counted]] = database.run(count_grants_call(rule_id=row.delegation_rule_id))
+    apps = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
+    sentences = [
+        f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')}{apps} can act.",
+        "Introspection then reports the tokens that were issued by it as inactive.",
+        grants_sentence(counted.grants) if counted.grants else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 _DELEGATION = RuleKind(
@@ -51,11 +64,7 @@ _DELEGATION = RuleKind(
     The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
     """,
     delete_help="Delete a rule. Tokens that were issued by the rule stop working.",
-    consequences=lambda row: (
-        f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')}"
-        f"{' and the apps of ' + ', '.join(row.client_hosts) if row.client_hosts else ''} can act. "
-        "Introspection then reports the tokens that were issued by it as inactive."
-    ),
+    consequences=_describe_delegation_rule,
 )
 _PROVISIONING = RuleKind(
     "provisioning",
@@ -75,7 +84,7 @@ _PROVISIONING = RuleKind(
     The rules are printed as: id, name, issuer, audience, number of agents, maximum number of agents, time of creation.
     """,
     delete_help="Delete a rule. It creates no further agents, and the agents that it has created stay.",
-    consequences=lambda row: (
+    consequences=lambda row, _: (
         f"This deletes the provisioning rule {row.name}, which creates no further agent. "
         f"{count(row.agents, 'agent')} that it has created will stay."
     ),
@@ -120,7 +129,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
             rows = [(getattr(row, f"{kind.name}_rule_id"), row) for row in database.fetch(kind.statement)]
             candidates = [Candidate(str(rule_id), [row.name], (rule_id, row)) for rule_id, row in rows]
             rule_id, row = find_candidate(rule, candidates, kind=f"{kind.name} rule")
-            confirm(lambda: kind.consequences(row))
+            confirm(lambda: kind.consequences(row, database))
             with begin_transaction(services, database) as transaction:
                 kind.registry.remove_rule(transaction, rule_id)
 

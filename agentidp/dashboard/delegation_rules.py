@@ -7,10 +7,12 @@ from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.analytics.impact import count_grants_call, grants_sentence
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
+from agentidp.db.sql import Call
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
 from agentidp.http.errors import Conflict, ValidationError
@@ -79,13 +81,18 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         with session.begin_change(caller, SCOPE) as transaction:
             remove_rule(transaction, delegation_rule_id)
         return pages.see_other("/delegation-rules")
-    rule = find_rule(caller.read("delegation/list_rules"), delegation_rule_id)
+    rules, [counted] = caller.read_together(
+        Call("delegation/list_rules", {}), count_grants_call(rule_id=delegation_rule_id)
+    )
+    rule = find_rule(rules, delegation_rule_id)
     count = len(rule.agents)
     apps = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
         f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete it, no token is "
         "issued by it, and introspection reports the tokens that were issued by it as inactive."
     )
+    if counted.grants:
+        message += f" {grants_sentence(counted.grants)}"
     return rule_form.confirm_deletion("delegation", delegation_rule_id, rule.name, message)
 
 

@@ -16,7 +16,7 @@ from agentidp.services import Services
 from agentidp.usage_history.adding import add_usage, hour_number
 from tests.analytics.conftest import API, ask
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Clock, count_delegation, database_of, make_agent
+from tests.factories import NOON, Clock, count_delegation, database_of, execute, make_agent, make_grant
 
 OTHER = "https://other.example"
 
@@ -131,11 +131,19 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         (agent, agent, NOON, 9, API),
     ):
         count_delegation(actor, subject, at, tokens, resource)
+    make_grant(agent, resource=API)
+    make_grant(agent, resource=OTHER)
+    # Excluded: a grant to another agent, of another organization, and one that has expired.
+    make_grant(desk, resource=OTHER)
+    make_grant(cast.outsider, resource=API)
+    expired = make_grant(agent, resource=API)
+    execute(agent.database_url, "update grants set expires_at = %s where grant_id = %s", NOON, expired)
     body = read_impact(client, cast, f"agents/{agent.agent_id}")
-    assert body.pop("summary")[:2] == [
+    assert body.pop("summary")[:3] == [
         "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",
         "What other agents do for it ends too: planner (7 tokens, the last on 2026-04-15), desk (6 tokens, the last on "
         "2026-04-14).",
+        "2 grants of people give no more tokens.",
     ]
     assert body == {
         "agentId": agent.client_id,
@@ -148,11 +156,13 @@ def test_of_a_credential_an_agent_and_a_resource_server(
             {"agentId": planner.client_id, "agentName": "planner", "tokens": 7, "lastTokenDay": "2026-04-15"},
             {"agentId": desk.client_id, "agentName": "desk", "tokens": 6, "lastTokenDay": "2026-04-14"},
         ],
+        "grants": 2,
     }
     body = read_impact(client, cast, f"resource-servers/{api}")
     assert body.pop("summary") == [
         "2 tokens in the last 90 days, the last one in the hour of 2026-01-16 00:00 UTC.",
         "They were issued to worker (2 tokens, the last on 2026-01-16).",
+        "1 grant of people gives no more tokens.",
         "None of them is still valid.",
         "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
     ]
@@ -165,6 +175,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         "validTokens": {"atMost": 0, "until": None},
         "quietestHours": quietest,
         "agents": [{"agentId": agent.client_id, "agentName": "worker", "tokens": 2, "lastTokenDay": "2026-01-16"}],
+        "grants": 1,
     }
 
 

@@ -38,6 +38,8 @@ def test_lists_and_ends_grants(run: Command, acme: str) -> None:
     assert run.misused("grant", "end", first, *OF, "--agent", "editor") == "name a grant, an --agent or a --rule"
     assert run.asked("grant", "end", *OF, "--rule", "staff").startswith("This ends 3 grants of people.")
     assert run.asked("grant", "end", first, *OF).startswith("This ends 1 grant of people.")
+    assert "3 grants of people give no more tokens." in run.asked("delegation-rule", "delete", "staff", *OF)
+    assert "3 grants of people give no more tokens." in run.asked("agent", "delete", "editor")
     run("grant", "end", first, *OF, "--yes")
     assert run.refused("grant", "end", first, *OF, "--yes") == f"the organization has no grant {first}"
     assert [grant["grantId"] for grant in run.json("grant", "list", *OF)] == [third, second]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from uuid import UUID
 
+from agentidp.analytics.impact import count_grants_call
 from agentidp.registry.grants import MAX_PAGE
 from tests.audit.conftest import events_of
 from tests.factories import IDS, Api, execute, make_grant
@@ -47,6 +48,17 @@ def test_lists_pages_by_agent_and_rule_newest_first(acme: Api, outsider: Api) ->
     assert [grant["grantId"] for grant in page["data"]] == [str(third), str(second)]
     last = acme.get(f"grants?limit=2&cursor={page['nextCursor']}").json
     assert ([grant["grantId"] for grant in last["data"]], last["nextCursor"]) == ([str(first)], None)
+
+
+def test_a_grant_from_before_all_tokens_of_the_agent_were_ended_is_not_in_use(acme: Api) -> None:
+    agent = acme.agent
+    make_grant(agent.colleague("ended"))
+    in_use = make_grant(agent)
+    set_instant = "update agents set tokens_not_before = '2998-01-01' where organization_id = %s and name = 'ended'"
+    execute(agent.database_url, set_instant, agent.organization_id)
+    assert [grant["grantId"] for grant in acme.get("grants").json["data"]] == [str(in_use)]
+    [[counted]] = agent.database.run(count_grants_call())
+    assert counted.grants == 1
 
 
 def test_refuses_what_is_no_id_cursor_or_limit(acme: Api) -> None:

@@ -1,0 +1,25 @@
+-- The number of grants in use, as one row with the column grants.
+-- Parameters: organization_id; at; agent_id, delegation_rule_id and resource: only grants to this agent, by this rule or for this
+-- resource, or null.
+--
+-- pages: 6000, it reads the grants of the organization, at most 100,000, and its agents
+-- example: agent_id=null; delegation_rule_id=null; resource=null
+select count(*)::integer as grants
+from grants
+where
+    organization_id = %(organization_id)s and expires_at > %(at)s and last_used_at is not null
+    and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
+    and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
+    and (%(resource)s::text is null or resource = %(resource)s::text)
+    -- The instants before which all tokens of an agent have ended, and so have its grants. One object that is read once, because a
+    -- plan that was made on empty tables would read all agents for each grant.
+    and is_token_in_force(
+        (
+            (
+                select jsonb_object_agg(agents.agent_id, agents.tokens_not_before)
+                from agents
+                where agents.organization_id = %(organization_id)s and agents.tokens_not_before is not null
+            ) ->> grants.agent_id::text
+        )::timestamptz,
+        grants.created_at
+    )
