@@ -35,6 +35,7 @@ PUBLIC = {
     "GET /api/v1/openapi.json",
     "GET /authorize",
     "GET /authorize/callback",
+    "GET /authorize/grants",
     "GET /dashboard/sign-in",
     "GET /dashboard/sign-in/oidc",
     "GET /dashboard/sign-in/oidc/callback",
@@ -44,6 +45,7 @@ PUBLIC = {
     "GET /healthz",
     "GET /readyz",
     "POST /authorize",
+    "POST /authorize/grants",
     "POST /dashboard/sign-in",
 }
 """What anyone may call. A route gets here on purpose only."""

@@ -41,6 +41,7 @@ UNRECORDED = {
     "POST /dashboard/provisioning-rules/test": "the same",
     "POST /api/v1/token": "tokens are counted",
     "POST /authorize": "needs a person; tests/authorization compares its events",
+    "POST /authorize/grants": "the same",
     "POST /api/v1/token/introspect": "changes nothing",
     "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
 }
