@@ -177,6 +177,7 @@ def test_the_first_token_creates_the_agent_and_the_second_finds_it(acme: Fleet) 
         "scopes": ["analytics:read"],
         "suspendsAt": None,
         "tokensNotBefore": None,
+        "clientUri": None,
         "provisioned": {"rule": "shop", "issuer": acme.issuer.url, "subject": SUBJECT, "expiresAfterDays": None},
     }
     [rule] = acme.get(f"{agent.agent_id}/credentials")["data"]

@@ -538,7 +538,7 @@ class TestPrivateKeyJwt:
         "p_day => current_date, p_hour => 0, p_jwk => null, p_digest => null, p_expires_at => null, p_scope => null, "
         "p_own_scopes => '{}', "
         "p_resource => null, p_has_proof => false, p_is_counted => true, p_durable => true)",
-        "inspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', null, null, null, null, true)",
+        "inspect_token(%s, %s, now(), %s, null, null, null, null, null, null, null, '', null, null, null, null, true)",
     ],
 )
 def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
