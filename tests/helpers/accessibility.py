@@ -7,8 +7,8 @@ from playwright.sync_api import Page
 LOOK = """async rules => {
     const { violations, incomplete } = await axe.run(document,
         { resultTypes: ["violations", "incomplete"], ...(rules && { runOnly: { type: "rule", values: rules } }) })
-    // A mark that is no text needs no contrast of text. axe cannot tell what is behind a text in an SVG: the labels of a
-    // chart's axis have the color of its legend, which axe checks.
+    // A mark that is no text needs no contrast of text. axe cannot tell what is behind a text in an SVG: the labels of
+    // a chart's axis have the color of its legend, which axe checks.
     const isText = node => !["nonBmp", "imgNode"].includes(node.any[0].data.messageKey)
     const unclear = incomplete.filter(({ id }) => id === "color-contrast")
         .map(one => ({ ...one, nodes: one.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
