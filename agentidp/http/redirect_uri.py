@@ -21,7 +21,7 @@ REDIRECT_URI = (
 """Regular expression for an https URL, an http URL of this computer (RFC 8252 section 7.3), or a URI of an app's own
 scheme (section 7.1): without user information, fragment and wildcard, and with its host in lower case."""
 
-_PORT = re.compile(rf"({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
+_PORT = re.compile(rf"^({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
 
 
 def is_redirect_uri(text: str) -> bool:

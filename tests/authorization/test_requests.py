@@ -198,3 +198,7 @@ REGISTERED = [WEB_URI, LOOPBACK_URI, "http://localhost:3118/callback"]
 )
 def test_is_compared_exactly_but_for_the_port_of_the_loopback(uri: str, matches: bool) -> None:
     assert is_registered(uri, REGISTERED) is matches
+
+
+def test_a_loopback_within_another_address_is_compared_exactly() -> None:
+    assert not is_registered(f"{WEB_URI}?next=http://127.0.0.1:1/", [f"{WEB_URI}?next=http://127.0.0.1/"])
