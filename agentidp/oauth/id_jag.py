@@ -72,7 +72,8 @@ def refusal_of(claims: dict[str, Any], client: Client, proof: Proof | None) -> s
         return OTHER_KEY
     has_jti = isinstance(jti, str) and 1 <= len(jti) <= MAX_JTI_LENGTH
     # Without authorization_details (RFC 9396), which narrow the access, the client would get too much.
-    if not has_jti or "iat" not in claims or "authorization_details" in claims:
+    # A SPIFFE ID as the subject also names an issuer.
+    if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
         return WRONG_MEMBERS
     return None if isinstance(claims.get("scope", ""), str) else WRONG_MEMBERS
 

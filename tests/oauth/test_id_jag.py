@@ -144,6 +144,15 @@ def test_a_wrong_claim_is_refused(
     assert desk.company.delegated() == []
 
 
+def test_an_assertion_without_issuer_is_refused(
+    client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trust domain of a SPIFFE ID is the issuer of a token that has no ``iss``."""
+    desk = desk_of(company_of(client, cast.acme), Issuer.with_curve("spiffe://acme.example"))
+    assert whole(desk.send(desk.assertion(iss=None, sub="spiffe://acme.example/ann"))) == REFUSED
+    assert reasons(caplog) == ["wrong members of the ID-JAG"]
+
+
 def test_a_wrong_signature_is_refused(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     forged = Issuer.with_curve(desk.provider.url).sign(desk.claims(), TYPE)
     assert whole(desk.send(forged)) == REFUSED
