@@ -110,6 +110,8 @@ def record_redemption(
     verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     redeemed: dict[str, Any] = {
         "scope": without_offline_access(issuance_call.parameters["scope"]),
+        # Not None for our own API, which no grant is for.
+        "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,
         "token_digest": token.digest,

@@ -51,7 +51,14 @@ begin
     end;
     -- Anybody can name a public client, so a wrong token of a public client writes nothing, not even the time of the last use.
     if v_is_public and v_refusal is not null then
-        refusal := v_refusal;
+        -- For the same reason, nobody learns about or ends a grant of a client that must authenticate itself.
+        perform
+        from credentials
+        where
+            organization_id = p_organization_id and agent_id = p_agent_id
+            and is_credential_presented(secret_hash, jwks, trust, p_secret_hash, p_jwk)
+            and is_credential_in_force(expires_at, revoked_at, p_at);
+        refusal := case when found then v_refusal else 'unknown code or refresh token' end;
         return next;
         return;
     end if;

@@ -116,7 +116,9 @@ class TestCode:
 
     def test_is_not_redeemed_for_another_resource(self, editor: Editor) -> None:
         code = editor.code()
-        assert error_of(editor.redeem(code, resource="https://other.example")) == (400, "invalid_target")
+        own_resource = editor.agent.services.settings.resource
+        for resource in ("https://other.example", own_resource):
+            assert error_of(editor.redeem(code, resource=resource)) == (400, "invalid_target")
         assert claims_of(editor.redeem(code, resource=editor.resource))["aud"] == editor.resource
 
     @pytest.mark.parametrize("changes", [{"code_verifier": None}, {"code_verifier": "short"}, {"code": ""}])
@@ -369,7 +371,12 @@ class TestPublicClient:
         code = editor.code()
         assert error_of(editor.redeem(code)) == (401, "invalid_client")
         auth = (editor.agent.client_id, editor.agent.client_secret)
-        assert editor.redeem(code, auth=auth).status_code == 200
+        refresh_token = editor.redeem(code, auth=auth).json["refresh_token"]
+        # Whoever saw the code in an address can neither end the grant nor make the server count.
+        assert error_of(editor.redeem(code)) == INVALID_GRANT
+        assert editor.stored_grants() == 1
+        assert editor.agent.sums()["rejected"] == 1
+        assert editor.refresh(refresh_token, auth=auth).status_code == 200
 
 
 def test_an_agents_own_tokens_are_as_before(editor: Editor) -> None:
