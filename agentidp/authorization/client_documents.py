@@ -8,6 +8,7 @@ document: it has the redirect URIs, and the instant until which HTTP lets us use
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -42,6 +43,8 @@ MAX_READINGS = 4
 
 MAX_DOCUMENTS = 100
 """Maximum number of agents of an organization that documents describe, with deleted ones."""
+
+_JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 logger = logging.getLogger("agentidp")
 
@@ -112,9 +115,14 @@ def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple
             max_body=MAX_BODY,
             headers=ACCEPT,
         )
-        document = parse_json_object(response.body) if response.status == 200 else None
+        # Many hosts show what others have uploaded, but as text (section 4 of the draft).
+        is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
+        document = parse_json_object(response.body) if response.status == 200 and is_json else None
         if document is None:
-            raise DocumentRefused(f"the response is not a JSON object with the status 200, but {response.status}")
+            raise DocumentRefused(
+                "the response is not a JSON object with the status 200 and the type application/json, "
+                f"but has the status {response.status}"
+            )
         redirect_uris = read_redirect_uris(client_uri, document)
     except (RequestFailed, DocumentRefused) as failed:
         fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}

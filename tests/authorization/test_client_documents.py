@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -195,6 +194,37 @@ def test_a_document_that_is_not_json_is_refused(app_of_host: App) -> None:
     assert app_of_host.authorize().status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("content_type", "is_accepted"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/oauth-client+json", True),
+        ("text/plain", False),
+        ("text/html", False),
+        ("application/jsonp", False),
+    ],
+)
+def test_a_file_that_somebody_uploaded_is_no_document(app_of_host: App, content_type: str, is_accepted: bool) -> None:
+    """A host that shows the text of others sends another media type."""
+    app_of_host.publish({"Content-Type": content_type})
+    assert (app_of_host.authorize().status_code == 200) is is_accepted
+
+
+def test_the_agents_id_is_no_way_around_the_document(app_of_host: App) -> None:
+    """By its id, the app would keep a redirect URI that the document has lost, and the page would not name the host."""
+    app_of_host.tokens()
+    rule = {
+        "name": "by agent",
+        "trust": {"issuer": app_of_host.editor.provider.issuer},
+        "agentIds": [app_of_host.agent_id],
+        "resources": [{"resource": app_of_host.editor.resource, "scopes": ["tickets:read"]}],
+    }
+    app_of_host.editor.make("delegation-rules", rule)
+    query = app_of_host.editor.query(client_id=app_of_host.agent_id)
+    assert app_of_host.editor.client.get(f"/authorize?{query}").status_code == 400
+
+
 def test_an_internal_address_is_refused(editor: Editor) -> None:
     """The operator allows the loopback in these tests, and nothing else."""
     for address in ("10.0.0.1", "169.254.169.254"):
@@ -327,12 +357,12 @@ def test_an_organization_has_a_maximum_of_apps(app_of_host: App, monkeypatch: py
 
 
 def test_an_organization_reads_one_document_at_a_time(app_of_host: App) -> None:
-    statuses = []
+    statuses, document = [], app_of_host.publisher.pages[PATH]
 
     def slow() -> Any:
         # While this organization's document is read, its next request gets an error, and no other one does.
         statuses.append(app_of_host.authorize(client_id=app_of_host.uri).status_code)
-        return 200, {}, json.dumps({"client_id": app_of_host.uri, "redirect_uris": [WEB_URI]}).encode()
+        return document
 
     app_of_host.publisher.pages[PATH] = slow
     assert app_of_host.authorize().status_code == 200

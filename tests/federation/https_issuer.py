@@ -43,7 +43,7 @@ class HttpsIssuer:
 
     def json(self, path: str, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """Respond with JSON at an address."""
-        self.pages[path] = status, headers or {}, json.dumps(body).encode()
+        self.pages[path] = status, {"Content-Type": "application/json"} | (headers or {}), json.dumps(body).encode()
 
 
 @contextmanager
