@@ -3,6 +3,7 @@
 -- Parameters: organization_id; day; hour: the current UTC day and hour.
 --
 -- pages: 500, the refusals of the month
+-- example: day=2026-04-15; hour=12
 select
     refusals.quota_window,
     min(refusals.day + make_interval(hours => hours.ordinal::integer - 1)) at time zone 'UTC' as began_at

@@ -10,13 +10,13 @@ select
     (
         select agents.name
         from agents
-        where agents.organization_id = grants.organization_id and agents.agent_id = grants.agent_id
+        where agents.organization_id = %(organization_id)s and agents.agent_id = grants.agent_id
     ) as agent_name,
     (
         select delegation_rules.name
         from delegation_rules
         where
-            delegation_rules.organization_id = grants.organization_id
+            delegation_rules.organization_id = %(organization_id)s
             and delegation_rules.delegation_rule_id = grants.delegation_rule_id
     ) as rule_name
 from grants

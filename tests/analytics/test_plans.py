@@ -132,7 +132,7 @@ def test_a_part_of_many_deleted_agents_reads_little(database_url: str, plan_cach
     fill(database_url, DELETED)
     today = NOON.date()
     values: dict[str, Any] = {"organization_id": ORGANIZATION, "at": NOON, "limit": 1_000, "search": ""}
-    values |= {"status": None, "agent_ids": None, "first": today - timedelta(days=91), "last": today}
+    values |= {"status": None, "owner": None, "agent_ids": None, "first": today - timedelta(days=91), "last": today}
     read = {}
     with service_connection(database_url, ORGANIZATION) as connection:
         connection.execute("select set_config('plan_cache_mode', %s, false)", [plan_cache_mode])

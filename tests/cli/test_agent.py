@@ -29,6 +29,7 @@ def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> No
         "updatedAt": agent["createdAt"],
         "suspendsAt": None,
         "tokensNotBefore": None,
+        "clientUri": None,
     }
     agent_id = run(*create, "builder", "--expected-replicas", "none")
     assert re.fullmatch(UUID, agent_id)

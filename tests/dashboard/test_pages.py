@@ -579,6 +579,8 @@ MAKE_TWIN = (
     group by organization_id, day
     """,
     "insert into revoked_tokens (organization_id, jti, expires_at) values (%(twin)s, 'one', %(at)s)",
+    "insert into rejected_networks (organization_id, day, agent_id, network, reason, rejections) "
+    "select %(twin)s, %(at)s::date, agent_id, '192.0.2.0/24', 'x', 3 from agents where organization_id = %(twin)s",
     "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at, revoked_at) "
     "select %(twin)s, agent_id, gen_random_uuid(), sha256(''), %(at)s, %(at)s from agents "
     "where organization_id = %(demo)s",

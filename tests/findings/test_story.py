@@ -77,6 +77,7 @@ class Story:
 
 AGENTS = {
     "search": "",
+    "owner": None,
     "status": None,
     "agent_ids": None,
     "sort": "tokens",
