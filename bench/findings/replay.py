@@ -54,8 +54,11 @@ class CountedFleet:
     def _join_or_leave(self, agent: Agent, hour: int) -> None:
         with operator_transaction(self._connection, self._fleet.organization_id, self._fleet.at(hour)) as opened:
             if agent.joins == hour:
-                values: dict[str, Any] = dict.fromkeys(("expected_replicas", "provisioned", "provisioned_selector"))
-                values |= {"description": "", "owner": "", "scopes": [], "dpop_bound_access_tokens": False}
+                values: dict[str, Any] = dict.fromkeys(
+                    ("expected_replicas", "provisioned", "provisioned_selector", "client_uri")
+                )
+                values |= {"description": "", "owner": "", "scopes": [], "redirect_uris": []}
+                values |= {"dpop_bound_access_tokens": False}
                 # By the statement, because the seed decides the agent's id.
                 opened.fetch("agents/add_agent", agent_id=agent.agent_id, name=agent.name, **values)
             elif agent.leaves_by == "suspended":

@@ -28,6 +28,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
                 assert [one for one in looked_at(page, axe) if one[0] != "color-contrast"] == []
 
     page.get_by_role("button", name="Menu").press("Enter")
+    page.get_by_role("link", name="Settings").press("Enter")
     page.get_by_role("link", name="Alerts").press("Enter")
     check("Alert targets")
     page.get_by_role("link", name="Add a target").press("Enter")
