@@ -45,7 +45,7 @@ class _ConnectionGuard:
 
 
 class _StatusHandler(logging.Handler):
-    """Stores the HTTP status in the last error that apprise logged."""
+    """Remembers the HTTP status that the text of the last error of apprise contains."""
 
     status: str | None = None
 

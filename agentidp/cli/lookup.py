@@ -131,7 +131,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def organization_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Return the database of the organization with an ID or a name, at the current time.
+    """Find an organization by its ID or name, and return its database as of the current time.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """

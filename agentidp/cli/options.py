@@ -197,7 +197,7 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return the callback of an option that takes a number, or :data:`NONE` if the field may be ``null``."""
+    """Return the callback that parses the number of an option. It accepts :data:`NONE` if the field may be ``null``."""
     rule = f"must be a whole number from {field.minimum} to {field.maximum}" + (
         f", or {NONE}" if field.allow_none else ""
     )

@@ -77,7 +77,7 @@ class Runner(Protocol):
         """Run statements in one transaction and one round trip."""
 
     def open_transaction(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
-        """Open a durable transaction of the organization."""
+        """Open a transaction of the organization. Its commit returns when it is on disk."""
 
 
 class OrganizationDatabase:

@@ -45,7 +45,7 @@ class OutcomeLost(psycopg.OperationalError):
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether the connection ended with this error, so that the outcome of a commit that was sent is unknown."""
     if error.sqlstate is None:
-        # libpq noticed the loss. If a parameter cannot be sent, the error has another type.
+        # Without a SQLSTATE, libpq noticed the loss itself. If a parameter cannot be sent, the error has another type.
         return isinstance(error, psycopg.OperationalError)
     # After an error of these severities the server ends the connection.
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")

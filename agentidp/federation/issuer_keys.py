@@ -40,8 +40,7 @@ MAX_KEYS, MAX_PARSED = 500, 10
 ``kid`` and ``alg`` whose keys are remembered ready for use."""
 
 TIMEOUT = 5.0
-"""Maximum seconds to fetch an issuer's metadata and keys, without the time to resolve names. No request waits
-longer."""
+"""Maximum seconds to fetch an issuer's metadata and keys, without the time to resolve names."""
 
 MAX_BODY = 64 * 1024
 """Maximum bytes of a response. The keys of a large provider take about 10 KB."""

@@ -99,7 +99,8 @@ def quiet_days(
     days, first = daily(requests), first_active_day(requests)
     if first is None:
         return []
-    # The key of a quiet day is the number of days with requests before it, which is the same until the next request.
+    # Groups consecutive quiet days. All days of a group have the same number of days with requests before them, which
+    # is the key of the group.
     runs_by_key: dict[int, list[int]] = {}
     for day in range(since, len(days) - 1):
         past = [days[earlier] for earlier in range(day - 7, first // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]]
@@ -124,7 +125,13 @@ def quiet_days(
 
 
 def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:
-    """Return whether the half deviances of these hours add up to more than chance explains."""
+    """Return whether so little activity is unlikely to be chance.
+
+    The function compares the sum of half the Poisson deviances of the hours with a threshold.
+
+    :param active: number of active agents per hour.
+    :param busy: number of usually active agents per hour.
+    """
     evidence = 0.0
     for hour in hours:
         count, usual = active[hour], busy[hour]

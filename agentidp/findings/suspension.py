@@ -56,7 +56,10 @@ def suspension_at(row: Any, at: datetime) -> datetime | None:
 
 
 def _due_rows(opened: Transaction, rows: Rows) -> Rows:
-    """Return the rows of the agents whose announced time has passed, and whose announcement is an ongoing finding."""
+    """Return the rows of the agents that are due to be suspended.
+
+    The announced time of their suspension has passed, and the finding that announced it is still ongoing.
+    """
     due_rows = [
         row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at
     ]

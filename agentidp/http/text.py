@@ -39,7 +39,7 @@ def in_one_line(text: str) -> str:
 
 
 def printable(text: str, *, is_multiline: bool = False) -> str:
-    r"""Replace forbidden characters by JSON escapes (``\u202e``), so that text is safe to print and JSON valid."""
+    r"""Replace forbidden characters by JSON escapes (``\u202e``), so that text is safe to print. JSON stays valid."""
     return (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).sub(lambda forbidden: _escaped(forbidden[0]), text)
 
 

@@ -28,7 +28,7 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 FORM = "application/x-www-form-urlencoded"
 CREDENTIALS = {"client_secret", "client_assertion", "client_id"}
 MAX_PARAMETERS = 50
-# A plain form: nothing is encoded, and each name has a value.
+# A plain form: no character is percent-encoded, and "=" and a value, which may be empty, follow each name.
 _NAME, _VALUE = r"[A-Za-z0-9._~-]+", r"[A-Za-z0-9._~:/-]*"
 _PLAIN = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE}){{0,{MAX_PARAMETERS - 1}}}")
 _PAIR = re.compile(f"({_NAME})=({_VALUE})")

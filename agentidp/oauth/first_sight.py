@@ -67,7 +67,8 @@ def match_provisioning_rule(
     row = verdict.accepting[0].row
     agent_id = row.agent_id or find_ended_agent(s.database.of(organization_id, at), token)
     if agent_id is not None:
-        # The agent no longer trusts the token, or another request has created the agent since its rules were read.
+        # Verify again by the agent's own rules: they may no longer accept the token, or another request has created the
+        # agent since the rules were read.
         return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)
     if not row.is_on:
         return replace(client, refusal=SWITCHED_OFF)

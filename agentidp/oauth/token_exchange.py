@@ -251,8 +251,8 @@ def _find_accepting_rule(
         rows = s.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
-        # A rule without an audience demands a token for the agent that acts. An ID-JAG is for this server, and its
-        # client_id names the agent.
+        # Without an audience in the rule, the token's aud must be the id of the acting agent. The aud of an ID-JAG must
+        # be this server's issuer, and its client_id names the agent.
         audience = {"audience": s.settings.issuer} if is_id_jag else {}
         trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience) for row in rows]
         rules = [s.issuer_tokens.parse_rule(client.organization_id, trust) for trust in trusts]

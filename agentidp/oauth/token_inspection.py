@@ -19,7 +19,7 @@ from agentidp.services import services
 
 
 class TokenFormSchema(ClientFormSchema):
-    """RFC 7662 section 2.1, RFC 7009 section 2.1."""
+    """The form of an introspection request (RFC 7662 section 2.1) or a revocation request (RFC 7009 section 2.1)."""
 
     token = ma.fields.String(required=True, validate=ma.validate.Length(1))
     token_type_hint = ma.fields.String(metadata={"description": "Ignored, because there are only access tokens"})

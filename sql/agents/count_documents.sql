@@ -1,4 +1,4 @@
--- Returns the number of agents with a client ID metadata document, with deleted ones. One row: count.
+-- Returns the number of agents that have a client ID metadata document, including deleted agents. One row: count.
 -- Parameters: organization_id.
 --
 -- pages: 800, the agents of the organization

@@ -1,4 +1,4 @@
--- Deletes an organization's networks of failed authentications that are older than the retention period. Returns no row.
+-- Deletes the networks from which an organization's failed authentications came, after the retention period. Returns no row.
 -- Parameters: organization_id; day: today in UTC; keep_days: the number of days to keep, today included.
 --
 -- pages: 7000, each of the six thousand rows that it deletes
