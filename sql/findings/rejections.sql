@@ -57,7 +57,7 @@ cross join lateral (
         where organization_id = %(organization_id)s and agent_id = noticed.agent_id
         offset 0
     )
-    -- The nil UUID stands for all clients that are not registered.
+    -- The nil UUID stands for the failures that belong to no agent.
     union all
     select noticed.agent_id, null, 'active', null
     where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
