@@ -5,9 +5,16 @@ select 'the resource server' as holder, scopes
 from resource_servers
 where organization_id = %(organization_id)s and resource = %(resource)s::text
 union all
-select case when agent_id = %(agent_id)s::uuid then 'the agent' else 'the subject' end as holder, scopes
+select 'the agent' as holder, scopes
 from agents
-where organization_id = %(organization_id)s and agent_id in (%(agent_id)s::uuid, %(subject_agent_id)s::uuid)
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
+union all
+-- Apart from the agent, because a search for two ids that was planned on an empty table would read all agents.
+select 'the subject' as holder, scopes
+from agents
+where
+    organization_id = %(organization_id)s and agent_id = %(subject_agent_id)s::uuid
+    and %(subject_agent_id)s::uuid <> %(agent_id)s::uuid
 union all
 select 'the delegation rule' as holder, array(select jsonb_array_elements_text(allowed.value -> 'scopes')) as scopes
 from delegation_rules, jsonb_array_elements(resources) as allowed
