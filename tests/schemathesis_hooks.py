@@ -22,6 +22,7 @@ KEY = {
 
 CURSORS = {
     "/api/v1/agents": encode_cursor(datetime(2026, 1, 1, tzinfo=UTC), UUID(int=0)),
+    "/api/v1/grants": encode_cursor(datetime(2026, 1, 1, tzinfo=UTC), UUID(int=0)),
     "/api/v1/agents/quotas": f"{UUID(int=0)}.day",
 }
 CREDENTIALS = {"client_id", "client_secret", "client_assertion", "client_assertion_type"}
@@ -48,6 +49,9 @@ def map_case(context: Any, case: Any) -> Any:
         return case
     if "cursor" in (case.query or {}) and case.path in CURSORS:
         case.query["cursor"] = CURSORS[case.path]
+    if "after" in (case.query or {}) and case.path == "/api/v1/audit":
+        # Only limit may be given with a sequence.
+        case.query = {name: value for name, value in case.query.items() if name in ("after", "limit")}
     # A period has one of three forms, which a list of parameters cannot say, and lies in the past.
     past = {"from": "2026-01-01", "to": "2026-01-31", "month": "2026-01"}
     drawn = [name for name in ("days", "month", "from", "to") if name in (case.query or {})]
@@ -75,7 +79,9 @@ def map_case(context: Any, case: Any) -> Any:
     if "trust" in body:
         body["trust"] = {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}}
         body.get("agentTemplate", {})["scopes"] = []
-    if "agentIds" in body:
+    if "clientHosts" in body:
+        body["clientHosts"] = list(dict.fromkeys(body["clientHosts"]))
+    if "agentIds" in body or case.path == "/api/v1/delegation-rules":
         body["agentIds"] = [os.environ["SCHEMATHESIS_CLIENT_ID"]]
         body["resources"] = [{"resource": "https://delegated.example", "scopes": ["delegated"]}]
     if body.get("agentId") and case.path.startswith("/api/v1/resource-servers"):
