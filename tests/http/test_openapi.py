@@ -292,6 +292,7 @@ def test_schemathesis_finds_nothing(beside: Flask, server: Server, tmp_path: Pat
             "SCHEMATHESIS_TOKEN": agent.token(),
             "SCHEMATHESIS_CLIENT_ID": agent.client_id,
             "SCHEMATHESIS_CLIENT_SECRET": agent.client_secret,
+            "SCHEMATHESIS_OTHER_AGENT_ID": make_agent(services, agent.organization_id, "other").client_id,
             "SCHEMATHESIS_RESOURCE_SERVER_ID": str(resource_server.resource_server_id),
         },
         cwd=tmp_path,
