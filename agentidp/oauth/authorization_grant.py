@@ -29,7 +29,7 @@ from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, G
 from agentidp.oauth.token_exchange import Subject
 
 OFFLINE_ACCESS = "offline_access"
-"""A scope by which clients ask for a refresh token (OpenID Connect Core section 11). Every client gets one."""
+"""The OpenID Connect scope that asks for a refresh token. It has no effect: every client gets a refresh token."""
 
 UNKNOWN, USED, WRONG_GRANT_TYPE, WRONG_VERIFIER, WRONG_REDIRECT_URI, OTHER_KEY, WRONG_RESOURCE = REASONS = (
     "unknown code or refresh token",
@@ -40,14 +40,14 @@ UNKNOWN, USED, WRONG_GRANT_TYPE, WRONG_VERIFIER, WRONG_REDIRECT_URI, OTHER_KEY, 
     "code or refresh token of another key",
     "wrong resource",
 )
-"""Logged reasons why a code or refresh token is not acceptable, which the database returns, beside those of an
+"""Logged reasons why the database does not accept a code or refresh token, in addition to the reasons of a token
 exchange."""
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class Redemption(NamedTuple):
-    """A token for a code or refresh token that was counted, and the next refresh token."""
+    """The result of redeeming a code or refresh token: the counted access token and the next refresh token."""
 
     granted: Grant
     subject: Subject
@@ -69,7 +69,7 @@ def check_form(form: dict[str, str]) -> grants.GrantToken:
 
 
 def read_client(request: Request, form: dict[str, str], token: grants.GrantToken, at: datetime) -> Client:
-    """Return the client of a request, which is public if the request authenticates nobody.
+    """Return the client that a request authenticates, or the public client that it names if it has no credential.
 
     :param token: the code or refresh token, which names the agent of an app with a client ID metadata document.
     :raises OAuthError: as :func:`client_authentication.read_client`.
@@ -99,7 +99,7 @@ def record_redemption(
     issuance_call: Call,
     proof: Proof | None,
 ) -> Redemption | None:
-    """Do what :func:`agentidp.oauth.issuance.record_issuance` does, for a code or refresh token.
+    """Authenticate the client, check its code or refresh token, and count the new access token.
 
     :param issuance_call: the statement that issues a token without a subject.
     :returns: ``None`` if authentication failed.
@@ -110,7 +110,7 @@ def record_redemption(
     verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     redeemed: dict[str, Any] = {
         "scope": without_offline_access(issuance_call.parameters["scope"]),
-        # Not None for our own API, which no grant is for.
+        # The request's own value, because the issuance call has null where a request names our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,
@@ -136,13 +136,13 @@ def record_redemption(
 
 
 def _refuse(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
-    """Return the error for a code or refresh token that is not acceptable, and end a grant whose token was used before.
+    """Return the error for a code or refresh token that is refused. If it was used before, also end its grant.
 
-    Only the holder of a token of the grant gets any other reason than :data:`UNKNOWN`, so only such a holder can make
+    A reason other than :data:`UNKNOWN` proves that the client has a token of the grant, so only such a client can make
     the server store or count something.
     """
     if reason == USED:
-        # Somebody else may have the other token, so that nobody may go on (RFC 9700 section 4.14.2).
+        # A token that is used twice may be stolen, so the grant ends for everybody (RFC 9700 section 4.14.2).
         actor = request_actor("agent", str(client.agent_id))
         with contextlib.suppress(NotFound), database.transaction(actor) as opened:
             grants.end_grant(opened, token.grant_id, "grant.reused")

@@ -36,12 +36,12 @@ WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "asserti
 
 
 def read(assertion: str) -> UnverifiedJwt | None:
-    """Return an assertion whose signature is not verified yet, or ``None`` if it is not an acceptable JWT."""
+    """Parse an assertion without verifying its signature, or return ``None`` if it is not an acceptable JWT."""
     return read_unverified(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
 
 
 def read_client_id(unverified: UnverifiedJwt) -> str | None:
-    """Return the ``client_id`` of a client that signs for itself, or ``None`` if the assertion names another issuer."""
+    """Return the ``client_id`` if ``iss`` and ``sub`` are equal, or ``None`` for an assertion of another issuer."""
     subject = unverified.claims.get("sub")
     return subject if isinstance(subject, str) and unverified.claims.get("iss") == subject else None
 
@@ -49,12 +49,12 @@ def read_client_id(unverified: UnverifiedJwt) -> str | None:
 def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime) -> Client:
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
-    The key that verified the client's last assertion is tried first, from memory. The statement that issues the token
-    checks that a credential in force still has the key. Other keys are read from the database, so a failure takes as
-    many queries and signatures as for a client that is not remembered.
+    The process remembers the key that verified the client's last assertion, and tries that key first. The statement
+    that issues the token checks that a valid credential still has the key. Other keys are read from the database, so a
+    failure takes as many queries and signatures as for a client that is not remembered.
 
-    :returns: the client with the key that verified the assertion. Without such a key the client has a reason, and the
-        statement that issues the token finds nobody, as for a wrong secret.
+    :returns: the client with the key that verified the assertion. If no key verifies the assertion, the client has the
+        reason instead, and the statement that issues the token treats it like a wrong secret.
     """
     alg, kid = unverified.alg, unverified.kid
     remembered = s.client_keys.get((client.agent_id, alg, kid))
@@ -80,7 +80,7 @@ def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime)
                 s.client_keys.clear()
             s.client_keys[client.agent_id, alg, kid] = jwk, key
             return _with_key(client, jwk, unverified.claims)
-        # Only the key that made the signature can be refused for another reason than the signature.
+        # Of the tried keys, only the signer's key can give a reason other than a wrong signature, so that reason wins.
         if refusal_by_key != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = refusal_by_key
     if not tried_jwks:
@@ -93,7 +93,7 @@ def _with_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
         client,
         key_or_rule=jwk,
         digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
-        # Servers' clocks differ, as for AccessToken.refused_from.
+        # Servers' clocks may differ by the leeway, so another server may accept the assertion until this time.
         expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
     )
 

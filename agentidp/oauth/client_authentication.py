@@ -27,17 +27,17 @@ from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 PUBLIC = '["none"]'
-"""The stored keys of a public client's credential, which only codes and refresh tokens accept (method ``none``)."""
+"""The stored keys of a public client (method ``none``), which can only redeem codes and refresh tokens."""
 
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
 """Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
 
 UNREADABLE = "unreadable assertion"
-"""The logged reason for an assertion that is not a JWT that any rule could accept."""
+"""The logged reason for an assertion that is not a JWT that a key or rule could accept."""
 
 OWNER_SEES = "the owner of the agent sees why on the page of the agent"
 FAILED = f"client authentication failed; {OWNER_SEES}"
-"""What the response says whenever no secret and no signature has verified."""
+"""The description in the response if neither a secret nor a signature was verified."""
 
 _NO_CREDENTIAL = "the request has no credential: send client_id and client_secret, or a client_assertion"
 
@@ -49,14 +49,14 @@ ADVICE = {
     TOO_LONG: "the assertion is valid for too long: at most an hour, or a day if another issuer has signed it",
     WRONG_TIMES: "the assertion must have exp, and exp, iat and nbf must be seconds since 1970",
 }
-"""Logged reasons that only who has the secret or a signed assertion can cause, and what the response says."""
+"""Descriptions in the response by logged reason. Only the holder of a secret or assertion can cause these reasons."""
 
 ADVICE_FOR_KEYS = {
     client_assertion.WRONG_AUDIENCE: "the audience of the assertion must be {issuer}",
     client_assertion.WRONG_JTI: f"the assertion must have a jti of 1 to {MAX_JTI_LENGTH} characters",
     client_assertion.USED_BEFORE: "the assertion was used before: sign a new one with a new jti for each request",
 }
-"""The same for an assertion that the client's own key has signed."""
+"""Further descriptions by logged reason, for an assertion that the client's own key has signed."""
 
 _AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -72,7 +72,7 @@ def authenticates_client(view: View) -> View:
 
 
 def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client that a request names, with a secret that is still to be compared, or a verified assertion.
+    """Return the client that a request names, with a verified assertion or with a secret that is compared later.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
         for no mechanism or one that is not supported.
@@ -102,7 +102,7 @@ def has_credential(request: Request, form: dict[str, str]) -> bool:
 
 
 def public_client(client_id: str) -> Client:
-    """Return the client that a request names without a credential."""
+    """Return the client with an id, for a request without a credential."""
     return replace(_look_up_client(client_id), key_or_rule=PUBLIC)
 
 
@@ -148,7 +148,7 @@ def _decode_form_value(value: bytes) -> str:
 
 
 def _look_up_client(client_id: str) -> Client:
-    """Return the client without a credential. An unknown client has the ids that match nothing."""
+    """Return the client with an id, still without a credential. The ids of an unknown client match no row."""
     s = services()
     agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
     organization_id = s.directory.remembered(agent_id)
@@ -206,7 +206,7 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 def verify_again_or_refuse(
     request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None
 ) -> Client:
-    """Verify a client's assertion by the stored rules of trust, because the remembered rule was deleted or replaced.
+    """Verify a client's assertion by the stored rules of trust, because the rule in memory was deleted or replaced.
 
     :raises OAuthError: as :func:`refuse`, if no other rule accepts the assertion.
     """
@@ -219,15 +219,15 @@ def verify_again_or_refuse(
 def refuse(request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None) -> NoReturn:
     """Count a failed authentication and raise its error.
 
-    All failures take the same time and look the same, with two exceptions: who has the secret or a signed assertion
-    learns what is wrong with it, and ``client_id`` is demanded if the assertion does not choose one of several agents.
+    All failures take the same time and look the same, with two exceptions. The holder of the secret or of a signed
+    assertion learns the reason. If several agents trust the assertion, the response asks for a ``client_id``.
 
-    :param error: makes the error, from a description if there is one. Default: :func:`invalid_client`.
+    :param error: makes the error from an optional description. Default: :func:`invalid_client`.
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     s = services()
-    # An unknown client costs a query, so a wrong secret must cost a query too. Nothing is counted for an organization
-    # that was deleted since the client was remembered.
+    # The lookup of an unknown client costs a query, so a wrong secret must cost a query too. The query also finds out
+    # whether the organization was deleted, for which no failure is counted.
     if client.is_remembered and s.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     cell = throttle.cell_of(s.settings.instance_secret, client.client_id, request.remote_addr)
@@ -247,7 +247,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
 
 
 def _rejection(client: Client) -> Rejection:
-    # An assertion without a refusal is right, but no credential in force has its key or rule any more.
+    # An accepted assertion fails only if its key or rule no longer belongs to a valid credential.
     credential, reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential, reason = "secret", "wrong secret"

@@ -16,38 +16,38 @@ from uuid import UUID
 from agentidp.http.redirect_uri import MAX_REDIRECT_URIS, is_redirect_uri
 
 MAX_CLIENT_URI = 500
-"""Maximum number of characters of an address."""
+"""Maximum number of characters of the URL of a client ID metadata document."""
 
 CLIENT_HOST = r"[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]{1,5})?"
-"""Regular expression for the host of an address, with its port if that is not 443."""
+"""Regular expression for the host of a client ID metadata document, with its port unless that is 443."""
 
 _CLIENT_URI = re.compile(rf"https://{CLIENT_HOST}/[!$&-)+-;=?-Z_a-z~%]*")
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=[/?]|$)", re.IGNORECASE)
 
 
 class DocumentRefused(Exception):
-    """A document cannot be used. The message is for the person who uses the app."""
+    """A client ID metadata document cannot be used. The message is for the person who uses the app."""
 
 
 def is_client_uri(text: str) -> bool:
-    """Return whether a ``client_id`` is the address of a document (section 3 of the draft)."""
+    """Return whether a ``client_id`` is the URL of a client ID metadata document (section 3 of the draft)."""
     has_form = len(text) <= MAX_CLIENT_URI and _CLIENT_URI.fullmatch(text) is not None
     return has_form and not _DOT_SEGMENT.search(text)
 
 
 def host_of(client_uri: str) -> str:
-    """Return the host of an address, with its port if there is one, as rules name it."""
+    """Return the host, and the port if there is one, of an app's URL, in the form in which rules list hosts."""
     return urlsplit(client_uri).netloc
 
 
 def agent_id_of(organization_id: str, client_uri: str) -> UUID:
-    """Return the id of the agent of an app in an organization."""
+    """Return the id that the agent of an app has in an organization. The id is computed from the app's URL."""
     text = json.dumps(["client id metadata document", organization_id, client_uri])
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
 
 def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
-    """Return the redirect URIs of a document. Its name and its logo are not used, because anybody can write them.
+    """Return the redirect URIs in a document. Its name and logo are ignored, because nobody verifies them.
 
     :raises DocumentRefused: the document is of another app, or of an app that is not a public client.
     """

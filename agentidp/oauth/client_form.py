@@ -28,12 +28,12 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 FORM = "application/x-www-form-urlencoded"
 CREDENTIALS = {"client_secret", "client_assertion", "client_id"}
 MAX_PARAMETERS = 50
-# A plain form: no character is percent-encoded, and "=" and a value, which may be empty, follow each name.
+# In a plain form, no character is percent-encoded, and each name is followed by "=" and a value, which may be empty.
 _NAME, _VALUE = r"[A-Za-z0-9._~-]+", r"[A-Za-z0-9._~:/-]*"
 _PLAIN = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE}){{0,{MAX_PARAMETERS - 1}}}")
 _PAIR = re.compile(f"({_NAME})=({_VALUE})")
 ERRORS = (ValidationError, Unauthorized, PayloadTooLarge, RateLimited, ServiceUnavailable)
-"""Errors of the endpoints at which a client authenticates."""
+"""Error responses of the endpoints at which a client authenticates."""
 
 
 class ClientFormSchema(ma.Schema):
@@ -64,7 +64,7 @@ def describe_client_endpoint(
 
     def decorate(view: Any) -> Any:
         declaration = declarations_of(view)
-        # The empty scheme stands for parameters of the form, for which OpenAPI has no scheme.
+        # OpenAPI has no security scheme for credentials in a form, so the empty scheme stands for them.
         declaration.members["security"] = [{"clientSecretBasic": []}, {}]
         declaration.members["requestBody"] = {"required": True, "content": {FORM: {"schema": form}}}
         declaration.responses |= {error.status: f"OAUTH_{error.code}" for error in ERRORS}
@@ -80,7 +80,7 @@ def read_form(request: Request) -> dict[str, str]:
     :raises OAuthError: ``invalid_request`` for another content type, a repeated parameter, text that is not UTF-8, or
         a credential in the URL; ``invalid_target`` for two resources.
     """
-    # Nearly every request has the plain type and no query, and comparing is faster than parsing.
+    # Nearly every request has this content type and no query, so the comparison avoids parsing.
     if request.environ.get("CONTENT_TYPE") != FORM and request.mimetype != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}")
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):

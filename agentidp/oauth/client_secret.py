@@ -10,7 +10,7 @@ PATTERN = r"aidp_[0-9A-Za-z]{49}"
 _PREFIX = "aidp_"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_BYTES = 32
-# The base62 digits that 256 and 32 bits need.
+# Number of base62 digits for the 256 random bits, and for the 32 bits of the checksum.
 _RANDOM_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 
@@ -22,10 +22,9 @@ def new_secret() -> str:
 
 
 def hash_secret(client_secret: str) -> bytes:
-    """Return the SHA-256 that is stored for a secret.
+    """Return the SHA-256 of a secret, which is stored instead of the secret.
 
-    A slow hash protects secrets that people choose. For 256 random bits it would only cost most of the token endpoint's
-    throughput.
+    A secret with 256 random bits needs no slow hash, which would cost most of the token endpoint's throughput.
     """
     return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
 

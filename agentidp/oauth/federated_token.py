@@ -25,22 +25,22 @@ SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 ASSERTION_TYPES = (TYPE, SPIFFE_TYPE)
 
 SEVERAL_AGENTS, REVOKED_RULE = REASONS = ("several agents trust the token", "revoked or expired rule")
-"""Logged reasons for the rejection of an authentic token."""
+"""Logged reasons why a token of another issuer is rejected although its signature is valid."""
 
 UNCLEAR = (SEVERAL_AGENTS, TOO_MANY_RULES)
-"""Logged reasons for which the request must choose an agent by ``client_id``."""
+"""Logged reasons after which the request must be repeated with the ``client_id`` of an agent."""
 
 logger = logging.getLogger("agentidp")
 
 
 def verify(s: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
-    """Verify a token by the rules of the client that the request names.
+    """Verify a token by the rules of trust of the client that the request names.
 
-    The rules by which the client's last token was accepted are tried first, from memory. The statement that issues the
-    token checks that a credential in force still has the rule.
+    The process remembers the rules by which the client's last token was accepted, and tries them first. The statement
+    that issues the token checks that a valid credential still has the rule.
 
-    :returns: the client with the rule that accepts the token. Without such a rule the client has a reason, and the
-        statement that issues the token finds nobody, as for a wrong secret.
+    :returns: the client with the rule that accepts the token. If no rule accepts the token, the client has the reason
+        instead, and the statement that issues the token treats it like a wrong secret.
     """
     organization_id, key = client.organization_id, (client.agent_id, token.issuers)
 
@@ -97,7 +97,7 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
     if verdict.accepting:
         [accepting] = verdict.accepting
         return replace(client, agent_id=accepting.owner, key_or_rule=accepting.rule_json)
-    # If the token meets no rule, a failure names the agent that has a rule for its subject.
+    # If no rule matches the claims, the failure is counted for the agent that has a rule for the token's subject.
     agent_ids = agent_ids or {c.owner for c in candidates if c.rule and c.rule.subject is not None}
     if len(agent_ids) != 1:
         return unknown_client
@@ -106,7 +106,7 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
 
 
 def read_candidates(s: Services, organization_id: str, rows: Rows) -> list[Candidate]:
-    """Return the rules of trust in rows with ``agent_id``, ``trust`` as text, and ``is_in_force``."""
+    """Return the rules of trust in rows with the columns ``agent_id``, ``trust`` (text) and ``is_in_force``."""
     rules = [None if row.trust is None else s.issuer_tokens.parse_rule(organization_id, row.trust) for row in rows]
     return [Candidate(rule, row.agent_id, is_in_force=row.is_in_force) for rule, row in zip(rules, rows, strict=True)]
 
@@ -121,11 +121,11 @@ def try_remembered_rules(
     read_rules: Callable[[], list[Candidate]],
     is_preferred: Callable[[Candidate], bool] = lambda _: True,
 ) -> tuple[Verdict, bool]:
-    """Verify a token by the rules in memory, and unless one accepts the token by the stored rules, which it remembers.
+    """Verify a token by the rules in memory or, if none of them accepts the token, by the stored rules.
 
     :param key: the key of the rules in memory, in the client's organization.
     :param read_rules: returns the stored rules, the oldest first.
-    :param is_preferred: whether a rule is tried before the others. Only such rules are tried from memory.
+    :param is_preferred: whether a rule is tried before the others. Only preferred rules are tried from memory.
     :returns: the verdict, and whether it needed no stored rule.
     """
     memory, organization_id = s.issuer_tokens.remembered, client.organization_id
@@ -139,7 +139,7 @@ def try_remembered_rules(
 
     verdict = try_rules(s, token, candidates(), client, at)
     if verdict.accepting and stored:
-        # A token that no rule accepts must not fill the memory.
+        # Rules are remembered only for an accepted token, so that rejected tokens cannot fill the memory.
         characters = len(repr(key)) + sum(candidate.characters for candidate in stored)
         memory.put(organization_id, key, stored, characters=characters)
     return verdict, not stored
@@ -156,12 +156,12 @@ def try_rules(
 
 
 def report_missing_keys(organization_id: str, agent_id: UUID, unavailable: KeysUnavailable) -> OAuthError:
-    """Log a token that cannot be judged now, and return ``temporarily_unavailable`` with 503.
+    """Log a token that cannot be verified without its issuer's keys, and return an error with status 503.
 
     This is not a failed authentication, so nothing is counted or throttled.
     """
     context, agent = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
-    # The request's log line has these fields.
+    # The log line of the whole request also gets these two ids.
     context.organization_id, context.agent_id = organization_id, agent
     fields = {"organization": organization_id, "agent": agent, "issuer": unavailable.issuer}
     logger.warning("token not judged", extra={"fields": fields | {"reason": str(unavailable)}})

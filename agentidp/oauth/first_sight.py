@@ -22,7 +22,7 @@ from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
 PROVISION = "agentidp_provision_agent"
-"""The application's extension that creates an agent, because the function is in a layer above this module."""
+"""The name of the application's extension that creates an agent. Its function is in a layer above this module."""
 
 NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "no agent yet",
@@ -31,16 +31,16 @@ NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "organization has its maximum of agents",
     "agent cannot be created",
 )
-"""Logged reasons for the rejection of an authentic token of a new subject. Only endpoints that create no agent use the
-first."""
+"""Logged reasons why a valid token of a new subject is rejected. Only endpoints that create no agents use the first
+reason."""
 
 
 class ProvisioningRefused(Exception):
-    """No agent is created. The message is one of :data:`REASONS`."""
+    """A provisioning rule creates no agent. The message is one of :data:`REASONS`."""
 
 
 def provisioning_rules_call(token: IssuerToken) -> Call:
-    """Return the statement that reads an organization's rules for :func:`match_provisioning_rule`."""
+    """Return the statement that reads an organization's provisioning rules for :func:`match_provisioning_rule`."""
     return Call(
         "oauth/provisioning_rules",
         {"issuers": list(token.issuers), "selectors": token.subject_selectors, "max_characters": MAX_CHARACTERS},
@@ -50,7 +50,7 @@ def provisioning_rules_call(token: IssuerToken) -> Call:
 def match_provisioning_rule(
     s: Services, token: IssuerToken, unknown_client: Client, organization_id: str, rows: Rows, at: datetime
 ) -> Client:
-    """Find the provisioning rule that accepts a token which no agent trusts.
+    """Return the client for a token that no agent trusts, by the provisioning rule that accepts the token.
 
     :param unknown_client: the result if no rule accepts the token.
     :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent,
@@ -67,8 +67,7 @@ def match_provisioning_rule(
     row = verdict.accepting[0].row
     agent_id = row.agent_id or find_ended_agent(s.database.of(organization_id, at), token)
     if agent_id is not None:
-        # Verify again by the agent's own rules: they may no longer accept the token, or another request has created the
-        # agent since the rules were read.
+        # The agent's own rules may refuse the token, or another request created the agent after the rules were read.
         return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)
     if not row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
@@ -77,14 +76,14 @@ def match_provisioning_rule(
 
 def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
     """Return the agent with which an administrator has ended the access of a subject, or ``None``."""
-    # No rule has a subject with characters that PostgreSQL refuses.
+    # PostgreSQL stores no null characters or surrogates, so no rule has a subject with them.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
     return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.prepared_claims)), None)
 
 
 def create_agent(s: Services, client: Client, at: datetime) -> Client:
-    """Create the agent of a client with ``new_subject``, unless another request has just created it.
+    """Create the agent of a client with ``new_subject``, unless another request has just created that agent.
 
     :returns: the agent with its rule that accepts the token, or the client with the reason why no agent was created.
     """

@@ -29,13 +29,13 @@ from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
 
 CODE_LIFETIME = timedelta(seconds=60)
-"""Time in which a client must redeem a code."""
+"""Time in which a client must redeem an authorization code."""
 
 MAX_GRANTS = 100_000
-"""Maximum number of grants of an organization."""
+"""Maximum number of grants per organization."""
 
 MAX_GRANTS_PER_PERSON = 20
-"""Maximum number of grants of a person to the same agent, for example on several devices. A new one ends the oldest."""
+"""Maximum number of grants of a person to the same agent, for several devices. A further grant ends the oldest."""
 
 _ID_BYTES, _HANDLE_BYTES, _SECRET_BYTES = 16, 32, 32
 _TEXT_LENGTH = 107
@@ -44,10 +44,10 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class GrantToken:
-    """A code or a refresh token.
+    """An authorization code or a refresh token of a grant.
 
-    :param text: the token as clients get it.
-    :param handle: the part that all tokens of a grant have in common.
+    :param text: the token as the client gets it.
+    :param handle: random bytes that all tokens of a grant contain.
     """
 
     text: str
@@ -56,7 +56,7 @@ class GrantToken:
 
     @property
     def grant_id(self) -> UUID:
-        """The id of the grant, from which nobody can compute the handle."""
+        """The id of the grant. The handle cannot be computed from the id."""
         return UUID(bytes=hashlib.sha256(self.handle).digest()[:_ID_BYTES])
 
     @property
@@ -65,7 +65,7 @@ class GrantToken:
         return hashlib.sha256(self.text.encode()).digest()
 
     def encrypt(self, person: str) -> bytes:
-        """Encrypt the ``sub`` of a person, so that it can be read only with a token of the grant."""
+        """Encrypt the ``sub`` of a person. Decryption needs a token of the grant."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, person.encode(), None)
 
@@ -75,19 +75,19 @@ class GrantToken:
 
     @property
     def _cipher(self) -> AESGCM:
-        # The handle has 256 random bits. The instance secret is not part of the key, because it can be replaced.
+        # The handle alone is the key, because the instance secret can be replaced. The handle has 256 random bits.
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 
 def new_token(agent_id: UUID, handle: bytes | None = None) -> GrantToken:
-    """Return a new token of the grant with a handle; ``None`` is a new grant."""
+    """Return a new token of the grant with a handle, or of a new grant if the handle is ``None``."""
     handle = handle or secrets.token_bytes(_HANDLE_BYTES)
     text = base64url(agent_id.bytes + handle + secrets.token_bytes(_SECRET_BYTES)).decode()
     return GrantToken(text, agent_id, handle)
 
 
 def read_token(text: str) -> GrantToken:
-    """Return the token with a text. A text that is no token of ours is a token of no grant."""
+    """Return the grant token for a string. A malformed string gives a token that belongs to no grant."""
     try:
         if len(text) != _TEXT_LENGTH:
             raise ValueError
@@ -99,11 +99,11 @@ def read_token(text: str) -> GrantToken:
 
 
 class Permission(NamedTuple):
-    """What a person allows.
+    """The access that a person allows an agent.
 
     :param issuer: the issuer of the person's ID token, which the delegation rule names.
-    :param person: the ``sub`` at the issuer.
-    :param days: the greatest age of the grant.
+    :param person: the person's ``sub`` at the issuer.
+    :param days: the maximum age of the grant, in days.
     :param challenge: the PKCE challenge (RFC 7636 section 4.2).
     :param jkt: the thumbprint of the key that the client has named (RFC 9449 section 10), or ``None``.
     """
@@ -121,12 +121,12 @@ class Permission(NamedTuple):
 
 
 def subject_digest(organization_id: str, issuer: str, person: str) -> str:
-    """Return the ``sub`` of the tokens for a person, by which the grants of the person are stored."""
+    """Return the ``sub`` that tokens for a person have. Grants are stored under this ``sub``."""
     return Delegation((), (), None, (issuer, person)).subject(organization_id)
 
 
 def add_grant(opened: Transaction, permission: Permission) -> GrantToken:
-    """Store what a person allows, and return the code for the client.
+    """Store a grant of a person, and return the authorization code for the client.
 
     :raises RateLimited: the organization has the maximum number of grants.
     """
@@ -162,7 +162,7 @@ def add_grant(opened: Transaction, permission: Permission) -> GrantToken:
 def end_grant(
     opened: Transaction, grant_id: UUID, action: str = "grant.ended", *, token_digest: bytes | None = None
 ) -> None:
-    """End a grant with all its tokens.
+    """End a grant and all its tokens.
 
     :param action: the action that the audit trail records.
     :param token_digest: the digest that the present token of the grant must have; ``None`` is any.
@@ -174,18 +174,18 @@ def end_grant(
 
 
 def revocation(opened: Transaction, grant_id: UUID) -> Call:
-    """Return the statement that ends the access tokens of a grant, each of which has the id of the grant."""
+    """Return the statement that revokes the access tokens of a grant by the grant's id."""
     return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": revocation_expiry(opened.at)})
 
 
 def revocation_expiry(at: datetime) -> datetime:
-    """Return the instant from which every access token of a grant that ends at *at* has expired."""
-    # As for access tokens: see AccessToken.refused_from.
+    """Return the instant at which all access tokens of a grant that ends at *at* have expired."""
+    # The leeways cover servers' clocks that differ, as in AccessToken.refused_from.
     return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 
 def recorded(row: Any) -> dict[str, Any]:
-    """Return the members of a grant in the audit trail."""
+    """Return the fields of a grant that the audit trail records."""
     return {
         "agentId": str(row.agent_id),
         "delegationRuleId": str(row.delegation_rule_id),

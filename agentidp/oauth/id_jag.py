@@ -26,7 +26,7 @@ from agentidp.services import Services
 
 TYPE = "oauth-id-jag+jwt"
 PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
-"""The value of ``authorization_grant_profiles_supported``."""
+"""The only value of the metadata's ``authorization_grant_profiles_supported``."""
 
 OTHER_CLIENT, OTHER_TENANT, OTHER_KEY, WRONG_MEMBERS, USED = REASONS = (
     "ID-JAG of another client",
@@ -35,18 +35,18 @@ OTHER_CLIENT, OTHER_TENANT, OTHER_KEY, WRONG_MEMBERS, USED = REASONS = (
     "wrong members of the ID-JAG",
     "ID-JAG used before",
 )
-"""Logged reasons why an ID-JAG is not acceptable, in addition to those of a subject token."""
+"""Logged reasons why an ID-JAG is not acceptable, in addition to the reasons for a subject token."""
 
 
 def read(s: Services, form: dict[str, str]) -> IssuerToken | None:
-    """Return the ID-JAG in a form; ``None`` for another grant, and for a workload's token."""
+    """Return the ID-JAG in a form, or ``None`` for another grant type or for a workload's token."""
     if form["grant_type"] != JWT_BEARER or "assertion" not in form:
         return None
     return s.issuer_tokens.read(form["assertion"], types=(TYPE,))
 
 
 def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:
-    """Return the resource of the form or, if the form has none, the only one of the ID-JAG.
+    """Return the resource that the form names, or else the only resource of the ID-JAG.
 
     :param own_resource: our own API, at which nobody acts for another.
     :raises OAuthError: ``invalid_target`` for no resource, or one that the ID-JAG does not name.
@@ -62,7 +62,7 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
 
 
 def refusal_of(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
-    """Return why a client may not use the ID-JAG with these verified claims, or ``None``."""
+    """Return the reason why a client may not use an ID-JAG with these verified claims, or ``None`` if it may."""
     jti = claims.get("jti")
     if claims.get("client_id") != str(client.agent_id):
         return OTHER_CLIENT
@@ -71,16 +71,16 @@ def refusal_of(claims: dict[str, Any], client: Client, proof: Proof | None) -> s
     if "cnf" in claims and claims["cnf"] != {"jkt": proof and proof.jkt}:
         return OTHER_KEY
     has_jti = isinstance(jti, str) and 1 <= len(jti) <= MAX_JTI_LENGTH
-    # Without authorization_details (RFC 9396), which narrow the access, the client would get too much.
-    # A SPIFFE ID as the subject also names an issuer.
+    # authorization_details (RFC 9396) restrict the access. This server does not apply them, so such an ID-JAG is
+    # refused. iss is required even if the subject, a SPIFFE ID, also names an issuer.
     if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
         return WRONG_MEMBERS
     return None if isinstance(claims.get("scope", ""), str) else WRONG_MEMBERS
 
 
 def consumption(claims: dict[str, Any]) -> Call:
-    """Return the call that consumes an ID-JAG. It fails with a unique violation if the ID-JAG was used before."""
+    """Return the call that records the use of an ID-JAG, and fails with a unique violation for a second use."""
     digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
-    # Servers' clocks differ, as for AccessToken.refused_from.
+    # Servers' clocks may differ by the leeway, so another server may accept the ID-JAG until this time.
     expires_at = datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
     return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})

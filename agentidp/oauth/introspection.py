@@ -49,7 +49,7 @@ class AncestorSchema(ma.Schema):
 
 
 class IntrospectionSchema(ma.Schema):
-    """Section 2.2. If ``active`` is false, there are no other members."""
+    """The response of RFC 7662 section 2.2. If ``active`` is false, there are no other members."""
 
     class Meta:
         json_schema = {
@@ -93,7 +93,7 @@ class IntrospectionSchema(ma.Schema):
 def introspect() -> Response:
     """Return whether a token of the client's organization is active, and its claims."""
     inspected = inspect_token(g.at)
-    # No leeway applies, because the client compares "exp" with the response.
+    # The leeway does not apply, because the client compares the exp in the response with its own clock.
     if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)
     return json_response(describe(inspected.token), headers=NO_STORE)

@@ -25,21 +25,21 @@ from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-"""The grant is a token of another issuer (RFC 7523 section 2.1): a workload's, or an ID-JAG."""
+"""The grant type for a token of another issuer (RFC 7523 section 2.1): a workload's token, or an ID-JAG."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
-"""The grant is a token of the subject for whom the client acts."""
+"""The grant type for a token of the subject for whom the client acts."""
 
 ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
-"""The type of each token that an exchange issues."""
+"""The type of the token that an exchange issues."""
 
 AUTHORIZATION_CODE, REFRESH_TOKEN = REDEEMING = ("authorization_code", "refresh_token")
-"""The grant is what a person has allowed (:mod:`agentidp.oauth.authorization_grant`)."""
+"""The grant types for the access that a person has allowed (:mod:`agentidp.oauth.authorization_grant`)."""
 
 GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE, *REDEEMING)
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
-"""An array as PostgreSQL spells it, because psycopg takes 15 µs to convert a list."""
+"""The scopes as PostgreSQL's text of an array. psycopg takes 15 µs to convert a list."""
 
 _NO_TARGET = "resource is not a resource server whose identifier the organization holds"
 _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
@@ -47,18 +47,18 @@ _MUST_BIND = "agent must bind its tokens to a key"
 
 _OWN_API = "this API"
 _HOLDERS = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule")
-"""Who limits the scope of a token. The description names the first one that lacks a scope."""
+"""Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
 
 _MAX_NAMED = 5
-"""Maximum number of scopes that a description names per holder."""
+"""Maximum number of scopes that an error's description names per party."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
     """The client of a request and its credential.
 
-    The statement that issues the token compares a secret's digest. It also checks that a credential in force still has
-    the key or the rule of trust that verified the client's assertion. The ids of an unknown client match nothing.
+    The statement that issues the token compares a secret's digest. It also checks that a valid credential still has the
+    key or the rule of trust that verified the client's assertion. The ids of an unknown client match no row.
 
     :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
     :param is_remembered: whether the organization was in memory, without a query.
@@ -85,12 +85,12 @@ class Client:
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:
-        """The key under which a process remembers what it knows about the client with this credential."""
+        """The key under which a process caches what it has read about the client with this credential."""
         return self.agent_id, self.secret_hash or self.key_or_rule
 
 
 class AssertionUsed(Exception):
-    """The client has used the assertion before."""
+    """The client has used its assertion before."""
 
 
 class SubjectRefused(Exception):
@@ -99,7 +99,7 @@ class SubjectRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token that was counted.
+    """A token that was counted and can be signed.
 
     :param scope: space-separated.
     :param quotas: the quotas of the agent and of its organization, before this token.
@@ -152,7 +152,7 @@ def record_issuance(
 ) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
-    Without proof and ID-JAG, the transaction takes one round trip. Unless a grant is returned, no token was counted.
+    The transaction takes more than one round trip only for a DPoP proof or an ID-JAG. Only a returned grant is counted.
 
     :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     :param id_jag_use: the call that consumes the ID-JAG that is the grant, and the error if the ID-JAG was used before.
@@ -169,7 +169,7 @@ def record_issuance(
         else:
             with database.transaction() as transaction:
                 rows = transaction.run(call)
-                # Neither identifies the client, so only a client that gets a token may store their identifiers.
+                # A proof or ID-JAG does not identify the client, so its use is stored only if the client gets a token.
                 if rows and rows[0].scope is not None:
                     for use, error in uses:
                         _consume(transaction, use, error)
@@ -178,7 +178,7 @@ def record_issuance(
     try:
         return read_grant(client, call, rows, at=database.at)
     except OAuthError as error:
-        # The resource of a grant is known only after a token was issued.
+        # The call of a code or refresh token does not know its resource, which find_missing_scopes needs.
         if error.error == "invalid_scope" and call.name != "grants/redeem_grant":
             resource, missing = call.parameters["resource"], find_missing_scopes(database, call.parameters)
             descriptions = [describe_missing_scopes(missing)]
@@ -191,7 +191,7 @@ def record_issuance(
 
 
 def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the requested scopes that a token cannot have, by the holder who lacks them.
+    """Return the requested scopes that a token cannot have, by the party that lacks them.
 
     :param parameters: of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     """
@@ -217,7 +217,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
 
 def describe_missing_scopes(missing: Mapping[str, list[str]]) -> str:
-    """Return the result of :func:`find_missing_scopes` in words."""
+    """Return the scopes that :func:`find_missing_scopes` returns as a sentence for an error."""
     descriptions = [
         f"{holder} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
         + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
@@ -255,7 +255,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         result = "observed" if row.scope is not None else "refused"
         QUOTAS_EXHAUSTED.labels(holder, window, result).inc()
         if has_request_context():
-            # The request's log line has these fields.
+            # The log line of the whole request gets these ids and the quota.
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
             g.quota = f"{row.exhausted} {result}"
         if row.scope is None:

@@ -24,11 +24,11 @@ from agentidp.services import services
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
 RESPONSE_TYPES = ("code", "id_token")
-"""The second is for clouds, which look for it, although this server issues no ID tokens. Issuers for workloads such as
-Kubernetes have it too."""
+"""Supported response types. ``id_token`` is listed because clouds look for it, although this server issues no ID
+tokens, as with other issuers for workloads, such as Kubernetes."""
 
 CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf")
-"""Claims of our tokens, which OpenID Connect Discovery recommends to list."""
+"""Claims of our tokens. OpenID Connect Discovery recommends to list the claims."""
 
 _BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")
 CACHED = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}

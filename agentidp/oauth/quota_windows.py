@@ -15,11 +15,11 @@ WINDOWS = ("hour", "day", "month")
 
 
 class QuotaExhausted(OAuthError):
-    """429: a quota refuses the token."""
+    """A quota refuses the token (status 429)."""
 
 
 class Quota(NamedTuple):
-    """A quota before the requested token.
+    """A quota, and the tokens that it had left before the requested token.
 
     :param holder: ``agent`` or ``organization``.
     :param window: one of :data:`WINDOWS`.
@@ -55,7 +55,7 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     """
     if used >= tokens:
         return at
-    # At a low rate, the instant would be too late for a datetime.
+    # If few tokens were used, the instant could exceed the latest datetime, so the share is compared first.
     if used == 0 or (at - begins) / (ends - begins) * (tokens / used) >= 1:
         return None
     return begins + (at - begins) * (tokens / used)
@@ -64,7 +64,8 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
 def read_quotas(column: str | None) -> list[Quota]:
     """Return the quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``.
 
-    Per holder, the column has its name, the tokens per window (negative if not enforced), and the tokens left of each.
+    For each holder, the column has the holder's name, the maximum tokens per window (negative if the quota is not
+    enforced), and the tokens left per window.
     """
     words, words_per_holder, quotas = (column or "").split(), 1 + 2 * len(WINDOWS), []
     for start in range(0, len(words), words_per_holder):
@@ -91,7 +92,7 @@ def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, 
 
 
 def refusal(quotas: list[Quota], holder: str, window: str, at: datetime) -> QuotaExhausted:
-    """Return the error for a token that the quota of a holder and window refuses at a time."""
+    """Return the error for a token that a quota refuses at *at*."""
     [quota] = [quota for quota in quotas if (quota.holder, quota.window) == (holder, window)]
     _, ends = bounds(window, at)
     return QuotaExhausted(

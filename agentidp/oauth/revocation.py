@@ -48,7 +48,7 @@ def revoke() -> Response:
     if token is None:
         return Response(status=200, headers=NO_STORE)
     if token.agent_id != agent_id and "agents:write" not in inspected.client_scopes:
-        # With 200, the client would believe that the token is revoked.
+        # After a 200, the client would believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
     database = services().database.of(token.organization_id, g.at)
     if token.agent_id == agent_id:
@@ -61,7 +61,7 @@ def revoke() -> Response:
 
 
 def end_session(transaction: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
-    """Record a sign-out from the dashboard in the audit trail, and revoke the session's token if *is_revoked*."""
+    """Record a sign-out from the dashboard in the audit trail. Revoke the session's token if *is_revoked*."""
     if is_revoked:
         transaction.run(_revocation_call(token))
     audit.record(transaction, "agent.signed_out", token.agent_id)
@@ -72,7 +72,7 @@ def _revocation_call(token: AccessToken) -> Call:
 
 
 def _end_grant(client: Client, token: grants.GrantToken) -> None:
-    """End the grant of a client's refresh token, unless the token was replaced or is another client's."""
+    """End the grant of a refresh token, unless the token was replaced by a newer one or belongs to another client."""
     database = services().database.of(client.organization_id, g.at)
     if token.agent_id == client.agent_id:
         actor = request_actor("agent", str(client.agent_id))

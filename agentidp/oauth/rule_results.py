@@ -28,10 +28,10 @@ from agentidp.oauth.token_exchange import build_exchange_call, build_subject, re
 from agentidp.services import Services
 
 MAX_RULES = 1_000
-"""Maximum rules of trust that a token is compared with."""
+"""Maximum number of rules of trust that are compared with a token."""
 
 MAX_KEYS = 200
-"""Maximum keys that verify a signature. A thousand rules with ten keys each would take ten seconds."""
+"""Maximum number of keys that verify a token. A thousand rules with ten keys each would take ten seconds."""
 
 MAX_DEPTH = 100
 """Maximum depth of objects and lists in a token, because deeper JSON can be read but not always shown."""
@@ -49,13 +49,13 @@ _ID_JAG = "It is an ID-JAG: the agent in its client_id sends it as assertion wit
 
 @dataclass(frozen=True)
 class RuleResult:
-    """The result for a token and a rule.
+    """The comparison of a token with a rule.
 
     :param rule: the rule in words.
-    :param agent_id: the agent of a rule of trust; ``None`` for an organization's rule, likewise ``credential_id``.
-    :param provisioning_rule: the name of a provisioning rule; likewise ``delegation_rule``.
-    :param needs_client_id: whether the token alone does not name one agent.
-    :param resource: the resource for which the agent might exchange the token, if it is one of this server.
+    :param agent_id: the agent of a rule of trust, likewise ``credential_id``; ``None`` for other rules.
+    :param provisioning_rule: the name of a provisioning rule, likewise ``delegation_rule``.
+    :param needs_client_id: whether the token alone does not choose an agent.
+    :param resource: the resource for which the agent might exchange a token that this server has issued.
     """
 
     rule: str
@@ -76,12 +76,12 @@ class RuleResult:
 
     @property
     def met(self) -> int:
-        """The number of comparisons that are met."""
+        """The number of comparisons in which the token matches the rule."""
         return sum(comparison.is_met for comparison in self.comparisons)
 
     @property
     def note(self) -> str | None:
-        """An instruction for the sender of an accepted token, or ``None``."""
+        """An instruction for the sender of an accepted token, or ``None`` if there is none."""
         if not self.is_accepted:
             return None
         if self.resource is not None:
@@ -94,7 +94,7 @@ class RuleResult:
 def compare_token(
     s: Services, database: OrganizationDatabase, unverified_token: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
-    """Compare a token with an organization's rules that are in force, and return the best result first.
+    """Compare a token with an organization's valid rules, and return the results, the best first.
 
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
     :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
@@ -139,7 +139,7 @@ def _compare_own_token(
         "agent_ids": delegation.agent_ids,
         "issued_at": subject.issue_instants(),
         "jtis": delegation.jtis,
-        # The audience of the exchanged token is compared below.
+        # The audience of the exchanged token itself is compared below.
         "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
         "rule_id": delegation.rule_id,
     }
@@ -148,7 +148,7 @@ def _compare_own_token(
         Call("oauth/chain_refusal", chain),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
-    # The customers of a cloud share its audiences.
+    # All customers of a cloud use the same audiences, so a resource server with such an audience is left out.
     servers = [server for server in servers if server.audience is None or owned_name(server.audience) is not None]
     own_audiences = [server.audience or server.resource for server in servers if server.agent_id == actor_id]
     comparisons = [

@@ -21,38 +21,38 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
-"""Failures that a throttle admits per minute. After a minute without a failure it admits as many at once. The audit
-trail gets refused sign-ins of an agent or a person at the same rate (:func:`admits`)."""
+"""Failures per minute that a throttle admits. After a minute without failures, it admits as many at once. The same rate
+limits the refused sign-ins of an agent or person that the audit trail records (:func:`admits`)."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
-"""Time after which a throttle forgets a failure, which is also the longest wait."""
+"""Time until a throttle forgets one failure, which is also the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time of a throttle ahead of our clock, with a leeway each for our clock and the clock of the server that
-wrote the time. A later time is ignored, because a wrong clock wrote it."""
+"""Maximum time by which a throttle may be ahead of our clock: the leeway of our clock and of the clock of the server
+that wrote the throttle. A later time is ignored, because a wrong clock wrote it."""
 
 CELLS = 2**22
-"""Maximum number of rows. Clients with the same cell share its throttle."""
+"""Number of throttles (cells). Clients in the same cell share a throttle."""
 
 NEARBY = CELLS // 1024
-"""Number of cells in which a failure deletes unused rows, so that about 1,000 unused rows remain at most."""
+"""Number of neighbouring cells whose unused rows a failure deletes, so that at most about 1,000 unused rows remain."""
 
 
 class Prefix(NamedTuple):
-    """Numbers of leading bits of an address that count."""
+    """Numbers of leading bits by which addresses are told apart."""
 
     ipv4: int
     ipv6: int
 
 
 HOST = Prefix(32, 64)
-"""A host usually has a /64 of IPv6."""
+"""The prefix of one host, which usually has a /64 of IPv6."""
 
 SITE = Prefix(24, 56)
-"""A home or an office usually has a /56 of IPv6, or neighbouring IPv4 addresses."""
+"""The prefix of a home or an office, which usually has a /56 of IPv6 or neighbouring IPv4 addresses."""
 
 INTERVAL_OF_SITE = INTERVAL / 3
-"""Like ``INTERVAL``, but for all addresses of a site combined, because several people may share a site."""
+"""Time after which a site's throttle forgets a failure: shorter, because several people may share a site."""
 
 
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:
@@ -63,7 +63,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     """
     admitted_rows, _, [row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _failure(cell, at),
-        # A request that waits for a throttle must not lock a counter that the organization's tokens need.
+        # A transaction that waits for a throttle must not hold locks on counters, which the organization's tokens need.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.calls(),
     )
@@ -92,8 +92,8 @@ def _failure(cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
 def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
     """Return the cell of a client at an address.
 
-    :param client_id: as it was sent, valid or not.
-    :param remote_address: the peer's address. All other strings, such as a UNIX socket's peer, count as one address.
+    :param client_id: the string in the request, valid or not.
+    :param remote_address: the peer's IP address. Other strings, as for a UNIX socket, count as one address.
     """
     name = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(name, digest_size=8, key=_hash_key(secret_key)).digest()
@@ -107,7 +107,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _network(remote_address: str, prefix: Prefix) -> bytes:
-    # The result always has sixteen bytes, so that no two pairs of address and client_id have the same concatenation.
+    # The network has exactly sixteen bytes, so an address and client_id never give the same digest as another pair.
     try:
         address = ip_address(remote_address)
     except ValueError:

@@ -41,7 +41,7 @@ blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endp
 
 
 class TokenRequestSchema(ClientFormSchema):
-    """RFC 6749 sections 4.1.3, 4.4.2 and 6, RFC 7636 section 4.5, RFC 7523 section 2.1, RFC 8693 section 2.1."""
+    """The form of a token request (RFC 6749, 7523, 7636, 8693)."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
     assertion = ma.fields.String(
@@ -80,7 +80,7 @@ class TokenRequestSchema(ClientFormSchema):
 
 
 class TokenResponseSchema(ma.Schema):
-    """RFC 6749 section 5.1, RFC 8693 section 2.2.1."""
+    """The response with a token (RFC 6749 section 5.1, RFC 8693 section 2.2.1)."""
 
     access_token = ma.fields.String(required=True)
     token_type = ma.fields.String(required=True, validate=ma.validate.OneOf(["Bearer", "DPoP"]))
@@ -103,7 +103,7 @@ PROOF = {
 }
 
 QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
-"""Headers with the tokens left of enforced quotas."""
+"""Response headers with the tokens that enforced quotas have left."""
 
 
 @blueprint.route(TOKEN_ENDPOINT, methods=["POST"])
@@ -138,7 +138,7 @@ def issue_token() -> Response:
     if client.new_subject is not None:
         client = first_sight.create_agent(s, client, at)
     refuse_flood(client, at)
-    # A token that cannot be signed must not be counted.
+    # The key is read before the token is counted, so that no token is counted that cannot be signed.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
     grant, subject, refresh_token = None, None, None
@@ -179,7 +179,7 @@ def issue_token() -> Response:
 
 
 def refuse_flood(client: Client, at: datetime) -> None:
-    """Raise ``QuotaExhausted`` if this process has issued as many tokens to the agent in this minute as it may."""
+    """Raise ``QuotaExhausted`` if this process has issued the agent's maximum number of tokens in this minute."""
     rate = services().token_rate
     wait = rate.seconds_to_wait(*client.credential, at)
     if wait is not None:
@@ -196,7 +196,7 @@ def refuse_flood(client: Client, at: datetime) -> None:
 
 
 def check_grant_type(form: dict[str, str]) -> None:
-    """Raise ``invalid_request`` without a grant type, ``unsupported_grant_type`` for any but ours."""
+    """Raise ``invalid_request`` without a grant type, or ``unsupported_grant_type`` for an unknown type."""
     if "grant_type" not in form:
         raise OAuthError("invalid_request", "grant_type is missing")
     if form["grant_type"] not in issuance.GRANT_TYPES:
@@ -219,8 +219,8 @@ def requested_scope(form: dict[str, str]) -> list[str] | None:
 def requested_resource(form: dict[str, str]) -> str | None:
     """Return the identifier of the requested resource server, or ``None`` for our own API (RFC 8707 section 2).
 
-    :raises OAuthError: ``invalid_target`` for a wrong identifier, or for the parameter ``audience`` of other servers,
-        whose clients must not get a token for another resource.
+    :raises OAuthError: ``invalid_target`` for a wrong identifier, or for the parameter ``audience``, which other
+        servers accept. If it were ignored, the client would get a token for another resource.
     """
     if "audience" in form:
         raise OAuthError(
@@ -235,7 +235,7 @@ def requested_resource(form: dict[str, str]) -> str | None:
 
 
 def dpop_proof(request: Request, at: datetime) -> dpop.Proof | None:
-    """Return the proof of the key to bind the token to, or ``None`` for a bearer token (RFC 9449 section 5)."""
+    """Return the DPoP proof of the key to bind the token to, or ``None`` for a bearer token (RFC 9449 section 5)."""
     unverified_proof = request.environ.get("HTTP_DPOP")
     if unverified_proof is None:
         return None

@@ -32,10 +32,10 @@ TYPES = (
     "urn:ietf:params:oauth:token-type:id_token",
     "urn:ietf:params:oauth:token-type:jwt",
 )
-"""Values of ``subject_token_type`` (RFC 8693 section 3): for our tokens, and two for those of other issuers."""
+"""Values of ``subject_token_type`` (RFC 8693 section 3): first for our tokens, then for those of other issuers."""
 
 MAX_SUBJECT = 255
-"""Maximum characters of another issuer's ``sub``, which are printable ASCII (OpenID Connect Core section 2)."""
+"""Maximum number of characters of another issuer's ``sub`` (OpenID Connect Core section 2)."""
 
 (
     UNREADABLE,
@@ -70,18 +70,18 @@ MAX_SUBJECT = 255
     "no delegation rule",
     "delegation rule deleted",
 )
-"""Logged reasons why a token is not acceptable. The database returns the last six."""
+"""Logged reasons why a subject's or actor's token is not acceptable. The database returns the last six."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The subject for whom a client may act according to the tokens.
+    """The subject for whom the tokens in a request let a client act.
 
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
-    :param max_scope: the scopes of an ID-JAG, space-separated, which the new token must not exceed; ``None``: no limit.
-    :param token: the subject's token, if it is ours.
-    :param actor_token: the actor's token, if there is one.
+    :param max_scope: the maximum scopes of the new token, which an ID-JAG has, space-separated; ``None``: no limit.
+    :param token: the subject's token, if this server has issued it.
+    :param actor_token: the actor's token, if the request has one.
     """
 
     delegation: Delegation
@@ -92,7 +92,7 @@ class Subject:
     actor_token: AccessToken | None = None
 
     def issue_instants(self) -> list[datetime | None]:
-        """Return the parameter ``issued_at`` of ``sql/oauth/exchange_token.sql``."""
+        """Return the parameter ``issued_at``, in the order of the actors, of ``sql/oauth/exchange_token.sql``."""
         instants: dict[UUID, datetime] = {}
         if self.token is not None:
             earlier = self.token.delegation
@@ -141,7 +141,7 @@ def record_exchange(
     proof: Proof | None,
     assertion: IssuerToken | None,
 ) -> tuple[Grant | None, Subject | None]:
-    """Do what :func:`agentidp.oauth.issuance.record_issuance` does, for the subject in the form.
+    """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
     :param form: the parameters that :func:`check_form` has checked, unless the grant is an ID-JAG.
     :param call: the statement that issues a token without a subject.
@@ -162,7 +162,7 @@ def record_exchange(
         reason = refusal or str(error)
     memory_key = _memory_key(client, assertion is not None)
     if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, memory_key):
-        # The rule was remembered, so a stored rule may accept the token. This request has consumed the assertion.
+        # A stored rule may accept the token, although the rule in memory is deleted. The assertion is already consumed.
         second_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record_exchange(s, database, form, client, second_call, proof, assertion)
     refused = _record_refusal(database, client, reason)
@@ -170,7 +170,7 @@ def record_exchange(
 
 
 def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
-    """Return the key of a client's rules in memory, which demand another audience of an ID-JAG."""
+    """Return the key of a client's rules in memory. An ID-JAG has its own, because its rules need another audience."""
     return (*client.credential, is_id_jag)
 
 
@@ -183,7 +183,7 @@ def _read_subject(
     at: datetime,
     assertion: IssuerToken | None,
 ) -> Subject:
-    """Verify the tokens of an exchange, and return the subject, or raise :class:`UnacceptableToken`."""
+    """Verify the tokens of an exchange, and return the subject."""
     if assertion is not None:
         subject = _read_issuer_token(s, assertion, client, resource, at, is_id_jag=True)
         if refusal := id_jag.refusal_of(assertion.claims, client, proof):
@@ -195,7 +195,7 @@ def _read_subject(
         subject = _read_issuer_token(s, s.issuer_tokens.read(form["subject_token"]), client, resource, at)
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
-    # No leeway applies, because the new token would have no lifetime.
+    # The leeway for clocks does not apply here, because the new token would expire at once.
     if subject.ends_at <= int(at.timestamp()):
         raise UnacceptableToken(ENDED)
     if subject.delegation.is_too_long:
@@ -204,7 +204,7 @@ def _read_subject(
 
 
 def _read_our_token(subject_token: str, client: Client) -> Subject:
-    # The database decides whether the token was made for the client.
+    # No audience is expected here, because the database decides whether the token was issued for the client.
     try:
         token = verify_token(subject_token, audience=None)
     except TokenRefused:
@@ -215,7 +215,7 @@ def _read_our_token(subject_token: str, client: Client) -> Subject:
 
 
 def build_subject(token: AccessToken, actor_id: UUID) -> Subject:
-    """Return the subject for whom an agent acts if it exchanges a token of ours."""
+    """Return the subject for whom an agent acts if it exchanges one of our tokens."""
     delegation = token.delegation or Delegation((), (), token.agent_id)
     exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
     actors, ancestors = (actor_id, *delegation.actors), (exchanged, *delegation.ancestors)
@@ -242,12 +242,12 @@ def _find_accepting_rule(
 ) -> Any:
     """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
 
-    Rules with the resource are tried first from memory, if they were read for the same credential. The statement that
-    issues the token checks that the rule still exists.
+    Rules in memory that have the resource are tried first. The key in memory contains the client's credential. The
+    statement that issues the token checks that the rule still exists.
     """
 
     def read_rules() -> list[Candidate]:
-        # A client that is not authentic gets no rules, because effects such as a request for keys would reveal them.
+        # An unauthentic client gets no rules, because effects such as a request for keys would reveal the rules.
         rows = s.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
@@ -273,10 +273,10 @@ def _find_accepting_rule(
 
 
 def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
-    """Return why an agent may not act for the subject of a token that a delegation rule accepts, or ``None``."""
+    """Return why an agent may not act for the subject of a token that a rule accepts, or ``None`` if it may."""
     subject = claims.get("sub")
     if "act" in claims:
-        # We cannot verify the actors in another issuer's token.
+        # The actors in another issuer's token cannot be verified.
         return HAS_ACT
     if "may_act" in claims and not _names_agent(claims["may_act"], agent_id, own_issuer):
         return OTHER_ACTOR
@@ -288,7 +288,7 @@ def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) 
 
 
 def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
-    """Return whether a claim ``may_act`` names an agent (RFC 8693 section 4.4), whatever other members it has."""
+    """Return whether the claim ``may_act`` names an agent (RFC 8693 section 4.4); its other members are ignored."""
     if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
         return False
     actors = [may_act[name] for name in ("sub", "client_id") if name in may_act]
@@ -296,7 +296,7 @@ def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
 
 
 def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> AccessToken:
-    """Return the client's own token, verified. No other token adds anything to the client's authentication."""
+    """Verify the actor's token, which must be the client's own, because other tokens do not prove who the client is."""
     try:
         token = verify_token(actor_token, audience=None)
     except TokenRefused:
@@ -334,8 +334,8 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
 def _record_refusal(database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
     """Count and report a token that is not acceptable, and return the error, which hides the reason (section 2.2.2).
 
-    This is not a failed authentication, so nothing is throttled: an agent exchanges tokens that others send, and they
-    must not be able to lock it out.
+    The client is authentic, so nothing is throttled. An agent exchanges tokens that it receives from others, and these
+    others must not be able to lock the agent out.
     """
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[row], _] = database.run(*rejection.calls())

@@ -27,7 +27,7 @@ class TokenFormSchema(ClientFormSchema):
 
 @dataclass(frozen=True, slots=True)
 class TokenInspection:
-    """The result for an authenticated client.
+    """The token that an authenticated client asks about.
 
     :param token: ``None`` for a token that is not valid, or belongs to another organization.
     """
@@ -74,7 +74,7 @@ def inspect_token(at: datetime) -> TokenInspection:
             },
         )
         try:
-            # Only a consumed assertion must survive a crash.
+            # Only the use of an assertion must survive a crash, so other inspections do not wait for the disk.
             [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
         except psycopg.errors.UniqueViolation:
             client = replace(client, refusal=client_assertion.USED_BEFORE)
