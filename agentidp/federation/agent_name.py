@@ -10,15 +10,16 @@ from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
 MAX_NAME_TEMPLATE = 200
-"""Maximum characters of a template for names."""
+"""Maximum number of characters of a name template."""
 
 _CLAIM = re.compile(r"\{([^{}]+)\}")
 
 
 def name_from(template: str, claims: dict[str, Any]) -> str | None:
-    """Replace each ``{claim}`` of a template, which is named as in a rule, and return the name.
+    """Return the agent name that a template gives for a token's claims.
 
-    Characters that a name must not contain (:mod:`agentidp.http.text`) become blanks, and a long name is cut.
+    Each ``{claim}`` is replaced; claims are named as in a rule. Characters that a name must not contain
+    (:mod:`agentidp.http.text`) become blanks, and a long name is cut.
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """
@@ -30,6 +31,6 @@ def name_from(template: str, claims: dict[str, Any]) -> str | None:
 
 
 def other_name(name: str, issuer: str, subject: str) -> str:
-    """Return *name* with the beginning of the subject's digest, for a subject whose name another agent has."""
+    """Return *name* with a suffix from the subject's digest, because another agent already has the name."""
     suffix = f" {subject_selector(issuer, subject).hex()[:8]}"
     return name[: MAX_NAME - len(suffix)].rstrip() + suffix

@@ -36,50 +36,50 @@ from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
 MAX_KEYS, MAX_PARSED = 500, 10
-"""Maximum keys of an issuer that are remembered as text, more than fit in :data:`MAX_BODY` bytes; and maximum pairs of
-``kid`` and ``alg`` whose keys are remembered ready for use."""
+"""Maximum number of cached keys per issuer, more than fit in :data:`MAX_BODY` bytes; and maximum number of pairs of
+``kid`` and ``alg`` for which parsed keys are cached."""
 
 TIMEOUT = 5.0
-"""Maximum seconds to fetch an issuer's metadata and keys, without the time to resolve names."""
+"""Maximum seconds to fetch an issuer's metadata and keys, not counting DNS lookups."""
 
 MAX_BODY = 64 * 1024
 """Maximum bytes of a response. The keys of a large provider take about 10 KB."""
 
 MIN_AGE, MAX_AGE = 300.0, 86_400.0
-"""Minimum and maximum seconds for which keys are fresh. Within these bounds, ``max-age`` of the response decides."""
+"""Minimum and maximum seconds for which keys are fresh. Within these limits, the response's ``max-age`` decides."""
 
 MAX_STALE = 86_400.0
-"""Maximum seconds for which keys are used after they were fresh, if the issuer cannot be reached."""
+"""Maximum seconds for which stale keys may still be used if the issuer cannot be reached."""
 
 PAUSE = 60.0
-"""Minimum seconds between two fetches of the same keys, also if tokens name unknown keys."""
+"""Minimum seconds between two fetches of the same keys, even if tokens have a ``kid`` that is not cached."""
 
 PAUSE_WITHOUT_KEYS = 10.0
-"""Seconds until a failed fetch is repeated if no keys of the source are known."""
+"""Seconds until a failed fetch is repeated if no keys of the issuer are cached."""
 
 MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION = 16, 2
-"""Maximum concurrent fetches of a process, and for one organization."""
+"""Maximum concurrent fetches per process, and per organization in a process."""
 
 SLOW = 3.0
-"""Minimum seconds of a slow fetch, including the time to resolve names."""
+"""Minimum seconds after which a fetch, including DNS lookups, counts as slow."""
 
 SLOW_FOR = 600.0
-"""Seconds for which an organization counts as slow after a slow fetch."""
+"""Seconds after a slow fetch for which its organization counts as slow."""
 
 MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
 """Maximum concurrent fetches for all slow organizations together."""
 
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
-"""Maximum requests that wait for fetches at the same time, and those of one organization. A worker serves eight
-requests, so two are left for others."""
+"""Maximum concurrent requests that wait for a fetch, in total and per organization. A worker serves eight requests at a
+time, so two are left for other requests."""
 
 RETRY_AFTER = 1.0
-"""Seconds until a request should ask again for keys that are being fetched."""
+"""Seconds after which a client should repeat a request that needs keys which are being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
 MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
-"""Maximum sources that a process remembers, by whether their keys have verified a token of an organization that uses
-them. A source takes about 10 KB, and 0.5 MB at most if its issuer is hostile. Only a rule of trust adds a source."""
+"""Maximum cached key sources of an organization: with keys that have verified a token of the organization, and without.
+A source takes about 10 KB, and at most 0.5 MB if its issuer is hostile. Only a rule of trust adds a source."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
@@ -87,15 +87,15 @@ ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 logger = logging.getLogger("agentidp")
 
 _SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS256"}
-"""Algorithms that only ID tokens have, each with the algorithm whose keys are of the same kind."""
+"""The supported algorithm whose keys also verify this algorithm, which only ID tokens use."""
 
 Cause = Literal["fetching", "crowded", "failed"]
 
 
 class KeysUnavailable(Exception):
-    """The keys that a token may be signed with are not there now. The message is for the operator.
+    """The keys that a token may be signed with are not available now. The message is for the operator.
 
-    :param cause: the keys are being fetched, wait for other fetches, or could not be fetched.
+    :param cause: the keys are being fetched, too many other keys are being fetched, or the fetch failed.
     :param retry_after: seconds after which the request is worth repeating.
     :param owner: the owner of the rule that needs the keys, or ``None``.
     """
@@ -109,25 +109,25 @@ class KeysUnavailable(Exception):
 
 
 class KeySource(NamedTuple):
-    """The place of an issuer's keys. Without ``jwks_uri``, the issuer's metadata names the address of the JWK Set."""
+    """The addresses of an issuer's keys. If ``jwks_uri`` is ``None``, the issuer's metadata contains the address."""
 
     issuer: str
     jwks_uri: str | None
 
 
 class Use(NamedTuple):
-    """An organization's use of a source."""
+    """A key source that an organization uses."""
 
     organization_id: str
     source: KeySource
 
 
 class KeySet:
-    """Keys of one issuer. A key is parsed when a token first asks for it."""
+    """The keys of one issuer. A key is parsed when the first token needs it."""
 
     def __init__(self, jwks: list[Any]) -> None:
         usable_jwks = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
-        # Objects would take 25 times as much memory as text.
+        # Parsed keys would take 25 times as much memory as their JSON.
         self._jwks = [(jwk.get("kid"), key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
@@ -140,7 +140,7 @@ class KeySet:
         if keys is None:
             key_alg = key_algorithm(_SAME_KEY.get(alg, alg))
             texts = [text for name, algs, text in self._jwks if kid in (None, name) and key_alg in algs]
-            # Keys that cannot be parsed count too, because an issuer could publish hundreds of them.
+            # Keys that cannot be parsed count towards the maximum, because an issuer could publish hundreds of them.
             parsed_keys = (_parse_key(text, alg) for text in texts[: MAX_SIGNATURES[key_alg]])
             keys = [key for key in parsed_keys if key is not None]
             if texts:
@@ -163,8 +163,8 @@ def _parse_key(text: str, alg: str) -> Any:
 def usable_jwk(jwk: Any) -> dict[str, Any] | None:
     """Return a JWK that may verify tokens, or ``None`` for a key with another purpose.
 
-    A SPIFFE bundle has ``jwt-svid`` in place of ``sig``, and also contains the keys of certificates (SPIFFE Trust
-    Domain and Bundle section 4.2.2).
+    Such keys have ``jwt-svid`` as ``use`` in a SPIFFE bundle, which also contains the keys of certificates (SPIFFE
+    Trust Domain and Bundle section 4.2.2).
     """
     if not isinstance(jwk, dict) or jwk.get("use", "sig") not in ("sig", "jwt-svid"):
         return None
@@ -174,7 +174,7 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 
 class Published(NamedTuple):
-    """The metadata (JSON, empty if the rule has the address of the keys) and the keys that an issuer publishes."""
+    """An issuer's keys and metadata. The metadata is JSON, and empty if the rule has the address of the keys."""
 
     metadata: str
     keys: KeySet
@@ -187,7 +187,7 @@ class _Fetch(NamedTuple):
 
 
 class SourceState:
-    """What a process remembers of a source. Times are seconds of the monotonic clock."""
+    """The state of a key source in this process. Times are seconds of the monotonic clock."""
 
     def __init__(self, source: KeySource) -> None:
         self.source = source
@@ -197,7 +197,7 @@ class SourceState:
         self.fetch: _Fetch | None = None
 
     def usable(self, now: float) -> Published | None:
-        """Return the keys and metadata that may be used now, fresh or not."""
+        """Return the keys and metadata that may still be used, fresh or stale, or ``None``."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
     def is_being_fetched(self) -> bool:
@@ -206,9 +206,9 @@ class SourceState:
 
 
 class IssuerKeys:
-    """The keys that issuers publish, in the memory of one process.
+    """A cache, in one process, of the keys that issuers publish.
 
-    :param networks: the networks to which connections are allowed, and whether loopback addresses may be without https.
+    :param networks: the networks to which connections are allowed, and whether loopback addresses may use plain HTTP.
     :param now: returns seconds of a monotonic clock.
     :param proxy: returns the proxy for an address, or ``None``.
     """
@@ -222,22 +222,22 @@ class IssuerKeys:
         timeout: float = TIMEOUT,
     ) -> None:
         self._networks, self._now, self._proxy, self._timeout = networks, now, proxy, timeout
-        # The lock is for all attributes below.
+        # This lock protects all attributes below.
         self._lock = threading.Lock()
         self._proven: dict[Use, SourceState] = {}
         self._unproven: dict[Use, SourceState] = {}
-        # The state of a source is dropped when no organization uses the source any more.
+        # A weak mapping, so that the state of a source disappears when no organization uses the source any more.
         self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
 
     def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
-        """Return the keys of an issuer that may have made a signature, as :meth:`KeySet.find` does.
+        """Return the issuer's keys that may have made a signature, as :meth:`KeySet.find` does.
 
-        The issuer's keys are fetched if no remembered key may be right.
+        The keys are fetched if no cached key may have made the signature.
 
-        :raises KeysUnavailable: the keys are not there now.
+        :raises KeysUnavailable: the keys are not available now.
         """
         state = self._find_state(source, organization_id)
         published = self._get_usable(state, organization_id)
@@ -245,14 +245,14 @@ class IssuerKeys:
         return keys or self._fetch_and_wait(state, organization_id).keys.find(kid, alg)
 
     def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
-        """Return an issuer's metadata (OpenID Connect Discovery section 3), which is fetched together with its keys."""
+        """Return an issuer's metadata (OpenID Connect Discovery section 3), which is cached together with its keys."""
         state = self._find_state(source, organization_id)
         published = self._get_usable(state, organization_id) or self._fetch_and_wait(state, organization_id)
         metadata: dict[str, Any] = json.loads(published.metadata)
         return metadata
 
     def mark_proven(self, source: KeySource, *, organization_id: str) -> None:
-        """Remember a source longer, because its keys have verified a token that a rule of an organization trusts."""
+        """Cache a key source longer, because its keys have verified a token that a rule of an organization trusts."""
         use = Use(organization_id, source)
         with self._lock:
             if use in self._proven:
@@ -278,7 +278,7 @@ class IssuerKeys:
         return published
 
     def _fetch_and_wait(self, state: SourceState, organization_id: str) -> Published:
-        # The last fetch is so recent that a key which it lacks does not exist.
+        # If the last fetch was recent, it is not repeated: a key that it did not return is treated as unknown.
         try:
             if not self._begin_fetch(state, organization_id):
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
@@ -296,9 +296,9 @@ class IssuerKeys:
             raise
 
     def _begin_fetch(self, state: SourceState, organization_id: str) -> bool:
-        """Start a fetch in a thread, unless a fetch goes on or a recent one suffices.
+        """Start a thread that fetches the keys, unless a fetch is running or the last fetch is recent enough.
 
-        :returns: false if a fetch is needed and the organization has no place for it.
+        :returns: false if a fetch is needed, but too many fetches are running.
         """
         with self._lock:
             now = self._now()
@@ -334,7 +334,7 @@ class IssuerKeys:
                 waiting.remove(organization_id)
 
     def _slow_organizations(self, now: float) -> set[str]:
-        """Return the organizations with a slow fetch in the last ten minutes or now."""
+        """Return the organizations that have a slow fetch now or had one in the last ten minutes."""
         was_slow = {id_ for id_, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
         slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
         return was_slow | {fetch.organization_id for fetch in slow_fetches}
@@ -363,12 +363,12 @@ class IssuerKeys:
             logger.warning("keys of an issuer not fetched", extra={"fields": fields})
 
     def _read_published(self, source: KeySource) -> tuple[Published, float]:
-        """Request the metadata and keys of an issuer, and return them with the seconds for which they are fresh."""
+        """Fetch the metadata and keys of an issuer. Also return the seconds for which they are fresh."""
         until = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
-            # Only the address is without the issuer's closing slash (OpenID Connect Discovery section 4.1).
+            # OpenID Connect Discovery section 4.1 removes the closing slash from the address, but not from the issuer.
             metadata, _ = self._request(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", until)
             if metadata.get("issuer") != source.issuer:
                 raise RequestFailed("the metadata is of another issuer")
@@ -401,7 +401,7 @@ class IssuerKeys:
 
 
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:
-    """Forget the oldest uses of the organization with the most uses, until both maximums are observed.
+    """Forget the oldest uses of the organization with the most uses, until neither maximum is exceeded.
 
     :param max_sources: maximum sources of all organizations together.
     """
@@ -413,7 +413,7 @@ def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organiza
 
 
 def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """Return the parts of an address that an issuer publishes, or raise ``RequestFailed`` if it is not allowed."""
+    """Return the parts of an address that an issuer publishes. Raise ``RequestFailed`` for a forbidden address."""
     try:
         url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
         is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
@@ -426,7 +426,7 @@ def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
 
 
 def parse_json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a response, or ``None``."""
+    """Return the JSON object in a response's body, or ``None`` if the body is anything else."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -435,9 +435,7 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def seconds_fresh(headers: list[tuple[str, str]]) -> float:
-    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), within :data:`MIN_AGE` and
-    :data:`MAX_AGE`.
-    """
+    """Return for how many seconds a response is fresh (RFC 9111 section 4.2.1), limited by the two constants."""
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

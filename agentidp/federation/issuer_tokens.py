@@ -28,11 +28,11 @@ TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentica
 
 MAX_LIFETIME = 86_400
 """Maximum seconds until ``exp``. Platforms issue tokens for an hour, some for a day. A Kubernetes token that never
-expires, as old clusters stored them, is a secret, and refused."""
+expires, which old clusters stored, is refused because it is a secret."""
 
 MAX_CHARACTERS = MAX_RULE
-"""Maximum characters of an organization's rules with which a token is compared: about sixty ordinary rules, or one rule
-of the maximum length."""
+"""Maximum characters of the rules with which a token is compared: about sixty ordinary rules, or one rule of the
+maximum length."""
 
 NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "no rule of trust",
@@ -41,8 +41,8 @@ NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "unknown key",
     "too many rules for the token",
 )
-"""Logged reasons why a token is not accepted, from the farthest rule to the nearest. A wrong signature and wrong times
-come last."""
+"""Logged reasons why no rule accepts a token. A later reason is more specific. A wrong signature and wrong times are
+even more specific."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +60,22 @@ class IssuerToken:
 
     @property
     def organization_id(self) -> str | None:
-        """The id of the organization in the audience, or ``None``."""
+        """The organization's id in the token's audience, or ``None``."""
         return find_organization_id(self.prepared_claims.audience)
 
     @property
     def selectors(self) -> list[UUID]:
-        """The ids by which an organization's rules for this token are looked up."""
+        """The ids by which the database looks up the rules that may trust this token."""
         subjects = matching_rule_subjects(self.claims.get("sub"))
         return [rule_selector(issuer, subject) for issuer in self.issuers for subject in subjects]
 
     @property
     def subject_selectors(self) -> list[bytes]:
-        """The ids by which an agent from a provisioning rule is looked up, one per issuer."""
+        """The ids, one per issuer, by which the database looks up the agent that a provisioning rule has created."""
         return [subject_selector(issuer, str(self.claims.get("sub"))) for issuer in self.issuers]
 
     def is_signed_by(self, key: Any) -> bool | None:
-        """Return whether a key has made the signature, or ``None`` if it was verified with too many other keys."""
+        """Return whether a key made the signature, or ``None`` if the maximum number of other keys were tried."""
         if len(self.jwt.tried) >= MAX_SIGNATURES[key_algorithm(self.jwt.alg)]:
             return next((is_signature for tried_key, is_signature in self.jwt.tried if tried_key == key), None)
         return self.jwt.is_signed_by(key)
@@ -84,7 +84,7 @@ class IssuerToken:
 class Candidate(NamedTuple):
     """A rule that may accept a token.
 
-    :param rule: ``None`` for a rule beyond the maximum, which was not read.
+    :param rule: ``None`` for a rule that was not read, because the rules have too many characters.
     :param owner: the agent of the rule, or any other value that all rules with the same effect share.
     :param is_in_force: false for a rule that accepts nothing, but whose owner a failure may name.
     """
@@ -101,16 +101,17 @@ class Candidate(NamedTuple):
 
     @property
     def characters(self) -> int:
-        """The characters of a rule in memory, with those of a delegation rule's resources, and 100 per resource."""
+        """The characters that a rule counts in memory: its JSON and, per resource of a delegation rule, 100 and its
+        id."""
         resources = [] if self.row is None else self.row.resources
         return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for a token.
+    """The result of trying rules for a token.
 
-    :param accepting: the candidates that accept the token, the first one of each owner.
+    :param accepting: the candidates that accept the token, at most one per owner.
     :param refusals: the owners of the other candidates, with the logged reasons why they do not accept the token.
     """
 
@@ -119,20 +120,20 @@ class Verdict:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a candidate has keys that were not tried."""
+        """Whether some keys were not tried, because too many rules or keys might accept the token."""
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
     def refusal(self, owner: Any = None) -> str:
-        """Return the reason of the candidate that comes nearest, among all candidates or those of one owner."""
+        """Return the most specific reason why no candidate, or no candidate of one owner, accepts the token."""
         reasons = [reason for reason_owner, reason in self.refusals if owner in (None, reason_owner)]
-        # A reason that is not in the list comes after all of them.
+        # A reason outside the list is more specific than all reasons in it.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 
 class IssuerTokens:
-    """Read and verify tokens of other issuers. A process remembers their rules and keys.
+    """Reads and verifies tokens of other issuers. Caches, in one process, their rules and keys.
 
-    :param own_issuer: this server, whose own tokens no rule accepts.
+    :param own_issuer: the issuer of this server, whose tokens no rule accepts.
     """
 
     def __init__(self, keys: IssuerKeys, own_issuer: str) -> None:
@@ -145,11 +146,11 @@ class IssuerTokens:
     ) -> IssuerToken | None:
         """Read a token, or return ``None`` if no rule could accept it.
 
-        :param is_svid: whether the token was sent as a JWT-SVID, whose only issuer is the trust domain.
+        :param is_svid: whether the token was sent as a JWT-SVID. The only issuer of a JWT-SVID is the trust domain.
         :param types: accepted values of ``typ``, in lower case.
         """
         unverified = read_unverified(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
-        # A security event (RFC 8417 section 2.2) is no credential, and not every issuer marks it by "typ".
+        # A security event token (RFC 8417 section 2.2) is no credential, but some issuers do not mark it by its "typ".
         if unverified is None or "events" in unverified.claims:
             return None
         claims = TokenClaims(unverified.claims)
@@ -159,7 +160,7 @@ class IssuerTokens:
         return IssuerToken(unverified, claims, issuers)
 
     def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
-        """Return an organization's rule with this JSON from memory, so that its keys are parsed once."""
+        """Return the rule with this JSON from memory, so that the keys in it are parsed only once."""
         rules = self._rules.get(organization_id, rule_json)
         if not rules:
             rules = [Rule.read(rule_json)]
@@ -176,12 +177,13 @@ class IssuerTokens:
         tries_every_owner: bool = False,
         is_last: bool = True,
     ) -> Verdict:
-        """Try rules in their order, until a rule accepts the token.
+        """Try candidate rules in their order, until a rule accepts the token.
 
         :param tries_every_owner: whether to go on until a rule of each owner accepts the token.
-        :param is_last: whether this is the last attempt, whose failure must verify at least one signature, so that all
-            failures take equally long.
-        :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might are not there now.
+        :param is_last: whether no other rules are tried later. A failure then verifies at least one signature, so that
+            all failures take equally long.
+        :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might accept it are not
+            available.
         """
         verdict = Verdict()
         unavailable: KeysUnavailable | None = None

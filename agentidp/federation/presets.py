@@ -21,7 +21,7 @@ Answers = Mapping[str, str]
 class Question:
     """A question of a preset.
 
-    :param name: the field's name. An answer with the name of a member of the rule is this member.
+    :param name: the field's name. If it is the name of a member of the rule, the answer becomes this member.
     :param words: the field's name for people.
     :param pattern: the regular expression that the answer must match; empty if the checks of the rule decide.
     :param rule: the pattern in words: "must ...".
@@ -39,16 +39,16 @@ class Question:
 
     @property
     def label(self) -> str:
-        """The words at the beginning of a line."""
+        """The question's words with a capital letter, for the beginning of a line."""
         return self.words[:1].upper() + self.words[1:]
 
     @property
     def max_length(self) -> int:
-        """Maximum characters of the answer."""
+        """Maximum number of characters of the answer."""
         return MAX_VALUE if self.pattern else MAX_URL
 
     def is_answered_by(self, answer: str) -> bool:
-        """Return whether an answer is valid, as far as the question decides that."""
+        """Return whether an answer has the question's pattern. The rule's checks may still refuse the answer."""
         if not answer:
             return not self.is_needed
         return not self.pattern or re.fullmatch(self.pattern, answer) is not None
@@ -56,7 +56,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A platform.
+    """The questions from which a rule for the tokens of one platform is made.
 
     :param rule: returns the members of the rule for valid answers.
     :param agent_name: the proposed template for the names of a provisioning rule's agents.
@@ -71,7 +71,7 @@ class Preset:
 
 
 class AnswersRefused(Exception):
-    """The answers make no rule. ``errors`` has a sentence per name of a question; an empty name stands for the form."""
+    """The answers make no rule. ``errors`` has a sentence per question's name; the empty name is for the whole form."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__(errors)
@@ -79,7 +79,7 @@ class AnswersRefused(Exception):
 
 
 def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Return the rule that the answers make.
+    """Return the rule that the answers to a preset's questions make.
 
     :param check: returns the rule as it is stored, or raises :class:`RuleRefused`.
     :raises AnswersRefused: an answer is not valid, or the rule is refused.
@@ -109,7 +109,7 @@ def _kubernetes(answers: Answers) -> dict[str, Any]:
 
 
 def _github(answers: Answers) -> dict[str, Any]:
-    # The subject of a job contains its environment, with "%3A" for ":", or else its branch. The rest become claims.
+    # GitHub's subject contains the environment, with "%3A" for ":", or else the branch. Other answers become claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner, _, name = repository.partition("/")
     is_owner = name == "*"
@@ -158,7 +158,7 @@ _BRANCH = Question(
 
 def _people(answers: Answers) -> dict[str, Any]:
     name, _, value = answers["claim"].partition("=")
-    # Without an audience, it is the client_id of the agent that acts.
+    # The audience of a delegation rule is by default the client_id of the agent that acts.
     return {"issuer": answers["issuer"], "claims": {name: value} if name else {}, "audience": None}
 
 
@@ -279,7 +279,7 @@ OTHER = Preset(
 )
 
 WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
-"""Presets of rules that trust workloads, in the order in which they are offered."""
+"""Presets for rules of trust in workloads, in the order in which they are offered."""
 
 OPENID_CONNECT = Preset(
     "people",
@@ -307,4 +307,4 @@ OPENID_CONNECT = Preset(
 )
 
 PEOPLE = (OPENID_CONNECT, OTHER)
-"""Presets of rules by which agents act for others."""
+"""Presets for delegation rules, by which agents act for people, in the order in which they are offered."""

@@ -10,17 +10,17 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 MAX_CHARACTERS = 10_000_000
-"""Maximum characters of all rules together, which take about 30 MB."""
+"""Maximum characters of all lists together. So many characters of rules take about 30 MB."""
 
 CHARACTERS_PER_RULE = 1_000
-"""Characters that a rule counts in addition to its own."""
+"""Characters that a list counts for its overhead, in addition to the characters of its values."""
 
 
 class Remembered(Generic[Key, Value]):
-    """Lists of rules per organization and key, within a maximum of characters, because the length of rules differs.
+    """A cache of lists per organization and key. Its size is limited in characters, because rules differ in length.
 
-    Without room, the organization with the most characters loses all its lists, so that no organization loses its rules
-    because another has many.
+    If the cache is full, the organization with the most characters loses all its lists, so that no organization loses
+    its rules because another organization has many.
     """
 
     def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
@@ -30,12 +30,12 @@ class Remembered(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def get(self, organization_id: str, key: Key) -> list[Value]:
-        """Return a list, or an empty list if it is not remembered."""
+        """Return the cached list for a key, or an empty list."""
         values, _ = self._lists.get(organization_id, {}).get(key, ([], 0))
         return values
 
     def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
-        """Remember a list under a key, which have *characters* together."""
+        """Cache a list, whose values have *characters* together, under a key."""
         characters += CHARACTERS_PER_RULE * len(values)
         with self._lock:
             self._forget(organization_id, key)
@@ -48,7 +48,7 @@ class Remembered(Generic[Key, Value]):
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 
     def forget(self, organization_id: str, key: Key) -> bool:
-        """Forget a list, and return whether there was one."""
+        """Remove a list from the cache, and return whether there was a list."""
         with self._lock:
             return self._forget(organization_id, key)
 

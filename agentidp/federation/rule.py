@@ -20,11 +20,11 @@ from uuid import UUID
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
 SPIFFE = "spiffe://"
-"""The beginning of a SPIFFE trust domain's identifier, which a rule has in place of an issuer, because a JWT-SVID need
-not name an issuer (SPIFFE JWT-SVID section 3)."""
+"""The beginning of a SPIFFE trust domain's id. A rule has this id in place of an issuer, because a JWT-SVID need not
+name an issuer (SPIFFE JWT-SVID section 3)."""
 
 SEPARATORS = (":", "/")
-"""Characters that a pattern may end with before its ``*``."""
+"""Characters, one of which must precede the ``*`` at the end of a pattern."""
 
 MAX_POINTER = 20
 """Maximum number of parts of a JSON Pointer in a rule."""
@@ -33,7 +33,7 @@ _MISSING = object()
 
 
 class Comparison(NamedTuple):
-    """A member of a token compared with a rule. ``actual`` is ``None`` if the member is not there."""
+    """A member of a rule compared with the token. ``actual`` is ``None`` if the token does not have the member."""
 
     name: str
     expected: Any
@@ -43,7 +43,7 @@ class Comparison(NamedTuple):
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The expected and the actual value for people: strings as they are, unless both values would look equal."""
+        """The expected and the actual value as text. Strings get quotation marks only if the texts would look equal."""
         expected, actual = (
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
         )
@@ -67,10 +67,10 @@ class TokenClaims:
         self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
 
     def has(self, name: str, expected: Any) -> bool:
-        """Return whether a claim is an expected value, or a list with an expected value. ``true`` does not equal 1.
+        """Return whether a claim is, or contains, an expected value or matches an expected pattern.
 
         :param name: the name of a claim, or a JSON Pointer to a member.
-        :param expected: an expected value, or a list of expected values.
+        :param expected: an expected value, or a list of expected values. ``true`` does not equal 1.
         """
         if name not in self._values:
             values = [value for value in as_list(claim_value(self.claims, name)) if type(value) in (str, int, bool)]
@@ -82,7 +82,7 @@ class TokenClaims:
                 if (type(value), value) in values_with_types:
                     return True
                 continue
-            # If any longer string begins with the prefix, so does the first string that is greater than the prefix.
+            # If any longer string begins with the prefix, so does the first string after the prefix in sorted order.
             index = bisect_right(sorted_strings, value[:-1])
             if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
                 return True
@@ -109,12 +109,12 @@ class Rule:
 
     @classmethod
     def of(cls, trust: dict[str, Any]) -> Rule:
-        """Return the rule of a JSON object from the database."""
+        """Return the rule that a JSON object from the database describes."""
         return cls.read(json.dumps(trust))
 
     @classmethod
     def read(cls, rule_json: str) -> Rule:
-        """Return the rule with this JSON."""
+        """Return the rule that this JSON describes."""
         trust = json.loads(rule_json)
         return cls(
             issuer=trust["issuer"],
@@ -133,11 +133,11 @@ class Rule:
 
     @property
     def key_source(self) -> KeySource:
-        """The place of the issuer's keys, unless the rule contains the keys."""
+        """The addresses of the issuer's keys, for a rule that does not contain the keys."""
         return KeySource(self.issuer, self.jwks_uri)
 
     def is_met_by(self, token: TokenClaims, *, ignores_audience: bool = False) -> bool:
-        """Return whether the rule trusts a token with these claims, if its signature and times are right."""
+        """Return whether the rule matches these claims. It does not check the token's signature and times."""
         return (
             self.issuer in token.issuers
             and (ignores_audience or token.audience == self.audience)
@@ -146,7 +146,7 @@ class Rule:
         )
 
     def compare(self, token: TokenClaims) -> list[Comparison]:
-        """Return a comparison for each member of the rule, in the order in which people read a rule."""
+        """Return a comparison per member of the rule, in the order in which people read a rule."""
         claims = token.claims
         has_issuer = self.issuer in token.issuers
         members = [
@@ -163,22 +163,22 @@ class Rule:
         ]
 
     def _has_subject(self, token: TokenClaims) -> bool:
-        # A list of strings is not a subject.
+        # A claim may be a list of strings, but a subject must be one string.
         return self.subject is None or (isinstance(token.claims.get("sub"), str) and token.has("sub", self.subject))
 
 
 def subject_selector(issuer: str, subject: str | None) -> bytes:
-    """Return the SHA-256 of an issuer and its subject, because two issuers may use the same subject."""
+    """Return the SHA-256 of an issuer and a subject. Two issuers may use the same subject."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
 def rule_selector(issuer: str, subject: str | None) -> UUID:
-    """Return the id by which rules for a token's issuer and subject are looked up."""
+    """Return the id by which the database looks up rules for an issuer and subject."""
     return UUID(bytes=subject_selector(issuer, subject)[:16])
 
 
 def is_pattern(expected: object) -> bool:
-    """Return whether a value is a pattern, which stands for all longer values with the same beginning."""
+    """Return whether an expected value is a pattern, which ends in ``*`` and matches longer strings."""
     return isinstance(expected, str) and expected.endswith("*")
 
 
@@ -188,9 +188,9 @@ def as_list(value: Any) -> list[Any]:
 
 
 def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
-    """Return the possible issuers of a token: its ``iss``, and the trust domain of a subject that is a SPIFFE ID."""
+    """Return the possible issuers of a token: its ``iss``, and the trust domain if its subject is a SPIFFE ID."""
     issuer, subject = claims.get("iss"), claims.get("sub")
-    # Only the subject names a trust domain, so "iss" must not.
+    # An "iss" must not name a trust domain: only a SPIFFE ID in the subject proves it.
     issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
         domain, slash, path = subject.removeprefix(SPIFFE).partition("/")
@@ -200,12 +200,12 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # No rule has another issuer, and PostgreSQL refuses some other strings.
+    # Other issuers have no rule, and PostgreSQL refuses some of their characters.
     return issuer.isascii() and issuer.isprintable()
 
 
 def claim_value(claims: dict[str, Any], name: str) -> Any:
-    """Return a claim, or the member that a JSON Pointer names. Pointers into lists are not supported."""
+    """Return a claim, or the member to which a JSON Pointer points. Pointers into lists are not supported."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
     members = name[1:].split("/", MAX_POINTER)

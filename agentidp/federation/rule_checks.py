@@ -15,26 +15,26 @@ from agentidp.http.text import text_refusal
 from agentidp.jose.jwk import public_jwks
 
 MAX_URL = 255
-"""Maximum characters of an issuer, and of the address of its keys."""
+"""Maximum number of characters of an issuer, and of the address of its keys."""
 
 MAX_VALUE = 500
-"""Maximum characters of a subject, of an audience, and of the value and the name of a claim."""
+"""Maximum number of characters of a subject, of an audience, and of a claim's name or value."""
 
 MAX_RULE = 16_000
-"""Maximum characters of a rule as JSON. The other maximums together would allow 200,000 characters."""
+"""Maximum number of characters of a rule as JSON. The other maximums together would allow 200,000 characters."""
 
 MAX_PATTERN_PARTS = 20
-"""Maximum separators in a pattern, because rules are looked up by each beginning of a token's subject."""
+"""Maximum number of separators in a pattern, because each beginning of a token's subject is looked up."""
 
 MAX_CLAIMS = 20
 MAX_VALUES = 20
-"""Maximum accepted values per claim."""
+"""Maximum number of accepted values per claim."""
 
 GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
 
 _OWN_MEMBERS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
-"""Claims that a rule has other members for, or that differ in each token."""
+"""Claims that a rule must not list, because it has other members for them or because they differ in each token."""
 
 _PINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
@@ -47,7 +47,7 @@ _PINS: Mapping[str, tuple[str, ...]] = {
     ),
     "https://accounts.google.com": ("email", "hd"),
 }
-"""Claims that distinguish the customers of issuers from which anyone can get tokens. The first claims are ids, which
+"""Claims that identify the customer of an issuer whose tokens anyone can get. Claims with ids come first, because ids
 are never given to another customer."""
 
 _OPEN_ISSUERS = {
@@ -77,15 +77,16 @@ _OPEN_ISSUERS = {
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers from which anyone can get tokens, without the closing slash that some have. A customer of the platforms among
-them can choose the audience."""
+"""Issuers from which anyone can get tokens, without the final slash that some of them have. On the platforms in this
+list, a customer can also choose the audience."""
 
 _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
     GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""Beginnings of subjects that name the customer first. Customers of GitHub and GitLab can change the form."""
+"""Subject prefixes by issuer, for issuers whose subjects start with the customer. Only GitHub's and GitLab's can
+change."""
 
 _IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -94,7 +95,7 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class RuleRefused(Exception):
-    """A rule is refused because of a member. The message is for the author of the rule."""
+    """A rule is refused because of one of its members. The message is for the author of the rule."""
 
     def __init__(self, member: str, message: str) -> None:
         super().__init__(message)
@@ -114,7 +115,7 @@ def check_rule(
     :param members: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
     :param own_issuer: this server, which is the default audience.
     :param allows_loopback: whether an issuer on this machine's loopback may be http.
-    :param may_trust_everybody: whether a rule without subject and claims may trust all subjects of the issuer.
+    :param may_trust_everybody: whether the rule may lack subject and claims, and so trust all subjects of the issuer.
     """
     issuer, subject, claims = members.get("issuer"), members.get("subject"), members.get("claims") or {}
     jwks, jwks_uri = members.get("jwks"), members.get("jwksUri")
@@ -128,7 +129,7 @@ def check_rule(
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
     if any(id_ != organization_id for id_ in _ORGANIZATION_ID.findall(audience)):
-        # An audience with an organization's id belongs to this organization only, also without client_id.
+        # Even with client_id in the request, an audience with an organization's id is for that organization only.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _OPEN_ISSUERS:
         _check_who_is_trusted(issuer, subject, claims)
@@ -154,8 +155,8 @@ def check_provisioning_rule(
 ) -> dict[str, Any]:
     """Check a provisioning rule as :func:`check_rule` does.
 
-    Its audience must contain the id of the organization, so that the token itself names the organization that it may
-    create an agent in.
+    The rule's audience must contain the organization's id, so that each token names the organization in which it may
+    create an agent.
 
     :raises RuleRefused: also if the rule does not name the owner of the subjects.
     """
@@ -179,8 +180,8 @@ def check_delegation_rule(
 ) -> dict[str, Any]:
     """Check a delegation rule as :func:`check_rule` does.
 
-    Without an audience, a token must be for the agent that acts, so that no agent acts by a token for another agent. An
-    audience that the agents share must contain the id of the organization.
+    Without an audience in the rule, the token's audience must be the agent that acts, so no agent can use a token for
+    another agent. An audience that several agents share must contain the organization's id.
     """
     rule = check_rule(
         members,
@@ -203,26 +204,26 @@ def check_delegation_rule(
 def narrow_to_subject(
     trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str
 ) -> dict[str, Any]:
-    """Return the rule of trust of the agent that is created for a subject: *trust* with exactly this subject.
+    """Return a rule of trust for the agent that is created for a subject: *trust*, limited to this subject.
 
     :raises RuleRefused: the subject, which can be any string, is not allowed in a rule.
     """
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
-    # The provisioning rule was accepted, so its issuer was allowed.
+    # Loopback is allowed here if the provisioning rule has it, because its issuer was checked before.
     return check_rule(
         {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
     )
 
 
 def find_organization_id(audience: object) -> str | None:
-    """Return the id of the organization that an audience contains, or ``None``."""
+    """Return the organization's id that an audience contains, or ``None``."""
     match = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None
     return match[0] if match else None
 
 
 def matching_rule_subjects(subject: object) -> list[str | None]:
-    """Return the subjects of all rules that *subject* may meet: none, the same, and patterns of its beginnings."""
+    """Return all subjects that a rule for a token's *subject* can have: ``None``, the same, and patterns that match."""
     if not isinstance(subject, str):
         return [None]
     separators = islice(re.finditer("[:/]", subject[: MAX_VALUE - 1]), MAX_PATTERN_PARTS)
@@ -230,7 +231,7 @@ def matching_rule_subjects(subject: object) -> list[str | None]:
 
 
 def warnings(rule: Mapping[str, Any]) -> list[str]:
-    """Return warnings that a rule trusts more than one workload, or relies on a name that can be taken over."""
+    """Return warnings about a rule that trusts several workloads, or relies on a name that can change its owner."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
     sentences = [
         f"{name} ends in *, so everything below {value[:-1]} is trusted"
@@ -309,7 +310,7 @@ def _check_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for name, expected in claims.items():
         _check_string("claims", name)
-        # A JSON Pointer such as "/iss" names the same claim.
+        # A JSON Pointer such as "/iss" points to the same claim as "iss".
         if name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
         if name.startswith("/") and name.count("/") > MAX_POINTER:
@@ -354,7 +355,7 @@ def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str,
 
 
 def _check_pattern(member: str, name: str, value: str) -> None:
-    """Check a value that may be a pattern.
+    """Check that a value which may be a pattern is an allowed pattern.
 
     :param name: the name of the claim and a blank, at the beginning of the message; empty for the subject.
     """
@@ -386,7 +387,7 @@ def _check_service_account(subject: str) -> None:
 def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
     naming_claims = {name for name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))}
     if issuer in _PINS:
-        # A name can be given to another customer, who must not get the agents.
+        # Names are not enough, because another customer can get the same name later, and must not get the agents.
         ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
         if naming_claims.isdisjoint(ids):
             raise RuleRefused(

@@ -41,7 +41,7 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def format_claims(claims: dict[str, Any]) -> list[str]:
-    """Return the lines from which :func:`parse_claims` makes these claims."""
+    """Return lines ``name=value`` or ``name:=value`` that :func:`parse_claims` turns back into these claims."""
     return [
         f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}"
         for name, expected in claims.items()
@@ -50,7 +50,7 @@ def format_claims(claims: dict[str, Any]) -> list[str]:
 
 
 def parse_jwk_set(text: str) -> dict[str, Any]:
-    """Return a JWK Set without the keys that do not verify tokens, such as the certificates of a SPIFFE bundle.
+    """Return the JWK Set in a text, without the keys that do not verify tokens, such as a SPIFFE bundle's certificates.
 
     :raises RuleRefused: the text is not a JWK Set.
     """

@@ -25,7 +25,7 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 16_384
-"""Maximum characters of a parsed token. Most of ours have about 600; the longest without a delegation have 9,000."""
+"""Maximum number of characters of a token to parse. Ours have about 600, and at most 9,000 without delegation."""
 
 MAX_ACTORS = 4
 """Maximum number of actors in a token, including the client."""
@@ -36,7 +36,7 @@ MAX_DELEGATION = 5_000
 AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
 """The two forms of ``sub``: the agent's id alone, or preceded by the organization's id.
 
-A cloud that trusts this issuer decides by ``sub``. The server generates both ids and never reuses them, so no client
+Clouds that trust this issuer grant access by ``sub``. The server generates both ids and never reuses them, so no client
 can influence ``sub``, it is unique per agent, and the prefix up to ``:agent:`` is unique per organization.
 """
 
@@ -63,7 +63,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs. ``private_key`` is a private key object of ``cryptography``."""
+    """A private key that signs tokens (``private_key`` is an object of ``cryptography``)."""
 
     kid: str
     alg: str
@@ -72,7 +72,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A published key. ``public_key`` is a public key object of ``cryptography``."""
+    """A public key that verifies tokens (``public_key`` is an object of ``cryptography``)."""
 
     kid: str
     alg: str
@@ -81,10 +81,10 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A token of ours that was exchanged for another one.
+    """A token of this server that was exchanged for another token.
 
     :param scope: space-separated.
-    :param resource: the identifier of the token's resource server, if the token has the claim.
+    :param resource: the identifier of the token's resource server, if the token has the claim ``resource``.
     """
 
     jti: str
@@ -99,7 +99,7 @@ class Delegation:
 
     :param actors: the agents that act, the client first and then the earlier actors.
     :param ancestors: our tokens that were exchanged for the token, newest first.
-    :param agent_id: the subject, if it is an agent. Otherwise it is another issuer's, and the next two are set.
+    :param agent_id: the subject, if it is an agent. Otherwise, ``subject_id`` and ``rule_id`` are set.
     :param subject_id: the other issuer and its ``sub`` (RFC 9493 section 3.2.3).
     :param rule_id: the delegation rule that accepted the other issuer's token.
     :param grant_id: the grant by which the subject, a person, has let the first actor act.
@@ -113,7 +113,7 @@ class Delegation:
     grant_id: UUID | None = None
 
     def subject(self, organization_id: str) -> str:
-        """Return the ``sub`` of the token. For another issuer's subject, it is a digest.
+        """Return the ``sub`` of the token: the agent's id, or a digest for the subject of another issuer.
 
         The digest includes the organization, because the server does not generate the issuer and the subject: another
         organization could otherwise get a token with the same ``sub``.
@@ -124,7 +124,7 @@ class Delegation:
         return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
     def claims(self) -> dict[str, Any]:
-        """Return the claims that only tokens by exchange have (RFC 8693 section 4.1)."""
+        """Return the claims that only a token by exchange has (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
         for actor in reversed(self.actors):
             act = {"sub": str(actor)} | ({"act": act} if act else {})
@@ -136,24 +136,24 @@ class Delegation:
         if self.grant_id is not None:
             claims["grant_id"] = str(self.grant_id)
         claims["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
-        # A separate claim, because release 1.0.0 ignores unknown claims but refuses unknown members in exchanged_from.
+        # A separate claim: release 1.0.0 ignores unknown claims, but refuses unknown members of exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
         return claims
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The actors and the subject, if it is an agent, without duplicates. All of these agents must be active."""
+        """The agents that act and, if it is an agent, the subject, without duplicates. All of them must be active."""
         return list(dict.fromkeys([*self.actors, *([] if self.agent_id is None else [self.agent_id])]))
 
     @property
     def jtis(self) -> list[str]:
-        """The ids of the tokens that were exchanged, and of the grant, none of which may be revoked."""
+        """The ids of the exchanged tokens and of the grant. The token is refused if one of these ids was revoked."""
         return [ancestor.jti for ancestor in self.ancestors] + ([str(self.grant_id)] if self.grant_id else [])
 
     @property
     def audiences(self) -> list[str]:
-        """The ``aud`` of the tokens that were exchanged, without duplicates. The organization must own all of them."""
+        """The ``aud`` of the exchanged tokens, without duplicates. The organization must own all of them."""
         return list({ancestor.audience for ancestor in self.ancestors})
 
     @property
@@ -168,7 +168,7 @@ class AccessToken:
 
     :param issued_at: the claim ``iat``, in seconds since the epoch.
     :param expires_at: the claim ``exp``, in seconds since the epoch.
-    :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1), or ``None``.
+    :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1), or ``None``.
     :param delegation: ``None`` unless the token was issued by exchange.
     :param resource: the identifier of the resource server, if ``aud`` is a different name for it.
     """
@@ -187,12 +187,12 @@ class AccessToken:
 
     @property
     def issue_instant(self) -> datetime:
-        """The claim ``iat`` as a time."""
+        """The claim ``iat`` as a datetime."""
         return datetime.fromtimestamp(self.issued_at, UTC)
 
     @property
     def refused_from(self) -> datetime:
-        """The time from which every server refuses the token as expired, so that its revocation can be deleted.
+        """The time from which every server refuses the token as expired. The token's revocation can be deleted then.
 
         A server accepts a token until ``LEEWAY`` after ``exp`` by its own clock, which may be another ``LEEWAY`` behind
         the clock of the server that deletes the revocation.
@@ -248,12 +248,12 @@ def issue_access_token(
 
 
 def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
-    """Return an agent's ``sub`` by its form, which is one of ``SUBJECTS``."""
+    """Return the possible values of an agent's ``sub``, by form (``SUBJECTS``)."""
     return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 
 def _signature(key: SigningKey, signing_input: bytes) -> bytes:
-    """Return the signature in the format of RFC 7518. For ES256, PyJWT would need three times as many calls."""
+    """Sign, in the format of RFC 7518. For ES256, this takes a third of the calls that PyJWT needs."""
     if key.alg == "ES256":
         numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([number.to_bytes(32) for number in numbers])
@@ -263,7 +263,7 @@ def _signature(key: SigningKey, signing_input: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _encoded_header(kid: str, alg: str) -> bytes:
-    """Return the first part of a token, which is the same for all tokens of a key (RFC 7515 section 7.1)."""
+    """Return the first part of a token, which is the same for all tokens that a key signs (RFC 7515 section 7.1)."""
     return base64url(_encode({"alg": alg, "kid": kid, "typ": TOKEN_TYPE}).encode())
 
 
@@ -282,7 +282,7 @@ def verify_access_token(
     """
     if len(unverified_token) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
-    # The checks are one flat list, in spite of its length, so that they can be compared with the RFC.
+    # This long flat list of checks can be compared with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_token)
         kid, typ = header.get("kid"), header.get("typ")
@@ -293,7 +293,7 @@ def verify_access_token(
         if not isinstance(kid, str) or not _KID.fullmatch(kid):
             raise TokenRefused("kid is not one of ours")
         key = find_key(kid)
-        # The key determines the algorithm, and the header must agree with it.
+        # The key decides which algorithm is allowed. The alg in the header must be the same.
         if key is None or header.get("alg") != key.alg:
             raise TokenRefused("no such key")
         claims = jwt.decode(
@@ -305,9 +305,9 @@ def verify_access_token(
                 "require": _REQUIRED,
                 "verify_signature": True,
                 "verify_iss": True,
-                # Compared below, because the holder learns the reason.
+                # Checked below, because the holder of the token learns that the audience is wrong.
                 "verify_aud": False,
-                # Compared with *at* below. PyJWT would use the current time and accept strings of digits.
+                # Checked below against *at*. PyJWT would use the current time and accept strings of digits.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,
@@ -320,7 +320,7 @@ def verify_access_token(
         advice = f"The access token is for {token.audience}, not for {audience}. Leave out the parameter resource."
         raise TokenRefused("for another audience", token, advice)
     if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
-        # The other form of sub and tokens by exchange are only for other resource servers than our API.
+        # Our own API accepts neither the other form of sub nor tokens by exchange.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
@@ -367,7 +367,7 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
 
 
 def _delegation(claims: dict[str, Any]) -> Delegation:
-    """Return the delegation that :meth:`Delegation.claims` has written. Refuse claims that it does not write."""
+    """Parse the claims that :meth:`Delegation.claims` writes. Refuse any other form of them."""
     delegated = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []
     act = delegated.get("act")
@@ -376,7 +376,7 @@ def _delegation(claims: dict[str, Any]) -> Delegation:
             actors.append(UUID(act["sub"]))
             act = act.get("act")
         exchanged = delegated["exchanged_from"]
-        # Tokens of release 1.0.0 lack exchanged_resources.
+        # Release 1.0.0 issues tokens without exchanged_resources.
         resources = delegated.get("exchanged_resources", [None] * len(exchanged))
         ancestors = tuple(
             Ancestor(token["jti"], token["aud"], token["scope"], resource)
@@ -391,7 +391,7 @@ def _delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Each actor exchanged a token of ours. For another issuer's subject, the first actor exchanged that issuer's.
+        # Each actor exchanged a token of ours, except the first actor if the subject's token was of another issuer.
         is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
@@ -406,7 +406,7 @@ def _thumbprint(claims: dict[str, Any]) -> str | None:
     match claims["cnf"]:
         case {"jkt": str(jkt), **other_members} if not other_members:
             return jkt
-    # A token with a binding that we do not check must not be accepted as a bearer token.
+    # A token that is bound in a way that we do not check must not be accepted like a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")
 
 
@@ -415,7 +415,7 @@ def _describe_instant(seconds: int) -> str:
 
 
 def _instant(value: object) -> int:
-    """Return a NumericDate of our tokens: whole seconds, in the range of :class:`datetime`."""
+    """Return a NumericDate claim as whole seconds, in the range of :class:`datetime`. Refuse other values."""
     if type(value) is not int or not 0 <= value <= int(datetime.max.replace(tzinfo=UTC).timestamp()):
         raise TokenRefused("a time is not a number of seconds")
     return value

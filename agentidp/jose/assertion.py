@@ -14,7 +14,7 @@ MAX_LENGTH = 8192
 """Maximum number of characters of an assertion."""
 
 CLIENT_LEEWAY = 30
-"""Maximum seconds between a client's clock and ours. Servers differ by less: ``agentidp.config.LEEWAY``."""
+"""Maximum seconds by which a client's clock may differ from ours. For servers, see ``agentidp.config.LEEWAY``."""
 
 WRONG_SIGNATURE = "wrong signature"
 """The logged reason for an assertion that none of the tried keys has signed."""
@@ -25,9 +25,9 @@ WRONG_TIMES, EXPIRED, TOO_LONG, TOO_EARLY = (
     "assertion valid for too long",
     "assertion not yet valid",
 )
-"""Logged reasons for an assertion whose signature has verified."""
+"""Logged reasons why an assertion is refused although its signature is valid."""
 
-# The RSA modulus is a random number, so nobody has its private key.
+# Nobody has a private key for this RSA modulus, because it is a random number.
 _NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
 NOBODYS_KEYS = {
@@ -37,16 +37,15 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""One unused key per algorithm, so that refusing a client without a key takes as long as refusing another."""
+"""An unused key per algorithm. It is tried for clients without a key, so that all failures take equally long."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
-"""Maximum number of keys with which a request's assertion is verified, by algorithm. So many verifications take less
-than half a millisecond of processor time, or one millisecond with ES384, because a failure must not cost more than
-twice as much as a wrong secret."""
+"""Maximum number of keys with which an assertion is verified, by algorithm. So many verifications take less than 0.5 ms
+of processor time, or 1 ms with ES384. A failure must not cost more than twice as much as a wrong secret."""
 
 
 def wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
-    """Return the logged reason why the times of an assertion are wrong, or ``None``.
+    """Return the logged reason why an assertion's exp, iat or nbf is wrong, or ``None`` if all are right.
 
     :param now: the time of the request, in seconds since the epoch.
     :param max_lifetime: maximum seconds until ``exp``.

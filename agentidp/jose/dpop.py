@@ -18,32 +18,32 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
 MAX_AGE = 60
-"""Maximum seconds between ``iat`` of a proof and now, in either direction, because clocks differ."""
+"""Maximum difference in seconds between ``iat`` of a proof and the current time. Clocks differ in either direction."""
 
 MAX_LENGTH = 4096
 """Maximum number of characters of a proof."""
 
-# The members of a key that its thumbprint contains, in this order (RFC 7638 section 3.2, RFC 8037 appendix A.3).
+# The members of a JWK that its thumbprint contains, in this order (RFC 7638 section 3.2, RFC 8037 appendix A.3).
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ProofRefused(Exception):
-    """The proof is not valid for the request. The message is for the client."""
+    """The DPoP proof is not valid for the request. The message is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified proof: the thumbprint of its key, its identifier, which is accepted only once, and its ``iat``."""
+    """A verified DPoP proof: the thumbprint of its key, its ``jti``, which is accepted only once, and its ``iat``."""
 
     jkt: str
     jti: str
     issued_at: float
 
     def consumption(self) -> Call:
-        """Return the call that consumes the proof. It fails with a unique violation if the proof was used before."""
+        """Return the call that records the use of the proof, and fails with a unique violation for a second use."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        # Twice the leeway for the same reason as in AccessToken.refused_from.
+        # The leeway counts twice, as in AccessToken.refused_from.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
@@ -51,7 +51,7 @@ class Proof:
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3), except that it was not used before: see :meth:`Proof.consumption`.
+    """Verify a DPoP proof (RFC 9449 section 4.3). :meth:`Proof.consumption` checks that it is used only once.
 
     :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
     :param url: the URL of the request, without query and fragment.
@@ -62,7 +62,7 @@ def verify_proof(
         raise ProofRefused("the header DPoP with a proof is missing")
     if len(unverified_proof) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
-    # The checks are one flat list, in spite of its length, so that they can be compared with the RFC.
+    # This long flat list of checks can be compared with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
@@ -119,7 +119,7 @@ def _digest(text: str) -> str:
 
 
 def _normalize(url: str) -> tuple[str, str | None, int | None, str] | None:
-    """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` if it is not a URL."""
+    """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` for another string."""
     try:
         parts = urlsplit(url)
         scheme = parts.scheme.lower()

@@ -13,9 +13,9 @@ from agentidp.jose.rsa_weakness import weakness
 
 
 class KeyType(NamedTuple):
-    """A kind of key: the members of its public half and the algorithms that it supports.
+    """A type of key: the members of its public half and the algorithms that it supports.
 
-    A key is for one algorithm (RFC 8725 section 3.1), which is its ``alg`` or, without ``alg``, the first algorithm.
+    A key is used with one algorithm (RFC 8725 section 3.1): its ``alg`` or, without ``alg``, the first of its type.
     """
 
     kty: str
@@ -24,8 +24,8 @@ class KeyType(NamedTuple):
     algorithms: tuple[str, ...]
 
 
-# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. EdDSA and Ed25519 name the same algorithm: RFC 9864 deprecates the
-# first name, and libraries send both.
+# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. EdDSA and Ed25519 are the same algorithm: RFC 9864 deprecates the
+# name EdDSA, but libraries send both names.
 KEY_TYPES = (
     KeyType("EC", "P-256", ("crv", "x", "y"), ("ES256",)),
     KeyType("EC", "P-384", ("crv", "x", "y"), ("ES384",)),
@@ -49,12 +49,12 @@ _KEY_OPS = ("verify", "sign")
 
 
 def key_algorithm(alg: str) -> str:
-    """Return the ``alg`` that :func:`public_jwk` gives to the key of a signature with *alg*."""
+    """Return the ``alg`` of the key that verifies signatures with *alg*, as :func:`public_jwk` stores it."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return each :func:`key_algorithm` that keys of this kind support, regardless of the key's ``alg``."""
+    """Return the :func:`key_algorithm` of each algorithm that keys of this type support, whatever their ``alg``."""
     return {
         key_algorithm(alg)
         for key_type in KEY_TYPES
@@ -64,7 +64,7 @@ def key_algorithms(jwk: dict[str, Any]) -> set[str]:
 
 
 def jwk_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of accepted keys, except for the checks that only :func:`public_jwk` can do."""
+    """Return a JSON Schema for accepted keys. It lacks some checks, which only :func:`public_jwk` does."""
 
     def key_schema(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
@@ -94,7 +94,7 @@ def jwk_json_schema() -> dict[str, Any]:
 def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     """Check a public key and return the members that verification needs, with ``alg`` and ``use``.
 
-    :param alg: the algorithm of the key if it has no ``alg``. Default: the first algorithm of its kind.
+    :param alg: the algorithm of a key without ``alg``. Default: the first algorithm of its type.
     :raises ValueError: the key breaks the rule in the message, which is for the client.
     """
     if not isinstance(jwk, dict):
@@ -146,7 +146,7 @@ def public_jwks(jwks: object) -> list[dict[str, Any]]:
 
 
 def _check_usage(jwk: dict[str, Any]) -> None:
-    """Refuse a key whose ``use`` or ``key_ops`` does not allow verification (RFC 7517 sections 4.2 and 4.3)."""
+    """Refuse a key whose ``use`` or ``key_ops`` forbids verification (RFC 7517 sections 4.2 and 4.3)."""
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")
     key_ops = jwk.get("key_ops", ["verify"])

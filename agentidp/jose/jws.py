@@ -16,7 +16,7 @@ COMPACT_SERIALIZATION = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_
 """Three base64url parts without padding (RFC 7515 section 7.1). PyJWT would also accept a token followed by ``==``."""
 
 MAX_JTI_LENGTH = 256
-"""Maximum number of characters of the identifier (``jti``) of a token that is accepted once."""
+"""Maximum number of characters of the ``jti`` of a token that may be used only once."""
 
 MAX_KID_LENGTH = 200
 """Maximum number of characters of the ``kid`` of a client's or another issuer's key."""
@@ -34,10 +34,10 @@ def base64url(octets: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedJwt:
-    """The contents of a token before its signature is verified.
+    """A parsed JWT whose signature is not verified.
 
     :param signed: the signed bytes: the encoded header and claims.
-    :param tried: the keys that the signature was verified with, and whether the key made the signature.
+    :param tried: the keys with which the signature was verified, each with the result.
     """
 
     header: dict[str, Any]
@@ -48,22 +48,22 @@ class UnverifiedJwt:
 
     @property
     def alg(self) -> str:
-        """The algorithm, which :func:`read_unverified` has checked against its *algorithms*."""
+        """The ``alg`` in the header, which is one of the allowed algorithms."""
         return str(self.header["alg"])
 
     @property
     def kid(self) -> str | None:
-        """The ``kid`` in the header; empty if no key can have it, because PostgreSQL might refuse its characters."""
+        """The ``kid`` in the header. Empty if it has characters that PostgreSQL may refuse, so no stored key has it."""
         kid: str | None = self.header.get("kid")
         is_possible = kid is None or (len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable())
         return kid if is_possible else ""
 
     def is_signed_by(self, key: Any) -> bool:
-        """Return whether *key* made the signature. Cached, because rules of trust often have the same keys."""
+        """Return whether *key* made the signature, from a cache, because rules of trust often share keys."""
         for tried_key, is_signature in self.tried:
             if tried_key == key:
                 return is_signature
-        # jwt.decode would parse the token again.
+        # jwt.decode is not used, because it would parse the token again.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
             is_signature = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
@@ -76,7 +76,7 @@ class UnverifiedJwt:
 def read_unverified(
     text: str, *, max_length: int, types: tuple[str | None, ...], algorithms: tuple[str, ...]
 ) -> UnverifiedJwt | None:
-    """Parse a token. Return ``None`` if it is not a JWS in compact serialization or does not match the parameters.
+    """Parse a token without verifying it. Return ``None`` if it is not in compact form or differs from the parameters.
 
     :param types: accepted values of ``typ``, in lower case. ``None`` accepts a token without ``typ``.
     """
@@ -93,7 +93,7 @@ def read_unverified(
     typ = header.get("typ")
     if (typ.lower() if isinstance(typ, str) else typ) not in types or "crit" in header:
         return None
-    # RFC 7797 section 6 requires "crit" with "b64", and "crit" is refused above.
+    # RFC 7797 section 6 requires "crit" in a header with "b64": false, and "crit" is refused above.
     if header.get("b64", True) is False:
         return None
     if header.get("alg") not in algorithms:
@@ -102,7 +102,7 @@ def read_unverified(
 
 
 def _decode(encoded: str) -> bytes:
-    """Decode a part of a compact serialization, which has only characters of base64url.
+    """Decode a part of a token in compact serialization, which has only characters of base64url.
 
     :raises ValueError: an encoder would have written the part differently (RFC 7515 section 2).
     """

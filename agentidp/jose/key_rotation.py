@@ -32,11 +32,11 @@ def has_signing_keys(settings: Settings) -> bool:
 
 
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
-    """Create the first key of an empty database. Check that the instance secret decrypts the key that signs.
+    """Create the first signing key of an empty database. Otherwise, check that the current key can be decrypted.
 
     If several processes start with an empty database, only one of them creates a key.
 
-    :raises ConfigurationError: the key that signs was encrypted under another secret.
+    :raises ConfigurationError: the current key was encrypted under another instance secret.
     """
     with connect(str(settings.database_url)) as connection:
         if not select_unrevoked(_all_keys(connection)):
@@ -54,7 +54,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
 
 def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
-    """Publish a new key of the algorithm ``settings.signing_alg``, which signs later.
+    """Publish a new signing key, which signs later.
 
     :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
     """
@@ -63,9 +63,9 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
 
 
 def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
-    """Revoke the key *kid*, which then neither signs nor verifies. Revoking it again changes nothing.
+    """Revoke the key *kid*, so that it no longer signs or verifies. A second revocation changes nothing.
 
-    :returns: the kid of the new key that signs from now on if *kid* was the key that signed; otherwise ``None``.
+    :returns: the kid of a new key that signs from now on, if *kid* was the key that signed; otherwise ``None``.
     """
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         rows = _all_keys(connection)
@@ -74,7 +74,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
             raise no_such_key(kid)
         if row.revoked_at is not None:
             return None
-        # Servers ignore keys that they cannot decrypt, so such a key does not sign.
+        # Servers ignore keys that they cannot decrypt, so these keys are not counted among the keys that could sign.
         usable = select_unrevoked(_select_usable(KeySealer(settings), rows))
         transaction.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(transaction, "signing_key.revoked", kid)
@@ -84,12 +84,12 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
 
 
 def no_such_key(kid: str) -> ConfigurationError:
-    """Return the error for an unknown key *kid*."""
+    """Return the error for a *kid* that no key has."""
     return ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
 
 
 def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
-    """Encrypt under ``settings.secret_key`` the private keys that are encrypted under ``settings.secret_key_previous``.
+    """Encrypt the private keys again: under ``settings.secret_key`` instead of ``settings.secret_key_previous``.
 
     :returns: the number of keys that were encrypted again, and of all keys except revoked keys, whose private half is
         deleted.
@@ -117,13 +117,13 @@ def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
 
 
 def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
-    """Return all keys, newest first, each with kid, alg, createdAt, signsFrom and its status at *at*."""
+    """Return all signing keys, newest first, each with kid, alg, createdAt, signsFrom and its status at *at*."""
     with connect(str(settings.database_url)) as connection:
         return describe_rows(settings, _all_keys(connection), at=at)
 
 
 def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
-    """Return the keys in *rows* as :func:`describe` does."""
+    """Return the signing keys in *rows*, in the format of :func:`describe`."""
     usable = _select_usable(KeySealer(settings), rows)
     has_signing_key = bool(select_unrevoked(usable))
     signing = find_signing_row(usable, at) if has_signing_key else None
@@ -154,8 +154,8 @@ def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[
 
 @contextlib.contextmanager
 def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
-    """Open a transaction that holds the lock for changing keys, and whose changes are recorded for the instance."""
-    # The lock is a separate statement, so that the next statement sees what was committed during the wait.
+    """Open a transaction that locks the signing keys, and whose audit events belong to the whole instance."""
+    # The lock is a separate statement, so that the next statement sees what others committed during the wait.
     with operator_transaction(connection, audit.INSTANCE, at) as transaction:
         transaction.fetch("database/lock_transaction", key=KEYS_LOCK)
         yield transaction
@@ -176,7 +176,7 @@ def _add_key(transaction: Transaction, settings: Settings, *, signs_from: dateti
 
 
 def _select_usable(sealer: KeySealer, rows: Rows) -> Rows:
-    """Return the rows of revoked keys, and of keys that the sealer can decrypt. Servers ignore the other keys."""
+    """Return the rows of revoked keys, and of keys that the sealer can decrypt. Servers ignore all other keys."""
     usable = []
     for row in rows:
         with contextlib.suppress(Unreadable):

@@ -18,9 +18,9 @@ from agentidp.jose.sealing import Sealer
 
 @dataclass(frozen=True)
 class OpenedKey:
-    """A decrypted key. The algorithm and the public half are derived from the private half.
+    """A decrypted private key. The algorithm and the public key are derived from the private key.
 
-    Other columns of the database are not authenticated: anyone with write access could have changed them.
+    The database's other columns are not authenticated, so anyone with write access could have changed them.
     """
 
     signing: SigningKey
@@ -29,20 +29,20 @@ class OpenedKey:
 
 
 class KeySealer(Sealer):
-    """Encrypts private keys, with the kid as the row's id."""
+    """A :class:`Sealer` for private keys, with the key's kid as the row's id."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, b"agentidp signing keys")
 
     def seal_key(self, key: SigningKey) -> bytes:
-        """Encrypt the private half of *key* under the current secret."""
+        """Encrypt a private key under the current instance secret."""
         encoded = key.private_key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return self.seal(key.kid, encoded)
 
     def open_key(self, kid: str, sealed: bytes) -> OpenedKey:
-        """Decrypt the key *kid*.
+        """Decrypt the private key of *kid*.
 
         :raises Unreadable: *sealed* was not encrypted for *kid* under the current or the previous secret.
         """
@@ -50,7 +50,7 @@ class KeySealer(Sealer):
 
 
 def new_key(alg: str) -> OpenedKey:
-    """Generate a key for *alg*, which is ``ES256`` or ``RS256`` (RFC 7518 section 3.1)."""
+    """Generate a signing key for *alg*, which is ``ES256`` or ``RS256`` (RFC 7518 section 3.1)."""
     private_key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if alg == "ES256":
         private_key = ec.generate_private_key(ec.SECP256R1())

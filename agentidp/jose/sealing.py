@@ -15,11 +15,11 @@ _NONCE_BYTES = 12
 
 
 class Unreadable(Exception):
-    """Neither the instance secret nor the previous secret decrypts the value."""
+    """A stored value can be decrypted neither with the instance secret nor with the previous secret."""
 
 
 class Sealer:
-    """Encrypts under the instance secret, and decrypts with the instance secret or the previous secret.
+    """Encrypts values for the database under the instance secret. The previous secret can still decrypt.
 
     Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
 
@@ -33,12 +33,12 @@ class Sealer:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))
 
     def seal(self, row: str, plain: bytes) -> bytes:
-        """Encrypt *plain* under the current secret, for the row with the id *row*."""
+        """Encrypt *plain* under the current instance secret, for the database row with the id *row*."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._current.encrypt(nonce, plain, row.encode())
 
     def open(self, row: str, sealed: bytes) -> bytes:
-        """Decrypt a value that was encrypted for the row with the id *row*.
+        """Decrypt a value that was encrypted for the database row with the id *row*.
 
         :raises Unreadable: *sealed* was not encrypted for this row under the current or the previous secret.
         """
@@ -49,7 +49,7 @@ class Sealer:
         raise Unreadable(row)
 
     def is_current(self, row: str, sealed: bytes) -> bool:
-        """Return whether a value is encrypted under the current secret."""
+        """Return whether a value is encrypted under the current instance secret."""
         return _decrypt(self._current, row, sealed) is not None
 
 

@@ -28,33 +28,33 @@ JWKS_MAX_AGE = 600
 """Maximum seconds that a client may cache the JWKS."""
 
 CACHE_SECONDS = 10
-"""Seconds after which a process reads the keys again, for example to notice a revocation."""
+"""Seconds after which a process reads the signing keys again, for example to notice a revocation."""
 
 RETRY_SECONDS = 2
-"""Seconds from a failed read to the next one."""
+"""Seconds between a failed read of the signing keys and the next read."""
 
 MIN_REREAD_SECONDS = 1
-"""Minimum seconds between two reads because of an unknown ``kid``, so that invented values cause little load."""
+"""Minimum seconds between two reads of the keys for an unknown ``kid``, so that invented values cause little load."""
 
 PATIENCE_SECONDS = 0.1
-"""Maximum seconds after the start of a read that a request waits for the result, if the process has keys."""
+"""Maximum seconds, from the start of a read, that a request waits for its result if the process has older keys."""
 
 FIRST_PATIENCE_SECONDS = 10
-"""Maximum seconds that a request waits for the first keys of a process: longer than the database takes to fail."""
+"""Maximum seconds that a request waits for the first keys of its process: longer than a database error takes."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
-"""Time between a key's publication and its first signature. Clients and processes cache an older JWKS for ten minutes
-and ten seconds; the rest allows for differing clocks and failed reads."""
+"""Time between a key's publication and its first signature. Clients cache an older JWKS for up to ten minutes,
+processes for ten seconds. The rest is for clocks that differ and for failed reads."""
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
-"""Time between the first signature of a key's successor and the key's retirement, longer than any token is valid."""
+"""Time from the first signature by a key's successor until the key is retired: longer than any token is valid."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys in force until an instant. ``generation`` changes when the set of published keys changes."""
+    """The signing keys that are valid until an instant. ``generation`` changes with the set of published keys."""
 
     signing: SigningKey
     published: dict[str, VerificationKey]
@@ -64,13 +64,13 @@ class Keys:
 
 
 class _Reading(NamedTuple):
-    """A read of the keys that runs in its own thread."""
+    """A read of the signing keys, which runs in a thread of its own."""
 
     began_at: float
     ended: threading.Event
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of the read, but at most until *seconds* after its start."""
+        """Wait until the read ends, but at most until *seconds* after the beginning of the read."""
         self.ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
@@ -78,8 +78,8 @@ class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
     A thread reads the keys, and requests use the cached keys, even if the database is unreachable. A request waits for
-    a read if the process has no keys yet, and briefly for an unknown ``kid`` or an old cache. The request that notices
-    that a read is due starts the thread, so that the thread starts after gunicorn's fork.
+    the thread if the process has no keys yet, and briefly for an unknown ``kid`` or an old cache. Not the constructor
+    but a request starts the thread, because gunicorn forks in between.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -95,7 +95,7 @@ class SigningKeys:
         self._has_failed = False
 
     def current(self) -> Keys:
-        """Return the keys in force now.
+        """Return the current signing key and the published keys.
 
         :raises DatabaseUnavailable: this process has not read a usable key yet.
         """
@@ -107,7 +107,7 @@ class SigningKeys:
         return keys
 
     def find(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid*, even if another process has just created it; ``None`` if it is unknown.
+        """Return the published key *kid*, even if another process has just created it. ``None`` if there is none.
 
         :raises DatabaseUnavailable: this process has not read a usable key yet.
         """
@@ -125,7 +125,7 @@ class SigningKeys:
         now = time.monotonic()
         if now >= self._retry_at:
             reading = self._begin_reading()
-            # A process that had no requests for a while may have missed a revocation.
+            # After a time without requests, the cached keys may be old enough that a revocation was missed.
             if keys is None:
                 reading.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
@@ -135,7 +135,7 @@ class SigningKeys:
         return self._keys
 
     def _begin_reading(self) -> _Reading:
-        """Start a thread that reads the keys, unless a read is running, and return the read."""
+        """Return the read that is running, or start a thread that reads the keys."""
         with self._lock:
             reading = self._reading
             if reading is None:
@@ -154,7 +154,7 @@ class SigningKeys:
             self._open_keys(self._database.fetch_unscoped("signing_keys/all_keys"), reading.began_at)
             has_failed = False
         except DatabaseUnavailable:
-            # Logged where it was raised.
+            # The error was logged where it was raised.
             pass
         except Exception:
             logger.exception("the signing keys cannot be read")
@@ -184,7 +184,7 @@ class SigningKeys:
             )
         self._ignored = ignored
         if not opened_keys:
-            # The cached keys stay in use. This is a fault, because revoking the last key creates another key.
+            # The cached keys stay in use. No usable key is a fault, because revoking the last key creates another key.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)
@@ -221,20 +221,20 @@ def select_unrevoked(rows: Rows) -> Rows:
 
 
 def find_signing_row(rows: Rows, at: datetime) -> Any:
-    """Of *rows* (newest ``signs_from`` first), return the key that signs at *at*, or the oldest if none signs yet."""
+    """Return the key that signs at *at*, or else the oldest. *rows* begin with the newest ``signs_from``."""
     candidates = select_unrevoked(rows)
     return next((row for row in candidates if row.signs_from <= at), candidates[-1])
 
 
 def select_published(rows: Rows, at: datetime) -> Rows:
-    """Of *rows* (newest ``signs_from`` first), return the keys that verify at *at*: not revoked and not retired."""
+    """Return the keys that verify at *at*, neither revoked nor retired. *rows* begin with the newest ``signs_from``."""
     signing = find_signing_row(rows, at)
     retires_at = NEVER
     published = []
     for row in rows:
         if row is signing or (row.revoked_at is None and at < retires_at):
             published.append(row)
-        # A key that was revoked before it signed does not replace its predecessor.
+        # A key that was revoked before its first signature does not replace its predecessor.
         if row.revoked_at is None or row.signs_from < row.revoked_at:
             retires_at = row.signs_from + RETIRE_AFTER
     return published
