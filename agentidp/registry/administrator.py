@@ -17,7 +17,7 @@ NAME = "administrator"
 
 
 class Administrator(NamedTuple):
-    """A new organization's administrator, with the only copy of its secret."""
+    """The administrator of a new organization. ``client_secret`` is not stored, so this is the only copy."""
 
     organization_id: str
     agent_id: UUID
@@ -27,7 +27,7 @@ class Administrator(NamedTuple):
 def add_administered_organization(database_url: str, *, name: str, at: datetime) -> Administrator:
     """Create an organization, an agent with every scope of our own API, and a secret of this agent.
 
-    :param database_url: for the operator's role.
+    :param database_url: the URL with the operator's role.
     """
     organization_id = new_organization_id()
     description = "Administers the organization."

@@ -30,7 +30,7 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
 
 STATUSES = ("active", "suspended")
-"""Statuses that can be set. A deleted agent has none, because it is not in the registry."""
+"""The values to which an agent's status can be set. A deleted agent is not in the registry and has no status."""
 
 OWNER = "The person, team or address to ask about the agent"
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
@@ -41,7 +41,7 @@ MAX_DESCRIPTION = 1000
 
 
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
-    """Refuse scopes that are neither ours nor a resource server's of the organization, with an error for ``scopes``."""
+    """Refuse scopes that neither our own API nor a resource server of the organization has, naming ``scopes``."""
     if not SCOPES.keys() >= {*scopes}:
         registered = [*SCOPES, *(row.scope for row in transaction.fetch("oauth/resource_server_scopes"))]
         if not {*scopes} <= {*registered}:
@@ -50,7 +50,7 @@ def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
 
 
 def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> None:
-    """Refuse an id of no agent of the organization, with an error for ``agentId``; accept ``None``."""
+    """Raise an error for ``agentId`` unless it is ``None`` or the id of an agent of the organization."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
@@ -58,12 +58,12 @@ def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> Non
 def resolve_agent_ids(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
     """Return the ids of agents that people have typed by name or id. Typed ids are not checked.
 
-    :param member: the member that an error names.
-    :param read_together: runs reading statements of the organization.
+    :param member: the member that the error names.
+    :param read_together: runs the organization's statements that only read.
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
     names = [text for text in texts if not IS_ID.fullmatch(text)]
-    # PostgreSQL would refuse lone surrogates and NUL, which no name contains.
+    # PostgreSQL refuses lone surrogates and NUL, so they are replaced. No agent's name contains them.
     storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
     calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
     results = read_together(*calls) if calls else []
@@ -120,7 +120,7 @@ class AgentFields(ma.Schema):
     suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
-        # An agent that was just created or changed has no announced suspension.
+        # A row that was just created or changed lacks the column, because a change withdraws the announcement.
         dump_default=None,
         allow_none=True,
         metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
@@ -186,7 +186,7 @@ class ListArguments(ma.Schema):
 
 
 class AgentListSchema(ma.Schema):
-    """A page, oldest agents first; ``nextCursor`` is null on the last."""
+    """One page of agents, oldest first. On the last page, ``nextCursor`` is null."""
 
     data = ma.fields.List(ma.fields.Nested(AgentSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
@@ -257,7 +257,7 @@ def delete_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
-    # Admission locks counters, and end_tokens must precede such locks, so admission has its own transaction.
+    # admit() locks counters, which must not happen before end_tokens(), so admission is a transaction of its own.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)
@@ -279,10 +279,10 @@ def add_agent(
     """Register an agent and its client.
 
     :param max_agents: maximum number of agents of the organization, without deleted agents.
-    :param provisioned: the subject for which a provisioning rule creates the agent, in the terms of the API.
-    :param provisioned_selector: the digest of that subject, which no other agent has, not even a deleted agent.
-    :param agent_id: the id of the agent of a client ID metadata document; ``None`` for a random id.
-    :param client_uri: the address of that document.
+    :param provisioned: the subject for which a provisioning rule creates the agent, as in the API.
+    :param provisioned_selector: the digest of that subject. No other agent has it, not even a deleted agent.
+    :param agent_id: the id, if a client ID metadata document determines it; ``None`` for a random id.
+    :param client_uri: the URL of the client ID metadata document.
     :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
     :returns: the agent's row.
     :raises ValidationError: as :func:`refuse_unknown_scopes`.
@@ -317,8 +317,8 @@ def update_agent(
 ) -> Any:
     """Change an agent, and return its row.
 
-    :param change: members that :class:`AgentChangeSchema` loads; missing members stay as they are.
-    :param reason: members that the audit trail records in addition.
+    :param change: members that :class:`AgentChangeSchema` loads; missing members keep their values.
+    :param reason: further members for the audit event.
     :raises NotFound: no such agent.
     :raises ValidationError: as :func:`refuse_unknown_scopes`.
     :raises Conflict: another agent of the organization has the name.
@@ -330,7 +330,7 @@ def update_agent(
         [agent] = transaction.fetch("agents/change_agent", agent_id=agent_id, **columns)
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
-    # A change restarts the time after which the agent counts as dormant.
+    # After a change, the agent is not dormant for a while, so an announced suspension is withdrawn.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     after = _represent_settings(agent) | (reason or {})
     audit.record(transaction, "agent.changed", agent_id, before=_represent_settings(earlier_agent), after=after)
@@ -338,16 +338,16 @@ def update_agent(
 
 
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
-    """End all tokens that were issued to an agent before now, and sessions of the dashboard that it opened before now.
+    """End all tokens and dashboard sessions that an agent got before now.
 
     Call this before the transaction locks a row: see :func:`agentidp.registry.quotas.lock`.
 
-    :param clock: returns the current time. It is read while no token is being issued.
+    :param clock: returns the current time. It is read when no token of the organization is being issued.
     :raises NotFound: no such agent.
     """
     quotas.lock(transaction)
     agent = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    # The claim iat is in whole seconds, so tokens that are issued later in this second end too.
+    # iat has whole seconds: tokens that are issued later in this second look like earlier ones, so they end too.
     not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=not_before)
     before = {"tokensNotBefore": schemas.timestamp(agent.tokens_not_before)}
@@ -358,7 +358,7 @@ def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], dat
 def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
     """Delete an agent and revoke its credentials.
 
-    :param reason: members that the audit trail records in addition.
+    :param reason: further members for the audit event.
     :raises NotFound: no such agent.
     """
     agent = require_row(transaction.fetch("agents/delete_agent", agent_id=agent_id))

@@ -37,19 +37,19 @@ from agentidp.registry.agents import end_tokens
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
 MAX_CREDENTIALS = 20
-"""Maximum number of credentials that an agent has at a time."""
+"""Maximum number of credentials per agent at the same time."""
 
 MAX_LABEL = 100
-"""Maximum number of characters of a label. The database checks it too."""
+"""Maximum number of characters of a label. The database checks this too."""
 
 TYPES = ("secret", "key", "federated", "public")
 PUBLIC_JWKS = json.loads(PUBLIC)
-"""What is stored in place of keys for a client without a secret."""
+"""The value of the column ``jwks`` for a public client, which has neither keys nor a secret."""
 
 _VALUE = {"type": ["string", "integer", "boolean"]}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
 _RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
-"""The members of a rule of trust that no other credential has."""
+"""Members that only a rule of trust has. Other types of credentials lack them."""
 _NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
 
 
@@ -59,7 +59,7 @@ def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dic
 
 
 class RuleText(schemas.Member, ma.fields.String):
-    """A line of a rule of trust, of at most *maximum* characters."""
+    """A text member of a rule of trust, with at most *maximum* characters."""
 
     def __init__(self, maximum: int, **kwargs: Any) -> None:
         self.maximum = maximum
@@ -67,10 +67,10 @@ class RuleText(schemas.Member, ma.fields.String):
 
 
 class RuleObject(schemas.Member, ma.fields.Dict):
-    """An object of a rule of trust, which people type as :mod:`agentidp.federation.rule_text` reads it.
+    """A JSON object in a rule of trust. People type it in the form of :mod:`agentidp.federation.rule_text`.
 
-    :param kind: the kind of :class:`~agentidp.http.schemas.Member`, and likewise *typed_as*.
-    :param parse: returns the object for typed text or lines.
+    :param kind: the kind of :class:`~agentidp.http.schemas.Member`; *typed_as* is that class's too.
+    :param parse: returns the object for the typed text or lines.
     :param format_: returns the text that people would type for an object.
     """
 
@@ -83,14 +83,14 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         super().__init__(**kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the object, or an empty object if nothing was typed."""
+        """Return the object that was typed, or an empty object if nothing was typed."""
         try:
             return self._parse(typed) if typed else {}
         except RuleRefused as refused:
             raise ma.ValidationError(str(refused)) from None
 
     def to_typed(self, value: Any) -> str:
-        """Return the typed lines or text for an object."""
+        """Return the text or lines that people would type for an object."""
         return self._format(value) if value else ""
 
 
@@ -149,7 +149,7 @@ class RuleSchema(ma.Schema):
 
 
 class CredentialFields(RuleSchema):
-    """A credential. Only the type ``federated`` has the members of a rule of trust."""
+    """The members of a credential. Only the type ``federated`` has those of a rule of trust."""
 
     credentialId = ma.fields.UUID(attribute="credential_id", dump_only=True)
     type = schemas.Choice(
@@ -185,13 +185,13 @@ class CredentialFields(RuleSchema):
     )
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Make the members of a rule of trust optional, because other types lack them."""
+        """Make the members of a rule of trust optional, because other types of credentials lack them."""
         if field_name in _RULE:
             field_obj.required = False
 
 
 class NewCredentialSchema(CredentialFields):
-    """The optional body that creates a credential. For the type ``federated``, ``jwks`` has the issuer's keys."""
+    """The optional body of a new credential. For a rule of trust (``federated``), ``jwks`` has the issuer's keys."""
 
     class Meta:
         exclude = schemas.read_only(CredentialFields)
@@ -207,9 +207,9 @@ class NewCredentialSchema(CredentialFields):
 
     @ma.post_load
     def collect_keys_and_rule(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Replace ``jwk`` and ``jwks`` by a list of checked keys, or ``None`` for a secret.
+        """Replace ``jwk`` and ``jwks`` by a list of checked keys (``None`` for a secret).
 
-        The members of a rule of trust become ``rule``, or ``None``. :func:`check_trust` must check the rule.
+        The members of a rule of trust become ``rule``, or ``None``. :func:`check_trust` must check this rule.
         """
         type_ = data.pop("type", None)
         rule = {name: data.pop(name) for name in _RULE if name in data}
@@ -256,7 +256,7 @@ class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
-    """A new credential: the only response that contains the secret."""
+    """A new credential in the only response that contains the secret."""
 
     optional = (*CredentialSchema.optional, "clientSecret")
 
@@ -268,7 +268,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
 _credential_as_json = CredentialSchema().as_json
 _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""Returns the members that the audit trail records: public keys or the rule of trust, and nothing of a secret."""
+"""Returns a credential's members for the audit trail: public keys or the rule of trust, nothing of a secret."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
@@ -304,7 +304,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. It gets no further tokens. Issued tokens work until they expire, unless they end too."""
     if arguments["endTokens"]:
-        # Admission locks counters, and end_tokens must precede such locks, so admission has its own transaction.
+        # admit() locks counters, which must not happen before end_tokens(), so admission is a transaction of its own.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:
@@ -314,7 +314,7 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
 
 
 def existing_credentials(rows: Rows) -> Rows:
-    """Return the credentials among the rows of ``agents/list_credentials``.
+    """Return the credentials in the rows of ``agents/list_credentials``.
 
     :raises NotFound: there is no such agent.
     """
@@ -324,7 +324,7 @@ def existing_credentials(rows: Rows) -> Rows:
 
 
 def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
-    """Refuse an expiry that is not after *at*, with an error for ``expiresAt``."""
+    """Raise an error for ``expiresAt`` unless the time is ``None`` or after *at*."""
     if expires_at is not None and expires_at <= at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
@@ -337,11 +337,11 @@ def check_trust(
     check: Callable[..., dict[str, Any]] = rule_checks.check_rule,
     within: str | None = None,
 ) -> dict[str, Any]:
-    """Check a rule of trust in a body, and return it as it is stored.
+    """Check the rule of trust in a request's body, and return it in the stored form.
 
     :param check: the function of :mod:`agentidp.federation.rule_checks` that checks the rule.
     :param within: the member of the body that contains the rule. Default: the body itself has the rule's members.
-    :raises ValidationError: naming *within*, or else the member that is wrong.
+    :raises ValidationError: names *within*, or else the wrong member of the rule.
     """
     try:
         return check(
@@ -356,7 +356,7 @@ def check_trust(
 
 
 def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
-    """Replace an agent's rules of trust by rules that :func:`check_trust` has checked. Equal rules stay."""
+    """Replace an agent's rules of trust by checked rules. A rule that the agent already has keeps its credential."""
     rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
     for row in rows:
         if row.trust not in rules:
@@ -393,7 +393,7 @@ def add_credential(
     :raises NotFound: no such agent.
     :raises Conflict: the agent has the maximum number of credentials.
     """
-    # A separate statement locks the agent, so that the next statement sees the credentials of other transactions.
+    # The lock is a separate statement, so that the next statement sees credentials that were added during the wait.
     require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None
@@ -423,7 +423,7 @@ def _represent_settings(agent_id: UUID, credential: Any) -> dict[str, Any]:
 
 
 def represent(credential: Any) -> dict[str, Any]:
-    """Return a credential's row as our JSON."""
+    """Return the row of a credential as JSON of the API."""
     return _credential_as_json(_add_type_and_rule(credential))
 
 

@@ -11,13 +11,13 @@ from agentidp.http.errors import ValidationError
 
 
 def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
-    """Return the end of a page as an opaque string."""
+    """Encode the last agent of a page as an opaque string, with which a client requests the next page."""
     text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Return the creation time and the agent in a cursor, or refuse the cursor. Without a cursor, both are ``None``."""
+    """Return the creation time and agent in a cursor, or ``None`` twice without a cursor. Refuse an invalid cursor."""
     if cursor is None:
         return None, None
     try:

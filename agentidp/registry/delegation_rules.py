@@ -31,23 +31,23 @@ from agentidp.registry.organization_rules import OrganizationRules
 blueprint = Blueprint("delegation-rules", __name__, description="For whom agents may act")
 
 MAX_AGENTS = 100
-"""Maximum number of agents of a rule."""
+"""Maximum number of agents that a delegation rule names."""
 
 MAX_GRANT_DAYS = 365
-"""Maximum number of days for which a person lets an agent act."""
+"""Maximum number of days for which a person can let an agent act."""
 
 MAX_HOSTS = 20
-"""Maximum number of hosts of apps of a rule."""
+"""Maximum number of apps' hosts that a delegation rule names."""
 
 MAX_HOST = 255
-"""Maximum number of characters of a host."""
+"""Maximum number of characters of a host's name."""
 
 MAX_RESOURCES = 100
-"""Maximum number of resource servers of a rule."""
+"""Maximum number of resource servers that a delegation rule names."""
 
 
 class DelegatedResourceSchema(ma.Schema):
-    """The scopes of a resource server that tokens for another subject may have at most."""
+    """A resource server and the maximum scopes there of tokens by the delegation rule."""
 
     resource = schemas.Exact(
         MAX_RESOURCE_LENGTH,
@@ -61,13 +61,13 @@ class DelegatedResourceSchema(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_empty_list(self, scopes: list[str], data_key: str) -> None:
-        """Refuse an empty list, because no token for another subject is issued without a scope."""
+        """Refuse an empty list of scopes, because a token for another subject must have a scope."""
         if not scopes:
             raise ma.ValidationError("must name at least one scope")
 
 
 class Resources(schemas.Member, ma.fields.List[Any]):
-    """The resource servers of a rule. People type a line with an identifier and its scopes per resource server."""
+    """The resource servers of a delegation rule. People type a line per resource server: its identifier and scopes."""
 
     kind = "items"
     typed_as = "A resource server, and its scopes that tokens may have at most"
@@ -79,7 +79,7 @@ class Resources(schemas.Member, ma.fields.List[Any]):
         super().__init__(cls_or_instance=item, validate=[count, _refuse_repeated_resources], **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return one entry per resource server, also for several lines."""
+        """Return an entry per resource server, even if several lines name the same resource server."""
         scopes_of: dict[str, list[str]] = {}
         for resource, *scopes in filter(None, map(str.split, typed)):
             scopes_of.setdefault(resource, []).extend(scopes)
@@ -153,7 +153,7 @@ class DelegationRuleFields(ma.Schema):
     @ma.validates_schema(skip_on_field_errors=True)
     def refuse_rule_for_nobody(self, members: dict[str, Any], **_: Any) -> None:
         """Refuse a rule by which neither an agent nor an app may act."""
-        # A file has the agents' names.
+        # In the file of agentidp apply, the member "agents" has the agents' names.
         if not any(members.get(name) for name in ("agent_ids", "agents", "client_hosts")):
             raise ma.ValidationError("must name at least one, unless the rule names hosts of apps", "agentIds")
 

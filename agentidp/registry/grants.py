@@ -31,7 +31,7 @@ MAX_PAGE = 100
 
 
 class GrantSchema(schemas.ReturnedSchema):
-    """What a person lets an agent do. The person is not stored: ``subject`` is the ``sub`` of the grant's tokens."""
+    """The access that a person lets an agent have. ``subject`` is the grant's ``sub``; the person is not stored."""
 
     grantId = ma.fields.UUID(attribute="grant_id", required=True)
     agentId = ma.fields.UUID(attribute="agent_id", required=True)
@@ -65,14 +65,14 @@ class ListArguments(ma.Schema):
 
 
 class GrantListSchema(ma.Schema):
-    """A page, newest grants first; ``nextCursor`` is null on the last."""
+    """One page of grants, newest first. On the last page, ``nextCursor`` is null."""
 
     data = ma.fields.List(ma.fields.Nested(GrantSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
 
 
 class EndedGrantsSchema(ma.Schema):
-    """The number of grants that were ended."""
+    """The number of grants that a request has ended."""
 
     ended = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
@@ -134,8 +134,8 @@ def list_call(
 ) -> Call:
     """Return the statement that lists grants, newest first.
 
-    :param subject: only the grants of this person, see :func:`agentidp.oauth.grants.subject_digest`.
-    :param before: time of creation and id of the last grant of the previous page.
+    :param subject: lists only the grants of this person: see :func:`agentidp.oauth.grants.subject_digest`.
+    :param before: time of creation and id of the last grant on the previous page.
     """
     before_at, before_id = before
     return Call(
@@ -153,7 +153,7 @@ def list_call(
 
 
 def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
-    """End all grants to an agent, and return their number.
+    """End all grants of people to an agent, and return the number of grants.
 
     :raises NotFound: there is no such agent.
     """
@@ -164,7 +164,7 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
 
 
 def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
-    """End all grants by a delegation rule, and return their number.
+    """End all grants of people by a delegation rule, and return the number of grants.
 
     :raises NotFound: there is no such rule.
     """

@@ -24,13 +24,13 @@ blueprint = Blueprint("markers", __name__, description="Deployments and holidays
 KINDS = ("deployment", "holiday")
 DAY = timedelta(days=1)
 MAX_MARKERS = 10_000
-"""Maximum number of markers of an organization."""
+"""Maximum number of markers per organization."""
 
 MAX_LENGTH = timedelta(days=366)
 """Maximum time from the start of a marker to its end."""
 
 MAX_AGE = timedelta(days=400)
-"""Maximum time since the end of a marker. The next new marker deletes older ones, because all findings are newer."""
+"""Age of a marker, since its end, at which the next new marker deletes it. All findings are younger."""
 
 MAX_DISTANCE = 2 * MAX_AGE
 """Maximum time between now and the start of a new marker."""

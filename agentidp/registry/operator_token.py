@@ -25,8 +25,8 @@ def issue(
     resource: str | None,
     at: datetime,
 ) -> str:
-    """Return an access token, counted like any other. Parameters and errors are those of :func:`grant`."""
-    # A token that cannot be signed must not be counted.
+    """Return an access token, which is counted like a client's. Parameters and errors are those of :func:`grant`."""
+    # The key is read before the token is counted, so that no token is counted that cannot be signed.
     signing_key = services.keys.current().signing
     client, token_grant = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
     body = issuance.token_response(services, signing_key, client, token_grant, resource=resource, at=at)
@@ -44,7 +44,7 @@ def grant(
     action: str = "agent.token_issued",
     is_counted: bool = True,
 ) -> tuple[issuance.Client, issuance.Grant]:
-    """Grant an agent a token, by the same statement as the token endpoint.
+    """Count and grant a token for an agent, by the same statement as the token endpoint.
 
     The agent authenticates with a secret that exists only in this transaction.
 
@@ -57,11 +57,11 @@ def grant(
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # The same id for all tokens of an agent lets one row per day count them. Other ids are random.
+    # Tokens are counted per credential and day, so a constant id per agent adds one row per day only.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)
-        # Concurrent commands for the same agent wait for each other.
+        # Only one command at a time may use the agent's credential with this id, so other commands wait here.
         require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",

@@ -18,11 +18,11 @@ from agentidp.http import schemas
 from agentidp.http.errors import Conflict, require_row
 
 MAX_RULES = 20
-"""Maximum number of rules of one kind per organization."""
+"""Maximum number of delegation rules, and of provisioning rules, per organization."""
 
 
 class OrganizationRules:
-    """The rules of one kind. A rule never changes.
+    """An organization's rules of one kind: delegation rules or provisioning rules. A rule never changes.
 
     :param noun: the kind for people, such as ``delegation rule``.
     :param fields: the schema that describes a rule.
@@ -44,7 +44,7 @@ class OrganizationRules:
         self._add, self._delete, self._list = add_statement, delete_statement, list_statement
 
     def add(self, transaction: Transaction, trust: dict[str, Any], **columns: Any) -> Any:
-        """Create a rule, and return its row in the list.
+        """Create a rule, and return the row that the list of rules has for it.
 
         :param trust: the checked rule of trust.
         :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
@@ -62,7 +62,7 @@ class OrganizationRules:
         return self.find(transaction.fetch(self._list), rule_id)
 
     def find(self, rows: Rows, rule_id: UUID) -> Any:
-        """Return the row with an id in the list of rules, or raise ``NotFound``."""
+        """Return the row with an id from the list of rules, or raise ``NotFound``."""
         return require_row([row for row in rows if getattr(row, self._id_column) == rule_id])
 
     def remove(self, transaction: Transaction, rule_id: UUID) -> None:
@@ -71,5 +71,5 @@ class OrganizationRules:
         audit.record(transaction, f"{self._type}.deleted", rule_id, before=self.represent_settings(row))
 
     def represent(self, row: Any) -> dict[str, Any]:
-        """Return a row of the list as our JSON."""
+        """Return a row of the list of rules as JSON of the API."""
         return self._represent_without_warnings(row) | {"warnings": warnings(row.trust)}

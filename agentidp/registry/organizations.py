@@ -31,7 +31,7 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class _Status(ma.fields.String):
-    """The status of an organization, from the time at which it was suspended, or ``None``."""
+    """A field that is ``suspended`` if the organization has a time of suspension, and otherwise ``active``."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str:
         return "active" if value is None else "suspended"
@@ -112,7 +112,7 @@ def new_organization_id() -> str:
 
 
 def insert_organization(transaction: Transaction, *, name: str) -> None:
-    """Create the organization of an operator's transaction."""
+    """Create the organization to which an operator's transaction belongs."""
     transaction.fetch("organizations/add_organization", name=name)
     audit.record(transaction, "organization.created", transaction.organization_id, after={"name": name})
 
@@ -132,7 +132,7 @@ def is_id(text: str) -> bool:
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
-    """Return the organization's row, or ``None``, for any string."""
+    """Return the row of an organization, or ``None`` if there is none. Any string is accepted as the id."""
     if not is_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
@@ -140,7 +140,7 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 
 
 def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any:
-    """Change an organization that exists, and return its row.
+    """Change an existing organization, and return its row.
 
     :param change: members that :class:`OrganizationChangeSchema` loads. An operator may also change ``suspended_at``;
         ``None`` resumes the organization.
@@ -150,7 +150,7 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         "organizations/change_organization", **schemas.columns_after(_CHANGEABLE, earlier_row, change)
     )
     if row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
-        # The announced suspensions were computed from the previous number of days.
+        # The announced suspensions followed from the earlier number of days, so they are withdrawn.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])

@@ -39,23 +39,23 @@ from agentidp.scopes import SCOPES
 blueprint = Blueprint("provisioning-rules", __name__, description="Rules that create agents at first sight")
 
 MIN_AGENTS, MAX_AGENTS, DEFAULT_AGENTS = 1, 10_000, 100
-"""Minimum, maximum and default of the number of agents that a rule may have at a time."""
+"""Minimum, maximum and default for the number of agents that a rule has created and that are not deleted."""
 
 MIN_EXPIRY, MAX_EXPIRY = 1, 3650
-"""Minimum and maximum number of days without a token request after which an agent expires."""
+"""Minimum and maximum number of days without a token request after which an agent is deleted."""
 
 MAX_EXPIRED = 100
-"""Maximum number of agents that one transaction deletes. The organization gets no token until the transaction ends."""
+"""Maximum number of agents that one transaction deletes. Meanwhile the organization gets no tokens."""
 
 _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
-"""Scopes that no agent gets at first sight."""
+"""Scopes that a provisioning rule must not give to the agents that it creates."""
 
 logger = logging.getLogger("agentidp")
 
 
 class Quotas(schemas.Member, ma.fields.Nested):
-    """The quotas of a new agent. Commands take a line per window; the form has a field per window."""
+    """The quotas of agents that a rule creates. Commands take a line per window; the form has a field per window."""
 
     kind = "items"
     typed_as = "The quota of each agent in an hour, a day or a month, such as day=1000"
@@ -64,7 +64,7 @@ class Quotas(schemas.Member, ma.fields.Nested):
         super().__init__(nested=quotas.QuotasSchema, **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the enforced quotas by their windows."""
+        """Return an enforced quota per window from lines such as ``day=1000``."""
         quota_of = {}
         for text in typed:
             window, _, tokens = text.partition("=")
@@ -75,7 +75,7 @@ class Quotas(schemas.Member, ma.fields.Nested):
 
 
 class AgentTemplateSchema(ma.Schema):
-    """The members of the agents that a rule creates."""
+    """The settings of the agents that a provisioning rule creates."""
 
     name = schemas.Text(
         1,
@@ -110,7 +110,7 @@ class AgentTemplateSchema(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_scopes_for_changes(self, scopes: list[str], data_key: str) -> None:
-        """Refuse scopes for changes, so that nobody becomes an administrator by starting a workload."""
+        """Refuse scopes that end in ``:write``, so that nobody becomes an administrator by starting a workload."""
         if not FORBIDDEN.isdisjoint(scopes):
             raise ma.ValidationError(f"must not contain {', '.join(sorted(FORBIDDEN))}: give it to the agent itself")
 
@@ -208,7 +208,7 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
 
 
 def init_app(app: Flask) -> None:
-    """Let the token endpoint create agents."""
+    """Register the function that creates agents, for the token endpoint."""
     app.extensions[first_sight.PROVISION] = provision
 
 
@@ -234,7 +234,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
 
 
 def provision(database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]) -> UUID:
-    """Create the agent of a subject whose token a rule has accepted.
+    """Create the agent for a token's subject by the provisioning rule that has accepted the token.
 
     :param rule: the row of the rule.
     :param claims: the claims of the token, whose signature and times are verified.
@@ -252,7 +252,7 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
-    # Another agent may already have the first name.
+    # If another agent has the name, a name with a suffix is tried.
     for possible_name in (name, other_name(name, issuer, subject)):
         try:
             return _provision(database, rule, trust, name=possible_name, max_agents=settings.max_agents)
@@ -264,7 +264,7 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
 def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
     selector = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as transaction:
-        # The lock prevents a second agent for the subject, and more agents than the maximums.
+        # Under the lock, no other request adds an agent for the same subject or exceeds a maximum number of agents.
         transaction.fetch("organizations/lock_organization")
         rows = transaction.fetch(
             "oauth/provisioning_rules",
@@ -294,7 +294,7 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
             provisioned_selector=selector,
         )
         add_credential(transaction, agent.agent_id, expires_at=None, label="first sight", rule=trust)
-        # Other transactions cannot see the agent yet, so its quotas need no lock.
+        # No lock is needed for the quotas, because other transactions cannot see the agent yet.
         quotas.replace_quotas(transaction, agent.agent_id, template["quotas"])
     AGENTS_PROVISIONED.inc()
     fields = {"organization": database.organization_id, "agent": str(agent.agent_id), "rule": rule.name}
@@ -304,14 +304,14 @@ def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any],
 
 
 def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
-    """Delete the agents that have requested no token for the number of days in their rule, and return their ids.
+    """Delete agents that have requested no token for the number of days in their provisioning rule. Return their ids.
 
-    Their subjects get new agents at their next token.
+    If a subject of a deleted agent sends another token, the rule creates a new agent.
     """
     if not database.fetch("provisioning/expired_agents", most=1):
         return []
     with database.transaction() as transaction:
-        # The lock prevents that an agent is deleted while it gets a token.
+        # Under the lock, no token is issued, so no agent is deleted while it gets a token.
         quotas.lock(transaction)
         rows = transaction.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
         for row in rows:

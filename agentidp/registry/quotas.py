@@ -28,13 +28,13 @@ from agentidp.oauth.quota_windows import WINDOWS, bounds
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
 
 ORGANIZATION = UUID(int=0)
-"""Stands for the organization in the column ``agent_id`` of ``quotas``."""
+"""The value of ``agent_id`` in the table ``quotas`` for the quotas of the organization itself."""
 
 MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
-"""Minimum and maximum number of tokens of a quota."""
+"""Minimum and maximum number of tokens that a quota allows per window."""
 
 LOCK_TIMEOUT = "2s"
-"""Maximum time that a change waits for tokens that are being issued. New token requests wait behind the change."""
+"""Maximum time that a change of quotas waits for running token requests. New token requests wait for the change."""
 
 _WINDOW = {
     "in": "path",
@@ -46,14 +46,14 @@ _WINDOW = {
 
 
 class Count(schemas.Member, ma.fields.Integer):
-    """A number of tokens that is only returned."""
+    """A number of tokens that responses have and requests must not set."""
 
     def __init__(self, description: str, **kwargs: Any) -> None:
         super().__init__(description=description, dump_only=True, validate=ma.validate.Range(0), **kwargs)
 
 
 class QuotaFields(ma.Schema):
-    """A quota with its use in the present window."""
+    """The members of a quota, with its use in the current window."""
 
     window = ma.fields.String(attribute="quota_window", dump_only=True, validate=ma.validate.OneOf(WINDOWS))
     tokens = schemas.Number(
@@ -92,16 +92,16 @@ class QuotasSchema(ma.Schema):
 
 
 class QuotaSchema(schemas.ReturnedSchema, QuotaFields):
-    """A quota with its use in the present window."""
+    """A quota in responses, with its use in the current window."""
 
 
 represent_settings = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
-"""Return the members of a quota's row in the audit trail and in a file."""
+"""Return the members of a quota's row for the audit trail and for the file of agentidp apply."""
 _returned = QuotaSchema().as_json
 
 
 class QuotaListSchema(ma.Schema):
-    """The quotas of the organization: at most one each per hour, per day and per month, in this order."""
+    """The quotas of the organization or of an agent: at most one per hour, day and month, in this order."""
 
     data = ma.fields.List(ma.fields.Nested(QuotaSchema), required=True)
 
@@ -116,7 +116,7 @@ class ListedQuotaSchema(QuotaSchema):
 
 
 class QuotaPageSchema(ma.Schema):
-    """A page of quotas, by the agent's id; ``nextCursor`` is null on the last page."""
+    """One page of quotas, ordered by the agent's id. On the last page, ``nextCursor`` is null."""
 
     data = ma.fields.List(ma.fields.Nested(ListedQuotaSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
@@ -147,7 +147,7 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
-    """Return the agent that a cursor names, and the place of the window in :data:`WINDOWS`, from 1."""
+    """Return the agent in a cursor, and the position of the window in :data:`WINDOWS`, counted from 1."""
     agent_id, _, window = cursor.partition(".")
     try:
         return UUID(agent_id), WINDOWS.index(window) + 1
@@ -206,7 +206,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admission locks counters. The lock of quotas must precede such locks, so admission has its own transaction.
+    # admit() locks counters, which must not happen before lock(), so admission is a transaction of its own.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)
@@ -214,10 +214,10 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def lock(transaction: Transaction) -> None:
-    """Take the lock for changes of quotas. The organization gets no token until the transaction ends.
+    """Lock the organization's quotas for a change. No token is issued until the transaction ends.
 
-    The lock waits for tokens that are being issued, which may wait for a row, so take it before the transaction locks a
-    row.
+    Call this before the transaction locks a row. Otherwise a token request that waits for this row could keep this call
+    waiting.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
@@ -225,15 +225,15 @@ def lock(transaction: Transaction) -> None:
 def block_changes(transaction: Transaction) -> None:
     """Block changes of the organization's quotas until the transaction ends.
 
-    A transaction that locks a row and then issues a token must call this before it locks the row: see :func:`lock`.
+    If a transaction locks a row and then issues a token, it must call this before it locks the row: see :func:`lock`.
     """
     transaction.fetch("quotas/share_quotas")
 
 
 def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
-    """Set a quota, under the :func:`lock`.
+    """Set a quota. The transaction must have called :func:`lock`.
 
-    :param agent_id: the agent of the quota; ``None`` for the organization's own.
+    :param agent_id: the agent with the quota; ``None`` for the organization's own quota.
     :raises NotFound: no such agent.
     """
     holder_id = _check_holder(transaction, agent_id)
@@ -248,7 +248,7 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
 
 
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
-    """Delete a quota, under the :func:`lock`.
+    """Delete a quota. The transaction must have called :func:`lock`.
 
     :raises NotFound: there is no such agent or quota.
     """
@@ -259,7 +259,7 @@ def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -
 
 
 def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
-    """Replace the quotas of an agent, or the organization's own, under the :func:`lock`.
+    """Replace all quotas of an agent, or of the organization itself. The transaction must have called :func:`lock`.
 
     :param quotas: the body of :class:`NewQuotaSchema` per window. Quotas of missing windows are removed.
     """
@@ -272,14 +272,14 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict
 
 
 def usage_of(agent_id: UUID | None) -> Call:
-    """Return the call that reads the quotas of an agent, or of the organization if ``None``, with their use."""
+    """Return the call that reads the quotas of an agent, or of the organization for ``None``, with their use."""
     return _usage_call(agent_id=agent_id or ORGANIZATION)
 
 
 def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
-    """Return the call that reads a page of all quotas of the organization and its agents, by the agent's id.
+    """Return the call that reads one page of all quotas of the organization and its agents, by the agent's id.
 
-    :param after: the agent of the previous page's last quota, and the place of its window, from 1.
+    :param after: the agent of the previous page's last quota, and the position of its window, counted from 1.
     """
     return _usage_call(after_id=after[0], after_place=after[1], limit=limit)
 
@@ -288,8 +288,8 @@ def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced
     """Return the call that reads quotas by their used share, greatest first, with the ``count`` of all these quotas.
 
     :param min_percent: the minimum used share.
-    :param is_enforced: whether only enforced quotas are read.
-    The call is slow for many quotas, because the database must sum the use of each to sort them.
+    :param is_enforced: whether only enforced quotas are read. The call is slow, because the use of all quotas is
+        summed.
     """
     filters = {"min_percent": min_percent, "only_enforced": is_enforced}
     return _usage_call(by_share=True, limit=limit, offset=offset, **filters)
@@ -302,19 +302,19 @@ def _usage_call(**parameters: Any) -> Call:
 
 
 def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the value of the column ``agent_id``, or raise ``NotFound``."""
+    """Return the value of the column ``agent_id`` for the owner of a quota. Raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The window is the name of the member, because the audit trail omits members that do not change.
+    # The key is the window, because the audit trail omits members that are the same before and after the change.
     return {row.quota_window: represent_settings(row)}
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
-    """Return a row of ``sql/quotas/quota_usage.sql`` as our JSON."""
+    """Return a row of ``sql/quotas/quota_usage.sql`` as JSON of the API."""
     starts_at, ends_at = bounds(row.quota_window, at)
     computed = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
     return _returned(row._asdict() | computed)

@@ -21,11 +21,11 @@ from agentidp.http.resource_identifier import is_audience, is_resource_identifie
 from agentidp.registry.resource_proof import verify_ownership
 
 MAX_CLAIMS = 1000
-"""Maximum identifiers per organization, because identifiers outlive resource servers."""
+"""Maximum number of identifiers that an organization owns. Deleting a resource server does not free its identifier."""
 
 
 class ResourceTaken(Conflict):
-    """409: the identifier belongs to another organization, or the caller's own has registered it. Both look equal."""
+    """409: another organization owns the identifier, or the caller's has registered it. The response is the same."""
 
     message = "The resource is registered already."
 
@@ -34,10 +34,10 @@ class ResourceTaken(Conflict):
 
 
 class ResourceIdentifier(NamedTuple):
-    """An identifier in its normalized spelling.
+    """A resource identifier in its normalized spelling.
 
-    :param organization_id: the organization that holds the identifier.
-    :param registered_by: the organizations with a resource server of the identifier, oldest first.
+    :param organization_id: the organization that owns the identifier.
+    :param registered_by: the organizations that have a resource server with the identifier, oldest first.
     """
 
     resource: str
@@ -46,11 +46,11 @@ class ResourceIdentifier(NamedTuple):
 
 
 def claim(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
-    """Claim an identifier for the transaction's organization, which may hold it already.
+    """Make the transaction's organization the owner of an identifier, unless it is the owner already.
 
     :param member: the member of the body that an error names.
-    :raises ResourceTaken: another organization holds the identifier.
-    :raises Conflict: the organization holds :data:`MAX_CLAIMS` identifiers.
+    :raises ResourceTaken: another organization owns the identifier.
+    :raises Conflict: the organization owns :data:`MAX_CLAIMS` identifiers.
     """
     transaction.fetch("organizations/lock_organization")
     [claims] = transaction.fetch("oauth/resource_claims", resource=resource)
@@ -68,15 +68,15 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
 
 
 def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
-    """Return all identifiers of the instance that are held or registered, in order.
+    """Return all identifiers of the instance that are owned or registered, in order.
 
-    :param database_url: for the operator's role.
-    :param conflicts: return only registered identifiers that no organization holds, so that they get no tokens.
+    :param database_url: the URL with the operator's role.
+    :param conflicts: return only registered identifiers that no organization owns, for which no tokens are issued.
     """
     with connect(database_url) as connection:
         holders = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
         registrations = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
-    # Dictionaries keep the order of the registrations.
+    # A dictionary is used as an ordered set, so that organizations stay in the order of their registrations.
     organizations: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for row in registrations:
         organizations[row.resource][row.organization_id] = None
@@ -88,9 +88,9 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
 
 
 def find_holder(database_url: str, resource: str, at: datetime) -> str | None:
-    """Return the id of the organization that holds an identifier, in any spelling, or ``None``.
+    """Return the id of the organization that owns an identifier, in any spelling, or ``None``.
 
-    :param database_url: for the operator's role.
+    :param database_url: the URL with the operator's role.
     :raises ConfigurationError: the string is not a resource identifier.
     """
     resource = _normalize(resource)
@@ -106,13 +106,13 @@ def _holder_id(transaction: Transaction, resource: str) -> str | None:
 def assign(
     settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
 ) -> str | None:
-    """Assign an identifier to an existing organization, even if another one holds it.
+    """Make an existing organization the owner of an identifier, even if another organization owns it.
 
-    Other organizations keep their registrations, but get no tokens.
+    Resource servers of other organizations with this identifier stay registered, but get no tokens.
 
-    :param settings: with the database URL of the operator's role.
+    :param settings: the settings with the database URL of the operator's role.
     :param verify: first check that the metadata of the resource server names the organization.
-    :returns: the previous holder, or ``None``.
+    :returns: the previous owner, or ``None``.
     :raises ConfigurationError: the string is not a resource identifier, or is our own API's or dashboard's, or the
         metadata does not name this issuer and the organization.
     """
@@ -136,12 +136,12 @@ def assign(
 
 
 def release(database_url: str, resource: str, at: datetime) -> str:
-    """Take an identifier from the organization that holds it, and return this organization's id.
+    """Release an identifier from the organization that owns it, and return this organization's id.
 
-    The next organization that registers the identifier gets it.
+    The next organization that registers the identifier becomes its owner.
 
-    :param database_url: for the operator's role.
-    :raises ConfigurationError: the string is not a resource identifier, or no organization holds it.
+    :param database_url: the URL with the operator's role.
+    :raises ConfigurationError: the string is not a resource identifier, or no organization owns it.
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, connection.transaction():

@@ -12,13 +12,13 @@ from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"
-"""An additional member of the metadata (section 2) with the organization whose tokens the resource server accepts."""
+"""A member of the metadata (section 2), not in the RFC, that names the organization of the resource server."""
 
 TIMEOUT = 5.0
-"""Maximum seconds for the request and its response."""
+"""Maximum seconds for the request of the metadata and its response."""
 
 MAX_BYTES = 64 * 1024
-"""Maximum bytes of the metadata."""
+"""Maximum number of bytes of the metadata."""
 
 
 def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
@@ -26,7 +26,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
 
     :param resource: the identifier; https, or http on the loopback.
     :param issuer: this server, which must be among ``authorization_servers``.
-    :raises ConfigurationError: the metadata cannot be fetched, also because of a redirect, or proves nothing.
+    :raises ConfigurationError: the metadata cannot be fetched, redirects, or names others.
     """
     url = urlsplit(resource)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS):
@@ -60,7 +60,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
 
 
 def metadata_path(url: SplitResult) -> str:
-    """Return the path of a resource's metadata on its host (section 3.1)."""
+    """Return the path at which a resource server's host publishes the metadata (section 3.1)."""
     path = "" if url.path == "/" else url.path
     return f"{WELL_KNOWN}{path}?{url.query}" if url.query else f"{WELL_KNOWN}{path}"
 

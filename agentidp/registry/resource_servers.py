@@ -35,7 +35,7 @@ from agentidp.scopes import SCOPES
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
 
 MAX_RESOURCE_SERVERS = 100
-"""Maximum number of resource servers of an organization."""
+"""Maximum number of resource servers per organization."""
 
 _CHARACTERS = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without blank, quote and backslash"
 
@@ -100,7 +100,7 @@ class ResourceServerFields(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_own_scopes(self, scopes: list[str], data_key: str) -> None:
-        """Refuse the names of our own scopes, which would mislead readers of a token."""
+        """Refuse the names of our own API's scopes, because a token with them would mislead its readers."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
@@ -175,14 +175,14 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 def add_resource_server(
     transaction: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str], **members: Any
 ) -> Any:
-    """Register a resource server and claim its identifier and its audience.
+    """Register a resource server, and make the organization the owner of its identifier and its audience.
 
     :param members: other members that :class:`NewResourceServerSchema` loads. Default: the defaults of the schema.
     :returns: the row of the resource server.
     :raises ValidationError: the identifier or the audience is this server's own, the identifier is an audience that a
         cloud's customers share, or there is no such agent.
-    :raises ResourceTaken: another organization holds the identifier or the audience, or this organization has
-        registered the identifier.
+    :raises ResourceTaken: another organization owns the identifier or the audience, or this organization has registered
+        the identifier.
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
     defaults: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
@@ -221,7 +221,7 @@ def _claim(transaction: Transaction, settings: Settings, member: str, resource: 
 
 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
-    """Claim an audience, and return the claim, or ``None`` if the organization needs no claim to use the audience."""
+    """Claim the ownership of an audience. Return the owned name, or ``None`` for a shared or absent audience."""
     resource = owned_name(audience) if audience else None
     if resource is not None:
         _claim(transaction, settings, "audience", resource)
@@ -233,10 +233,10 @@ def update_resource_server(
 ) -> Any:
     """Change a resource server, and return its row.
 
-    :param change: members that :class:`ResourceServerChangeSchema` loads; missing members stay as they are.
+    :param change: members that :class:`ResourceServerChangeSchema` loads; missing members keep their values.
     :raises NotFound: the organization has no such resource server.
     :raises ValidationError: the audience is this server's own, or there is no such agent.
-    :raises ResourceTaken: another organization holds the audience.
+    :raises ResourceTaken: another organization owns the audience.
     """
     earlier_row = require_row(transaction.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
     columns = schemas.columns_after(_CHANGEABLE, earlier_row, change)
@@ -252,6 +252,6 @@ def update_resource_server(
 
 
 def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:
-    """Delete a resource server, whose organization keeps the identifier, or raise ``NotFound``."""
+    """Delete a resource server, or raise ``NotFound``. The organization still owns its identifier."""
     row = require_row(transaction.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
     audit.record(transaction, "resource_server.deleted", resource_server_id, before=_represent_settings(row))
