@@ -14,11 +14,11 @@ logger = logging.getLogger("agentidp")
 
 FIRST_PAUSES = (0.0, 0.1, 0.2, 0.4)
 PAUSE = 0.8
-"""Seconds before each attempt to reach the database after those in :data:`FIRST_PAUSES`."""
+"""Seconds before each further attempt to reach the database, after the pauses in :data:`FIRST_PAUSES`."""
 
 
 class CircuitBreaker:
-    """*name* is the database's name in the log; *attempt* raises unless the database is reachable."""
+    """Refuses requests while a database is unreachable. *attempt* raises an error if it is unreachable."""
 
     def __init__(self, name: str, attempt: Callable[[], None]) -> None:
         self._name, self._attempt = name, attempt
@@ -27,16 +27,16 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests must fail at once."""
+        """Whether requests are refused at once."""
         return self._closed_event is not None
 
     def open(self, reason: str) -> None:
-        """Let requests fail at once, log *reason*, and close the breaker in a thread when an attempt succeeds."""
+        """Refuse requests at once, and log *reason*. A thread closes the breaker after a successful attempt."""
         with self._lock:
             if self._closed_event is not None:
                 return
             closed_event = threading.Event()
-            # A thread started before a fork would be lost. A daemon thread does not delay the end of the process.
+            # A thread from before a fork would be lost. A daemon thread does not delay the end of the process.
             threading.Thread(
                 target=self._try_until_closed, args=(closed_event,), name="circuit-breaker", daemon=True
             ).start()
@@ -44,7 +44,7 @@ class CircuitBreaker:
         logger.error("database unreachable", extra={"fields": {"database": self._name, "reason": reason}})
 
     def close(self) -> None:
-        """Let requests try the database again, and end the thread."""
+        """Let requests use the database again, and end the thread that tries to reach the database."""
         with self._lock:
             if self._closed_event is not None:
                 self._closed_event.set()

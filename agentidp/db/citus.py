@@ -13,13 +13,13 @@ from agentidp.db.pipeline import OutcomeLost, is_lost
 from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 
 _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
-"""Matches the errors of a connection that could not be opened, so that the worker received nothing."""
+"""Messages of errors by which a connection to a worker was not opened, so that the worker received nothing."""
 
 _UNCERTAIN = ("57014", "XX000")
-"""SQLSTATEs of a cancelled statement, for example after its timeout, and of Citus's internal errors."""
+"""SQLSTATEs of a cancelled statement (for example by its timeout) and of Citus's internal errors."""
 
 _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivilege)
-"""Errors after which nothing was done, and another attempt may succeed.
+"""Errors that change nothing, after which another attempt may succeed.
 
 - Citus treats all transactions of a server without a distributed transaction as the same transaction
   (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for example if tokens are
@@ -29,14 +29,14 @@ _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivile
 """
 
 MAX_ATTEMPTS = 20
-"""Maximum number of attempts of a transaction, because Citus may report a deadlock again for 100 ms."""
+"""Maximum number of attempts of a transaction. Citus may report the same deadlock for 100 ms."""
 
 
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:
-    """Bind parameters on the client if the database has Citus.
+    """Make psycopg insert parameters into the text of statements if the database has Citus.
 
-    Citus forwards only ``set local`` to its workers, which accepts no parameters. And it cannot make generic plans for
-    statements that it executes in several steps.
+    Citus forwards only ``set local`` to its workers, which accepts no parameters. And Citus cannot make generic plans
+    for statements that it executes in several steps.
     """
     [row] = connection.execute(load_sql("database/look_for_citus")).fetchall()
     if row.has_citus:
@@ -51,12 +51,12 @@ def is_on_citus(connection: psycopg.Connection[Any]) -> bool:
 def enter_organization(
     connection: psycopg.Connection[Any], organization_id: str, *, durable: bool
 ) -> psycopg.Cursor[Any]:
-    """Limit the open transaction to one organization's rows. With *durable*, the commit waits for the disk."""
+    """Restrict an open transaction to one organization's rows. If *durable*, its commit waits for the disk."""
     if not is_on_citus(connection):
         parameters = {"organization_id": organization_id, "durable": durable}
         return connection.execute(load_sql("database/enter_organization"), parameters)
     connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
-    # Without this statement, each worker would commit with its own setting.
+    # Each Citus worker commits on its own, so its own setting must be set too.
     parameters = {"synchronous_commit": "on" if durable else "off"}
     return connection.execute(load_sql("database/set_local_commit"), parameters)
 
@@ -66,8 +66,8 @@ def run_on_citus(
 ) -> list[Rows]:
     """Run an organization's statements in one transaction and one round trip.
 
-    A single function that enters the organization itself is sent alone. Other statements need an explicit transaction,
-    which is sent as a pipeline of psycopg.
+    If the only statement is a function that enters the organization itself, it is sent alone. All other statements are
+    sent in an explicit transaction, as a pipeline of psycopg.
     """
     try:
         for _ in range(MAX_ATTEMPTS - 1):
@@ -77,7 +77,7 @@ def run_on_citus(
                 connection.rollback()
         return _run_once(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
-        # A transaction that is still open after the error was not committed.
+        # A transaction that is still open after the error was not committed, so its outcome is known.
         is_open = connection.info.transaction_status == TransactionStatus.INERROR
         if not is_open and (is_lost(error) or may_have_committed(error)):
             raise OutcomeLost(str(error)) from error
@@ -93,10 +93,10 @@ def _run_once(
 
 
 def may_have_committed(error: psycopg.Error) -> bool:
-    """Return whether a worker may have committed, or may still commit, what the coordinator reports as failed.
+    """Return whether a worker may have committed, although the coordinator reported an error.
 
     The coordinator sends a single function call without a transaction. If it then cancels the call, ends, or loses the
-    connection, the call may run to its end on the worker.
+    connection, the call may still run to its end on the worker.
     """
     sqlstate = error.sqlstate or ""
     return sqlstate in _UNCERTAIN or (sqlstate.startswith("08") and not _NOT_CONNECTED.search(str(error)))
@@ -109,14 +109,14 @@ def _run_in_transaction(
     cursors = []
     try:
         with connection.pipeline():
-            # connection.transaction() would need four round trips. After an error the pool rolls back.
+            # connection.transaction() would need four round trips. If there is an error, the pool rolls back.
             connection.execute("begin")
             try:
                 enter_organization(connection, organization_id, durable=durable)
                 cursors = [_execute(connection, call) for call in calls]
                 connection.execute("commit")
             except psycopg.Error as error:
-                # An error that is raised inside the pipeline makes psycopg log that it skips the other statements.
+                # If an error left the pipeline here, psycopg would log the other statements as skipped.
                 failure = error
     except psycopg.Error as error:
         raise failure or error from None
@@ -132,5 +132,5 @@ def _execute(connection: psycopg.Connection[Any], call: Call) -> psycopg.Cursor[
 
 
 def fetch_rows(cursor: psycopg.Cursor[Any]) -> Rows:
-    """Return the rows of a statement that was run; an empty list if the statement returns no rows."""
+    """Return the rows of a statement that has run, or an empty list if the statement returns no rows."""
     return cursor.fetchall() if cursor.description else []

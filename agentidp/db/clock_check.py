@@ -18,17 +18,17 @@ from agentidp.db.sql import load_sql
 logger = logging.getLogger("agentidp")
 
 INTERVAL = 15
-"""Seconds between two measurements."""
+"""Seconds between two measurements of the clock's difference."""
 
 INTERVAL_WHILE_REFUSING = 1
-"""Seconds until the next measurement if the last measurement was out of bounds or too slow."""
+"""Seconds until the next measurement, if the last one showed a wrong clock or was too slow."""
 
 MAX_ROUND_TRIP = 1
-"""Maximum seconds of a measurement, because the clock was read at an unknown time during the round trip."""
+"""Maximum seconds of a measurement. It is unknown when the database read its clock during the round trip."""
 
 
 def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
-    """Return the seconds by which this machine's clock is ahead of the database's; ``None`` if this took too long.
+    """Return the seconds by which this machine's clock is ahead of the database's; ``None`` if that took too long.
 
     :raises psycopg.Error: the database does not answer.
     """
@@ -39,18 +39,18 @@ def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
 
 
 def describe_difference(ahead: float) -> str:
-    """Describe a clock's difference from the database's; empty within the leeway. *ahead*: seconds."""
+    """Describe by how many seconds this clock differs from the database's. Return an empty string within the leeway."""
     if abs(ahead) <= LEEWAY:
         return ""
     return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
 
 
 class ClockDiffers(Exception):
-    """This server's clock differs from the database's by more than the leeway."""
+    """This server's clock differs from the database's clock by more than the leeway."""
 
 
 class ClockCheck:
-    """Compares a process's clock with the database's at intervals, on the connections of requests."""
+    """Compares a process's clock with the database's clock at intervals, on the connections of requests."""
 
     def __init__(self) -> None:
         self._due = float("-inf")
@@ -60,7 +60,7 @@ class ClockCheck:
         """The result of the last usable measurement; ``None`` before the first."""
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
-        """Measure if a measurement is due or the clock was set, and refuse to serve with a wrong clock.
+        """Raise an error if this server's clock is wrong. Measure first, if a measurement is due or the clock was set.
 
         :raises ClockDiffers: the clock was wrong at the last usable measurement.
         :raises psycopg.Error: the database does not answer.
@@ -72,10 +72,10 @@ class ClockCheck:
             raise ClockDiffers("the clock differs from the database's")
 
     def measure(self, connection: psycopg.Connection[Any]) -> None:
-        """Measure the difference, and log if the clock has become wrong or right."""
+        """Measure the difference of the clocks. Log when this server's clock becomes wrong or right."""
         now = time.monotonic()
         self._since_boot = time.time() - now
-        # Set before the measurement, so that other threads do not measure as well.
+        # The next time is set before the measurement, so that no other thread measures at the same time.
         self._due = now + INTERVAL
         ahead = measure_seconds_ahead(connection)
         if ahead is not None:

@@ -36,34 +36,34 @@ logger = logging.getLogger("agentidp")
 SERVICE_ROLE = "agentidp_service"
 
 CONNECT_TIMEOUT = 5
-"""Maximum seconds until the operator's own connection is open."""
+"""Maximum seconds to open the connection of an operator's command."""
 
 MAX_WAITING = 64
-"""Maximum number of requests per worker that wait for a connection. Further requests get 503 at once."""
+"""Maximum number of requests per worker that wait for a connection. Further requests get a 503 at once."""
 
-# SQLSTATEs of failures that are not our faults: connection exceptions, insufficient resources, operator intervention, a
-# statement timeout, a read-only server, conflicts that a retry resolves, system and internal errors, damaged data, and
-# errors that a trigger of the operator raises.
+# SQLSTATEs of failures that are not faults of our statements: connection exceptions, insufficient resources, operator
+# intervention, a statement timeout, a read-only server, conflicts that a retry resolves, system and internal errors,
+# damaged data, and errors that an operator's trigger raises.
 _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
 
 RECOVERY_CONFLICTS = ("40001", "40P01")
-"""SQLSTATEs of a statement that a standby cancels because it blocked the replay of the primary's log."""
+"""SQLSTATEs of statements that a standby cancels because they block the replay of the primary's log."""
 
 READ_ONLY = "the server is read-only: a standby, or with default_transaction_read_only"
 NO_STANDBY = "the server is not a standby"
 
 
 class Database:
-    """A database with a pool of connections, which have the service's role.
+    """A database and a pool of connections, which have the service's role.
 
-    The pool connects at its first use in a process, so that it connects after a fork. Every method raises
-    ``DatabaseUnavailable`` if the database is unreachable, exhausted or too slow, or if this server's clock is wrong.
-    Nothing was done then. Every method raises ``OutcomeUnknown`` if the connection was lost during the commit.
+    The pool connects when a process first uses it, so that it connects after a fork. Every method raises
+    ``DatabaseUnavailable`` if the database is unreachable, exhausted or too slow, or if this server's clock is wrong;
+    then nothing was changed. Every method raises ``OutcomeUnknown`` if the connection was lost during the commit.
 
     :param url: the URL of a PostgreSQL database, version 15 or newer.
-    :param is_replica: whether the server must be a standby, which serves only reads. Its clock is not checked, and the
-        primary serves the reads that fail. If false, the server must accept writes.
-    :param actor: the actor of transactions that do not name one.
+    :param is_replica: whether the server must be a standby, which serves only reads. A standby's clock is not checked,
+        and the primary repeats reads that fail. If false, the server must accept writes.
+    :param actor: the default actor of transactions.
     """
 
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False, actor: Actor = SYSTEM) -> None:
@@ -72,10 +72,10 @@ class Database:
         deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connect_arguments = {
             "autocommit": True,
-            # After a rollback, psycopg would deallocate all prepared statements, including ours.
+            # psycopg's own prepared statements are off: after a rollback, psycopg would deallocate ours as well.
             "prepare_threshold": None,
             "connect_timeout": deadline,
-            # TCP detects a host that has vanished as soon as we do, and also while a connection is idle.
+            # TCP gives up on a host that has vanished after the same deadline, even if the connection is idle.
             "tcp_user_timeout": deadline * 1000,
             "keepalives": 1,
             "keepalives_idle": deadline,
@@ -94,14 +94,14 @@ class Database:
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
-        """Return the database as an organization sees it at an instant. No other object gives access to its rows."""
+        """Return the object through which all access to an organization's rows goes, at an instant."""
         return OrganizationDatabase(self, organization_id, at)
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
-        """Run statements for an organization in one transaction and one round trip, for :class:`OrganizationDatabase`.
+        """Run an organization's statements in one transaction and one round trip (:class:`OrganizationDatabase`).
 
-        In autocommit, a pipeline is one implicit transaction until its sync. So the organization is set only for this
-        transaction, and all statements take effect or none.
+        In autocommit mode, a pipeline is one implicit transaction until its sync. So the organization is set only for
+        this transaction, and all statements take effect or none.
         """
         with _Connection(self, organization_id) as connection:
             if is_on_citus(connection):
@@ -113,7 +113,7 @@ class Database:
 
     @contextlib.contextmanager
     def open_transaction(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
-        """Open a durable transaction of an organization, for :class:`OrganizationDatabase`."""
+        """Open a transaction of an organization, whose commit waits for the disk (:class:`OrganizationDatabase`)."""
         is_committing = False
         with _Connection(self, organization_id) as connection:
             try:
@@ -125,24 +125,24 @@ class Database:
                 if is_committing and (is_lost(error) or (is_on_citus(connection) and may_have_committed(error))):
                     raise OutcomeLost(str(error)) from error
                 if isinstance(error, OutcomeLost):
-                    # A statement before the commit lost the connection, so nothing was committed.
+                    # The connection was lost before the commit was sent, so nothing was committed.
                     raise psycopg.OperationalError(str(error)) from error
                 raise
 
     def fetch_unscoped(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one reading statement outside an organization: the client directory, the signing keys, a health check."""
+        """Run one statement that reads outside an organization: client directory, signing keys, health check."""
         with _Connection(self, None) as connection:
             if is_on_citus(connection):
                 return fetch_rows(connection.execute(load_sql(statement), parameters))
             try:
                 [rows] = connection.run_together([(load_sql(statement), parameters)])
             except OutcomeLost as error:
-                # A read has no outcome that could be unknown.
+                # A read commits nothing, so its outcome cannot be unknown.
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 
     def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
-        """Raise the error of this module for a failed connection. Return if *error* is no such failure."""
+        """Translate an error of the database or the pool into an error of this package. Return for other errors."""
         match error:
             case NoConnection():
                 if not error.is_logged:
@@ -162,10 +162,10 @@ class Database:
                 self._count_error("outcome unknown")
                 raise OutcomeUnknown(in_one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
-                # The server's details are omitted, because they can contain values of the statement.
+                # Only the primary message is logged, because the details can contain values of the statement.
                 reason = error.diag.message_primary or in_one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-                    # Another server is the primary now. New connections may lead to it.
+                    # Another server has become the primary. New connections may go to it.
                     self.pool.breaker.open(READ_ONLY)
                 elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
                     fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}
@@ -191,7 +191,7 @@ class Database:
 
     @property
     def seconds_ahead(self) -> float | None:
-        """Seconds by which this machine's clock is ahead of the database's; ``None`` if not measured yet."""
+        """Seconds by which this machine's clock is ahead of the database's; ``None`` before the first measurement."""
         return self._clock.seconds_ahead if self._clock is not None else None
 
     def _count_error(self, cause: str) -> None:
@@ -203,7 +203,7 @@ class Database:
 
 
 class _Connection:
-    """A pooled connection for a block, with the errors of :class:`Database`. A generator would take twice as long."""
+    """Borrows a connection and translates its errors. A generator would take twice as long as this class."""
 
     def __init__(self, database: Database, organization_id: str | None) -> None:
         self._database, self._organization_id = database, organization_id
@@ -230,7 +230,7 @@ class _Connection:
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
-    """Return a connection for the operator with the role in *url*, for example for migrations.
+    """Return a connection with the role in *url*, for an operator's command such as migrations.
 
     :raises ConfigurationError: the server does not answer or is too old, or this machine's clock is wrong.
     """
@@ -249,7 +249,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
 
 
 def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
-    """Return a connection without checking or configuring it.
+    """Return a connection without checking the server or setting anything.
 
     :param setting: the name of the setting with the URL, for the error.
     :raises ConfigurationError: the server does not answer or *url* is not valid.
@@ -266,7 +266,7 @@ def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psyco
 
 
 def configure_operator(connection: psycopg.Connection[Any]) -> None:
-    """Prepare a connection for the operator's statements."""
+    """Prepare an operator's connection for our statements."""
     connection.row_factory = namedtuple_row
     connection.execute(load_sql("database/configure_operator"))
     adapt_to_citus(connection)

@@ -24,7 +24,7 @@ _ROLE_STATEMENTS = (
 def distribute(url: str) -> Iterator[tuple[str, str]]:
     """Distribute the tables and then the functions that are not distributed yet, each in a transaction of its own.
 
-    If this is interrupted, the next run continues. Migrations wait until it ends.
+    If the function is interrupted, the next call continues. Migrations wait until the function ends.
 
     :param url: the coordinator's database, with a superuser.
     :returns: the name of each table or function as soon as it is distributed, with its new state; and the service's
@@ -82,7 +82,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
 
 
 def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    """Let the servers cache plans for the service's role, unless one of the servers does not reuse cached plans."""
+    """Let the servers cache plans for the service's role, unless a server does not reuse cached plans."""
     can_cache = True
     for server in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
         if not server.success and not server.result.endswith("plans are not kept"):

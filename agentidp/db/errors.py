@@ -6,12 +6,12 @@ from __future__ import annotations
 class DatabaseUnavailable(Exception):
     """The database is unreachable, exhausted or too slow, or this server's clock is wrong. The message is the reason.
 
-    Nothing was done: there was no connection, or the database reported an error and rolled the transaction back.
+    Nothing was changed: there was no connection, or the database reported an error and rolled the transaction back.
     """
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection was lost, or the database did not answer, while the transaction may have been committed."""
+    """The connection was lost, or the database did not answer. The transaction may or may not have been committed."""
 
 
 def in_one_line(error: Exception) -> str:

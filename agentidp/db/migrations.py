@@ -25,7 +25,7 @@ logger = logging.getLogger("agentidp")
 
 MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
 LOCK_TIMEOUT = "2s"
-"""Time that a migration waits for a table that is in use. Other statements on the table queue behind the migration."""
+"""Maximum time that a migration waits for a table in use. Other statements on the table wait behind the migration."""
 
 LOCK_ATTEMPTS = 30
 
@@ -38,30 +38,30 @@ _SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[
 
 
 class NewerSchema(ConfigurationError):
-    """The database has a step that only a newer release has."""
+    """The database's schema has a step that only a newer release has."""
 
 
 class Step(NamedTuple):
-    """SQL files that are applied in one transaction."""
+    """SQL files that are applied in one transaction, as a step of the schema."""
 
     name: str
-    """The name in ``schema_migrations``."""
+    """The step's name in the table ``schema_migrations``."""
 
     files: list[Path]
 
     def statements(self) -> list[str]:
-        """Return the statements of the files, in order."""
+        """Return the statements in the step's files, in order."""
         return [statement for file in self.files for statement in split_statements(file.read_text(encoding="utf-8"))]
 
 
 @functools.cache
 def steps() -> list[Step]:
-    """Return the steps of this release, in order."""
+    """Return the steps that create this release's schema, in order."""
     return read_steps(sql_directory())
 
 
 def read_steps(directory: Path) -> list[Step]:
-    """Return the steps of the release whose SQL is in *directory*: the schema of 1.0.0, the migrations, the functions.
+    """Return the steps for the SQL of a release in *directory*: the schema of 1.0.0, the migrations, the functions.
 
     The functions come last, because they may use everything else. The name of their step contains the release and a
     digest of their text.
@@ -95,7 +95,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            # In a transaction, so that a refusal leaves the database empty, as a restore needs it.
+            # A transaction, so that a refusal leaves the database empty. A restore needs an empty database.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
                 pending = pending_steps(applied_steps(connection), release)
@@ -103,7 +103,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply_step(connection, step)
-            # Not a step, because backups do not contain privileges on the database.
+            # This runs each time and not as a step, because backups do not contain privileges on the database.
             for row in connection.execute(load_sql("database/temporary_tables")).fetchall():
                 connection.execute(row.statement)
     except psycopg.Error as error:
@@ -115,7 +115,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
 
 
 def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:
-    """Refuse a connection whose role may not create the service's role or use an existing one.
+    """Raise an error if the connection's role may not create the service's role, or may not use the existing one.
 
     Another installation on the same server may have created the service's role.
 
@@ -136,7 +136,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
         try:
             with connection.transaction():
                 connection.execute(load_sql("database/set_lock_timeout"), {"timeout": LOCK_TIMEOUT})
-                # One call per statement, because Citus forwards the whole text, and its workers refuse two statements.
+                # Each statement is a call of its own, because Citus's workers refuse a text with two statements.
                 for statement in step.statements():
                     connection.execute(statement)
                 if _FUNCTIONS.fullmatch(step.name):
@@ -151,19 +151,19 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # Statements that queued behind the migration can run now.
+            # Statements that waited behind the migration can run now.
             time.sleep(1)
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Citus warns for each view that its table is not distributed yet, but the table is distributed next.
+    # Citus warns that a view's table is not distributed, which is no problem: the table is distributed next.
     is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)
 
 
 def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the names of the steps in ``schema_migrations``."""
+    """Return the names of the steps in the table ``schema_migrations``."""
     return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
 
 
@@ -175,8 +175,8 @@ def pending_steps(
     :param applied: the names in the database's ``schema_migrations``.
     :param release: the steps of a release. Default: this release.
     :param holder: the name of the database or backup in the error.
-    :raises NewerSchema: *applied* has a step that this release does not know. Functions of a newer release must not be
-        replaced either, because newer servers depend on them.
+    :raises NewerSchema: *applied* has a step of a newer release, even if it has only functions, because newer servers
+        depend on its functions.
     """
     release = steps() if release is None else release
     names, number = {step.name for step in release}, _release_number(release[-1].name)
@@ -194,12 +194,12 @@ def pending_steps(
 
 
 def _release_number(name: str) -> tuple[int, ...]:
-    """Return the release in the name of a step for functions; an empty tuple for another step."""
+    """Return the release in the name of a functions step, as numbers; an empty tuple for other steps."""
     match = _FUNCTIONS.fullmatch(name)
     return tuple(int(digits) for digits in match[1].split(".") if digits) if match else ()
 
 
 def split_statements(sql: str) -> list[str]:
-    """Return the statements of a file. Bodies that begin with ``begin atomic`` are not supported."""
+    """Return the statements of a SQL file. Function bodies in ``begin atomic`` are not supported."""
     statements = (match[0].strip() for match in _SQL_STATEMENT.finditer(sql))
     return [statement for statement in statements if re.sub(r"--[^\n]*|\s", "", statement)]

@@ -26,7 +26,7 @@ class Transaction:
     """An open transaction of one organization.
 
     :param connection: a connection whose transaction has begun and entered the organization.
-    :param at: the time of the changes, aware.
+    :param at: the time of the changes, with a time zone.
     :param actor: the actor to whom the audit trail attributes the changes.
     """
 
@@ -43,23 +43,23 @@ class Transaction:
         connection = self._connection
         parameters = self._common | parameters
         if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
-            # Plans the statement once per connection.
+            # run_together() plans the statement once per connection.
             [rows] = connection.run_together([(load_sql(statement), parameters)])
             return rows
         return fetch_rows(connection.execute(load_sql(statement), parameters))
 
     def as_of(self, at: datetime) -> Transaction:
-        """Return the same open transaction at another instant."""
+        """Return an object for the same open transaction at another instant."""
         copy = Transaction(self._connection, self.organization_id, at, self.actor)
         copy._writes_before_commit = self._writes_before_commit
         return copy
 
     def before_commit(self, write: Callable[[Transaction, list[Any]], None], item: Any) -> None:
-        """Call *write* once before the commit, with all items that were registered with it."""
+        """Let *write* be called once before the commit, with all items that are registered with it."""
         self._writes_before_commit.setdefault(write, []).append(item)
 
     def complete(self) -> None:
-        """Call the functions of :meth:`before_commit`. Must be called before the commit."""
+        """Call the functions that :meth:`before_commit` has registered. Must be called before the commit."""
         for write, items in self._writes_before_commit.items():
             write(self, items)
 
@@ -69,19 +69,19 @@ class Transaction:
 
 
 class Runner(Protocol):
-    """The part of :class:`agentidp.db.database.Database` that runs statements for an organization."""
+    """The methods of :class:`agentidp.db.database.Database` that an organization's database uses."""
 
     actor: Actor
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
-        """Run statements in one transaction and one round trip."""
+        """Run an organization's statements in one transaction and one round trip."""
 
     def open_transaction(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
-        """Open a transaction of the organization. Its commit returns when it is on disk."""
+        """Open a transaction of an organization. Its commit returns when the changes are on disk."""
 
 
 class OrganizationDatabase:
-    """The database as one organization sees it at one instant. :meth:`Database.of` creates it without a connection.
+    """Access to one organization's rows, at one instant. :meth:`Database.of` creates the object without connecting.
 
     Its methods raise the same errors as :class:`agentidp.db.database.Database`.
 
@@ -96,7 +96,7 @@ class OrganizationDatabase:
     def run(self, *calls: Call, durable: bool = False) -> list[Rows]:
         """Run statements in one transaction and one round trip: all of them take effect, or none.
 
-        :param durable: whether the commit waits for the disk. Only counting a request does not need it.
+        :param durable: whether the commit waits for the disk. Reads and the count of a request need not wait.
         """
         common = self._common | {"durable": durable}
         return self._runner.run_for_organization(
@@ -104,18 +104,18 @@ class OrganizationDatabase:
         )
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one reading statement, ``sql/<statement>.sql``, and return its rows."""
+        """Run one statement that only reads, ``sql/<statement>.sql``, and return its rows."""
         [rows] = self.run(Call(statement, parameters))
         return rows
 
     def fetch_durably(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one writing statement, wait until it is on disk, and return its rows."""
+        """Run one statement that writes, wait until its changes are on disk, and return its rows."""
         [rows] = self.run(Call(statement, parameters), durable=True)
         return rows
 
     @contextlib.contextmanager
     def transaction(self, actor: Actor | None = None) -> Iterator[Transaction]:
-        """Open a durable transaction, for statements that depend on earlier results.
+        """Open a transaction for statements that depend on earlier results. Its commit waits for the disk.
 
         :param actor: the actor of the changes. Default: the process's actor.
         """
@@ -126,7 +126,7 @@ class OrganizationDatabase:
 
 
 def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
-    """Return the parameters that every statement about an organization has in addition to its own."""
+    """Return the parameters that every statement about an organization gets in addition to its own."""
     in_utc = at.astimezone(UTC)
     return {"organization_id": organization_id, "at": at, "day": in_utc.date(), "hour": in_utc.hour}
 
@@ -135,7 +135,7 @@ def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
 def operator_transaction(
     connection: psycopg.Connection[Any], organization_id: str, at: datetime
 ) -> Iterator[Transaction]:
-    """Open a durable transaction of an organization on the operator's connection, with the operator as the actor."""
+    """Open a transaction of an organization on the operator's connection, with the operator as the actor."""
     with connection.transaction():
         enter_organization(connection, organization_id, durable=True)
         transaction = Transaction(connection, organization_id, at, operator())

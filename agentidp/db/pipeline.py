@@ -31,7 +31,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 _PLACEHOLDER = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
 BLOCK = 250
-"""Maximum number of rows that are converted in one call. No other thread of the process runs during such a call."""
+"""Maximum number of rows that are converted in one call, during which no other thread of the process runs."""
 
 _WAIT_INTERVAL = 0.1
 _RUN = None
@@ -39,20 +39,20 @@ _Result = TypeVar("_Result")
 
 
 class OutcomeLost(psycopg.OperationalError):
-    """The connection was lost while the transaction may have been committed, so that its outcome is unknown."""
+    """The connection was lost after the commit may have been sent, so the transaction's outcome is unknown."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Return whether the connection ended with this error, so that the outcome of a commit that was sent is unknown."""
+    """Return whether this error ended the connection. If a commit was sent, its outcome is then unknown."""
     if error.sqlstate is None:
-        # Without a SQLSTATE, libpq noticed the loss itself. If a parameter cannot be sent, the error has another type.
+        # libpq reports a lost connection without a SQLSTATE. An error while sending a parameter has another type.
         return isinstance(error, psycopg.OperationalError)
-    # After an error of these severities the server ends the connection.
+    # The server ends the connection after errors of these severities.
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 class Statement(NamedTuple):
-    """A query with numbered parameters, and the names of the parameters in this order."""
+    """A query with numbered parameters, and the names of its parameters in the order of their numbers."""
 
     query: bytes
     parameters: tuple[str, ...]
@@ -60,7 +60,7 @@ class Statement(NamedTuple):
     @classmethod
     @functools.cache
     def of(cls, named_query: str) -> Statement:
-        """Return the statement for a query with ``%(name)s`` parameters."""
+        """Return the statement for a query with named parameters (``%(name)s``)."""
         names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(named_query))))
         query = _PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", named_query)
         return cls(query.encode(), tuple(names))
@@ -70,10 +70,10 @@ class PipelinedConnection(psycopg.Connection[Any]):
     """A connection in autocommit that runs statements together, and gives up on a server that does not answer."""
 
     patience: float | None = None
-    """Seconds after which the server is asked to cancel the current statement; ``None`` means no limit."""
+    """Seconds after which the server is asked to cancel the current statement; ``None`` for no limit."""
 
     grace = 0.5
-    """Seconds from the request to cancel until the connection is closed if the server does not answer."""
+    """Seconds after the cancel request until the connection is closed if the server still does not answer."""
 
     is_unanswered = False
     """Whether the connection was closed because the server did not answer."""
@@ -82,7 +82,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         self._statement_names: dict[Any, bytes] = {}
         self._numbers = itertools.count()
-        # Reused, because it caches how to convert each type.
+        # One transformer per connection, because it caches the conversion of each type.
         self._transformer = Transformer(self)
         self._row_types: dict[tuple[bytes, Any], Any] = {}
         self._poll = select.poll()
@@ -91,13 +91,13 @@ class PipelinedConnection(psycopg.Connection[Any]):
     def has_ended(self) -> bool:
         """Return whether the server has closed the connection while it was idle.
 
-        A server sends a message before it closes a connection, so if an idle socket has something to read, the
-        connection has ended. This takes 2 µs, and the round trip of ``ConnectionPool.check_connection`` takes 76 µs.
+        A server sends a message before it closes a connection, so an idle socket with something to read belongs to a
+        connection that has ended. This check takes 2 µs; ``ConnectionPool.check_connection`` takes 76 µs.
         """
         return bool(self._poll.poll(0))
 
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
-        """Run a generator of psycopg to its end, as every exchange with the server does, but with a deadline.
+        """Run a generator of psycopg, by which every exchange with the server happens, until its end or the deadline.
 
         The server's statement_timeout limits one statement. This deadline also limits several statements that are sent
         together, and works if the server is stopped or unreachable. The statement is cancelled before the connection is
@@ -114,7 +114,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
     def _cancel(self, gen: PQGen[_Result], deadline: float) -> _Result:
         try:
-            # Older versions of libpq can also cancel, but wait for the server without a limit.
+            # Older versions of libpq lack the safe cancellation: theirs waits for the server without a limit.
             if psycopg.capabilities.has_cancel_safe():
                 self.cancel_safe(timeout=self.grace)
         except psycopg.OperationalError:
@@ -145,18 +145,18 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             answers = self._exchange(encoded_calls)
         except BaseException:
-            # The next user of the connection must not receive answers that are still to come.
+            # Answers may still arrive, and the next user of the connection must not receive them.
             self.close()
             raise
         results = []
-        # Not strict, because a statement that cannot be prepared has two answers. The first of them ends the loop.
+        # The lengths may differ: a statement that cannot be prepared has two answers, and the first ends the loop.
         for answer, (query, _, types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
             transformer.set_pgresult(answer)
             make_row = self._row_types.get((query, types))
             if make_row is None:
-                # The columns of a prepared statement never change.
+                # The columns of a prepared statement never change, so the row's type is cached.
                 make_row = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
                 self._row_types[query, types] = make_row
             rows: list[Any] = []
@@ -167,16 +167,16 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return results
 
     def _exchange(self, encoded_calls: Sequence[Any]) -> list[Any]:
-        # One long function, because function calls would slow down every exchange.
+        # This function is long because function calls would slow down every exchange.
         pgconn = self.pgconn
         prepared = self._statement_names
-        # Per expected answer: the key of the statement that is prepared, or _RUN for a statement that is run.
+        # An entry per expected answer: the statement's key if it is being prepared, _RUN if it is being run.
         expected: list[Any] = []
         pgconn.enter_pipeline_mode()
         for query, values, types, formats in encoded_calls:
             key = query, types
             if key not in prepared:
-                # Names are never reused, because after a failure it is unknown whether the server has the statement.
+                # A name is never used again: after a failure, the server may or may not have prepared the statement.
                 prepared[key] = b"agentidp_%d" % next(self._numbers)
                 pgconn.send_prepare(prepared[key], query, types)
                 expected.append(key)
@@ -187,15 +187,15 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             self.wait(_send_and_fetch(pgconn, len(expected), received))
         except psycopg.OperationalError as lost:
-            # The commit follows the last statement. If a statement failed before it, all were rolled back.
-            # Only the first result of each list is its answer. The loss of the connection may have added another.
+            # The commit follows the last statement, so it was not sent if any statement failed. In each list, only the
+            # first result is the answer: the loss of the connection may have added another.
             failed_answer = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
             if failed_answer is None:
                 raise OutcomeLost(str(lost)) from lost
             raise psycopg.errors.error_from_result(failed_answer, encoding=self.info.encoding) from None
         *received, [sync_result] = received
         if sync_result.status != ExecStatus.PIPELINE_SYNC:
-            # The commit failed. If the error also ended the connection, the transaction may have been committed before.
+            # The commit failed. If its error also ended the connection, the commit may still have happened.
             error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
             if is_lost(error):
                 raise OutcomeLost(str(error)) from error
@@ -206,7 +206,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:
                 del prepared[key]
-                # A statement that failed to be prepared is the error to raise. The server skips what follows it.
+                # The error of a failed preparation must be raised. The server skips the statements after it.
                 if answer.status == ExecStatus.FATAL_ERROR:
                     answers.append(answer)
         pgconn.exit_pipeline_mode()
@@ -214,7 +214,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
 
 def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
-    """Send everything, and append to *received* one answer per statement and one for the sync."""
+    """Send all statements, and append the answers to *received*: one per statement and one for the sync."""
     yield from send(pgconn)
     for _ in range(statements + 1):
         received.append((yield from fetch_many(pgconn)))
@@ -223,5 +223,5 @@ def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresul
 @functools.cache
 def _row_type(names: tuple[bytes, ...]) -> Any:
     row = namedtuple("Row", [name.decode() for name in names])  # type: ignore[misc]
-    # Does the same as the row's _make, which for each row calls a Python function and checks the length.
+    # The type's own _make does the same, but calls a Python function and checks the length for each row.
     return functools.partial(tuple.__new__, row)

@@ -24,19 +24,19 @@ from agentidp.db.errors import in_one_line
 from agentidp.db.pipeline import PipelinedConnection
 
 RECONNECT_TIMEOUT = 0.05
-"""Maximum seconds until psycopg_pool repeats a failed attempt to open a connection. Then it gives up.
+"""Maximum seconds for which psycopg_pool repeats a failed attempt to open a connection.
 
-Its own pause would be a second, and it would repeat the attempt for five minutes.
+By default, psycopg_pool pauses for a second and repeats the attempt for five minutes.
 """
 
 SECONDS_PER_WAIT = 1.0
-"""Seconds after which a waiting request waits anew, because it may have missed that the pool was closed."""
+"""Seconds after which a waiting request checks again whether the pool was closed meanwhile."""
 
 Configure = Callable[[PipelinedConnection], None]
 
 
 class NoConnection(Exception):
-    """The pool cannot provide a connection. ``is_logged`` means that the circuit breaker has logged the reason."""
+    """The pool has no connection for a request. If ``is_logged``, the circuit breaker has logged the reason."""
 
     def __init__(self, reason: str, *, is_logged: bool = False) -> None:
         super().__init__(reason)
@@ -44,10 +44,10 @@ class NoConnection(Exception):
 
 
 class Pool:
-    """A pool that opens at its first use in a process, so that it opens after a fork.
+    """A pool of connections that opens when a process first uses it, so that it opens after a fork.
 
     :param arguments: arguments of :meth:`psycopg.Connection.connect`.
-    :param configure: prepares a new connection for statements, or raises.
+    :param configure: prepares a new connection for statements, or raises an error.
     :param name: the name of the database in the log.
     :param max_size: the maximum number of connections. Connections are opened when requests need them.
     :param timeout: seconds to wait for a connection if all are in use.
@@ -74,7 +74,7 @@ class Pool:
         self.breaker = CircuitBreaker(name, self._test_connection)
 
     def connection(self) -> _BorrowedConnection:
-        """Return a context manager for a connection. The pool replaces the connection if it becomes unusable.
+        """Return a context manager that borrows a connection. The pool replaces the connection if it becomes unusable.
 
         Entering the context raises ``NoConnection`` if the database is unreachable or all connections stay in use.
         """
@@ -85,7 +85,7 @@ class Pool:
         return self._pool.get_stats() if self._pool is not None else {"pool_size": 0, "requests_waiting": 0}
 
     def close(self) -> None:
-        """Close all connections. The next use opens a new pool."""
+        """Close the pool's connections. The next use opens a new pool."""
         self.breaker.close()
         self._discard()
 
@@ -128,7 +128,7 @@ class Pool:
                     name=f"agentidp {self.name}",
                     **self._sizes,
                 )
-                # From Python 3.13 on, an open pool delays the end of the process by 20 seconds.
+                # From Python 3.13 on, an open pool would delay the end of the process by 20 seconds.
                 atexit.register(self.close)
             return self._pool
 
@@ -142,24 +142,24 @@ class Pool:
 
     def _note_failure(self, error: psycopg.Error) -> None:
         self._reason = in_one_line(error)
-        # After such a long wait, the second attempt is not worth waiting for.
+        # The connection attempt took so long that requests should not wait for a second attempt.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # A server with too many connections refuses new connections, but existing connections still work.
+        # A pool with connections stays usable: a server with too many connections refuses only new ones.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 
     def _test_connection(self) -> None:
-        # Repeated at each attempt, because a request may have opened a pool just before the breaker opened.
+        # Each attempt discards the pool, because a request may have opened a pool just before the breaker opened.
         self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
 
 
 class _BorrowedConnection:
-    """A connection of a pool for a block. A generator would take twice as long as this class."""
+    """Borrows a connection of a pool in a with block. A generator would take twice as long as this class."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -183,7 +183,7 @@ class _BorrowedConnection:
 
 
 def _connection_class(on_failure: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
-    """Return a class of connections that call *on_failure* if they cannot be opened. psycopg_pool only logs that."""
+    """Return a class of connections that report a failure to connect to *on_failure*. psycopg_pool only logs it."""
 
     class WatchedConnection(PipelinedConnection):
         @classmethod

@@ -29,18 +29,18 @@ from agentidp.metrics import REPLICA_READS, REPLICA_STALENESS
 logger = logging.getLogger("agentidp")
 
 MAX_STALENESS = 10.0
-"""Maximum seconds that the replica may be behind the primary. Otherwise the primary serves the reads."""
+"""Maximum seconds by which the replica may be behind the primary. Beyond it, the primary serves the reads."""
 
 PAUSE = 1.0
-"""Seconds for which a process does not use a replica that was too far behind."""
+"""Seconds for which a process stops using a replica that was too far behind."""
 
 LAST_CHANGE = Call("audit/get_head", {})
 POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
-"""Calls that the primary runs before a read. They return its position, and the organization's last recorded change."""
+"""Calls that the primary runs before a read. They return its log position and the organization's last audit event."""
 
 
 class ReadReplica:
-    """A hot standby for the reads of one process."""
+    """A read replica (hot standby) that one process reads from."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.database = Database(url, settings, is_replica=True)
@@ -52,11 +52,11 @@ class ReadReplica:
         self._is_reported = False
 
     def of(self, primary: OrganizationDatabase) -> ReplicaReads:
-        """Return the replica for the reads of one request."""
+        """Return the object that reads from the replica for one request."""
         return ReplicaReads(self, primary)
 
     def is_usable(self) -> bool:
-        """Return whether the replica is reachable and was not too far behind within the last :data:`PAUSE` seconds."""
+        """Return whether the replica is reachable, and was not found too far behind in the last second."""
         if self.database.pool.breaker.is_open:
             REPLICA_READS.labels("unreachable").inc()
         elif time.monotonic() < self._paused_until:
@@ -66,13 +66,13 @@ class ReadReplica:
         return False
 
     def staleness(self, primary: Any, replica: Any) -> float | None:
-        """Return the seconds by which the replica's data can be older than the primary's; ``None`` if too many.
+        """Return by how many seconds the replica may be behind the primary; ``None`` if it is too far behind.
 
         :param primary: the row of ``database/primary_position``.
         :param replica: the row of ``database/replica_position``, which was read later.
         """
         if not replica.is_standby:
-            # The standby was promoted. New connections may lead to another server.
+            # The standby has become a primary. New connections may go to another server.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None
@@ -92,7 +92,7 @@ class ReadReplica:
         return seconds
 
     def _log_lag(self, primary: int, replica: int) -> None:
-        """Log once when the replica has been behind for too long, and once when it is up to date again.
+        """Log once when the replica has been behind for too long, and once when it has caught up.
 
         The time is measured here and not taken from the last replayed transaction. After a pause of the primary, that
         transaction is old, and the replica seems far behind until it has replayed the next one a moment later.
@@ -113,7 +113,7 @@ class ReadReplica:
 
 
 class ReplicaReads:
-    """The replica for the reads of one request of an organization, at the request's instant."""
+    """The reads of one request of an organization from the replica, at the request's instant."""
 
     def __init__(self, replica: ReadReplica, primary: OrganizationDatabase) -> None:
         self._replica, self._primary = replica, primary
@@ -129,11 +129,11 @@ class ReplicaReads:
         return not self._is_left and self._replica.is_usable()
 
     def leave(self) -> None:
-        """Stop using the replica, because the request is about to write and must see its own changes."""
+        """Stop using the replica for this request, because it is about to write and must then read its own changes."""
         self._is_left = True
 
     def store_position(self, position: Rows, last_change: Rows) -> None:
-        """Store the rows that :data:`POSITION` returned on the primary."""
+        """Store the rows that the primary has returned for :data:`POSITION`."""
         [self._position], self._last_change = position, last_change
 
     def read(self, *calls: Call) -> list[Rows] | None:
@@ -145,14 +145,14 @@ class ReplicaReads:
         if self._position is None:
             self.store_position(*self._primary.run(*POSITION))
         try:
-            # The position is read first, so that the rows are at least as new.
+            # The replica's position is read first, so the rows that follow are at least as new.
             position = Call("database/replica_position", {})
             [replica_position], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
             cause = error.__cause__
             if isinstance(cause, psycopg.errors.QueryCanceled):
                 raise
-            # The primary runs the statements instead. A faulty statement also fails there, and is reported.
+            # The primary runs the statements instead. If a statement is faulty, the primary reports that.
             is_conflict = isinstance(cause, psycopg.Error) and cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None
@@ -160,7 +160,7 @@ class ReplicaReads:
         if staleness is None:
             return None
         if _sequence(last_change) < _sequence(self._last_change):
-            # A caller must see changes that it has just made.
+            # The replica lacks a change that the organization has made, which the request must see.
             REPLICA_READS.labels("lacks a change").inc()
             return None
         REPLICA_READS.labels("served").inc()

@@ -9,31 +9,31 @@ from typing import Any, NamedTuple
 
 from agentidp.paths import shipped_directory
 
-# Also matches "for update", which locks rows and so needs a transaction.
+# This includes "for update", because locking rows needs a transaction too.
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
 _CALL = re.compile(r"\b([a-z_]+)\(")
 _COLUMNS = re.compile(r"\{([a-z_]+)\}")
 
 
 class Call(NamedTuple):
-    """The name of a statement, with its parameters."""
+    """A statement's name and its parameters."""
 
     name: str
     parameters: dict[str, Any]
 
 
 Rows = list[Any]
-"""Named tuples, one per row."""
+"""The rows of a statement, as named tuples."""
 
 
 def sql_directory() -> Path:
-    """Return the directory of the .sql files."""
+    """Return the directory that contains the .sql files."""
     return shipped_directory("sql")
 
 
 @functools.cache
 def load_sql(name: str) -> str:
-    """Return the statement in ``sql/<name>.sql``, without comment lines, which would be sent with each call.
+    """Return the statement in ``sql/<name>.sql`` without its comment lines, which each call would send.
 
     :param name: the path without the suffix, for example ``analytics/token_trend``.
     """
@@ -48,7 +48,7 @@ def insert_columns(statement: str) -> str:
 
 @functools.cache
 def only_reads(name: str) -> bool:
-    """Return whether ``sql/<name>.sql`` neither changes nor locks rows. Functions in PL/pgSQL count as changing."""
+    """Return whether ``sql/<name>.sql`` neither changes nor locks rows. PL/pgSQL functions count as changing rows."""
     statement = load_sql(name)
     files = (sql_directory() / "functions").glob("*.sql")
     functions = {file.stem for file in files if "language plpgsql" in file.read_text(encoding="utf-8")}
@@ -57,5 +57,5 @@ def only_reads(name: str) -> bool:
 
 @functools.cache
 def enters_organization(name: str) -> bool:
-    """Return whether ``sql/<name>.sql`` enters the organization itself. Only such statements use ``durable``."""
+    """Return whether ``sql/<name>.sql`` itself enters the organization. Only such statements use ``durable``."""
     return "%(durable)s" in load_sql(name)

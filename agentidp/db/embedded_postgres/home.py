@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The embedded server cannot be used. The message is one sentence for people; `log` is PostgreSQL's output."""
+    """The embedded server cannot be used. The message is one sentence for people; `log` is PostgreSQL's own log."""
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ PORT = 5432  # Only part of the socket's name.
 
 
 class Postmaster(NamedTuple):
-    """The state of a server. The process id is zero and the strings are empty if there is no server."""
+    """The state of a PostgreSQL server. Without a server, the process id is zero and the strings are empty."""
 
     pid: int = 0
     socket_directory: str = ""
@@ -37,7 +37,7 @@ class Postmaster(NamedTuple):
 
 
 def read_postmaster(home: Path) -> Postmaster:
-    """Return the content of `postmaster.pid`; an empty state if the file is missing or incomplete."""
+    """Return the state in `postmaster.pid`, or the state without a server if the file is missing or incomplete."""
     try:
         lines = os.fsdecode((home / "data" / "postmaster.pid").read_bytes()).split("\n")
         return Postmaster(int(lines[0]), lines[4], lines[7].strip())
@@ -57,13 +57,13 @@ def is_alive(pid: int) -> bool:
 
 
 def server_url(password: str, socket_directory: str) -> str:
-    """Return the URL of the server, with its password."""
+    """Return the URL of the server in a socket directory, including the password."""
     host = quote(os.fsencode(socket_directory), safe="")
     return f"postgresql://{NAME}:{quote(password, safe='')}@/{NAME}?host={host}&port={PORT}"
 
 
 def running_url(home: Path) -> str | None:
-    """Return the URL of the server that another process runs on `home`; None if no server accepts connections.
+    """Return the URL of the server that another process runs in `home`, or None if no server accepts connections.
 
     Errors: EmbeddedPostgresError if this user may not read the server's files.
     """
@@ -89,7 +89,7 @@ Account = pwd.struct_passwd
 
 
 def find_service_account() -> Account:
-    """Return the account for a server that root starts. Raise EmbeddedPostgresError if no suitable account exists."""
+    """Return the user account for a server that root starts. Raise EmbeddedPostgresError if none is suitable."""
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
@@ -97,7 +97,7 @@ def find_service_account() -> Account:
 
 
 def find_obstacle(path: Path, account: Account) -> Path | None:
-    """Return the topmost of `path` and its parents that `account` may not enter or execute; None if there is none."""
+    """Return the topmost directory of a path that `account` may not enter or execute, or None if it may all."""
     for directory in [*reversed(path.parents), path]:
         status = directory.stat()
         is_owner, is_in_group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
@@ -107,13 +107,13 @@ def find_obstacle(path: Path, account: Account) -> Path | None:
 
 
 def change_owner(account: Account | None, path: Path | str) -> None:
-    """Make `account` the owner of `path`, unless it is None."""
+    """Make `account` the owner of `path`. Do nothing if `account` is None."""
     if account:
         os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def prepare_home(home: Path) -> Account | None:
-    """Create `home` if it is missing, and ensure that the account of the server can reach it.
+    """Create the directory `home` if it is missing, and check that the server's account can reach it.
 
     Returns: the account of the server; None if the server runs as the current user.
 
@@ -128,7 +128,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     uid = account.pw_uid if account else os.geteuid()
     data = home / "data"
-    # Checked before anything is written, so that a start as the wrong user leaves no files that block the right user.
+    # This is checked before any write, so that a start as the wrong user leaves no files that block the right user.
     if data.exists() and (owner := data.stat().st_uid) != uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {uid}, and {data} belongs to {owner}: "
@@ -157,7 +157,7 @@ def _give_access(account: Account, home: Path) -> None:
 
 @contextlib.contextmanager
 def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
-    """Lock `home`; yield the open lock file.
+    """Lock the directory `home`, and yield the open lock file.
 
     All processes of PostgreSQL inherit the file and this process closes it, so that `home` is locked exactly as long as
     a process of PostgreSQL lives. Process ids cannot show this, because they are reused.
@@ -170,13 +170,13 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # A server needs a moment to notice that its launcher has died.
+        # A server needs a moment to notice that the process which started it has died.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
         while not _lock_file(lock):
             launcher, server = int(os.pread(lock, 20, 0) or 0), read_postmaster(home)
             is_orphaned = not is_alive(launcher)
-            # Processes of a killed server hold the lock until they notice its end.
+            # The processes of a killed server hold the lock until they notice that it was killed.
             has_remains = has_run and launcher == os.getpid()
             is_stopping = is_orphaned or has_remains or server.status == "stopping"
             if is_orphaned and server.pid and not was_interrupted and sys.platform != "linux":
@@ -208,14 +208,14 @@ MAX_SOCKET_PATH = 103  # Maximum bytes of sockaddr_un on macOS; on Linux 107.
 
 
 class SocketDirectory:
-    """The directory `socket` in `home`. If its path is too long, `socket` is a link to a directory in /tmp."""
+    """The socket's directory: `socket` in `home`, or a link to a directory in /tmp if that path is too long."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "socket"
         self._temporary: str | None = None
 
     def make(self, account: Account | None) -> str:
-        """Create an empty private directory and return its path. Remove the files of a killed server.
+        """Create an empty private directory for the socket, and return its path. Remove the files of a killed server.
 
         The path does not change until `remove` is called, so that a server that is started again keeps its URL.
         """
@@ -229,7 +229,7 @@ class SocketDirectory:
             path.unlink()
         elif path.exists():
             shutil.rmtree(path)
-        # libpq reads a comma in a URL as the end of a host.
+        # libpq reads a comma in a URL as the separator of two hosts.
         if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH and "," not in str(path):
             path.mkdir(0o700)
             directory = str(path)
@@ -240,7 +240,7 @@ class SocketDirectory:
         return directory
 
     def remove(self) -> None:
-        """Remove the directory in /tmp, if there is one."""
+        """Remove the socket's directory in /tmp, if there is one."""
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None

