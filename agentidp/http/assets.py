@@ -12,20 +12,20 @@ from flask import Response, request
 from agentidp.http.errors import NotFound
 
 A_YEAR = 31_536_000
-"""Seconds that a browser may cache an asset whose address contains the asset's current version."""
+"""Seconds that a browser may cache an asset whose URL has the asset's current version."""
 
 
 class Asset(NamedTuple):
-    """A file and its media type."""
+    """The content and media type of a file that pages use."""
 
     file: Path
     media_type: str
 
 
 class Assets:
-    """The assets of a set of pages.
+    """The assets of a set of pages, such as style sheets and scripts.
 
-    :param max_age: seconds that a browser may cache an asset whose address has no version, or an old one.
+    :param max_age: seconds that a browser may cache an asset whose URL has no version, or an old version.
     """
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
@@ -39,11 +39,11 @@ class Assets:
         return [*self._assets]
 
     def _version(self, name: str) -> str:
-        """Return the version of an asset: a digest of its content, for the query parameter ``v``."""
+        """Return the version of an asset: a digest of its content, which URLs have as the parameter ``v``."""
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
     def response(self, name: str) -> Response:
-        """Return an asset as a response, always whole: a 206 or a 304 would save a browser little.
+        """Return the response with an entire asset. A 206 or a 304 would save a browser little.
 
         :raises NotFound: the asset does not exist.
         """

@@ -44,13 +44,13 @@ def _render(error: ApiError | OAuthError) -> Response:
 
 
 def oauth_errors(view: View) -> View:
-    """Mark a view as an OAuth endpoint, whose errors have the form of RFC 6749 section 5.2."""
+    """Declare that a view is an OAuth endpoint, whose errors have the form of RFC 6749 section 5.2."""
     view.has_oauth_errors = True  # type: ignore[attr-defined]
     return view
 
 
 def _as_oauth_error(error: ApiError) -> OAuthError:
-    # RFC 6749 section 5.2 has no codes for faults of the server. Clients know those of section 4.1.2.1.
+    # RFC 6749 section 5.2 has no error codes for faults of the server, but clients understand those of section 4.1.2.1.
     if error.status == 503:
         return OAuthError("temporarily_unavailable", error.message, status=503, headers=error.headers)
     if error.status >= 500:
@@ -70,7 +70,7 @@ def _render_for_endpoint(error: ApiError) -> Response:
 
 
 def _endpoint_for_another_method() -> str:
-    """Return the endpoint that serves the request's address with another method, or an empty string."""
+    """Return the endpoint that serves the request's path with another method, or an empty string."""
     error = flask.request.routing_exception
     if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
         return ""
@@ -87,7 +87,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 
 def log_unexpected(error: Exception) -> None:
-    """Log where an error occurred, but not its message, which can contain a secret."""
+    """Log the place and type of an unexpected error, but not its message, which can contain a secret."""
     frames = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -113,12 +113,12 @@ def _render_unexpected(error: Exception) -> Response:
 
 
 def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
-    """Render errors at the address *prefix* and below it as pages, with *render*."""
+    """Render errors for the path *prefix* and the paths below it as pages, by *render*."""
     app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
 
 
 def init_app(app: Flask) -> None:
-    """Render every error of *app* with this module."""
+    """Register the handlers of this module, which render all errors of *app*."""
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)

@@ -19,7 +19,7 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Error classes of the API by code. The dashboard's own errors, which use the same codes, are not included."""
+"""Error classes of the API by their code, without the dashboard's classes, which use the same codes."""
 
 OAUTH_ERRORS = (
     "invalid_request",
@@ -33,11 +33,11 @@ OAUTH_ERRORS = (
     "temporarily_unavailable",
     "server_error",
 )
-"""The values of ``error`` at an OAuth endpoint."""
+"""The values of the member ``error`` at OAuth endpoints."""
 
 
 class ErrorSchema(ma.Schema):
-    """The body of every error outside OAuth."""
+    """The body of an error response, except at OAuth endpoints."""
 
     code = ma.fields.String(required=True, validate=ma.validate.OneOf(sorted(ERRORS)))
     message = ma.fields.String(required=True)
@@ -50,14 +50,14 @@ class ErrorSchema(ma.Schema):
 
 
 class OAuthErrorSchema(ma.Schema):
-    """The body of every error of an OAuth endpoint (RFC 6749 section 5.2)."""
+    """The body of an error response at OAuth endpoints (RFC 6749 section 5.2)."""
 
     error = ma.fields.String(required=True, validate=ma.validate.OneOf(OAUTH_ERRORS))
     error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
 
 
 def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """Return the description of an error response.
+    """Return the description of an error response for the OpenAPI document.
 
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
     :param headers: further headers: the header's name -> its name in the document.
@@ -65,7 +65,7 @@ def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     code = name.removeprefix("OAUTH_")
     error = ERRORS[code]
     description = error.description or code.replace("_", " ").capitalize()
-    # Generated clients ignore bodies that are not one reference to a schema, so the code is only in the description.
+    # Generated clients need the body to be a single reference to a schema, so only the description names the code.
     return {
         "description": f"`{code}`: {description}" if name == code else description,
         "headers": {"X-Request-Id": "X-Request-Id", **headers, **{header: header for header in error.always_sent}},

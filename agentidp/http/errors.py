@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RETRY_AFTER = 1
-"""Seconds that a client is asked to wait if the database cannot be reached."""
+"""Value of ``Retry-After`` in seconds if the database cannot be reached."""
 
 
 class ApiError(Exception):
-    """An error that is returned to the client. Subclasses define the status, the code and the default message.
+    """An error for the client. Subclasses define the status, the code and the default message.
 
-    The OpenAPI document describes each class that defines its own code, with its ``description`` and the headers
+    The OpenAPI document describes each class that defines a code, by its ``description`` and its headers
     ``always_sent``.
 
     :param message: a sentence for the client. Default: the message of the class.
@@ -48,20 +48,20 @@ class ApiError(Exception):
 
 
 def _challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
-    # RFC 6750 section 3 allows only these characters.
+    # RFC 6750 section 3 allows only the characters outside this class in the parameters of the challenge.
     texts = {name: re.sub(r"[^ !#-\[\]-~]", "?", value) for name, value in parameters.items() if value is not None}
     values = "".join(f', {name}="{text}"' for name, text in texts.items())
     return {"WWW-Authenticate": f'{scheme} realm="agentidp"{values}'}
 
 
 class ValidationError(ApiError):
-    """400: the request breaks a rule that ``details`` names."""
+    """400: the request breaks a rule. ``details`` has the broken rules by field."""
 
     status, code, message = 400, "VALIDATION_ERROR", "The request is not valid."
 
 
 class Unauthorized(ApiError):
-    """401 with the challenge of RFC 6750 section 3. The challenge has no ``error`` if the request had no token."""
+    """401 with the challenge of RFC 6750 section 3, which has no ``error`` if the request had no token."""
 
     status, code, message = 401, "UNAUTHORIZED", "A valid bearer token is required."
     always_sent = ("WWW-Authenticate",)
@@ -74,8 +74,8 @@ class Unauthorized(ApiError):
 class InvalidToken(Unauthorized):
     """401: the token is refused (RFC 6750 section 3.1).
 
-    :param advice: why the token is refused and what to do, for a token whose signature has verified. For all other
-        tokens the response is the same.
+    :param advice: why the token is refused and what to do, if its signature is valid. All other tokens get the same
+        response.
     """
 
     def __init__(self, advice: str | None = None) -> None:
@@ -83,7 +83,7 @@ class InvalidToken(Unauthorized):
 
 
 class InvalidProof(Unauthorized):
-    """401: the token is bound to a key, and the DPoP proof is refused (RFC 9449 section 7.1).
+    """401: the token is bound to a key, but the DPoP proof is refused (RFC 9449 section 7.1).
 
     :param algorithms: the accepted signature algorithms of proofs.
     """
@@ -95,7 +95,7 @@ class InvalidProof(Unauthorized):
 
 
 class SecondToken(ValidationError):
-    """400: an access token was sent in more than one way (RFC 6750 sections 2 and 3.1)."""
+    """400: the request has an access token in more than one place (RFC 6750 sections 2 and 3.1)."""
 
     def __init__(self) -> None:
         message = "The access token must be sent in the Authorization header only"
@@ -105,7 +105,7 @@ class SecondToken(ValidationError):
 
 
 class InsufficientScope(ApiError):
-    """403: the token lacks the route's scope (RFC 6750 section 3.1)."""
+    """403: the token lacks the scope that the route requires (RFC 6750 section 3.1)."""
 
     status, code = 403, "FORBIDDEN"
     always_sent = ("WWW-Authenticate",)
@@ -117,13 +117,13 @@ class InsufficientScope(ApiError):
 
 
 class NotFound(ApiError):
-    """404: the object does not exist, or it belongs to another organization."""
+    """404: the object does not exist, or another organization owns it."""
 
     status, code, message = 404, "NOT_FOUND", "There is nothing at this address."
 
 
 def require_row(rows: Sequence[Any]) -> Any:
-    """Return the only row of a statement about a single object. Raise ``NotFound`` if there is no row."""
+    """Return the only row of a statement that reads or changes one object. Raise ``NotFound`` without a row."""
     if not rows:
         raise NotFound
     return rows[0]
@@ -152,7 +152,7 @@ class RateLimited(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """503: the database is unreachable, exhausted or too slow, and nothing was done."""
+    """503: the database is unreachable, overloaded or too slow, and the request changed nothing."""
 
     status, code = 503, "SERVICE_UNAVAILABLE"
     message = "The service is temporarily unavailable; try again."
@@ -167,7 +167,7 @@ class ServiceUnavailable(ApiError):
 
 
 class OutcomeUnknown(ServiceUnavailable):
-    """503: it is unknown whether the transaction was committed."""
+    """503: the connection was lost during the commit, so the change may or may not have been made."""
 
     message = (
         "It is unknown whether the request was carried out: the database did not answer. A token request may be "

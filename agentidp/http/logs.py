@@ -10,22 +10,22 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Python would look up these values for each record, and our lines show none of them (logging HOWTO, "Optimization").
+# Without these three values, logging is faster (logging HOWTO, "Optimization"). Our lines show none of them.
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-# Exists from Python 3.12 on.
+# This attribute exists from Python 3.12 on.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode
-# Values that the text format shows unquoted. Other values, for example with control characters, are shown as JSON.
+# The text format shows these values without quotes. It shows other values, such as control characters, as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# Two of gunicorn's messages quote a query or, at level DEBUG, the beginning of a request. Both can contain a secret, so
-# the quotation is removed.
+# Two messages of gunicorn quote the request (its query, or at level DEBUG its beginning), which can contain a secret.
+# So the quotation is removed.
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields of a log line, in order, including those in ``extra={"fields": …}``."""
+    """Return the fields of a log line, in order, including the record's ``extra={"fields": …}``."""
     message = record.getMessage()
     if record.name == "gunicorn.error":
         message = _QUOTED.sub(r"\1", message)
@@ -36,20 +36,20 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
         **getattr(record, "fields", {}),
     }
     if record.exc_info and record.exc_info[0] is not None:
-        # Without the message, which can contain a secret.
+        # The message of an exception can contain a secret, so only its type is logged.
         line["error"] = record.exc_info[0].__name__
     return line
 
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON."""
+        """Return a log record as one line of JSON."""
         return _encode(fields_of(record))
 
 
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the UTC time, the level, the message, and each other field that has a value as ``name=value``."""
+        """Return a log record as text: the UTC time, the level, the message, and fields as ``name=value``."""
         line = fields_of(record)
         at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
         fields = [
@@ -75,7 +75,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "agentidp": logger,
             "gunicorn.error": logger,
             "gunicorn.access": {**logger, "level": "WARNING"},
-            # agentidp.db logs the same failures, once.
+            # agentidp.db logs failed connections once, so psycopg's warnings about them are dropped.
             "psycopg.pool": {**logger, "level": "ERROR"},
         },
     }

@@ -29,18 +29,18 @@ PARSER = Parser()
 
 _IN_ADDRESS = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
 _UUID = {"in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-"""Default description of a parameter in an address. :meth:`Blueprint.parameter` replaces it."""
+"""Default description of a path parameter. :meth:`Blueprint.parameter` replaces it."""
 
 
 def camel_case(name: str) -> str:
-    """Return a name as our JSON and our addresses spell it: ``agentId`` for ``agent_id``."""
+    """Return a name in the spelling of JSON and paths: ``agentId`` for ``agent_id``."""
     first_word, *words = name.split("_")
     return first_word + "".join(word.capitalize() for word in words)
 
 
 @dataclass
 class Declarations:
-    """The declarations that decorators have added to a view, in the form of the OpenAPI document.
+    """The facts that decorators have declared about a view, in the form of the OpenAPI document.
 
     :ivar reads: the parts of the request that the view reads: ``json``, ``query`` or both.
     :ivar errors: status -> the code of the error.
@@ -57,7 +57,7 @@ class Declarations:
 
 
 def declarations_of(view: Any) -> Declarations:
-    """Return the declarations of a view, which are created at the first call."""
+    """Return the declarations of a view, and create them at the first call."""
     if not hasattr(view, "declared"):
         view.declared = Declarations()
     declarations: Declarations = view.declared
@@ -65,7 +65,7 @@ def declarations_of(view: Any) -> Declarations:
 
 
 def _decorator(declare: Callable[[Declarations], object]) -> Callable[[Any], Any]:
-    """Return a decorator that adds to the declarations of a view."""
+    """Return a decorator for views that changes their declarations by *declare*."""
 
     def decorate(view: Any) -> Any:
         declare(declarations_of(view))
@@ -75,9 +75,9 @@ def _decorator(declare: Callable[[Declarations], object]) -> Callable[[Any], Any
 
 
 class Blueprint(FlaskBlueprint):
-    """A blueprint whose routes appear in the OpenAPI document, as their decorators describe them.
+    """A blueprint whose routes appear in the OpenAPI document. Decorators describe the routes.
 
-    Of these decorators, only :meth:`arguments` and :meth:`tool` affect more than the document.
+    Of the decorators, only :meth:`arguments` and :meth:`tool` affect more than the document.
     """
 
     def __init__(self, name: str, import_name: str, *, description: str = "") -> None:
@@ -85,7 +85,7 @@ class Blueprint(FlaskBlueprint):
         self.description = description
 
     def arguments(self, schema: Any, *, location: str = "json", required: bool = True) -> Callable[[Any], Any]:
-        """Pass the parsed body or query to the view, as its last positional argument.
+        """Parse and check the body or the query, and pass the result to the view as its last positional argument.
 
         :param location: ``json`` for the body or ``query``.
         :param required: whether the body is required, for the document only.
@@ -107,7 +107,7 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def tool(self, name: str, *, rows: int = 100) -> Callable[[Any], Any]:
-        """Offer a reading route as a tool of the Model Context Protocol (:mod:`agentidp.mcp.tools`).
+        """Offer a route that only reads as a tool of the Model Context Protocol (:mod:`agentidp.mcp.tools`).
 
         :param rows: the maximum number of items of ``data`` in the tool's result.
         """
@@ -122,7 +122,7 @@ class Blueprint(FlaskBlueprint):
         description: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Callable[[Any], Any]:
-        """Describe a response. A status can have several responses with different content types.
+        """Describe a response of a view. A status can have several responses with different content types.
 
         :param headers: the header's name -> its name in the document.
         """
@@ -138,20 +138,20 @@ class Blueprint(FlaskBlueprint):
         return _decorator(declare)
 
     def parameter(self, parameter: dict[str, Any]) -> Callable[[Any], Any]:
-        """Describe a header, or a parameter in the address that is not a UUID."""
+        """Describe a header, or a path parameter that is not a UUID."""
         return _decorator(lambda declarations: declarations.parameters.append(parameter))
 
     def alt_response(self, status: int, code: str) -> Callable[[Any], Any]:
-        """Describe the error response of a status.
+        """Describe the error response of a view for a status.
 
         :param code: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
         """
         return _decorator(lambda declarations: declarations.errors.update({status: code}))
 
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
-        """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
+        """Describe a view that returns the result of :func:`agentidp.http.responses.data_response`.
 
-        :param has_pages: whether the view returns one page of a list, with the next page's address in ``Link``.
+        :param has_pages: whether the view returns one page of a list, with the next page's URL in ``Link``.
         """
         names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))
         headers = {name: name for name in names}
@@ -160,7 +160,7 @@ class Blueprint(FlaskBlueprint):
 
         def decorate(view: Any) -> Any:
             self.response(304, description=unchanged, headers=headers)(view)
-            # Generated clients use the first content type.
+            # JSON comes first, because generated clients use the first content type.
             self.response(200, schema, headers=headers)(view)
             self.response(200, {"type": "string"}, content_type="text/csv", headers=file)(view)
             return self.response(200, {"type": "string"}, content_type="application/x-ndjson")(view)
@@ -169,7 +169,7 @@ class Blueprint(FlaskBlueprint):
 
 
 def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Return the OpenAPI document of all blueprints of the class :class:`Blueprint`.
+    """Return the OpenAPI document of all blueprints that are a :class:`Blueprint` of this module.
 
     :param security_schemes: name -> a way to authenticate requests, in the form of the document.
     :param options: arguments of :class:`apispec.APISpec`, such as ``title`` and ``version``.
@@ -179,7 +179,7 @@ def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) ->
         spec.components.security_scheme(name, scheme)
     for name, header in HEADERS.items():
         spec.components.header(name, {"required": True, **header}, lazy=True)
-    # Each error is described as CODE, and as OAUTH_CODE with the body that OAuth endpoints return.
+    # An error has two descriptions: CODE for the API's error body, and OAUTH_CODE for that of OAuth endpoints.
     for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
         spec.components.response(name, error_response(name), lazy=True)
     blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
@@ -217,8 +217,8 @@ def _operation(view: Any, rule: Rule) -> dict[str, Any]:
 
 
 def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -> Iterator[type[errors.ApiError]]:
-    """Yield the errors that follow from a route's declarations. The view declares the others."""
-    # A protected view that reads nothing still refuses unknown parameters and a second access token.
+    """Yield the errors that follow from a route's declarations. The view declares all other errors."""
+    # Even a protected view that declares no arguments refuses unknown parameters and a second access token.
     if needs_token or declarations.reads:
         yield errors.ValidationError
     if "json" in declarations.reads:
@@ -230,7 +230,7 @@ def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -
 
 
 class DescribedConverter(OpenAPIConverter):
-    """Converts schemas to JSON Schema. Adds ``Meta.json_schema``, which has the rules that fields cannot express."""
+    """Converts schemas to JSON Schema, and adds their ``Meta.json_schema``, which has rules that fields lack."""
 
     def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
         """Return a schema as JSON Schema."""
@@ -238,12 +238,13 @@ class DescribedConverter(OpenAPIConverter):
         return json_schema | getattr(schema.Meta, "json_schema", {})
 
     def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
-        """Return a validator's regular expression for ECMA-262, which matches anywhere and has no ``\\Z``."""
+        """Return a field's regular expression in the syntax of ECMA-262, in which it must name both ends of the
+        text."""
         pattern = super().field2pattern(field, **kwargs).get("pattern")
         return {"pattern": f"^(?:{pattern.removesuffix(chr(92) + 'Z')})$"} if pattern else {}
 
 
 class DescribedSchemas(MarshmallowPlugin):
-    """apispec's plugin with :class:`DescribedConverter`."""
+    """apispec's plugin for marshmallow, with :class:`DescribedConverter` as the converter."""
 
     Converter = DescribedConverter

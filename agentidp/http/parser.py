@@ -21,18 +21,18 @@ MAX_BODY = 64 * 1024
 """Maximum number of bytes of a request's body."""
 
 MAX_CACHED_QUERIES = 256
-"""Maximum number of parsed queries that a process caches, at most 4 MB."""
+"""Maximum number of parsed queries in a process's cache, which take at most 4 MB."""
 
 
 class BoundedRequest(Request):
-    """A request that is refused, not truncated, if its body is longer than ``MAX_BODY``."""
+    """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug could truncate the body instead."""
 
-    # Flask would look up the maximum in the application's configuration for each request.
+    # A class attribute, because Flask would look up its configuration for each request.
     max_content_length = MAX_BODY
 
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """The query's parameters. Bytes that are not UTF-8 are replaced, whether they are percent-encoded or not."""
+        """The parameters of the query. Bytes that are not UTF-8 are replaced, percent-encoded or not."""
         try:
             return super().args
         except UnicodeDecodeError:
@@ -41,13 +41,13 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body as a stream that raises ``ClientDisconnected`` at the end of an incomplete body."""
-        # Werkzeug relies on the server to notice an incomplete body, but gunicorn does not.
+        """The body as a stream that raises ``ClientDisconnected`` if the body ends too early."""
+        # Werkzeug expects the server to notice an incomplete body, but gunicorn does not notice it.
         stream, length = super().stream, self.content_length
         return stream if length is None else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the body, or raise ``RequestEntityTooLarge``. Werkzeug would truncate a chunked body."""
+        """Return the body. Raise ``RequestEntityTooLarge`` for a chunked body that Werkzeug would truncate."""
         data = super().get_data(*args, **kwargs)
         if len(data) >= MAX_BODY and self.content_length is None:
             raise RequestEntityTooLarge
@@ -55,7 +55,7 @@ class BoundedRequest(Request):
 
 
 class Parser(FlaskParser):
-    """webargs' parser, which also refuses unknown and repeated names."""
+    """A parser of webargs that also refuses unknown and repeated names."""
 
     DEFAULT_VALIDATION_STATUS = 400
 
@@ -64,7 +64,7 @@ class Parser(FlaskParser):
         self._parsed: dict[tuple[Any, bytes], dict[str, Any]] = {}
 
     def parse(self, argmap: Any, req: Request | None = None, *, location: str | None = None, **options: Any) -> Any:
-        """Return the parsed body or query. Valid queries are cached, because clients repeat them."""
+        """Return the parsed body or query. Valid queries are cached, because clients repeat the same queries."""
         if location != "query":
             return super().parse(argmap, req, location=location, **options)
         query = argmap, current_request().query_string
@@ -77,12 +77,12 @@ class Parser(FlaskParser):
         return dict(arguments)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
-        """Return the query's parameters. Refuse unknown and repeated parameters."""
+        """Return the parameters of the query. Refuse unknown and repeated parameters."""
         check_parameters(req.args, (field.data_key or name for name, field in schema.fields.items()))
         return req.args.to_dict()
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
-        """Return the JSON body; ``{}`` if it is absent. Refuse NaN, repeated names and bytes that are not UTF-8."""
+        """Return the JSON body, or ``{}`` if there is none. Refuse NaN, repeated names and bytes that are not UTF-8."""
         raw = req.get_data()
         if not raw:
             if any(field.required for field in schema.fields.values()):
@@ -96,7 +96,7 @@ class Parser(FlaskParser):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
-        """Raise a ``ValidationError`` with marshmallow's messages as ``details``: field -> rules."""
+        """Raise a ``ValidationError`` whose ``details`` are marshmallow's messages: field -> broken rules."""
         details: dict[str, list[str]] = {}
         for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
             fields = messages if isinstance(messages, dict) else {"body": messages}
@@ -107,7 +107,7 @@ class Parser(FlaskParser):
 def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
     """Refuse a query with unknown or repeated parameters.
 
-    :raises ValidationError: names each unknown or repeated parameter, and the accepted parameters.
+    :raises ValidationError: the query has such a parameter. The error also names the accepted parameters.
     """
     names = [*accepted_names]
     unknown = {name: ["is no parameter of this operation"] for name in parameters if name not in names}
@@ -120,19 +120,19 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
 
 
 def _rules(errors: Any) -> list[str]:
-    """Return the distinct rules in marshmallow's errors about a field. Errors about a list are grouped by item."""
+    """Return the distinct messages in marshmallow's errors about a field, which are grouped by item for a list."""
     if isinstance(errors, dict):
         return list(dict.fromkeys(rule for item_errors in errors.values() for rule in _rules(item_errors)))
     return [str(rule) for rule in errors]
 
 
 def refuse_constant(constant: str) -> NoReturn:
-    """Refuse NaN and Infinity, which :func:`json.loads` would accept."""
+    """Raise an error for NaN or Infinity, which :func:`json.loads` would accept."""
     raise ValueError(constant)
 
 
 def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of a JSON object. Raise ``ValueError`` if a name is repeated, because parsers differ then."""
+    """Return a JSON object. Raise ``ValueError`` for a repeated name, because parsers disagree about its value."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a name stands twice in an object")

@@ -8,18 +8,18 @@ MAX_REDIRECT_URI = 500
 """Maximum number of characters of a redirect URI."""
 
 MAX_REDIRECT_URIS = 50
-"""Maximum number of redirect URIs of an agent."""
+"""Maximum number of redirect URIs per agent."""
 
 _REST = r"(?:[/?][!$&-)+-;=?-Z_a-z~%]*)?"
 _LOOPBACK = r"http://(?:127\.0\.0\.1|\[::1\]|localhost)"
-# Schemes with which a browser would do something else than lead to the client.
+# Schemes with which a browser would do something other than open the client.
 _FORBIDDEN = "https?|javascript|vbscript|data|file|blob|filesystem|about|view-source|wss?|ftps?|mailto|tel|sms"
 REDIRECT_URI = (
     rf"(?:https://[a-z0-9.-]+(?::[0-9]{{1,5}})?{_REST}|{_LOOPBACK}(?::[0-9]{{1,5}})?{_REST}"
     rf"|(?!(?:{_FORBIDDEN}):)[a-z][a-z0-9+.-]*:/[!$&-)+-;=?-Z_a-z~%]*)"
 )
-"""Regular expression for an https URL, an http URL of this computer (RFC 8252 section 7.3), or a URI of an app's own
-scheme (section 7.1): without user information, fragment and wildcard, and with its host in lower case."""
+"""Regular expression for a redirect URI: https, http on this computer (RFC 8252 section 7.3), or an app's own scheme
+(section 7.1). It allows no user information, fragment or wildcard, and no capital letters in the host."""
 
 _PORT = re.compile(rf"^({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
 
@@ -30,7 +30,7 @@ def is_redirect_uri(text: str) -> bool:
 
 
 def is_registered(redirect_uri: str, registered_uris: list[str]) -> bool:
-    """Return whether a requested redirect URI is registered: character by character, but with any port of the loopback.
+    """Return whether a requested redirect URI equals a registered URI. The port of a loopback address may differ.
 
     A client on somebody's computer listens at a port that is free at the moment (RFC 8252 section 7.3).
     """

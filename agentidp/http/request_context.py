@@ -19,7 +19,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Context:
-    """The class of Flask's ``g``, with plain attributes. Flask's own class calls a Python function per access."""
+    """The class of Flask's ``g``, with plain attributes, which are faster than the attributes of Flask's own class."""
 
     started: float
     at: datetime
@@ -30,9 +30,9 @@ class Context:
     agent_id: Any = None
     quota: str | None = None
     max_rows: int | None = None
-    """Maximum number of rows in a response; ``None`` is without limit."""
+    """Maximum number of rows in a response, or ``None`` without a maximum."""
     row_count = 0
-    """Number of rows before that limit."""
+    """Number of rows that the response would have without the maximum."""
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or *default* if it is missing."""
@@ -40,14 +40,14 @@ class Context:
 
 
 current_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]
-"""Returns the request. Each access to Flask's proxy ``request`` costs as much as a small function."""
+"""Returns the current request. Each access to Flask's proxy ``request`` costs as much as a small function."""
 
 current_context: Callable[[], Context] = g._get_current_object
-"""Returns the object behind Flask's proxy ``g``."""
+"""Returns the object behind Flask's proxy ``g``, which is faster to use than the proxy."""
 
 
 def request_actor(type_: str, name: str, display_name: str | None = None) -> Actor:
-    """Return the actor to whom the audit trail attributes the changes of the current request.
+    """Return the actor that audit events name as the author of the current request's changes.
 
     :param type_: ``agent``, ``session``, ``person`` or ``anonymous``.
     :param name: the agent's id, or the person's identity at the OpenID Connect provider.
@@ -63,7 +63,7 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 def init_app(app: Flask) -> None:
-    """Set each request's id and time, add the id to its log lines, and log it when its response is complete."""
+    """Set the id and the time of each request, and log each request when its response is complete."""
     logger.addFilter(_add_request_id)
 
     @app.before_request
@@ -77,7 +77,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         context, http_request, headers = current_context(), current_request(), response.headers
-        # No view sets the headers that are added, so nothing must search for an existing value.
+        # No view sets X-Request-Id, so add() is used, which does not search for an earlier value.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")

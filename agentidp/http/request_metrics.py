@@ -13,14 +13,14 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.metrics import DURATION, REQUESTS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Methods with their own label. Others are counted as ``other``, because clients could invent any number of labels."""
+"""Methods that are labels of the metrics. Other methods get the label ``other``, because clients can invent methods."""
 
 UNKNOWN_ROUTE = "unknown"
-"""Route label of requests to unknown addresses, or with a method that the address does not support."""
+"""The label for requests whose path is unknown or does not support the method."""
 
 
 def init_app(app: Flask) -> None:
-    """Count every request to *app*. Call this first, so that the duration includes the other hooks."""
+    """Count and time every request to *app*. Call this before other hooks are added, so that their time is included."""
 
     @app.after_request
     def count(response: Response) -> Response:
@@ -33,11 +33,11 @@ def init_app(app: Flask) -> None:
 
 @lru_cache(maxsize=4096)
 def _children(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
-    """Return the counter and the histogram for some labels. Cached, because the lookup takes longer than counting."""
+    """Return the counter and the histogram for labels, from a cache, because the lookup takes longer than counting."""
     route, method = route_of(rule), method if method in METHODS else "other"
     return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)
 
 
 def route_of(rule: str | None) -> str:
-    """Return a route as the OpenAPI document and docs/ write it: {agent_id}, not <uuid:agent_id>."""
+    """Return a route in the spelling of the OpenAPI document: ``{agent_id}``, not ``<uuid:agent_id>``."""
     return UNKNOWN_ROUTE if rule is None else re.sub(r"<(?:[^:<>]*:)?(\w+)>", r"{\1}", rule)

@@ -8,7 +8,7 @@ RESOURCE_IDENTIFIER = (
     r"(?:[Uu][Rr][Nn]:[!\x22$-~]+|[A-Za-z][A-Za-z0-9+.-]*://"
     r"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?][!\x22$-~]*)?)"
 )
-"""Regular expression for a URN, or a URI with a host (RFC 3986), without user information and fragment."""
+"""Regular expression for a URN or for a URI with a host (RFC 3986), without user information and fragment."""
 
 MAX_RESOURCE_LENGTH = 500
 """Maximum number of characters of a resource identifier."""
@@ -20,18 +20,18 @@ def is_resource_identifier(text: str) -> bool:
 
 
 AUDIENCE = r"[!#-\[\]-~]+"
-"""Regular expression for an audience: printable ASCII without blank, quote and backslash, not necessarily a URI."""
+"""Regular expression for an audience: printable ASCII without blanks, quotes and backslashes. It need not be a URI."""
 
 MAX_AUDIENCE_LENGTH = 255
-"""Maximum number of characters of an audience, which is the maximum of AWS."""
+"""Maximum number of characters of an audience. AWS has the same maximum."""
 
 SHARED_AUDIENCES = frozenset(
     {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
 )
 """Audiences that all customers of a cloud share. The cloud distinguishes its customers' tokens by ``sub``.
 
-Any other audience belongs to one organization, as a resource identifier does. No spelling of a shared audience is
-accepted as a resource identifier, because it would then belong to one organization and be refused to all others.
+Any other audience belongs to one organization, as a resource identifier does. A shared audience, in any spelling, is
+refused as a resource identifier, because no other organization could use it then.
 """
 
 _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
@@ -43,13 +43,13 @@ def is_audience(text: str) -> bool:
 
 
 def owned_name(audience: str) -> str | None:
-    """Return the name that an organization must own to get tokens for an audience; ``None`` if the audience is shared.
+    """Return the identifier that an organization must own to use an audience, or ``None`` for a shared audience.
 
     Google Cloud treats ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` as the same audience.
 
     :param audience: an audience or a resource identifier.
     """
-    # The SQL function resource_key() treats these spellings as equal, too.
+    # The SQL function resource_key() also treats these spellings as the same audience.
     if audience.lower().rstrip("/") in _SHARED_KEYS:
         return None
     return f"https:{audience}" if audience.startswith("//") else audience

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _quotas(parameters: str) -> str:
-    """Return the regular expression of a list of quotas with these parameters."""
+    """Return the regular expression for a list of quotas in a header, with these parameters per quota."""
     quota = f'"(agent|organization)-(hour|day|month)";{parameters}'
     return f"{quota}(, {quota})*"
 
@@ -64,4 +64,4 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
     },
 }
-"""Header name -> the header's description in the OpenAPI document."""
+"""Descriptions of response headers for the OpenAPI document, by header name."""

@@ -18,28 +18,28 @@ from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_context, current_request
 
-# Response bodies never contain cycles, and checking for cycles would take a sixth of the time.
+# A response body never contains itself. Checking this would take a sixth of the encoding time.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 BLOCK = 250
-"""Maximum number of rows that are encoded or released in one call. No other thread of the process runs meanwhile."""
+"""Maximum number of rows that are encoded or freed without letting other threads of the process run."""
 
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
 _NDJSON = "application/x-ndjson"
 _FORMATS = {ma.fields.Integer: "%s", ma.fields.UUID: '"%s"', ma.fields.Date: '"%s"'}
-# The last four are full-width characters.
+# Characters with which a spreadsheet's formula can begin. The last four are full-width characters.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a compact JSON response. *body* is not checked against a schema."""
+    """Return a compact JSON response. *body* is not checked against its schema."""
     return Response(_encode(body).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
 
 def take_blocks(rows: list[Any]) -> Iterator[list[Any]]:
-    """Return the rows in blocks, and remove each block from *rows*.
+    """Yield the rows in blocks, and remove each block from *rows*.
 
-    Otherwise all rows would be released in one step, which takes 50 ms for 20,000 rows with the days of three months.
+    Freeing all rows in one step would take 50 ms for 20,000 rows that have the days of three months.
     """
     while rows:
         yield rows[:BLOCK]
@@ -49,19 +49,18 @@ def take_blocks(rows: list[Any]) -> Iterator[list[Any]]:
 def data_response(
     body: dict[str, Any], item: type[ma.Schema], represent: Callable[[Any], Any] = lambda row: row
 ) -> Response:
-    """Return *body* as JSON, or its ``data`` as CSV (RFC 4180) or NDJSON if the request's ``Accept`` prefers that.
+    """Return a response in JSON or, if the request's ``Accept`` prefers it, the rows as CSV (RFC 4180) or NDJSON.
 
-    If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2). The ETag
-    is weak, because a compressing proxy makes a strong ETag weak or drops it, and because these responses do not
-    support range requests.
+    If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2). The ETag is
+    weak, because a compressing proxy makes a strong ETag weak or drops it, and because these responses do not support
+    range requests.
 
     :param body: has the rows in ``data``, a list that is empty afterwards. Rows are objects, or tuples in the order of
         *item*'s fields if all fields are integers, ids and dates. Encoding a tuple as JSON takes less than half the
         time.
-    :param item: the schema of a row. Its names are the CSV's header row. A nested member is named
-        ``object.member``.
-    :param represent: returns a row of the response for an element of ``data``. It is called when the row is encoded,
-        so that only one block of large rows exists at a time.
+    :param item: the schema of a row. Its names are the CSV's header row. A nested member is named ``object.member``.
+    :param represent: returns a row of the response for an element of ``data``. It is called when the row is encoded, so
+        that only one block of large rows exists at a time.
     """
     request, context = current_request(), current_context()
     rows = body["data"]
@@ -81,7 +80,7 @@ def data_response(
         content = f"{{{','.join(members)}}}".encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
-    # Response.make_conditional would add a second Date to gunicorn's, and it refuses "If-Match: *".
+    # Werkzeug's make_conditional is not used: it would add a second Date header, and refuses "If-Match: *".
     if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
@@ -92,8 +91,8 @@ def data_response(
 
 @functools.lru_cache(maxsize=256)
 def _preferred_type(accept: str) -> str:
-    """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1); JSON if it prefers none."""
-    # Cached, because clients use few values and parsing a browser's value takes 90 µs.
+    """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1), or JSON if it prefers none."""
+    # This function is cached: clients send few different values, and parsing a browser's value takes 90 µs.
     content_type = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
     return _CSV if content_type in _CSV_ACCEPTED else content_type or "application/json"
 
@@ -103,14 +102,14 @@ def _are_tuples(rows: list[Any]) -> bool:
 
 
 def _json_rows(rows: list[Any], item: type[ma.Schema]) -> str:
-    """Return the rows of a block in JSON, separated by commas."""
+    """Return a block of rows as JSON objects, separated by commas."""
     if _are_tuples(rows) or any(_long_members(row) for row in rows):
         return ",".join(_lines(rows, item))
     return _encode(rows)[1:-1]
 
 
 def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
-    """Return each row of a block in JSON."""
+    """Return a block of rows as a list of JSON texts."""
     if _are_tuples(rows):
         template = _template(item)
         return [template % row for row in rows]
@@ -118,7 +117,7 @@ def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
 
 
 def _encode_row(row: dict[str, Any]) -> str:
-    """Return a row in JSON. A list of more than :data:`BLOCK` elements is encoded in blocks, and empty afterwards."""
+    """Return a row as JSON. A list with more than :data:`BLOCK` elements is encoded in blocks, and emptied."""
     if not (long_members := _long_members(row)):
         return _encode(row)
     blocks = {name: (_encode(block)[1:-1] for block in take_blocks(row[name])) for name in long_members}
@@ -135,7 +134,7 @@ def _long_members(row: dict[str, Any]) -> list[str]:
 
 @functools.cache
 def _template(item: type[ma.Schema]) -> str:
-    """Return the format string that turns a tuple into JSON. Integers, ids and dates need no escaping."""
+    """Return a format string that turns a tuple into a JSON object. Integers, ids and dates need no escaping."""
     fields = item().fields.items()
     return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
 
@@ -165,7 +164,7 @@ def csv_text(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> st
 
 @functools.cache
 def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
-    """Return the path to each column in an object of a schema, as a tuple of member names."""
+    """Return, per column of the CSV, the path to its value in a row: a tuple of member names."""
     columns: list[tuple[str, ...]] = []
     for name, field in item().fields.items():
         inner_paths = _columns(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]
@@ -176,5 +175,5 @@ def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
 def _cell(value: Any) -> Any:
     if isinstance(value, list | dict):
         return _encode(value)
-    # A spreadsheet would run such text as a formula (https://owasp.org/www-community/attacks/CSV_Injection).
+    # The apostrophe stops a spreadsheet from running the text as a formula (OWASP, "CSV Injection").
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

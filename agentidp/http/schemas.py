@@ -20,7 +20,7 @@ import marshmallow as ma
 from agentidp.http.text import CONTROL, CONTROL_BUT_BREAKS, INVISIBLE, text_refusal
 
 MAX_DAYS = 90
-"""Maximum number of days, including today, that a usage query covers."""
+"""Maximum number of days, including today, that an analytics query covers."""
 
 MAX_OWNER = 200
 """Maximum number of characters of an owner."""
@@ -28,7 +28,7 @@ MAX_OWNER = 200
 MAX_NAME = 100
 """Maximum number of characters of the name of an object or a person."""
 
-# White space that text may contain, but not at its ends. The escapes are valid in ECMA-262 and in Python.
+# White space that text may contain except at its ends, in escapes that are valid in ECMA-262 and in Python.
 _WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(
@@ -39,12 +39,12 @@ _Schema = TypeVar("_Schema", bound=ma.Schema)
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """Return an instant in UTC in the format of RFC 3339."""
+    """Return an instant as text in UTC (RFC 3339), or ``None``."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def required(description: str = "", *, nullable: bool = False) -> dict[str, Any]:
-    """Return the arguments of a field of a response that is always present, and ``null`` only if it is *nullable*."""
+    """Return the arguments of a field that responses always have. Its value is ``null`` only if it is *nullable*."""
     metadata = {"description": description} if description else {}
     return {"required": True, "allow_none": nullable, "metadata": metadata}
 
@@ -55,20 +55,20 @@ def words_of(name: str) -> str:
 
 
 def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
-    """Return the names of the fields that no body sets, for ``exclude`` of bodies that create and change objects."""
+    """Return the names of the fields that only responses have, which schemas of request bodies must exclude."""
     return tuple(name for name, field in fields().fields.items() if field.dump_only)
 
 
 def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
-    """Return the names of the fields that no response has, for ``exclude`` of the schemas of responses."""
+    """Return the names of the fields that only request bodies have, which schemas of responses must exclude."""
     return tuple(name for name, field in fields().fields.items() if field.load_only)
 
 
 def columns_after(body: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns that a body can change, with their values after the change.
+    """Return the columns that a request body can change, with their values after the change.
 
     :param row: the object before the change.
-    :param change: the columns that the body has loaded.
+    :param change: the columns that the request changes.
     """
     columns = [field.attribute or name for name, field in body.fields.items()]
     return {column: change.get(column, getattr(row, column)) for column in columns}
@@ -80,7 +80,7 @@ class ReturnedSchema(ma.Schema):
     optional: tuple[str, ...] = ()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Adapt a field. The schema has its own copy of each field."""
+        """Adapt a field to responses. Each schema has its own copy of a field, so no other schema changes."""
         field_obj.required = field_name not in self.optional
         field_obj.load_default, field_obj.dump_only = ma.missing, False
 
@@ -90,30 +90,30 @@ class ReturnedSchema(ma.Schema):
 
 
 def list_of(returned: type[ReturnedSchema]) -> type[ma.Schema]:
-    """Return the schema of a response that has all objects of a kind, in ``data``."""
+    """Return the schema of a response whose ``data`` has all objects of a kind."""
     name = f"{returned.__name__.removesuffix('Schema')}ListSchema"
     return type(name, (ma.Schema,), {"data": ma.fields.List(ma.fields.Nested(returned), required=True)})
 
 
 class ChangeSchema(ma.Schema):
-    """The body of a PATCH. Omitted members keep their values, so the fields are not required and have no defaults."""
+    """The body of a PATCH. Omitted members keep their values, so no field is required or has a default."""
 
     class Meta:
         json_schema = {"minProperties": 1}
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Adapt a field. The schema has its own copy of each field."""
+        """Adapt a field to a PATCH. Each schema has its own copy of a field, so no other schema changes."""
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
     def refuse_empty_change(self, data: dict[str, Any], **_: Any) -> None:
-        """Refuse an empty change, which is a mistake."""
+        """Refuse a PATCH without members, which must be a mistake."""
         if not data:
             raise ma.ValidationError("must name something to change", "body")
 
 
 def new_schema(fields: type[ma.Schema], *exclude: str) -> type[ma.Schema]:
-    """Return the schema of the body that creates an object.
+    """Return the schema of the request body that creates an object.
 
     :param fields: the schema that describes the object.
     :param exclude: members that the body cannot set.
@@ -122,7 +122,7 @@ def new_schema(fields: type[ma.Schema], *exclude: str) -> type[ma.Schema]:
 
 
 def change_schema(fields: type[ma.Schema], *exclude: str) -> type[ChangeSchema]:
-    """Return the schema of the body that changes an object. The parameters are those of :func:`new_schema`."""
+    """Return the schema of the request body that changes an object. The parameters are those of :func:`new_schema`."""
     return _derive("{}ChangeSchema", ChangeSchema, fields, (*read_only(fields), *exclude))
 
 
@@ -154,17 +154,16 @@ class WholeNumber(ma.fields.Integer):
 class Member(ma.fields.Field[Any]):
     """A member of a stored object, described once for the API, commands, forms, pages, files and documentation.
 
-    Its names, with those of the member ``agentId`` of a resource server as an example:
+    The table shows the names of a member, and those of a resource server's ``agentId`` as an example:
 
-    ==============  ================================================================  ============
-    ``name``        in the API, in files and in audit events                          ``agentId``
-    ``column``      in the database; default of *attribute*: ``name``                 ``agent_id``
-    ``words``       for people; default: the words of the column                      ``agent``
-    ``word``        for people, for an item of a list: the singular of the words      ``agent``
-    ``label``       for people: the words with a capital letter                       ``Agent``
-    ``option``      of commands, for one item of a list; default: the word            ``--agent``
-    ``typed_name``  of the form field and of the command's argument; default: name    ``agentId``
-    ==============  ================================================================  ============
+    ==============  ================================================================  ============ ``name``        in
+    the API, in files and in audit events                          ``agentId`` ``column``      in the database; default
+    of *attribute*: ``name``                 ``agent_id`` ``words``       for people; default: the words of the column
+    ``agent`` ``word``        for people, for an item of a list: the singular of the words      ``agent`` ``label``
+    for people: the words with a capital letter                       ``Agent`` ``option``      of commands, for one
+    item of a list; default: the word            ``--agent`` ``typed_name``  of the form field and of the command's
+    argument; default: name    ``agentId`` ==============
+    ================================================================  ============
 
     :param description: what the member means, for people.
     :param nothing: the meaning of ``null`` or of an empty string.
@@ -174,11 +173,11 @@ class Member(ma.fields.Field[Any]):
     """
 
     kind = "text"
-    """The kind of form control: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``, ``agent`` (name or
-    id), ``choices``, ``items`` (one per line), or ``document``, which commands read from a file."""
+    """The kind of form control: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``, ``agent`` (typed as
+    name or id), ``choices``, ``items`` (one per line), or ``document``, which commands read from a file."""
 
     typed_as = ""
-    """The description for forms and commands, if their format differs from the API's."""
+    """The description for forms and commands, if people type the member in another format than the API's."""
 
     def __init__(
         self,
@@ -193,13 +192,13 @@ class Member(ma.fields.Field[Any]):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Only the documentation uses Markdown.
+        # The description has Markdown only in the documentation.
         self.markdown, self.description = description, description and description.replace("`", "")
         self.nothing, self.metavar, self.is_listed = nothing, metavar, is_listed
         self._words, self._option, self._typed_name = words, option, typed_name
         all_metadata = dict(metadata or {})
         if description is not None:
-            # marshmallow, too, allows null if the default is None.
+            # Like marshmallow, allow null by default if the default value is None.
             is_nullable = kwargs.get("allow_none", kwargs.get("load_default", ma.missing) is None)
             all_metadata["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
         super().__init__(metadata=all_metadata, **kwargs)
@@ -215,23 +214,23 @@ class Member(ma.fields.Field[Any]):
 
     @property
     def default(self) -> Any:
-        """The value if the body omits the member; :data:`marshmallow.missing` if the member has no default."""
+        """The value of an omitted member, or :data:`marshmallow.missing` if there is no default."""
         return self.load_default() if callable(self.load_default) else self.load_default
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the API's JSON value for typed text, or for the list of typed texts of ``choices`` and ``items``.
+        """Return the API's JSON value for typed text, or for a list of typed texts (``choices`` and ``items``).
 
         :raises marshmallow.ValidationError: the text is not valid.
         """
         return None if self.allow_none and not typed else typed
 
     def to_typed(self, value: Any) -> Any:
-        """Return the text that people would type for a JSON value of the API. ``items`` have one line per item."""
+        """Return the text that people would type for a value of the API. ``items`` have one line per item."""
         return "" if value is None or value is ma.missing else value
 
 
 class Number(Member, ma.fields.Integer):
-    """A JSON number without a fraction. marshmallow's ``strict`` would accept ``true`` and ``2.0``."""
+    """A member that is an integer. marshmallow's own field would accept ``true`` and ``2.0``, even if ``strict``."""
 
     kind = "number"
 
@@ -247,20 +246,20 @@ class Number(Member, ma.fields.Integer):
         return value
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the number. Return other text unchanged, so that the schema refuses it."""
+        """Return typed digits as a number. Return other text unchanged, because the schema refuses it later."""
         return parse_number(typed) if typed else super().from_typed(typed)
 
 
 def parse_number(text: str) -> int | str:
-    """Return *text* as a number. Return other text unchanged, so that the schema refuses it."""
+    """Return digits as a number. Return other text unchanged, because the schema refuses it later."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
 
 
 class Instant(Member, ma.fields.AwareDateTime):
-    """A date and time in the format of RFC 3339 section 5.6.
+    """A member that is a date and time (RFC 3339 section 5.6).
 
     marshmallow would accept other formats of ISO 8601, a trailing NUL, and the last hours of the year 9999 in time
-    zones behind UTC. In forms people type a day, which begins at 00:00 UTC; commands also accept a date and time.
+    zones behind UTC. In forms, people type a day, which begins at 00:00 UTC; commands also accept a date and time.
     """
 
     kind = "instant"
@@ -278,12 +277,12 @@ class Instant(Member, ma.fields.AwareDateTime):
         return timestamp(value)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the instant that :func:`parse_instant` reads."""
+        """Return the instant that people have typed, as :func:`parse_instant` does."""
         return timestamp(parse_instant(typed)) if typed or self.required else super().from_typed(typed)
 
 
 def parse_instant(text: str) -> datetime:
-    """Return the instant of a date and time with a time zone, or the beginning of a UTC day.
+    """Return the instant for a date and time with a time zone, or for a day, which begins at 00:00 UTC.
 
     :raises marshmallow.ValidationError: *text* is neither.
     """
@@ -297,7 +296,7 @@ def parse_instant(text: str) -> datetime:
 
 
 class Text(Member, ma.fields.String):
-    """Text for people (see :mod:`agentidp.http.text`). *multiline*: whether line breaks and tabs are allowed."""
+    """A member that is text for people (:mod:`agentidp.http.text`). *multiline* allows line breaks and tabs."""
 
     default_error_messages = {"invalid": "must be a string"}
 
@@ -306,7 +305,7 @@ class Text(Member, ma.fields.String):
         self.kind = "lines" if multiline else "text"
         forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
-        # The rules of _deserialize as one pattern, which cannot exclude lone surrogates (agentidp/http/text.py).
+        # This pattern has the rules of _deserialize, except for lone surrogates (see agentidp/http/text.py).
         end = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
         pattern = f"{end}(?:[^{forbidden}]*{end})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
@@ -322,7 +321,7 @@ class Text(Member, ma.fields.String):
 
 
 class Exact(Member, ma.fields.String):
-    """Text that programs compare, such as an identifier.
+    """A member that is text for programs, such as an identifier.
 
     :param maximum: the maximum number of characters.
     :param is_valid: returns whether a text is accepted.
@@ -342,7 +341,7 @@ class Exact(Member, ma.fields.String):
 
 
 class Choice(Member, ma.fields.String):
-    """A string from a fixed list of values."""
+    """A member that is one of several fixed strings."""
 
     kind = "choice"
 
@@ -354,7 +353,7 @@ class Choice(Member, ma.fields.String):
 
 
 class Flag(Member, ma.fields.Boolean):
-    """``true`` or ``false``. marshmallow would also accept values such as ``"yes"`` and ``1``."""
+    """A member that is ``true`` or ``false``. marshmallow would also accept values such as ``"yes"`` and ``1``."""
 
     kind = "flag"
     default_error_messages = {"invalid": "must be true or false"}
@@ -366,7 +365,7 @@ class Flag(Member, ma.fields.Boolean):
 
 
 class AgentId(Member, ma.fields.UUID):
-    """The id of an agent. Commands and forms also accept its name."""
+    """A member that is the id of an agent. In commands and forms, people can also type the agent's name."""
 
     kind = "agent"
     maximum = MAX_NAME
@@ -374,7 +373,7 @@ class AgentId(Member, ma.fields.UUID):
 
 
 class Items(Member, ma.fields.List[Any]):
-    """A list of strings, each of which is validated by *item*."""
+    """A member that is a list of strings. The field *item* validates each string."""
 
     def __init__(self, item: ma.fields.String | AgentId, **kwargs: Any) -> None:
         self.item = item
@@ -382,12 +381,12 @@ class Items(Member, ma.fields.List[Any]):
         super().__init__(cls_or_instance=item, **kwargs)
 
     def to_typed(self, value: Any) -> Any:
-        """Return the items as one line per item; the values of ``choices`` unchanged."""
+        """Return the items as text, one line per item. The values of ``choices`` stay a list."""
         return super().to_typed(value) if self.kind == "choices" else "\n".join(value or [])
 
 
 class Group(Member, ma.fields.Nested):
-    """A nested object that is stored as the API's JSON. People type its members like those of the outer object."""
+    """A member that is an object. The database has it as JSON. People type its members like other members."""
 
     kind = "group"
 
@@ -399,7 +398,7 @@ class Group(Member, ma.fields.Nested):
 
 
 class ScopeList(Items):
-    """Up to 50 different scope tokens (RFC 6749 section 3.3)."""
+    """A member with up to 50 different scopes (RFC 6749 section 3.3)."""
 
     def __init__(self, **kwargs: Any) -> None:
         token = ma.validate.Regexp(
@@ -408,7 +407,7 @@ class ScopeList(Items):
         )
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
-            # The length is checked first, so that long lists cost little.
+            # The length comes first, so that a long list is refused without checking its items.
             validate=[
                 ma.validate.Length(max=50, error="must not name more than 50 scopes"),
                 validate_unique("a scope"),
@@ -419,7 +418,7 @@ class ScopeList(Items):
 
 
 def validate_unique(noun: str) -> Callable[[list[Any]], None]:
-    """Return a validator that refuses lists with a repeated item. *noun*: the word for an item, with its article."""
+    """Return a validator that refuses lists with a repeated item. *noun* is the word for an item, with its article."""
 
     def check(items: list[Any]) -> None:
         if len(set(items)) != len(items):

@@ -9,7 +9,7 @@ from agentidp.http.request_context import current_request
 
 
 def refuse() -> None:
-    """Raise ``SecondToken`` if the query or the form has an ``access_token`` (RFC 6750 section 2)."""
+    """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     environ = current_request().environ
     if is_in_query() or (environ.get("CONTENT_TYPE") and _is_in_form()):
         raise SecondToken
@@ -18,13 +18,13 @@ def refuse() -> None:
 def is_in_query() -> bool:
     """Return whether the query has a parameter ``access_token``."""
     query = current_request().environ.get("QUERY_STRING", "")
-    # Avoids parsing in most requests. The name may be percent-encoded.
+    # Most queries need no parsing. A "%" may be part of a percent-encoded name.
     return ("access_token" in query or "%" in query) and "access_token" in current_request().args
 
 
 def _is_in_form() -> bool:
     if request.mimetype != "application/x-www-form-urlencoded":
         return False
-    # Caches the body, which the view reads later; parsing the form would consume it.
+    # Reading the form would consume the body, so the body is cached first for the view.
     request.get_data()
     return "access_token" in request.form

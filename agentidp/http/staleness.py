@@ -9,16 +9,16 @@ from flask import Flask, Response
 from agentidp.http.request_context import current_context
 
 HEADER = "AgentIdP-Staleness"
-"""Seconds, as a Decimal of RFC 9651. ``Age`` would mean the age of a cached response (RFC 9111 section 5.1)."""
+"""Header with the age of a replica's data in seconds (a Decimal of RFC 9651). ``Age`` is only for cached responses."""
 
 
 def init_app(app: Flask) -> None:
-    """Add the header to each response whose caller read from the replica."""
+    """Add the header to each response for which the caller has read from the replica."""
 
     @app.after_request
     def add_staleness(response: Response) -> Response:
         caller = current_context().caller
         if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
-            # Rounded up, because the value is an upper bound.
+            # The value is an upper bound, so it is rounded up.
             response.headers[HEADER] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
         return response

@@ -7,20 +7,20 @@ import re
 CONTROL = r"\u0000-\u001f\u007f-\u009f"
 CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
 INVISIBLE = r"\u00ad\u034f\u061c\u115f\u1160\u3164\uffa0\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-"""Characters that change the direction of text (Unicode's Bidi_Control), separate lines or paragraphs, or show nothing.
+"""Invisible characters, separators of lines and paragraphs, and characters that change the direction of text.
 
 U+180E, U+200C and U+200D are allowed, because Mongolian, Persian, the scripts of India and emoji need them.
 """
 
-# Regular expressions of ECMA-262 without the flag u, as in many clients of the API, cannot express the tag characters
-# (the second range), so no schema has them.
+# The patterns of schemas cannot exclude these characters: many clients use the regular expressions of ECMA-262 without
+# the flag u, which cannot express the second range (tag characters).
 _IN_NO_SCHEMA = "\ud800-\udfff\U000e0000-\U000e007f"
 _FORBIDDEN = re.compile(f"[{CONTROL}{INVISIBLE}{_IN_NO_SCHEMA}]")
 _FORBIDDEN_IN_LINES = re.compile(f"[{CONTROL_BUT_BREAKS}{INVISIBLE}{_IN_NO_SCHEMA}]")
 
 
 def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
-    """Return the rule that *text* breaks, with the first forbidden character, or ``None``.
+    """Return the rule that *text* breaks, with the first forbidden character, or ``None`` if *text* is allowed.
 
     :param is_multiline: allow line breaks and tabs.
     """
@@ -34,7 +34,7 @@ def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
 
 
 def in_one_line(text: str) -> str:
-    """Replace forbidden characters by blanks, and adjacent blanks by a single blank."""
+    """Replace each sequence of forbidden characters and blanks by a single blank."""
     return " ".join(_FORBIDDEN.sub(" ", text).split())
 
 

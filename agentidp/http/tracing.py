@@ -25,8 +25,8 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 @lru_cache(maxsize=1)
 def provider() -> TracerProvider:
-    """Return the process's tracer provider. It has a thread, so it is created after gunicorn's fork, at first use."""
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES in the environment override the service name.
+    """Return the process's tracer provider, created at first use: its thread must start after gunicorn's fork."""
+    # The operator can override the service name by OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
     tracer_provider = TracerProvider(resource=resource)
     tracer_provider.add_span_processor(_processor())
@@ -39,7 +39,7 @@ def _processor() -> BatchSpanProcessor:
 
 def _new_span() -> Span:
     request = current_request()
-    # W3C Trace Context: the caller's span is the parent.
+    # The caller's span becomes the parent of this request's span (W3C Trace Context).
     names = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
     parent = {name: request.environ[variable] for name, variable in names.items() if variable in request.environ}
     method = request.method if request.method in METHODS else "HTTP"
@@ -60,7 +60,7 @@ def init_app(app: Flask) -> None:
     :raises ConfigurationError: OpenTelemetry refuses its settings.
     """
     try:
-        # Wrong settings fail here and not in each request. The shutdown ends the thread before gunicorn forks.
+        # Wrong settings are reported here. The processor's shutdown ends its thread before gunicorn forks.
         _processor().shutdown()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise ConfigurationError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None

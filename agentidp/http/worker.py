@@ -26,21 +26,21 @@ STATUSES = {
     "ExpectationFailed": "417 Expectation Failed",
     "UnsupportedTransferCoding": "501 Not Implemented",
 }
-"""Statuses by gunicorn's exception. Other unreadable requests get 400."""
+"""Status of the response per exception of gunicorn. Other requests that it cannot read get 400."""
 
 _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Worker(ThreadWorker):
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Log and answer a request that gunicorn cannot read, with only the kind of the error."""
+        """Log a request that gunicorn cannot read, and send a response. Both contain only the kind of the error."""
         is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
         if is_ours or not isinstance(exc, errors.ParseException):
             super().handle_error(req, client, addr, exc)
             return
         name = type(exc).__name__
         kind = _WORD_BEGINS.sub(" ", name).lower()
-        # The peer of a UNIX socket has no address.
+        # A peer on a UNIX socket has no address.
         fields = {"error": kind, "address": addr[0] if isinstance(addr, tuple) else None}
         logger.warning("unreadable request", extra={"fields": fields})
         body = json.dumps(ValidationError(f"The request cannot be read: {kind}.").body())
@@ -49,5 +49,5 @@ class Worker(ThreadWorker):
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n\r\n"
         )
         with contextlib.suppress(OSError):
-            # The response is dropped if the socket's buffer is full, so that a slow client does not block the thread.
+            # If the socket's buffer is full, the response is dropped, so that a slow client cannot block the thread.
             client.send((head + body).encode(), socket.MSG_DONTWAIT)
