@@ -13,7 +13,7 @@ from agentidp.config import ConfigurationError, split_address
 
 
 class AddressFilter(logging.Filter):
-    """Adds the address to gunicorn's log line "Listening at".
+    """Adds the service's address to gunicorn's log line "Listening at".
 
     With reuse_port the workers listen instead of gunicorn's main process, which then logs an empty address.
     """
@@ -23,7 +23,7 @@ class AddressFilter(logging.Filter):
         self._addresses = ", ".join(addresses)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return true for every record."""
+        """Add the address to the record, and return true, so that every record is logged."""
         if record.msg == "Listening at: %s (%s)" and isinstance(record.args, tuple) and not record.args[0]:
             record.args = (self._addresses, record.args[1])
         return True
@@ -32,9 +32,8 @@ class AddressFilter(logging.Filter):
 def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
     """Refuse an address that other machines can reach, unless a proxy stands in front of the service.
 
-    gunicorn reads a request in one of its threads and sets no deadline, so a client that sends half a request occupies
-    the thread. A deadline would not help, because the client could connect again. nginx forwards only complete
-    requests.
+    A client that sends half a request occupies a thread, because gunicorn reads requests in its threads without a
+    deadline. A deadline would not help, because the client could connect again. nginx forwards only complete requests.
 
     :param bind: ``address:port`` or ``unix:path``.
     :param trusted_proxies: the setting AGENTIDP_TRUSTED_PROXIES.
@@ -52,7 +51,7 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
 
 
 def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") -> None:
-    """Refuse an address that gunicorn cannot listen on, or would share with another instance because of reuse_port.
+    """Refuse an address that gunicorn cannot use, or that another instance uses and would share (reuse_port).
 
     :param bind: ``address:port`` or ``unix:path``.
     :raises ConfigurationError: another process listens on the address, or it is not an address of this machine.
@@ -71,7 +70,7 @@ def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") ->
 
 
 def host_and_port(bind: str) -> tuple[str, int]:
-    """Split ``address:port``. An IPv6 address must be in brackets, and is returned without them.
+    """Split ``address:port``. An IPv6 address must be in brackets. It is returned without the brackets.
 
     :raises ConfigurationError: *bind* has another form.
     """
@@ -84,9 +83,9 @@ def host_and_port(bind: str) -> tuple[str, int]:
 def limit_sending(listeners: list[socket.socket], seconds: int) -> None:
     """Make sending fail if a client receives nothing for *seconds*, so that the client cannot occupy a thread.
 
-    The limit is a socket option, because gunicorn sets no time limit and removes Python's. Connections accepted from a
-    TCP socket inherit the option. Connections of a UNIX socket do not, but their client is nginx, which reads the
-    whole response.
+    gunicorn removes Python's time limit, so a socket option sets the limit. Connections inherit the option from a TCP
+    socket that accepts them. Connections of a UNIX socket do not, but their client is nginx, which reads the whole
+    response.
     """
     for listener in listeners:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
@@ -106,7 +105,7 @@ def _refuse_busy_socket(path: Path) -> None:
                 raise ConfigurationError(f"another process listens on unix:{path}")
     except OSError as error:
         raise ConfigurationError(f"cannot listen on unix:{path}: {error}") from None
-    # gunicorn replaces an abandoned socket, but no other file.
+    # gunicorn replaces a socket that another process has left behind, but no other type of file.
     if path.exists() and not path.is_socket():
         raise ConfigurationError(f"cannot listen on unix:{path}: the file is not a socket")
     if not os.access(path.parent, os.W_OK | os.X_OK):

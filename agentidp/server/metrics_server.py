@@ -33,18 +33,18 @@ from agentidp.server.listening import host_and_port
 logger = logging.getLogger("agentidp")
 
 CHECK_INTERVAL = 0.5
-"""Seconds between two checks whether workers or gunicorn's main process have ended."""
+"""Seconds between two checks for ended workers or an ended main process of gunicorn."""
 
 _ENDED = ".ended"
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove metrics directories in *parent* that services left because all their processes were killed.
+    """Remove the metrics directories in *parent* that remain of services whose processes were all killed.
 
     Directories of other accounts, and directories that a process has locked (``deploy/gunicorn.conf.py``), are kept.
     """
     for directory in parent.glob("agentidp-metrics-locked-*"):
-        # O_NOFOLLOW, because another account could have put a link into a directory that everybody may write to.
+        # O_NOFOLLOW refuses links: in a directory that everybody may write to, another account could have made a link.
         with contextlib.suppress(OSError):
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -56,18 +56,18 @@ def remove_leftovers(parent: Path) -> None:
 
 
 class MetricsServer:
-    """Starts and stops the process from gunicorn's main process. *directory* has the workers' metrics files."""
+    """Starts and stops the metrics process from gunicorn's main process. *directory* has the workers' metrics."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self._settings, self._directory = settings, directory
         self._process = 0
 
     def start(self) -> None:
-        """Fork the process. Call this method while the caller has one thread and no listening socket."""
+        """Fork the metrics process. Call this while the caller has only one thread and no listening socket."""
         main_process = os.getpid()
         self._process = os.fork()
         if self._process == 0:
-            # The child must not return, because it would continue as gunicorn's main process.
+            # A child that returns would continue as a second main process of gunicorn.
             try:
                 _serve(self._settings, self._directory, main_process)
             except SystemExit:
@@ -84,15 +84,15 @@ class MetricsServer:
             (self._directory / f"{pid}{_ENDED}").touch()
 
     def stop(self) -> None:
-        """Send SIGTERM to the process."""
+        """Send SIGTERM to the metrics process."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process, signal.SIGTERM)
 
 
 class WorkerMetrics:
-    """The sums of all workers' metrics since the start, including workers that have ended.
+    """The sums of all workers' metrics since the start, including those of ended workers.
 
-    Without :meth:`WorkerMetrics.fold_ended_workers` the directory would grow with every worker that ends.
+    Without :meth:`WorkerMetrics.fold_ended_workers`, the files of all ended workers would stay in the directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -100,7 +100,7 @@ class WorkerMetrics:
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the sums of the workers' metrics, and the number of issued tokens, which is computed from them."""
+        """Return the sums of the workers' metrics. The number of issued tokens is computed from these sums."""
         with self._lock:
             files = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
             metrics = list(MultiProcessCollector.merge(files))
@@ -110,7 +110,7 @@ class WorkerMetrics:
         yield issued_tokens
 
     def fold_ended_workers(self) -> None:
-        """Add the files of each ended worker to files of process ID 0, which no process has, and delete them."""
+        """Add the files of ended workers to the files of process ID 0, which no process has, and delete them."""
         for marker in self._directory.glob(f"*{_ENDED}"):
             pid = marker.name.removesuffix(_ENDED)
             with self._lock:
@@ -130,7 +130,7 @@ def _count_issued(metric: Metric) -> float:
 
 
 def _has_content(file: Path) -> bool:
-    # A worker creates the file empty and then sets its size. If the worker is killed in between, the file stays empty.
+    # A worker creates its file empty and then sets the size. If it is killed in between, the file stays empty.
     with contextlib.suppress(FileNotFoundError):
         return file.stat().st_size > 0
     return False
@@ -149,7 +149,7 @@ def _add_to_total(worker_file: Path, total_file: Path) -> None:
 
 def _serve(settings: Settings, directory: Path, main_process: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    # Ctrl-C reaches every process of the terminal. This process ends after the workers, with gunicorn's main process.
+    # Ctrl-C goes to all processes of the terminal, but this process must outlive the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     workers, instance = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
     registry = CollectorRegistry()
@@ -165,5 +165,5 @@ def _serve(settings: Settings, directory: Path, main_process: int) -> None:
             workers.fold_ended_workers()
             time.sleep(CHECK_INTERVAL)
     finally:
-        # gunicorn's main process normally removes the directory, but may have been killed.
+        # If gunicorn's main process was killed, it could not remove the directory.
         shutil.rmtree(directory, ignore_errors=True)

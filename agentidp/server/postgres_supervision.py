@@ -13,14 +13,14 @@ logger = logging.getLogger("agentidp")
 
 MAX_RESTARTS = 5
 WINDOW = 600.0
-"""Seconds in which at most ``MAX_RESTARTS`` restarts are allowed."""
+"""Length in seconds of the period in which at most ``MAX_RESTARTS`` restarts are allowed."""
 
 
 class Supervisor:
-    """Keeps an embedded PostgreSQL running. Requests get 503 while the server is down.
+    """Restarts an embedded PostgreSQL if it ends. Requests get a 503 while PostgreSQL is down.
 
     :param server: a server that was already started.
-    :param clock: a monotonic clock in seconds.
+    :param clock: returns seconds of a monotonic clock.
     """
 
     def __init__(self, server: EmbeddedPostgres, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,12 +28,12 @@ class Supervisor:
         self._restarts: list[float] = []
 
     def keep_running(self) -> None:
-        """Start the server if it has ended. Call this method often: it returns at once while the server runs.
+        """Start PostgreSQL again if it has ended. Call this often: it returns at once while PostgreSQL runs.
 
-        At least 2 seconds pass between the first two restarts, then 4, 8 and so on, so that a lack of disk space or
-        memory has time to pass.
+        The delays between restarts are at least 2, 4, 8 seconds and so on, because a lack of disk space or memory may
+        pass.
 
-        :raises ConfigurationError: the server has ended more often than the maximum.
+        :raises ConfigurationError: PostgreSQL has ended more often than the maximum.
         """
         if self._server.is_running():
             return

@@ -24,10 +24,10 @@ from agentidp.paths import sync_directory
 
 @dataclass(frozen=True)
 class Runtime:
-    """Complete settings.
+    """Settings with a database and an instance secret.
 
-    :ivar postgres: the embedded server. None if this process does not run it.
-    :ivar migrations: the migrations of an existing schema that this process has applied.
+    :ivar postgres: the embedded PostgreSQL; None if this process does not run one.
+    :ivar migrations: the migrations that this process has applied to an existing schema.
     """
 
     settings: Settings
@@ -37,7 +37,7 @@ class Runtime:
 
 @contextlib.contextmanager
 def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
-    """Find or start the database, bring the schema up to date, read or create the secret, create the first key.
+    """Open the database, bring the schema up to date, and read or create the secret and the first signing key.
 
     :param serve: whether this process must run the embedded server itself, and fail if another process runs it.
     :param checks_keys: whether the secret must decrypt the signing keys. False for the commands with which an operator
@@ -51,7 +51,7 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
     with open_database(settings, serve=serve) as runtime:
         settings = runtime.settings
         applied_steps = tuple(migrate(str(settings.database_url)))
-        # An empty database has no earlier state that somebody might want back.
+        # If the database was empty, nobody needs its state before the migrations.
         migrations = () if SCHEMA in applied_steps else applied_steps
         has_keys = has_signing_keys(settings)
         if settings.secret_key is None:
@@ -63,14 +63,14 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
                 )
             settings = add_secret_from_file(settings)
         if checks_keys or not has_keys:
-            # A wrong secret fails here instead of at the first token request.
+            # With a wrong secret, the start fails instead of the first token request.
             ensure_signing_key(settings, at=datetime.now(UTC))
         yield Runtime(settings, runtime.postgres, migrations)
 
 
 @contextlib.contextmanager
 def open_database(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
-    """Find or start the database, without reading or changing its contents.
+    """Yield settings whose database accepts connections, and start the embedded PostgreSQL if it is needed.
 
     :raises ConfigurationError: the database cannot be found or started. The message is a sentence for the operator.
     """
@@ -97,17 +97,17 @@ def open_database(settings: Settings, *, serve: bool = False) -> Iterator[Runtim
 
 
 def secret_file(settings: Settings) -> Path:
-    """Return the file of the instance secret that is used if the settings contain no secret."""
+    """Return the path of the file with the instance secret, for settings without a secret."""
     return settings.data_dir / "secret_key"
 
 
 def has_embedded_data(settings: Settings) -> bool:
-    """Return whether the data directory contains a database."""
+    """Return whether the data directory contains an embedded database."""
     return (settings.data_dir / "postgres" / "data").exists()
 
 
 def refuse_without_data(settings: Settings) -> None:
-    """Refuse to run a command that needs existing data, because it would only create an empty database.
+    """Refuse a command that needs existing data, if there is none. The command would only create an empty database.
 
     :raises ConfigurationError: there is no embedded database, and the settings name no other database.
     """
@@ -119,7 +119,7 @@ def refuse_without_data(settings: Settings) -> None:
 
 
 def _running_issuer(settings: Settings, issuer_file: Path) -> str:
-    """Return the issuer of the instance that runs on the data directory, which rejects tokens of other issuers.
+    """Return the issuer of the running instance that uses the data directory. It rejects tokens of other issuers.
 
     :raises ConfigurationError: the settings name another issuer.
     """
@@ -145,19 +145,19 @@ def _make_data_dir(path: Path) -> None:
 
 
 def add_secret_from_file(settings: Settings) -> Settings:
-    """Return the settings with the secret in the data directory. The first of all concurrent processes creates it.
+    """Return the settings with the secret from the data directory, which the first process creates.
 
     :raises ConfigurationError: the file cannot be created or read.
     """
     path = secret_file(settings)
     try:
         if not path.exists():
-            # Linking a complete temporary file ensures that nobody reads an incomplete secret, even after a crash.
+            # The secret is linked to its name when it is complete, so that nobody reads half of it, even after a crash.
             with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.") as draft:
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
                 os.fsync(draft.fileno())
-                # The link fails if another process was first.
+                # The link fails if another process was faster, whose secret is then used.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, path)
             sync_directory(path.parent)

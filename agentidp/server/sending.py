@@ -15,7 +15,7 @@ from agentidp.caller import TURN
 from agentidp.services.fair_queue import SMALL, Turn
 
 MAX_SECONDS = 300
-"""Maximum seconds in which a client receives a response, not counting the time for computing the response."""
+"""Maximum seconds in which a client must receive a response, not counting the time to compute the response."""
 
 
 def init_app(app: Flask) -> None:
@@ -24,11 +24,10 @@ def init_app(app: Flask) -> None:
 
 
 def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Wrap a WSGI application so that sending a large response fails if the client takes too long.
+    """Wrap a WSGI application, so that sending a large response fails if the client takes too long.
 
-    The limit is the timeout of Python's socket, because it applies to a whole ``sendall``. The kernel's timeout applies
-    to each system call. Stock parts and fast path both send with ``sendall``, and reset the timeout only before they
-    read a request.
+    The timeout of Python's socket applies to an entire ``sendall``; the kernel's applies to each system call. Stock
+    parts and fast path both use ``sendall``, and reset the timeout only before they read a request.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -46,7 +45,7 @@ def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> 
 
 
 class _Body:
-    """A response body that limits the time for sending it, and pauses the request's turn while it is sent."""
+    """A response body that limits the time for sending, and pauses the request's turn in the fair queue meanwhile."""
 
     def __init__(self, chunks: Iterable[bytes], connection: Any, seconds: float, turn: Turn | None) -> None:
         self._chunks, self._connection, self._seconds, self._turn = chunks, connection, seconds, turn
@@ -54,7 +53,7 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         remaining_seconds, turn = self._seconds, self._turn
         for chunk in self._chunks:
-            # Even sending a small chunk may wait, because the client has not yet received earlier chunks.
+            # Sending a small chunk may also block, if the client has not received earlier chunks yet.
             if turn is not None:
                 turn.pause()
             began_at = time.monotonic()
@@ -71,7 +70,7 @@ class _Body:
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))
 
     def close(self) -> None:
-        """Close the response and leave the fair queue. WSGI calls this method after success and after errors."""
+        """Close the response and leave the fair queue. WSGI servers call this after success and after errors."""
         try:
             if hasattr(self._chunks, "close"):
                 self._chunks.close()

@@ -23,20 +23,20 @@ from agentidp.server.runtime import Runtime, open_instance
 from agentidp.server.service_login import create_service_url
 
 START_TIMEOUT = 30
-"""Maximum seconds until gunicorn responds."""
+"""Maximum seconds from gunicorn's start to its first response."""
 
 GUNICORN_STOP = 35
-"""Maximum seconds in which gunicorn finishes its requests. Must be longer than gunicorn's graceful_timeout."""
+"""Maximum seconds until gunicorn has completed its requests and ended. Must exceed gunicorn's graceful_timeout."""
 
 WATCH_RESTART = 5.0
 """Minimum seconds between two starts of ``agentidp watch``."""
 
 WATCH_STOP = 5.0
-"""Seconds until an ``agentidp watch`` that does not stop is killed, which rolls its transaction back."""
+"""Seconds after which ``agentidp watch`` is killed if it does not stop. PostgreSQL rolls its transaction back."""
 
 
 class Stopped(BaseException):
-    """A signal asked the launcher to end. Not an ``Exception``, so that no handler catches it by accident."""
+    """A signal asks this process to end. The class is not an ``Exception``, so that handlers do not catch it."""
 
 
 def gunicorn_config() -> Path:
@@ -76,7 +76,7 @@ def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], Non
     gunicorn = _start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
     watcher = None
     if runtime.settings.watch == "on":
-        # The watcher connects as the operator, because the service's role may not list the organizations.
+        # The watcher needs the operator's role, because the service's role may not list the organizations.
         watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": str(runtime.settings.database_url)})
     try:
         _await_gunicorn(gunicorn, bind)
@@ -99,33 +99,33 @@ def _gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
-        # Requests never run as the superuser of the embedded PostgreSQL.
+        # With an embedded PostgreSQL, the service has a login of its own, because its login here is the superuser's.
         "AGENTIDP_DATABASE_URL": create_service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # gunicorn must import this package. It puts the working directory, which may contain another copy, first in
-    # the path unless the path contains that directory already.
+    # gunicorn must import this package. The working directory, which gunicorn puts first if PYTHONPATH lacks it, may
+    # contain another copy.
     path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return environment
 
 
 def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a module of this Python, which ends when this process ends. *module*: its name and arguments."""
+    """Start a Python module as a child, which ends when this process ends. *module*: its name and arguments."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
-        # Ctrl-C reaches only this process, which then stops its children in order.
+        # In a session of its own, the child does not get Ctrl-C. This process stops its children in order.
         start_new_session=True,
         preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )
 
 
 def _stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Stop a process if it is still running. *timeout*: seconds between SIGTERM and SIGKILL."""
+    """Stop a child process that still runs. *timeout*: seconds between SIGTERM and SIGKILL."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -136,7 +136,7 @@ def _stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 
 class Watcher:
-    """Runs ``agentidp watch`` as a child process, and restarts it if it ends."""
+    """Runs ``agentidp watch`` as a child process, and restarts it if it has ended."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
@@ -144,7 +144,7 @@ class Watcher:
         self._started = -WATCH_RESTART
 
     def keep_running(self) -> None:
-        """Start the process if it is not running, at most once per ``WATCH_RESTART`` seconds."""
+        """Start ``agentidp watch`` if it does not run, at most once per ``WATCH_RESTART`` seconds."""
         if self._process is not None and self._process.poll() is None:
             return
         if time.monotonic() < self._started + WATCH_RESTART:
@@ -153,7 +153,7 @@ class Watcher:
         self._process = _start_child(["agentidp", "watch"], self._environment)
 
     def stop(self) -> None:
-        """Stop the process. The next watcher repeats the evaluation that was interrupted."""
+        """Stop ``agentidp watch``. The next process repeats an interrupted evaluation."""
         if self._process is not None:
             _stop_child(self._process, WATCH_STOP)
 
@@ -187,13 +187,13 @@ def _responds(bind: str) -> bool:
 @contextlib.contextmanager
 def _handle_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        # The first signal begins an orderly stop, which a second signal must not interrupt.
+        # The first signal begins an orderly stop. Further signals must not interrupt it, so they are ignored.
         for signum in signals:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
     signals = [signal.SIGINT, signal.SIGTERM]
-    # nohup ignores SIGHUP, and the launcher must continue to ignore it.
+    # A process that was started by nohup ignores SIGHUP, and must go on ignoring it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     earlier_handlers = {signum: signal.signal(signum, stop) for signum in signals}

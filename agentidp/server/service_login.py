@@ -15,12 +15,12 @@ LOGIN_ROLE = "agentidp_login"
 
 
 def create_service_url(url: str) -> str:
-    """Create the login role if it is missing, set a new password, and return the URL with which the service connects.
+    """Create the service's login role if it is missing, set a new password, and return the service's database URL.
 
-    A session of the service switches to the role ``agentidp_service``. If an attacker makes the session run
-    ``reset role``, the session has the login role, which can read and write nothing.
+    The service's sessions switch to the role ``agentidp_service``. If an attacker makes a session run ``reset role``,
+    the session has only the login role, which can read and write nothing.
 
-    :param url: the URL of the migrated database, as its superuser.
+    :param url: the URL of the migrated database, with a superuser.
     """
     password = secrets.token_urlsafe(24)
     with connect(url) as connection:

@@ -34,20 +34,20 @@ from agentidp.usage_history.monthly_sums import store_sums
 logger = logging.getLogger("agentidp")
 
 WATCH_LOCK = 0x7761746368
-"""Key of the advisory lock. No other advisory lock in the database uses the same number."""
+"""Key of the advisory lock of the instance that evaluates findings. No other advisory lock has this key."""
 
 LOCK_INTERVAL = 2.0
-"""Seconds until an instance without the lock tries to take the lock again."""
+"""Seconds after which an instance without the lock tries again to take the lock."""
 
 SENDING_INTERVAL = 2.0
-"""Seconds between two checks of the alert outbox."""
+"""Seconds between two checks for alerts to send."""
 
 
 def watch(services: Services, stop: threading.Event, *, once: bool = False) -> None:
-    """Evaluate findings, unless another instance does, and send alerts, until *stop* is set.
+    """Evaluate findings, unless another instance does so, and send alerts, until *stop* is set.
 
-    :param once: evaluate each organization once, unless another instance evaluates, send the due alerts, and return.
-    :raises ConfigurationError, DatabaseUnavailable: with *once*, the database does not respond.
+    :param once: evaluate each organization once (unless another instance does so), send the due alerts, and return.
+    :raises ConfigurationError, DatabaseUnavailable: the database does not respond, and *once* is true.
     """
     with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
         if once:
@@ -70,7 +70,7 @@ def _send_alerts(dispatcher: Dispatcher, stop: threading.Event) -> None:
         except (ConfigurationError, DatabaseUnavailable) as error:
             logger.warning("no alerts were sent", extra={"fields": {"reason": in_one_line(error)}})
         except Exception:
-            # Nothing would restart this thread, and the next attempt may succeed.
+            # The error is only logged: nothing would restart this thread, and the next attempt may succeed.
             logger.exception("no alerts were sent")
         stop.wait(SENDING_INTERVAL)
 
@@ -105,7 +105,7 @@ def _evaluate_on(connection: psycopg.Connection[Any], services: Services, stop: 
 
 
 def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """Do the periodic work for each organization.
+    """Evaluate findings and do the other periodic work, for each organization.
 
     The work is: store the monthly sums, delete expired agents, suspend dormant agents if the organization has enabled
     that, evaluate the findings, and delete the old networks of failed authentications. An organization whose work fails
@@ -142,10 +142,9 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
 def _change_agents(
     change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, success: str, failure: str
 ) -> None:
-    """Run *change*, and log each agent that it deleted or suspended.
+    """Run *change*, which deletes or suspends agents, and log each of these agents.
 
-    A failure, for example because tokens were issued for too long without a pause, is only logged. The next interval
-    tries again.
+    A failure, for example because token requests never paused, is only logged. The next interval tries again.
     """
     fields = {"organization": database.organization_id}
     try:

@@ -17,10 +17,10 @@ INSTANCE_VARIABLES = (
     "XDG_DATA_HOME",
     "AGENTIDP_SECRET_KEY_FILE",
 )
-"""Variables without secrets that select the instance. The printed commands begin with them."""
+"""Environment variables without secrets that select the instance. Printed commands set these variables first."""
 
 SECRET_VARIABLES = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
-"""Variables that select the instance and contain secrets, so their values are not printed."""
+"""Environment variables that select the instance and contain secrets. Their values are not printed."""
 
 _ONCE = f"once, within {LIFETIME // 60} minutes"
 
@@ -71,7 +71,7 @@ def demo_welcome(settings: Settings, *, link: str | None, program: str, environ:
 
     :param link: the link that signs in to the dashboard as the demo's operator. None if the text goes to a log.
     :param program: the path with which this command was called, for example ``.venv/bin/agentidp``.
-    :param environ: the variables of this process. Each command begins with the variables in :data:`INSTANCE_VARIABLES`.
+    :param environ: the variables of this process. Printed commands begin with those in :data:`INSTANCE_VARIABLES`.
     """
     command = _format_command(program, environ)
     sign_in_text = (_WITHOUT_LINK if link is None else _WITH_LINK).format(
@@ -83,7 +83,7 @@ def demo_welcome(settings: Settings, *, link: str | None, program: str, environ:
 
 
 def empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
-    """Return a text that shows how to create the first organization. Parameters as in :func:`demo_welcome`."""
+    """Return a text that shows how to create the first organization. For the parameters, see :func:`demo_welcome`."""
     return _WITHOUT_DEMO.format(command=_format_command(program, environ), secrets=_describe_secrets(environ))
 
 

@@ -12,16 +12,16 @@ from agentidp.http.application import Application
 
 
 class Classes(NamedTuple):
-    """The application's class, and gunicorn's ``worker_class``."""
+    """The class of the application, and the ``worker_class`` for gunicorn."""
 
     application: type[Application]
     worker: str
     reason: str = ""
-    """The reason, for the log, why the stock classes are used. Empty if the fast path is used."""
+    """Why the stock classes are used, for the log. Empty if the classes are those of the fast path."""
 
 
 def choose_classes(settings: Settings) -> Classes:
-    """Return the classes for these settings and the installed versions."""
+    """Return the classes of the fast path, or the stock classes if the settings or installed versions require that."""
     reason = _reason_for_stock_parts(settings)
     if reason:
         return Classes(Application, "agentidp.http.worker.Worker", reason)
