@@ -19,10 +19,10 @@ from __future__ import annotations
 from importlib.metadata import version
 
 TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
-"""The supported versions. Before you add one, read its changes to the replaced code and run the tests with it."""
+"""The tested versions. Before you add a version, read its changes to the replaced code, and run the tests with it."""
 
 
 def untested_libraries() -> list[str]:
-    """Return the libraries whose installed version is not tested, with the version, for the log."""
+    """Return the libraries whose installed version is not among the tested versions, with this version, for the log."""
     versions = {name: version(name) for name in TESTED}
     return [f"{name} {number}" for name, number in versions.items() if number not in TESTED[name]]

@@ -31,11 +31,11 @@ from agentidp.http.request_context import current_request
 
 
 class FastRequest(BoundedRequest):
-    """A request whose body is read in one step."""
+    """A request whose body is read by a single call if its length is known."""
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body. A body of known length is read in one call; Werkzeug reads in steps, through three layers.
+        """The body. A body of known length is read by a single call. Werkzeug reads in steps, through three layers.
 
         :raises ClientDisconnected: the connection ended before the body was complete.
         """
@@ -52,12 +52,12 @@ class FastRequest(BoundedRequest):
 
 
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Start a response and return its body, as WSGI requires. Complete responses are sent with their headers unchanged.
+    """Start a response and return its body, as WSGI requires.
 
-    Werkzeug, which sends all other responses, would copy each header.
+    The headers of a complete response are passed on unchanged. Werkzeug, which sends all other responses, copies them.
     """
     body = response.response
-    # For some other statuses, Werkzeug removes Content-Length or changes Location.
+    # Only for 200, because Werkzeug removes Content-Length or changes Location for some other statuses.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)
@@ -66,17 +66,17 @@ def send_response(response: Response, environ: dict[str, Any], start_response: C
 
 
 class NoSessions(SessionInterface):
-    """Sessions that are always empty, with one object for all requests."""
+    """Flask's sessions, replaced by one empty session for all requests."""
 
     _session = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> NullSession:
-        """Return a session that raises an error if it is changed."""
+        """Return the empty session, which raises an error if it is changed."""
         return self._session
 
 
 class FastApplication(Application):
-    """An application whose views and hooks are functions and not coroutines."""
+    """A Flask application with less work per request. Its views and hooks must be functions, not coroutines."""
 
     request_class = FastRequest
     session_interface = NoSessions()
@@ -84,9 +84,9 @@ class FastApplication(Application):
     def full_dispatch_request(self) -> Any:
         """Call the hooks before the request, the view, and the hooks after the request.
 
-        Flask's own method handles requests with signals or hooks of the route's blueprint, OPTIONS, unknown addresses,
-        and the first request, after which Flask allows no more registrations. Functions of ``flask.after_this_request``
-        are not called and sessions are not saved, because none of our views uses them.
+        Flask's own method is called for OPTIONS, unknown addresses, requests with signals or hooks of the route's
+        blueprint, and the first request, after which Flask allows no more registrations. Functions of
+        ``flask.after_this_request`` are not called and sessions are not saved, because none of our views uses them.
 
         :returns: a WSGI application that sends the response.
         """
@@ -118,36 +118,36 @@ class FastApplication(Application):
 
     @functools.cached_property
     def _endpoints_without_hooks(self) -> frozenset[str]:
-        """The endpoints to which only the application's hooks apply. Computed when the first request needs them."""
+        """The endpoints without hooks of their own blueprint. Computed when the first request needs them."""
         hook_owners = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
         prefixes = tuple(f"{blueprint}." for blueprint in hook_owners if blueprint is not None)
         endpoints = () if None in self.url_value_preprocessors else self.view_functions
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
 
     def do_teardown_request(self, *error: Any) -> None:
-        """Call the hooks for the end of a request, if there are any."""
+        """Call the application's hooks for the end of a request, if there are any."""
         if self.teardown_request_funcs or request_tearing_down.receivers:
             super().do_teardown_request(*error)
 
     def do_teardown_appcontext(self, *error: Any) -> None:
-        """Call the hooks for the end of an application context, if there are any."""
+        """Call the application's hooks for the end of an application context, if there are any."""
         if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
             super().do_teardown_appcontext(*error)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Store the route of a request to an address without parameters. Otherwise return the object that searches.
+        """Look up the route of a path without parameters, and return ``None``; return Flask's adapter for other paths.
 
-        In requests with a stored route, ``flask.url_for`` raises an error, because no object can build addresses.
+        After such a lookup, ``flask.url_for`` raises an error, because there is no adapter that could build URLs.
         """
         rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
         if request is None or rule is None:
             return super().create_url_adapter(request)
         request.url_rule, request.view_args = rule, {}
-        # Flask does not search for a route if there is no object that searches.
+        # Without an adapter, Flask does not search for a route, and uses the rule that is set here.
         return None
 
     @functools.cached_property
     def _routes_without_parameters(self) -> dict[tuple[str, str], Rule]:
-        """The routes by method and path. Computed at the first request."""
+        """The routes without parameters, by method and path. Computed at the first request."""
         rules = [rule for rule in self.url_map.iter_rules() if not rule.arguments]
         return {(method, rule.rule): rule for rule in rules for method in (rule.methods or ()) if method != "OPTIONS"}

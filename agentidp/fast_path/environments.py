@@ -14,19 +14,19 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 
 _NAMES_WITHOUT_PREFIX = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
-"""The headers whose names in the environment have no prefix ``HTTP_``."""
+"""Headers whose names in the WSGI environment lack the prefix ``HTTP_``."""
 
 _PER_REQUEST = frozenset(
     ("REQUEST_METHOD", "QUERY_STRING", "RAW_URI", "PATH_INFO", "wsgi.input", *_NAMES_WITHOUT_PREFIX.values())
 )
-"""The variables that differ between a connection's requests, in addition to the headers."""
+"""Variables of the WSGI environment, besides the headers, that differ between the requests of a connection."""
 
 
 def create(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
-    """Return the empty response to a request, and the request's environment.
+    """Return an empty response to a request, and the request's WSGI environment.
 
-    ``connection.shared_environ`` caches the variables that the connection's requests share. gunicorn creates the
-    environments of the first request, and of requests with a repeated header or a header that affects other variables.
+    ``connection.shared_environ`` caches the variables that are the same for a connection's requests. gunicorn itself
+    handles the first request, and requests with a repeated header or a header that affects other variables.
     """
     shared, headers = connection.shared_environ, request.headers
     names = {name for name, _ in headers}
@@ -53,7 +53,7 @@ def _create_by_gunicorn(
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
-    # If the application is mounted below a path, that path would have to be removed from each request's path.
+    # If the application is mounted below a path, gunicorn must create each environment, because it removes that path.
     if can_share and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
         connection.shared_environ = {
             name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _PER_REQUEST

@@ -43,30 +43,30 @@ from agentidp.fast_path.environments import create
 from agentidp.http.worker import Worker
 
 MAX_SERVING = 8
-"""Maximum number of threads that serve at once, not counting blocked threads."""
+"""Maximum number of threads that serve requests at the same time, not counting blocked threads."""
 
 SECONDS_UNTIL_BLOCKED = 0.1
-"""Seconds after which a thread that serves a request counts as blocked."""
+"""Seconds after which a thread that serves the same request counts as blocked."""
 
 
 class Connection(TConn):
     """A client's connection."""
 
     is_watched = False
-    """Whether the connection was registered with epoll. If so, only its events are modified."""
+    """Whether epoll already watches the connection. If so, only the watched events are changed."""
 
     is_ended = False
-    """Whether this side has closed the connection, and waits until the client closes it too."""
+    """Whether this side has ended the connection, and waits for the client to close it too."""
 
     shared_environ: dict[str, Any] | None = None
-    """The variables that the WSGI environments of the connection's requests share."""
+    """The variables of the WSGI environment that all requests of the connection share."""
 
     def has_read_ahead(self) -> bool:
-        """Return whether a part of the next request was read together with the previous request."""
+        """Return whether the end of the last read already contained a part of the next request."""
         return bool(self.initialized and self.parser.unreader.buf.getvalue())
 
     def has_request(self) -> bool:
-        """Return whether data has arrived that no thread has served yet, because all threads were busy."""
+        """Return whether data has arrived that no thread has read yet, because all threads are busy."""
         if self.is_ended:
             return False
         if self.has_read_ahead():
@@ -77,41 +77,41 @@ class Connection(TConn):
 
 
 class PollingWorker(Worker):
-    """The threaded worker without hand-overs. ``--threads`` is the number of all threads, including blocked threads."""
+    """gunicorn's threaded worker, without hand-overs between threads. ``--threads`` includes blocked threads."""
 
     alive: bool
     keepalived_conns: dict[int, Connection]
-    """The connections that wait for a request, by file descriptor. If there are too many, others are not kept alive."""
+    """The connections that wait for a request, by file descriptor. Above a maximum, further connections are closed."""
 
     @classmethod
     def check_config(cls, cfg: Config, log: Any) -> None:
-        """Warn about configured hooks that are never called."""
+        """Warn about hooks in gunicorn's configuration that this worker never calls."""
         super().check_config(cfg, log)
         for name in ("pre_request", "post_request"):
             if cfg.settings[name].get() is not cfg.settings[name].default:
                 log.warning("The hook %s is never called by this worker.", name)
 
     def init_process(self) -> None:
-        """Prepare the new process, before the application is loaded."""
+        """Prepare a new worker process, before it loads the application."""
         cache_settings(self.cfg)
         self.keepalived_conns = {}
         self._epoll = select.epoll()
-        # Protects keepalived_conns and nr_conns, and lets a thread give way only once per request.
+        # This lock protects keepalived_conns and nr_conns, and ensures that a thread gives way once per request only.
         self._lock = threading.Lock()
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
-        # When each serving thread began its request, by thread; None between two requests.
+        # Time at which each thread began its current request; None for a thread without a request.
         self._busy_since: dict[int, float | None] = {}
-        # The threads in whose place another thread serves.
+        # Blocked threads, in whose place another thread serves.
         self._gave_way: set[int] = set()
         super().init_process()
 
     def run(self) -> None:
-        """Serve until gunicorn stops the worker, and then complete the requests in progress."""
+        """Serve requests until gunicorn stops the worker, and then complete the requests in progress."""
         for number in range(self.cfg.threads):
             threading.Thread(target=self._serve, name=f"serve-{number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            # With the lock, a thread that closes a connection after this notices that it must wake the main thread.
+            # The lock ensures that a thread which closes a connection knows whether it must wake the main thread.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()
@@ -126,7 +126,7 @@ class PollingWorker(Worker):
         self._close_waiting(lambda _: True)
 
     def accept(self, listener: Any) -> None:
-        """Let a new connection wait for its first request."""
+        """Accept a new connection, which then waits for its first request."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -139,7 +139,7 @@ class PollingWorker(Worker):
     def _put_back(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
         """Let a connection wait for events, at most for *seconds*. None means until its previous deadline.
 
-        The lock makes these steps one step for the other threads:
+        Under the lock, these steps are a single step for other threads:
 
         - The thread that epoll wakes finds the connection in ``keepalived_conns``.
         - The main thread does not close the connection before epoll watches it.
@@ -156,7 +156,7 @@ class PollingWorker(Worker):
             self.keepalived_conns[descriptor] = connection
 
     def _serve(self) -> None:
-        """Serve the connections that epoll reports, whenever this thread may serve."""
+        """Serve the connections that epoll reports, as long as this thread is one of those that may serve."""
         thread = threading.get_ident()
         while True:
             self._may_serve.acquire()
@@ -168,7 +168,7 @@ class PollingWorker(Worker):
                     self._busy_since[thread] = None
 
     def give_way(self, thread: int | None = None) -> None:
-        """Let another thread serve in place of *thread*, which is blocked. Default: the calling thread."""
+        """Let another thread serve in place of *thread*, which blocks. Default: the calling thread."""
         thread = thread or threading.get_ident()
         with self._lock:
             if thread in self._gave_way or thread not in self._busy_since:
@@ -180,7 +180,7 @@ class PollingWorker(Worker):
         with self._lock:
             connection = self.keepalived_conns.pop(descriptor, None)
         if connection is None:
-            # The main thread has closed the connection.
+            # The main thread has closed the connection meanwhile.
             return
         try:
             if connection.is_ended:
@@ -188,14 +188,14 @@ class PollingWorker(Worker):
             else:
                 self._serve_request(connection)
         except OSError:
-            # The connection is already closed, for example by gunicorn after an incomplete response.
+            # gunicorn has already closed the connection, for example after an incomplete response.
             self._close(connection)
         except BaseException:
             self.log.exception("Error handling request")
             self._close(connection)
 
     def _continue_ending(self, connection: Connection) -> None:
-        """Discard the data of a client until the client closes the connection."""
+        """Discard what a client still sends after its last response, until the client closes the connection."""
         if connection.sock.recv(65536, socket.MSG_DONTWAIT):
             self._put_back(connection, None)
         else:
@@ -203,22 +203,22 @@ class PollingWorker(Worker):
 
     def _serve_request(self, connection: Connection) -> None:
         if not self.handle(connection):
-            # If the connection were closed while data of the client is unread, the client might lose the end of the
-            # response (RFC 9112 section 9.6). So the client closes first. Until then, it holds no thread.
+            # Closing a connection with unread data could destroy the end of the response (RFC 9112 section 9.6). So the
+            # client closes it first. The wait for the client takes no thread.
             connection.sock.shutdown(socket.SHUT_WR)
             connection.is_ended = True
             self._put_back(connection, STOP_KEEPALIVE_LINGER)
         elif connection.has_read_ahead():
-            # The next request is served when the client can receive, after the requests of other clients.
+            # The next request waits until the client can receive data, and until other clients were served.
             self._put_back(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
             self._put_back(connection, self.cfg.keepalive)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Call the application and send its response, and return whether another request may follow.
+        """Call the application and send its response. Return whether the connection can have another request.
 
-        gunicorn's ``handle`` calls this method when it has read a request. This is gunicorn's method without hooks,
-        access log, clock and ``sendfile``. Files are sent in parts.
+        gunicorn's ``handle`` calls this method after it has read a request. The method replaces gunicorn's own, which
+        also has hooks, an access log, a clock and ``sendfile``. Here, files are sent in parts.
         """
         response, environ = create(req, conn, self.cfg)
         self.nr += 1
@@ -238,7 +238,7 @@ class PollingWorker(Worker):
             raise
         except (Exception, SystemExit):
             if not response.headers_sent:
-                # gunicorn responds with 500.
+                # The caller, gunicorn's handle, responds with 500.
                 raise
             self.log.exception("Error handling request")
             util.close_graceful(conn.sock)
@@ -248,8 +248,7 @@ class PollingWorker(Worker):
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         """Discard the rest of the request, and return whether another request may follow. gunicorn calls this method.
 
-        To find out whether there is a rest, gunicorn would set the socket's timeout twice, and once more before the
-        next request.
+        gunicorn's own method sets the socket's timeout three times to find out whether there is a rest.
         """
         body = conn.parser.mesg.body
         if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:
@@ -262,7 +261,7 @@ class PollingWorker(Worker):
         with self._lock:
             self.nr_conns -= 1
         if not self._accepting:
-            # Wakes the main thread, which waits until it may accept a connection or until the last connection ends.
+            # Wakes the main thread, which waits until it can accept again, or for the last connection to end.
             self.method_queue.defer(lambda: None)
 
     def _wait_in_main_thread(self) -> None:
@@ -275,7 +274,7 @@ class PollingWorker(Worker):
         self._close_waiting(lambda connection: connection.timeout <= time_now and not connection.has_request())
 
     def _close_waiting(self, must_close: Callable[[Connection], bool]) -> None:
-        """Close the waiting connections for which *must_close* returns true."""
+        """Close those waiting connections for which *must_close* returns true."""
         with self._lock:
             connections = [connection for connection in self.keepalived_conns.values() if must_close(connection)]
             for connection in connections:
@@ -286,9 +285,9 @@ class PollingWorker(Worker):
 
 
 def _send(response: Any, body: Iterable[bytes]) -> None:
-    """Send a response, with its headers and body in one call if the body is complete.
+    """Send a response, in one call if its body is complete.
 
-    gunicorn sends the headers first, but each call that sends gives the interpreter to another thread and back.
+    gunicorn sends the headers first, but each call that sends passes the interpreter to another thread and back.
     """
     if type(body) is list and len(body) == 1 and len(body[0]) == response.response_length:
         lines = response.default_headers() + [f"{name}: {value}\r\n" for name, value in response.headers]
@@ -302,8 +301,8 @@ def _send(response: Any, body: Iterable[bytes]) -> None:
 
 
 def cache_settings(cfg: Config) -> None:
-    """Store gunicorn's settings as attributes, because gunicorn would call a function at each use of a setting."""
+    """Store gunicorn's settings as plain attributes. Otherwise gunicorn calls a function at each use of a setting."""
     for name, setting in cfg.settings.items():
         if not hasattr(Config, name):
-            # setattr would raise an error.
+            # Config overrides setattr, which would raise an error, so the attribute is set directly.
             vars(cfg)[name] = setting.get()
