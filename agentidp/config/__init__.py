@@ -24,19 +24,19 @@ MIN_TOKEN_TTL = 60
 """Minimum lifetime of a token in seconds."""
 
 MAX_TOKEN_TTL = 86_400
-"""Maximum lifetime of a token in seconds. A retired signing key is published for this time to verify its tokens."""
+"""Maximum lifetime of a token in seconds. The public key of a retired signing key is published for this time."""
 
 LEEWAY = 10
-"""Maximum seconds by which a server's clock may differ from the database's clock."""
+"""Maximum seconds by which a server's clock may differ from the database's clock before the server refuses requests."""
 
 MAX_AUDIT_DAYS = 36_500
-"""Maximum days for which audit events are kept, about 100 years. More could exceed the range of Python's dates."""
+"""Maximum days for which audit events are kept: about 100 years. Longer times could exceed Python's range of dates."""
 
 EXCHANGE_MARGIN = 1.0
-"""Seconds that an exchange with the database may take in addition to the statement timeout."""
+"""Seconds that an exchange with the database may take beyond the statement timeout."""
 
 OLDEST_POSTGRESQL = 15
-"""Oldest supported major version of PostgreSQL."""
+"""Minimum major version of PostgreSQL."""
 
 MIN_SECRET_LENGTH = 32
 DEFAULT_PORT = 3000
@@ -46,7 +46,7 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 def default_data_dir() -> Path:
     """Return the directory of the embedded database for an environment without ``AGENTIDP_DATA_DIR``.
 
-    For root it is below /var/lib, because PostgreSQL then runs as another account, which cannot read root's home.
+    For root, the directory is in /var/lib: PostgreSQL then runs as another account, which cannot read root's home.
     """
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
@@ -54,7 +54,7 @@ def default_data_dir() -> Path:
     try:
         return Path(base).expanduser() / "agentidp"
     except RuntimeError:
-        # Without a home directory, only the embedded database fails, because nobody can write to this directory.
+        # A user without a home directory can still run everything except the embedded database.
         return Path("/nonexistent/agentidp")
 
 
@@ -62,9 +62,9 @@ def default_data_dir() -> Path:
 class Settings:
     """The settings of a process, created by :meth:`from_environment`.
 
-    Times are in seconds. ``database_url`` and ``secret_key`` are None if the variables are not set. The embedded
-    PostgreSQL and the file in ``data_dir`` are then used, and :func:`agentidp.server.runtime.open_instance` returns
-    settings with both. ``secret_key_previous`` is only used for decryption.
+    Times are in seconds. ``database_url`` and ``secret_key`` are None if their variables are not set.
+    :func:`agentidp.server.runtime.open_instance` then returns settings with those of the embedded PostgreSQL and of the
+    secret's file in ``data_dir``. ``secret_key_previous`` is only used for decryption.
     """
 
     database_url: str | None = None
@@ -107,29 +107,29 @@ class Settings:
     def resource(self) -> str:
         """Return the resource identifier of AgentIdP's own API.
 
-        It is the ``aud`` of tokens for the API (RFC 9068 section 2.2, RFC 8707), and ``resource`` in the API's metadata
-        (RFC 9728). The addresses of endpoints are derived from ``issuer`` instead.
+        Tokens for the API have it as ``aud`` (RFC 9068 section 2.2, RFC 8707), and the API's metadata as ``resource``
+        (RFC 9728). The URLs of endpoints begin with ``issuer`` instead.
         """
         return f"{self.issuer}/api/v1"
 
     @property
     def dashboard(self) -> str:
-        """Return the address of the dashboard, which is the ``aud`` of session tokens."""
+        """Return the URL of the dashboard, which is the ``aud`` of session tokens."""
         return f"{self.issuer}/dashboard"
 
     @property
     def dashboard_sign_in(self) -> str:
-        """Return the address for signing in to the dashboard, which is the ``aud`` of the tokens in sign-in links."""
+        """Return the URL of the dashboard's sign-in page, which is the ``aud`` of the tokens in sign-in links."""
         return f"{self.dashboard}/sign-in"
 
     @property
     def own_audiences(self) -> tuple[str, ...]:
-        """Return each ``aud`` that this server accepts. No organization can register one of them, in any spelling."""
+        """Return each ``aud`` that this server accepts. No organization can register any of them, in any spelling."""
         return self.resource, self.dashboard, self.dashboard_sign_in
 
     @property
     def allows_loopback_issuers(self) -> bool:
-        """Return whether issuers on this machine are trusted without TLS, because their loopback network is allowed."""
+        """Return whether loopback issuers are trusted without TLS: if the settings allow the loopback network."""
         loopback = ip_address("127.0.0.1"), ip_address("::1")
         return any(address in network for network in self.issuer_networks or () for address in loopback)
 
@@ -214,7 +214,7 @@ def _number(env: Mapping[str, str], name: str, default: int, minimum: int, maxim
     value = env.get(name)
     if value is None:
         return default
-    # \d would accept digits of other scripts, and int() accepts underscores and blanks.
+    # \d would accept digits of other scripts, and int() would accept underscores and blanks.
     if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
         raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
     return int(value)
@@ -269,7 +269,7 @@ def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
         scheme = urlsplit(value).scheme
     except ValueError:
         scheme = ""
-    # The message does not repeat the value, because the URL may contain a password.
+    # The value is not shown, because a URL may contain a password.
     if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
     return value
@@ -301,5 +301,5 @@ def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> b
     try:
         return value.encode()
     except UnicodeEncodeError:
-        # Python decodes invalid UTF-8 in the environment to surrogates, which cannot be encoded.
+        # Python turns invalid UTF-8 in the environment into surrogates, which cannot be encoded again.
         raise ConfigurationError(f"{name} must be text in UTF-8") from None

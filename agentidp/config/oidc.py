@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from agentidp.config.values import ConfigurationError, is_issuer, read_secret
 
 ANYONE = "*"
-"""Matches every value of a claim, and also a missing claim."""
+"""A setting with this value matches every value of a claim, and also a missing claim."""
 
 PREFIX = "AGENTIDP_OIDC_"
 MAX_ISSUER = 200
-"""Maximum characters of the issuer, which is repeated in each audit event of a person."""
+"""Maximum number of characters of the issuer, which each audit event of a person repeats."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""Matches the ID of an organization."""
+"""Regular expression for the ID of an organization."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OidcSettings:
-    """The settings of signing in through an OpenID Connect provider.
+    """The settings by which people sign in at an OpenID Connect provider.
 
     :param scopes: space-separated scopes, including ``openid``.
     :param label: the text of the button after "Sign in with".
@@ -123,7 +123,7 @@ def _client_secret(env: Mapping[str, str]) -> str:
 
 def _scopes(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, OidcSettings.scopes)
-    # RFC 6749 appendix A.4.
+    # The syntax of scopes is in RFC 6749 appendix A.4.
     if not re.fullmatch(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*", value) or "openid" not in value.split():
         raise ConfigurationError(f"{name} must be scopes with single blanks between, and openid among them")
     return value
