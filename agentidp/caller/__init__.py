@@ -39,7 +39,7 @@ from agentidp.services.fair_queue import SMALL
 
 API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
-"""Key of a request's :class:`agentidp.services.fair_queue.Turn` in its WSGI environment."""
+"""Key in the WSGI environment of a request's :class:`agentidp.services.fair_queue.Turn`."""
 
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 ADVICE = {
@@ -48,7 +48,7 @@ ADVICE = {
     "deleted agent": "The agent of the access token was deleted. Use another agent.",
     "revoked token": "The access token was revoked. Request a new one.",
 }
-"""Logged reasons for which an authentic token is not admitted, and what its holder reads."""
+"""Advice for the holder of a valid token that is refused, by logged reason."""
 
 _BOUND = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
 _NOT_BOUND = "The access token is not bound to a key. Send it with the scheme Bearer."
@@ -58,11 +58,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Caller:
-    """The sender of a request, with access to the data of its organization.
+    """The client of a request, with access to the data of its organization.
 
     :param agent_id: the agent, or ``None`` if a person is signed in to the dashboard.
-    :param token: the verified access token by which the agent is admitted and the request counted. ``None`` for the
-        dashboard, whose sessions are checked elsewhere and whose requests are not counted.
+    :param token: the verified access token that admits the agent and for which the request is counted. ``None`` for the
+        dashboard, which checks its sessions itself and whose requests are not counted.
     :param proof: the DPoP proof, if the token is bound to a key.
     :param actor: arguments of :func:`request_actor` for the audit trail. Default: the agent.
     """
@@ -87,19 +87,19 @@ class Caller:
         self._token_to_admit, self._is_in_transaction = token, False
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
-        """Return the rows of ``sql/<statement>.sql``, which must only read. See :meth:`read_together`."""
+        """Return the rows of ``sql/<statement>.sql``, which must not write. See :meth:`read_together`."""
         [rows] = self.read_together(Call(statement, parameters))
         return rows
 
     def read_together(self, *calls: Call) -> list[Rows]:
-        """Run reading statements, and in the same round trip admit the caller if it is not admitted yet.
+        """Run statements that only read. The same round trip admits the caller, unless it was admitted before.
 
-        The statements run before the admission counts the request, so that the counter's row is locked only briefly.
-        If a read replica is used, the caller is admitted first, on the primary.
+        The admission counts the request after these statements, so that the counter's row is locked only briefly. If a
+        read replica is used, the primary admits the caller first.
 
-        :raises ValueError: a statement changes or locks rows. Use :meth:`transaction` for it.
-        :raises RuntimeError: a transaction of the caller is open. Use it to read: this method would not see its
-            changes, and would count the request a second time.
+        :raises ValueError: a statement changes or locks rows, which needs a :meth:`transaction`.
+        :raises RuntimeError: a transaction of the caller is open. Read in this transaction instead: this method would
+            not see its changes, and would count the request twice.
         """
         self._check_no_transaction()
         for call in calls:
@@ -115,9 +115,9 @@ class Caller:
         return self._run_and_admit(token, calls)[: len(calls)]
 
     def leave_replica(self) -> bool:
-        """Read only from the primary from now on.
+        """Use only the primary from now on.
 
-        :returns: whether something was already read from the replica, whose data may be older.
+        :returns: whether the caller has already read from the replica, whose data may be older.
         """
         if self.replica:
             self.replica.leave()
@@ -125,7 +125,7 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a durable transaction, which first admits the caller if it is not admitted yet."""
+        """Open a transaction whose commit waits for the disk. It admits the caller, unless this was done before."""
         self._check_no_transaction()
         self._is_in_transaction = True
         try:
@@ -146,12 +146,12 @@ class Caller:
                 *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
             if admitted_rows:
                 yield transaction
-        # A rejection is counted in a transaction of its own, so this comes after the transaction. If the caller was
-        # refused, the block did not run, and this raises InvalidToken.
+        # This comes after the transaction, because a rejection is counted in a transaction of its own. For a refused
+        # caller, the with block did not run, and InvalidToken is raised here.
         self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
-        """Admit the caller and count its request, if it is not admitted yet.
+        """Admit the caller and count its request, unless this was done before.
 
         :raises InvalidToken: the agent is suspended or deleted, or the token is revoked or ended.
         :raises InvalidProof: the DPoP proof was used before.
@@ -168,15 +168,15 @@ class Caller:
             raise RuntimeError("a transaction of the caller is open: use it")
 
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
-        """Run statements and the calls that admit the caller in one round trip, and return the rows of each."""
+        """Run statements and then the calls that admit the caller, in one round trip. Return the rows of each."""
         with self._refuse_used_proof(token):
-            # Only a consumed proof must survive a crash of the database, so that it cannot be used again.
+            # The commit waits for the disk only for a DPoP proof, which must not be used again after a crash.
             rows_by_call = self._database.run(*calls, *self._admission_calls(token), durable=self._proof is not None)
         self._finish_admission(token, rows_by_call[-1])
         return rows_by_call
 
     def _admission_calls(self, token: AccessToken) -> list[Call]:
-        """Return the calls that consume the proof, if there is one, and that admit the agent and count its request."""
+        """Return the calls that record the use of the proof, if any, admit the agent and count its request."""
         calls = [build_admission_call(token.agent_id, token.jti, token.issue_instant)]
         if self._proof is not None:
             calls.insert(0, self._proof.consumption())
@@ -199,13 +199,13 @@ class Caller:
 
 
 def wait_for_turn(organization_id: str) -> None:
-    """Read the body of the current request, and wait until the request may run.
+    """Read the body of the current request, and wait in the fair queue until the request may run.
 
     :raises RateLimited: too many requests of the organization are running or waiting.
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # No request runs while its client sends. A body that cannot be read is refused by the view that needs it.
+        # The body is read first, so that no turn waits for a slow client. The view reports a body that cannot be read.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -223,7 +223,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
-        # For other views, the parser checks the query's parameters.
+        # A view that reads the query lets the parser check the parameters.
         has_no_parameters = "query" not in declarations_of(view).reads
 
         @wraps(view)
@@ -241,7 +241,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # A refused token takes precedence over other errors, and invalid requests are also counted.
+                # A refused token takes precedence over any other error. And requests with errors are counted too.
                 caller.admit()
                 raise
             caller.admit()
@@ -254,7 +254,7 @@ def bearer(scope: str) -> Callable[[View], View]:
 
 
 def authenticate(at: datetime) -> Caller:
-    """Verify the request's access token and, if it is bound to a key, the DPoP proof.
+    """Verify the request's access token and, if the token is bound to a key, its DPoP proof.
 
     :returns: the caller. :meth:`Caller.admit` checks that the agent is active, that the token is not revoked, and that
         the proof was not used before.
@@ -271,7 +271,7 @@ def authenticate(at: datetime) -> Caller:
     proof = None
     try:
         token = verify_token(unverified_token, audience=s.settings.resource)
-        # RFC 9449 section 7.2: the scheme must be DPoP for a token that is bound to a key, and Bearer for any other.
+        # RFC 9449 section 7.2: a token that is bound to a key needs the scheme DPoP, and any other token Bearer.
         if (token.jkt is not None) != (scheme == "dpop"):
             raise TokenRefused("sent by the wrong scheme", token, _NOT_BOUND if token.jkt is None else _BOUND)
         if token.jkt is not None:
@@ -303,12 +303,12 @@ def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.P
 
 
 def init_app(app: Flask) -> None:
-    """Register hooks for requests that no view authenticates, for turns in the fair queue, and for 401 responses."""
+    """Register hooks: count requests without authentication, end turns of the fair queue, complete challenges."""
 
     @app.before_request
     def count_unguarded_request() -> None:
-        # Requests to unknown addresses and public routes are counted as well if they have a valid token. So are OPTIONS
-        # requests, to which Flask responds without calling the view.
+        # Requests to unknown addresses and to public routes are counted too if they have a valid token. So are OPTIONS
+        # requests, for which Flask calls no view.
         request = current_request()
         view = app.view_functions.get(request.endpoint or "")
         is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
@@ -321,7 +321,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_turn(response: Response) -> Response:
         environ = current_request().environ
-        # For larger and streamed responses, agentidp/server/sending.py ends the turn after sending.
+        # agentidp/server/sending.py ends the turns of larger and of streamed responses, after sending.
         if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
             environ.pop(TURN).leave()
         return response
@@ -333,7 +333,7 @@ def init_app(app: Flask) -> None:
         challenge = response.headers.get("WWW-Authenticate", "")
         if challenge.startswith("Bearer"):
             issuer = services().settings.issuer
-            # Where to get a token: RFC 9728 section 5.1, RFC 9449 section 7.1. MCP has metadata of its own.
+            # The challenge says where to find metadata (RFC 9728 section 5.1, RFC 9449 section 7.1). MCP has its own.
             path = current_request().path
             resource_path = path if path == f"{API_PREFIX}mcp" else "/api/v1"
             metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{resource_path}"'

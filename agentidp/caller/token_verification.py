@@ -10,21 +10,21 @@ from agentidp.jose.access_token import AccessToken, verify_access_token
 from agentidp.services import services
 
 MAX_CACHED = 10_000
-"""Maximum number of verified tokens that a process caches: about 10 MB, and at most 30 MB."""
+"""Maximum number of verified tokens in a process's cache, which take about 10 MB, and at most 30 MB."""
 
 MAX_LENGTH = 2_000
-"""Maximum number of characters of a cached token. Longer tokens would take up to 10 KB each, or 20 KB by exchange."""
+"""Maximum number of characters of a cached token. A longer token would take up to 10 KB, or 20 KB by exchange."""
 
 
 def verify_token(unverified_token: str, *, audience: str | None) -> AccessToken:
-    """Verify a token or use the cached result. Revocation and the agent's status are checked later, in the database.
+    """Return a token's verified claims, from the cache if possible. The database later checks revocation and the agent.
 
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
     :raises TokenRefused: the token is not valid, for any reason.
     """
     s, at = services(), current_context().at
     verified = s.verified_tokens
-    # The generation changes with the published keys, so that results of revoked keys are not used.
+    # The generation changes when a key is revoked, so that results for this key are no longer used.
     generation = s.keys.current().generation
     key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
     token = verified.get(key)
