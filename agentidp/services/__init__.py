@@ -26,7 +26,7 @@ from agentidp.services.token_rate import TokenRate
 
 @dataclass(frozen=True)
 class Services:
-    """The shared objects of one application. ``clock`` returns the current time, aware; tests replace it."""
+    """The objects that all requests of an application share. ``clock`` returns the current time; tests replace it."""
 
     settings: Settings
     clock: Callable[[], datetime]
@@ -42,7 +42,7 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], datetime], *, actor: Actor = SYSTEM) -> Services:
-        """Return the services for *settings*, without connecting to the database.
+        """Return the services of an application with these settings, without connecting to the database.
 
         :raises ConfigurationError: the database or the secret is not set.
         """
@@ -68,7 +68,7 @@ class Services:
         )
 
     def close(self) -> None:
-        """Close the connection pools."""
+        """Close the pools of database connections."""
         self.database.close()
         if self.read_replica is not None:
             self.read_replica.database.close()
@@ -76,6 +76,6 @@ class Services:
 
 def services() -> Services:
     """Return the services of the current application."""
-    # Avoids Flask's proxy, which is slow: see agentidp/http/request_context.py.
+    # Flask's proxy current_app would be slow: see agentidp/http/request_context.py.
     application_services: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
     return application_services

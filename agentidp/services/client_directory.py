@@ -7,11 +7,11 @@ from uuid import UUID
 from agentidp.db.database import Database
 
 MAX_CACHED = 100_000
-"""Maximum number of clients that a process caches, about 25 MB."""
+"""Maximum number of clients in a process's cache, which take about 25 MB."""
 
 
 class ClientDirectory:
-    """Caches the organizations of clients, which never change. Unknown clients are not cached."""
+    """A cache of the organizations of clients, which never change. Unknown clients are not cached."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class ClientDirectory:
         return self._organization_ids.get(client_id)
 
     def look_up(self, client_id: UUID) -> str | None:
-        """Return the organization of *client_id* from the database, and cache it; ``None`` for an unknown client."""
+        """Return the organization of *client_id* from the database, and cache it. ``None`` for an unknown client."""
         rows = self._database.fetch_unscoped("oauth/client_organization", client_id=client_id)
         if not rows:
             return None

@@ -25,35 +25,35 @@ from collections.abc import Callable
 from agentidp.http.errors import RateLimited
 
 MAX_RUNNING = 5
-"""Maximum number of requests that run at once. Each occupies a connection of the pool, which tokens need as well."""
+"""Maximum number of requests that run at once. Each uses a database connection, and token requests need some too."""
 
 MAX_RUNNING_TOGETHER = 3
-"""Number of running requests beside which an organization that runs some begins no other. They would only compete for
-the interpreter, and an organization that runs none would wait for the reads of two others."""
+"""Number of running requests from which on an organization with a running request must wait. More requests would only
+compete for the interpreter, and an organization without a running request would wait for two others."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
-"""Maximum number of running requests per organization: one uses the interpreter while the database serves the other."""
+"""Maximum number of running requests per organization: one can use the interpreter while another uses the database."""
 
 MAX_REQUESTS = 36
-"""Maximum number of requests in the queue. gunicorn has eight more threads (deploy/gunicorn.conf.py), for tokens."""
+"""Maximum number of requests in the queue. gunicorn has eight threads more (deploy/gunicorn.conf.py), for tokens."""
 
 MAX_REQUESTS_PER_ORGANIZATION = 16
 
 MAX_WAIT = 10.0
-"""Seconds after which a waiting request is refused."""
+"""Maximum seconds that a request waits before it is refused."""
 
 SHORT_WAIT = 0.005
-"""Seconds that a request waits before its thread gives way to another. Most reads take less than a millisecond."""
+"""Seconds that a request waits before its thread lets another thread serve. Most reads take less than a millisecond."""
 
 SMALL = 65_536
-"""Maximum number of bytes of a response whose turn ends before it is sent, because sending it rarely blocks."""
+"""Maximum number of bytes of a response whose turn ends before sending, because sending so little rarely blocks."""
 
 RETRY_AFTER = 1
-"""Seconds that a refused client is asked to wait."""
+"""Value of ``Retry-After`` in seconds for a refused request."""
 
 
 class Turn:
-    """The place of one request in a queue.
+    """The turn of one request in the fair queue.
 
     :ivar has_run: whether the request has run, so that its response may have begun and it can no longer be refused.
     """
@@ -66,36 +66,36 @@ class Turn:
         self._woken: threading.Lock | None = None
 
     def pause(self) -> None:
-        """Let other requests run while the client receives a part of the response."""
+        """Let other requests run while the client receives a part of this request's response."""
         self._queue.stop(self)
         self._queue.before_blocking()
 
     def resume(self) -> None:
-        """Wait until a paused turn may run again, without a time limit, because its response has begun."""
+        """Wait, without a time limit because the response has begun, until a paused turn may run again."""
         self._queue.start(self, -1)
 
     def leave(self) -> None:
-        """End the turn, whether it runs, waits or is paused."""
+        """Remove the turn from the queue, whether it runs, waits or is paused."""
         self._queue.leave(self)
 
     def prepare_to_wait(self) -> None:
-        """Make :meth:`wait` block until :meth:`wake`."""
+        """Prepare the turn, so that :meth:`wait` blocks until :meth:`wake` is called."""
         self._woken = threading.Lock()
         self._woken.acquire()
 
     def wait(self, max_wait: float) -> bool:
-        """Block until :meth:`wake` or for *max_wait* seconds (-1: no limit). Return whether the turn was woken."""
+        """Block until :meth:`wake` is called, or for *max_wait* seconds (-1: no limit). Return whether it was."""
         assert self._woken is not None  # noqa: S101
         return self._woken.acquire(timeout=max_wait)
 
     def wake(self) -> None:
-        """Let :meth:`wait` return."""
+        """Let the thread that waits for the turn continue."""
         assert self._woken is not None  # noqa: S101
         self._woken.release()
 
 
 class FairQueue:
-    """The requests of one process that run or wait.
+    """The requests of one process that run or wait for their turn.
 
     :ivar before_blocking: called in a thread that is about to block, so that the server can let another thread serve.
     """
@@ -110,7 +110,7 @@ class FairQueue:
     def enter(self, organization_id: str, *, max_wait: float = MAX_WAIT) -> Turn:
         """Wait until a request of an organization may run.
 
-        :returns: the request's turn, which ends by :meth:`Turn.leave`.
+        :returns: the request's turn, which :meth:`Turn.leave` ends.
         :raises RateLimited: the organization has too many requests in the queue, or the request waited for too long.
         """
         turn = Turn(self, organization_id)
@@ -123,7 +123,7 @@ class FairQueue:
         return turn
 
     def start(self, turn: Turn, max_wait: float) -> bool:
-        """Wait until a turn may run or for *max_wait* seconds (-1: no limit). Return whether it runs."""
+        """Wait until a turn may run, at most *max_wait* seconds (-1: no limit). Return whether it runs."""
         with self._lock:
             if self._may_run(turn):
                 self._run(turn)
@@ -136,7 +136,7 @@ class FairQueue:
         return turn.is_running
 
     def stop(self, turn: Turn) -> None:
-        """Stop a turn that runs or waits, without removing it from the queue."""
+        """Let a turn neither run nor wait, but keep its place in the queue."""
         with self._lock:
             self._stop(turn)
 
@@ -147,7 +147,7 @@ class FairQueue:
             _decrease(self._inside, turn.organization_id)
 
     def is_empty(self) -> bool:
-        """Return whether the queue has no requests."""
+        """Return whether no request is running, waiting or paused."""
         return not self._inside
 
     def _make_room(self, organization_id: str) -> None:
@@ -183,7 +183,7 @@ class FairQueue:
     def _start_next(self) -> None:
         candidates = [turn for turn in self._waiting if self._may_run(turn)]
         if candidates:
-            # min() returns the first of equal turns, which has waited longest.
+            # min() returns the first of several equal turns, which is the turn that has waited longest.
             turn = min(candidates, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)
@@ -191,7 +191,7 @@ class FairQueue:
 
 
 def _decrease(counts: Counter[str], organization_id: str) -> None:
-    """Decrease an organization's count. Remove a count of 0, so that the counter does not grow."""
+    """Decrease an organization's count. Remove a count of 0, so that the counter does not grow for ever."""
     counts[organization_id] -= 1
     if not counts[organization_id]:
         del counts[organization_id]

@@ -15,8 +15,8 @@ MINUTE = 60
 class TokenRate:
     """Counts the tokens that a process has issued to each agent in the current minute.
 
-    An agent at its limit is refused only with a credential that has already obtained a token in the same minute. So
-    clients without a valid credential do not learn that the agent is at its limit.
+    An agent at its limit is refused only if its credential has already obtained a token in the same minute. So clients
+    without a valid credential do not learn that the agent is at its limit.
 
     :param limit: the maximum number of tokens per agent and minute; 0 means no limit.
     """
@@ -28,7 +28,7 @@ class TokenRate:
         self._credentials: set[tuple[UUID, bytes | str | None]] = set()
 
     def seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
-        """Return the seconds until the next minute if the agent must be refused; otherwise ``None``.
+        """Return the seconds until the next minute if the agent must be refused a token now; otherwise ``None``.
 
         :param credential: the digest of the client's secret, or its public key as JSON.
         """
@@ -42,7 +42,7 @@ class TokenRate:
         return MINUTE - seconds
 
     def count(self, agent_id: UUID, credential: bytes | str | None) -> None:
-        """Count an issued token."""
+        """Count a token that was issued to an agent."""
         if self.limit:
             self._issued[agent_id] = self._issued.get(agent_id, 0) + 1
             self._credentials.add((agent_id, credential))
