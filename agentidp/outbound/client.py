@@ -23,18 +23,18 @@ from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 
 def proxy_of_environment(url: SplitResult) -> str | None:
-    """Return the proxy for an https URL from ``HTTPS_PROXY``. None if there is none, or ``NO_PROXY`` has the host."""
+    """Return the proxy in ``HTTPS_PROXY`` for an https URL; None without a proxy, or if ``NO_PROXY`` has the host."""
     if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
         return None
     return urllib.request.getproxies().get("https")
 
 
 class RequestFailed(Exception):
-    """There was no valid response. The message is for the user who entered the address, so it repeats no data."""
+    """There was no valid response. The message is for the user who entered the URL, so it repeats no data."""
 
 
 class Response(NamedTuple):
-    """A server's response. ``body`` is empty if the caller did not ask for it."""
+    """A server's response to our request. ``body`` is empty if the caller did not ask for the body."""
 
     status: int
     reason: str
@@ -53,7 +53,7 @@ def request(
     body: bytes | None = None,
     proxy: str | None = None,
 ) -> Response:
-    """Send a request, and return the response, whatever its status. Redirects are returned, not followed.
+    """Send a request, and return the response, whatever its status. A redirect is not followed.
 
     :param url: an http or https URL. User information in it is ignored.
     :param timeout: maximum seconds for the whole request, except for resolving the host name.
@@ -67,7 +67,7 @@ def request(
         host, port = url.hostname or "", url.port or (80 if is_plain else 443)
     except ValueError:
         raise RequestFailed("the address has an invalid port") from None
-    # Set explicitly, so that the header is the same through a proxy.
+    # The header is set here, so that it is the same with and without a proxy.
     fixed_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
@@ -79,7 +79,7 @@ def request(
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
         with contextlib.closing(connection), _deadline(connection, timeout) as apply_deadline:
             if addresses:
-                # HTTPConnection.connect() would resolve the name again, possibly to an address that was not checked.
+                # Connecting by name would resolve the name again, possibly to an address that was not checked.
                 connection.sock = _connect(addresses, port, timeout)
             else:
                 connection.connect()
@@ -95,17 +95,17 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        # The text after the comma contains the host, which is secret for alert targets.
+        # The comma separates the reason from the host, which is secret for alert targets.
         raise RequestFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise RequestFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, ValueError) as error:
-        # The exception's message could contain data of the request or of an internal service's response.
+        # The message could contain data of the request, or of the response of an internal server.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
 def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:
-    """Return an unopened connection to the host through a proxy (CONNECT, RFC 9110 section 9.3.6)."""
+    """Return an unopened connection that goes to the host through a proxy (CONNECT, RFC 9110 section 9.3.6)."""
     connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=timeout)
     credentials = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
     authorization = {"Proxy-Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
@@ -114,7 +114,7 @@ def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.cl
 
 
 def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    """Connect to the first address that accepts the connection, within *timeout* seconds for all addresses together."""
+    """Connect to the first address that accepts the connection. *timeout*: seconds for all addresses together."""
     until, last_error = time.monotonic() + timeout, OSError()
     for address in addresses:
         seconds = until - time.monotonic()
@@ -128,9 +128,9 @@ def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
 
 
 def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
-    """Start TLS. The certificate must match the host and come from an authority that the system trusts."""
+    """Start TLS. Require a certificate of the host from an authority that the system trusts."""
     context = ssl.create_default_context()
-    # The handshake is a separate step, so that the deadline can interrupt it.
+    # The handshake is a step of its own, so that the deadline can interrupt it.
     encrypted = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
     connection.sock = encrypted
     apply_deadline()
@@ -148,13 +148,13 @@ def _read_body(response: http.client.HTTPResponse, max_body: int) -> bytes:
 
 @contextlib.contextmanager
 def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
-    """Shut down the connection after *timeout* seconds.
+    """Shut down the connection *timeout* seconds later.
 
     The socket's timeout is not enough: a server that sends one byte per second never exceeds it. Yields a function that
-    must be called whenever the connection has a new socket.
+    must be called whenever the connection gets a new socket.
     """
     is_over = threading.Event()
-    # The sockets are kept here, because the connection drops its socket when a response begins that closes it.
+    # The connection forgets its socket when a response begins that will close it, so the sockets are listed here.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:
@@ -181,5 +181,5 @@ def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterato
             raise
     finally:
         timer.cancel()
-    # A shutdown can make an incomplete response look complete.
+    # After a shutdown by the deadline, an incomplete response can look complete.
     check()

@@ -28,7 +28,7 @@ INTERNAL = (
     *_networks("100.64.0.0/10"),  # Shared between a provider and its customers (RFC 6598).
     *_networks("fc00::/7"),  # Unique local (RFC 4193).
 )
-"""Networks of an operator's internal servers."""
+"""Networks that operators use for internal servers."""
 
 REFUSED = (
     *INTERNAL,
@@ -40,34 +40,34 @@ REFUSED = (
     *_networks("198.18.0.0/15"),  # Benchmarks.
     *_networks("224.0.0.0/4"),  # Multicast.
     *_networks("240.0.0.0/4"),  # Reserved, and broadcast.
-    # Exceptions within global unicast. No IPv6 address outside global unicast is public.
+    # The networks within global unicast that are not public. Outside global unicast, no IPv6 address is public.
     *_networks("2001::/23"),  # IETF protocols, including Teredo, which leads to an IPv4 address.
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.
     *_networks("2002::/16"),  # 6to4, which leads to an IPv4 address.
 )
-"""Networks whose addresses are not public."""
+"""Networks whose addresses are not public, to which no connection is made unless a setting allows it."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""IPv6 addresses that IANA allocates to networks. Not included are loopback, link-local, site-local (``fec0::/10``),
-unique local and multicast addresses, IPv4 addresses in IPv6 (``::/96``, ``::ffff:0:0:0/96``), local NAT64
-(``64:ff9b:1::/48``) and segment routing (``5f00::/16``)."""
+"""The IPv6 addresses that IANA allocates to networks. They do not include loopback, link-local, site-local
+(``fec0::/10``), unique local and multicast addresses, IPv4 addresses in IPv6 (``::/96``, ``::ffff:0:0:0/96``), local
+NAT64 (``64:ff9b:1::/48``) and segment routing (``5f00::/16``)."""
 
 _NAT64 = ip_network("64:ff9b::/96")
 """IPv6 addresses that represent IPv4 addresses (RFC 6052). The last 32 bits are the IPv4 address."""
 
 
 class AddressRefused(Exception):
-    """AgentIdP does not connect to an address.
+    """AgentIdP refuses to connect to an address.
 
     The message is for the organization. It does not contain the address, because an internal name may have led to it.
     """
 
 
 class AllowedNetworks:
-    """The rule for addresses.
+    """The rule by which addresses are allowed for connections.
 
     :param allowed: networks that are allowed in addition to public addresses.
-    :param plain: the networks to which unencrypted connections are allowed. None means all of *allowed*.
+    :param plain: the networks to which unencrypted connections are allowed; None for all of *allowed*.
     :param setting: the setting that allows networks, for error messages, or None.
     """
 
@@ -84,11 +84,11 @@ class AllowedNetworks:
 
     @property
     def allow_plain(self) -> bool:
-        """Return whether unencrypted connections are allowed to any network."""
+        """Return whether an unencrypted connection to some network is allowed."""
         return bool(self._plain)
 
     def check(self, address: Address, *, is_plain: bool) -> None:
-        """Refuse an address to which no connection is allowed.
+        """Check that a connection to an address is allowed.
 
         :raises AddressRefused: the rule does not allow the connection.
         """
@@ -102,7 +102,7 @@ class AllowedNetworks:
             raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
 
     def resolve(self, host: str, port: int, *, is_plain: bool) -> list[str]:
-        """Return the checked addresses of a host. Connect to them directly, because the name may resolve differently.
+        """Return a host's checked addresses. Connect to these, because the name may have other addresses later.
 
         :raises AddressRefused: at least one of the addresses is refused.
         :raises OSError: the name has no address.
@@ -114,7 +114,7 @@ class AllowedNetworks:
         return addresses
 
     def check_literal(self, host: str, *, is_plain: bool) -> None:
-        """Check a host if it is an IP address. A host name is checked when it is resolved.
+        """Check a host that is an IP address. A host name is checked later, when it is resolved.
 
         :raises AddressRefused: the rule does not allow the connection.
         """
@@ -126,7 +126,7 @@ class AllowedNetworks:
 
 
 OPERATOR_NETWORKS = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
-"""The rule for addresses that the operator, instead of an organization, chooses. They may be internal."""
+"""The rule for addresses that the operator chooses and not an organization. These addresses may be internal."""
 
 
 def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:
@@ -134,7 +134,7 @@ def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:
 
 
 def _embedded_ipv4(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address represents, or the address itself if there is none."""
+    """Return the IPv4 address that an IPv6 address contains, or the address itself if it contains none."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
