@@ -16,10 +16,11 @@ from werkzeug.datastructures import Headers
 from agentidp.http.parser import build_object, refuse_constant
 
 STATELESS = ("2026-07-28",)
-"""Revisions in which each request names its revision."""
+"""Revisions of MCP in which each request names the revision."""
 
 HANDSHAKE = ("2025-11-25", "2025-06-18")
-"""Revisions in which a client begins with ``initialize``. The first is offered if the client's is unsupported."""
+"""Revisions of MCP in which a client begins with ``initialize``. A client with another revision is offered the
+first."""
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
@@ -42,32 +43,32 @@ class RpcError(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """A request or a notification. The ``id`` of a notification is None."""
+    """A JSON-RPC request or notification. The ``id`` of a notification is None."""
 
     id: str | float | None
     method: str
     params: dict[str, Any]
     is_stateless: bool
-    """Whether the message's revision is in :data:`STATELESS`."""
+    """Whether the message's revision of MCP is in :data:`STATELESS`."""
 
     def result(self, **members: Any) -> dict[str, Any]:
-        """Return a JSON-RPC response with a result."""
+        """Return the JSON-RPC response to this request, with these members as the result."""
         return {"jsonrpc": "2.0", "id": self.id, "result": {"resultType": "complete", **members}}
 
 
 def error_response(id_: str | float | None, error: RpcError) -> dict[str, Any]:
-    """Return a JSON-RPC response with an error."""
+    """Return the JSON-RPC response for an error."""
     body = {"code": error.code, "message": str(error)} | ({} if error.data is None else {"data": error.data})
     return {"jsonrpc": "2.0", "id": id_, "error": body}
 
 
 def read(body: bytes, headers: Headers) -> Message:
-    """Return the message in a request's body.
+    """Return the JSON-RPC message in an HTTP request's body.
 
     :raises RpcError: the body is not a message, or its revision is not supported.
     """
     try:
-        # UTF-8 only, like all bodies. Repeated names are refused, because a gateway may read them differently.
+        # The body must be UTF-8. Repeated names are refused, because a gateway may use another of their values.
         text = body.decode()
         content = json.loads(
             text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
@@ -87,12 +88,12 @@ def read(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", supported, id_=id_)
     meta = params.get("_meta")
     body_revision = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
-    # If only the body names a stateless revision, check_envelope refuses the message because the header differs.
+    # If only the body names a stateless revision, check_envelope refuses the message, as body and headers differ.
     return Message(id_, content["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
-    """Refuse a request whose body differs from the headers, which a gateway may use to route the request.
+    """Refuse a message that differs from the HTTP headers, by which a gateway may have routed it.
 
     :raises RpcError: body and headers differ, or a required value is missing.
     """
@@ -108,7 +109,7 @@ def check_envelope(message: Message, headers: Headers) -> None:
 
 
 def _parse_float(number: str) -> float:
-    """Return a number, but refuse a number that is too large for a float, because JSON cannot represent infinity."""
+    """Parse a number with a fraction. Refuse a number too large for a float, because JSON has no infinity."""
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(number)

@@ -43,7 +43,7 @@ blueprint = Blueprint("mcp", __name__, description="The analytics as tools of th
 
 
 class ForeignOrigin(ApiError):
-    """403: a page of another site sent the request."""
+    """403: a page of another web site has sent the request."""
 
     status, code, message = 403, "FORBIDDEN", "A page of another site must not send requests here."
 
@@ -76,7 +76,7 @@ def mcp(caller: Caller) -> Response:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
         return _json_response(_METHODS[message.method](message, caller))
     except RpcError as error:
-        # Clients of the revisions with a handshake expect errors of JSON-RPC with status 200.
+        # In revisions with a handshake, clients expect JSON-RPC errors with status 200.
         status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
         return _json_response(messages.error_response(message.id, error), status)
 
@@ -88,7 +88,7 @@ declarations_of(mcp).members["requestBody"] = {
 
 
 def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
-    """Refuse a request from a page of another site. Only browsers send the Origin header."""
+    """Refuse a request that a page of another web site has sent. Only browsers send the Origin header."""
     url = urlsplit(issuer)
     if origin is not None and origin != f"{url.scheme}://{url.netloc}":
         raise ForeignOrigin
@@ -141,7 +141,7 @@ def _server() -> dict[str, str]:
 
 
 def _cache_instructions() -> dict[str, Any]:
-    # The list of tools depends only on the release and the token's scopes.
+    # The list can be cached per client, because it depends only on the release and the token's scopes.
     return {"ttlMs": 3_600_000, "cacheScope": "private"}
 
 
@@ -154,5 +154,5 @@ def _tools() -> dict[str, Tool]:
 
 
 def _json_response(body: dict[str, Any], status: int = 200) -> Response:
-    """Return a JSON response in ASCII, because a client's strings, such as its ID, may contain lone surrogates."""
+    """Return a JSON response in ASCII: a client's strings, such as its ID, may contain lone surrogates."""
     return Response(json.dumps(body, separators=(",", ":")), status, mimetype="application/json")

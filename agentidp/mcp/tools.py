@@ -23,14 +23,14 @@ from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
 MAX_QUERY = 4096
-"""Maximum characters of the arguments as a query, about the length of a request line that nginx accepts."""
+"""Maximum characters of a tool's arguments as a query: about the length of a request line that nginx accepts."""
 
 READS = {"readOnlyHint": True, "openWorldHint": False}
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A route as a tool.
+    """A route of the API that is a tool of the Model Context Protocol.
 
     :param scope: the scope that the caller needs.
     :param definition: the tool's definition in the result of ``tools/list``.
@@ -44,7 +44,7 @@ class Tool:
 
 
 def tools_of(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
-    """Return the tools by name.
+    """Return the tools of an application by name.
 
     :param document: the OpenAPI document.
     """
@@ -87,7 +87,7 @@ def _definition(name: str, operation: dict[str, Any], document: dict[str, Any]) 
 
 
 def _with_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema that contains, in ``$defs``, all schemas that it refers to."""
+    """Return a JSON schema that contains, in ``$defs``, all schemas to which it refers."""
     definitions: dict[str, Any] = {}
 
     def refer_to_definitions(value: Any) -> Any:
@@ -98,7 +98,7 @@ def _with_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[s
         if "$ref" in value:
             name = value["$ref"].rpartition("/")[2]
             if name not in definitions:
-                # A schema may refer to itself.
+                # The entry is made first, because a schema may refer to itself.
                 definitions[name] = {}
                 definitions[name] = refer_to_definitions(schemas[name])
             return {"$ref": f"#/$defs/{name}"}
@@ -109,7 +109,7 @@ def _with_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[s
 
 
 def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Call a tool, and return the result for ``tools/call``: the body or the error of the tool's route.
+    """Call a tool, and return the result of ``tools/call``: the body or the error of the tool's route.
 
     :raises Unauthorized: the token is rejected, which is not an error of the tool.
     """
@@ -119,7 +119,7 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
             inner, request = current_context(), current_request()
             inner.started, inner.at, inner.request_id = outer.started, outer.at, outer.request_id
             inner.caller, inner.max_rows = caller, tool.max_rows
-            # The MCP request was already authenticated, so the view is called without its authentication decorator.
+            # The MCP request was authenticated before, so the view's authentication decorator is skipped.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declarations_of(view).reads:
                 check_parameters(request.args)
@@ -135,9 +135,9 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
 
 
 def _result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
-    """Return the result with a route's body. If ``data`` has more than *max_rows* items, cut it off and say so.
+    """Return the result of ``tools/call`` for a route's body. Cut ``data`` off after *max_rows* items, and say so.
 
-    :param row_count: the number of items before a view cut them off; 0 if it did not.
+    :param row_count: the number of items before the view cut them off, or 0 if it did not.
     """
     data = body.get("data")
     row_count = row_count or (len(data) if isinstance(data, list) else 0)
@@ -161,7 +161,7 @@ def _error_text(error: ApiError) -> str:
 
 
 def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the WSGI environment for a GET request to the tool's route by the same client.
+    """Return the WSGI environment of a GET request to the tool's route, from the same client.
 
     :raises ValidationError: an ID for the route's path is missing or invalid, or the arguments are too long.
     """
@@ -182,14 +182,14 @@ def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
         "QUERY_STRING": query,
-        # Routing refuses some values of the client's Host header, and no tool depends on it.
+        # The client's Host header is not copied, because routing refuses some values. No tool depends on it.
         "HTTP_HOST": "localhost",
         "wsgi.input": io.BytesIO(),
     }
 
 
 def _as_text(name: str, value: Any) -> str:
-    """Return an argument's value as a string for the query, and refuse objects and lists."""
+    """Return an argument as text for the query. Refuse an object or a list."""
     if isinstance(value, dict | list):
         raise ValidationError(details={name: ["must be a string, a number or a boolean"]})
     return value if isinstance(value, str) else json.dumps(value)
