@@ -18,13 +18,13 @@ from agentidp.audit.chain import NO_HASH, content_hash, event_hash
 from agentidp.db.organization import Transaction
 
 INSTANCE = "org-00000000-0000-0000-0000-000000000000"
-"""The organization ID of the chain for events that belong to no organization."""
+"""The organization ID of the audit events that belong to the whole instance."""
 
 
 class Action(NamedTuple):
-    """The words for an action.
+    """The words for an action in the audit trail.
 
-    :ivar verb: the verb phrase of a sentence about an event: the actor precedes it, and the subject follows.
+    :ivar verb: the words between the actor and the subject in a sentence about an event.
     :ivar description: a sentence for the documentation.
     """
 
@@ -91,14 +91,14 @@ _ACTIONS = {
 }
 
 ACTIONS = {name: Action(*words) for name, words in _ACTIONS.items()}
-"""The recorded actions. The part before the dot is the type of the subject."""
+"""The actions that the audit trail records. The part before the dot is the type of the subject."""
 
 _COLUMNS = (
     "organization_id sequence event_id at actor_type actor action subject_type subject before after client_address "
     "request_id salt content_hash previous_hash hash"
 )
 _MEMBERS = {column: re.sub("_(.)", lambda letter: letter[1].upper(), column) for column in _COLUMNS.split()}
-"""Columns of an event -> members of its JSON, in the order of the JSON."""
+"""Columns of an audit event -> members of its JSON, in the order of the JSON."""
 
 
 def record(
@@ -109,16 +109,16 @@ def record(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    """Record a change that the open transaction makes.
+    """Record a change by the open transaction in the audit trail.
 
-    The event is written immediately before the transaction commits. The actor is the transaction's actor. With both
-    *before* and *after*, only the members that differ are recorded. If no member differs, no event is recorded.
+    The event is written immediately before the commit. Its actor is the transaction's actor. If *before* and *after*
+    are both present, only the members that differ are recorded. If none differs, no event is recorded.
 
     :param action: one of :data:`ACTIONS`.
     :param subject: the ID of the object that is changed.
     :param before: the object before the change, as JSON values and instants, without fractions. Never include a secret
         or its hash. None for an object that is created.
-    :param after: the object after the change, likewise. None for an object that is deleted.
+    :param after: the object after the change, in the same form. None for an object that is deleted.
     :raises ValueError: *action* is unknown.
     """
     if action not in ACTIONS:
@@ -147,7 +147,7 @@ def record(
 
 
 def _append(transaction: Transaction, events: list[dict[str, Any]]) -> None:
-    # Every transaction locks the head last, so the lock cannot cause a deadlock.
+    # Every transaction locks the head of the chain after all other rows, so this lock causes no deadlock.
     [head] = transaction.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
     previous_hash = bytes(head.hash)
     for sequence, event in enumerate(events, head.sequence + 1):
@@ -159,7 +159,7 @@ def _append(transaction: Transaction, events: list[dict[str, Any]]) -> None:
 
 
 def represent(row: Any) -> dict[str, Any]:
-    """Return an event's row as the JSON object from which its hash is computed."""
+    """Return an event's row as JSON, from which the event's hash is computed."""
     return _event_as_json(row._asdict())
 
 

@@ -12,19 +12,19 @@ import json
 from typing import Any
 
 CONTENT = ("before", "after", "salt")
-"""The members of an event that can be erased."""
+"""The members of an audit event that can be erased."""
 
 NO_HASH = "0" * 64
-"""The ``previousHash`` of the first event."""
+"""The ``previousHash`` of the first event of a chain."""
 
 
 def content_hash(event: dict[str, Any]) -> str:
-    """Return the ``contentHash`` that the event must have."""
+    """Compute the ``contentHash`` that an audit event must have."""
     return _sha256({name: event[name] for name in CONTENT})
 
 
 def event_hash(event: dict[str, Any]) -> str:
-    """Return the ``hash`` that the event must have."""
+    """Compute the ``hash`` that an audit event must have."""
     return _sha256({name: value for name, value in event.items() if name not in (*CONTENT, "hash")})
 
 
@@ -35,7 +35,7 @@ def _sha256(value: dict[str, Any]) -> str:
 
 
 def _refuse_fractions(value: Any) -> None:
-    """Refuse fractions, because PostgreSQL, Python and RFC 8785 format them differently."""
+    """Refuse numbers with a fraction, because PostgreSQL, Python and RFC 8785 format them differently."""
     if isinstance(value, float):
         raise TypeError("an event of the audit trail contains whole numbers only: record a fraction as text")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

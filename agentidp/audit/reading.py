@@ -12,19 +12,19 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 
 MAX_SEQUENCE = 2**63 - 1
-"""Maximum sequence that the database can store."""
+"""Maximum sequence number of an audit event in the database."""
 
 MAX_ID = 500
-"""Maximum characters of an ID in a filter."""
+"""Maximum number of characters of an ID in a filter."""
 
 PAGE_SIZE = 1000
-"""Maximum number of events per statement."""
+"""Maximum number of audit events per statement."""
 
 
 def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the events of an organization as JSON, oldest first.
+    """Yield the audit events of an organization as JSON, oldest first.
 
-    :param after: only events with a greater sequence are returned.
+    :param after: yield only events with a greater sequence.
     """
     while rows := database.fetch("audit/events_after", after=after, limit=PAGE_SIZE):
         yield from map(audit.represent, rows)
@@ -32,7 +32,7 @@ def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, 
 
 
 def head_of(database: OrganizationDatabase) -> Head | None:
-    """Return the head of an organization's chain. None if nothing was recorded yet."""
+    """Return the last event's sequence and hash in an organization's chain, or None if nothing was recorded yet."""
     rows = database.fetch("audit/get_head")
     return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 
@@ -47,16 +47,16 @@ def list_call(
     until: datetime | None,
     limit: int,
 ) -> Call:
-    """Return the call that lists an organization's events, newest first. A filter that is None matches all events.
+    """Return the call that lists an organization's audit events, newest first. A filter that is None matches all.
 
-    :param below: only events with a smaller sequence are returned. None for the first page.
+    :param below: list only events with a smaller sequence; None for the first page.
     """
-    # A coalesce() in the statement would prevent PostgreSQL from using the index.
+    # PostgreSQL would not use the index if the statement had a coalesce() instead of this default.
     below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})
 
 
 def represent_rows(rows: Rows) -> list[dict[str, Any]]:
-    """Return the events in a statement's rows as JSON."""
+    """Return the audit events in a statement's rows as JSON."""
     return list(map(audit.represent, rows))

@@ -20,7 +20,7 @@ from agentidp.db.sql import load_sql
 
 
 class Pruned(NamedTuple):
-    """The events that were removed from a chain."""
+    """The audit events that were removed from the beginning of a chain."""
 
     organization_id: str
     events: int
@@ -29,13 +29,13 @@ class Pruned(NamedTuple):
 
 
 def last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return the sequence of the last event of each chain, including the instance's chain, by organization ID."""
+    """Return the last sequence of each chain of audit events, including the instance's chain, by organization ID."""
     rows = operator.execute(load_sql("audit/all_heads")).fetchall()
     return {row.organization_id: row.sequence for row in rows}
 
 
 def organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
-    """Return the organizations without a chain. Somebody removed their chains, because their creation was recorded."""
+    """Return the organizations without audit events. Somebody removed these, because each creation is recorded."""
     rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
 
@@ -48,10 +48,10 @@ def events_since(
     *,
     only: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events of all chains after *positions*. The events of each chain are in order.
+    """Yield the audit events of all chains after *positions*. The events of each chain are in order.
 
-    :param positions: the sequence of the last event that was returned, by organization ID. It is updated.
-    :param only: the ID of the only organization whose events are returned. None means all organizations.
+    :param positions: the sequence of the last event that was yielded, by organization ID. This function updates it.
+    :param only: the ID of the only organization whose events are yielded; None for all organizations.
     """
     for organization_id, last_sequence in last_sequences(operator).items():
         position = positions.get(organization_id, 0)
@@ -62,7 +62,7 @@ def events_since(
 
 
 def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None) -> Verification:
-    """Verify an organization's chain. Events may be added concurrently.
+    """Verify an organization's chain of audit events. Events may be added meanwhile.
 
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
@@ -74,16 +74,16 @@ def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None
 
 
 def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
-    """Return the number of events that :func:`prune` would remove because they are older than *cutoff*."""
+    """Return the number of audit events older than *cutoff*, which :func:`prune` would remove."""
     with operator_transaction(operator, organization_id, at) as transaction:
         rows = transaction.fetch("audit/last_before", cutoff=cutoff)
     return int(rows[0].events) if rows else 0
 
 
 def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> Pruned | None:
-    """Remove the events of a chain that are older than *cutoff*. Return None if there are no older events.
+    """Remove audit events older than *cutoff* from an organization's chain. Return None if there are none.
 
-    An event records the removal, so that the remaining events can still be verified.
+    A new event records the removal, so that the remaining events can still be verified.
     """
     with operator_transaction(operator, organization_id, at) as transaction:
         rows = transaction.fetch("audit/last_before", cutoff=cutoff)
@@ -97,7 +97,7 @@ def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: da
 
 
 def erase(transaction: Transaction, subjects: list[str] | None) -> int:
-    """Erase the recorded values from the events about *subjects*, but keep the actor, the action and the time.
+    """Erase the recorded values from the audit events about *subjects*. The actor, action and time stay.
 
     :param transaction: a transaction of the operator.
     :param subjects: IDs of agents, credentials and other objects. None means all events.

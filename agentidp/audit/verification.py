@@ -13,7 +13,7 @@ from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
 
 
 class Head(NamedTuple):
-    """The sequence and the hash of an event. Those of a chain's last event are also stored separately, as its head."""
+    """The sequence and hash of an audit event. Those of a chain's last event are also stored as the chain's head."""
 
     sequence: int
     hash: str
@@ -23,11 +23,11 @@ EMPTY = Head(0, NO_HASH)
 
 
 class Verification(NamedTuple):
-    """The result for one chain."""
+    """The result of verifying one chain of audit events."""
 
     events: int
     erased: int
-    """Number of events whose content was erased, and could therefore not be verified."""
+    """Number of events whose content was erased, so that it could not be verified."""
 
     head: Head
     """The last event that was verified."""
@@ -39,11 +39,11 @@ class Verification(NamedTuple):
 
 
 MISSING = Verification(0, 0, EMPTY, 1, "all events and the head of the chain are missing")
-"""The result for an organization without any chain."""
+"""The result for an organization that has no audit events and no head of the chain."""
 
 
 def verify(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Head | None = None) -> Verification:
-    """Verify a chain.
+    """Verify a chain of audit events.
 
     :param events: all events of the chain as JSON, in order.
     :param head: the stored head of the chain, or None if it is missing.
@@ -51,7 +51,7 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Hea
     """
     count = erased = 0
     last, pruned = EMPTY, EMPTY
-    # A chain from which nothing was pruned begins after EMPTY.
+    # A complete chain, from which nothing was pruned, begins after EMPTY.
     pruned_and_recorded = {EMPTY}
     for event in events:
         if count == 0:
@@ -75,7 +75,7 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Hea
 
 
 def _difference(last: Head, head: Head | None) -> tuple[int | None, str | None]:
-    """Return the sequence at which the last event and the head differ, and the reason."""
+    """Return the sequence at which the last event and the stored head differ, and the reason; twice None if equal."""
     if (head or EMPTY) == last:
         return None, None
     if head is None:

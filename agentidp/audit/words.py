@@ -23,16 +23,16 @@ NAMED = (
     "provisioning rule",
     "resource server",
 )
-"""Types of subjects that a sentence names before the subject's name. For other types the verb is clear enough."""
+"""Types of subjects whose type a sentence names before the subject's name. For other types, the verb shows the type."""
 
 
 def members(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the latest recorded values of the event's subject."""
+    """Return the values that an audit event has recorded about its subject: the new value where there are two."""
     return (event["before"] or {}) | (event["after"] or {})
 
 
 def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
-    """Return the calls that read the names of the agents, resource servers and alert targets in events."""
+    """Return the calls that read the names of the agents, resource servers and alert targets in audit events."""
     values = [value for event in events for value in (event["actor"], event["subject"], *members(event).values())]
     items = [item for value in values for item in (value if isinstance(value, list) else [value])]
     ids = {UUID(item) for item in items if isinstance(item, str) and IS_ID.fullmatch(item)}
@@ -44,14 +44,14 @@ def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
 
 
 def names(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str]:
-    """Return the names by ID in the rows of :func:`calls`."""
+    """Return the names by ID in the rows that :func:`calls` returned."""
     names_by_id = {str(row.target_id): row.name for row in targets}
     names_by_id |= {str(row.resource_server_id): row.name for row in servers}
     return names_by_id | {str(row.agent_id): row.name for row in agents}
 
 
 def sentence(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
-    """Return a sentence about who did what. Objects without a name are represented by their ID."""
+    """Return a sentence about an audit event: who did what. An object without a name is represented by its ID."""
     kind, values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
     name = names_by_id.get(subject) or values.get("name") or values.get("label") or values.get("kind") or subject
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb
