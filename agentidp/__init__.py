@@ -61,7 +61,7 @@ ROUTES = (
     *(finding_listing, finding_actions, markers, quotas, alert_targets),
     *(health, audit_trail, index, mcp, api_docs),
 )
-"""The modules with a blueprint of the API. The dashboard registers its own blueprints."""
+"""The modules with a blueprint of the API. The dashboard registers its blueprints itself."""
 
 logger = logging.getLogger("agentidp")
 
@@ -70,7 +70,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     """Return the application. It connects to the database at its first request, so that it connects after a fork.
 
     :param config: the settings. Default: read from the environment.
-    :param clock: returns the time of each request, aware.
+    :param clock: returns the time of each request, with a time zone.
     :raises ConfigurationError: a setting is missing or wrong.
     """
     settings = config or Settings.from_environment()
@@ -79,7 +79,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     app = wiring.choose_classes(settings).application("agentidp", static_folder=None)
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # Only the client's address is taken from headers, because no response depends on the requested host or scheme.
+        # Of the proxy's headers, only the client's address is used, because no response depends on the host or scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     if settings.metrics_address:
         request_metrics.init_app(app)
@@ -89,7 +89,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     if settings.read_database_url:
         staleness.init_app(app)
     error_rendering.init_app(app)
-    # While a view reads a body, gunicorn raises its own exception for invalid chunks. WSGI defines no other way.
+    # gunicorn raises this if a view reads a body with invalid chunks. WSGI defines no exception for such a body.
     app.register_error_handler(ParseException, error_rendering.render_bad_request)
     sending.init_app(app)
     caller.init_app(app)

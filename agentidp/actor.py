@@ -7,13 +7,13 @@ import pwd
 from dataclasses import dataclass
 
 TYPES = ("agent", "session", "person", "operator", "system", "anonymous")
-"""The types, in this order: an agent with a token, an agent that is signed in to the dashboard, a person who is signed
-in to the dashboard, a person on the command line, the service itself, and a client that failed to sign in."""
+"""The types of actors, in this order: an agent with a token, an agent that is signed in to the dashboard, a person who
+is signed in to the dashboard, a person on the command line, the service itself, and a client that failed to sign in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An agent, a person or a process that makes changes.
+    """The author of a change: an agent, a person or a process.
 
     :param type: one of :data:`TYPES`.
     :param name: the agent's id, the person's identity at the OpenID Connect provider, or on the command line the name
@@ -32,17 +32,17 @@ SYSTEM = Actor("system", "agentidp")
 
 
 def operator() -> Actor:
-    """Return the operating system's user of this process as an actor, and the user who called sudo, if there is one.
+    """Return the operating system's user of this process as an actor, followed by the user who called sudo, if any.
 
-    Other programs can also set ``SUDO_USER``, so the name always includes the user of the process.
+    ``SUDO_USER`` is only an addition to the name, because other programs can set it too.
     """
     user_id = os.geteuid()
     try:
         user = pwd.getpwuid(user_id).pw_name
     except KeyError:
-        # The user has no name, for example in a container.
+        # The operating system has no name for the user, for example in a container.
         user = f"uid {user_id}"
     sudo_user = os.environ.get("SUDO_USER", "")
     name = f"{user} (sudo by {sudo_user})" if sudo_user and sudo_user != user else user
-    # The database would refuse a name that is not valid UTF-8.
+    # The database refuses a name that is not valid UTF-8.
     return Actor("operator", name.encode("ascii", "backslashreplace").decode()[:200])

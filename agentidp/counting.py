@@ -22,24 +22,24 @@ from agentidp.metrics import REJECTIONS
 logger = logging.getLogger("agentidp")
 
 UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
-"""Organization under which failed authentications of unknown clients are counted, in one row per day."""
+"""The organization under which failed authentications of unknown clients are counted, in one row per day."""
 
 UNKNOWN_AGENT = UUID(int=0)
 
 MAX_NETWORKS = 200
-"""Maximum number of networks per organization and day for which rejections are stored. Others share one row."""
+"""Maximum number of networks per organization and day with rows of rejections. Further networks share one row."""
 
 KEEP_NETWORKS = 30
-"""Days for which these rows are stored, including the current day."""
+"""Days for which the rows of networks with rejections are kept, including the current day."""
 
 KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
-"""Number of stored bits of an address, which identify the network of a site or a provider, but not a person."""
+"""Number of bits of a client's address that are stored: the network of a site or provider, but not of a person."""
 
 
 def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
     """Return the call that admits an agent's token and counts the request.
 
-    The call returns no row if the agent is not active or the token *jti* is revoked or ended.
+    It returns no row if the agent is not active, or if the token with this *jti* is revoked or ended.
     """
     return Call("usage/record_request", {"agent_id": agent_id, "jti": jti, "issued_at": issued_at})
 
@@ -50,8 +50,8 @@ class Rejection:
 
     :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
     :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
-    :param reason: the logged reason, unless the database finds a more precise reason. There must be few reasons,
-        because they are labels of a metric.
+    :param reason: the logged reason, unless the database returns a more precise reason. The number of reasons must be
+        small, because they are labels of a metric.
     """
 
     organization_id: str
@@ -61,9 +61,9 @@ class Rejection:
     secret_hash: bytes | None = None
 
     def calls(self) -> tuple[Call, Call]:
-        """Return the calls that count the rejection. The first call returns the reason.
+        """Return the calls that count a rejection. The first call returns the reason.
 
-        It comes first so that a request that waits for its row does not lock a counter that token requests need.
+        It comes first, because it may wait for its row. Then no counter that token requests need is locked meanwhile.
         """
         agent = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         network = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
@@ -80,7 +80,7 @@ class Rejection:
         agent_id = str(self.agent_id) if self.agent_id != UNKNOWN_AGENT else None
         fields = {"organization": organization_id, "agent": agent_id, "credential": self.credential, "reason": reason}
         if has_request_context():
-            # Fields for the request's own log line.
+            # The log line of the whole request gets these ids.
             g.organization_id, g.agent_id = organization_id, agent_id
             fields["address"] = request.remote_addr or None
         logger.warning("authentication rejected", extra={"fields": fields})
@@ -89,7 +89,7 @@ class Rejection:
 def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str) -> str:
     """Count and report that an agent's token was refused.
 
-    :returns: the reason, which is more precise if the agent or its organization is not active.
+    :returns: the reason, or a more precise reason from the database if the agent or organization is not active.
     """
     rejection = Rejection(database.organization_id, agent_id, "token", reason)
     [[row], _] = database.run(*rejection.calls())
@@ -98,19 +98,19 @@ def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str
 
 
 def remote_address() -> str:
-    """Return the client's address, as a trusted proxy reports it; empty without an address, as for a UNIX socket."""
+    """Return the client's address, as a trusted proxy may report it; empty for a client without one (UNIX socket)."""
     return (request.remote_addr or "") if has_request_context() else ""
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address; otherwise ``unknown``."""
+    """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address; ``unknown`` for other text."""
     try:
         ip = ip_address(address)
     except ValueError:
         return "unknown"
     if isinstance(ip, IPv6Address):
-        # The copy has no zone, which a network cannot have.
+        # The packed copy has no zone, because a network cannot have a zone.
         ip = ip.ipv4_mapped or IPv6Address(ip.packed)
     bits = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
     return str(ip_network((ip, bits), strict=False))

@@ -26,21 +26,21 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
-"""The id in the guide's examples. It is fixed, because it identifies the demo."""
+"""The organization ID in the guide's examples. It is fixed, because it identifies the demo."""
 
 NAME = "Demo organization"
 DAYS = 90
-"""Number of days of traffic, today included."""
+"""Number of days of demo traffic, including today."""
 
 GROWTH = 0.45
 """Fraction by which the first day's traffic is lower than today's."""
 
 MONTHLY_TOKEN_BUDGET = 120_000
-"""A budget that a month exceeds in its last days."""
+"""The demo organization's monthly budget in tokens, which a month exceeds in its last days."""
 
 
 class Rhythm(NamedTuple):
-    """The activity of an agent: one digit per UTC hour, from 0 (none) to 9 (the agent's peak).
+    """The daily activity of a demo agent: a digit per UTC hour, from 0 (none) to 9 (the agent's peak).
 
     :param grows: whether the activity grows over the days of traffic.
     """
@@ -70,7 +70,7 @@ ORDERS, TICKETS, PAYMENTS, TRACKER = SERVERS
 
 @dataclass(frozen=True)
 class DemoAgent:
-    """An agent of the demo.
+    """An agent of the demo organization and its traffic.
 
     :param tokens: tokens per hour at the agent's peak.
     :param calls: further requests per token.
@@ -119,32 +119,32 @@ AGENTS = (
     DemoAgent("meeting-notes", "Writes the minutes of meetings.", "People", EUROPE, 3, 8, joined=9),
 )
 
-# The price watcher requests a token before every call, and so dominates the month.
+# UNCACHED requests a token before every call, and so has the most tokens of the month.
 OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL = AGENTS[:6]
 UNUSED, ROTATED, RESEARCHER = AGENTS[8:11]
 EXPIRING, SILENT, SUSPENDED = AGENTS[12], AGENTS[13], AGENTS[16]
 
 OUTAGE_AGO, RETRIES_AGO = 19, 38
-"""Days since the outage and since the retry loop, for :func:`working_day`. The retries are before the current month,
-which another agent dominates."""
+"""Days since the outage and since the retry loop, for :func:`working_day`. The retry loop is before the current month,
+so that another agent has the most tokens of that month."""
 
 RETRY_HOURS, RETRY_TOKENS = range(9, 14), 1800
-"""The UTC hours of the retry loop, and its tokens per hour: one every two seconds."""
+"""The UTC hours of the retry loop, and its tokens per hour (one per two seconds)."""
 
 ROTATED_AGO, ROTATED_HOURS, ROTATED_REJECTED = 3, range(8, 12), 75
-"""Days since the first credential of :data:`ROTATED` was revoked, and failed authentications per hour with it then."""
+"""Days since the first credential of :data:`ROTATED` was revoked; hours, and rejections per hour, of its later use."""
 
 REJECTED_BY_CHANCE = 1 / 150
 
 DELEGATED = {TRIAGE: 2, RESEARCHER: 4}
-"""Subject -> divisor: this share of the order tracker's tokens for orders was issued for the subject."""
+"""Subject -> divisor. The order tracker acted for the subject with one in so many of its tokens for orders."""
 
 QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
-"""Holder (``None``: the organization), window, tokens, and whether the quota is enforced."""
+"""The demo's quotas: agent (``None``: the organization), window, tokens, and whether the quota is enforced."""
 
 
 class AgentHour(NamedTuple):
-    """The counts of an agent in an hour. A token also counts as a request, but a rejected request does not."""
+    """The counts of a demo agent in an hour. A token also counts as a request, but a rejected request does not."""
 
     agent: DemoAgent
     starts_at: datetime
@@ -156,10 +156,10 @@ class AgentHour(NamedTuple):
 def create_demo(url: str, database: Database, at: datetime) -> bool:
     """Create the demo organization in one transaction, unless it exists.
 
-    :param url: the database as the operator, who alone can create organizations.
+    :param url: the database's URL with the operator's role, which alone can create organizations.
     :param database: the service's database.
-    :param at: now, aware; nothing is counted after it.
-    :returns: whether it was created now.
+    :param at: the current time; nothing is counted after it.
+    :returns: whether this call has created the organization.
     """
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
@@ -168,13 +168,13 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
 
 
 def operator_id(database: Database, at: datetime) -> UUID | None:
-    """Return the id of the demo's operator, found by name; ``None`` if there is no such agent."""
+    """Return the id of the agent that is the demo's operator, by its name; ``None`` if there is no such agent."""
     rows = database.of(ORGANIZATION_ID, at).fetch("agents/agents_named", name=OPERATOR.name, is_deleted=False)
     return rows[0].agent_id if rows else None
 
 
 class _Demo:
-    """The agents of the demo and their current credentials, while they are created."""
+    """The agents of the demo and their current credentials, while the demo is being created."""
 
     def __init__(self, transaction: Transaction, at: datetime) -> None:
         self._transaction, self._at = transaction, at
@@ -182,7 +182,7 @@ class _Demo:
         self._credential_ids: dict[DemoAgent, UUID] = {}
 
     def create(self) -> bool:
-        """Create everything in the order of time, which is the order of the audit trail, and then the usage.
+        """Create agents and settings in the order of time, which is the order of the audit trail, and then the usage.
 
         :returns: False if another process has created the demo.
         """
@@ -199,7 +199,7 @@ class _Demo:
         self._add_credential(UNUSED, self._on(95), "test environment")
         update_agent(self._on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
-        # After the retry loop, which a quota per hour would have ended.
+        # The quotas come after the retry loop, because a quota per hour would have ended the loop.
         for holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[holder] if holder else None
             set_quota(self._on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
@@ -228,7 +228,7 @@ class _Demo:
         self._credential_ids[agent] = self._add_credential(agent, opened)
 
     def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> Any:
-        # The secret is random and not returned, so nobody can use the credential.
+        # Nobody can use the credential, because its secret is random and not returned.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else opened.at + timedelta(days=365)
         return add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label)[0].credential_id
 
@@ -261,7 +261,7 @@ class _Demo:
             | {"resource": resource, "tokens": sum(tokens) // divisor}
             for (day, agent, _, resource), tokens in attributed.items()
             for subject, divisor in DELEGATED.items()
-            # Only if the subject has a token on that day that could be exchanged.
+            # The subject must have a token for the tracker on that day, which the tracker could exchange.
             if (day, subject, self._credential_ids[subject], TRACKER) in attributed
             and (resource == ORDERS and sum(tokens) >= divisor)
         ]
@@ -271,21 +271,21 @@ class _Demo:
 
 
 def working_day(today: date, days_ago: int) -> date:
-    """Return the last day from Monday to Friday that is at least *days_ago* days before *today*."""
+    """Return the last working day, Monday to Friday, that is at least *days_ago* days before *today*."""
     day = today - timedelta(days=days_ago)
     return day - timedelta(days=max(0, day.weekday() - 4))
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:
-    """Yield the hours of the last 90 days up to *at* in which something is counted, by agent, day and hour.
+    """Yield the hours of the last 90 days until *at* in which an agent has counts, by agent, day and hour.
 
-    :param at: aware, in UTC. Its own hour is counted in part, up to that minute.
+    :param at: the current time in UTC. Its hour is counted in part, up to this minute.
     """
     today = at.date()
     outage, retries = working_day(today, OUTAGE_AGO), working_day(today, RETRIES_AGO)
     share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
-        # One generator per agent, used in the order of time, so that a later instant of the day only adds.
+        # One random generator per agent, in the order of time, so that a call later on the same day only adds counts.
         random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
         for ago in reversed(range(agent.last, agent.joined)):
             day = today - timedelta(days=ago)
@@ -309,11 +309,11 @@ def _count_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
     tokens = _random_count(agent.tokens * level, random)
-    # A cached token is also used in the next hour, so the calls do not depend on this hour's tokens.
+    # A token is cached and used in the next hour too, so the calls do not depend on this hour's tokens.
     calls = _random_count(agent.tokens * agent.calls * level, random)
     return [tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE)]
 
 
 def _random_count(mean: float, random: Random) -> int:
-    """Return a count that is *mean* on average: within a third of it, then rounded up or down by chance."""
+    """Return a random count with this *mean*: at most a third more or less, then rounded up or down by chance."""
     return int(mean * random.uniform(2 / 3, 4 / 3) + random.random())
