@@ -1,4 +1,4 @@
--- Returns the agents of an organization with a name, one row per agent, oldest first, at most 1000: agent_id, name.
+-- Returns the agents of an organization that have a name, one row per agent, oldest first, at most 1000: agent_id, name.
 -- Parameters: organization_id; name: null for any name; is_deleted (boolean): whether the deleted agents, which keep their
 -- names, or the other agents are returned.
 --

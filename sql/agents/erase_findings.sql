@@ -1,4 +1,4 @@
--- Deletes the findings that name an agent, with their changes and alerts, and the agent's mutes, and erases the agent's name in
+-- Deletes the findings that name an agent, with their changes and alerts, and the agent's mutes, and erases its name as author of
 -- other acknowledgements, changes and mutes. Returns one row per deleted finding. Parameters: organization_id; agent_id.
 --
 -- for: operator

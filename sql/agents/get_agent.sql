@@ -1,5 +1,5 @@
--- Returns one agent of an organization, with suspends_at: the announced instant of its suspension, or null. Returns one row, or
--- no row if the agent is deleted or does not exist.
+-- Returns one agent of an organization, or no row if the agent is deleted or does not exist. suspends_at is the announced instant
+-- of its suspension, or null.
 -- Parameters: organization_id; agent_id.
 select
     {agent},

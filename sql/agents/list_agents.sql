@@ -17,8 +17,8 @@ where
     and deleted_at is null
     and (%(name)s::text is null or name = %(name)s::text)
     and (%(owner)s::text is null or owner = %(owner)s::text)
-    -- The bound of the index scan, also on the first page, so that each page reads the same number of rows. greatest() ignores
-    -- null. With coalesce(), the planner would not use the index under row-level security.
+    -- A lower bound for the index scan. Even the first page has a bound, so that each page reads the same number of rows.
+    -- greatest() ignores null; with coalesce() instead, the planner would not use the index under row-level security.
     and (created_at, agent_id) > (
         greatest(%(after_at)s::timestamptz, '-infinity'),
         greatest(%(after_id)s::uuid, nil_uuid())

@@ -1,4 +1,4 @@
--- Stores until when the redirect URIs of an agent are those of its document. Returns no row.
+-- Stores the instant until which the redirect URIs from an agent's client ID metadata document count as fresh. Returns no row.
 -- Parameters: organization_id; agent_id; fresh_until (timestamptz).
 update agents
 set document_fresh_until = %(fresh_until)s::timestamptz

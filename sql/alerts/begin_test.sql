@@ -1,5 +1,5 @@
--- Records a test of an alert target, unless the target was tested at or after an instant. All waiting deliveries become due at
--- once, including those that have failed. Returns the target's id, or no row.
+-- Records a test of an alert target, unless the last test was at or after an instant. All waiting deliveries become due at once,
+-- including those that have failed. Returns the target's id, or no row.
 -- Parameters: organization_id, target_id, at, tested_before: that instant.
 with due as (
     update alert_deliveries

@@ -1,5 +1,5 @@
--- Leases targets of the organization that have due deliveries and are not paused, beginning with those whose last lease is
--- oldest. Until the lease ends, no other process sends to these targets. Returns one row per target, with its encrypted address.
+-- Leases the organization's targets that have due deliveries and are not paused, first those whose last lease is oldest. Until
+-- the lease ends, no other process sends to these targets. Returns one row per target, with its encrypted address.
 -- Parameters: organization_id, at, leased_until, most: the maximum number of targets.
 --
 -- pages: 300, a look into the outbox for each of the organization's targets
@@ -18,7 +18,7 @@ with claimed as materialized (
                 and alert_deliveries.target_id = alert_targets.target_id
                 and delivered_at is null
                 and abandoned_at is null
-            -- The index on this column has the first delivery at once.
+            -- The index on this column returns the earliest delivery without a sort.
             order by next_attempt_at
             limit 1
         ) <= %(at)s

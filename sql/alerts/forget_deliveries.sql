@@ -1,5 +1,5 @@
 -- Deletes the deliveries of all organizations that were created before an instant. The last accepted delivery of a finding to a
--- target is kept longer if it does not resolve the finding, because the target must still receive the end. Returns no row.
+-- target is kept longer unless the finding has ended, because the target must still receive the end. Returns no row.
 -- Parameters: made_before; kept_after: older deliveries are deleted in any case.
 --
 -- for: operator

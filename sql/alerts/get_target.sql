@@ -1,4 +1,4 @@
--- Returns one alert target. Returns one row, or no row if there is no such target.
+-- Returns the row of an alert target, or no row if there is no such target.
 -- Parameters: organization_id, target_id.
 select {alert_target}
 from alert_targets

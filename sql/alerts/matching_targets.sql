@@ -2,9 +2,9 @@
 -- findings of this kind, of this severity and about one of these agents; and all targets, enabled or not, that have received
 -- the finding's beginning and not its end, even if the finding's kind, the agent's owner or the target has changed meanwhile.
 -- Returns one row per target.
--- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: this one and the lower
--- ones; follows: whether the change follows the beginning; ends: whether the change is the end, which only targets receive that
--- have received the beginning; others: whether to leave out the targets that have received the beginning and not the end.
+-- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: the finding's severity and
+-- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end; others: whether to
+-- leave out targets that have received the beginning but not the end.
 --
 -- example: severities={info}; kind=spike; follows=true; ends=false; others=false
 select targets.target_id

@@ -1,6 +1,6 @@
 -- Records that a delivery failed, the instant of the next attempt and the end of the target's pause. Returns the target's row.
 -- Parameters: organization_id, target_id, delivery_id, at, error, next_attempt_at, paused_until, is_last: whether no further
--- attempt of this delivery is made; is_gone: whether the target wants no further delivery, so that it is disabled.
+-- attempt of this delivery is made; is_gone: whether the target has refused all further deliveries and must be disabled.
 with failed as (
     update alert_deliveries
     set

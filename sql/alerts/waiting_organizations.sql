@@ -1,5 +1,5 @@
--- Returns the organizations with a due delivery to a target that is not paused, one row per organization. The organization
--- whose targets were served longest ago is first, and organizations that are being served are last.
+-- Returns the organizations with a due delivery to a target that is not paused, one row per organization. The organization whose
+-- targets were leased longest ago is first; organizations whose targets are leased now are last.
 -- Parameters: at.
 --
 -- for: operator

@@ -4,7 +4,7 @@
 --
 -- pages: 500, the organization's days, four rows each
 select
-    -- Days since the Sunday 0001-01-07. extract(dow from …) calculates with the type numeric, which takes longer.
+    -- Days since the Sunday 0001-01-07. extract(dow from …) would be slower, because it calculates with the type numeric.
     mod(usage.day - date '0001-01-07', 7) as dow,
     {sums_by_hour} as by_hour
 from (

@@ -2,7 +2,7 @@
 -- agent's name, the instant of its creation, its status ("deleted" for a deleted agent) and the hour of its last token within
 -- the 90 days up to the last day, or null. Returns no row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Reads day by day: the key has the day before the agent, so a range of days would read all agents.
+-- Reads each day separately: the key begins with the day, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, four look-ups each
 -- fleet-pages: 500
@@ -18,7 +18,7 @@ select
 from agents
 left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
-    -- From the last day backwards, because an "order by" would read all days.
+    -- The days begin with the last, because an "order by" would read all days before "limit" applies.
     from generate_series(0, 89) as ago (days)
     cross join lateral (select %(last)s::date - ago.days as day offset 0) as calendar
     cross join lateral (

@@ -1,4 +1,4 @@
--- Returns the credentials of one agent, as in analytics/credentials, one row per credential.
+-- Returns the credentials of one agent that were not revoked before a day, one row per credential.
 -- Parameters: organization_id; agent_id; first: the day.
 -- Two parts, because one index has the credentials in force and another one the revoked credentials.
 select

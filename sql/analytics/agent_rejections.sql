@@ -1,6 +1,6 @@
--- Returns an agent's failed authentications on the UTC days of a period, one row per day, reason and network, newest day first: date,
--- reason, network, rejections, last_rejected_at (null if unknown). An agent without any has one row of nulls. Returns no row if the
--- organization has no such agent. Parameters: organization_id; agent_id; first; last: the first and the last day.
+-- Returns an agent's failed authentications on the UTC days of a period, one row per day, reason and network, newest day first:
+-- date, reason, network, rejections, last_rejected_at (null if unknown). An agent without failures has one row of nulls. Returns
+-- no row if the organization has no such agent. Parameters: organization_id; agent_id; first; last: the first and the last day.
 --
 -- pages: 500, up to 201 rows per day
 select

@@ -2,7 +2,7 @@
 -- credential and resource, and always one row whose credential_id is null, with all tokens of the agent. Returns no row if the
 -- organization has never had such an agent.
 -- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Reads day by day: the key has the day before the agent, so a range of days would read all agents.
+-- Reads each day separately: the key begins with the day, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, two look-ups each
 -- fleet-pages: 600

@@ -1,5 +1,5 @@
--- Tokens per agent in a period. One row per agent with at least one token, including deleted agents, sorted by tokens (most
--- first) and then by agent_id. With with_names, each row also has the agent's name and the tokens of all agents.
+-- Returns the tokens per agent in a period, one row per agent with at least one token, including deleted agents, sorted by tokens
+-- (most first) and then by agent_id. If with_names is true, each row also has the agent's name and the tokens of all agents.
 --
 -- If the period begins with a month, the stored sums of that month replace the counters of their days, provided that the
 -- organization's counters of these days still have the same sum: counters only grow, so the sum of no agent has changed.
@@ -36,7 +36,7 @@ counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        -- A sub-select, because it is evaluated before the index scan, also under row-level security.
+        -- This is a sub-select, because PostgreSQL then evaluates it before the index scan, also under row-level security.
         and usage.day >= (select coalesce((select summed_until from summed), %(first)s::date))
         and usage.day < %(last)s::date + 1
 ),
@@ -45,7 +45,7 @@ by_agent as (
     from counted
     group by agent_id
     having sum(tokens) > 0
-    -- Sorted here, by the UUID, because comparing agent_id as text is slow.
+    -- Sorts here, by the UUID, because comparing agent_id as text is slow.
     order by token_count desc, agent_id
     limit %(limit)s::bigint
 )
@@ -53,7 +53,7 @@ select
     by_agent.agent_id::text as agent_id,
     by_agent.token_count,
     case when %(with_names)s::boolean then (
-        -- The organization's counters have the same sum as those of all agents, and far fewer rows.
+        -- Reads the organization's counters, which have the same sum as the counters of all agents in far fewer rows.
         select sum(usage.tokens)::bigint
         from usage_daily as usage
         where

@@ -1,7 +1,7 @@
--- Returns tokens by exchange by acting agent, subject and resource, one row per agent, subject and resource: agent_id and
--- agent_name of the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted, or null for a
--- subject of another issuer; issuer: the other issuer, otherwise empty; resource; days (integer[], ascending): the days with
--- tokens as numbers of days after "first"; tokens (bigint[]): the tokens on each of these days.
+-- Returns the numbers of tokens that were issued by exchange, one row per acting agent, subject and resource: agent_id and
+-- agent_name of the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted, or null for a subject
+-- of another issuer; issuer: the other issuer, otherwise empty; resource; days (integer[], ascending): the days with tokens as
+-- numbers of days after "first"; tokens (bigint[]): the tokens on each of these days.
 -- Parameters: organization_id; agent_id: the acting agent or the subject, null for all rows; first; last: the first and the
 -- last day.
 --
@@ -13,7 +13,7 @@ with used as (
         %(agent_id)s::uuid is null
         and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     union all
-    -- Reads day by day: the key has the day before the agent, so a range of days would read all agents.
+    -- Reads each day separately: the key begins with the day, so a range of days would read all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
     cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar
@@ -29,7 +29,7 @@ with used as (
     where
         organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
         and day >= %(first)s::date and day < %(last)s::date + 1
-        -- The part above has the tokens with which the agent acted for itself.
+        -- Leaves out the tokens with which the agent acted for itself, which the select above has read.
         and agent_id <> %(agent_id)s
 ),
 counted as (
@@ -58,7 +58,7 @@ select
     summed.days,
     summed.tokens
 from summed
--- Lateral sub-selects, because joins take quadratic time if the planner expects few agents.
+-- Looks up each agent, because joins take quadratic time if the planner expects few agents.
 cross join lateral (
     select agents.name
     from agents

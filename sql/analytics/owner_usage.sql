@@ -14,7 +14,7 @@ with counted as materialized (
 )
 select known.owner, count(*)::integer as agents, sum(counted.tokens)::bigint as tokens
 from counted
--- A lateral sub-select, because a join takes quadratic time if the planner expects few agents.
+-- Looks up each agent, because a join takes quadratic time if the planner expects few agents.
 cross join lateral (
     select agents.owner
     from agents

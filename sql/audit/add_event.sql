@@ -1,4 +1,4 @@
--- Adds an event to an organization's chain, whose head the transaction has locked. Returns one row.
+-- Adds an event to an organization's chain of audit events, whose head the transaction has locked. Returns one row.
 -- Parameters: organization_id; sequence; event_id; at (timestamptz); actor_type; actor; action; subject_type; subject;
 -- before, after (JSON text or null); salt; content_hash; client_address, request_id (text or null); previous_hash; hash.
 --

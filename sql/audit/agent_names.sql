@@ -2,7 +2,7 @@
 -- Parameters: organization_id; agent_ids (uuid[]).
 select named.agent_id, named.name, named.owner
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
--- One agent at a time by the primary key, because a join that was planned on an empty table would read all agents.
+-- Looks up each agent by the primary key, because a join that was planned on an empty table would read all agents.
 cross join lateral (
     select agents.agent_id, agents.name, agents.owner
     from agents

@@ -1,5 +1,5 @@
--- Erases the content of the events about some subjects, for the operator, also of events about a credential, a marker or a
--- finding of an agent that is a subject. The chain can still be verified. Returns one row: the number of events.
+-- Erases the content of the audit events about some subjects, for the operator, including events about an agent's credentials,
+-- markers and findings. The chain can still be verified. Returns one row: the number of events.
 -- Parameters: organization_id; subjects (text[]), or null for all events.
 --
 -- for: operator
@@ -15,7 +15,7 @@ with erased as (
             or after ->> 'agentId' = any (%(subjects)s::text[])
             or after ->> 'about' = any (%(subjects)s::text[])
         )
-        -- The content of this event is needed to verify a pruned chain.
+        -- Keeps the content of these events, which is needed to verify a chain from which events were pruned.
         and action <> 'audit.pruned'
         and salt is not null
     returning sequence

@@ -1,4 +1,4 @@
--- Returns a part of an organization's chain, one row per event, oldest first.
+-- Returns some of an organization's audit events in the order of their chain, one row per event.
 -- Parameters: organization_id; after: the sequence of the last event of the previous part, 0 for the first part; limit.
 --
 -- example: after=0

@@ -1,4 +1,4 @@
--- Returns the last event of an organization's chain, one row: sequence, hash. Returns no row if the chain has no event.
+-- Returns the last audit event of an organization's chain, one row: sequence, hash. Returns no row if the chain has no event.
 -- Parameters: organization_id.
 select sequence, hash
 from audit_heads

@@ -1,4 +1,4 @@
--- Returns a page of an organization's events that pass the filters, one row per event, newest first. A filter that is null
+-- Returns a page of an organization's audit events that pass the filters, one row per event, newest first. A filter that is null
 -- passes all events.
 -- Parameters: organization_id; below: the page has only lower sequences; actor; action; subject; since, until (timestamptz);
 -- limit.

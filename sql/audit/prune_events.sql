@@ -1,4 +1,4 @@
--- Deletes the first events of an organization's chain, for the operator. Returns one row: the number of deleted events.
+-- Deletes the first audit events of an organization's chain, for the operator. Returns one row: the number of deleted events.
 -- Parameters: organization_id; sequence: of the last event to delete.
 --
 -- for: operator

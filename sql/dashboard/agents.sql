@@ -5,7 +5,7 @@
 -- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the description or
 -- the owner contains, empty for all agents; owner: the only owner, null for all; status: null for all; agent_ids (uuid[]): the
 -- only agents to return, null for all; sort: name, tokens, requests, rejected or last_request; descending: whether the greatest
--- values are first (agents without such an hour are always last); limit; offset.
+-- values are first (agents without requests are always last when sorted by last_request); limit; offset.
 --
 -- pages: 50000, the period's rows of all agents, and each of them
 -- fleet-pages: 17000
@@ -35,7 +35,7 @@ agents_with_usage as (
         count(*) over () as all_agents,
         coalesce(sum(usage.tokens) over (), 0)::bigint as all_tokens
     from (
-        -- No join, which takes quadratic time if the planner expects few agents.
+        -- Unites the rows by "group by" and not by a join, which takes quadratic time if the planner expects few agents.
         select
             rows_of_agent.agent_id,
             sum(rows_of_agent.tokens)::bigint as tokens,
@@ -71,7 +71,7 @@ sorted as (
             else (agents_with_usage.request_day - date '2000-01-01') * 24 + sort_hour.hour
         end as rank
     from agents_with_usage
-    -- For all agents, because the page depends on it. Reads nothing if the list is sorted by another column.
+    -- Reads the hours of all agents, because the order of the page depends on them, but nothing if another column sorts the list.
     cross join lateral (
         select max(cell.ordinal) as hour
         from agent_usage_daily as usage

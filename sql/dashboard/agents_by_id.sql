@@ -1,7 +1,7 @@
--- Returns an organization's next agents by id with their usage in a period, so that the next call continues after the last
--- agent even if usage is counted meanwhile. One row per agent, sorted by id: is_listed, and the columns of dashboard/agents
--- except place, matches, all_agents and all_tokens. The last agent that was read has a row even if it is not listed. No row if
--- there is no further agent.
+-- Returns an organization's next agents in the order of their ids, with their usage in a period. The next call continues after
+-- the last agent, even if usage is counted meanwhile. One row per agent, sorted by id: is_listed, and the columns of
+-- dashboard/agents except place, matches, all_agents and all_tokens. The last agent that was read has a row even if it is not
+-- listed. No row if there is no further agent.
 -- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, owner, status and agent_ids as
 -- in dashboard/agents; limit: the number of agents to read, listed or not.
 --
@@ -19,7 +19,7 @@ with next_agents as materialized (
     limit %(limit)s
 ),
 last_agent as materialized (select agent_id from next_agents order by agent_id desc limit 1),
--- Reads a range of ids per day instead of each agent by its key, because most deleted agents have no usage.
+-- Reads a range of ids per day and does not look up each agent, because most deleted agents have no usage.
 counted as materialized (
     select
         usage.agent_id,

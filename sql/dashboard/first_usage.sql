@@ -1,4 +1,4 @@
--- Returns the first UTC day with usage of an organization. One row: on_day; no row if there is no usage.
+-- Returns the first UTC day on which an organization has usage. One row: on_day, or no row if there is no usage.
 -- Parameters: organization_id.
 select day as on_day
 from usage_daily

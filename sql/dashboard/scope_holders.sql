@@ -1,4 +1,4 @@
--- Returns the agents of an organization that have at least one of some scopes, one row per agent, sorted by name: agent_id,
+-- Returns the agents of an organization that have at least one of several scopes, one row per agent, sorted by name: agent_id,
 -- name, status, scopes: all scopes of the agent; and in each row matches: the number of these agents.
 -- Parameters: organization_id; scopes (text[]); limit.
 --

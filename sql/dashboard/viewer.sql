@@ -1,8 +1,8 @@
 -- Returns the agent that is signed in to the dashboard, and its organization. One row; no row if the agent is suspended,
 -- deleted or unknown, if it lacks the scope, if its token is revoked or ended, or if one of its credentials was revoked after it
 -- signed in. Nothing is counted, because a page is not a request to the API.
--- Parameters: organization_id; agent_id; jti and issued_at (timestamptz): of the token; scope: that the agent must have; signed_in_at (timestamptz), or
--- null for a token that was issued for the API.
+-- Parameters: organization_id; agent_id; jti and issued_at (timestamptz): of the token; scope: the scope that the agent must
+-- have; signed_in_at (timestamptz): the instant of the sign-in, or null for a token that was issued for the API.
 --
 -- example: scope=analytics:read
 select organizations.name as organization_name, agents.name as agent_name, agents.scopes
@@ -18,7 +18,7 @@ where
         from revoked_tokens
         where revoked_tokens.organization_id = %(organization_id)s and revoked_tokens.jti = %(jti)s
     )
-    -- A session does not say which credential opened it.
+    -- Any revoked credential ends the session, because the session does not contain the credential that opened it.
     and not exists (
         select
         from credentials

@@ -1,5 +1,5 @@
--- Sets the password of the embedded server's login role for this start, and limits the role's rights. The client must write the
--- parameter into the statement. Returns no row. Parameters: password.
+-- Sets the password of the service's login role in the embedded PostgreSQL until its next start, and limits the role's rights.
+-- The client must write the parameter into the statement. Returns no row. Parameters: password.
 --
 -- for: operator
 alter role agentidp_login

@@ -1,6 +1,6 @@
 -- Configures a new connection of the service: the service's role, which owns nothing; a time limit; plans that are made once; the
--- date format that psycopg reads; the isolation level that quotas need; and commits that wait for the disk, whatever the server,
--- the database or the role defaults to. Returns one row: is_standby and is_read_only are properties of the server.
+-- date format that psycopg reads; the isolation level that quotas need; and commits that wait for the disk. Defaults of the
+-- server, the database or the role do not apply. Returns one row: is_standby and is_read_only are properties of the server.
 -- Parameters: role; statement_timeout: with its unit.
 --
 -- for: connection
@@ -9,7 +9,7 @@ select
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('jit', 'off', false),
     set_config('plan_cache_mode', 'force_generic_plan', false),
-    -- A plan is made once, perhaps on an empty table, and must suit a full table.
+    -- A plan is made only once, perhaps while the table is empty, but must also suit a full table.
     set_config('enable_seqscan', 'off', false),
     set_config('datestyle', 'ISO', false),
     set_config('default_transaction_isolation', 'read committed', false),

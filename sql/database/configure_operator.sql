@@ -1,6 +1,6 @@
--- Configures a connection of the operator: the date format that psycopg reads, whatever the server, the database or the role
--- defaults to. On Citus, a change of a table uses one connection per worker, so that a migration can change a table and then
--- create a function. Without Citus this setting has no effect. Returns one row.
+-- Configures a connection of the operator: sets the date format that psycopg reads, which overrides all defaults. On Citus, a
+-- change of a table uses one connection per worker, so that a migration can change a table and then create a function. Without
+-- Citus this setting has no effect. Returns one row.
 --
 -- for: operator
 select

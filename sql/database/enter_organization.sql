@@ -1,4 +1,4 @@
--- Opens a transaction's view of one organization, and sets how it commits. Returns one row.
+-- Restricts the transaction to the rows of one organization, and sets whether its commit waits for the disk. Returns one row.
 -- Parameters: organization_id; durable: false lets the commit be acknowledged before it is on disk.
 --
 -- citus: no shard, because it reads no table

@@ -1,10 +1,10 @@
--- Returns the statements that a superuser must run so that the role that has logged in may create agentidp_service, or use the
--- one that another installation has created on the same server, one row per statement. Parameters: creates_role: whether the
--- role is to be created even if it exists.
+-- Returns the statements that a superuser must run so that the role that has logged in may create the role agentidp_service or,
+-- if another installation on the same server has created that role, may use it. One row per statement. Parameters: creates_role:
+-- whether the role is to be created even if it exists.
 --
 -- for: operator
 with server as (
-    -- Since PostgreSQL 16, a role that may create roles may grant only the roles of which it is an administrator.
+    -- Since PostgreSQL 16, a role with the right to create roles may grant only the roles that it administers.
     select
         current_setting('server_version_num')::integer >= 160000 as has_administrators,
         %(creates_role)s::boolean or to_regrole('agentidp_service') is null as must_create

@@ -1,4 +1,4 @@
--- Creates a delegation rule. Returns its columns, or no row if the organization has the maximum number.
+-- Creates a delegation rule. Returns the rule's columns, or no row if the organization has the maximum number of rules.
 -- Parameters: organization_id; delegation_rule_id; name; trust and resources (JSON text); agent_ids (uuid[]); client_hosts (text[]); grant_days; at (timestamptz);
 -- most: the maximum number.
 --

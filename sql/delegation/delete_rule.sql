@@ -1,10 +1,10 @@
--- Deletes a delegation rule and ends the grants of people by it. Returns its columns, or no row if it does not exist.
+-- Deletes a delegation rule and ends the grants of people by it. Returns the rule's columns, or no row if there is none.
 -- Parameters: organization_id; delegation_rule_id.
 with ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and delegation_rule_id = %(delegation_rule_id)s::uuid
-        -- For the index.
+        -- Always true, but the partial index has this condition too, so the planner can use the index.
         and delegation_rule_id >= nil_uuid()
 )
 delete from delegation_rules

@@ -1,4 +1,4 @@
--- Counts the demo's tokens by credential and resource, too. Returns no row.
+-- Counts the demo's tokens per credential and resource, in addition to the counters per agent. Returns no row.
 -- Parameters: organization_id; counts (jsonb): an array with one object per day, agent, credential and resource, each with the
 -- members day, agent_id, credential_id, resource and tokens_by_hour.
 --
@@ -12,7 +12,7 @@ select
     given.agent_id,
     given.credential_id,
     given.resource,
-    -- As in usage_history/add_usage.
+    -- The slot of imported usage, as in usage_history/add_usage.
     16,
     (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
     given.tokens_by_hour
@@ -23,5 +23,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens_by_hour integer[]
 )
--- It never conflicts, but without this clause Citus copies the rows, which row-level security refuses.
+-- There is never a conflict, but without this clause Citus copies the rows, which row-level security refuses.
 on conflict do nothing

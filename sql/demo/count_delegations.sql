@@ -1,4 +1,4 @@
--- Counts the demo's tokens by exchange per subject, too. Returns no row.
+-- Counts the demo's tokens by exchange per subject, in addition to the counters per agent. Returns no row.
 -- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, subject_agent_id, resource
 -- and tokens.
 --
@@ -13,7 +13,7 @@ select
     given.subject_agent_id,
     '',
     given.resource,
-    -- As in usage_history/add_usage.
+    -- The slot of imported usage, as in usage_history/add_usage.
     16,
     given.tokens
 from jsonb_to_recordset(%(counts)s::jsonb) as given (
@@ -23,5 +23,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens bigint
 )
--- As in demo/attribute_usage.
+-- There is never a conflict, but without this clause Citus copies the rows, which row-level security refuses.
 on conflict do nothing

@@ -1,8 +1,8 @@
 -- Tests whether each server with shards reuses the plans that it has stored for the statements of a function. Citus 14.0.0 and
 -- 14.0.1 plan each statement again for each call and store that plan too, which takes 300 kB per token (corrected by Citus's
 -- change 8824). The test runs a statement 60 times and compares the memory of the session's plans. Returns one row per server:
--- node: its address; success: whether it reuses plans; result: ends in "plans are not kept" if it does not reuse them, and
--- otherwise contains the error.
+-- node: its address; success: whether it reuses plans; result: if success is false, the error, which ends in "plans are not kept"
+-- if the server does not reuse plans.
 select nodename || ':' || nodeport as node, success, result
 from run_command_on_all_nodes($command$
 do $block$
@@ -21,7 +21,7 @@ declare
 begin
     for number in 1 .. 60 loop
         perform from organizations where organization_id = v_organization_id;
-        -- By now, PostgreSQL has made the plan that it should reuse.
+        -- PostgreSQL has made the plan that it should reuse by now.
         if number = 10 then
             v_bytes := (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan');
         end if;

@@ -1,4 +1,4 @@
--- Records that an evaluation has been stored. Returns its instant.
+-- Records that an evaluation of an organization's findings has been stored. Returns its instant.
 -- Parameters: organization_id; at (timestamptz); first_day (date): findings of earlier days are unknown; not_computed (text[]):
 -- the kinds that were not evaluated; took: the seconds of the evaluation.
 update finding_evaluations

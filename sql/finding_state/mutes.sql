@@ -1,4 +1,4 @@
--- Returns the current mutes, one row per mute, sorted by kind and subject.
+-- Returns the organization's current mutes of findings, one row per mute, sorted by kind and subject.
 -- Parameters: organization_id; at (timestamptz).
 select kind, subject, until
 from finding_mutes

@@ -1,4 +1,4 @@
--- Ends a mute. Returns one row, or no row if there is no such mute.
+-- Ends a mute of findings. Returns one row, or no row if there is no such mute.
 -- Parameters: organization_id; kind; subject: as in finding_state/mute.
 --
 -- example: kind=spike; subject=organization

@@ -1,12 +1,11 @@
--- Returns the tokens of agents on each UTC day of a period on which they were issued any, one row per agent and day: agent_id;
--- on_day; tokens.
+-- Returns the tokens of some agents in a period, one row per agent and UTC day with tokens: agent_id; on_day; tokens.
 -- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day.
 --
 -- pages: 1200, three for each agent and day
 select usage.agent_id, usage.day as on_day, sum(usage.tokens)::bigint as tokens
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
 cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)
--- One agent and day at a time by the primary key, because a join that was planned on an empty table would read all agents.
+-- Looks up each agent and day by the primary key, because a join that was planned on an empty table would read all agents.
 cross join lateral (
     select agent_id, day, tokens
     from agent_usage_daily

@@ -2,15 +2,15 @@
 -- dormant first: agent_id, agent_name, created_at, updated_at, last_used_at: the last use of any of its credentials (null:
 -- never used). If the organization suspends dormant agents, also suspend_after_days, and suspends_at if the suspension is
 -- announced.
--- Parameters: organization_id; day; at (timestamptz); days: without a token, or fewer if a suspension is due within
--- notice_days; notice_days; max_agents.
+-- Parameters: organization_id; day; at (timestamptz); days: the minimum number of days without usage, or fewer if a suspension is
+-- due within notice_days; notice_days; max_agents.
 --
 -- pages: 20000, the credentials of each of ten thousand agents, and the days of those that may be dormant
 -- fleet-pages: 2000
 with threshold as materialized (
     select
         suspend_dormant_after_days,
-        -- "least" and "greatest" ignore null.
+        -- If the organization does not suspend dormant agents, the second number is null, and "least" ignores it.
         %(at)s::timestamptz - make_interval(
             days => least(%(days)s::integer, suspend_dormant_after_days - %(notice_days)s::integer)
         ) as before
@@ -39,7 +39,7 @@ quiet as materialized (
     ) as used using (agent_id)
     where greatest(agents.created_at, used.last_used_at) <= threshold.before
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
-    -- The days of these agents are looked up. Few agents have counts without use of a credential, such as imported ones.
+    -- More agents than are returned, because a few of them have usage without use of a credential, such as imported usage.
     limit 5 * %(max_agents)s::integer
 )
 select
@@ -58,7 +58,7 @@ left join announced_suspensions as announced
 where not exists (
     select
     from generate_series(0, %(day)s::date - (quiet.before at time zone 'utc')::date) as ago (days)
-    -- Day by day, because the index has the day before the agent.
+    -- Reads each day separately, because the index has the day before the agent.
     cross join lateral (
         select
         from agent_usage_daily

@@ -1,7 +1,7 @@
--- Returns the quotas of the organization and of its agents that are used to at least a percentage now. One row per quota,
--- sorted by agent_id: agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens;
--- is_enforced; used: the tokens issued in the window; passed_on: the day on which a monthly quota reached the percentage, or
--- all of the quota if it is used up (else null). Quotas of deleted agents are left out.
+-- Returns the quotas of the organization and of its agents that are used to at least a percentage now. One row per quota, sorted
+-- by agent_id: agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens;
+-- is_enforced; used: the tokens issued in the window; passed_on: the day on which a monthly quota reached the percentage or, if
+-- the quota is used up, 100 percent (null for other quotas). Quotas of deleted agents are left out.
 -- Parameters: organization_id; day; hour; percent.
 --
 -- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not kept
@@ -17,7 +17,7 @@ with today as materialized (
             from generate_series(1, extract(day from %(day)s::date)::integer - 1) as ago (days)
         ) as days_before,
         case when quotas.quota_window = 'hour' then usage.in_hour else usage.in_day end as used,
-        -- Null if the days of the month must be summed.
+        -- This is null if the tokens of the month's other days must be summed, because no sum is stored.
         case
             when quotas.quota_window <> 'month' then 0
             when quotas.other_days_of = %(day)s::date then quotas.other_days
@@ -55,7 +55,7 @@ select
     passed.passed_on
 from today
 cross join lateral (
-    -- Reads day by day, because the index has the day before the agent.
+    -- Reads each day separately, because the index has the day before the agent.
     select (today.used + coalesce(today.other_days, sum(before.tokens), 0))::bigint as used
     from unnest(case when today.other_days is null then today.days_before end) as ago (day)
     cross join lateral (
@@ -70,7 +70,7 @@ cross join lateral (
     ) as before
 ) as in_window
 left join lateral (
-    -- The day on which the running sum reached the reported share.
+    -- The first day on which the month's sum of tokens reached the reported percentage.
     select coalesce(min(summed.day), %(day)s::date) as passed_on
     from (
         select counted.day, sum(counted.tokens) over (order by counted.day) as tokens

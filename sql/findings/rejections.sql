@@ -1,6 +1,6 @@
 -- Returns the agents with at least a number of rejected requests on one of the evaluated UTC days, and their histories. One row
--- per agent: agent_id, agent_name (null: subjects without an agent), is_active; history: json, an array of [days since
--- first_day, the rejected requests of its 24 hours, and the tokens], one item per day and slot; sources: json, an array of
+-- per agent: agent_id, agent_name (null: subjects without an agent), is_active; history: json, an array of [days since first_day,
+-- the rejected requests of its 24 hours, and the tokens], one item per day and counter row (slot); sources: json, an array of
 -- [days since first_day, network, reason, rejections], or null.
 -- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
 -- day after the last; min_rejected: per day; max_agents: the maximum number of agents, most rejections first; sources_since
@@ -49,7 +49,7 @@ select
         ) as source
     ) as sources
 from noticed
--- "offset 0": each agent is looked up by its key, however many rows the planner expects.
+-- "offset 0" makes the planner look up each agent by its key, whatever number of rows it expects.
 cross join lateral (
     (
         select agent_id, name, status, deleted_at
@@ -57,13 +57,13 @@ cross join lateral (
         where organization_id = %(organization_id)s and agent_id = noticed.agent_id
         offset 0
     )
-    -- The nil UUID stands for the failures that belong to no agent.
+    -- The nil UUID is the agent of failed authentications that belong to no agent.
     union all
     select noticed.agent_id, null, 'active', null
     where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
+-- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, rejected_by_hour

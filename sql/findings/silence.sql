@@ -1,6 +1,6 @@
--- Returns the requests per hour of agents that may have stopped, and of a sample of agents that represents the organization.
--- One row per agent: agent_id, agent_name, is_sampled, and history: json, an array of [days since first_day, the requests of
--- its 24 hours], one item per day and slot.
+-- Returns the requests per hour of agents that may have stopped, and of a sample of agents that represents the organization. One
+-- row per agent: agent_id, agent_name, is_sampled, and history: json, an array of [days since first_day, the requests of its 24
+-- hours], one item per day and counter row (slot).
 -- Parameters: organization_id; first_day, until (date): of the histories, and the day after the last; recent_since (date): the
 -- first day on which an agent must have been active; hour (integer): the current hour; quiet_hours: for which an agent must
 -- have been quiet; quiet_days: the same for an agent with fewer than round_the_clock active hours on its last two days;
@@ -28,18 +28,18 @@ with seen as materialized (
 active as materialized (
     select seen.*
     from seen
-    -- "offset 0": each agent is looked up by its key, however many rows the planner expects.
+    -- "offset 0" makes the planner look up each agent by its key, whatever number of rows it expects.
     cross join lateral (
         select
         from agents
         where
             organization_id = %(organization_id)s and agent_id = seen.agent_id
-            -- Not deleted, in a form that leaves the planner no index but the key.
+            -- Agents that are not deleted. With "is null", the planner could use another index than the primary key.
             and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
         offset 0
     ) as registered
 ),
--- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
+-- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
 last_days as materialized (
     select active.agent_id, active.last_day, last_hours.number, last_hours.last_hour
     from active

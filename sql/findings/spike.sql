@@ -1,8 +1,8 @@
--- Returns the tokens per hour of the agents whose tokens grew most over the 21 days before "since". One row per agent:
--- agent_id, agent_name, and history: json, an array of [days since first_day, the tokens of its 24 hours], one item per day and
--- slot. Suspects are selected by their days, and agents among the suspects by their hours, each by one slot. Growth is the
--- highest count divided by the mean of the non-zero counts plus 30 (days) or 10 (hours), so that a few tokens are not much
--- growth.
+-- Returns the tokens per hour of the agents whose tokens grew most over the 21 days before "since". One row per agent: agent_id,
+-- agent_name, and history: json, an array of [days since first_day, the tokens of its 24 hours], one item per day and counter row
+-- (slot). Suspects are selected by their tokens per day, and agents among the suspects by their tokens per hour, per counter row.
+-- Growth is the highest count divided by the mean of the non-zero counts plus 30 (days) or 10 (hours), so that a few tokens are
+-- not much growth.
 -- Parameters: organization_id; first_day (date): of the history; since, until (date): half-open; max_suspects, max_agents.
 --
 -- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred
@@ -25,7 +25,7 @@ suspects as materialized (
     order by (highest_day - mean_day) / (mean_day + 30) desc, agent_id
     limit %(max_suspects)s::integer
 ),
--- The busiest hour of each quarter of a day, because a loop at night does not raise the maximum of a busy agent's day.
+-- The busiest hour of each quarter of a day: a loop at night would not change the maximum of an agent that is busy by day.
 quarters as materialized (
     select
         busiest.agent_id,
@@ -35,7 +35,7 @@ quarters as materialized (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
         cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as later (days)
-        -- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
+        -- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
         cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
         cross join lateral (
             select counted.agent_id, counted.day, counted.tokens_by_hour

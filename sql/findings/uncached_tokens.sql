@@ -1,9 +1,9 @@
 -- Returns the tokens per hour of the agents that may be issued many times the tokens that they need. These are the agents with
 -- most tokens on days with at least min_tokens, and more than "factor" tokens per lifetime and declared replica in the active
--- hours. Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, are left out, as
--- tokens and as requests. One row per agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of
--- [days since first_day, the tokens of its 24 hours, and the requests], one item per day and slot, with negative counts for
--- what is left out.
+-- hours. Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, are left out, as tokens
+-- and as requests. One row per agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [days
+-- since first_day, the tokens of its 24 hours, and the requests], one item per day and counter row (slot), with negative counts
+-- for left-out tokens.
 -- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day of candidates, and
 -- the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: per day; min_days: the minimum number
 -- of such days; max_agents.
@@ -11,7 +11,7 @@
 -- pages: 25000, the days of each of ten thousand agents
 -- fleet-pages: 10000
 with left_out as materialized (
-    -- No row without such a resource server, so that nothing is read by resource.
+    -- Returns no row if there is no such resource server. No counters by resource are read then.
     select array_agg(resource) as resources
     from resource_servers
     where
@@ -20,7 +20,7 @@ with left_out as materialized (
     having count(*) > 0
 ),
 days as materialized (
-    -- An agent needs at least one token per lifetime of active hours, so most arrays need not be read.
+    -- An agent needs at least one token per lifetime in its active hours. This condition spares reading most arrays later.
     select
         usage.agent_id,
         usage.day,
@@ -44,7 +44,7 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- Without the left-out tokens, the number of active hours is unknown here.
+        -- If tokens are left out, the active hours of the other tokens are unknown here, so the minimum is one token.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (
@@ -86,7 +86,7 @@ select
     ) as history
 from suspects
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" keeps the planner, which does not know how few agents these are, from joining all history.
+-- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, requests_by_hour

@@ -1,4 +1,4 @@
--- Returns the credentials in force that have not been used since "before", of agents that can use them. One row per credential,
+-- Returns the valid credentials that have not been used since "before", and whose agents are active. One row per credential,
 -- longest unused first: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
 -- Parameters: organization_id; at (timestamptz); before (timestamptz); max_credentials.
 --
@@ -22,7 +22,7 @@ select
     unused.created_at,
     unused.last_used_at
 from unused
--- "offset 0" and the conditions make the planner look up each agent by its key.
+-- "offset 0" and the conditions on the agent make the planner look up each agent by its key.
 cross join lateral (
     select name
     from agents

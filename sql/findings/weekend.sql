@@ -1,6 +1,6 @@
--- Returns the tokens per hour of agents that worked on a day of rest of the organization, unless they had more than half as
--- many tokens on that weekday in both of the two previous weeks. One row per agent: agent_id, agent_name, and history: json, an
--- array of [days since first_day, the tokens of its 24 hours], one item per day and slot. One row without agent_id, whose
+-- Returns the tokens per hour of agents that worked on a day of rest of the organization, unless they had more than half as many
+-- tokens on that weekday in both of the two previous weeks. One row per agent: agent_id, agent_name, and history: json, an array
+-- of [days since first_day, the tokens of its 24 hours], one item per day and counter row (slot). One row without agent_id, whose
 -- history is the days of rest, such as [0, 6] for Sunday and Saturday: first the weekdays with less than half of the average,
 -- then the weekend.
 -- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
@@ -32,7 +32,7 @@ rest_days as materialized (
 at_work as materialized (
     select calendar.day, counted.agent_id, counted.tokens
     from generate_series(0, %(until)s::date - %(since)s::date - 1) as later (days)
-    -- "offset 0" keeps the planner, which does not know how few days and agents these are, from joining all history.
+    -- "offset 0" keeps the planner, which cannot know that there are few days and agents, from joining all history.
     cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
     join rest_days on rest_days.dow = extract(dow from calendar.day)
     cross join lateral (
@@ -42,7 +42,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- An agent with more than half as many tokens in both weeks before usually works on that weekday. Most agents are left out here.
+-- Leaves out most agents: those with more than half as many tokens in both weeks before, which usually work on that weekday.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

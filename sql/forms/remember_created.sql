@@ -1,4 +1,5 @@
--- Stores the id of the object that a form created with the form's key, which the same transaction has consumed. Returns no row.
+-- Stores the id of the object that a form has created, with the form's key, which the same transaction has consumed. Returns no
+-- row.
 -- Parameters: organization_id; digest: of the key; created_id.
 --
 -- example: digest=\x01

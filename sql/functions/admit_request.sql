@@ -1,5 +1,5 @@
--- Admits a request of an authenticated agent and counts it. The function enters the organization by itself. The statement
--- usage/record_request describes the result and the parameters.
+-- Admits a request of an authenticated agent and counts it. The function itself restricts the transaction to the organization's
+-- rows. The statement usage/record_request describes the result and the parameters.
 create or replace function admit_request(
     p_organization_id text,
     p_agent_id uuid,
@@ -29,7 +29,7 @@ begin
     end if;
     perform
     from revoked_tokens
-    -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+    -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);

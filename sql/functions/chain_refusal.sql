@@ -1,5 +1,5 @@
--- Returns the reason why nobody may act by a token by exchange any more, in the words of the log, or null. Runs in the
--- transaction's view of the organization.
+-- Returns the logged reason why a token by exchange must be refused, or null. The transaction is already restricted to the
+-- organization's rows.
 -- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: for each of
 -- these agents, the iat of the newest token that came from a token of the agent, or null; p_jtis: of the token and of
 -- all that were exchanged for it; p_audiences: each aud of those that were exchanged; p_rule_id: the delegation rule that
@@ -18,9 +18,9 @@ declare
     v_is_in_force boolean;
     v_audience text;
 begin
-    -- One agent at a time, because without statistics PostgreSQL 15 reads all agents for "any".
+    -- Reads one agent at a time, because for "any" PostgreSQL 15 reads all agents unless it has statistics.
     for v_place in 1 .. cardinality(p_agent_ids) loop
-        -- A token of the agent is not younger than the tokens that came from it.
+        -- A token of the agent cannot be younger than the tokens for which it was exchanged.
         select is_token_in_force(tokens_not_before, p_issued_at[v_place])
         into v_is_in_force
         from agents
@@ -35,13 +35,13 @@ begin
     end loop;
     perform
     from revoked_tokens
-    -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+    -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
     where organization_id = p_organization_id and jti = any (p_jtis collate "default");
     if found then
         return 'subject token revoked';
     end if;
-    -- The resource server of a token is known only while the organization holds the token's audience, because the audience of a
-    -- resource server can change.
+    -- The audience of a resource server can change. The resource server of a token is certain only while the organization owns
+    -- the token's audience.
     foreach v_audience in array p_audiences loop
         if held_resource_scopes(p_organization_id, v_audience) is null then
             return 'audience ended';

@@ -37,7 +37,7 @@ create or replace function check_quotas(
 ) returns text[]
 language plpgsql as $$
 declare
-    -- The maximum number of counted tokens that are not visible yet: one per connection and per prepared transaction.
+    -- Maximum number of tokens that are counted but not visible yet: one per connection and one per prepared transaction.
     v_margin constant bigint :=
         current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;
     v_quotas bigint[];
@@ -54,7 +54,7 @@ declare
     v_words text;
     v_exhausted text[];
 begin
-    -- The agent's lock is always taken first, because more transactions wait for the organization's.
+    -- Takes the agent's lock first, because more transactions wait for the organization's lock.
     for v_lock in 17..18 loop
         v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;
         continue when v_quotas is null;
@@ -71,7 +71,7 @@ begin
         loop
             begin
                 if not v_is_exclusive then
-                    -- A transaction near the limit has the lock, so this token waits for the exclusive lock at once.
+                    -- If another transaction has the exclusive lock, it is near the limit, so this token waits for that lock too.
                     v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
                 if v_is_exclusive then
@@ -88,7 +88,7 @@ begin
                             organization_id = p_organization_id and agent_id = v_holder_id
                             and quota_window = 'month' and other_days_of = p_day;
                         if not found then
-                            -- Without the sum, the number of tokens left is unknown, and may be small.
+                            -- Without the stored sum, the number of tokens left is unknown and may be small.
                             raise exception 'near the limit' using errcode = 'QUOTA';
                         end if;
                     end if;
@@ -109,9 +109,9 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- A missing quota makes the comparison null and never false.
+                -- If a quota is missing, the comparison is null or true, but never false.
                 exit when (v_margin < all (v_left)) is not false;
-                -- Enforced quotas rank above observed ones; among either, the longest window ranks highest.
+                -- Enforced quotas rank above the others. Within each of the two groups, a longer window ranks higher.
                 v_rank := case
                     when v_quotas[3] > 0 and v_left[3] <= 0 then 6
                     when v_quotas[2] > 0 and v_left[2] <= 0 then 5
@@ -121,7 +121,7 @@ begin
                     when v_left[1] <= 0 then 1
                     else 0
                 end;
-                -- A refusal does not wait for the exclusive lock, because no issued token is ever taken back.
+                -- A refusal needs no exclusive lock: counters never decrease, so other transactions cannot make it wrong.
                 if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
                     raise exception 'near the limit' using errcode = 'QUOTA';
                 end if;
@@ -131,7 +131,7 @@ begin
                 end if;
                 exit;
             exception
-                -- The end of the subtransaction has released the shared lock.
+                -- The subtransaction has ended and so has released the shared lock.
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
         end loop;

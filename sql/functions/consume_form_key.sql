@@ -1,5 +1,5 @@
--- Consumes the key of a form that creates something (consume_identifier). Returns null, or, if the key was consumed before, the
--- id of the thing that the form created then. Waits for another transaction that has consumed the key and is not finished.
+-- Consumes the key of a form that creates something (consume_identifier). Returns null or, if the key was consumed before, the id
+-- of the object that the form created then. Waits for a transaction that has consumed the key and is not finished.
 --
 -- Parameters: p_organization_id; p_digest: the SHA-256 of the key; p_expires_at: the instant from which the key is refused
 -- anyway; p_at: now.
@@ -17,7 +17,7 @@ begin
     v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     return null;
 exception when unique_violation then
-    -- A statement and not an expression, because on Citus an expression may not read a table here.
+    -- This is a statement, because on Citus an expression in a function must not read a table here.
     select created_id
     into v_created_id
     from used_identifiers

@@ -1,5 +1,5 @@
--- Consumes an identifier that is accepted once, in the transaction's view of the organization. A second use is a unique
--- violation, which rolls back the transaction. Returns true.
+-- Records the use of an identifier that is accepted only once. A second use is a unique violation, which rolls back the
+-- transaction. The transaction is already restricted to the organization's rows. Returns true.
 --
 -- One use in 16 deletes up to 64 expired identifiers, which is four per use, so most uses only insert.
 --
@@ -17,23 +17,23 @@ declare
     v_digest bytea;
 begin
     if get_byte(p_digest, 0) < 16 then
-        -- A statement of its own, because Citus does not lock rows in a sub-select.
+        -- Locks the rows in a statement of its own, because Citus does not lock rows in a sub-select.
         for v_digest in
             select digest
             from used_identifiers
             where
                 organization_id = p_organization_id
                 and expires_at < p_at
-                -- The identifier itself stays, so that its second use is still a unique violation.
+                -- Keeps the identifier itself, so that its second use is a unique violation.
                 and digest <> p_digest
-            -- The order makes PostgreSQL use the index on the expiry, which shows at once that no identifier has expired.
+            -- Because of the order, PostgreSQL uses the index on the expiry, which shows at once if no identifier has expired.
             order by expires_at
             limit 64
             for update skip locked
         loop
             v_expired := v_expired || v_digest;
         end loop;
-        -- By primary key, because a plan that was made on an empty table would read the whole table for a join or a ctid.
+        -- Deletes by primary key: for a join or a ctid, a plan that was made on an empty table would read the entire table.
         delete from used_identifiers
         where organization_id = p_organization_id and digest = any (v_expired);
     end if;

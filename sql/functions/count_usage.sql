@@ -15,7 +15,7 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- Adding zero to the rejected requests would take a tenth of the time in which a read is admitted.
+    -- Adding zero to the rejected requests would take a tenth of the admission's time.
     v_is_request boolean := p_rejected = 0;
 begin
     loop

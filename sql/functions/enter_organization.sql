@@ -1,5 +1,5 @@
--- Opens the transaction's view of one organization, and sets how the transaction commits. Returns the new settings. The function
--- is in SQL so that PostgreSQL replaces the call by the function's expression.
+-- Restricts the transaction to the rows of one organization, and sets whether its commit waits for the disk. Returns the new
+-- settings. The function is in SQL so that PostgreSQL replaces the call by the function's expression.
 --
 -- Parameters: p_organization_id; p_durable: false lets the commit be acknowledged before it is on disk.
 create or replace function enter_organization(
@@ -9,7 +9,7 @@ create or replace function enter_organization(
 language sql
 return set_config('agentidp.organization_id', p_organization_id, true) || ' ' || case
     when not p_durable then set_config('synchronous_commit', 'off', true)
-    -- A worker of Citus has its own default.
+    -- Sets the value even if the session has it, because a Citus worker has its own default.
     when current_setting('synchronous_commit') = 'off' then set_config('synchronous_commit', 'on', true)
     else ''
 end;

@@ -1,6 +1,6 @@
--- Issues a token by exchange and counts for whom the agent acts. issue_token authenticates the client and issues the token. The
--- scope stays within the subject's, and the subject's token must be acceptable. The function enters the organization by itself.
--- The statement oauth/exchange_token describes the result and the parameters.
+-- Issues a token by exchange and counts it for the subject. issue_token authenticates the client and issues the token. The scope
+-- does not exceed the subject's, whose token must be acceptable. The function itself restricts the transaction to the
+-- organization. The statement oauth/exchange_token describes the result and the parameters.
 create or replace function exchange_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -18,7 +18,7 @@ create or replace function exchange_token(
 )
 language plpgsql as $$
 declare
-    -- A scope that no agent has. For this scope, issue_token authenticates the client and refuses the token.
+    -- No agent has this scope. If it is requested, issue_token authenticates the client and then refuses the token.
     v_no_scope constant text[] := '{""}';
     v_scope text[] := v_no_scope;
     v_subject_scopes text[];
@@ -28,22 +28,22 @@ declare
     v_target record;
     v_is_target boolean := false;
     v_keys text[];
-    -- These two variables are never read. An assignment calls a function faster than "perform".
+    -- Nothing reads these two variables. An assignment calls a function faster than "perform".
     v_entered text;
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- The lock of issue_token, but before the checks, so that no token ends between them and the new token.
+    -- Takes the lock of issue_token before the checks, so that no token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Without the audience of the newest token: the check below also requires that the agent runs its resource server.
+        -- Leaves out the audience of the newest token, which is checked below: the agent itself must run its resource server.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    -- An ID-JAG has no aud here, because it was made for this server.
+    -- An ID-JAG is made for this server, so it has no aud to check here.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
-        -- The exchanged token must be for a resource server that the agent runs and whose identifier the organization holds. No agent
-        -- runs a cloud's resource server, because all customers of the cloud have the same audience.
+        -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
+        -- cloud is not such a resource server, because all its customers have the same audience.
         select array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_keys
         from resource_servers
@@ -73,7 +73,7 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- The exchanged token may have been issued by this rule to another agent.
+            -- The rule may have issued the exchanged token to another agent, and may not allow this agent.
             if not found then
                 refusal := 'no delegation rule';
             end if;
@@ -88,12 +88,12 @@ begin
         from resource_servers as target
         where
             target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- No resource server of a cloud, which decides by "sub" alone and would take the agent for its subject.
+            -- Not for a cloud's resource server: a cloud decides by "sub" alone, and would mistake the agent for the subject.
             and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
         v_is_target := found and v_subject_scopes is not null;
     end if;
     if v_is_target then
-        -- The new token has no scope for a resource that an exchanged token for the same resource lacks.
+        -- Removes the scopes that an exchanged token for the same resource did not have.
         v_subject_scopes := array(
             select held.scope
             from unnest(v_subject_scopes) as held (scope)
@@ -101,8 +101,8 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- Compares the identifier as well, because the resource server may have another audience now. The organization
-                    -- holds //host as https://host.
+                    -- Compares the resource as well as the audience, because the resource server may have changed its audience.
+                    -- The identifier of the audience //host is https://host.
                     (
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
                         or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
@@ -111,7 +111,7 @@ begin
             )
         );
         if p_scope is null then
-            -- The common scopes, in the agent's order.
+            -- The scopes that the agent and the subject have in common, in the agent's order.
             v_scope := array(
                 select held.scope
                 from unnest(v_actor_scopes) with ordinality as held (scope, ordinal)

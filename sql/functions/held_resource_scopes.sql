@@ -1,6 +1,6 @@
 -- Returns the scopes of the organization's resource server whose tokens have an audience, or null if there is no such resource
--- server or the organization does not hold the identifier that the audience needs. Runs in the transaction's view of the
--- organization.
+-- server or the organization does not own the identifier that the audience needs. The transaction is already restricted to the
+-- organization's rows.
 -- Parameters: p_organization_id; p_resource: the audience, which is the resource server's identifier unless it names another one.
 create or replace function held_resource_scopes(
     p_organization_id text,
@@ -11,20 +11,20 @@ declare
     v_scopes text[] := (
         select scopes
         from resource_servers
-        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
         where organization_id = p_organization_id and resource = p_resource collate "default"
     );
     v_keys text[] := array[resource_key(p_resource collate "default")];
 begin
     if v_scopes is null then
-        -- Several resource servers may have this audience, and the organization may not hold the identifiers of all of them.
+        -- Several resource servers may have this audience, and the organization may own the identifiers of only some of them.
         select min(scopes), array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_scopes, v_keys
         from resource_servers
         where organization_id = p_organization_id and audience = p_resource collate "default";
     end if;
-    -- Not joined, because on Citus a statement in a function reads either the organization's rows or a table that is on every
-    -- node.
+    -- Two statements and no join, because on Citus a statement in a function reads either the organization's rows or a table that
+    -- is on every node.
     if v_scopes is not null and exists (
         select 1
         from resource_identifiers

@@ -1,5 +1,5 @@
--- Authenticates a client and returns whether a verified token of its organization is active. The function enters the organization
--- by itself. The statement oauth/introspect_token describes the result and the parameters.
+-- Authenticates a client and returns whether a verified token of its organization is active. The function itself restricts the
+-- transaction to the organization's rows. The statement oauth/introspect_token describes the result and the parameters.
 create or replace function inspect_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -17,12 +17,12 @@ declare
     v_agent record;
     v_credential record;
     v_is_active boolean;
-    -- These two variables are never read. An assignment calls a function faster than "perform".
+    -- Nothing reads these two variables. An assignment calls a function faster than "perform".
     v_entered text;
     v_is_consumed boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- All three rows are read in any case, as in issue_token.
+    -- Reads all three rows in any case, so that the time does not reveal whether a client exists.
     perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     v_is_active := found;
     select agents.scopes, tokens_not_before
@@ -44,7 +44,7 @@ begin
     if p_digest is not null then
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
-    -- As for a token, because an agent that replaces its secret waits until last_used_at of the old one no longer changes.
+    -- Introspection updates last_used_at as a token request does: who replaces a secret waits until it no longer changes.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at
@@ -68,7 +68,7 @@ begin
     if is_active then
         perform
         from revoked_tokens
-        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
         where organization_id = p_organization_id and jti = p_jti collate "default";
         is_active := not found;
     end if;

@@ -1,6 +1,6 @@
 -- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts the
--- token that is issued at p_at, all or nothing. The function enters the organization by itself. The statement
--- oauth/issue_access_token describes the result and the parameters.
+-- token that is issued at p_at, all or nothing. The function itself restricts the transaction to the organization's rows. The
+-- statement oauth/issue_access_token describes the result and the parameters.
 create or replace function issue_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -27,19 +27,19 @@ declare
     v_checked text[];
     v_is_active boolean;
     v_must_prove boolean;
-    -- These three variables are never read. An assignment calls a function faster than "perform".
+    -- Nothing reads these three variables. An assignment calls a function faster than "perform".
     v_entered text;
     v_is_consumed boolean;
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- The organization's quotas cannot change until this transaction ends (lock_quotas), so after an acknowledged change no token
-    -- is issued by the old quotas.
+    -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas). So no token is issued by the old
+    -- quotas after a change was acknowledged.
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
-    -- One statement per table, because a worker of Citus plans a join again for each token. The three rows are read in any case,
-    -- so that the time does not reveal whether a client exists.
+    -- One statement per table, because a Citus worker plans a join again for each token. All three rows are read in any case, so
+    -- that the time does not reveal whether a client exists.
     select organizations.quotas
     into v_organization_quotas
     from organizations
@@ -66,10 +66,10 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_claim
         from resource_servers as target
-        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
-        -- Not joined, because on Citus a statement in a function reads either the organization's rows or a table that is on every
-        -- node.
+        -- Two statements and no join, because on Citus a statement in a function reads either the organization's rows or a table
+        -- that is on every node.
         if v_target_scopes is not null then
             perform
             from resource_identifiers
@@ -99,8 +99,8 @@ begin
         end if;
     end if;
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
-        -- Before any row is written, so that a transaction that waits here does not hold a row for which the owner of a quota
-        -- lock waits.
+        -- Comes before any write: a transaction that waits here must not have locked a row for which the transaction with the
+        -- quota's lock waits.
         v_checked := check_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
@@ -113,7 +113,7 @@ begin
             if v_checked[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
-                    -- A crash may lose the count of a refusal, but not the consumption of an identifier.
+                    -- After a crash, the count of a refusal may be lost, but not the use of an identifier.
                     v_entered := set_config('synchronous_commit', 'off', true);
                 end if;
             end if;
@@ -127,8 +127,8 @@ begin
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
     end if;
-    -- Also if the token is refused, because the credential is in use. At most once per minute, because otherwise all tokens of a
-    -- credential would wait for its row.
+    -- A refused token counts as use of the credential too. The update happens at most once per minute, because otherwise all
+    -- tokens of a credential would wait for its row.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at

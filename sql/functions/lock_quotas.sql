@@ -1,6 +1,6 @@
 -- Waits until no token of an organization is being issued, and blocks new tokens until this transaction ends, because the
 -- organization's quotas are about to change. Call the function before the transaction locks any row, because a token that is
--- being issued may wait for such a row. Returns true.
+-- being issued may wait for that row. Returns true.
 -- Parameters: p_organization_id; p_timeout: the maximum wait for a lock, with its unit. New tokens wait behind this transaction,
 -- so the timeout must be short in case a token hangs.
 create or replace function lock_quotas(
@@ -9,7 +9,7 @@ create or replace function lock_quotas(
 ) returns boolean
 language plpgsql as $$
 begin
-    -- Set in the function, because on Citus the organization's worker waits.
+    -- Sets the timeout here and not in the caller, because on Citus the organization's worker waits.
     perform set_config('lock_timeout', p_timeout, true);
     perform pg_advisory_xact_lock(hashtext(p_organization_id), 16);
     return true;

@@ -1,6 +1,6 @@
--- Issues a token for the code or the refresh token of a grant, and replaces it by the next refresh token. exchange_token
--- authenticates the client, decides whether the agent may still act by the grant's rule, and counts the token. The function enters
--- the organization by itself. The statement grants/redeem_grant describes the result and the parameters.
+-- Issues a token for the code or the refresh token of a grant, and replaces the code or refresh token by the next refresh token.
+-- exchange_token authenticates the client, decides whether the agent may still act by the grant's rule, and counts the token. The
+-- function enters the organization by itself. The statement grants/redeem_grant describes the result and the parameters.
 create or replace function redeem_grant(
     p_organization_id text,
     p_agent_id uuid,
@@ -25,14 +25,14 @@ declare
     v_target_scopes text[];
     v_scope text[];
     v_refusal text;
-    -- This variable is never read. An assignment calls a function faster than "perform".
+    -- Nothing reads this variable. An assignment calls a function faster than "perform".
     v_entered text;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- The lock of issue_token, before the row of the grant, so that a transaction that has this lock and ends the grant never waits
-    -- for a transaction that has the row and waits for this lock.
+    -- Takes the lock of issue_token before it locks the grant's row. Otherwise it could wait, with the locked row, for a
+    -- transaction that has that lock and waits for the row to end the grant.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
-    -- Of two requests with the same token, one waits for the other and then finds that the token was used.
+    -- If two requests send the same token, the second waits here for the first, and then fails because the token was used.
     select
         grants.resource, grants.issuer, grants.delegation_rule_id, grants.subject_encrypted, grants.expires_at, grants.scopes,
         grants.token_digest, grants.challenge, grants.redirect_uri, grants.jkt, grants.days, grants.created_at
@@ -49,9 +49,9 @@ begin
         when v_grant.jkt is not null and v_grant.jkt is distinct from p_jkt then 'code or refresh token of another key'
         when v_grant.resource <> p_resource then 'wrong resource'
     end;
-    -- Anybody can name a public client, so a wrong token of a public client writes nothing, not even the time of the last use.
+    -- Anybody can name a public client, so a wrong token of a public client writes nothing, not even the time of last use.
     if v_is_public and v_refusal is not null then
-        -- For the same reason, nobody learns about or ends a grant of a client that must authenticate itself.
+        -- A client that must authenticate itself is not public. Here it gets no reason, and its grant does not end.
         perform
         from credentials
         where
@@ -63,20 +63,20 @@ begin
         return;
     end if;
     if v_refusal is null then
-        -- One statement per table, as in issue_token.
+        -- One statement per table, because a Citus worker plans a join again for each token.
         select scopes into v_agent_scopes from agents where organization_id = p_organization_id and agent_id = p_agent_id;
         select scopes
         into v_target_scopes
         from resource_servers as target
-        -- Without the collation, the parameter would have that of the first argument, "C", and the index has another one.
+        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
         where target.organization_id = p_organization_id and target.resource = v_grant.resource collate "default";
-        -- Without a requested scope, the token has those that the agent and the resource server still have.
+        -- If no scope is requested, the token has those scopes of the grant that the agent and the resource server still have.
         v_scope := coalesce(p_scope, array(
             select allowed.scope
             from unnest(v_grant.scopes) as allowed (scope)
             where allowed.scope = any (v_agent_scopes) and allowed.scope = any (v_target_scopes)
         ));
-        -- A scope that no agent has: exchange_token refuses it.
+        -- No agent has this scope, so exchange_token refuses the token.
         if v_scope = '{}' or not v_scope <@ v_grant.scopes then
             v_scope := '{""}';
         end if;
@@ -122,7 +122,7 @@ begin
             token_digest = p_next_digest,
             challenge = null,
             redirect_uri = null,
-            -- Another client's authentication protects a refresh token as well as a key does (RFC 9449 section 5).
+            -- A key protects only a public client's refresh token; authentication protects all others (RFC 9449 section 5).
             jkt = case when v_is_public then coalesce(v_grant.jkt, p_jkt) end,
             last_used_at = p_at,
             expires_at = ends_at

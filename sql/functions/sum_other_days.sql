@@ -1,5 +1,5 @@
 -- Returns the tokens of an agent or an organization on all days of a day's UTC month except that day, and stores the sum with the
--- quota per month. The caller holds the exclusive lock of the quota's holder.
+-- quota per month. The caller has the exclusive lock of the agent or organization with the quota (check_quotas).
 --
 -- The quota's row is locked first. An import of past usage takes no quota lock and, as its last step, marks the sum as stale. So
 -- the import either waits for the row and then marks this sum, or its usage is already visible.
@@ -13,7 +13,7 @@ create or replace function sum_other_days(
 language plpgsql as $$
 declare
     v_month constant date := date_trunc('month', p_day::timestamp);
-    -- A list and not a range, because the index has the day before the agent.
+    -- This is a list and not a range, because the index has the day before the agent.
     v_days constant date[] := array(
         select v_month + since.days
         from generate_series(0, 30) as since (days)
@@ -39,7 +39,7 @@ begin
         select coalesce(sum(counted.tokens), 0)
         into v_sum
         from unnest(v_days) as other (day)
-        -- Not joined, because PostgreSQL 15 and 16 would read all agents of the month.
+        -- Reads each day separately, because PostgreSQL 15 and 16 would read all agents of the month for a join.
         cross join lateral (
             select tokens
             from agent_usage_daily

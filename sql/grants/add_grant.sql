@@ -1,5 +1,5 @@
--- Adds a grant, as an authorization code, unless the organization has the maximum number, and deletes the grants that have expired.
--- Returns its columns, or no row.
+-- Adds a grant with an authorization code, unless the organization has the maximum number of grants, and deletes expired grants.
+-- Returns the grant's columns, or no row.
 -- Parameters: organization_id; grant_id; agent_id; delegation_rule_id; issuer; subject; subject_encrypted; resource; scopes (text[]);
 -- token_digest (32 bytes): of the code; challenge; redirect_uri; jkt (or null); days; at and expires_at (timestamptz): of the code;
 -- max_grants.
@@ -10,7 +10,7 @@ with expired as (
     delete from grants
     where
         organization_id = %(organization_id)s and expires_at < %(at)s
-        -- For the index.
+        -- Always true, but the partial index has this condition too, so the planner can use the index.
         and expires_at < 'infinity'
 )
 insert into grants (

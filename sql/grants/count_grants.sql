@@ -1,4 +1,4 @@
--- The number of grants in use, as one row with the column grants.
+-- Returns the number of valid grants with a refresh token, one row: grants.
 -- Parameters: organization_id; at; agent_id, delegation_rule_id and resource: only grants to this agent, by this rule or for this
 -- resource, or null.
 --
@@ -11,8 +11,8 @@ where
     and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
     and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
     and (%(resource)s::text is null or resource = %(resource)s::text)
-    -- The instants before which all tokens of an agent have ended, and so have its grants. One object that is read once, because a
-    -- plan that was made on empty tables would read all agents for each grant.
+    -- A grant has ended if the agent's tokens were ended after it was created. All agents' instants are read once, as one object,
+    -- because a plan that was made on empty tables would read all agents for each grant.
     and is_token_in_force(
         (
             (

@@ -1,4 +1,4 @@
--- Ends a grant. Returns its columns, or no row if there is no such grant. Its access tokens end by oauth/revoke_token with its id.
+-- Ends a grant. Returns its columns, or no row. oauth/revoke_token with the grant's id ends the grant's access tokens.
 -- Parameters: organization_id; grant_id; token_digest: which the code or refresh token that is valid now must have, or null.
 --
 -- example: token_digest=null

@@ -1,4 +1,4 @@
--- Ends the grants to an agent or by a delegation rule. One row per grant: grant_id. Their access tokens end by oauth/revoke_tokens.
+-- Ends the grants to an agent or by a delegation rule. One row per grant: grant_id. oauth/revoke_tokens ends their access tokens.
 -- Parameters: organization_id; agent_id, delegation_rule_id: one of the two, the other is null.
 --
 -- pages: 5000, of the at most 100,000 grants of an organization it reads each

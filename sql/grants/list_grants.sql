@@ -1,5 +1,5 @@
--- The grants of people that are in use, newest first. One row per grant: its columns, and the names of its agent and rule. Codes that
--- no client has redeemed are left out.
+-- Returns the valid grants of people, newest first. One row per grant: its columns, and the names of its agent and rule. Grants
+-- whose code no client has redeemed are left out.
 -- Parameters: organization_id; at; grant_id, agent_id, delegation_rule_id and subject: only this grant, grants to this agent, by this
 -- rule or of this person, or null; before_at (timestamptz), before_id: of the last row of the previous page, or null; limit.
 --
@@ -27,8 +27,8 @@ where
     and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
     and (%(subject)s::text is null or subject = %(subject)s::text)
     and (%(before_at)s::timestamptz is null or (created_at, grant_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid))
-    -- The instants before which all tokens of an agent have ended, and so have its grants. One object that is read once, because a
-    -- plan that was made on empty tables would read all agents for each grant.
+    -- A grant has ended if the agent's tokens were ended after it was created. All agents' instants are read once, as one object,
+    -- because a plan that was made on empty tables would read all agents for each grant.
     and is_token_in_force(
         (
             (

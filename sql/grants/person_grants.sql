@@ -1,4 +1,4 @@
--- The grants of a person to an agent that have not expired, oldest first. One row per grant: its columns.
+-- Returns the grants of a person to an agent that have not expired, oldest first. One row per grant: its columns.
 -- Parameters: organization_id; subject; agent_id; at (timestamptz).
 --
 -- example: subject=x
@@ -7,6 +7,6 @@ from grants
 where
     organization_id = %(organization_id)s and subject = %(subject)s and agent_id = %(agent_id)s::uuid
     and expires_at > %(at)s
-    -- For the index.
+    -- Always true, but the partial index has this condition too, so the planner can use the index.
     and expires_at > '-infinity'
 order by created_at, grant_id

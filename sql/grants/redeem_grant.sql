@@ -1,9 +1,9 @@
 -- Issues a token at "at" for the code or the refresh token of a grant, as oauth/exchange_token does for a subject token, and replaces
 -- the code or refresh token by the next refresh token, all or nothing.
 --
--- No row if the authentication fails. Otherwise one row: refusal: the reason why the code or refresh token is not acceptable, in the
--- words of the log, or null; the columns of oauth/exchange_token; and of the grant, null if no token is issued: resource, issuer,
--- delegation_rule_id, subject_encrypted, and ends_at: the instant at which the grant ends.
+-- No row if the authentication fails. Otherwise one row: refusal: the reason why the code or refresh token is not acceptable, in
+-- the words of the log, or null; the columns of oauth/exchange_token; and columns of the grant, which are null if no token is
+-- issued: resource, issuer, delegation_rule_id, subject_encrypted, and ends_at: the instant at which the grant ends.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, durable: as in oauth/issue_access_token;
 -- jwk is '["none"]' for a public client;
@@ -19,7 +19,7 @@ select
     is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal,
     resource, issuer, delegation_rule_id, subject_encrypted, ends_at
 from redeem_grant(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

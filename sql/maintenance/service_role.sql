@@ -1,5 +1,5 @@
--- Returns the attributes, the tables and the memberships of the service's role that would give it more rights than its grants.
--- Returns one row, or no row if there is no such role.
+-- Returns the attributes, own tables and memberships that give the service's role more rights than its grants. Returns one row,
+-- or no row if there is no such role.
 select
     rolsuper as is_superuser,
     rolbypassrls as bypasses_row_security,

@@ -1,4 +1,4 @@
--- Returns the tables with an organization that row-level security does not protect, also from their owner, one row per table.
+-- Returns the tables with an organization_id that lack forced row-level security or our policy for it, one row per table.
 select relname::text as name
 from pg_class as found
 where

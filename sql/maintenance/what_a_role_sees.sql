@@ -1,5 +1,5 @@
 -- Returns whether a backup by the role that has logged in would be complete: sees_all is false if row-level security applies to
--- the role, which is neither a superuser nor bypasses it. Returns one row.
+-- the role, because it is no superuser and may not bypass it. Returns one row.
 select
     current_user::text as role_name,
     current_database()::text as database_name,

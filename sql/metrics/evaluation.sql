@@ -1,5 +1,5 @@
--- Returns the last evaluation of an organization's findings, for the operator's metrics. One row: its instant, or that of the
--- organization's creation if there was none; its seconds; the number of kinds that ran out of time.
+-- Returns the last evaluation of an organization's findings, for the operator's metrics. One row: the instant of the evaluation,
+-- or of the organization's creation if there was none; the duration in seconds; the number of kinds that ran out of time.
 -- Parameters: organization_id.
 select
     coalesce(last.evaluated_at, organizations.created_at) as evaluated_at,
