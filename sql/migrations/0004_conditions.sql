@@ -1,13 +1,13 @@
--- The conditions of an organization, an agent and a credential in force, each as one function. PostgreSQL replaces a call by the
--- function's expression when it plans a statement, so a call costs nothing at run time, and indexes match the expression. The
+-- One function per condition: whether an organization, an agent or a credential is active or valid. PostgreSQL replaces a call by
+-- the function's expression when it plans a statement, so a call costs nothing at run time, and indexes match the expression. The
 -- functions take columns and not rows, because on Citus a row of a shard does not have the type of the table.
 
 create function is_active_organization(suspended_at timestamptz) returns boolean
     language sql immutable
     return suspended_at is null;
 
--- Infinity stands for "not deleted": with "deleted_at is null", a plan that was made on an empty table would read the partial
--- indexes instead of the primary key.
+-- Compares with infinity: with "deleted_at is null", a plan that was made on an empty table would read the partial indexes and
+-- not the primary key.
 create function is_not_deleted(deleted_at timestamptz) returns boolean
     language sql immutable
     return coalesce(deleted_at, 'infinity') = 'infinity';
@@ -20,8 +20,8 @@ create function is_credential_in_force(expires_at timestamptz, revoked_at timest
     language sql immutable
     return revoked_at is null and (expires_at is null or expires_at > at);
 
--- Whether a credential has the secret, or the key or rule of trust, that a client has presented. A presented key is alone in an
--- array. The digests are of secrets with 256 random bits, so the time of the comparison reveals nothing about a secret.
+-- Returns whether a credential has the secret, or the key or rule of trust, that a client has presented. A presented key is alone
+-- in an array. Secrets have 256 random bits, so the time to compare their digests reveals nothing.
 create function is_credential_presented(
     secret_hash bytea, jwks jsonb, trust jsonb, presented_secret_hash bytea, presented_jwk jsonb
 ) returns boolean
@@ -29,7 +29,7 @@ create function is_credential_presented(
     return secret_hash = presented_secret_hash
         or (presented_secret_hash is null and (jwks @> presented_jwk or trust = presented_jwk));
 
--- The view client_credentials stays for the servers of release 1.0.0.
+-- Servers of release 1.0.0 still use the view client_credentials.
 create or replace view active_agents with (security_invoker = true) as
 select agents.organization_id, agents.agent_id, agents.name, agents.scopes, agents.dpop_bound_access_tokens
 from agents

@@ -1,36 +1,36 @@
--- People let agents act by authorization code: the redirect URIs of agents, the age of grants, and the grants.
+-- Lets people allow agents to act by the authorization code flow: redirect URIs of agents, the age of grants, and grants.
 
 alter table agents add column redirect_uris text[] not null default '{}';
 
--- The number of days after which a person who has let an agent act by the rule must do so again.
+-- The number of days after which a person who has let an agent act by the rule must allow it again.
 alter table delegation_rules add column grant_days integer not null default 30;
 
--- What people have allowed. A row is at first an authorization code for a minute, and then a refresh token until it ends. It is
--- deleted when it ends, and its id is then in revoked_tokens, so that its access tokens end too.
+-- The access that people have allowed. A row begins as an authorization code, which is valid for a minute, and becomes a refresh
+-- token. When the grant ends, the row is deleted and its id is added to revoked_tokens, so that its access tokens end too.
 create table grants (
     organization_id text collate "C" not null references organizations,
-    -- The beginning of the SHA-256 of the token's handle, which all tokens of the grant share.
+    -- The beginning of the SHA-256 of the handle, a random value that all codes and refresh tokens of the grant contain.
     grant_id uuid not null,
     agent_id uuid not null,
     delegation_rule_id uuid not null,
-    -- The person: the issuer, and the digest that is the sub of the access tokens.
+    -- The person who allows the access: the person's issuer, and the digest that is the sub of the access tokens.
     issuer text not null,
     subject text collate "C" not null,
-    -- The sub at the issuer, encrypted by a key that is derived from the handle, which is not stored.
+    -- The person's sub at the issuer, encrypted. The key is derived from the handle, which is not stored.
     subject_encrypted bytea not null,
     resource text not null,
     scopes text[] not null,
-    -- The SHA-256 of the one token that is valid now: the code or the newest refresh token.
+    -- The SHA-256 of the only valid token: the code or the newest refresh token.
     token_digest bytea not null check (octet_length(token_digest) = 32),
-    -- Of the code: the PKCE challenge and the redirect URI. Null: the code was redeemed.
+    -- The code's PKCE challenge and redirect URI. Null: the code was redeemed.
     challenge text,
     redirect_uri text,
-    -- The thumbprint of the key to which the tokens are bound (RFC 9449 sections 5 and 10). Null: any client may use them.
+    -- The thumbprint of the key that must redeem the code and refresh tokens (RFC 9449 sections 5 and 10). Null: any key.
     jkt text,
-    -- The greatest age of the grant in days, as the rule had it.
+    -- The maximum age of the grant in days, copied from the rule.
     days integer not null,
     created_at timestamptz not null,
-    -- The instant of the last token. Null: the code was not redeemed.
+    -- The instant at which the last access token was issued. Null: the code was not redeemed.
     last_used_at timestamptz,
     expires_at timestamptz not null,
     primary key (organization_id, grant_id),

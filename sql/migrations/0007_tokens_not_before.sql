@@ -1,7 +1,7 @@
--- An administrator can end all tokens that were issued to an agent so far. Null: no tokens were ended.
+-- The instant before which all tokens of the agent were ended by an administrator. Null: no tokens were ended.
 alter table agents add column tokens_not_before timestamptz;
 
--- Whether a token of an agent has not been ended. True if either parameter is null.
+-- Returns true unless the token was issued before its agent's tokens were ended. True if either parameter is null.
 create function is_token_in_force(tokens_not_before timestamptz, issued_at timestamptz) returns boolean
     language sql immutable
     return coalesce(issued_at >= tokens_not_before, true);

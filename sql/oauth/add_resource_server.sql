@@ -1,6 +1,6 @@
 -- Registers a resource server. Returns its row, or no row if the organization has the maximum number of resource servers.
 -- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean); audience (or null);
--- audience_claim: the identifier that the organization must hold to get tokens with this audience (or null); token_ttl and
+-- audience_claim: the identifier that the organization must own to get tokens with this audience (or null); token_ttl and
 -- agent_id (or null); subject; at (timestamptz); most: the maximum number.
 --
 -- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true; token_ttl=300; subject=agent; agent_id=null

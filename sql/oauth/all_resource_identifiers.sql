@@ -1,4 +1,4 @@
--- Returns all resource identifiers that organizations hold, for the operator, one row per identifier as a resource_key(), in
+-- Returns all resource identifiers that organizations own, for the operator, one row per identifier as a resource_key(), in
 -- order.
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Assigns a resource identifier, in any spelling, to an organization, even if another organization holds the identifier, for the
+-- Makes an organization the owner of a resource identifier, in any spelling, even if another organization owns it, for the
 -- operator. Returns no row. Parameters: organization_id; resource; at (timestamptz).
 --
 -- for: operator

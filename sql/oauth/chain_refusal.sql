@@ -1,8 +1,8 @@
--- Returns one row: refusal: the reason why nobody may act by a token by exchange any more, in the words of the log, or null.
+-- Returns one row: refusal: the logged reason why a token by exchange must be refused, or null.
 -- Parameters: organization_id; agent_ids (uuid[]), issued_at (timestamptz[]), jtis (text[]), audiences (text[]), rule_id: as in the
 -- function chain_refusal.
 select chain_refusal(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_ids => %(agent_ids)s::uuid[],
     p_issued_at => %(issued_at)s::timestamptz[],

@@ -1,5 +1,5 @@
--- Claims a resource identifier, in any spelling, for an organization. Returns no row. A unique violation means that this or
--- another organization holds the identifier. Parameters: organization_id; resource; at (timestamptz). Without "on conflict do
+-- Makes an organization the owner of a resource identifier, in any spelling. Returns no row. A unique violation means that this
+-- or another organization owns the identifier. Parameters: organization_id; resource; at (timestamptz). Without "on conflict do
 -- nothing", for which Citus locks a reference table in a mode that needs the right to update its rows.
 --
 -- citus: no shard, because it writes a reference table

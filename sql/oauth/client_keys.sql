@@ -1,6 +1,6 @@
--- Returns the public keys that may verify an assertion of a client, at most a number of them, one row per key of an active
--- agent whose credential is in force at "at": the keys that the assertion names first, then the keys without a name; within
--- both, those of the newest credential first.
+-- Returns the public keys that may verify an assertion of a client, at most a number of them, one row per key. The client's agent
+-- is active and the key's credential is valid at "at". The keys that the assertion names come first, then the keys without a
+-- name; within each group, the keys of the newest credential.
 -- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the key that the assertion names, or null for any
 -- key; most: the maximum number of keys; at (timestamptz).
 --

@@ -1,7 +1,7 @@
--- Returns the rules of trust by which a client accepts tokens of an issuer. One row per rule of an active agent whose
--- credential is neither revoked nor expired at "at", until the rules together have max_characters; rules that the token may
--- match by its subject are first, within both groups the oldest first: agent_id; trust, as text, or null for a matching rule
--- beyond max_characters; is_in_force: true.
+-- Returns the rules of trust by which a client accepts tokens of an issuer. One row per rule of an active agent whose credential
+-- is neither revoked nor expired at "at", until the rules together have max_characters; rules that the token's subject may match
+-- are first, and within each group the oldest are first: agent_id; trust, as text, or null for a matching rule beyond
+-- max_characters; is_in_force: true.
 -- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): of the rules
 -- that the token may match; max_characters; at (timestamptz).
 --
@@ -28,7 +28,7 @@ from (
 ) as rules
 where
     (
-        -- Reads few rules, because reading a rule decompresses it.
+        -- Few rules are read, because reading a rule decompresses it.
         case when rules.characters <= %(max_characters)s then rules.trust ->> 'issuer' = any (%(issuers)s::text[]) end
         or (rules.is_selected and rules.characters - rules.length <= %(max_characters)s)
     )

@@ -1,6 +1,6 @@
--- Returns the rules of trust with which an administrator has ended the access of an issuer's token: the rules of suspended
--- agents, and the revoked rules for exactly this subject, including those of deleted agents. Rules of agents that a
--- provisioning rule has created for the subject are left out. Returns one row per rule: agent_id, trust.
+-- Returns the rules of trust by which a token lost its access when an administrator ended it: the rules of suspended agents, and
+-- the revoked rules for exactly this subject, including those of deleted agents. Rules of agents that a provisioning rule has
+-- created for the subject are left out. Returns one row per rule: agent_id, trust.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: of the token.
 --
 -- pages: 1500, agents and credentials of the organization, once for a new subject

@@ -1,4 +1,4 @@
--- Issues a token at "at" with which the client acts for a subject (RFC 8693), as oauth/issue_access_token does, and counts for whom.
+-- Issues a token by exchange (RFC 8693) at "at", as oauth/issue_access_token does, and counts it for the client's subject.
 --
 -- No row if the authentication fails. Otherwise one row: refusal: the reason why the subject's token is not acceptable, in the words
 -- of the log, or null; and the columns of oauth/issue_access_token. is_target_known is also false if the delegation rule does not have
@@ -24,7 +24,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

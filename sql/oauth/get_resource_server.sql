@@ -1,5 +1,5 @@
--- Returns one resource server of an organization, with agent_name: the name of the agent that runs it, null if there is none or
--- it is deleted. Returns one row, or no row if the resource server does not exist.
+-- Returns the row of a resource server of an organization, or no row if it does not exist. agent_name is the name of the agent
+-- that runs it, or null if there is no such agent or it is deleted.
 -- Parameters: organization_id; resource_server_id.
 select
     {resource_server},

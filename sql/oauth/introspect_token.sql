@@ -1,8 +1,8 @@
 -- Authenticates a client, as oauth/issue_access_token does, and returns whether a verified token of its organization is active.
 --
 -- No row if the authentication fails. Otherwise one row: scopes: the scopes of the client's agent; is_active: whether the token's
--- agent is active, the token is neither revoked nor ended, and its audience is our own API or that of a resource server whose identifier the
--- organization holds.
+-- agent is active, the token is neither revoked nor ended, and its audience is our own API or that of a resource server whose
+-- identifier the organization owns.
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); secret_hash, jwk, digest and expires_at: as in oauth/issue_access_token;
 -- token_agent_id, jti, issued_at (timestamptz), audience: of the token, all null if there is no token;
@@ -15,7 +15,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select scopes, is_active
 from inspect_token(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

@@ -14,7 +14,7 @@
 -- use is a unique violation, which rolls back everything;
 -- scope (text[]): null for all scopes of the agent at the resource;
 -- own_scopes (text[]): the scopes of our own API;
--- resource: the identifier of the organization's resource server, or null for our own API. The organization must hold the
+-- resource: the identifier of the organization's resource server, or null for our own API. The organization must own the
 -- identifier, or the audience_claim if the resource server has one;
 -- has_proof: whether the token will be bound to a key;
 -- is_counted: false for a sign-in to the dashboard, which no quota refuses and no counter counts;
@@ -23,7 +23,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
 from issue_token(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

@@ -1,5 +1,5 @@
--- Returns the rules of trust in force at "at" of an organization's active agents, or of one of them, one row per rule, oldest
--- first: agent_id, agent_name, credential_id, label, trust.
+-- Returns the rules of trust that are valid at "at" of an organization's active agents, or of one of them, one row per rule,
+-- oldest first: agent_id, agent_name, credential_id, label, trust.
 -- Parameters: organization_id; agent_id (or null for all agents); most: the maximum number; at (timestamptz).
 --
 -- pages: 8000, the agents of a thousand rules
@@ -11,7 +11,7 @@ from (
     where
         organization_id = %(organization_id)s
         and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
-        -- Makes the planner use the index of rules, because few credentials are rules.
+        -- Always true for a rule. It makes the planner use the index of rules, because few credentials are rules.
         and trust_selector >= nil_uuid()
         and is_credential_in_force(expires_at, revoked_at, %(at)s)
     offset 0

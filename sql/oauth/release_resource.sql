@@ -1,5 +1,5 @@
--- Releases a resource identifier, in any spelling, from the organization that holds it, for the operator. Returns one row:
--- organization_id: the former holder. Returns no row if no organization held the identifier. Parameters: resource.
+-- Releases a resource identifier, in any spelling, from the organization that owns it, for the operator. Returns one row:
+-- organization_id: the former owner. Returns no row if no organization owned the identifier. Parameters: resource.
 --
 -- for: operator
 delete from resource_identifiers

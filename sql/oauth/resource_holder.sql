@@ -1,5 +1,5 @@
--- Returns the organization that holds a resource identifier, in any spelling, for the operator. Returns one row, or no row if
--- no organization holds it. Parameters: resource.
+-- Returns the organization that owns a resource identifier, in any spelling, for the operator. Returns one row, or no row if no
+-- organization owns the identifier. Parameters: resource.
 --
 -- for: operator
 select organization_id

@@ -3,12 +3,12 @@
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    -- By primary key, because a plan that was made on an empty table would read the whole table for a join or a ctid.
+    -- Deletes by primary key: for a join or a ctid, a plan that was made on an empty table would read the entire table.
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens
         where organization_id = %(organization_id)s and expires_at < %(at)s
-        -- The order makes PostgreSQL use the index on the expiry, which shows at once that no token has expired.
+        -- Because of the order, PostgreSQL uses the index on the expiry, which shows at once if no token has expired.
         order by expires_at
         limit 10
         for update skip locked

@@ -1,4 +1,4 @@
--- Returns the scopes that a token at a resource may have at most, one row per limit: holder, in words, and scopes.
+-- Returns the maximum scopes of a token for a resource, one row per limiting party: holder: the party in words; scopes.
 -- Parameters: organization_id; agent_id: the client; resource: null for our own API; subject_agent_id and rule_id: the subject of an
 -- exchange and the delegation rule for it, or null.
 select 'the resource server' as holder, scopes
@@ -9,7 +9,7 @@ select 'the agent' as holder, scopes
 from agents
 where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
 union all
--- Apart from the agent, because a search for two ids that was planned on an empty table would read all agents.
+-- A select of its own: a search for two agent ids that was planned on an empty table would read all agents.
 select 'the subject' as holder, scopes
 from agents
 where

@@ -1,7 +1,7 @@
 -- Returns the rules of trust of an organization that a token of another issuer can match by its issuer and its subject alone.
 -- One row per rule that is not revoked, oldest first, until the rules together have max_characters: agent_id; trust, as text,
 -- or null for a rule beyond max_characters; is_in_force: whether the rule has not expired at "at", and its agent is active.
--- Parameters: organization_id; selectors (uuid[]): of such rules; max_characters; at (timestamptz).
+-- Parameters: organization_id; selectors (uuid[]): those of rules that the token can match; max_characters; at (timestamptz).
 --
 -- pages: 20
 -- example: selectors={00000000-0000-0000-0000-000000000007}; max_characters=16000
@@ -20,7 +20,7 @@ from (
                 coalesce(trust_length, pg_column_size(trust)) as length
             from credentials
             where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
-            -- Each rule by the index, also if the plan was made while the table was empty.
+            -- Looks up each selector in the index, even if the plan was made while the table was empty.
             offset 0
         ) as matching
         -- Even the 200 shortest rules together have more than max_characters.

@@ -1,5 +1,5 @@
--- Consumes an identifier that is accepted once, and sometimes deletes expired identifiers. Returns one row. A second use is a
--- unique violation, which rolls back the transaction.
+-- Records the use of an identifier that is accepted only once, and sometimes deletes expired identifiers. Returns one row. A
+-- second use is a unique violation, which rolls back the transaction.
 -- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): the instant from which the identifier is refused
 -- anyway; at (timestamptz).
 --

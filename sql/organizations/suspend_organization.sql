@@ -1,5 +1,5 @@
 -- Suspends an organization, or ends its suspension. Returns the organization's row, or no row if it does not exist.
--- Parameters: organization_id; suspended_at (timestamptz), or null to end the suspension.
+-- Parameters: organization_id; suspended_at (timestamptz): null ends the suspension.
 --
 -- for: operator
 update organizations

@@ -1,4 +1,4 @@
--- Creates a provisioning rule. Returns its columns, or no row if the organization has the maximum number.
+-- Creates a provisioning rule. Returns the rule's columns, or no row if the organization has the maximum number of rules.
 -- Parameters: organization_id; provisioning_rule_id; name; trust and agent_template (JSON text); max_agents; at (timestamptz);
 -- most: the maximum number.
 --

@@ -15,7 +15,7 @@ from (
         updated_at,
         provisioned ->> 'subject' as subject,
         (provisioned ->> 'expiresAfterDays')::integer as expires_after_days,
-        -- The longest window of the quotas. A quota per hour counts as a quota per day.
+        -- The longest window in which the agent has a quota. A quota per hour is treated like a quota per day.
         case when quotas[3] is not null then 'month' when quotas is not null then 'day' end as quota_window
     from agents
     where
@@ -39,7 +39,7 @@ where
     and seen.last_seen_at < %(at)s::timestamptz - make_interval(days => agents.expires_after_days)
     and (
         agents.quota_window is null
-        -- last_used_at is written once a minute.
+        -- last_used_at is written only once per minute, so its last minute counts too.
         or seen.last_seen_at
             < date_trunc(agents.quota_window, %(day)s::date::timestamp) at time zone 'UTC' - interval '1 minute'
     )

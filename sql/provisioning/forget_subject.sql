@@ -1,4 +1,4 @@
--- Lets the subject of an agent get another agent with its next token. Returns no row.
+-- Forgets the subject of an agent, so that a provisioning rule creates another agent at the subject's next token. Returns no row.
 -- Parameters: organization_id; agent_id.
 update agents
 set provisioned_selector = null

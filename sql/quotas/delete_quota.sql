@@ -1,5 +1,5 @@
 -- Deletes a quota. Returns the deleted row, or no row if there is no such quota.
--- Parameters: organization_id; agent_id: the quota's holder, nil for the organization; quota_window: hour, day or month.
+-- Parameters: organization_id; agent_id: the agent with the quota, or nil for the organization; quota_window: hour, day or month.
 --
 -- example: quota_window=month
 delete from quotas

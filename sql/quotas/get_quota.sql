@@ -1,5 +1,5 @@
 -- Returns the row of a quota, or no row if there is no such quota.
--- Parameters: organization_id; agent_id: the quota's holder, nil for the organization; quota_window: hour, day or month.
+-- Parameters: organization_id; agent_id: the agent with the quota, or nil for the organization; quota_window: hour, day or month.
 --
 -- example: quota_window=month
 select quota_window, tokens, is_enforced

@@ -1,7 +1,7 @@
 -- Waits until no token of the organization is being issued, and blocks new tokens until the transaction ends, because the
 -- organization's quotas are about to change. Run it before the transaction locks a row. Returns one row.
 -- Parameters: organization_id; timeout: the maximum wait, with its unit.
--- On Citus, a function may lock rows only of exactly this value, with the column's collation.
+-- On Citus, a function may lock only the rows of exactly this organization_id, which must have the column's collation.
 --
 -- example: timeout=1s
 select lock_quotas(%(organization_id)s::text collate "C", %(timeout)s::text) as is_locked

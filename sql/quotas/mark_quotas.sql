@@ -1,8 +1,8 @@
--- Copies the quotas of an agent or of the organization into its row, which tokens read. Returns no row.
+-- Copies the quotas of an agent or of the organization into their row, which each token reads. Returns no row.
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select
-        -- Selected as a column, because Citus runs neither update if it can tell that one of them has no row.
+        -- agent_id is selected as a column, because Citus runs neither update if it can tell that one of them changes no row.
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[

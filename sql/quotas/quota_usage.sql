@@ -4,18 +4,18 @@
 -- quota would have refused if it had been enforced; count: the number of quotas, if the rows are sorted by share. The rows are
 -- sorted by agent_id, the organization first, and then by window (hour, day, month), or by the used share, the greatest first.
 -- Quotas of deleted agents are left out.
--- Parameters: organization_id; day; hour; agent_id: the holder whose quotas are returned, nil for the organization, null for
+-- Parameters: organization_id; day; hour; agent_id: returns only the quotas of this agent, nil for the organization's, null for
 -- all; by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the
 -- agent_id (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null;
--- min_percent: the minimum used share, 0 for all quotas; only_enforced: whether quotas that only observe are left out.
--- Without by_share, only the page's quotas are summed, and there is no minimum share.
+-- min_percent: the minimum used share, 0 for all quotas; only_enforced: whether quotas that only observe are left out. Without
+-- by_share, only the page's quotas are summed, and there is no minimum share.
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null; min_percent=0; only_enforced=false
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept
 with listed as materialized (
     select
         quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
-        -- A sum that a token has stored is not calculated again.
+        -- If a token has stored the sum of the month's other days, the sum is not calculated again.
         case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case
             when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(
@@ -32,12 +32,12 @@ with listed as materialized (
         select name, deleted_at
         from agents
         where organization_id = %(organization_id)s and agent_id = quotas.agent_id
-        -- Not joined, because without statistics PostgreSQL would read all agents for each quota.
+        -- Looks up each agent, because without statistics PostgreSQL would read all agents for each quota in a join.
         offset 0
     ) as agents on true
     where
         quotas.organization_id = %(organization_id)s
-        -- The bounds of the index scan. greatest() and least() ignore null.
+        -- Bounds for the index scan. greatest() and least() ignore null.
         and quotas.agent_id
             >= greatest(%(agent_id)s::uuid, %(after_id)s::uuid, nil_uuid())
         and quotas.agent_id <= least(%(agent_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')

@@ -1,5 +1,5 @@
 -- Sets a quota. Returns no row.
--- Parameters: organization_id; agent_id: the quota's holder, nil for the organization; quota_window: hour, day or month;
+-- Parameters: organization_id; agent_id: the agent with the quota, or nil for the organization; quota_window: hour, day or month;
 -- tokens; is_enforced; at (timestamptz).
 --
 -- example: quota_window=day; tokens=1000

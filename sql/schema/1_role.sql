@@ -9,14 +9,14 @@ do $$
 begin
     create role agentidp_service nologin nosuperuser nocreatedb nocreaterole nobypassrls;
 exception
-    -- A role belongs to all databases of a server, so another database may have created it, or be creating it now.
+    -- All databases of a server share a role, so another database may have created it, or be creating it now.
     when duplicate_object or unique_violation then null;
 end $$;
 
 do $$
 begin
-    -- A superuser may set any role and needs no grant. Since PostgreSQL 16, the creator of a role is a member that may grant the
-    -- role but not set it, so the condition depends on the version.
+    -- A superuser may switch to any role without a grant. Since PostgreSQL 16, the creator of a role may grant the role but not
+    -- switch to it, so the condition depends on the version.
     if not (select rolsuper from pg_roles where rolname = current_user)
         and not pg_has_role(
             current_user,

@@ -4,11 +4,11 @@ create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
     name text not null,
     created_at timestamptz not null,
-    -- The tokens per UTC calendar month above which a finding warns. Null: no budget.
+    -- The number of tokens per UTC calendar month above which a finding warns. Null: no budget.
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
     -- The instant of the suspension. No agent of a suspended organization may act. Null: not suspended.
     suspended_at timestamptz,
-    -- A copy of the organization's quotas, as in agents.
+    -- A copy of the organization's quotas, in the form of the column quotas of agents.
     quotas bigint[],
     -- The number of days after which a dormant agent is suspended. Null: never.
     suspend_dormant_after_days integer,
@@ -39,9 +39,9 @@ create table agents (
     owner text not null default '',
     -- The number of instances of the agent that run, from 1 to 10,000. Null: not declared.
     expected_replicas integer,
-    -- A copy of the agent's quotas in the row that a token reads anyway, because reading them from the table quotas took a third
-    -- of the time of a check. Null if the agent has no quota. Otherwise the quotas per hour, day and month, each as a
-    -- signed_quota(), or null if there is no such quota. The transaction that changes the table quotas changes the copy.
+    -- A copy of the agent's quotas, null without quotas: those per hour, day and month, each as a signed_quota() or null. A token
+    -- reads this row anyway; reading the table quotas took a third of the time of the check. The transaction that changes the
+    -- table quotas changes the copy.
     quotas bigint[],
     -- For an agent that a provisioning rule has created: the rule's name, the issuer, the subject, and the number of days after
     -- which the agent expires, in the API's form. Null for any other agent, and after an erasure.
@@ -62,7 +62,7 @@ alter table agents enable row level security, force row level security;
 create policy own_organization on agents using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agents to agentidp_service;
 
--- The client directory, the only way from a client_id to its organization. A row never changes.
+-- The client directory: the organization of each client_id. A row never changes.
 --
 -- The table has no foreign key to organizations, because on Citus every node has the whole directory but not all organizations.
 -- One statement registers an agent together with its client, and the agent has a foreign key.
@@ -72,7 +72,7 @@ create table clients (
 );
 alter table clients enable row level security, force row level security;
 create policy own_organization on clients using (organization_id = current_setting('agentidp.organization_id', true));
--- Authentication starts with this table, before the organization is known.
+-- Allows the lookup before the organization is known, because authentication begins with this table.
 create policy any_client_can_be_looked_up on clients for select using (true);
 grant select, insert on clients to agentidp_service;
 
@@ -84,16 +84,16 @@ create table credentials (
     secret_hash bytea check (octet_length(secret_hash) = 32),
     created_at timestamptz not null,
     expires_at timestamptz,
-    -- The last use, updated at most once per minute.
+    -- The instant of the last use, updated at most once per minute.
     last_used_at timestamptz,
     revoked_at timestamptz,
     jwks jsonb,
     -- The rule of trust in the API's form. It never changes.
     trust jsonb,
-    -- The first half of the SHA-256 of the rule's issuer and subject, by which a token without client_id finds the rule. A
-    -- column, because under row-level security an index scan compares columns but no results of functions such as ->>.
+    -- The first half of the SHA-256 of the rule's issuer and subject, by which a token without client_id finds the rule. It is a
+    -- column, because under row-level security an index scan can compare columns but not results of functions such as ->>.
     trust_selector uuid,
-    -- A name by which people recognize the credential in a list.
+    -- A text by which people recognize the credential in a list.
     label text check (char_length(label) between 1 and 100),
     primary key (organization_id, credential_id),
     foreign key (organization_id, agent_id) references agents,
@@ -104,10 +104,10 @@ create index credentials_organization_id_agent_id_idx on credentials (organizati
     where revoked_at is null;
 create index credentials_organization_id_trust_selector_idx on credentials (organization_id, trust_selector)
     where trust_selector is not null and revoked_at is null;
--- For the question whether a credential of an agent was revoked since a session began.
+-- Finds out whether a credential of an agent was revoked after a session began.
 create index credentials_organization_id_agent_id_revoked_at_idx on credentials (organization_id, agent_id, revoked_at)
     where revoked_at is not null;
--- For the reason of a failed authentication whose secret is revoked.
+-- Finds the revoked credential behind a failed authentication.
 create index credentials_organization_id_agent_id_revoked_idx on credentials (organization_id, agent_id, secret_hash)
     where revoked_at is not null;
 alter table credentials enable row level security, force row level security;
@@ -119,7 +119,7 @@ create table provisioning_rules (
     organization_id text collate "C" not null references organizations,
     provisioning_rule_id uuid not null,
     name text not null,
-    -- The accepted tokens, as in credentials.
+    -- The accepted tokens, in the form of the column trust of credentials.
     trust jsonb not null,
     -- The members of an agent that the rule creates, in the API's form.
     agent_template jsonb not null,
@@ -137,7 +137,7 @@ create table delegation_rules (
     organization_id text collate "C" not null references organizations,
     delegation_rule_id uuid not null,
     name text not null,
-    -- The accepted tokens, as in credentials. If the rule names no audience, a token's must be the client_id of the acting agent.
+    -- The accepted tokens, as in credentials. Without an audience in the rule, a token's must be the acting agent's client_id.
     trust jsonb not null,
     -- The agents that may act by the rule.
     agent_ids uuid[] not null check (cardinality(agent_ids) between 1 and 100),
@@ -172,8 +172,8 @@ alter table quotas enable row level security, force row level security;
 create policy own_organization on quotas using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on quotas to agentidp_service;
 
--- The dormant agents whose suspension was announced, and the instant of the suspension. A table of its own, because each token
--- reads the row of its agent and does not need this.
+-- Dormant agents whose suspension was announced, with the instant of the suspension. This is a table of its own, because each
+-- token reads the row of its agent and does not need the instant.
 create table announced_suspensions (
     organization_id text collate "C" not null,
     agent_id uuid not null,

@@ -1,16 +1,16 @@
 -- Signing keys, resource servers, revoked tokens, used identifiers, and throttles of failed authentications.
 
--- The keys belong to the instance and not to an organization, because any organization's resource server may verify a token.
+-- The keys belong to the instance and not to an organization, because all organizations' resource servers verify tokens.
 create table signing_keys (
     kid text primary key,
-    -- Only for lists, which also show revoked keys. The published key is derived from the private key.
+    -- Only for lists, which also show revoked keys. The published key is derived from the private key instead.
     alg text not null,
     -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
     -- revocation.
     private_key_encrypted bytea not null,
     created_at timestamptz not null,
     signs_from timestamptz not null,
-    -- The instant from which the key verifies no token.
+    -- The instant from which the key no longer verifies tokens.
     revoked_at timestamptz
 );
 
@@ -30,12 +30,12 @@ create table resource_servers (
     token_per_call boolean not null default false,
     -- The aud of the tokens. Null: the identifier.
     audience text,
-    -- The identifier that the organization must hold in resource_identifiers to get tokens with this audience. Null: the column
+    -- The identifier that the organization must own in resource_identifiers to get tokens with this audience. Null: the column
     -- resource.
     audience_claim text,
     -- The lifetime of the tokens in seconds. Null: AGENTIDP_TOKEN_TTL.
     token_ttl integer,
-    -- The instant at which token_ttl changed. Tokens issued before have another lifetime.
+    -- The instant at which token_ttl changed. Tokens that were issued earlier have another lifetime.
     token_ttl_changed_at timestamptz,
     -- The sub of the tokens: the agent's id, or the ids of the organization and of the agent.
     subject text not null default 'agent' check (subject in ('agent', 'organization-agent')),
@@ -45,7 +45,7 @@ create table resource_servers (
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
     foreign key (organization_id, agent_id) references agents
 );
--- For the foreign key.
+-- The foreign key needs this index when an agent is deleted.
 create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
     where agent_id is not null;
 alter table resource_servers enable row level security, force row level security;
@@ -59,11 +59,11 @@ grant
     delete
 on resource_servers to agentidp_service;
 
--- The organization that may get tokens for a resource identifier, the `aud` of tokens. A claim outlives the resource server that
--- was registered with it, because a service that still trusts this issuer must not start to trust another organization. Like
--- clients, the table has no foreign key, because on Citus every node has the whole table.
+-- The organization that owns a resource identifier, which is the `aud` of tokens, and so may get tokens for it. The row stays
+-- when the resource server is deleted, because a service that still trusts this issuer must not start to trust another
+-- organization. Like clients, the table has no foreign key, because on Citus every node has the entire table.
 create table resource_identifiers (
-    -- A resource_key().
+    -- The identifier in the form of resource_key().
     resource text collate "C" primary key,
     organization_id text collate "C" not null,
     claimed_at timestamptz not null
@@ -73,10 +73,10 @@ alter table resource_identifiers enable row level security, force row level secu
 create policy own_organization on resource_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, assigns identifiers by command line.
 create policy operator on resource_identifiers to current_user using (true);
--- The service claims, and cannot transfer or release.
+-- The service may claim an identifier, but not transfer or release it.
 grant select, insert on resource_identifiers to agentidp_service;
 
--- Tokens that were revoked before they expired (RFC 7009). A row is useless after expires_at.
+-- Tokens that were revoked before they expired (RFC 7009). After expires_at, a row is not needed any more.
 create table revoked_tokens (
     organization_id text collate "C" not null,
     jti text not null,
@@ -86,11 +86,11 @@ create table revoked_tokens (
 create index revoked_tokens_organization_id_expires_at_idx on revoked_tokens (organization_id, expires_at);
 alter table revoked_tokens enable row level security, force row level security;
 create policy own_organization on revoked_tokens using (organization_id = current_setting('agentidp.organization_id', true));
--- A statement with "for update" needs the right to update.
+-- Update is needed for statements with "for update".
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
--- The digests of all identifiers that are accepted once: the jti of client assertions, DPoP proofs and sign-in links, and the
--- keys of forms that create something. created_id is the id of the thing that the form has created.
+-- Digests of identifiers that are accepted only once: the jti of client assertions, DPoP proofs and sign-in links, and the keys
+-- of forms that create something. created_id is the id of the object that the form has created.
 create table used_identifiers (
     organization_id text collate "C" not null,
     digest bytea not null,

@@ -45,8 +45,8 @@ create table credential_usage_daily (
     day date not null,
     agent_id uuid not null,
     credential_id uuid not null,
-    -- The identifier as it was registered; empty for our own API. A text and no id, because a resource server can be deleted and
-    -- registered again with the same identifier.
+    -- The identifier as it was registered; empty for our own API. It is a text and not the resource server's id, because a
+    -- resource server can be deleted and registered again with the same identifier.
     resource text collate "C" not null,
     slot smallint not null,
     tokens bigint not null,
@@ -63,19 +63,19 @@ grant select, insert, update on credential_usage_daily to agentidp_service;
 create table delegation_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
-    -- The acting agent.
+    -- The agent that acts for the subject.
     agent_id uuid not null,
     -- The agent for which the agent acts, or nil_uuid() for a subject of another issuer.
     subject_agent_id uuid not null,
     -- The other issuer; empty if the subject is an agent.
     issuer text collate "C" not null,
-    -- The identifier, as in credential_usage_daily.
+    -- The resource identifier, as in credential_usage_daily.
     resource text collate "C" not null,
     slot smallint not null,
     tokens bigint not null,
     primary key (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot)
 ) with (fillfactor = 50);
--- For the question which agents act for an agent. The index is partial, so that the planner uses it for nothing else.
+-- Finds the agents that act for an agent. The index is partial, so that the planner uses it for no other statement.
 create index delegation_usage_daily_organization_id_subject_agent_id_day_idx
     on delegation_usage_daily (organization_id, subject_agent_id, day) where issuer = '';
 alter table delegation_usage_daily enable row level security, force row level security;
@@ -128,7 +128,7 @@ create table usage_monthly (
     -- The tokens of all agents. While the organization's counters of these days have the same sum, the sum of no agent has
     -- changed, because counters only grow.
     tokens bigint not null,
-    -- The agents with tokens, and the number of tokens of each in the same order.
+    -- The agents with tokens, and in the same order the number of tokens of each agent.
     agent_ids uuid[] not null,
     agent_tokens bigint[] not null check (cardinality(agent_tokens) = cardinality(agent_ids)),
     primary key (organization_id, month)

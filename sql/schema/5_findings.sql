@@ -8,17 +8,17 @@ create table findings (
     -- The id of the agent with which the finding deals, or 'organization'.
     subject text not null,
     severity text not null check (severity in ('info', 'warning', 'critical')),
-    -- The highest severity reported so far. Only a higher one is an escalation.
+    -- The highest severity reported so far. Only a higher severity is an escalation.
     highest_severity text not null check (highest_severity in ('info', 'warning', 'critical')),
-    -- The half-open window that the finding covers.
+    -- The half-open period that the finding covers.
     begins_at timestamptz not null,
     ends_at timestamptz not null,
     first_seen_at timestamptz not null,
     last_seen_at timestamptz not null,
-    -- Infinity stands for a finding that has not ended. Never null, but without a "not null" constraint, so that the planner uses
-    -- the partial index below only for a condition on this column.
+    -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, so that the planner
+    -- uses the partial index below only for a condition on this column.
     ended_at timestamptz,
-    -- The number of evaluations since the last one that found it.
+    -- The number of evaluations since the last evaluation that returned the finding.
     misses smallint not null,
     acknowledged_at timestamptz,
     -- The name of the agent that acknowledged the finding, or 'operator' for a command.
@@ -30,8 +30,8 @@ create table findings (
     announced_severity text check (announced_severity in ('info', 'warning', 'critical')),
     primary key (organization_id, finding_id)
 );
--- One range of the index has all findings that have not ended or ended lately. The index is partial, so that the planner uses
--- only the primary key for one finding, also if it plans on an empty table.
+-- A single range of this index has all findings that have not ended or that ended lately. The index is partial, so that the
+-- planner uses only the primary key to look up one finding, even if the plan is made on an empty table.
 create index findings_organization_id_ended_at_idx on findings (organization_id, ended_at) where ended_at is not null;
 alter table findings enable row level security, force row level security;
 create policy own_organization on findings using (organization_id = current_setting('agentidp.organization_id', true));
@@ -45,7 +45,7 @@ create table finding_changes (
     changed_at timestamptz not null,
     change text not null,
     severity text not null,
-    -- The agent's name or 'operator', as in findings; null for an evaluation.
+    -- The name of the agent or person, or 'operator' for a command; null for a change by an evaluation.
     changed_by text,
     note text,
     primary key (organization_id, change_id),
@@ -61,7 +61,7 @@ grant select, insert on finding_changes to agentidp_service;
 create table finding_mutes (
     organization_id text collate "C" not null references organizations,
     kind text not null,
-    -- The subject, as in findings; 'organization' mutes the kind for every agent.
+    -- The agent's id, or 'organization', which mutes the kind for every agent.
     subject text not null,
     until timestamptz not null,
     muted_at timestamptz not null,
@@ -76,13 +76,13 @@ grant select, insert, update, delete on finding_mutes to agentidp_service;
 -- The last evaluation. One row per organization. A transaction that stores an evaluation locks the row first.
 create table finding_evaluations (
     organization_id text collate "C" primary key references organizations,
-    -- Null before the first evaluation.
+    -- The instant of the last evaluation. Null before the first evaluation.
     evaluated_at timestamptz,
-    -- Findings that ended before this day are unknown.
+    -- The first day of stored findings: findings that ended earlier are unknown.
     first_day date not null,
     -- The kinds of findings that ran out of time.
     not_computed text[] not null,
-    -- The duration of the evaluation, for the metrics. Null before the first.
+    -- The duration of the evaluation, for the metrics. Null before the first evaluation.
     seconds double precision
 );
 alter table finding_evaluations enable row level security, force row level security;
@@ -95,9 +95,9 @@ create table markers (
     marker_id uuid not null,
     kind text not null check (kind in ('deployment', 'holiday')),
     starts_at timestamptz not null,
-    -- Equal to starts_at for a deployment at an instant.
+    -- The end of the marker. Equal to starts_at for a deployment at an instant.
     ends_at timestamptz not null check (ends_at >= starts_at),
-    -- The agent that is marked. Null: every agent.
+    -- The agent to which the marker applies. Null: every agent.
     agent_id uuid,
     note text,
     created_at timestamptz not null,
@@ -105,7 +105,7 @@ create table markers (
     foreign key (organization_id, agent_id) references agents
 );
 create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
--- For the foreign key.
+-- The foreign key needs this index when an agent is deleted.
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
 alter table markers enable row level security, force row level security;
 create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));

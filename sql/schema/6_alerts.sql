@@ -20,15 +20,14 @@ create table alert_targets (
     tested_at timestamptz,
     last_success_at timestamptz,
     last_failure_at timestamptz,
-    -- The instant of the first failure since the last success.
+    -- The instant of the first failed delivery since the last successful delivery.
     failing_since timestamptz,
     last_error text,
-    -- The number of failures since the last success.
+    -- The number of failed deliveries since the last successful delivery.
     failures integer not null default 0,
-    -- The instant before which no delivery is attempted. The pause grows with each failure. Minus infinity: not paused.
+    -- The instant until which no delivery is attempted. The pause grows with each failure. Minus infinity: no pause.
     paused_until timestamptz not null default '-infinity',
-    -- The end of the lease of the process that sends to the target. After it, another process may send. Minus infinity: no lease
-    -- yet.
+    -- The end of the lease, after which another process may send to the target. Minus infinity: there was no lease yet.
     leased_until timestamptz not null default '-infinity',
     primary key (organization_id, target_id)
 );
@@ -50,7 +49,7 @@ create table alert_deliveries (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null,
     delivered_at timestamptz,
-    -- The instant from which no further attempt is made.
+    -- The instant after which no further attempt is made.
     abandoned_at timestamptz,
     last_error text,
     primary key (organization_id, delivery_id),
@@ -61,15 +60,15 @@ create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_atte
 create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
     on alert_deliveries (organization_id, target_id, next_attempt_at)
     where delivered_at is null and abandoned_at is null;
--- For the question whether an earlier change of the same finding still waits.
+-- Finds an earlier change of the same finding that still waits.
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;
--- For the newest deliveries of a target, and for the foreign key.
+-- Finds the newest deliveries of a target. The foreign key needs this index too.
 create index alert_deliveries_organization_id_target_id_created_at_idx
     on alert_deliveries (organization_id, target_id, created_at);
 create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);
--- For the question which targets have received a finding's beginning and so receive its end.
+-- Finds the targets that have received a finding's beginning, and so receive its end.
 create index alert_deliveries_organization_id_finding_id_created_at_idx
     on alert_deliveries (organization_id, finding_id, created_at);
 alter table alert_deliveries enable row level security, force row level security;

@@ -1,10 +1,10 @@
 -- The audit trail of all changes. Each organization has a chain of events, in which each event contains the hash of the previous
--- event. The instance, with its signing keys, has a chain too.
+-- event. The instance has a chain too, for events such as changes of signing keys.
 --
 -- The tables have no foreign key to organizations, because a chain outlives its organization and the instance's has none.
 
--- The last event of each chain. A transaction that adds an event locks the row, so that a chain does not fork. If the last events
--- of a chain were removed, this row proves it.
+-- The last event of each chain. A transaction that adds an event locks this row, so that no two events have the same predecessor.
+-- If the last events of a chain are removed, this row proves the removal.
 create table audit_heads (
     organization_id text collate "C" primary key,
     sequence bigint not null check (sequence >= 0),
@@ -39,7 +39,7 @@ create table audit_events (
     hash bytea not null check (octet_length(hash) = 32),
     primary key (organization_id, sequence)
 );
--- For the few events that may explain a finding. The index is partial because a client can cause any number of other events.
+-- Finds the few events that may explain a finding. The index is partial, because a client can cause any number of other events.
 create index audit_events_organization_id_sequence_idx on audit_events (organization_id, sequence)
 where action in ('agent.changed', 'credential.created', 'credential.revoked');
 alter table audit_events enable row level security, force row level security;

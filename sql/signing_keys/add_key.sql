@@ -1,4 +1,4 @@
--- Publishes a key. Returns no row.
+-- Publishes a signing key. Returns no row.
 -- Parameters: kid; alg; private_key_encrypted; at: when it is created; signs_from (timestamptz).
 --
 -- for: operator

@@ -1,4 +1,4 @@
--- Returns all signing keys, revoked ones included, one row per key, the one that signs last first.
+-- Returns all signing keys, including revoked keys, one row per key, the key with the latest signs_from first.
 --
 -- citus: no shard, because the keys are on the coordinator
 select kid, alg, private_key_encrypted, created_at, signs_from, revoked_at

@@ -1,4 +1,4 @@
--- Replaces a key's encrypted private half. Returns no row. Parameters: kid; private_key_encrypted.
+-- Replaces the encrypted private half of a signing key. Returns no row. Parameters: kid; private_key_encrypted.
 --
 -- for: operator
 update signing_keys

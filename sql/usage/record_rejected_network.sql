@@ -1,8 +1,8 @@
 -- Counts a failed authentication by the client's network and by the reason, and deletes the organization's rows that are older
 -- than the retention period. Returns one row: the reason.
 -- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz); secret_hash: the hash of the secret that
--- the client sent, or null; reason: the reason unless the agent or the credential has a more precise one; network: text;
--- most_rows: the maximum number of rows per organization and day, beyond which failures are counted in one row;
+-- the client sent, or null; reason: the logged reason, unless the agent's or the credential's state gives a more precise reason;
+-- network: text; most_rows: the maximum number of rows per organization and day, beyond which failures are counted in one row;
 -- keep_days: the number of days to keep, today included; nobody: the agent_id of that one row.
 --
 -- citus: in steps

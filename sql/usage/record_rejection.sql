@@ -1,8 +1,8 @@
--- Counts a failed authentication for the organization and the agent. All unknown clients share one agent_id, so invented ids add
--- no row. Returns one row.
+-- Counts a failed authentication for the organization and the agent. All unknown clients share one agent_id, so that invented
+-- client ids add no rows. Returns one row.
 -- Parameters: organization_id; agent_id; day and hour: of the failure in UTC.
 select count_usage(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_day => %(day)s::date,

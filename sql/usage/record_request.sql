@@ -4,7 +4,7 @@
 -- be acknowledged before it is on disk.
 select agent_id
 from admit_request(
-    -- On Citus, a function may read rows only of exactly this value, with the column's collation.
+    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_jti => %(jti)s::text,

@@ -5,6 +5,6 @@
 -- for: operator
 insert into usage_imports as known (organization_id, digest, imported_at, records, tokens, requests, rejected)
 values (%(organization_id)s, %(digest)s, %(at)s, %(records)s, %(tokens)s, %(requests)s, %(rejected)s)
--- The update changes nothing, but makes the statement return the existing row.
+-- The update changes nothing. It makes the statement return the existing row.
 on conflict (organization_id, digest) do update set imported_at = known.imported_at
 returning imported_at = %(at)s as is_new, imported_at

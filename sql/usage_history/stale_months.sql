@@ -1,5 +1,5 @@
--- Returns the UTC calendar months with tokens before "day" whose stored sums are missing or differ from the counters, one row
--- per month, oldest first: month: its first day; until: the day after the last complete one.
+-- Returns the UTC calendar months with tokens before "day" whose stored sums are missing or differ from the counters, one row per
+-- month, oldest first: month: its first day; until: the day after its last complete day.
 -- Parameters: organization_id; day: today in UTC.
 --
 -- pages: 500, the organization's days, four rows each
