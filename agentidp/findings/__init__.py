@@ -31,19 +31,19 @@ MARKERS = "markers"
 DEFAULT_DAYS = 7  # number of UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request
 
 MAX_SECONDS = 5.0
-"""Maximum seconds for computing each kind separately, after computing all together failed. Later kinds are skipped."""
+"""Maximum seconds for computing the kinds of findings one by one, after computing all together has failed."""
 
 
 @dataclass(frozen=True)
 class ComputedFindings:
-    """Findings, the most urgent first, and the kinds whose statement failed or exceeded its time."""
+    """The computed findings, the most urgent first, and the kinds whose statement failed or exceeded its time."""
 
     findings: list[Finding]
     not_computed: tuple[str, ...] = ()
 
 
 def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS) -> FindingsQuery:
-    """Return the query for an instant, with the service's token lifetime."""
+    """Return the instant, days and settings for which findings are computed, as a query."""
     return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, includes_registry=True)
 
 
@@ -66,11 +66,11 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> ComputedFi
 
 
 def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
-    """Return the rows of each call by its name. Calls that also fail separately are left out."""
+    """Return the rows of each call, by its name. If all together fail, run each separately, and leave out failures."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:
-        # If one statement exceeds its time, all statements of the round trip fail.
+        # All statements of a round trip fail if one of them exceeds its time, so each call is repeated separately.
         rows, deadline = {}, time.monotonic() + MAX_SECONDS
         for name, call in calls.items():
             if time.monotonic() < deadline:

@@ -34,7 +34,7 @@ class NoteSchema(ma.Schema):
 
 
 class MuteSchema(NoteSchema):
-    """The end of a mute of the finding's kind, for its agent or for every agent."""
+    """The request body that mutes the finding's kind for its agent, or for every agent, until an instant."""
 
     until = Instant(required=True, words="day until which it is muted")
     wholeOrganization = Flag(attribute="whole_organization", typed_name="every", load_default=False)
@@ -107,7 +107,7 @@ def apply_action(
 
 
 def _actor_name(opened: Transaction) -> str:
-    """Return the name of the actor: the agent's or the person's name, or ``operator`` for a command."""
+    """Return the name of the agent or person who acts, or ``operator`` for a command."""
     actor = opened.actor
     if actor.type not in ("agent", "session"):
         return actor.display_name or actor.type

@@ -28,7 +28,7 @@ def decide_alerts(
     changed_kind_ids: Collection[UUID] = (),
     escalated_ids: Collection[UUID] = (),
 ) -> tuple[list[StoredFinding], list[Alert]]:
-    """Return the findings to store after an evaluation, with the severity that was announced, and the alerts.
+    """Return the findings to store after an evaluation, with the announced severity, and the alerts to send.
 
     - A finding sends one alert when it opens, one per severity to which it escalates, and one when it is resolved.
     - A muted finding sends no alert. If it is ongoing when the mute ends, the alert is sent then. The end of a finding
@@ -67,7 +67,7 @@ def decide_alerts(
 
 
 def enqueue_alerts(opened: Transaction, alerts: Iterable[Alert]) -> None:
-    """Write alerts into the outbox, in the transaction that stores their findings."""
+    """Write alerts to the outbox, in the transaction that stores their findings."""
     for alert in alerts:
         finding = alert.finding
         subject = finding.agent_name or "organization"

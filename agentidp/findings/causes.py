@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 
 def merge_same_causes(findings: list[Finding]) -> list[Finding]:
-    """Return one finding per cause."""
+    """Merge findings that have the same cause, and return one finding per cause."""
     merged = _merge_common_spikes(findings)
     for name, kind in KINDS.items():
         for finding in [finding for finding in merged if finding.kind == name and finding.agent_id]:
@@ -35,15 +35,15 @@ def merge_same_causes(findings: list[Finding]) -> list[Finding]:
 
 
 def _explains(finding: Finding, other: Finding) -> bool:
-    """Return whether *finding* is the cause of *other*, which is of a kind that it can absorb."""
+    """Return whether *finding* explains *other*, whose kind can be merged into it."""
     overlaps = finding.begins <= other.ends and other.begins <= finding.ends
     if other.agent_id != finding.agent_id or not overlaps:
         return False
     if other.kind == "dominance":
-        # A spike that has ended, or is only listed, is not the cause of a warning about the month so far.
+        # Only an ongoing spike of at least the same severity explains a warning about the month so far.
         is_ongoing = finding.ends > other.ends - DAY
         return finding.excess >= other.excess and is_ongoing and finding.severity >= other.severity
-    # A retry loop on a weekend is more than a weekend run.
+    # A weekend run is not merged with a critical finding, because a retry loop is more than work on a weekend.
     return not (finding.kind == "weekend" and other.severity is Severity.critical)
 
 
@@ -58,9 +58,9 @@ def _absorb(finding: Finding, absorbed: Iterable[Finding]) -> Finding:
 
 
 def _explain_by_habit(finding: Finding, habit: Finding | None) -> Finding:
-    """Return a spike with the causes of the agent's habit of uncached tokens, if both begin within a day.
+    """Return a spike with the causes of the agent's uncached tokens, if both findings begin within a day.
 
-    A retry loop, and a spike in the middle of a habit, have another cause.
+    A retry loop has another cause, and so has a spike that begins long after the agent has stopped caching its tokens.
     """
     is_new_habit = (
         habit is not None
@@ -72,9 +72,9 @@ def _explain_by_habit(finding: Finding, habit: Finding | None) -> Finding:
 
 
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
-    """Return the findings, with one finding for the spikes of many agents that begin in the same hour.
+    """Return the findings, with a single finding for the spikes of many agents that begin at about the same hour.
 
-    This finding absorbs weekend runs of these agents that begin within a day of the spikes.
+    The single finding also replaces weekend runs of these agents that begin within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     groups: list[list[Finding]] = []
@@ -109,10 +109,10 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 
 def urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a sort key.
+    """Return a key that sorts findings by urgency.
 
-    Warnings come before findings that are only listed. Then ongoing findings come first, followed by those that ended
-    within a day, and older ones; within these, the most severe and newest first.
+    Warnings come before findings that are only listed. Within each group, ongoing findings come first, then findings
+    that ended within a day, then older findings. The most severe and newest come first within these.
     """
     age = 0 if finding.ends > at - HOUR else 1 if finding.ends > at - DAY else 2
     return (

@@ -27,11 +27,11 @@ from agentidp.findings.kinds import kind_of
 
 
 def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
-    """Return the findings. Those about the whole organization name the agents that caused them.
+    """Return the findings, with the names of the agents that caused a finding about the whole organization.
 
     :param run: as in :func:`agentidp.findings.findings`. If it fails, budgets and quotas name no agent.
     """
-    # A spike of several agents already has its agents.
+    # A spike of several agents already names its agents.
     calls = {
         index: _call(finding, query)
         for index, finding in enumerate(findings)
@@ -74,7 +74,7 @@ def _contributor(row: Any) -> Contributor:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The day of a month on which an agent was issued far more tokens than on its median day of the month."""
+    """The day of a month on which an agent was issued far more tokens than on the median day."""
 
     agent_name: str
     day: date
@@ -83,12 +83,12 @@ class Peak:
 
     @property
     def excess(self) -> float:
-        """The tokens above the median."""
+        """The tokens of the day beyond the median."""
         return self.tokens - self.usual
 
 
 def _highest_peaks(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> dict[int, Peak]:
-    """Return the highest peak of the named agents per finding about a month, by the index of the finding."""
+    """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
     calls = {
         index: Call(
             "findings/contributor_days",
@@ -108,7 +108,7 @@ def _highest_peaks(run: Callable[..., list[Rows]], findings: list[Finding], quer
 
 
 def highest_peak(agent: Contributor, rows: Rows, days: int) -> Peak:
-    """Return the day with the most tokens of an agent.
+    """Return the day on which an agent was issued the most tokens.
 
     :param rows: rows of ``findings/contributor_days``, also of other agents.
     :param days: the number of days of the period.
@@ -119,13 +119,13 @@ def highest_peak(agent: Contributor, rows: Rows, days: int) -> Peak:
 
 
 def _add_names(finding: Finding) -> Finding:
-    """Return a finding with a sentence about the agents that caused it. A spike keeps its other agents too."""
+    """Return a finding with a sentence about the agents that caused most of it. A spike keeps its other agents too."""
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     culprits = tuple(agent for agent in finding.agents if agent.count >= min_count)
     agents = finding.agents if finding.kind == "spike" else culprits
     if not culprits:
         return replace(finding, agents=agents)
-    # The agents were read after the finding, and counters grow.
+    # The agents' counts were read after the finding and may have grown since, so they are capped.
     count = min(sum(agent.count for agent in culprits), finding.observed)
     share = f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
     names, were = join_names([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
@@ -133,7 +133,7 @@ def _add_names(finding: Finding) -> Finding:
 
 
 def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:
-    """Return a finding with the causes for the most tokens: those of another finding, or a single day of an agent."""
+    """Return a finding with the causes of most of its tokens: another finding's causes, or a single day of an agent."""
     min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     reasons = [
         other

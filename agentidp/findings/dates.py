@@ -7,30 +7,30 @@ from datetime import UTC, date, datetime
 
 
 def day_in_words(day: date) -> str:
-    """Return ``Wednesday, 15 April 2026``."""
+    """Return a day in words: ``Wednesday, 15 April 2026``."""
     return f"{day:%A}, {day.day} {day:%B %Y}"
 
 
 def number_of(count: float, noun: str) -> str:
-    """Return ``1 token`` or ``1,200 tokens``, from the noun in the singular."""
+    """Return a count with its noun, ``1 token`` or ``1,200 tokens``. *noun* is in the singular."""
     digits = f"{count:,.0f}"
     return f"{digits} {noun}" if digits == "1" else f"{digits} {noun}s"
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    """Return names as a list in words: ``a``, ``a and b`` or ``a, b and c``."""
     *first_names, last = names
     return f"{', '.join(first_names)} and {last}" if first_names else last
 
 
 def days_in_words(first: date, last: date) -> str:
-    """Return ``on`` a day, or ``from`` the first day ``to`` the last one."""
+    """Return ``on`` and the day, or ``from`` the first day ``to`` the last day."""
     if first == last:
         return f"on {day_in_words(first)}"
     return f"from {day_in_words(first)} to {day_in_words(last)}"
 
 
 def instant_in_words(at: datetime) -> str:
-    """Return ``08:00 UTC on Wednesday, 15 April 2026`` for an aware instant."""
+    """Return an instant in words: ``08:00 UTC on Wednesday, 15 April 2026``."""
     at = at.astimezone(UTC)
     return f"{at:%H:%M} UTC on {day_in_words(at)}"

@@ -18,22 +18,22 @@ from agentidp.findings.history import instant
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the agent with the most tokens, and the tokens of all agents."""
+    """Return the statement that reads the agent with the most tokens, and the number of tokens of all agents."""
     period = Period(first_day(query.today), query.today)
     return Call("analytics/agent_usage", period.bounds | {"with_names": True, "limit": 1})
 
 
 def first_day(today: date) -> date:
-    """Return the first of the month; in the first week of a month, the day one week before it.
+    """Return the first of the month or, in the month's first week, the day one week before it.
 
-    Otherwise the only job of the first night would dominate the month.
+    Without that earlier week, the only job of the month's first night would have nearly all tokens.
     """
     first = today.replace(day=1)
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return at most one finding."""
+    """Return a finding about the agent with most of the organization's tokens, or none, as a list."""
     since, percent = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
     return [
         Finding(
@@ -46,7 +46,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
             expected=percent,
-            # With this many fewer tokens of the agent, the finding would end.
+            # The finding would end if the agent had been issued this many tokens fewer.
             excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
             baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "

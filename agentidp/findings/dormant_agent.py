@@ -18,18 +18,18 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def call(query: FindingsQuery | None = None) -> Call:
-    """Return the statement that reads the agents that are dormant, or will soon be suspended as dormant."""
+    """Return the statement that reads the agents that are dormant, or are about to be suspended as dormant."""
     days = {"days": thresholds.DORMANT_DAYS, "notice_days": thresholds.SUSPENSION_NOTICE_DAYS}
     return Call("findings/dormant_agent", days | {"max_agents": thresholds.MAX_DORMANT_AGENTS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per agent."""
+    """Return a finding per dormant agent."""
     return [_finding(row, query.at) for row in rows]
 
 
 def dormant_since(row: Any) -> datetime:
-    """Return when an agent was last active, or else when it was registered."""
+    """Return the instant at which a dormant agent was last active, or was registered if it never was."""
     since: datetime = max(row.created_at, row.last_used_at or row.created_at)
     return since
 

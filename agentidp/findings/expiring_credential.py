@@ -25,28 +25,28 @@ DAY = timedelta(days=1)
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the credentials that end soon, or ended within a day."""
+    """Return the statement that reads the credentials that expire soon, or expired within the last day."""
     ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
     return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding for each credential with a reminder that is due."""
+    """Return a finding per credential for which a reminder is due."""
     due_rows = [(row, due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
     return [_finding(row, reminders[-1], query.at) for row, reminders in due_rows if reminders]
 
 
 def due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
-    """Return the reminders that were due so far, as days before the end, oldest first."""
+    """Return the reminders of a credential's expiry that were due so far, as days before the expiry, oldest first."""
     return [days for days in thresholds.EXPIRY_REMINDERS if created_at < expires_at - days * DAY <= at]
 
 
 def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Return whether the agent has moved to another credential.
+    """Return whether an agent has moved from an expiring credential to another credential.
 
     The other credential must have been used a day later, because an agent may use both at the same time.
 
-    :param moved_at: when another credential that ends later was last used.
+    :param moved_at: when another credential that expires later was last used.
     """
     return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 

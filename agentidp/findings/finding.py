@@ -13,14 +13,14 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
 
 ORGANIZATION = "organization"
-"""The subject of a finding without a single agent. Other subjects are the ids of agents."""
+"""The subject of a finding that is not about a single agent. The subject of other findings is the agent's id."""
 
 STATES = ("ongoing", "acknowledged", "ended")
-"""The states of stored findings. An acknowledged finding is also ongoing or ended."""
+"""The states of stored findings. An acknowledged finding is also either ongoing or ended."""
 
 
 class Severity(IntEnum):
-    """How urgent a finding is."""
+    """The urgency of a finding."""
 
     info = 1
     warning = 2
@@ -29,7 +29,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsQuery:
-    """The instant and the days for which findings are computed."""
+    """The instant, the days and the settings for which findings are computed."""
 
     at: datetime  # with time zone UTC
     days: int  # number of UTC days, today included, that a finding must overlap
@@ -38,7 +38,7 @@ class FindingsQuery:
     includes_registry: bool = False  # whether to compute kinds that read the registry, which a replay lacks
 
     def is_holiday(self, begins: datetime, ends: datetime) -> bool:
-        """Return whether a period lies within a holiday."""
+        """Return whether a period lies within a holiday that somebody has marked."""
         return any(first <= begins and ends <= last for first, last in self.holidays)
 
     @property
@@ -48,18 +48,18 @@ class FindingsQuery:
 
     @property
     def since(self) -> date:
-        """The first day."""
+        """The first UTC day of the findings."""
         return self.today - timedelta(days=self.days - 1)
 
     @property
     def until(self) -> date:
-        """The day after the last day."""
+        """The day after the last UTC day of the findings."""
         return self.today + timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of finding: its rule, and its properties for the rest of the service."""
+    """A kind of finding: how it is computed, and its properties for the rest of the service."""
 
     call: Callable[[FindingsQuery], Call]  # the statement that reads the rows; organization_id and at are added
     findings: Callable[[Rows, FindingsQuery], list[Finding]]  # the findings for the rows
@@ -76,7 +76,7 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class Contributor:
-    """An agent of a finding about several agents, and its share of the observed amount."""
+    """An agent in a finding about several agents, with its part of the observed amount."""
 
     agent_id: UUID
     agent_name: str
@@ -87,8 +87,8 @@ class Contributor:
 class Finding:
     """A fact about an organization's usage that an operator should know.
 
-    A finding about one agent has ``agent_id``. Otherwise ``agents`` are a few of its agents, or of those that caused
-    it. ``summary``, ``causes`` and ``next_step`` are for people: the event, its likely causes, and the advice.
+    ``agent_id`` is set for a finding about one agent. Otherwise ``agents`` are a few of its agents, or of those that
+    caused it. ``summary``, ``causes`` and ``next_step`` are for people: the event, its likely causes, and the advice.
     """
 
     kind: str
@@ -114,16 +114,16 @@ class Finding:
 
     @property
     def subject(self) -> str:
-        """The id of the only agent, or :data:`ORGANIZATION`."""
+        """The id of the agent that the finding is about, or :data:`ORGANIZATION`."""
         return str(self.agent_id) if self.agent_id else ORGANIZATION
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The ids of the named agents: the only agent, or a few of several."""
+        """The ids of the agents that the finding names."""
         return [self.agent_id] if self.agent_id else [agent.agent_id for agent in self.agents]
 
     def represent(self) -> dict[str, Any]:
-        """Return the JSON of the API."""
+        """Return the finding as JSON of the API."""
         return {
             "kind": self.kind,
             "severity": self.severity.name,
@@ -147,7 +147,7 @@ class Finding:
 
 
 def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
-    """Return one finding about several agents, with the sums of *findings*. Its texts are those of the largest finding.
+    """Return one finding about several agents, with the sums of *findings* and the texts of the largest of them.
 
     :param max_named: the maximum number of agents that it names: those with the largest amounts.
     """
@@ -172,13 +172,13 @@ def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
 
 
 def _number(value: float) -> float:
-    """Return a whole number as an integer, and any other with one decimal place."""
+    """Return a whole number as an integer, and any other number with one decimal place."""
     return int(value) if value == int(value) else round(value, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFinding(Finding):
-    """A finding as it was last computed, with its id and state."""
+    """A finding with its id and state in the database."""
 
     finding_id: UUID
     highest: Severity  # the highest severity so far
@@ -199,17 +199,17 @@ class StoredFinding(Finding):
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The current states, of :data:`STATES`."""
+        """The current states of the finding, some of :data:`STATES`."""
         state = "ongoing" if self.is_ongoing else "ended"
         return (state, "acknowledged") if self.acknowledged_at else (state,)
 
     @property
     def report(self) -> dict[str, Any]:
-        """The stored JSON: that of the API, and the step."""
+        """The finding as JSON for the database: the API's JSON and the next step."""
         return super().represent() | ({"step": self.step} if self.step else {})
 
     def represent(self) -> dict[str, Any]:
-        """Return the JSON of the API: the finding, and then its state."""
+        """Return the stored finding as JSON of the API: the finding, and then its state."""
         return super().represent() | {
             "findingId": str(self.finding_id),
             "state": self.states[0],
@@ -224,7 +224,7 @@ class StoredFinding(Finding):
 
 
 def finding_from_row(row: Any) -> StoredFinding:
-    """Return the finding of a row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
+    """Return the stored finding in a row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
     report = row.report
     return StoredFinding(
         kind=report["kind"],
@@ -264,7 +264,7 @@ def finding_from_row(row: Any) -> StoredFinding:
 
 
 def finding_to_row(finding: StoredFinding) -> dict[str, Any]:
-    """Return the item for a finding in the parameter of ``finding_state/store_findings``."""
+    """Return the columns of a finding as an item for the parameter of ``finding_state/store_findings``."""
     return {
         "finding_id": str(finding.finding_id),
         "kind": finding.kind,

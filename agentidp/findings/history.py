@@ -12,9 +12,9 @@ DAY, WEEK = 24, 168
 
 
 def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> list[int]:
-    """Return the counts of the first *hours* hours.
+    """Return a history's counts per hour, for the first *hours* hours.
 
-    :param days: one item per day and slot: the number of the day, from 0 on, and per unit the counts of its 24 hours.
+    :param days: one item per counter row: the number of the day, from 0, and the counts of its 24 hours for each unit.
     :param unit: the index of the unit in an item.
     """
     counts = [0] * (-(-hours // DAY) * DAY)
@@ -22,35 +22,35 @@ def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> l
     for item in days or ():
         day, day_counts = item[0], item[unit]
         begins, ends = day * DAY, (day + 1) * DAY
-        # Assignment takes a third of the time of addition, and most days have one slot.
+        # Most days have only one row, and assigning the row takes a third of the time of adding it.
         counts[begins:ends] = map(add, counts[begins:ends], day_counts) if day in filled_days else day_counts
         filled_days.add(day)
     return counts[:hours]
 
 
 def hours_until(at: datetime, first_day: date) -> int:
-    """Return the hours from the midnight of a day to the end of the current hour."""
+    """Return the number of hours from the midnight of *first_day* to the end of the current hour."""
     return (at.date() - first_day).days * DAY + at.hour + 1
 
 
 def instant(first_day: date, hour: int) -> datetime:
-    """Return the instant at which an hour begins, counted from the midnight of *first_day*."""
+    """Return the instant at which an hour begins. Hours are counted from the midnight of *first_day*."""
     return datetime.combine(first_day, time(), UTC) + timedelta(hours=hour)
 
 
 def first_active_day(counts: Sequence[int]) -> int | None:
-    """Return the first hour of the first day with a count; ``None`` if there is no count."""
+    """Return the index of the first hour of the first day with a count, or ``None`` if there is no count."""
     first = next((hour for hour, count in enumerate(counts) if count), None)
     return None if first is None else first // DAY * DAY
 
 
 def daily(counts: Sequence[int]) -> list[int]:
-    """Return the sum of each day. The last day may not be over."""
+    """Return the sum of the hourly counts per day. The last day may be incomplete."""
     return [sum(counts[hour : hour + DAY]) for hour in range(0, len(counts), DAY)]
 
 
 def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
-    """Return the hours in groups. Within a group, the difference of two consecutive hours is at most *max_gap*."""
+    """Group sorted hours into runs. Within a run, two consecutive hours differ by at most *max_gap*."""
     groups: list[list[int]] = []
     for hour in hours:
         if groups and hour - groups[-1][-1] <= max_gap:

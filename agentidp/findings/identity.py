@@ -18,15 +18,15 @@ from agentidp.findings.finding import Finding, StoredFinding, finding_to_row
 from agentidp.findings.kinds import kind_of
 
 MAX_MISSES = 3
-"""Number of evaluations in a row without an ongoing finding after which it has ended, so that it does not flicker."""
+"""Number of consecutive evaluations that must not return an ongoing finding before it counts as ended."""
 
 
 class FindingChange(StrEnum):
-    """The possible changes of a finding's state."""
+    """The changes of a finding's state that its history records."""
 
     opened = "opened"
     recorded = "recorded"
-    """The finding had ended when it was first seen, so nobody has to act."""
+    """The finding was new but had already ended, so nobody has to act."""
     escalated = "escalated"
     resolved = "resolved"
     reopened = "reopened"
@@ -37,7 +37,7 @@ class FindingChange(StrEnum):
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """The result of comparing computed and stored findings."""
+    """The result of comparing computed findings with stored findings."""
 
     findings: list[StoredFinding]  # to be stored: the new and the changed ones
     changes: list[tuple[StoredFinding, FindingChange]]
@@ -52,7 +52,7 @@ def reconcile(
     not_computed: Collection[str],
     new_id: Callable[[], UUID] = uuid.uuid4,
 ) -> Reconciliation:
-    """Return the findings to store after an evaluation.
+    """Compare computed findings with stored findings, and return the findings to store and their changes.
 
     :param stored: the findings that are ongoing or overlap the days of the evaluation.
     :param not_computed: the kinds that could not be computed. Their findings do not end.
@@ -67,7 +67,7 @@ def reconcile(
     for previous in stored:
         if previous.is_ongoing and previous.finding_id not in computed_ids and previous.kind not in not_computed:
             pairs.append((previous, _missed(previous)))
-    # An ended finding no longer changes, and is not written again.
+    # A finding whose row is unchanged, such as an ended finding, is not written again.
     pairs = [pair for pair in pairs if pair[0] is None or finding_to_row(pair[0]) != finding_to_row(pair[1])]
     return Reconciliation(
         findings=[current for _, current in pairs],
@@ -81,9 +81,9 @@ def reconcile(
 
 
 def _match(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
-    """Return the stored finding that is the same as a computed one, by the index of the computed finding.
+    """Return, by the index of each computed finding, the stored finding that is the same.
 
-    The most similar findings are matched first, and each finding is matched once.
+    The most similar pairs are matched first, and each finding is matched at most once.
     """
     pairs = sorted(
         (difference, index, stored_index)
@@ -101,7 +101,7 @@ def _match(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict
 
 
 def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
-    """Return the difference of a stored and a computed finding, for sorting; ``None`` if they cannot be the same."""
+    """Return how much a stored and a computed finding differ, as a sort key, or ``None`` if they cannot be the same."""
     kinds = {previous.kind, *previous.also_seen_as} & {finding.kind, *finding.also_seen_as}
     if not kinds or not _windows_touch(previous, finding) or not _may_be_same_subject(previous, finding):
         return None
@@ -117,14 +117,14 @@ def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, 
 
 def _windows_touch(previous: Finding, finding: Finding) -> bool:
     if previous.kind == finding.kind == "budget":
-        # The next month begins where this month ends.
+        # The periods of two budgets always touch, because a month begins where the last one ends.
         return previous.begins == finding.begins
     max_gap = max(kind_of(previous).max_gap, kind_of(finding).max_gap)
     return previous.begins <= finding.ends + max_gap and finding.begins <= previous.ends + max_gap
 
 
 def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
-    """Return whether two findings may be about the same subject.
+    """Return whether two findings may be about the same agents.
 
     A finding about an agent can become a finding about several agents, which names only a few of them, and the reverse.
     """
@@ -155,7 +155,7 @@ def _updated(previous: StoredFinding, finding: Finding, at: datetime) -> StoredF
     return replace(
         previous,
         **vars(finding),
-        # A finding that begins again may escalate again.
+        # After a finding has ended and begins again, its severity may be announced again as an escalation.
         highest=finding.severity if begins_again else max(previous.highest, finding.severity),
         last_seen_at=at if is_ongoing or previous.is_ongoing else previous.last_seen_at,
         ended_at=None if is_ongoing else finding.ends,

@@ -21,7 +21,7 @@ from agentidp.findings.kinds import kind_of
 
 @dataclass(frozen=True)
 class Incident:
-    """A finding, and the findings that are part of it. Most incidents have no parts."""
+    """A finding (the head) together with the findings that are its parts. Most incidents have no parts."""
 
     head: StoredFinding
     parts: tuple[StoredFinding, ...] = ()
@@ -33,17 +33,17 @@ class Incident:
 
     @property
     def severity(self) -> Severity:
-        """The severity of the most severe finding."""
+        """The highest severity among the incident's findings."""
         return max(finding.severity for finding in self.findings)
 
     @property
     def is_pressing(self) -> bool:
-        """Whether somebody should look at it today: it is ongoing, at least a warning, and not acknowledged."""
+        """Whether somebody should look at the incident today: ongoing, at least a warning, and not acknowledged."""
         return self.head.is_ongoing and self.severity >= Severity.warning and self.head.acknowledged_at is None
 
 
 def incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
-    """Return the incidents of *findings*, which are sorted by urgency, the most urgent first."""
+    """Group findings into incidents. *findings* are sorted by urgency, the most urgent first, and so is the result."""
     incidents_by_index: dict[int, Incident] = {}
     for index, finding in enumerate(findings):
         if index not in incidents_by_index and (is_of_organization(finding) or finding.kind == "dominance"):
@@ -59,7 +59,7 @@ def incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
 
 
 def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:
-    """Return whether a finding is part of the incident of a finding about the whole."""
+    """Return whether a finding is a part of the incident whose head is *whole*."""
     return (
         kind_of(finding).is_about_tokens
         and not {*finding.agent_ids[:1]}.isdisjoint(whole.agent_ids)

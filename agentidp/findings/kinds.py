@@ -17,5 +17,5 @@ _FORMER = Kind(call=lambda _: Call("", {}), findings=lambda *_: [])
 
 
 def kind_of(finding: Finding) -> Kind:
-    """Return the kind of a finding, also of a stored finding whose kind is no longer computed."""
+    """Return the kind of a finding, even of a stored finding whose kind is no longer computed."""
     return KINDS.get(finding.kind, _FORMER)

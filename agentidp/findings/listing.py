@@ -50,7 +50,7 @@ class FindingsArguments(ma.Schema):
 
 
 class AmountSchema(ma.Schema):
-    """The observed amount."""
+    """An amount of tokens, requests or days."""
 
     value = ma.fields.Float(required=True)
     unit = ma.fields.String(required=True)
@@ -63,7 +63,7 @@ class BaselineSchema(AmountSchema):
 
 
 class WindowSchema(ma.Schema):
-    """A half-open period: ``to`` is the first instant after it."""
+    """A half-open period. ``to`` is the first instant after the period."""
 
     from_ = ma.fields.AwareDateTime(required=True, data_key="from")
     to = ma.fields.AwareDateTime(required=True)
@@ -111,7 +111,7 @@ class ListedFindingSchema(FindingSchema):
 
 
 class FindingsSchema(ma.Schema):
-    """The findings that are ongoing or ended in the last days, the ongoing and most urgent ones first."""
+    """The findings that are ongoing or ended in the last days; ongoing and most urgent findings come first."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
@@ -174,7 +174,7 @@ def get_finding(caller: Caller, finding_id: UUID) -> Response:
 
 
 def represent_with_history(fetch: Fetch, finding: StoredFinding) -> dict[str, Any]:
-    """Return the JSON of a finding with its history."""
+    """Return a finding with the changes of its state as JSON of the API."""
     history = [
         {
             "at": timestamp(row.changed_at),
@@ -191,7 +191,7 @@ def represent_with_history(fetch: Fetch, finding: StoredFinding) -> dict[str, An
 def read_callers_finding(caller: Caller, finding_id: UUID) -> StoredFinding:
     """Return a stored finding of the caller's organization.
 
-    An alert can arrive before a read replica has the finding, so the primary is read as well.
+    An alert can arrive before a read replica has the finding, so the primary is read if the replica lacks it.
 
     :raises NotFound: the organization has no such finding.
     """
@@ -211,7 +211,7 @@ def read_callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing
 def filter_findings(
     findings: Iterable[StoredFinding], *, state: str | None, kind: str | None, agent: UUID | None
 ) -> list[StoredFinding]:
-    """Return the findings with this state, of this kind, and that name this agent. ``None`` selects all."""
+    """Return the findings that have this state and kind and name this agent. ``None`` does not filter."""
     return [
         finding
         for finding in findings

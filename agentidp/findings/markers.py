@@ -29,25 +29,25 @@ CHANGE_SENTENCES = {
     "agent.changed": "Its scopes were changed",
     "agent.tokens_ended": "Its tokens were ended",
 }
-"""The sentence about a change, by kind of marker."""
+"""Sentences about a change that may be the cause of a finding, by kind of marker."""
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the markers since the earliest beginning of a finding."""
+    """Return the statement that reads the markers since the earliest possible beginning of a finding."""
     since = query.at - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 1)
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})
 
 
 def add_holidays(query: FindingsQuery, markers: Rows) -> FindingsQuery:
-    """Return the query with the holidays among the markers."""
+    """Return the query with the holidays that are among the markers."""
     holidays = tuple((marker.starts_at, marker.ends_at) for marker in markers if marker.kind == "holiday")
     return replace(query, holidays=holidays)
 
 
 def explain(finding: Finding, markers: Rows) -> Finding:
-    """Return the finding with the latest deployment that may explain it, otherwise with the latest other marker.
+    """Return a finding whose causes name the latest marker that may explain the finding.
 
-    Deployments are preferred, because they often also rotate a credential or change scopes.
+    A deployment is preferred to other markers, because deployments often also rotate a credential or change scopes.
     """
     candidates = [
         marker
@@ -55,7 +55,7 @@ def explain(finding: Finding, markers: Rows) -> Finding:
         if kind_of(finding).has_marked_cause
         and marker.kind in CHANGE_SENTENCES
         and marker.agent_id in (None, finding.agent_id)
-        # Only the hour in which a finding begins is known, so the marker may be within it.
+        # A finding begins at a full hour, so the marker that explains it may be up to an hour later.
         and marker.starts_at < finding.begins + HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
@@ -63,7 +63,7 @@ def explain(finding: Finding, markers: Rows) -> Finding:
         return finding
     marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     note = f": {marker.note}" if marker.note else ""
-    # In the causes, "it" is the agent, also in the sentence that follows them.
+    # The sentence before this one and the sentence after it both call the agent "it".
     causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
     is_expected = (
         finding.kind == "spike"

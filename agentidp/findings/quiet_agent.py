@@ -29,7 +29,7 @@ from agentidp.findings.history import DAY, WEEK, daily, first_active_day
 
 
 class Silence(NamedTuple):
-    """The silence of an agent: its first hour, and the expected number of active hours or days (``unit``) in it."""
+    """An agent's silence: its first hour, and the expected number of active hours or days (``unit``) since then."""
 
     since: int
     expected: float
@@ -39,11 +39,11 @@ class Silence(NamedTuple):
 def silence_of_agent(
     counts: Sequence[int], unknown_hours: Collection[int], unknown_days: Collection[int]
 ) -> Silence | None:
-    """Return the silence of an agent, if it is silent.
+    """Return the current silence of an agent, or ``None`` if the agent is not silent.
 
-    :param counts: its requests by the hour. The last hour is not over.
-    :param unknown_hours: hours that are no evidence by hours.
-    :param unknown_days: days that are no evidence by days.
+    :param counts: the agent's requests by hour. The last hour is not over.
+    :param unknown_hours: hours that cannot show by themselves that the agent is silent.
+    :param unknown_days: days that cannot show this either.
     """
     current = len(counts) - 1
     last = next((hour for hour in range(current, -1, -1) if counts[hour]), None)
@@ -58,14 +58,14 @@ def silence_of_agent(
 def silence_by_hours(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
     """Return the silence of an agent that stopped in the middle of its work.
 
-    :param last: its last hour with a request.
+    :param last: the last hour with a request of the agent.
     """
     begins = (last // DAY - 7 * weeks) * DAY
-    # The number of weeks in which the agent was active, for each hour of the week from then on.
+    # For each hour of a week from *begins* on, the number of weeks in which the agent was active in this hour.
     active_weeks = [weeks_active(counts, begins + hour, last // DAY, weeks) for hour in range(WEEK)]
 
     def steady_hours(hours: Iterable[int]) -> list[int]:
-        """Return the steady hours up to a rest."""
+        """Return the hours in which the agent usually works, up to its next usual rest."""
         steady, idle = [], 0
         for hour in hours:
             idle = 0 if active_weeks[(hour - begins) % WEEK] >= thresholds.STEADY_SHARE * weeks else idle + 1
@@ -83,23 +83,23 @@ def silence_by_hours(counts: Sequence[int], last: int, weeks: int, unknown: Coll
         return None
     active_hours = (hour for hour in range(begins, last + 1) if counts[hour])
     pauses = [len(steady_hours(range(earlier + 1, later))) for earlier, later in pairwise(active_hours)]
-    # The longest pause may have been an incident.
+    # The second-longest pause is compared, because the longest pause may have been an incident.
     if len(missed) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pauses])[-2]:
         return None
     return Silence(last + 1, sum(missed_weeks) / weeks, "hours")
 
 
 def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
-    """Return the silence of any agent, by the whole days that it has missed.
+    """Return the silence of any agent, by the whole days in which it made no request.
 
-    :param last: its last hour with a request.
+    :param last: the last hour with a request of the agent.
     """
     days, last_day, today = daily(counts), last // DAY, (len(counts) - 1) // DAY
-    # Weekday 0 is that of the last day, 1 is the following weekday, and so on.
+    # Weekdays are counted from the last active day: 0 is its weekday, 1 the next, and so on.
     weekdays = [days[last_day - 7 * weeks + offset : last_day : 7] for offset in range(7)]
     missed = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown]
     active_weeks = [sum(map(bool, weekday)) for weekday in missed if is_workday(weekday, weekdays)]
-    # An agent that rests may have a holiday in its first silent week.
+    # An agent that usually has days of rest may be on holiday in the first week of its silence.
     rests = sum(1 for count in days[last_day - 13 : last_day + 1] if not count) > 1
     may_be_holiday = rests and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
@@ -109,19 +109,19 @@ def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Colle
 
 
 def evidence(active: float, weeks: int) -> float:
-    """Return the evidence of a quiet hour or day in which there was activity in *active* of *weeks* weeks."""
+    """Return how strongly a quiet hour or day, which was active in *active* of *weeks* earlier weeks, shows silence."""
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 
 def weeks_of_history(counts: Sequence[int], last_day: int) -> int:
-    """Return the number of whole weeks of history before a day, at most 8."""
+    """Return the number of complete weeks of history before a day, at most 8."""
     first = first_active_day(counts)
     weeks = 0 if first is None else (last_day - first // DAY) // 7
     return min(weeks, thresholds.SILENCE_WEEKS)
 
 
 def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> int:
-    """Return the number of weeks before its last day in which an agent was active in the same hour of the week.
+    """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week.
 
     :param hour: an index of *counts*, or an hour after their end.
     """
@@ -131,7 +131,7 @@ def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) ->
 
 
 def was_working(counts: Sequence[int], hours: Sequence[int], begins: int, weeks: int) -> bool:
-    """Return whether an agent made at least half of its typical requests in these hours, by the median of the weeks.
+    """Return whether an agent made at least half of its usual requests (the weeks' median) in *hours*.
 
     :param begins: the first hour of the weeks.
     """
@@ -141,5 +141,5 @@ def was_working(counts: Sequence[int], hours: Sequence[int], begins: int, weeks:
 
 
 def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> bool:
-    """Return whether a weekday has at least half of the requests of the busiest one."""
+    """Return whether a weekday has at least half as many requests as the agent's busiest weekday."""
     return 2 * sum(weekday) >= max(map(sum, weekdays))

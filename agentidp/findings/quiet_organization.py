@@ -30,7 +30,7 @@ from agentidp.findings.quiet_agent import weeks_active, weeks_of_history
 
 
 class QuietTime(NamedTuple):
-    """Hours in which the agents of a sample were quiet. An ongoing quiet time includes the current hour."""
+    """A period in which the agents of a sample were quiet. An ongoing quiet period includes the current hour."""
 
     begins: int
     ends: int  # the hour after the last
@@ -41,9 +41,9 @@ class QuietTime(NamedTuple):
 
 
 def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
-    """Return the busy hours from *since* on, and the number of usually active agents in each.
+    """Return the busy hours from *since* on, and for each the number of agents that are usually active.
 
-    :param active: the number of active agents by the hour. The last hour is not over.
+    :param active: the number of active agents by hour. The last hour is not over.
     """
     first = next((hour for hour, count in enumerate(active) if count), len(active))
     busy = {}
@@ -55,14 +55,14 @@ def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
 
 
 def runs_of_quiet_hours(active: Sequence[int], busy: dict[int, int]) -> list[list[int]]:
-    """Return the quiet hours, in runs without another busy hour between them."""
+    """Return runs of quiet hours. Two hours are in the same run if all busy hours between them were quiet."""
     hours = list(busy)
     quiet_indexes = [index for index, hour in enumerate(hours) if 2 * active[hour] < busy[hour]]
     return [[hours[index] for index in run] for run in runs(quiet_indexes, 1)]
 
 
 def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collection[int]) -> list[QuietTime]:
-    """Return the times in which most of the organization was quiet.
+    """Return the periods in which most of the organization was quiet.
 
     A quiet time is ongoing if its last hour is the last busy hour and the agents are not back. Hours of a marked
     holiday are no evidence; hours after it are, also if the agents stopped within the holiday.
@@ -71,10 +71,10 @@ def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collectio
     """
     times = []
     for run in runs_of_quiet_hours(active, busy):
-        # The first and last hour of the run show whether the agents stopped or came back in the middle of their work.
+        # The hours before and after the run show whether the agents stopped, or came back, in the middle of their work.
         evidence_hours = [hour for hour in run if hour not in holidays]
         first, last = run[0], run[-1]
-        # Two hours are compared, because an agent may stop or start an hour late.
+        # Two hours are checked on each side, because an agent may stop or start an hour late.
         began_amid_work = is_working(active[max(first - 2, 0) : first], busy[first])
         ended_amid_work = is_working(active[last + 1 : last + 3], busy[last])
         if evidence_hours and is_unlikely(evidence_hours, active, busy) and (began_amid_work or ended_amid_work):
@@ -88,19 +88,19 @@ def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collectio
 def quiet_days(
     requests: Sequence[int], busy: Collection[int], since: int, holidays: Collection[int]
 ) -> list[QuietTime]:
-    """Return the whole days without a request and without busy hours.
+    """Return the days without requests that have no busy hours, as quiet periods.
 
-    Such days are one quiet time if no request was made between them. It is ongoing if no request was made after them.
+    Such days are one period if no request was made between them. The period is ongoing if no request was made after it.
 
-    :param requests: the requests of the whole sample by the hour. The last hour is not over.
+    :param requests: the requests of the whole sample by hour. The last hour is not over.
     :param since: the first day that is judged.
     :param holidays: the hours of marked holidays.
     """
     days, first = daily(requests), first_active_day(requests)
     if first is None:
         return []
-    # Groups consecutive quiet days. All days of a group have the same number of days with requests before them, which
-    # is the key of the group.
+    # Quiet days belong together if no day between them has requests. The key of such a group is the number of days with
+    # requests before it.
     runs_by_key: dict[int, list[int]] = {}
     for day in range(since, len(days) - 1):
         past = [days[earlier] for earlier in range(day - 7, first // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]]
@@ -125,9 +125,9 @@ def quiet_days(
 
 
 def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:
-    """Return whether so little activity is unlikely to be chance.
+    """Return whether so few active agents in these hours are unlikely to be chance.
 
-    The function compares the sum of half the Poisson deviances of the hours with a threshold.
+    The sum of half the Poisson deviances of the hours is compared with a threshold.
 
     :param active: number of active agents per hour.
     :param busy: number of usually active agents per hour.
@@ -140,12 +140,12 @@ def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int
 
 
 def is_working(active: Sequence[int], usual: int) -> bool:
-    """Return whether two thirds of the usual agents are active in one of several hours."""
+    """Return whether at least two thirds of the usual number of agents are active in one of several hours."""
     return any(3 * count >= 2 * usual for count in active)
 
 
 def partial_silences(sample: Sequence[Sequence[int]], since: int, holidays: Collection[int]) -> list[QuietTime]:
-    """Return the times from *since* on in which part of the organization was quiet, until half of the agents are back.
+    """Return the periods, from hour *since* on, in which part of the organization was quiet, until half of it is back.
 
     :param sample: the requests by the hour of each agent. The last hour is not over.
     :param holidays: the hours of marked holidays. Agents that stop within a holiday must stay quiet after it.
@@ -170,7 +170,7 @@ def partial_silences(sample: Sequence[Sequence[int]], since: int, holidays: Coll
 
 
 def has_stopped(counts: Sequence[int], begins: int, hours: Sequence[int]) -> bool:
-    """Return whether an agent was active in the hour before *begins*, and then quiet up to the last of *hours*.
+    """Return whether an agent was active in the hour before *begins*, and then not until after the last of *hours*.
 
     :param hours: hours in which the agent must usually be active.
     """

@@ -25,7 +25,7 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding for each holder of a quota that is nearly used."""
+    """Return a finding per agent, and for the organization, with a quota that is nearly used up."""
     most_urgent: dict[UUID | None, Finding] = {}
     for row in rows:
         severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)
@@ -38,7 +38,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
-    """Return the severity of a finding about a quota; ``None`` if the quota is not nearly used."""
+    """Return the severity of a finding about a quota, or ``None`` if the quota is not nearly used up."""
     if used >= tokens:
         return Severity.critical if is_enforced else Severity.warning
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None

@@ -28,7 +28,7 @@ BASELINE = (
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the histories of the agents with many rejected requests."""
+    """Return the statement that reads the hourly counts of agents with many rejected requests."""
     sources_since = max(query.since, query.until - timedelta(days=KEEP_NETWORKS))
     days = {"first_day": _first_day(query), "since": query.since, "until": query.until, "sources_since": sources_since}
     limits = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
@@ -52,9 +52,9 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def exceeded_baseline(by_day: Sequence[int], day: int, active_days: Sequence[int]) -> int | None:
-    """Return the 75th percentile of the days before, if the day has far more rejected requests; otherwise ``None``.
+    """Return the 75th percentile of the days before, if a day has far more rejected requests; otherwise ``None``.
 
-    :param active_days: the days with any count. The days before the first one are not part of the baseline.
+    :param active_days: the days with any count. The days before the first of them are not part of the baseline.
     """
     begins = day - thresholds.REJECTION_DAYS
     first = min((active for active in active_days if begins <= active < day), default=day)
@@ -80,7 +80,7 @@ def _finding(
     row: Any,
     query: FindingsQuery,
 ) -> Finding:
-    # An hour has many rejections if a day of such hours would have far more than usual.
+    # Compares the rejections that a whole day would have at the rate of the hour.
     hours_with_many = [
         hour
         for hour in range(days[0] * DAY, min((days[-1] + 1) * DAY, len(rejected)))
@@ -88,7 +88,7 @@ def _finding(
     ]
     begins, last = hours_with_many[0], hours_with_many[-1]
     observed = sum(rejected[begins : last + 1])
-    # In the first and the last hour the agent may have been issued tokens before or after the rejections.
+    # Leaves out the first and the last hour, in which the tokens may have been issued before or after the rejections.
     issued = sum(tokens[begins + 1 : last] if last - begins > 1 else tokens[begins : last + 1])
     expected = sum(
         median([float(tokens[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])
@@ -115,10 +115,10 @@ def _finding(
 
 
 def _explain(row: Any, rejected: int, issued: int, expected: float) -> tuple[Severity, str, str, str]:
-    """Return the severity, the summary, the causes and the next step.
+    """Return the severity, summary, causes and next step of a finding about rejected requests.
 
-    :param issued: the tokens issued in the same time.
-    :param expected: the tokens expected in the same time.
+    :param issued: the tokens that the agent was issued in the same period.
+    :param expected: the tokens that it usually is issued in this period.
     """
     failures = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
@@ -155,7 +155,7 @@ def _explain(row: Any, rejected: int, issued: int, expected: float) -> tuple[Sev
 
 
 def _sources_in_words(sources: list[tuple[int, str, str, int]]) -> str:
-    """Return the sentences about the reasons and the networks; an empty string if they are unknown."""
+    """Return sentences about the reasons and networks of the rejections, or an empty string if they are unknown."""
     reasons, networks = Counter[str](), Counter[str]()
     for _, network, reason, count in sources:
         reasons[reason] += count

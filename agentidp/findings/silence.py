@@ -40,7 +40,7 @@ HISTORY = thresholds.SILENCE_WEEKS * WEEK  # hours of history before the first h
 
 
 class Agent(NamedTuple):
-    """An agent and its requests by the hour. The last hour is not over."""
+    """An agent and its requests by hour. The last hour is not over."""
 
     agent_id: UUID
     name: str
@@ -48,7 +48,7 @@ class Agent(NamedTuple):
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the histories of agents that may have stopped, and of a sample of agents."""
+    """Return the statement that reads the requests of agents that may have stopped, and of a sample of agents."""
     return Call(
         "findings/silence",
         {
@@ -71,7 +71,7 @@ def _first_day(query: FindingsQuery) -> date:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per quiet time of the organization or part of it, and per agent that stopped alone."""
+    """Return a finding per quiet period of the organization or part of it, and per agent that stopped alone."""
     first_day = _first_day(query)
     length = hours_until(query.at, first_day)
     agents = [Agent(row.agent_id, row.agent_name, hourly(row.history, length)) for row in rows]
@@ -80,7 +80,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     instants = [instant(first_day, hour) for hour in range(length + 1)]
     holidays = {hour for hour in range(length) if query.is_holiday(instants[hour], instants[hour + 1])}
 
-    # A finding ends within the requested days. The hours that a silent agent has missed may lie before them.
+    # A finding must end within the requested days, but the quiet hours of an ongoing silence may begin before them.
     since = (query.since - first_day).days * DAY
     busy = busy_hours(active, HISTORY)
     whole_times = quiet_times(active, busy, holidays)
@@ -98,7 +98,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if (silence := silence_of_agent(agent.counts, unknown_hours, unknown_days))
         and not any(abs(silence.since - time.begins) <= 1 for time in partial_times)
     ]
-    # While an agent is silent, its own finding reports a quiet day.
+    # Today's quiet day is not reported if an agent's own finding already reports its silence.
     requests = [sum(agent.counts[hour] for agent in sample) for hour in range(length)]
     days = [
         day
@@ -121,7 +121,7 @@ def _quiet_time_finding(time: QuietTime, sample: list[Agent], query: FindingsQue
     percent = 100 * time.observed / time.expected
     if time.stopped:
         agents = [sample[index] for index in time.stopped]
-        # A full sample is part of a larger organization, in which more agents may have stopped.
+        # A full sample means that there are more agents, of which more may have stopped.
         at_least = "at least " if len(sample) >= thresholds.MAX_SAMPLED_AGENTS else ""
         baseline = "the agents that were active in the hour before"
         summary = (
@@ -169,7 +169,7 @@ def _quiet_time_finding(time: QuietTime, sample: list[Agent], query: FindingsQue
 
 
 def _absent_agents(time: QuietTime, sample: list[Agent]) -> list[Agent]:
-    """Return the agents that were active in these hours a week before and not in the quiet time, the busiest first."""
+    """Return the agents that were active in these hours a week before but not in the period, the busiest first."""
     during, week_before = slice(time.begins, time.ends), slice(time.begins - WEEK, time.ends - WEEK)
     absent = [agent for agent in sample if any(agent.counts[week_before]) and not any(agent.counts[during])]
     return sorted(absent, key=lambda agent: (-sum(agent.counts[week_before]), str(agent.agent_id)))
@@ -205,7 +205,7 @@ def _agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: F
 
 
 def successor_of(stopped: int, agents: list[Agent]) -> str | None:
-    """Return the name of an agent that was first active at about the hour in which another agent stopped."""
+    """Return the name of an agent whose first activity was at about the hour in which another agent stopped."""
     for agent in agents:
         first = next((hour for hour, count in enumerate(agent.counts) if count), 0)
         if stopped - 2 <= first <= stopped + thresholds.SUCCESSOR_HOURS:

@@ -35,7 +35,7 @@ LOOP_CAUSES_AND_NEXT_STEP = (
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the histories of the agents whose tokens grew the most."""
+    """Return the statement that reads the tokens by hour of the agents whose tokens grew the most."""
     return Call(
         "findings/spike",
         {
@@ -49,7 +49,7 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per spike with an hour in the requested days."""
+    """Return a finding per spike that has an hour in the requested days."""
     first_day = _first_day(query)
     length, since = hours_until(query.at, first_day), (query.since - first_day).days * DAY
     return [
@@ -62,18 +62,18 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Spike:
-    """Unusual hours of one agent, oldest first."""
+    """A group of an agent's unusual hours, oldest first."""
 
     hours: list[UnusualHour]
 
     @property
     def severity(self) -> Severity:
-        """The severity of the most severe hour."""
+        """The highest severity among the spike's hours."""
         return max(hour.severity for hour in self.hours)
 
     @property
     def deciding_hour(self) -> UnusualHour:
-        """The first hour with the spike's severity, preferably one that is unusual without the hours before it."""
+        """The first hour with the severity of the spike, preferably an hour that is unusual by its own tokens."""
         most_severe = [hour for hour in self.hours if hour.severity is self.severity]
         return min(most_severe, key=lambda hour: hour.reason.hours)
 
@@ -81,7 +81,7 @@ class Spike:
 def spikes_of(counts: list[int], since: int, agent_count: int) -> list[Spike]:
     """Return the spikes of an agent, including spikes that ended within a few days before *since*.
 
-    :param counts: its tokens by the hour.
+    :param counts: the agent's tokens by hour.
     :param since: the midnight of the first requested day.
     :param agent_count: the number of agents that are judged.
     """
@@ -120,9 +120,9 @@ def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> F
 
 
 def _amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
-    """Return the tokens in the summary, the expected tokens, and the period of both in words.
+    """Return the tokens for the summary of a spike, the expected tokens, and the period of both in words.
 
-    If a night or three nights decided, the tokens are those of the nights, otherwise those of all unusual hours.
+    The tokens are those of the night or the three nights if these decided, and otherwise those of all unusual hours.
     """
     decision = spike.deciding_hour
     hours, tokens, expected, days, _ = decision.reason
@@ -136,7 +136,7 @@ def _amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
 
 
 def _further_sentences(spike: Spike, first_day: date) -> str:
-    """Return the rest of the summary: the hour that decided, an earlier day that was as unusual, and a new level."""
+    """Return the rest of the summary: the deciding hour, an earlier day that was as unusual, and a new level."""
     hour, reason = spike.deciding_hour.hour, spike.deciding_hour.reason
     sentences = ""
     if reason.hours == 1 and len(spike.hours) > 1:

@@ -28,10 +28,10 @@ from agentidp.findings.incidents import incidents
 from agentidp.http.errors import require_row
 
 Run = Callable[..., list[Rows]]
-"""Runs calls for one organization in one round trip, and returns the rows of each call."""
+"""Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 Fetch = Callable[..., Rows]
-"""Runs the statement of a name with parameters, and returns its rows."""
+"""Runs the statement with a name and parameters, and returns its rows."""
 
 OpenTransaction = Callable[[], AbstractContextManager[Transaction]]
 
@@ -41,7 +41,7 @@ MAX_AGE_IN_INTERVALS = 2  # maximum age of a stored evaluation that is read, in 
 def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) -> None:
     """Compute an organization's findings, and store the result in one transaction.
 
-    Nothing is stored if another evaluation of the same or a later instant has been stored meanwhile.
+    Nothing is stored if another evaluation for the same or a later instant was stored meanwhile.
 
     :raises DatabaseUnavailable: no kind could be computed, or the result could not be stored. Nothing has changed.
     """
@@ -57,7 +57,7 @@ def store_evaluation(
 ) -> list[StoredFinding]:
     """Store the state of an organization's findings after an evaluation.
 
-    :param seconds: the time of the computation, for the metrics.
+    :param seconds: the duration of the computation, for the metrics.
     :returns: the findings that are new or have changed.
     """
     [last] = opened.fetch("finding_state/lock_evaluation", since=query.since)
@@ -70,7 +70,7 @@ def store_evaluation(
     )
     if result.findings:
         _store(opened, result)
-    # If the last evaluation was before these days, the findings that ended since then are unknown.
+    # If the last evaluation was before the first day of this one, findings that ended in between are unknown.
     has_gap = last.evaluated_at is not None and last.evaluated_at.astimezone(UTC).date() < query.since
     opened.fetch(
         "finding_state/finish_evaluation",
@@ -122,7 +122,7 @@ def record_changes(
 class Listing:
     """Stored findings, the ongoing and most urgent ones first, and the evaluation that stored them.
 
-    Findings that ended before ``first_day`` are unknown. The kinds in ``not_computed`` could not be computed.
+    Findings that ended before ``first_day`` are not known. The kinds in ``not_computed`` could not be computed.
     """
 
     findings: list[StoredFinding]
@@ -139,7 +139,7 @@ def read_listing(
     *,
     days: int = DEFAULT_DAYS,
 ) -> Listing:
-    """Return an organization's stored findings. Compute and store them first if there are none, or only old ones.
+    """Return an organization's stored findings. Compute and store them first if they are missing or too old.
 
     :param days: the UTC days, today included, within which a finding may have ended.
     :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
@@ -156,9 +156,9 @@ def read_listing(
     except DatabaseUnavailable:
         if listing is None:
             raise
-        # The old findings say when they were computed.
+        # The old findings are returned, with the instant at which they were computed.
         return listing
-    # In a transaction, because a read replica may not have the evaluation yet.
+    # A transaction reads from the primary, because a read replica may not have the new evaluation yet.
     with open_transaction() as opened:
         listing = _stored_listing(lambda *calls: [opened.run(call) for call in calls], query)
     assert listing is not None  # noqa: S101 - an evaluation has just been stored
@@ -166,7 +166,7 @@ def read_listing(
 
 
 def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
-    """Return the stored findings for the days of *query*; ``None`` before the first evaluation."""
+    """Return the stored findings for the days of *query*, or ``None`` before the first evaluation."""
     evaluations, rows = run(
         Call("finding_state/last_evaluation", {}),
         Call("finding_state/stored_findings", {"ended_after": _midnight(query)}),
@@ -185,5 +185,5 @@ def _midnight(query: FindingsQuery) -> datetime:
 
 
 def read_finding(fetch: Fetch, finding_id: UUID) -> StoredFinding:
-    """Return a stored finding. Raise ``NotFound`` if the organization has no such finding."""
+    """Return a stored finding, or raise ``NotFound`` if the organization has no such finding."""
     return finding_from_row(require_row(fetch("finding_state/get_finding", finding_id=finding_id)))

@@ -55,13 +55,13 @@ from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
-"""Days before the first requested day whose surprises are needed. A spike that is ongoing on the first requested day
-may have begun ``NEW_LEVEL_DAYS + 1`` days earlier, and is compared with the usual days before its beginning. One more
-day is needed because the first sums do not have all their hours."""
+"""Number of days before the first requested day for which surprises are computed. A spike that is ongoing on the
+requested day may have begun ``NEW_LEVEL_DAYS + 1`` days earlier, and is compared with the usual days before its
+beginning. One more day is needed because the first sums lack some of their hours."""
 
 
 class Reason(NamedTuple):
-    """The sum that made an hour unusual: that of the ``hours`` hours that end with it, on each of ``days`` days."""
+    """Why an hour is unusual: the sum of the last ``hours`` hours, on each of ``days`` consecutive days."""
 
     hours: int
     tokens: int
@@ -72,7 +72,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class UnusualHour:
-    """An hour with more tokens than expected. ``tokens`` and ``expected`` are those of this hour alone."""
+    """An hour with more tokens than expected. ``tokens`` and ``expected`` are for this hour alone."""
 
     hour: int
     tokens: int
@@ -82,7 +82,7 @@ class UnusualHour:
 
 
 def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: int = 1) -> list[UnusualHour]:
-    """Return the unusual hours of an agent, from two weeks after its first day on.
+    """Return the unusual hours of an agent. The first two weeks of an agent are not judged.
 
     :param counts: the tokens by the hour.
     :param first: the midnight of the first day with a token.
@@ -90,7 +90,7 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
         that the caller can see when a spike that is ongoing at *since* began.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # The first hour that has an expected count. The lists below begin with this hour.
+    # The first hour for which an expected count can be computed. All lists below begin with this hour.
     start = max(first + DAY, since - DAYS_BEFORE * DAY)
     tokens = counts[start:]
     expected = [expected_tokens(counts, hour, first) for hour in range(start, len(counts) + 1)]
@@ -103,7 +103,7 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
         daily_maxima = [max(total.surprise for total in sums[day : day + DAY]) for day in range(0, len(sums), DAY)]
         for hour in range(first_judged - start, len(tokens)):
             total = sums[hour]
-            # When clocks go forward, the work of the next hour comes an hour earlier.
+            # When daylight saving begins, work moves to an hour earlier, so the hours nearby are expected too.
             expected_nearby = max(total.expected, *expected[hour - 1 : hour + 2]) if rule.hours == 1 else total.expected
             if not total.may_be_unusual or not matters(total.tokens, expected_nearby, expected_of_day[hour]):
                 continue
@@ -122,11 +122,11 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
     return [unusual[hour] for hour in sorted(unusual)]
 
 
-# 1. Expected.
+# Term 1 of the module's docstring: expected.
 
 
 def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
-    """Return the median of the same hour of the week, and of the hours next to it, in the weeks before.
+    """Return the median of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
 
     With less than ``MIN_SEASON_WEEKS`` of history, the same hour of the last ``SEASON_DAYS`` days is used instead.
 
@@ -138,11 +138,11 @@ def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
     return median([*counts[oldest - 1 : hour - 1 : step], *counts[oldest:hour:step], *counts[oldest + 1 : hour : step]])
 
 
-# 2. Surprise.
+# Term 2 of the module's docstring: surprise.
 
 
 class Sum(NamedTuple):
-    """The tokens of one or more hours, the expected tokens, the surprise, and whether the sum may be unusual."""
+    """The tokens of one or more hours, the expected tokens, the surprise, and whether the hours may be unusual."""
 
     tokens: float
     expected: float
@@ -151,16 +151,16 @@ class Sum(NamedTuple):
 
 
 def surprise(count: float, expected: float) -> float:
-    """Return by about how many standard deviations a Poisson count exceeds its expectation."""
+    """Return by about how many standard deviations a Poisson-distributed count exceeds its expectation."""
     return 2 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
 
 
 def sums_by_rule(tokens: Sequence[int], expected: Sequence[float]) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return a list per rule of ``SPIKE_RULES``: for each hour, the sum of the hours that the rule judges at this hour.
+    """Return, per rule of ``SPIKE_RULES``, a list with a sum per hour: of the hours that the rule judges at this hour.
 
-    These are the hour itself, the night that ends with it, and the three nights. An hour is *raised* if its surprise is
-    at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night also needs
-    ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
+    The rules judge the hour itself, the eight hours that end with it (a night), and three nights. An hour is *raised*
+    if its surprise is at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night
+    also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
     surprises = [surprise(count, usual) for count, usual in zip(tokens, expected, strict=False)]
     is_raised = [value >= thresholds.RAISED_SURPRISE for value in surprises]
@@ -179,7 +179,7 @@ def sums_by_rule(tokens: Sequence[int], expected: Sequence[float]) -> tuple[list
     for end in range(2 * DAY, len(nights)):
         ends = (end - 2 * DAY, end - DAY, end)
         if all(is_full[hour] for hour in ends):
-            # A release makes three busy afternoons, so only hours with at most average activity are judged.
+            # Eight hours with more than average activity are no night: a release makes three busy afternoons.
             is_rest = nights[end].expected <= thresholds.REST_SHARE * day_expected[end]
             three_nights[end] = Sum(
                 sum(nights[hour].tokens for hour in ends),
@@ -191,25 +191,25 @@ def sums_by_rule(tokens: Sequence[int], expected: Sequence[float]) -> tuple[list
 
 
 def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
-    """Return, for each value, the sum of the last *hours* values that end with it."""
+    """Return, for each value, the sum of the *hours* values that end with it."""
     totals = [0.0, *accumulate(values)]
     return [total - totals[max(end - hours, 0)] for end, total in enumerate(totals[1:], 1)]
 
 
-# 3. Usual, and 4. the limit.
+# Terms 3 and 4 of the module's docstring: usual, and the limit.
 
 
 def usual_days(day: int, rule: SpikeRule) -> slice:
-    """Return the days before *day* that say what is usual, without the last ``NEW_LEVEL_DAYS``.
+    """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out.
 
-    The third of three nights is unusual two days after the first, so for this rule two fewer days are left out.
+    The third of three nights is unusual two days after the first, so for this rule two more days are left out.
     """
     end = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end - thresholds.USUAL_DAYS, 0), end)
 
 
 def severity_of(value: float, usual: Sequence[float], factor: float, min_surprise: float) -> Severity | None:
-    """Return the severity of a surprise; ``None`` if it is usual.
+    """Return the severity of a surprise, or ``None`` if the surprise is usual.
 
     :param usual: the highest surprise of each usual day.
     """
@@ -221,11 +221,11 @@ def severity_of(value: float, usual: Sequence[float], factor: float, min_surpris
     return None
 
 
-# Limits that do not depend on the usual surprises.
+# The limits below do not depend on the usual surprises.
 
 
 def matters(tokens: float, expected: float, expected_of_day: float) -> bool:
-    """Return whether the tokens beyond the expected ones are enough to be reported.
+    """Return whether the tokens beyond the expected tokens are enough to be reported.
 
     :param expected_of_day: the expected tokens of the 24 hours that end with the hour.
     """
@@ -234,7 +234,7 @@ def matters(tokens: float, expected: float, expected_of_day: float) -> bool:
 
 
 def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
-    """Return whether an hour has so many tokens that a retry loop is the likely cause.
+    """Return whether an unusual hour has so many tokens that a retry loop is the likely cause.
 
     :param busiest_hour: the tokens of the busiest hour of the usual days.
     """
@@ -243,10 +243,10 @@ def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
 
 
 def unusual_hours_of_new_agent(counts: Sequence[int], first: int) -> list[UnusualHour]:
-    """Return the hours of an agent's first two weeks with more tokens than a healthy client needs.
+    """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
 
-    The limit is also a multiple of the agent's busiest hour. The last 24 hours do not raise this limit, so a loop is
-    reported for a day.
+    The limit is also a multiple of the agent's busiest hour so far. The last 24 hours do not raise this limit, so a
+    loop is reported for a day.
     """
     unusual: list[UnusualHour] = []
     busiest = 0

@@ -24,15 +24,14 @@ from agentidp.registry.agents import update_agent
 
 
 def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
-    """Announce suspensions of dormant agents, suspend the agents whose time has come, and return their ids."""
+    """Announce suspensions of dormant agents, suspend those whose announced time has come, and return their ids."""
     [organization] = database.fetch("organizations/get_organization")
     if organization.suspend_dormant_after_days is None:
         return []
     with database.transaction() as opened:
         rows = opened.run(dormant_agent.call())
         if _due_rows(opened, rows):
-            # No token of the organization is issued until this transaction ends, so no agent is suspended while it gets
-            # a token.
+            # Under the lock no token of the organization is issued, so no agent is suspended while it gets a token.
             quotas.lock(opened)
             rows = opened.run(dormant_agent.call())
         suspended_rows = _due_rows(opened, rows)
@@ -44,7 +43,7 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
 
 
 def suspension_at(row: Any, at: datetime) -> datetime | None:
-    """Return when an agent will be suspended; ``None`` if its suspension is not announced yet."""
+    """Return when a dormant agent will be suspended, or ``None`` if its suspension is not announced yet."""
     if row.suspend_after_days is None:
         return None
     notice = timedelta(days=SUSPENSION_NOTICE_DAYS)
@@ -56,9 +55,9 @@ def suspension_at(row: Any, at: datetime) -> datetime | None:
 
 
 def _due_rows(opened: Transaction, rows: Rows) -> Rows:
-    """Return the rows of the agents that are due to be suspended.
+    """Return the rows of the dormant agents that must be suspended now.
 
-    The announced time of their suspension has passed, and the finding that announced it is still ongoing.
+    Their announced time has passed, and the finding that announced the suspension is still ongoing.
     """
     due_rows = [
         row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at
@@ -75,7 +74,7 @@ def _due_rows(opened: Transaction, rows: Rows) -> Rows:
 
 
 def _announce(opened: Transaction, rows: Rows) -> None:
-    """Announce the suspension of further agents, and withdraw announcements that are no longer true."""
+    """Announce the suspension of newly dormant agents, and withdraw announcements for others."""
     instants = {row.agent_id: at for row in rows if (at := suspension_at(row, opened.at)) is not None}
     opened.fetch("agents/withdraw_suspensions", agent_ids=list(instants))
     for row in rows:

@@ -12,7 +12,7 @@ MAX_CONTRIBUTORS = 5  # agents that a finding about several agents names
 MIN_CONTRIBUTOR_PERCENT = 10  # of the tokens of a finding: an agent with fewer did not cause it
 COMMON_CAUSE_AGENTS = 4  # agents whose spikes begin in the same hour, and are one finding
 
-# Expected and usual counts (surprise.py)
+# Limits for the expected and usual counts (surprise.py)
 SEASON_WEEKS = 6  # weeks before an hour whose same hour of the week says what is expected
 MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the same hour of SEASON_DAYS days is used
 SEASON_DAYS = 14  # days before an hour whose same hour says what is expected of an agent with a short history
@@ -20,12 +20,12 @@ USUAL_DAYS = 35  # days whose highest surprises are usual
 NEW_LEVEL_DAYS = 5  # last days that do not count as usual: a change that lasts longer is a new level
 
 
-# spike
+# Limits for findings of the kind spike
 class SpikeRule(NamedTuple):
     """A limit for the sum of ``hours`` consecutive hours, on each of ``days`` consecutive days.
 
-    ``factor`` is the ratio to the highest usual surprise above which the sum is a warning, and to the second-highest
-    above which it is listed, in an organization with one agent.
+    ``factor`` is for an organization with one agent. Above ``factor`` times the highest usual surprise, the sum is a
+    warning; above ``factor`` times the second-highest, it is listed.
     """
 
     hours: int
@@ -40,7 +40,7 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
     SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
-# Each agent can be above its limit by chance, so the factors are multiplied by the number of agents to this power.
+# With more agents, more of them exceed a limit by chance, so the factors grow with this power of their number.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # of the eight hours of a night
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised
@@ -57,7 +57,7 @@ MAX_SPIKE_SUSPECTS = 200  # agents whose hours are read: those whose days grew t
 MAX_SPIKE_AGENTS = 100  # of these, agents whose history is read: those whose hours grew the most
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
-# silence
+# Limits for findings of the kind silence
 SILENCE_WEEKS = 8  # weeks before a silence that say what is usual
 MIN_SILENCE_WEEKS = 3  # of these weeks in which the agent or the organization must have worked
 MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
@@ -82,19 +82,19 @@ STEADY_SHARE = 0.75  # of the weeks in which an agent is active in its steady ho
 MAX_SAMPLED_AGENTS = 32  # agents by which an organization is judged: those with the lowest ids
 MAX_SILENT_AGENTS = 100  # agents that may have stopped and whose history is read
 
-# markers
+# Limits for markers that explain findings
 AFTER_DEPLOYMENT = timedelta(hours=2)  # maximum time from a change of an agent to a finding that it may explain
 DEPLOYMENT_TIMES = 3  # maximum ratio to the expected tokens of a spike that a deployment explains
 MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are searched
 
-# rejections
+# Limits for findings of the kind rejections
 REJECTION_DAYS = 28  # days before a day that say what is usual
 MIN_REJECTED = 15  # rejected requests of an agent on a UTC day
 REJECTED_TIMES = 3  # times the 75th percentile of the days before, which a day must exceed
 MAX_REJECTED_AGENTS = 50  # agents whose history is read: those with the most rejected requests
 MAX_SOURCES = 3  # networks and reasons that a finding names
 
-# uncached_tokens
+# Limits for findings of the kind uncached_tokens
 UNCACHED_FACTOR = 10  # times the needed tokens: fewer may have several scopes, resource servers or instances as cause
 MIN_UNCACHED_TOKENS = 30  # of an agent on a day: fewer cost nothing, and a job that starts each hour has fewer
 MIN_UNCACHED_DAYS = 2  # active days in a row: a single day is an incident and not a habit
@@ -103,15 +103,15 @@ NEW_HABIT_TIMES = 3  # times the median waste of the days before, which each day
 MIN_OLD_HABIT_DAYS = 7  # days of the habit before a new one
 MIN_UNCACHED_DAYS_READ = 7  # days in which candidates are searched, if fewer days are asked for
 MAX_UNCACHED_DAYS_READ = 14  # days in which candidates are searched, if more days are asked for
-# Dispersion is the median of (a - b)^2 / (a + b) of two hours in a row. It is 0.45 for a Poisson count, and less than
-# 0.1 for instances that keep their tokens and each request one per lifetime.
+# The dispersion of hourly counts is the median of (a - b)^2 / (a + b) of two consecutive hours. It is 0.45 for a
+# Poisson count, and below 0.1 if each of many instances caches its token and requests one per lifetime.
 MAX_REPLICA_DISPERSION = 0.15  # of instances that keep their tokens
 MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one of them
 MAX_REPLICAS = 100  # estimated instances: more mean that steady counts have a schedule as cause
 MAX_UNCACHED_SUSPECTS = 50  # agents whose history is read: those with the most tokens on their costly days
 MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
-# weekend
+# Limits for findings of the kind weekend
 WEEKEND_WEEKS = 8  # weeks before a day that say what is usual
 MIN_WEEKEND_WEEKS = 3  # of these weeks in which an agent must have worked
 MAX_WEEKEND_DAYS = 28  # days that are judged at most
@@ -122,29 +122,29 @@ MIN_WEEKEND_TOKENS = 10  # more than usual
 MIN_WEEKEND_WARNING_TOKENS = 30  # more than usual, of all agents together, from which on it is a warning
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
-# dominance
+# Limits for findings of the kind dominance
 MAX_DOMINANCE_PERCENT = 80  # of the month's tokens that one agent may have
 MIN_DOMINANCE_TOKENS = 100  # of all agents together
 DOMINANCE_DAYS = 7  # first days of a month, up to which the week before the month counts too
 
-# quota
+# Limits for findings of the kind quota
 QUOTA_NEAR_PERCENT = 80  # of a quota that are used when it is listed
 
-# expiring_credential
+# Limits for findings of the kind expiring_credential
 EXPIRY_REMINDERS = (30, 14, 7, 1)  # days before the end of a credential at which reminders are due
 MAX_EXPIRING_CREDENTIALS = 200  # credentials that are named: those that end first
 MOVED_AFTER = timedelta(days=1)  # time without use after which the agent has moved to another credential
 
-# unused_credential
+# Limits for findings of the kind unused_credential
 UNUSED_DAYS = 90  # days without use after which a credential in force is listed
 MAX_UNUSED_CREDENTIALS = 100  # credentials that are named: those that have been unused for longest
 
-# dormant_agent
+# Limits for findings of the kind dormant_agent
 DORMANT_DAYS = 7 * MAX_SILENCE_WEEKS  # days without a token after which an active agent is listed
 MAX_DORMANT_AGENTS = 100  # agents that are named: those that have been dormant for longest
 SUSPENSION_NOTICE_DAYS = 14  # days from the announcement of a suspension to the suspension
 
-# budget
+# Limits for findings of the kind budget
 BUDGET_NEAR_PERCENT = 80  # of the budget that are used when it is a warning
 BUDGET_WEEKS = 4  # weeks whose median of a weekday is used for the forecast
 MIN_BUDGET_DAYS = 7  # days since the organization's first usage before a forecast is a warning

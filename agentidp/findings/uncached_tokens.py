@@ -26,7 +26,7 @@ from agentidp.findings.history import DAY, hourly, hours_until, instant, median,
 
 
 class CostlyDay(NamedTuple):
-    """A day with far more tokens than needed, and its first and last costly hour."""
+    """A day on which an agent was issued far more tokens than it needed, and the first and last hour with too many."""
 
     day: int
     tokens: int
@@ -36,7 +36,7 @@ class CostlyDay(NamedTuple):
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the histories of the agents that may have the habit."""
+    """Return the statement that reads the hourly counts of agents that may not cache their tokens."""
     days = {"first_day": _first_day(query), "since": _candidates_since(query), "until": query.until}
     waste = {"token_ttl": query.token_ttl, "factor": thresholds.UNCACHED_FACTOR}
     limits = {
@@ -48,7 +48,7 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return one finding per agent. :func:`merge_habits` merges them, after other kinds have used them as causes."""
+    """Return a finding per agent that does not cache its tokens. :func:`merge_habits` merges these findings later."""
     first_day = _first_day(query)
     length, since = hours_until(query.at, first_day), (query.since - first_day).days
     result = []
@@ -62,11 +62,11 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 def latest_habit(
     tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, replicas: int | None = None
 ) -> list[CostlyDay] | None:
-    """Return the days of an agent's latest habit, if one of them is *since* or later.
+    """Return the days of the latest period in which an agent did not cache its tokens, if it reaches *since*.
 
     :param token_ttl: the lifetime of a token in seconds.
-    :param replicas: the number of declared replicas. ``None`` means that instances that keep their tokens are detected,
-        and are not a habit.
+    :param replicas: the number of declared replicas. ``None`` means that many instances, each of which caches its
+        tokens, are recognized and not reported.
     """
     habits: list[list[CostlyDay]] = [[]]
     for begins in range(0, len(requests), DAY):
@@ -83,9 +83,9 @@ def latest_habit(
 
 
 def newest_days(days: list[CostlyDay]) -> list[CostlyDay]:
-    """Return the last days of a habit if the waste of each is a multiple of the waste before; otherwise all days.
+    """Return the last days if each wastes several times as many tokens as the days before; otherwise all days.
 
-    Without this, many instances that stop keeping their tokens would look like instances that keep them, for weeks.
+    Otherwise many instances that stop caching their tokens would for weeks look like instances that cache them.
     """
     waste = [day.tokens / day.needed for day in days]
     first = max(len(days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
@@ -96,7 +96,7 @@ def newest_days(days: list[CostlyDay]) -> list[CostlyDay]:
 
 
 def costly_day(tokens: Sequence[int], active: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
-    """Return the day of the *active* hours if it has far more tokens than needed, in half of these hours or more."""
+    """Return an agent's day if it was issued far more tokens than needed, in at least half of its *active* hours."""
     costly_hours = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
     issued, needed = sum(tokens[hour] for hour in active), needed_tokens(active, token_ttl) * replicas
     is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * needed
@@ -106,13 +106,13 @@ def costly_day(tokens: Sequence[int], active: Sequence[int], token_ttl: int, rep
 
 
 def needed_tokens(active: Sequence[int], token_ttl: int) -> int:
-    """Return one token per lifetime in each run of active hours. A run includes idle hours that a token outlives."""
+    """Return one token per lifetime in each run of active hours. Idle hours that a token outlives are part of a run."""
     max_gap = max(token_ttl // 3600, 1)
     return sum(ceil((run[-1] - run[0] + 1) * 3600 / token_ttl) for run in runs(active, max_gap))
 
 
 def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: int) -> bool:
-    """Return whether instances that keep their tokens explain the days. Then the counts of the hours hardly differ.
+    """Return whether instances that cache their tokens explain the days, whose hourly counts then hardly differ.
 
     If the lifetime of a token exceeds an hour, the counts do not show when tokens are renewed, and the answer is no.
     """
@@ -126,7 +126,7 @@ def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: in
 
 
 def merge_habits(findings: list[Finding]) -> list[Finding]:
-    """Return the findings with one finding for all habits, which warns if a budget or quota is in danger."""
+    """Merge the findings about uncached tokens into one, which is a warning if it endangers a budget or quota."""
     habits = [finding for finding in findings if finding.kind == "uncached_tokens"]
     if not habits:
         return findings
@@ -137,7 +137,7 @@ def merge_habits(findings: list[Finding]) -> list[Finding]:
 
 
 def _endangers(habits: Sequence[Finding], limit: Finding) -> bool:
-    """Return whether the habits waste a tenth of the tokens of a budget or quota that is nearly used."""
+    """Return whether uncached tokens are at least a tenth of the tokens of a budget or quota that is nearly used up."""
     wasted_tokens = sum(
         habit.excess
         for habit in habits
@@ -165,7 +165,7 @@ def _candidates_since(query: FindingsQuery) -> date:
 
 
 def _first_day(query: FindingsQuery) -> date:
-    """Return the first day of a month, so that the beginning of an older habit stays the same for a month."""
+    """Return the first day of a month, so that the beginning of an older waste stays the same for a month."""
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 

@@ -22,7 +22,7 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per credential."""
+    """Return a finding per unused credential."""
     return [
         Finding(
             kind="unused_credential",
@@ -47,13 +47,13 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def credential_in_words(row: Any) -> str:
-    """Return ``The credential "production" of crm-sync``, with the id of a credential that has no label."""
+    """Return words such as ``The credential "production" of crm-sync``, or with its id if it has no label."""
     name = f'"{row.label}"' if row.label else str(row.credential_id)
     return f"The credential {name} of {row.agent_name}"
 
 
 def last_use_in_words(row: Any) -> str:
-    """Return when a credential was last used, as the end of a sentence that begins with the credential."""
+    """Return the end of a sentence about a credential that says when it was last used."""
     if row.last_used_at is None:
         return f"has never been used since it was created, at {instant_in_words(row.created_at)}"
     return f"was last used at {instant_in_words(row.last_used_at)}"

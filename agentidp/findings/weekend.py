@@ -32,7 +32,7 @@ HISTORY = 7 * thresholds.WEEKEND_WEEKS  # days of history before the days that a
 
 
 def call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the histories of agents that worked on days of rest."""
+    """Return the statement that reads the tokens by hour of agents that worked on days of rest."""
     first_day = _first_day(query)
     days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
     rest = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
@@ -41,9 +41,9 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per day, or per run of adjacent days."""
+    """Return a finding per day of rest with work, or per run of adjacent days."""
     length = hours_until(query.at, _first_day(query))
-    # The row without an agent has the organization's days of rest.
+    # The row without an agent contains the organization's days of rest.
     rest_days = next((row.history for row in rows if row.agent_id is None), ())
     agents = [(row, hourly(row.history, length)) for row in rows if row.agent_id is not None]
     works_by_day = {}
@@ -60,9 +60,9 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
-    """Return an agent's tokens on a day, or in those hours of the day, in which it usually rests, and the usual number.
+    """Return an agent's tokens in a time of usual rest, a day or some hours of a day, and the usual number.
 
-    :returns: ``None`` if the agent did not work at that time, or usually does not rest at that time.
+    :returns: ``None`` if the agent did not work in such a time on this day.
     """
     by_day = daily(tokens)
     first = next((active for active in range(max(day - HISTORY, 0), day) if by_day[active]), day)
@@ -86,14 +86,14 @@ def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
 
 
 def _is_work(excess: float, average: float) -> bool:
-    """Return whether the tokens beyond the usual ones are enough to mean that the agent worked."""
+    """Return whether the tokens beyond the usual number are enough to count as work."""
     return excess >= thresholds.MIN_WEEKEND_TOKENS and 100 * excess >= thresholds.QUIET_PERCENT * average
 
 
 def resting_hours(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
-    """Return the hours of a day in which an agent worked in at most one of the weeks.
+    """Return the hours of a day in which an agent usually rests: it worked in them in at most one of the weeks.
 
-    The same must be true of the hours before and after, because clocks change.
+    The same must be true of the hours before and after, because daylight saving moves work by an hour.
     """
     active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - 7 * week) * DAY + hour]) for hour in range(DAY)]
     return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
@@ -104,7 +104,7 @@ def _first_day(query: FindingsQuery) -> date:
 
 
 def _finding(days: list[int], works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
-    """Return the finding about adjacent days.
+    """Return the finding about work on adjacent days of rest.
 
     :param works: an agent's row, its tokens and its usual tokens, per day and agent.
     """
