@@ -21,7 +21,7 @@ class ActivityHeatmapArguments(PeriodArguments):
 
 
 class CellSchema(ma.Schema):
-    """An hour of the week."""
+    """The number of requests in an hour of the week."""
 
     dow = ma.fields.Integer(**required("0 = Sunday"), validate=ma.validate.Range(0, 6))
     hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))

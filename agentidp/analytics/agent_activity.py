@@ -18,11 +18,11 @@ from agentidp.http.schemas import MAX_DAYS, required, timestamp
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
 STATUSES_OF_USAGE = ("active", "suspended", "deleted")
-"""The possible statuses of an agent with usage. Unlike ``agentidp.registry.agents.STATUSES``, includes ``deleted``."""
+"""The statuses of an agent with usage. In ``agentidp.registry.agents.STATUSES``, ``deleted`` is missing."""
 
 
 class AgentActivitySchema(PeriodSchema):
-    """The usage of an agent, with one item per day."""
+    """The usage of an agent in a period, with one item per day."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)

@@ -91,11 +91,11 @@ _STEPS = {
     ): "Correct how the client redeems a grant. If nobody knows the network, somebody tries codes or refresh tokens.",
 }
 NEXT_STEPS = {reason: step for reasons, step in _STEPS.items() for reason in reasons}
-"""Logged reasons for which a request of an agent fails to authenticate, and what its owner can do."""
+"""What an agent's owner can do, by the logged reason why a request of the agent fails to authenticate."""
 
 
 class RejectionSchema(ma.Schema):
-    """The failed authentications of a UTC day for one reason from one network."""
+    """The number of failed authentications on a UTC day, for one reason and from one network."""
 
     date = ma.fields.Date(required=True)
     reason = ma.fields.String(required=True)
@@ -106,7 +106,7 @@ class RejectionSchema(ma.Schema):
 
 
 class AgentRejectionsSchema(PeriodSchema):
-    """The failed authentications of an agent, newest day first, most frequent first."""
+    """The failed authentications of an agent: newest day first, and within a day most frequent first."""
 
     agentId = ma.fields.UUID(required=True)
     data = ma.fields.List(ma.fields.Nested(RejectionSchema), required=True)
@@ -134,7 +134,7 @@ def rejections_call(agent_id: UUID, period: Period) -> Call:
 
 
 def represent_rejections(rows: Rows) -> list[dict[str, Any]]:
-    """Return the rows of :func:`rejections_call` as JSON.
+    """Return the rows of :func:`rejections_call` as JSON of the API.
 
     :raises NotFound: there is no such agent.
     """

@@ -25,20 +25,20 @@ class AgentUsageArguments(PeriodArguments):
 
 
 class AgentTokensSchema(ma.Schema):
-    """An agent with at least one token."""
+    """An agent with at least one token, and its number of tokens."""
 
     agentId = ma.fields.UUID(required=True)
     tokenCount = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
 class NamedAgentTokensSchema(AgentTokensSchema):
-    """An agent with at least one token, and its name if the request asks for it."""
+    """An agent with at least one token, with its name if the request asks for names."""
 
     agentName = ma.fields.String()
 
 
 class AgentUsageSchema(ma.Schema):
-    """The agents, most tokens first, in ``month`` until now, or from ``from`` to ``to``."""
+    """The agents with tokens, most tokens first: in the month ``month`` so far, or from ``from`` to ``to``."""
 
     tenantId = ma.fields.String(required=True)
     month = ma.fields.String(validate=ma.validate.Regexp(r"[0-9]{4}-[0-9]{2}\Z"))

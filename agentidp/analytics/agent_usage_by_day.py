@@ -18,14 +18,14 @@ blueprint = Blueprint("agent-usage-by-day", __name__, description="Tokens by age
 
 
 class AgentTokensOfDaySchema(TokensOfDaySchema):
-    """The tokens of an agent on a UTC day."""
+    """The number of an agent's tokens on a UTC day."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
 
 
 class AgentTokensByDaySchema(PeriodSchema):
-    """One item per agent and day with tokens, oldest day first, most tokens first within a day."""
+    """One item per agent and day with tokens: oldest day first, and within a day most tokens first."""
 
     data = ma.fields.List(ma.fields.Nested(AgentTokensOfDaySchema), required=True)
 
@@ -37,7 +37,7 @@ class AgentTokensByDaySchema(PeriodSchema):
 def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
     period = requested_period(arguments, caller.at)
-    # The tokens are read first, so that the agents of all tokens are in the rows read afterwards.
+    # The names are read after the tokens, so that no agent with tokens lacks its name.
     rows, agents = caller.read_together(
         Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}),
         Call("analytics/agent_names", {}),

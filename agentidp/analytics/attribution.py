@@ -40,11 +40,11 @@ TOKENS_BY_DAY = ma.fields.List(
 
 
 MAX_ROWS = 100_000
-"""Maximum number of rows in a response, about 20 MB."""
+"""Maximum number of rows in a response, which have about 20 MB."""
 
 
 class TokensOfDaySchema(ma.Schema):
-    """The tokens on a UTC day."""
+    """The number of tokens on a UTC day."""
 
     date = ma.fields.Date(required=True)
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
@@ -52,7 +52,7 @@ class TokensOfDaySchema(ma.Schema):
 
 @dataclass
 class Attribution:
-    """The tokens of an organization or an agent in a period.
+    """The tokens of an organization or an agent in a period, by credential and resource.
 
     The sum of *rows* and *not_attributed* equals the number of all tokens.
     """
@@ -68,13 +68,13 @@ class Attribution:
 def read_attribution(
     caller: Caller, period: Period, agent_id: UUID | None, *more_calls: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """Return the attribution of a period's tokens, and the rows of *more_calls*.
+    """Return the tokens of a period by credential and resource, and the rows of *more_calls*.
 
     :param agent_id: the agent's ID, or None for the organization.
     :raises NotFound: the agent does not exist and is not a deleted agent.
     """
     if agent_id is not None:
-        # The tokens are read first, so that the credentials of all tokens are in the rows read afterwards.
+        # The credentials are read after the tokens, so that no token lacks its credential.
         tokens, credentials, *more_rows = caller.read_together(
             Call("analytics/agent_tokens_by_credential", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
@@ -93,7 +93,7 @@ def read_attribution(
         names_by_id = {row.agent_id: row.name for row in agents}
     not_attributed = [0] * period.days
     for row in tokens:
-        # The rows without a credential count all tokens.
+        # A row without a credential has all tokens of the day, from which attributed tokens are subtracted.
         add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
     attributed = [row for row in tokens if row.credential_id is not None]
     return Attribution(period, attributed, not_attributed, credentials, names_by_id, agent_id), more_rows
@@ -102,13 +102,13 @@ def read_attribution(
 def delegations_in(period: Period, agent_id: UUID | None) -> Call:
     """Return the call that reads the tokens issued by token exchange in a period.
 
-    :param agent_id: only tokens with this agent as the actor or the subject. None means all tokens.
+    :param agent_id: the agent that must be the actor or the subject; None for all tokens.
     """
     return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
 
 def add_tokens(counts: list[int], row: Any, factor: int = 1) -> None:
-    """Add a row's tokens per day, multiplied by *factor*, to *counts*."""
+    """Add the tokens per day of a row, multiplied by *factor*, to *counts*."""
     for day, tokens in zip(row.days, row.tokens, strict=True):
         counts[day] += factor * tokens
 
@@ -120,11 +120,11 @@ def respond_by_day(
     item: type[ma.Schema],
     represent: Callable[[Any, str], dict[str, Any]],
 ) -> Response:
-    """Return one row per element of *usages* and day with tokens.
+    """Return a response with one row per element of *usages* and day with tokens.
 
     :param item: the schema of a row.
-    :param represent: returns an element as JSON, given the identifier of our own API. Its members that *item* has are
-        in each row.
+    :param represent: returns an element as JSON, given the identifier of our own API. Each row has those of its members
+        that *item* has.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
     dates = [(period.first + timedelta(since)).isoformat() for since in range(period.days)]
@@ -143,7 +143,7 @@ def respond_by_day(
 
 
 def check_rows(rows: list[Any]) -> list[Any]:
-    """Return the rows.
+    """Return the rows, unless there are too many.
 
     :raises ValidationError: there are more than :data:`MAX_ROWS`.
     """

@@ -31,19 +31,19 @@ from agentidp.http.schemas import required, timestamp
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
 TYPES = ("secret", "key", "federated", "public", "operator", "not_attributed")
-"""The types of items. ``operator`` means tokens that ``agentidp token`` issued without a credential, and
-``not_attributed`` means imported usage."""
+"""The types of credentials in a response. ``operator`` means tokens that ``agentidp token`` issued without a
+credential, and ``not_attributed`` means imported usage."""
 
 
 class ResourceTokensSchema(ma.Schema):
-    """Tokens for a resource."""
+    """The number of tokens for a resource."""
 
     resource = ma.fields.String(required=True)
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
 class CredentialUsageItemSchema(ma.Schema):
-    """A credential, or tokens without a credential."""
+    """A credential with its tokens, or tokens without a credential."""
 
     credentialId = ma.fields.UUID(**required(nullable=True))
     agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))
@@ -60,13 +60,13 @@ class CredentialUsageItemSchema(ma.Schema):
 
 
 class CredentialUsageSchema(PeriodSchema):
-    """The credentials that are in force or were in the period. The sum of all items equals the number of all tokens."""
+    """All credentials that are valid or were valid in the period. The sum of all items is the number of all tokens."""
 
     data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
 
 
 class CredentialTokensOfDaySchema(TokensOfDaySchema):
-    """The tokens of a credential, or tokens without a credential, on a UTC day."""
+    """The number of tokens of a credential, or without a credential, on a UTC day."""
 
     credentialId = ma.fields.UUID(**required(nullable=True))
     agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))
@@ -76,7 +76,7 @@ class CredentialTokensOfDaySchema(TokensOfDaySchema):
 
 
 class CredentialTokensByDaySchema(PeriodSchema):
-    """One item per credential and day with tokens, the credential with most tokens first, its oldest day first."""
+    """One item per credential and day with tokens: the credential with most tokens first, and its oldest day first."""
 
     data = ma.fields.List(ma.fields.Nested(CredentialTokensOfDaySchema), required=True)
 
@@ -101,7 +101,7 @@ class CredentialUsage:
 
     @property
     def by_day(self) -> list[int]:
-        """The number of tokens per day."""
+        """The number of the credential's tokens on each day of the period."""
         tokens_by_day = [0] * self.days
         for days, counts in self.usage:
             for day, tokens in zip(days, counts, strict=True):
@@ -139,7 +139,7 @@ def credential_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Respo
 
 
 def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
-    """Return the credentials, and the tokens without a credential, most tokens first."""
+    """Return the credentials with their tokens, and the tokens without a credential, most tokens first."""
     period, names_by_id = attribution.period, attribution.names_by_id
     by_id = {
         row.credential_id: CredentialUsage(**row._asdict(), agent_name=names_by_id[row.agent_id], days=period.days)
@@ -148,7 +148,7 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = by_id.get(row.credential_id)
         if credential is None:
-            # Rows of credentials are never deleted, so tokens without such a row were issued by the operator.
+            # The rows of credentials are never deleted, so tokens of a credential without a row are the operator's.
             credential = by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
@@ -157,11 +157,11 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.tokens += tokens
         credential.by_resource[row.resource] += tokens
     credentials = [usage for usage in by_id.values() if usage.tokens or not _is_newer(usage, period)]
-    # Two sorts by integers take a third of one sort by tuples, in which no other thread of the process runs.
+    # Two sorts by integers block other threads for a third of the time of one sort by tuples.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if tokens := sum(attribution.not_attributed):
         name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
-        # Among items with equal tokens, tokens that are not attributed are last.
+        # Tokens without attribution come last among items with the same number of tokens.
         credentials.append(
             CredentialUsage(
                 None,
@@ -182,7 +182,7 @@ def _is_newer(credential: CredentialUsage, period: Period) -> bool:
 
 
 def represent(credential: CredentialUsage, own_resource: str) -> dict[str, Any]:
-    """Return a credential and its tokens as our JSON."""
+    """Return a credential and its tokens as JSON of the API."""
     resources = sorted(credential.by_resource.items(), key=lambda pair: (-pair[1], pair[0]))
     return {
         "credentialId": None if credential.credential_id is None else str(credential.credential_id),

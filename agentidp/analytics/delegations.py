@@ -20,7 +20,7 @@ blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
 
 
 class DelegationSchema(ma.Schema):
-    """An agent that acted, its subject, and the resource. The subject is an agent, or an issuer instead of a person."""
+    """An agent that acted, its subject, and the resource. For a person, the subject is only the person's issuer."""
 
     agentId = ma.fields.UUID(**required("The agent that acted"))
     agentName = ma.fields.String(required=True)
@@ -37,7 +37,7 @@ class DelegationSchema(ma.Schema):
 
 
 class DelegationsSchema(PeriodSchema):
-    """The actors and their subjects, most tokens first.
+    """The agents that acted and their subjects, most tokens first.
 
     The sum of all items is the number of tokens issued by token exchange, or of those that involve the requested agent.
     """
@@ -70,7 +70,7 @@ def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 
 def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
-    """Return the actors and their subjects as our JSON, most tokens first.
+    """Return the acting agents and their subjects as JSON of the API, most tokens first.
 
     :param rows: the rows of :func:`agentidp.analytics.attribution.delegations_in`.
     """

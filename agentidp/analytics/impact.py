@@ -41,13 +41,13 @@ Run = Callable[..., list[Rows]]
 """Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 Issued = Counter[tuple[datetime, int]]
-"""Numbers of issued tokens by (first instant of the hour, lifetime in seconds)."""
+"""The number of issued tokens, by the beginning of the hour and by lifetime in seconds."""
 
 _RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
 
 
 class AgentTokens(NamedTuple):
-    """An agent, its tokens, and the last day with such a token."""
+    """An agent, its number of tokens, and the last day on which it got such a token."""
 
     agent_id: UUID
     name: str
@@ -57,7 +57,7 @@ class AgentTokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Impact:
-    """The effects of revoking, suspending or deleting something."""
+    """What stops working if a credential, an agent or a resource server is revoked, suspended or deleted."""
 
     issued: Issued  # in the last DAYS days
     at: datetime
@@ -74,14 +74,14 @@ class Impact:
 
     @property
     def last_hour(self) -> datetime | None:
-        """The first instant of the last hour with tokens."""
+        """The beginning of the last hour with tokens, or ``None`` without tokens."""
         return max((hour for (hour, _), tokens in self.issued.items() if tokens), default=None)
 
     @property
     def valid_tokens(self) -> tuple[int, datetime | None]:
-        """The maximum number of tokens that have not expired, and the latest instant at which the last one expires.
+        """The maximum number of tokens that have not expired, and the instant until which they may be valid.
 
-        This is an upper bound, because only the hour in which a token was issued is counted.
+        The number is a maximum, because the counters show only the hour in which a token was issued.
         """
         max_valid, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
@@ -96,7 +96,7 @@ class Impact:
 
     @property
     def quietest(self) -> dict[str, int] | None:
-        """The quietest hours of the week as the API's JSON; ``None`` without tokens."""
+        """The quietest hours of the week as JSON of the API, or ``None`` without tokens."""
         if not self.tokens:
             return None
         week = [0] * HOURS
@@ -122,7 +122,7 @@ def quietest_hours(week: Sequence[int]) -> int:
 
 
 def lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
-    """Return the maximum lifetimes, in seconds, of tokens by resource. The empty resource is our own API.
+    """Return the maximum lifetime of tokens in seconds, by resource. The empty resource is our own API.
 
     The earlier lifetime of a changed or deleted resource server is not stored. For one day after the change, and for
     deleted resource servers, the lifetime is the longest possible one.
@@ -187,7 +187,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     for row in rows:
         for hour, tokens in _hours(row):
             if row.credential_id is None:
-                # This row counts all tokens of the agent, including tokens that are not attributed to a credential.
+                # This row has all tokens of the agent, even those that are not attributed to a credential.
                 issued[hour, ttl] += tokens
             else:
                 issued[hour, lifetimes[row.resource]] += tokens
@@ -222,7 +222,7 @@ def count_grants_call(agent_id: UUID | None = None, rule_id: UUID | None = None,
 
 
 def grants_sentence(number: int) -> str:
-    """Return what a number of grants means for people."""
+    """Return a sentence for people about what happens to a number of grants."""
     return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
 
 
@@ -231,7 +231,7 @@ def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
 
 
 def _acting_agents(agent_id: UUID, delegations: Rows, first: date) -> list[AgentTokens]:
-    """Return the other agents that act for an agent.
+    """Return the other agents that act for an agent, with their tokens.
 
     :param delegations: rows of ``analytics/delegations``, from *first* on.
     """
@@ -249,7 +249,7 @@ def _most_tokens_first(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
 
 
 def sentences(impact: Impact) -> list[str]:
-    """Return what would break, in sentences for people."""
+    """Return sentences for people about what would stop working."""
     lines = [_use_sentence(impact)]
     if impact.takers:
         lines.append(f"They were issued to {_list_agents(impact.takers)}.")
@@ -311,14 +311,14 @@ def _instant(at: datetime) -> str:
 
 
 class ValidTokensSchema(ma.Schema):
-    """Tokens that may not have expired. Only the hour of a token is counted, so there can be fewer."""
+    """The maximum number of tokens that have not expired. There may be fewer, because only hours are counted."""
 
     atMost = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
     until = ma.fields.AwareDateTime(**required("The latest instant at which the last one expires", nullable=True))
 
 
 class QuietestHoursSchema(ma.Schema):
-    """The consecutive hours of the week (UTC) with the fewest tokens: the first hour, and the tokens of all weeks."""
+    """The consecutive hours of the week (UTC) with the fewest tokens: the first hour, and their tokens in all weeks."""
 
     dow = ma.fields.Integer(**required("0 is Sunday"), validate=ma.validate.Range(0, 6))
     hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))
@@ -327,7 +327,7 @@ class QuietestHoursSchema(ma.Schema):
 
 
 class _ImpactSchema(ma.Schema):
-    """The members that all responses have."""
+    """The members of all responses about what stops working."""
 
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -340,7 +340,7 @@ class _ImpactSchema(ma.Schema):
 
 
 class AgentOfImpactSchema(ma.Schema):
-    """An agent that got tokens for the resource server, or to act for the agent."""
+    """An agent that got tokens for a resource server, or that acts for an agent."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
@@ -363,7 +363,7 @@ class AgentImpactSchema(_ImpactSchema):
 
 
 class OtherCredentialSchema(ma.Schema):
-    """Another credential of the agent that is in force."""
+    """Another valid credential of the same agent."""
 
     credentialId = ma.fields.UUID(required=True)
     label = ma.fields.String(**required(nullable=True))

@@ -22,7 +22,7 @@ class OwnerUsageArguments(PeriodArguments):
 
 
 class OwnerTokensSchema(ma.Schema):
-    """An owner whose agents got at least one token."""
+    """An owner whose agents got at least one token, and the number of their tokens."""
 
     owner = ma.fields.String(**required("Null for the agents without an owner, which are last", nullable=True))
     agents = ma.fields.Integer(**required("Its agents that got a token"), validate=ma.validate.Range(1))
@@ -30,7 +30,7 @@ class OwnerTokensSchema(ma.Schema):
 
 
 class OwnerUsageSchema(PeriodSchema):
-    """The owners, most tokens first. The sum of all items is the number of tokens of the organization."""
+    """The owners of agents, most tokens first. The sum of all items is the number of tokens of the organization."""
 
     data = ma.fields.List(ma.fields.Nested(OwnerTokensSchema), required=True)
 
@@ -50,10 +50,10 @@ def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 
 def tokens_by_owner(period: Period) -> Call:
-    """Return the call that reads the tokens per owner. :func:`represent` takes its rows."""
+    """Return the call that reads the number of tokens per owner. :func:`represent` takes its rows."""
     return Call("analytics/owner_usage", period.bounds)
 
 
 def represent(rows: Rows) -> list[dict[str, Any]]:
-    """Return the owners and their tokens as our JSON."""
+    """Return the owners and their numbers of tokens as JSON of the API."""
     return [{"owner": row.owner or None, "agents": row.agents, "tokens": row.tokens} for row in rows]

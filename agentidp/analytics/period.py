@@ -32,28 +32,28 @@ class Period:
 
     @staticmethod
     def of(days: int, at: datetime) -> Period:
-        """Return the last *days* days, including today."""
+        """Return the period of the last *days* days, including today."""
         last = at.astimezone(UTC).date()
         return Period(last - timedelta(days=days - 1), last)
 
     @property
     def days(self) -> int:
-        """The number of days."""
+        """The number of days in the period."""
         return (self.last - self.first).days + 1
 
     @property
     def bounds(self) -> dict[str, date]:
-        """The parameters of statements about a period."""
+        """The period as parameters of a statement."""
         return {"first": self.first, "last": self.last}
 
     @property
     def described(self) -> dict[str, str]:
-        """The members of a response that describe the period."""
+        """The period as members of a response."""
         return {"from": self.first.isoformat(), "to": self.last.isoformat()}
 
 
 def parsed_date(text: str) -> date | None:
-    """Return the day in an ISO 8601 date. None if the text is not a date, or is before 2000."""
+    """Return the day in an ISO 8601 date, or None if the text is not a date or is before 2000."""
     try:
         return date.fromisoformat(text) if re.fullmatch(DAY_PATTERN, text) else None
     except ValueError:
@@ -61,7 +61,7 @@ def parsed_date(text: str) -> date | None:
 
 
 class _Day(ma.fields.Field[date]):
-    """A day, or a month as its first day, in ISO 8601 format. :func:`requested_period` refuses values in the future."""
+    """A day in ISO 8601, or a month, which means its first day. :func:`requested_period` refuses future values."""
 
     def __init__(self, description: str, *, is_month: bool = False, **kwargs: Any) -> None:
         self._is_month = is_month
@@ -76,7 +76,7 @@ class _Day(ma.fields.Field[date]):
 
 
 class PeriodArguments(ma.Schema):
-    """The arguments that define a period. :func:`requested_period` interprets them."""
+    """The arguments by which a request chooses a period. :func:`requested_period` interprets them."""
 
     default_days: ClassVar[int | None] = 30
     """Default number of days if the query defines no period. None means the current month."""
@@ -87,23 +87,23 @@ class PeriodArguments(ma.Schema):
     to = _Day("The last UTC day. By default today")
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Describe the default period in words. :class:`ma.Schema` calls this method for each field."""
+        """Add the default period to a field's description. :class:`ma.Schema` calls this method for each field."""
         if field_name == "days":
-            # Generated clients send a ``default`` of the schema, and days beside another period are refused.
+            # The default is only described: generated clients would send it even together with another period.
             default = "the current month" if self.default_days is None else f"`days={self.default_days}`"
             description = f"{field_obj.metadata['description']}. A request without a period means {default}"
             field_obj.metadata = {**field_obj.metadata, "description": description}
 
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Add the default number of days if the query defines no period."""
+        """Add the default number of days to a query that defines no period."""
         if self.default_days is not None and not _kinds_in(data):
             data["days"] = self.default_days
         return data
 
 
 class PeriodSchema(ma.Schema):
-    """The usage in a period."""
+    """The usage in a period. The other schemas of usage extend this schema."""
 
     tenantId = ma.fields.String(required=True)
     from_ = ma.fields.Date(required=True, data_key="from", metadata={"description": "The first UTC day"})
@@ -111,7 +111,7 @@ class PeriodSchema(ma.Schema):
 
 
 class AgentDaySchema(ma.Schema):
-    """A UTC day of an agent, or of its organization."""
+    """The usage of an agent, or of its organization, on a UTC day."""
 
     date = ma.fields.Date(required=True)
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -120,7 +120,7 @@ class AgentDaySchema(ma.Schema):
 
 
 def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
-    """Return the period that a request asks for.
+    """Return the period that a request has chosen.
 
     :param arguments: the arguments loaded by :class:`PeriodArguments`.
     :param at: the time of the request, with time zone.

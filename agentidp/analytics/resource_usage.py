@@ -35,7 +35,7 @@ RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
 
 
 class AgentOfResourceSchema(ma.Schema):
-    """An agent that got tokens for a resource."""
+    """An agent that got tokens for a resource, and their number."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
@@ -43,7 +43,7 @@ class AgentOfResourceSchema(ma.Schema):
 
 
 class ResourceUsageItemSchema(ma.Schema):
-    """A resource: this server's own API, a resource server, or a deleted resource server."""
+    """A resource with its tokens: our own API, a resource server, or a deleted resource server."""
 
     resource = ma.fields.String(**required("Null for tokens that are not attributed", nullable=True))
     resourceServerId = ma.fields.UUID(**required("Null if there is no such resource server now", nullable=True))
@@ -60,7 +60,7 @@ class ResourceUsageSchema(PeriodSchema):
 
 
 class ResourceTokensOfDaySchema(TokensOfDaySchema):
-    """The tokens for a resource on a UTC day."""
+    """The number of tokens for a resource on a UTC day."""
 
     resource = ma.fields.String(**required("Null for tokens that are not attributed", nullable=True))
     resourceServerId = ma.fields.UUID(**required(nullable=True))
@@ -68,7 +68,7 @@ class ResourceTokensOfDaySchema(TokensOfDaySchema):
 
 
 class ResourceTokensByDaySchema(PeriodSchema):
-    """One item per resource and day with tokens, the resource with most tokens first, its oldest day first."""
+    """One item per resource and day with tokens: the resource with most tokens first, and its oldest day first."""
 
     data = ma.fields.List(ma.fields.Nested(ResourceTokensOfDaySchema), required=True)
 
@@ -84,12 +84,12 @@ class ResourceUsage:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens on all days."""
+        """The number of the resource's tokens on all days of the period."""
         return sum(self.by_day)
 
     @property
     def agents(self) -> list[tuple[UUID, str, int]]:
-        """The ID, the name and the number of tokens of each agent, most tokens first."""
+        """The ID, name and number of tokens of each agent that got tokens for the resource, most tokens first."""
         pairs = [(agent_id, name, tokens) for (agent_id, name), tokens in self.by_agent.items()]
         return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
 
@@ -136,12 +136,12 @@ def used_resources(attribution: Attribution, servers: Rows) -> list[ResourceUsag
     usages = [*by_resource.values()]
     if any(attribution.not_attributed):
         usages.append(ResourceUsage(None, None, attribution.not_attributed))
-    # Among items with equal tokens, tokens that are not attributed are last.
+    # Tokens without attribution come last among items with the same number of tokens.
     return sorted(usages, key=lambda usage: (-usage.tokens, usage.resource is None, usage.resource or ""))
 
 
 def represent(usage: ResourceUsage, own_resource: str) -> dict[str, Any]:
-    """Return a resource and its tokens as our JSON."""
+    """Return a resource and its tokens as JSON of the API."""
     return {
         "resource": own_resource if usage.resource == "" else usage.resource,
         "resourceServerId": None if usage.server is None else str(usage.server.resource_server_id),

@@ -18,14 +18,14 @@ blueprint = Blueprint("token-trend", __name__, description="Token issuance trend
 
 
 class DaySchema(ma.Schema):
-    """A UTC day."""
+    """The number of tokens on a UTC day."""
 
     date = ma.fields.Date(required=True)
     count = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
 class TokenTrendSchema(ma.Schema):
-    """Exactly ``days`` items, one per day."""
+    """The tokens of a period, with exactly ``days`` items, one per day."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_PERIOD_DAYS))
@@ -49,5 +49,5 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 @lru_cache(maxsize=256)
 def _dates(period: Period) -> tuple[str, ...]:
-    """Return the days as text, oldest first. They are cached, because most requests on a day have the same periods."""
+    """Return the period's days as text, oldest first. Cached, because most requests of a day have the same periods."""
     return tuple((period.first + timedelta(since)).isoformat() for since in range(period.days))

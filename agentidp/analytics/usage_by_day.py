@@ -18,13 +18,13 @@ blueprint = Blueprint("usage-by-day", __name__, description="Usage per day")
 
 
 class OrganizationDaySchema(AgentDaySchema):
-    """A UTC day of the organization."""
+    """The usage of the organization on a UTC day."""
 
     refused = ma.fields.Integer(**required("Tokens that a quota refused"), validate=ma.validate.Range(0))
 
 
 class UsageByDaySchema(PeriodSchema):
-    """The usage, with one item per day."""
+    """The usage of the organization in a period, with one item per day."""
 
     data = ma.fields.List(ma.fields.Nested(OrganizationDaySchema), required=True)
 

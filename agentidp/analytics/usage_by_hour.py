@@ -25,7 +25,7 @@ class UsageByHourArguments(PeriodArguments):
 
 
 class HourSchema(ma.Schema):
-    """A UTC hour, by its first instant."""
+    """The usage in a UTC hour, which is named by its first instant."""
 
     hour = ma.fields.AwareDateTime(required=True)
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -34,13 +34,13 @@ class HourSchema(ma.Schema):
 
 
 class UsageByHourSchema(PeriodSchema):
-    """The usage, with 24 items per day. Hours that have not begun are zero."""
+    """The usage of the organization in a period, with 24 items per day. Hours that have not begun are zero."""
 
     data = ma.fields.List(ma.fields.Nested(HourSchema), required=True)
 
 
 class AgentUsageByHourSchema(UsageByHourSchema):
-    """The usage of one agent, with 24 items per day."""
+    """The usage of one agent in a period, with 24 items per day."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
