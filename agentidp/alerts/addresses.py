@@ -12,7 +12,7 @@ TYPES = {
     "alertmanager": "https (Alertmanager's base URL)",
     "apprise": "one of apprise's, such as slack://…",
 }
-"""Descriptions of the accepted addresses, by type of target."""
+"""Descriptions of the accepted addresses, by type of alert target."""
 
 MAX_URL_LENGTH = 2000  # maximum characters of an address
 
@@ -25,10 +25,10 @@ APPRISE_SCHEMES = frozenset(
         *("mailtos", "mailto", "sendgrid", "mailgun", "ses", "twilio"),
     )
 )
-"""Allowed schemes of apprise, which send one message by HTTP or SMTP. Others start programs or access files."""
+"""Schemes of apprise that send one message by HTTP or SMTP. All others are refused: some start programs."""
 
 PLAIN_APPRISE_SCHEMES = frozenset(("mmost", "rocket", "matrix", "ntfy", "gotify", "mailto"))
-"""Schemes that may send without TLS."""
+"""Schemes of apprise that may send a message without TLS."""
 
 APPRISE_PARAMETERS = frozenset(
     (
@@ -36,20 +36,20 @@ APPRISE_PARAMETERS = frozenset(
         *("channel", "topic", "stream", "thread", "token", "region", "priority", "tags", "source", "component"),
     )
 )
-"""Allowed parameters of apprise's URLs. Other parameters name files (template, pgpkey) or disable checks (verify)."""
+"""Parameters that URLs of apprise may have. Others name files (template, pgpkey) or disable checks (verify)."""
 
 
 _NO_NETWORK = "AGENTIDP_ALERT_NETWORKS allows no network, and nothing is sent to others without encryption"
 
 
 class BadAddress(ValueError):
-    """An address breaks a rule. The message is the rule, without the address."""
+    """An address breaks a rule. The message has the rule, but not the address."""
 
 
 def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     """Check the address of a target without resolving its host.
 
-    :param type_: one of ``TYPES``.
+    :param type_: the target's type, one of ``TYPES``.
     :returns: the public part of the address: the scheme, and for HTTP also the host.
     :raises BadAddress: the address breaks a rule.
     """
@@ -82,8 +82,8 @@ def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
     if scheme in PLAIN_APPRISE_SCHEMES and not networks.allow_plain:
         raise BadAddress(f"must be {scheme}s, which uses TLS: {_NO_NETWORK}")
-    # apprise parses URLs differently from urllib: everything after the first "?" is parameters, even after a "#", and
-    # both ";" and "&" separate them.
+    # apprise parses URLs in its own way: all text after the first "?", even after a "#", has parameters, which ";" or
+    # "&" separates.
     pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]
     if {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS:
         raise BadAddress(f"must have no parameters but {', '.join(sorted(APPRISE_PARAMETERS))}")

@@ -24,14 +24,14 @@ MAX_MEMORY = 512 * 1024 * 1024  # maximum bytes of address space, which also lim
 
 
 class _ConnectionGuard:
-    """Checks each connection of this process, and stores the reason for the last refusal."""
+    """Checks each connection that this process opens, and remembers the reason of the last refusal."""
 
     def __init__(self, networks: AllowedNetworks, *, is_plain: bool) -> None:
         self.refusal: str | None = None
         self._networks, self._is_plain = networks, is_plain
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Refuse connections to addresses that are not allowed, and new programs, as a :func:`sys.addaudithook`."""
+        """Refuse connections to forbidden addresses, and new programs. Python calls this hook for each event."""
         if event in ("socket.connect", "socket.sendto"):
             try:
                 self._networks.check(ip_address(arguments[1][0]), is_plain=self._is_plain)
@@ -45,23 +45,23 @@ class _ConnectionGuard:
 
 
 class _StatusHandler(logging.Handler):
-    """Remembers the HTTP status that the text of the last error of apprise contains."""
+    """Remembers the HTTP status in the last error message of apprise."""
 
     status: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Store the status in the message, and drop the rest."""
+        """Remember the status in a log record, and drop the record."""
         match = re.search(r"error=(\d{3})\b", record.getMessage())
         self.status = match[1] if match else self.status
 
 
 def main() -> None:
-    """Send the message in standard input."""
+    """Send the message that this process gets by standard input."""
     json.dump({"error": _send(json.load(sys.stdin))}, sys.stdout)
 
 
 def _send(message: dict[str, Any]) -> str | None:
-    """Send a message, and return the reason why it was not accepted, or None if it was."""
+    """Send a message. Return the reason why it was not accepted, or None if it was accepted."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     try:
         import apprise
@@ -76,8 +76,8 @@ def _send(message: dict[str, Any]) -> str | None:
     if sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(guard.audit)
-    # apprise escapes text for services that expect HTML. For services that expect Markdown, escaping would break our
-    # link, so the text is declared as Markdown. Other parts contain no markup (agentidp.alerts.messages.disarmed).
+    # apprise escapes text for services that expect HTML. For Markdown, escaping would break our link, so such text is
+    # declared as Markdown. The rest of the text has no markup (agentidp.alerts.messages.disarmed).
     markdown, text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown if sender.resolve_format(text) == markdown else text
     services = apprise.Apprise([sender])

@@ -27,23 +27,23 @@ APPRISE_TIMEOUT = 20.0  # maximum seconds for a message with apprise, whose proc
 
 
 class SendFailed(Exception):
-    """The target did not accept the message. The text is for the organization, and contains no secret."""
+    """The alert target did not accept the message. The text is for the organization, and contains no secret."""
 
 
 class TargetGone(SendFailed):
-    """The target responded with 410, so it must get no further messages."""
+    """The alert target responded with 410, so it must get no further messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A target's address, and the key that signs its webhooks. Both are secret."""
+    """The address of an alert target, and the key that signs its webhooks. Both are secret."""
 
     url: str
     secret: str | None = None
 
 
 class Channels:
-    """Sends messages to targets of all types.
+    """Sends messages to alert targets of all types.
 
     :param settings: settings with the allowed networks, and the address of the dashboard for links in messages.
     """
@@ -71,7 +71,7 @@ class Channels:
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
         body = messages.webhook_body(message, self._dashboard)
         at = at.astimezone(UTC)
-        # The library signs a string, so it must consist of the same characters as the body.
+        # The signature must be of exactly the characters that are sent, so the library gets the encoded body.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
         headers = {
             "webhook-id": str(message.message_id),
@@ -123,7 +123,7 @@ class Channels:
                 input=json.dumps(order).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # The environment contains neither secrets nor a proxy, which could connect to any address.
+                # The environment has no secrets, and no proxy, which could connect to forbidden addresses.
                 env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,

@@ -50,18 +50,18 @@ FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of ol
 
 
 def delay_after(failures: int, jitter: float) -> timedelta:
-    """Return the delay until the next attempt.
+    """Return the delay until the next attempt after a failure.
 
     :param failures: the number of consecutive failures, at least 1.
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
-    # The exponent is limited, because timedelta overflows. 2**20 times five seconds exceeds LONGEST_DELAY anyway.
+    # A larger exponent would make timedelta overflow. 2**20 times five seconds exceeds LONGEST_DELAY anyway.
     delay = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
     return delay * (1 - jitter / 2)
 
 
 def _next_attempts(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
-    """Return when to retry a delivery that has failed, and its target.
+    """Return when to try a failed delivery, and its target, again.
 
     :param failures: the number of the target's consecutive failures before this failure.
     """
@@ -95,15 +95,15 @@ class Dispatcher:
         self._cleaned_at: datetime | None = None
 
     def begin_due(self) -> int:
-        """Start turns for targets with due messages on the free threads, without waiting for them.
+        """Start sending to targets that have due messages, in the free threads, and do not wait for the threads.
 
-        :returns: the number of started turns.
+        :returns: the number of targets for which a turn was started.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
         at, count = self._clock(), 0
-        # Iterate over a copy, because the threads of turns add items.
+        # Iterates over a copy, because the threads add items meanwhile.
         slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
         for organization_id in self._waiting_organizations(at):
             busy_ids = list(self._turns.values())
@@ -125,7 +125,7 @@ class Dispatcher:
     def deliver_due(self) -> int:
         """Send messages until no message is due.
 
-        :returns: the number of turns.
+        :returns: the number of turns of targets.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
@@ -136,7 +136,7 @@ class Dispatcher:
         return count
 
     def close(self) -> None:
-        """Wait for the running turns, and close the connection."""
+        """Wait for the threads that are sending, and close the database connection."""
         self._threads.shutdown(cancel_futures=True)
         if self._connection is not None:
             self._connection.close()
@@ -157,7 +157,7 @@ class Dispatcher:
         return [row.organization_id for row in rows]
 
     def _send_turn(self, organization_id: str, target: Any) -> None:
-        """Send messages to a target until no message is due, a message fails or is slow, or the turn's time is over."""
+        """Send a target's messages until none is due, one fails or is slow, or the target's time is over."""
         try:
             ends_at, failures = self._clock() + TURN, target.failures
             while (at := self._clock()) < ends_at:
@@ -175,13 +175,13 @@ class Dispatcher:
                 failures = 0
             self._release(organization_id, target)
         except DatabaseUnavailable:
-            # The lease expires. A message whose success could not be recorded is sent again.
+            # The lease of the target expires by itself. A message whose success was not recorded is sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)
 
     def _send(self, organization_id: str, target: Any, delivery: Any, failures: int, at: datetime) -> bool:
-        """Send one message, and record the result.
+        """Send one message to a target, and record the result.
 
         :param failures: the number of the target's consecutive failures.
         :returns: whether the target accepted the message.

@@ -13,25 +13,25 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# Time until Alertmanager resolves an alert by itself. Without an end time, it does so after five minutes.
+# Time after which Alertmanager resolves an alert by itself. Without this end time, it does so after five minutes.
 ONGOING = timedelta(days=30)
 RESOLVED_TEST = timedelta(minutes=1)  # the same for the alert of a test
 
 _INTERPRETED = re.compile(
     r"[@#<>\[\]*~`|\\]"
-    # The colon after a URL's scheme, and the dot before a top-level domain.
+    # The colon after the scheme of a URL, and the dot before a top-level domain.
     r"|:(?=[^\s\d])|\.(?=[^\W\d_])"
-    # HTML entities, and underscores for emphasis.
+    # The beginning of an HTML entity, and underscores for emphasis.
     r"|&(?=#?\w+;)|_(?![^\W_])|(?<![^\W_])_"
 )
-"""Matches the characters with which chats recognize mentions, links and markup."""
+"""Regular expression for the characters by which chats recognize mentions, links and markup."""
 
 _FULL_WIDTH = 0xFEE0  # difference between the code point of a printable ASCII character and that of its full-width form
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A state change to send to a target, with the current names of the organization and of the owner."""
+    """A change of a finding to send to a target, with the current names of the organization and of the owner."""
 
     message_id: UUID  # the idempotency key, which is the same for each attempt
     organization_id: str
@@ -87,16 +87,16 @@ def _alert(message: Message, severity: str, dashboard: str) -> dict[str, Any]:
     }
     return {
         "labels": labels,
-        # These values may change while the finding is ongoing, so they must not be labels.
+        # These values may change while the finding is ongoing. As labels they would begin another alert.
         "annotations": {
             "summary": disarmed(change.title),
             "description": disarmed(change.description),
             "kind": change.kind,
             "subject": disarmed(change.subject),
             "organization": disarmed(message.organization_name),
-            # Alertmanager drops empty annotations.
+            # A missing owner stays empty, because Alertmanager drops empty annotations.
             "owner": disarmed(message.owner or ""),
-            # Few notifications show generatorURL, so the link is also an annotation.
+            # Few notifications show the generatorURL, so an annotation has the link too.
             "url": page_of(change, dashboard),
         },
         "startsAt": timestamp(change.opened_at),
@@ -106,7 +106,7 @@ def _alert(message: Message, severity: str, dashboard: str) -> dict[str, Any]:
 
 
 def disarmed(text: str) -> str:
-    """Return text without characters that chats interpret as mentions, links or markup.
+    """Replace the characters in a text that chats interpret as mentions, links or markup.
 
     The text may contain the name of an agent, which a workload can choose. Characters that could notify a channel, or
     link to another address, are replaced by their full-width forms, which look similar and are not interpreted.
@@ -115,22 +115,22 @@ def disarmed(text: str) -> str:
 
 
 def message_title(message: Message) -> str:
-    """Return the title of a message, including the organization, because people may get alerts from several."""
+    """Return the title of a message. It names the organization, because people may get alerts from several."""
     change = message.change
     state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
     return f"[{state}] {disarmed(message.organization_name)}: {disarmed(change.title)}"
 
 
 def message_text(message: Message, dashboard: str) -> str:
-    """Return the text of a message, without its title."""
+    """Return the text of a message, without the title."""
     change = message.change
     paragraphs = [change.description, *([f"Owner of {change.subject}: {message.owner}"] if message.owner else [])]
     return "\n\n".join([*map(disarmed, paragraphs), page_of(change, dashboard)])
 
 
 def page_of(change: StateChange, dashboard: str) -> str:
-    """Return the address of the finding's page. For a test, return the dashboard's address.
+    """Return the URL of the finding's page, or the dashboard's URL for a test.
 
-    :param dashboard: the dashboard's address.
+    :param dashboard: the dashboard's URL.
     """
     return dashboard if change.change == TEST else f"{dashboard}/findings/{change.finding_id}"

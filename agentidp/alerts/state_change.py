@@ -25,20 +25,20 @@ KINDS = (
     "unused_credential",
     "weekend",
 )
-"""The kinds of findings. The rules of each kind are in the module ``agentidp/findings/<kind>.py``."""
+"""The kinds of findings. The module ``agentidp/findings/<kind>.py`` has the rules of each kind."""
 
 FORMER_KINDS = ("peak", "zero_day")
 """Kinds of findings in earlier releases. No such finding is opened any more, but stored findings can still end."""
 
 WORDS = {"dominance": "most tokens of the month", "uncached_tokens": "tokens not kept"}
-"""Words for people by kind, where these are not the words of its name."""
+"""Words for people about a kind of finding, unless they are the words in the kind's name."""
 
 TEST = "test"  # the value of ``change`` in a message that only tests a target
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateChange:
-    """A change of a finding's state."""
+    """A change of a finding's state, as alerts report it."""
 
     finding_id: UUID
     change: str  # opened, escalated, resolved or TEST
@@ -53,11 +53,11 @@ class StateChange:
 
     @property
     def change_id(self) -> UUID:
-        """Return an ID that is the same each time the same change is enqueued."""
+        """Return an ID that is always the same for the same change, even if it is enqueued twice."""
         return uuid.uuid5(self.finding_id, f"{self.change} {timestamp(self.at)}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state change as the outbox stores it."""
+        """Return the state change as JSON for the outbox."""
         values = asdict(self)
         for name in ("finding_id", "agent_id"):
             values[name] = None if values[name] is None else str(values[name])
@@ -65,19 +65,19 @@ class StateChange:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> StateChange:
-        """Return the state change from the result of :meth:`to_json`."""
+        """Return the state change from JSON that :meth:`to_json` has made."""
         ids = {name: UUID(stored[name]) if stored[name] else None for name in ("finding_id", "agent_id")}
         instants = {name: datetime.fromisoformat(stored[name]) for name in ("opened_at", "at")}
         return cls(**(stored | ids | instants))
 
 
 def kind_in_words(kind: str) -> str:
-    """Return the name of a kind for people."""
+    """Return the words for people about a kind of finding."""
     return WORDS.get(kind, kind.replace("_", " "))
 
 
 def change_for_test(target_name: str, at: datetime) -> StateChange:
-    """Return a message that tests a target."""
+    """Return a state change that tests an alert target."""
     return StateChange(
         finding_id=uuid.uuid4(),
         change=TEST,

@@ -30,7 +30,7 @@ _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items()
 
 
 class Url(Member, ma.fields.String):
-    """An address, which is a secret. The rules for the target's type are checked later."""
+    """An address of an alert target, which is a secret. The rules for the target's type are checked later."""
 
     maximum = MAX_URL_LENGTH
 
@@ -101,7 +101,7 @@ class NewAlertTargetSchema(AlertTargetFields):
 
 
 class AlertTargetChangeSchema(ChangeSchema, AlertTargetFields):
-    """The body that changes an alert target. Omitted members are unchanged. The type cannot be changed."""
+    """The body that changes an alert target. Omitted members keep their values. The type cannot be changed."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("type", *read_only(AlertTargetFields))
@@ -115,6 +115,6 @@ class AlertTargetSchema(ReturnedSchema, AlertTargetFields):
 
 
 class CreatedAlertTargetSchema(AlertTargetSchema):
-    """An alert target, with the key that signs its webhooks. No other response contains the key."""
+    """A new alert target, with the key that signs its webhooks. No other response contains the key."""
 
     secret = ma.fields.String(**required("`whsec_…` for `webhook`, null for the other types", nullable=True))

@@ -22,7 +22,7 @@ def new_secret() -> str:
 
 
 class TargetSealer:
-    """Encrypts and decrypts addresses with the instance secret.
+    """Encrypts and decrypts the addresses of alert targets with the instance secret.
 
     :raises ConfigurationError: *settings* contain no secret.
     """
@@ -44,7 +44,7 @@ class TargetSealer:
 
 
 def reencrypt(settings: Settings) -> tuple[int, int]:
-    """Encrypt, with the current instance secret, all addresses that are encrypted with the previous secret.
+    """Encrypt the addresses of alert targets with the current instance secret instead of the previous one.
 
     :returns: the number of addresses that were encrypted again, and the number of all addresses.
     :raises ConfigurationError: neither secret decrypts an address. Nothing is changed.
@@ -64,6 +64,6 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
             if not sealer.is_current(target_id, sealed):
                 ids = {"organization_id": row.organization_id, "target_id": row.target_id}
                 parameters = ids | {"sealed": sealer.seal(target_id, plaintext), "previous": sealed}
-                # The statement skips an address that was changed meanwhile, because the server used the current secret.
+                # An address that was changed meanwhile is skipped, because the server has used the current secret.
                 count += len(connection.execute(load_sql("alerts/reseal_target"), parameters).fetchall())
     return count, len(rows)

@@ -26,7 +26,7 @@ TEST_INTERVAL = timedelta(seconds=30)  # minimum time between two tests of the s
 _CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
 represent = AlertTargetSchema().as_json
-"""Return an alert target's row as our JSON, without its secrets."""
+"""Return an alert target's row as JSON of the API, without its secrets."""
 
 _audited = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).as_json
 """Return the fields of an alert target that the audit trail records, without secrets."""
@@ -80,7 +80,7 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
             raise Conflict("The instance secret does not decrypt the target's key: create another target.") from None
         values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=secret))
     [row] = opened.fetch("alerts/change_target", target_id=target_id, **values)
-    # The address is a secret, so only the time of its change is recorded.
+    # The URL is a secret, so only the time of its change is recorded.
     url_change = {"urlChangedAt": opened.at} if "url" in change else {}
     after = _audited(row) | url_change
     audit.record(opened, "alert_target.changed", target_id, before=_audited(previous), after=after)
