@@ -53,21 +53,21 @@ from agentidp.registry import (
 )
 
 LOCK = 0x_A9E7_DEC1
-"""The advisory lock of a command that applies a file. Without it, two commands could create an organization twice."""
+"""Key of the advisory lock without which two commands that apply a file could create an organization twice."""
 
 _ADVICE = "Run the command again: it prints the new plan first."
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The plans that were applied, and the organization, name and id of each new agent without a credential."""
+    """The applied plans of a file, and the organization, name and id of each new agent without a credential."""
 
     plans: list[Plan] = field(default_factory=list)
     new_agents: list[tuple[str, str, UUID]] = field(default_factory=list)
 
     @property
     def changes(self) -> list[Change]:
-        """All changes, in the order in which they were made."""
+        """All changes of the plans, in the order in which they were made."""
         return [change for plan in self.plans for change in plan.changes]
 
 
@@ -81,10 +81,10 @@ def apply(
     is_dry_run: bool = False,
     agreed_plans: list[Plan] | None = None,
 ) -> Applied:
-    """Apply a file as a whole or, if anything in it is refused, not at all.
+    """Apply a file completely or, if anything in it is refused, not at all.
 
-    :param is_pruning: also delete objects that a list of the file does not name.
-    :param is_strict: compare everything that the file leaves out with nothing, and delete as with *is_pruning*.
+    :param is_pruning: also delete objects that are missing in a list of the file.
+    :param is_strict: treat everything that the file leaves out as empty, and delete as with *is_pruning*.
     :param is_dry_run: roll back at the end, after every rule of the database has been applied.
     :param agreed_plans: the plans of the same file that a person has agreed to.
     :raises ConfigurationError: the file cannot be applied, or others have changed an object of the agreed plans.
@@ -97,7 +97,7 @@ def apply(
         ids = resolve_ids(declared, [organizations.represent(row) for row in rows])
         plans: list[Plan | None] = [*agreed_plans] if agreed_plans is not None else [None] * len(declared)
         for organization, existing_id, plan in zip(declared, ids, plans, strict=True):
-            # A new organization gets the id that its agreed plan shows, for example in the audience of a rule.
+            # A new organization gets the id in its agreed plan, which may also be in the audience of a rule.
             organization_id = existing_id or (
                 plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
             )
@@ -116,17 +116,17 @@ def apply(
             raise ConfigurationError(
                 f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_ADVICE}"
             )
-        # Everything has been read. From here on, tokens of organizations whose quotas change wait.
+        # Nothing is read any more. From here on, token requests of organizations whose quotas change wait.
         for organization, transaction, plan in zip(declared, transactions, applied.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # This lock must be taken before the lock of any row.
+                # The lock of the quotas must be taken before any row is locked.
                 quotas.lock(transaction)
             for change in plan.changes:
                 with _at_place(organization, change):
                     _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)
-            # Agents need the scopes of resource servers, and resource servers the agents that run them. The same file
-            # may register both, so resource servers get their agents at the end.
+            # Agents need the scopes of resource servers, and resource servers need their agents. The same file may
+            # register both, so resource servers get their agents last.
             for change in plan.changes:
                 has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
                 if change.type == RESOURCE_SERVER.type and has_agent:
@@ -134,7 +134,7 @@ def apply(
                         _set_agent_of_server(transaction, settings, change)
         if is_dry_run:
             raise psycopg.Rollback
-        # Events are recorded last, because until the commit, other changes of the organization wait to record theirs.
+        # The audit events come last, because they block the audit events of other changes until the commit.
         for transaction in transactions:
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.complete()
@@ -142,10 +142,10 @@ def apply(
 
 
 def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
-    """Return the content of a file for existing organizations.
+    """Return the content of a file that describes existing organizations.
 
-    An organization has its id only if its name is not unique. Everything is sorted by name, so that two exports can be
-    compared.
+    The id of an organization is included only if its name is not unique. Everything is sorted by name, so that two
+    exports can be compared.
     """
     contents = []
     with connect(database_url) as connection:
@@ -159,8 +159,8 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
                 names_in_file = (kind.key, *kind.members)
-                # The next token of a provisioned agent creates it again. Nobody can act by a delegation rule whose
-                # agents are all deleted.
+                # Agents of provisioning rules are left out, because their next token creates them again. So are
+                # delegation rules whose agents are all deleted, by which nobody can act.
                 objects = [
                     {name: members[name] for name in names_in_file}
                     for members in current[kind.section]
@@ -172,7 +172,7 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
 
 
 def read_current_content(transaction: Transaction) -> dict[str, Any]:
-    """Return the organization of a transaction with its lists, as the JSON of our API."""
+    """Return a transaction's organization with its lists of objects, as JSON of the API."""
     [row] = transaction.fetch("organizations/get_organization")
     all_agents = transaction.fetch(
         "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
@@ -195,7 +195,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
             for agent in all_agents
         ],
         "provisioningRules": [provisioning.represent(rule) for rule in transaction.fetch("provisioning/list_rules")],
-        # The row has the names of the agents that are not deleted.
+        # The row has the names of the rule's agents, without deleted agents.
         "delegationRules": [
             delegation_rules.represent(rule) | {"agents": rule.agents}
             for rule in transaction.fetch("delegation/list_rules")
@@ -207,7 +207,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
 
 
 def _check_rules(declared: DeclaredOrganization, settings: Settings, organization_id: str) -> dict[str, Any]:
-    """Return the content of a file with the rules of trust as they are stored, with the default audience.
+    """Return the content of a file with the rules of trust in the stored form, including the default audience.
 
     :raises ConfigurationError: a rule is refused.
     """
@@ -223,7 +223,7 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
         for index, rule in enumerate(content.get(section, [])):
             rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
             if "agentTemplate" in rule:
-                # A stored template also has the omitted members.
+                # A stored template also has the members that the file leaves out.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
     for index, agent in enumerate(content.get("agents", [])):
@@ -248,14 +248,14 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
 
 
 def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiError) -> str:
-    """Return a line for each rule that an object of the file breaks."""
+    """Return a line for each rule that an object of the file has broken."""
     lines = [f"{declared.describe_place(*path, name)}: {', '.join(rules)}" for name, rules in refused.details.items()]
     return "\n".join(lines) or f"{declared.describe_place(*path)}: {refused.message}"
 
 
 @contextlib.contextmanager
 def _at_place(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
-    """Turn an error into one that has the place of the change in the file."""
+    """Raise an error about a change as an error that also names the place in the file."""
     try:
         yield
     except NotFound:
@@ -295,7 +295,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
         ).agent_id
         if not rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
-        # Members that only a change can set, such as the status, follow as a change.
+        # Members such as the status cannot be set by a creation, so a change follows.
         members = {name: value for name, value in members.items() if name not in new}
     if members:
         agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(members))
@@ -306,7 +306,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
 
 
 def _change_rule(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
-    """Delete the rule and create it again if it differs, because a rule never changes."""
+    """Replace a rule by a new rule, because a rule never changes. Delete it first if it exists."""
     is_delegation = change.type == DELEGATION_RULE.type
     registry: Any = delegation_rules if is_delegation else provisioning
     new = {"name": change.name} | change.after
@@ -358,4 +358,4 @@ _CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], 
     DELEGATION_RULE.type: _change_rule,
     RESOURCE_SERVER.type: _change_resource_server,
 }
-"""Type of an object -> the function that makes a change of such an object."""
+"""The function that makes a change of an object, by the object's type."""

@@ -13,7 +13,7 @@ from agentidp.declarative.schemas import AGENT, DELEGATION_RULE, RESOURCE_SERVER
 
 
 def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) -> list[list[str]]:
-    """Return, per change of a plan, sentences about what the change ends.
+    """Return sentences about what each change of a plan ends, as a list per change.
 
     :param ttl: as for :func:`agentidp.analytics.impact.lifetimes_by_resource`.
     """

@@ -15,20 +15,20 @@ from agentidp.declarative.schemas import KINDS, DocumentSchema, normalize_instan
 from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
-"""Maximum number of mistakes that are printed. Further ones are counted."""
+"""Maximum number of mistakes in a file that are printed. Further mistakes are only counted."""
 
 MAX_REPEATED = 50_000
-"""Maximum number of values that aliases may repeat in a document. A few bytes of nested aliases can exceed memory."""
+"""Maximum number of values that aliases repeat in a document. A few bytes of nested aliases can exceed memory."""
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _NOT_IN_JSON = {f"{_YAML_TAG}{name}" for name in ("binary", "omap", "pairs", "set")}
 
 Path = tuple[str | int, ...]
-"""The path to a value: names of members, and indexes in lists."""
+"""The path to a value in a document: names of members, and indexes in lists."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads an instant as text, as JSON has it."""
+    """A YAML loader that reads an instant as text, because JSON has no instants."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_YAML_TAG}timestamp"]
@@ -38,10 +38,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 @dataclass(frozen=True)
 class DeclaredOrganization:
-    """An organization as a file describes it.
+    """An organization that a file describes.
 
-    :param content: the organization, as the JSON of our API.
-    :param describe_place: returns the place of the value at a path below the organization, for errors.
+    :param content: the organization, as JSON of the API.
+    :param describe_place: returns the place in the file of the value at a path below the organization, for errors.
     """
 
     content: dict[str, Any]
@@ -94,9 +94,9 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
 
 
 def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return the number of values that a node contains, repeated aliases included.
+    """Return the number of values in a node, including values that aliases repeat.
 
-    :param sizes: gets the number for each node, by its identity. Zero stands for a node that is not complete yet.
+    :param sizes: gets the number of each node, by the node's identity. Zero means that the node is not complete yet.
     :raises yaml.MarkedYAMLError: JSON has no such node, a node contains itself, or a mapping has a key twice, of which
         YAML's readers would silently take the last.
     """
@@ -125,7 +125,7 @@ def _mistake(node: yaml.Node, rule: str) -> yaml.MarkedYAMLError:
 
 
 def _flatten_messages(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """Return the messages of marshmallow, each with its path."""
+    """Yield the messages in marshmallow's errors, each with its path."""
     if isinstance(messages, dict):
         for name, inner in messages.items():
             yield from _flatten_messages(inner, path if name == "_schema" else (*path, name))
@@ -139,11 +139,11 @@ _PLAIN = {
     "Missing data for required field.": "is missing",
     "Invalid input type.": "must be a mapping",
 }
-"""Message of marshmallow for programmers -> rule for people."""
+"""Rules in words for people, by marshmallow's message for programmers."""
 
 
 def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
-    """Return a problem for each object that the file has twice."""
+    """Return a message for each object that the file describes twice."""
     problems = []
     ids: set[str] = set()
     names: dict[str, bool] = {}
@@ -152,7 +152,7 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
         if organization_id in ids:
             place = organization.describe_place("organizationId")
             problems.append(f"{place}: another organization in the file has this id")
-        # Two organizations may have the same name if both are named by their ids.
+        # Two organizations in a file may have the same name if the file has the ids of both.
         elif name in names and not (organization_id and names[name]):
             problems.append(f"{organization.describe_place('name')}: another organization in the file has this name")
         ids |= {organization_id} if organization_id else set()
@@ -168,14 +168,14 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
 
 
 def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
-    """Return the file, the line and the path of a value."""
+    """Return the place of a value in words: the file, the line and the path."""
     node, line = root, root.start_mark.line
     for step in path:
         if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
             line = node.start_mark.line
         elif isinstance(node, yaml.MappingNode):
-            # Merged pairs stand before the pairs that override them.
+            # The overriding pair is the last one, because merged pairs stand before it.
             pairs = [(key, value) for key, value in node.value if key.value == str(step)]
             if not pairs:
                 break
@@ -188,9 +188,9 @@ def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
 
 
 def write_document(organizations: list[dict[str, Any]]) -> str:
-    """Return the file that describes organizations, from the content of each as :func:`read_document` returns it."""
+    """Return the text of a file that describes organizations, in the form that :func:`read_document` reads."""
 
     dump = partial(yaml.safe_dump, {"organizations": organizations}, sort_keys=False, width=120)
     document = str(dump(allow_unicode=True))
-    # YAML escapes a stored name that today's rules for text would refuse, because it could manipulate a terminal.
+    # A stored name may have characters, now forbidden, that could manipulate a terminal. YAML escapes them.
     return document if text_refusal(document, is_multiline=True) is None else str(dump())

@@ -17,15 +17,15 @@ ORGANIZATION = "organization"
 
 @dataclass(frozen=True)
 class Change:
-    """An object that differs.
+    """An object that differs between a file and the database.
 
     :param action: ``create``, ``change`` or ``delete``.
     :param type: ``organization``, or the type of a :class:`Kind`.
     :param organization: the name of the organization.
     :param name: the name of the object; the identifier of a resource server.
     :param before: the present values of the members that differ.
-    :param after: their values in the file; all members of a new object.
-    :param id: the id of an object that exists.
+    :param after: the file's values of these members; all members of a new object.
+    :param id: the id of an existing object.
     :param path: the place of the object in the file, below its organization.
     """
 
@@ -45,9 +45,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """The differences of an organization of a file.
+    """The differences between a file and an organization.
 
-    :param organization_id: the id, which a new organization gets.
+    :param organization_id: the id of the organization, even if it is new.
     :param changes: the differences, in an order in which they can be made.
     :param omitted: further differences that a strict comparison would have, for information only.
     """
@@ -60,15 +60,15 @@ class Plan:
 
 
 def to_json(value: Any) -> str:
-    """Return a value as JSON, so that a line break in a description does not break the line."""
+    """Return a value as JSON on a single line, even if it is a text with line breaks."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, Any]]) -> list[str | None]:
     """Return the id of each organization of a file, or ``None`` for an organization that must be created.
 
-    :param existing: ``organizationId`` and ``name`` of every organization.
-    :raises ConfigurationError: an id does not exist, several organizations have a name, or the file describes an
+    :param existing: ``organizationId`` and ``name`` of all organizations.
+    :raises ConfigurationError: an id does not exist, several organizations have the name, or the file describes an
         organization twice.
     """
     resolved: list[str | None] = []
@@ -89,13 +89,13 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
 
 
 def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
-    """Return the changes that make an organization as the file says, in an order in which they can be made.
+    """Return the changes that make an organization match a file, in an order in which they can be made.
 
-    Members and lists that the file leaves out stay as they are.
+    Members and lists that the file leaves out are not changed.
 
-    :param content: the organization of the file, as the JSON of our API.
+    :param content: the organization in the file, as JSON of the API.
     :param current: the existing organization with its lists, or ``None`` if it must be created.
-    :param is_pruning: also delete objects that a list of the file does not name.
+    :param is_pruning: also delete objects that are missing in a list of the file.
     """
     name = content["name"]
     members = {member: content[member] for member in ORGANIZATION_MEMBERS if member in content}
@@ -108,13 +108,13 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
     for kind in KINDS:
         if kind.section in content:
             creations_and_changes += _compare_objects(kind, name, content[kind.section], current)
-            # Deletions come first, so that a new object may have the name of a deleted one.
+            # Deletions come first, so that a new object may get the name of a deleted object.
             changes += _list_deletions(kind, name, content[kind.section], current) if is_pruning else []
     return [*changes, *creations_and_changes]
 
 
 def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the organization of a file with defaults and empty lists in place of everything that it leaves out."""
+    """Return an organization's content with defaults and empty lists for everything that the file leaves out."""
     filled: dict[str, Any] = (
         dict.fromkeys(ORGANIZATION_MEMBERS) | UNSET | {kind.section: [] for kind in KINDS} | content
     )
@@ -125,7 +125,7 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[Change]:
-    """Return the changes and the changed members of a strict comparison that *changes* lacks."""
+    """Return those changes and changed members of a strict comparison that are not in *changes*."""
     planned = {(change.type, change.name): change for change in changes}
     omitted = []
     for change in strict_changes:
@@ -163,7 +163,7 @@ def _compare_members(
 
 
 def _is_same(value: Any, other_value: Any) -> bool:
-    """Compare two values. Lists are sets, because the order of scopes and of rules of trust has no meaning."""
+    """Return whether two values are equal. The order in a list does not matter for scopes and rules of trust."""
     if isinstance(value, list) and isinstance(other_value, list):
         as_json = partial(json.dumps, sort_keys=True)
         return sorted(value, key=as_json) == sorted(other_value, key=as_json)
@@ -175,14 +175,14 @@ def _list_deletions(
 ) -> Iterator[Change]:
     keys = {members[kind.key] for members in declared}
     for members in current.get(kind.section, []):
-        # Agents of provisioning rules are in no file.
+        # Agents of provisioning rules are kept, because files do not list them.
         if members[kind.key] not in keys and not members.get("provisioned"):
             before = {name: members[name] for name in kind.members}
             yield Change("delete", kind.type, organization, members[kind.key], before, id=members[kind.id_name])
 
 
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
-    """Return a line for each object or member that others have changed between two plans of a file."""
+    """Return a line per object or member that was changed between two plans of the same file."""
     plans = zip(agreed_plans, new_plans, strict=True)
     return [line for agreed_plan, new_plan in plans for line in _compare_plans(agreed_plan, new_plan)]
 
@@ -210,9 +210,9 @@ def _compare_plans(agreed: Plan, new: Plan) -> Iterator[str]:
 
 
 def _has_existed(change: Change | None, other_change: Change | None) -> bool:
-    """Return whether an object existed when one of two plans was made.
+    """Return whether an object existed when the plan with *change* was made.
 
-    An object that this plan does not change was as in the file, so it existed unless the other plan deletes it.
+    If this plan does not change it, it was as in the file, so it existed unless the other plan deletes it.
     """
     return change.action != "create" if change else other_change is not None and other_change.action != "delete"
 

@@ -25,7 +25,7 @@ def _list_field(schema: type[ma.Schema]) -> ma.fields.List[Any]:
 
 
 class _NamedSchema(ma.Schema):
-    """An object of a file, of which only the name is required."""
+    """An object in a file. Only its name is required."""
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         super().on_bind_field(field_name, field_obj)
@@ -33,7 +33,7 @@ class _NamedSchema(ma.Schema):
 
 
 class _AgentSchema(_NamedSchema, ChangeSchema, AgentFields):
-    """An agent with the members of the API's PATCH, because a file can also set the status."""
+    """An agent in a file, with the members of the API's PATCH, because a file can also set the status."""
 
     class Meta(ChangeSchema.Meta):
         exclude = read_only(AgentFields)
@@ -43,7 +43,7 @@ class _AgentSchema(_NamedSchema, ChangeSchema, AgentFields):
 
 
 class _ResourceServerSchema(ResourceServerFields):
-    """A resource server, which has the name of its agent in place of the id."""
+    """A resource server in a file, with the name of its agent in place of the id."""
 
     class Meta:
         exclude = ("agentId", *read_only(ResourceServerFields))
@@ -52,7 +52,7 @@ class _ResourceServerSchema(ResourceServerFields):
 
 
 class _DelegationRuleSchema(DelegationRuleFields):
-    """A delegation rule, which has the names of its agents in place of their ids."""
+    """A delegation rule in a file, with the names of its agents in place of their ids."""
 
     class Meta:
         exclude = ("agentIds", *read_only(DelegationRuleFields))
@@ -61,7 +61,7 @@ class _DelegationRuleSchema(DelegationRuleFields):
 
 
 class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
-    """An organization and its objects. A list that the file leaves out is neither compared nor changed."""
+    """An organization in a file, with its objects. A list that the file leaves out is neither compared nor changed."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("createdAt",)
@@ -78,14 +78,14 @@ class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
 
 
 class DocumentSchema(ma.Schema):
-    """One YAML document."""
+    """One YAML document of a file."""
 
     organizations = _list_field(_OrganizationSchema)
     organizations.required = True
 
 
 def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a checked file with each instant as the API writes it, so that two can be compared."""
+    """Return the content of a checked file with each instant in the API's format, so that instants can be compared."""
     result = dict(content)
     for name, value in content.items():
         match fields[name]:
@@ -97,13 +97,13 @@ def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict
 
 
 class Kind(NamedTuple):
-    """A kind of object of which an organization has several.
+    """A kind of object of which an organization has several, such as agents.
 
     :param type: the words for such an object.
-    :param section: the name of the list in the file.
+    :param section: the name of the list in a file.
     :param key: the member that identifies an object within its organization.
-    :param id_name: the member that is the id, which no file has.
-    :param defaults: the values that a new object gets for members that the file leaves out.
+    :param id_name: the member with the id, which files do not have.
+    :param defaults: the values for members of a new object that the file leaves out.
     :param members: the members in a file, except the key.
     """
 
@@ -131,7 +131,7 @@ RESOURCE_SERVER = _make_kind("resourceServers", "resource", _ResourceServerSchem
 PROVISIONING_RULE = _make_kind("provisioningRules", "name", NewProvisioningRuleSchema)
 DELEGATION_RULE = _make_kind("delegationRules", "name", _DelegationRuleSchema)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
-"""All kinds, in the order of creation: agents and rules may have scopes of a resource server that the same file
+"""All kinds, in the order of creation: agents and rules may need a scope of a resource server that the same file
 registers, and delegation rules name agents."""
 
 ORGANIZATION_MEMBERS = tuple(
@@ -139,7 +139,7 @@ ORGANIZATION_MEMBERS = tuple(
     for name, field in _OrganizationSchema().fields.items()
     if name != "organizationId" and not isinstance(field, ma.fields.List)
 )
-"""The members of the organization itself."""
+"""The members of an organization itself, without its lists of objects."""
 
 UNSET: dict[str, Any] = {"agentProvisioning": False, "status": "active", "quotas": {}, "trust": []}
-"""The values that organizations and agents have if only a change can set them and nobody did. Default: ``None``."""
+"""Values of members that a creation cannot set, as long as nobody has changed them. The default is ``None``."""
