@@ -15,7 +15,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.maintenance.postgres_programs import Installation, first_error, for_restore
 
 _TABLE = re.compile(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", re.MULTILINE)
-"""Matches an entry for a table's rows in the table of contents that pg_restore prints."""
+"""Regular expression for a table's entry in the table of contents that pg_restore prints."""
 
 _PREAMBLE = re.compile(
     rb"""
@@ -24,13 +24,13 @@ _PREAMBLE = re.compile(
     """,
     re.VERBOSE,
 )
-"""Matches the lines that pg_restore prints between two tables' rows. They are never executed."""
+"""Regular expression for the lines that pg_restore prints between the rows of two tables. They are never executed."""
 
 _COPY = re.compile(rb"COPY public[.](?P<table>[a-z0-9_]+) (?P<columns>[(][a-z0-9_, ]+[)]) FROM stdin;\s*")
 _END_OF_ROWS = b"\\.\n"
 
 MIN_PIECE_SIZE = 1 << 16
-"""Minimum bytes per piece of a table's rows, except the last piece."""
+"""Minimum number of bytes per piece of a table's rows, except for the last piece."""
 
 _NULL = r"\N"
 """The notation of null in COPY's text format."""
@@ -43,10 +43,10 @@ class TableRows(NamedTuple):
     """The table's name. Names of tables and columns contain only a-z, 0-9 and _, so they cannot hide SQL."""
 
     columns: str
-    """The column names, separated by commas, in parentheses."""
+    """The names of the columns in parentheses, separated by commas."""
 
     encoding: str
-    """PostgreSQL's name of the encoding."""
+    """PostgreSQL's name of the encoding of the rows."""
 
     pieces: Iterator[bytes]
 
@@ -59,7 +59,7 @@ class Archive(NamedTuple):
     made_at: datetime
 
     def keys(self) -> dict[str, bytes]:
-        """Return the backup's encrypted signing keys that are not revoked, by ``kid``."""
+        """Return the encrypted signing keys in the backup that are not revoked, by ``kid``."""
         return {
             row["kid"]: bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
             for row in self._read_table("signing_keys")
@@ -77,7 +77,7 @@ class Archive(NamedTuple):
         return names
 
     def _read_table(self, table: str) -> list[dict[str, str]]:
-        """Return a table's rows as dictionaries of values in COPY's text format. Empty if the table is missing."""
+        """Return a table's rows as dictionaries with values in COPY's text format; empty if there is no table."""
         output = _run_pg_restore(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
         copy = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
         if copy is None:
@@ -86,14 +86,14 @@ class Archive(NamedTuple):
         return [dict(zip(columns, line.split("\t"), strict=True)) for line in copy[2].splitlines()]
 
     def tables(self) -> set[str]:
-        """Return the tables whose rows are in the backup, prefixed with their schema unless it is public."""
+        """Return the tables whose rows are in the backup. A schema other than public precedes the name."""
         entries = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
         return {name if schema == "public" else f"{schema}.{name}" for schema, name in entries}
 
     def rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
-        """Yield the rows of each table in the schema public. Close the iterator if you do not exhaust it.
+        """Yield the rows of each table in the schema public. Close the iterator if you do not read it to its end.
 
         pg_restore prints SQL that the author of the file may have manipulated, so only rows are taken from its output.
 
@@ -107,7 +107,7 @@ class Archive(NamedTuple):
                 if entry and entry[1] == "public" and entry[2] in tables:
                     use_list.write(line)
             use_list.flush()
-            # pg_restore reads standard input, and so shares the file position with this process, which reports it.
+            # pg_restore reads the file by standard input, so this process can report the position in the file.
             with self.file.open("rb") as file:
                 for table_rows in self._parse_output([*command, f"--use-list={use_list.name}"], file):
                     yield table_rows
@@ -143,7 +143,7 @@ class Archive(NamedTuple):
 
 
 def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
-    """Yield the rows of one table. If their end mark is missing, the file is truncated, and pg_restore fails."""
+    """Yield the rows of one table in pieces. Without the end mark, the file is truncated, and pg_restore fails."""
     lines: list[bytes] = []
     size = 0
     for line in output:
@@ -158,7 +158,7 @@ def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
 
 
 def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
-    """Open a backup file with the newest installed programs.
+    """Open a backup file, which the newest installed PostgreSQL programs will read.
 
     :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """

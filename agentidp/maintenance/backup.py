@@ -20,14 +20,14 @@ from agentidp.maintenance.postgres_programs import connection_arguments, first_e
 from agentidp.paths import sync_directory
 
 FIRST_BYTES = b"PGDMP"
-"""First bytes of each file in pg_dump's custom format."""
+"""The first bytes of files in pg_dump's custom format."""
 
 POLL_SECONDS = 0.2
 """Seconds between two queries of pg_dump's progress."""
 
 
 class Contents(NamedTuple):
-    """Numbers of organizations, agents and tokens in a database or a backup."""
+    """The numbers of organizations, agents and tokens in a database or backup."""
 
     organizations: int
     agents: int
@@ -84,7 +84,7 @@ def refuse_citus(connection: psycopg.Connection[Any]) -> None:
 
 
 def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
-    """Raise ConfigurationError if the backup would be incomplete."""
+    """Raise ConfigurationError if a backup by this role would lack rows."""
     refuse_citus(connection)
     [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
     if not row.sees_all:
@@ -101,7 +101,7 @@ def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
 
 def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
     target, environment = connection_arguments(url)
-    # The draft is in the directory of the final file, so that it can be renamed. Its mode is 0600.
+    # The draft (mode 0600) is in the final file's directory, so that it can be renamed.
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
         try:
             options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
@@ -129,7 +129,7 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     if report is None:
         return process.communicate()[1]
     copied_by_table: dict[int, int] = {}
-    # The connection of the snapshot would not see pg_dump's current progress.
+    # A second connection is needed, because the snapshot's connection would not see pg_dump's current progress.
     with connect(url) as connection:
         [estimate] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
         while True:

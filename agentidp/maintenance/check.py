@@ -18,7 +18,7 @@ from agentidp.server.runtime import add_secret_from_file, has_embedded_data, ope
 _NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
 
 READ_ELSEWHERE = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
-"""Variables that are read by gunicorn's configuration or compose.yaml, and not by ``agentidp.config``."""
+"""Variables that gunicorn's configuration or compose.yaml reads, and not ``agentidp.config``."""
 
 _DATABASE_SETTINGS = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG_BINDIR"}
 
@@ -28,9 +28,9 @@ def check_instance(
 ) -> Iterator[Result]:
     """Check an instance without changing it. No result contains a secret.
 
-    :param environ: the environment variables that contain the settings.
+    :param environ: the environment variables with the settings.
     :param at: the current time.
-    :param backups: a directory that must contain a backup not older than *maximum_age*. None means no such check.
+    :param backups: a directory that must contain a backup not older than *maximum_age*; None for no such check.
     """
     settings, invalid, results = _check_settings(environ)
     yield from results
@@ -50,15 +50,15 @@ def check_instance(
 
 
 def names_of_settings() -> set[str]:
-    """Return all variables that the source code of ``agentidp.config`` reads. A separate list would go stale."""
+    """Return all variables that the source code of ``agentidp.config`` reads. A separate list would become wrong."""
     sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
     return set(_NAME.findall("\n".join(sources))) | READ_ELSEWHERE
 
 
 def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
-    """Check every setting.
+    """Check every setting on its own.
 
-    :returns: the settings read without the invalid variables, or None if that is impossible; the names of the invalid
+    :returns: the settings without the invalid variables, or None if that is impossible; the names of the invalid
         variables; the results.
     """
     environ = {name: value for name, value in environ.items() if value != ""}
@@ -75,7 +75,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
             names = set(_NAME.findall(str(error)))
             if not names & invalid:
                 results.append(Result("settings", FAILED, str(error)))
-            # A name that ends with an underscore stands for all variables with that prefix.
+            # A name with an underscore at its end stands for all variables that begin with it.
             prefixes = tuple(name for name in names if name.endswith("_"))
             culprits = {name for name in environ if name in names or name.startswith(prefixes)}
             if not culprits:
@@ -91,7 +91,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
 
 def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Result]:
     if settings.database_url is None and not has_embedded_data(settings):
-        # The secret will be created together with the database.
+        # No secret is needed before the database exists, because both are created together.
         return
     if file := environ.get("AGENTIDP_SECRET_KEY_FILE"):
         yield check_secret_file(Path(file))

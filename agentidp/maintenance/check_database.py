@@ -26,7 +26,7 @@ from agentidp.server.watch import WATCH_LOCK
 Connection = psycopg.Connection[Any]
 
 MAX_KEY_AGE = timedelta(days=400)
-"""Age at which a signing key should be rotated."""
+"""Age after which a signing key should be rotated."""
 
 
 def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
@@ -61,7 +61,7 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
                 results = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
             yield from (Result(name, status, message) for status, message in results)
             if name == "schema" and results[0][0] != OK:
-                # The further checks need an up-to-date schema.
+                # All further checks need an up-to-date schema.
                 return
 
 
@@ -80,12 +80,12 @@ def check_replica(url: str) -> Result:
 
 
 Outcomes = Iterator[tuple[str, str]]
-"""Pairs of status and message."""
+"""Results as pairs of status and message."""
 
 
 def _checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
     if not role.is_owner and role.may_serve:
-        # A login that may only serve reads the schema's version and the keys as the service's role.
+        # If the login may only become the service's role, schema and keys are read with that role.
         yield "role", _become_service
     yield "schema", _check_schema
     yield "privileges", check_privileges
@@ -167,7 +167,7 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # The API still returns stored findings of this age.
+    # Older findings are computed again before the API returns them.
     oldest = at - timedelta(seconds=2 * settings.watch_interval)
     [row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
     late_ids = []

@@ -11,10 +11,10 @@ from agentidp.maintenance.backup import FIRST_BYTES
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 
 MIN_SPACE_WITHOUT_WARNING = 1 << 30
-"""Minimum free bytes without a warning."""
+"""Free bytes on the disk below which the check warns."""
 
 MIN_SPACE = 200 << 20
-"""Minimum free bytes without a failure. PostgreSQL needs this much for its write-ahead log alone (max_wal_size)."""
+"""Free bytes on the disk below which the check fails. PostgreSQL needs this much for its write-ahead log alone."""
 
 
 def check_secret_file(path: Path) -> Result:
@@ -29,7 +29,7 @@ def check_secret_file(path: Path) -> Result:
 
 
 def check_disk(data_dir: Path) -> Result:
-    """Check the free space of the embedded database's disk."""
+    """Check the free space on the disk with the embedded database."""
     free = shutil.disk_usage(data_dir).free
     message = f"{free >> 20:,} MiB are free in {data_dir}"
     if free < MIN_SPACE:
@@ -40,7 +40,7 @@ def check_disk(data_dir: Path) -> Result:
 
 
 def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Result:
-    """Check that the directory contains a backup not older than *maximum_age*."""
+    """Check that a directory contains a backup that is not older than *maximum_age*."""
     try:
         backups = [(file.stat().st_mtime, file) for file in directory.iterdir() if _is_backup(file)]
     except OSError as error:

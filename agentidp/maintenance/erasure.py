@@ -21,9 +21,9 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
     all other data in one transaction. After an interruption the organization is still suspended, and a second call
     continues.
 
-    The audit trail is kept without the contents of the changes: it shows who deleted the organization and when, and
-    its hash chain can still be verified. The resource identifiers are also kept, so that no other organization gets
-    tokens for these resource servers, until ``agentidp resource-server release`` releases them.
+    The audit trail stays, without the contents of the changes: it shows who deleted the organization and when, and its
+    hash chain can still be verified. The resource identifiers are also kept, so that no other organization gets tokens
+    for these resource servers, until ``agentidp resource-server release`` releases them.
 
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
@@ -39,7 +39,7 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase a deleted agent's name and other texts, but keep its ID and its usage.
+    """Erase the name and other texts of a deleted agent. Its ID and its usage stay.
 
     Also erased are the labels of its credentials, the notes of its deployment markers, the findings that name it, and
     the contents of the audit events about all of these.
@@ -49,7 +49,7 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
     :raises NotFound: there is no deleted agent with this ID.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-        # Findings are erased first, because the statement needs the agent's name.
+        # The findings are erased before the agent's name, by which the statement recognizes them.
         findings = transaction.fetch("agents/erase_findings", agent_id=agent_id)
         if not transaction.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound

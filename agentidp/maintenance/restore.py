@@ -28,11 +28,11 @@ from agentidp.maintenance.archive import Archive
 from agentidp.maintenance.backup import Contents, refuse_citus
 
 SESSION_END_TIMEOUT = 2.0
-"""Maximum seconds to wait for sessions that are ending."""
+"""Maximum seconds to wait for the end of other sessions."""
 
 
 class Restored(NamedTuple):
-    """The result of :func:`restore`."""
+    """The result of restoring a backup."""
 
     contents: Contents
     made_at: datetime
@@ -44,26 +44,26 @@ class Restored(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The database into which a backup is restored."""
+    """The database into which a backup will be restored."""
 
     name: str
     has_role: bool
-    """Whether the server has the service's role."""
+    """Whether the server already has the service's role."""
 
     drop_statements: list[str]
     """The statements that drop everything in the database. Empty if the database is empty."""
 
     contents: Contents | None
-    """The database's contents. None if row-level security hides them, or if the schema is missing or incomplete."""
+    """The contents of the database. None if row-level security hides them, or without a complete schema."""
 
     @property
     def is_empty(self) -> bool:
-        """Return whether the database is empty."""
+        """Return whether the database has no tables, views and functions."""
         return not self.drop_statements
 
 
 def inspect_target(url: str) -> Target:
-    """Return the current state of the database.
+    """Return the current state of the database into which a backup will be restored.
 
     :raises ConfigurationError: a backup must not be restored into this database.
     """
@@ -76,7 +76,7 @@ def inspect_target(url: str) -> Target:
         drop_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
         if row.has_schema and row.sees_all:
-            # An incomplete schema can be replaced, although its contents cannot be counted.
+            # A database with an incomplete schema can be restored into, although its contents cannot be counted.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
                 [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
                 contents = Contents(*counts)
@@ -94,7 +94,7 @@ def inspect_target(url: str) -> Target:
 
 
 def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
-    """Return the other sessions in the database, after waiting for sessions that are ending."""
+    """Return the other sessions in the database. Wait first for sessions that are ending."""
     deadline = time.monotonic() + SESSION_END_TIMEOUT
     while sessions := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
         if time.monotonic() >= deadline:
@@ -136,7 +136,7 @@ def restore(
 
 
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
-    """Refuse a backup that the instance secret does not decrypt, before existing data is deleted for the backup."""
+    """Refuse a backup whose keys the instance secret does not decrypt, before existing data is deleted."""
     sealer = KeySealer(settings)
     for kid, sealed_key in archive.keys().items():
         try:
@@ -151,12 +151,12 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
 def _replace_contents(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
-    """Create the schema with the backup's migrations, and copy the backup's rows into it, in one transaction.
+    """Create the schema by the migrations that the backup had, and copy its rows into it, in one transaction.
 
     :returns: what was restored, and the tables whose rows were not restored.
     """
     pending = [step.name for step in pending_steps(archive.migrations())]
-    # The service's role belongs to the whole server, and the owner of the database may lack the right to create it.
+    # The role belongs to the whole server: it may exist already, and this login may not be allowed to create it.
     create_role = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():

@@ -8,7 +8,7 @@ OK, WARNING, FAILED = "ok", "warning", "failed"
 
 
 class Result(NamedTuple):
-    """A line of ``agentidp check``.
+    """The result of one check of ``agentidp check``.
 
     :param check: the name of the check.
     :param status: ``ok``, ``warning`` or ``failed``.
