@@ -41,7 +41,7 @@ SECURITY = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""Headers that prevent the page from loading from, or sending to, another origin."""
+"""Headers that forbid the page to load from, or send to, another origin."""
 
 DESCRIPTION = """\
 An identity provider for AI agents that counts exactly every token that it issues.
@@ -66,7 +66,7 @@ AUTHENTICATION: dict[str, dict[str, Any]] = {
         "description": "The agent's UUID and its secret (RFC 6749 section 2.3.1)",
     },
 }
-"""The OpenAPI security schemes in addition to ``oauth2``."""
+"""The security schemes of the OpenAPI document, except ``oauth2``."""
 
 
 @blueprint.route("/api/v1/openapi.json")

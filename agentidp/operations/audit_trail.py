@@ -22,7 +22,7 @@ blueprint = Blueprint("audit", __name__, description="The audit trail")
 
 
 class AuditArguments(ma.Schema):
-    """The filters and the page of ``GET /api/v1/audit``."""
+    """The filters and the page position of ``GET /api/v1/audit``."""
 
     limit = WholeNumber(1, 1000, load_default=100)
     cursor = WholeNumber(
@@ -72,7 +72,7 @@ class AuditEventSchema(ma.Schema):
 
 
 class AuditSchema(ma.Schema):
-    """A page of events, newest first, or oldest first with ``after``. ``nextCursor`` is null on the last page."""
+    """One page of audit events, newest first, or oldest first with ``after``. The last ``nextCursor`` is null."""
 
     data = ma.fields.List(ma.fields.Nested(AuditEventSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)

@@ -24,7 +24,7 @@ class SchemaMissing(ServiceUnavailable):
 
 
 class NoSigningKey(ServiceUnavailable):
-    """503: this process could not decrypt a signing key, or has never read one."""
+    """503: this process has no signing key that it could decrypt."""
 
     message = (
         "No token can be issued, because no signing key is usable. Run agentidp check with this server's settings."
@@ -32,7 +32,7 @@ class NoSigningKey(ServiceUnavailable):
 
 
 class StatusSchema(ma.Schema):
-    """All is well."""
+    """The response of a healthy process."""
 
     status = ma.fields.String(required=True, validate=ma.validate.Equal("ok"))
 
@@ -54,17 +54,17 @@ def readyz() -> Response:
     try:
         rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        # Without a schema, the service's role may not even read the table of migrations.
+        # If the schema is missing, the service's role may not even read the table of migrations.
         raise SchemaMissing from None
     try:
         pending = pending_steps([row.name for row in rows])
     except NewerSchema:
-        # The migrations of a newer release are compatible with this release.
+        # A newer release has migrated the database, which this release supports.
         pending = []
     if pending:
         raise SchemaMissing
     try:
-        # The keys are in memory. Only a process without a key reads the keys again, every two seconds.
+        # The keys come from memory. Only a process without keys reads them again, at most every two seconds.
         services().keys.current()
     except DatabaseUnavailable:
         raise NoSigningKey from None

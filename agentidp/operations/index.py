@@ -16,7 +16,7 @@ blueprint = Blueprint("index", __name__, description="Index")
 
 
 class IndexSchema(ma.Schema):
-    """The addresses to start with."""
+    """The addresses from which a client finds everything else."""
 
     name = ma.fields.String(required=True, validate=ma.validate.Equal("AgentIdP"))
     version = ma.fields.String(required=True)

@@ -28,19 +28,19 @@ from agentidp.operations.watch_metrics import CALLS, WatchFigures, labelled_gaug
 logger = logging.getLogger("agentidp")
 
 INTERVAL = 15
-"""Minimum seconds between two readings."""
+"""Minimum seconds between two readings of the database."""
 
 MAX_SHARE = 0.05
-"""Maximum share of the time that is spent on readings. A slow reading delays the next one."""
+"""Maximum share of time for reading the database. A slow reading delays the next one."""
 
 UNKNOWN = "unknown"
-"""Organization label of the usage of unregistered clients."""
+"""The label ``organization`` for the usage of unknown clients."""
 
 MAX_ORGANIZATIONS = 20
-"""Maximum number of organizations with their own label, which bounds the number of time series."""
+"""Maximum number of organizations with a label of their own, because each label adds time series."""
 
 OTHER = "other"
-"""Organization label of the sum over all organizations beyond the maximum."""
+"""The label ``organization`` for the sum of all other organizations."""
 
 _USAGE_CALL = Call("metrics/usage", {})
 
@@ -50,12 +50,12 @@ _USAGE = {
     "requests_today": "Requests with a token today",
     "rejections_today": "Failed authentications today",
 }
-"""The counters in :class:`Usage`, with the help text of each metric."""
+"""The counters in :class:`Usage`, each with the help text of its metric."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """An organization's usage today and this month, in UTC."""
+    """The usage of an organization today and in this month, in UTC."""
 
     organization: str
     name: str | None = None
@@ -67,7 +67,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reading:
-    """The result of the last reading.
+    """The values that were last read from the database.
 
     :param is_database_up: whether the last attempt succeeded. If not, the other values are from an earlier reading.
     :param has_signing_key: whether this server's instance secret decrypts a signing key.
@@ -83,7 +83,7 @@ class Reading:
 
 
 class InstanceMetrics:
-    """A Prometheus collector. ``read`` and ``collect`` may run in different threads.
+    """A Prometheus collector of the instance's metrics. ``read`` and ``collect`` may run in different threads.
 
     :param clock: returns the current time, with time zone.
     """
@@ -95,7 +95,7 @@ class InstanceMetrics:
         self._reading = Reading()
 
     def read(self) -> None:
-        """Read from the database. If the database is unreachable, the last reading is kept."""
+        """Read the metrics from the database. If it is unreachable, the values of the last reading stay."""
         at, usage, watch = self._clock(), [], WatchFigures()
         try:
             for row in self._database.fetch_unscoped("metrics/organizations"):
@@ -110,7 +110,7 @@ class InstanceMetrics:
             self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(usage), watch)
 
     def keep_reading(self) -> None:
-        """Read periodically, without end."""
+        """Read the metrics periodically, for ever."""
         while True:
             began_at = time.monotonic()
             try:
@@ -128,7 +128,7 @@ class InstanceMetrics:
         """Yield the metrics of the last reading."""
         reading = self._reading
         release: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
-        # In the older text format, InfoMetricFamily becomes a gauge without a help text.
+        # In the older text format, an InfoMetricFamily would lose its help text.
         yield labelled_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release)
         workers = self._settings.web_concurrency
         yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", workers)
@@ -176,7 +176,7 @@ def _usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
 
 
 def largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the usage of the organizations with the most tokens this month, of all others, and of unknown clients."""
+    """Return the usage of the organizations with most tokens this month, of all others, and of unknown clients."""
     registered = sorted(
         (row for row in usage if row.organization != UNKNOWN),
         key=lambda row: (-row.tokens_this_month, row.organization),

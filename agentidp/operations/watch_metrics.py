@@ -15,18 +15,18 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from agentidp.db.sql import Call, Rows
 
 CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
-"""The statements whose rows :meth:`WatchFigures.add` adds, per organization."""
+"""The statements per organization whose rows :meth:`WatchFigures.add` adds up."""
 
 _ALERTS = {
     "waiting": "Alerts that wait to be sent",
     "delivered": "Alerts that were delivered in the last 24 hours",
     "abandoned": "Alerts that were given up in the last 24 hours",
 }
-"""The columns of the statement for alerts, with the help text of each metric."""
+"""The columns of ``metrics/alerts``, each with the help text of its metric."""
 
 
 def labelled_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """Return a metric with several values. *values*: by the values of the labels. *help_text*: the description."""
+    """Return a metric with a value per combination of labels. *values*: by the labels' values."""
     family = GaugeMetricFamily(name, help_text, labels=labels)
     for label_values, value in sorted(values.items()):
         family.add_metric(label_values, value)
@@ -34,7 +34,7 @@ def labelled_gauge(name: str, help_text: str, labels: list[str], values: Mapping
 
 
 class WatchFigures:
-    """Sums over organizations."""
+    """The figures of findings and alerts, summed over all organizations."""
 
     def __init__(self) -> None:
         self._findings: Counter[tuple[str, ...]] = Counter()
@@ -59,7 +59,7 @@ class WatchFigures:
                 self._oldest_waiting[label] = min(self._oldest_waiting.get(label, math.inf), row.oldest.timestamp())
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics."""
+        """Yield the metrics of findings and alerts."""
         yield labelled_gauge("agentidp_findings_open", "Findings that go on", ["kind", "severity"], self._findings)
         if self._evaluated_at is not None:
             yield GaugeMetricFamily(
