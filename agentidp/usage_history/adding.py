@@ -13,7 +13,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AN_HOUR = timedelta(hours=1)
 
 Hours = dict[int, list[int]]
-"""The :data:`COUNTS` of an agent, by UTC hour since :data:`EPOCH`."""
+"""The counts of an agent (:data:`COUNTS`), by the number of hours since :data:`EPOCH`."""
 
 
 def hour_number(day: date, hour: int) -> int:
@@ -24,7 +24,7 @@ def hour_number(day: date, hour: int) -> int:
 def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
     """Add usage to the counters of an organization and its agents.
 
-    :param sums: the usage by agent ID.
+    :param sums: the usage to add, by agent ID.
     :raises psycopg.errors.NumericValueOutOfRange: a counter of one hour would exceed PostgreSQL's integer.
     """
     cells = [counts for hours in sums.values() for counts in hours.values()]

@@ -31,7 +31,7 @@ def export_usage(
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at),
-        # COPY does not support bound parameters, so this cursor inserts them as literals.
+        # COPY accepts no bound parameters, so ClientCursor inserts them as literals.
         psycopg.ClientCursor(connection) as cursor,
         cursor.copy(statement, days) as copy,
     ):

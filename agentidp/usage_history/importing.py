@@ -16,25 +16,25 @@ from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usa
 from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
 
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
-"""Statements that mark the monthly sums of quotas as stale.
+"""Statements that mark the stored sums of monthly quotas as stale.
 
-They run last, because they make token requests wait that need a sum. They block changes of quotas, because a change of
+They run last, because token requests that need a sum must then wait. They block changes of quotas, because a change of
 several quotas may lock the rows in another order, which could cause a deadlock.
 """
 
 FORMATS = {"csv": csv_values, "ndjson": json_values}
 
 MAX_CELLS = 50_000
-"""Maximum number of pairs of agent and hour that are summed in memory before they are written to the database."""
+"""Maximum number of pairs of agent and hour that are summed in memory, before the sums are written to the database."""
 
 MAX_PROBLEMS = 20
-"""Maximum number of reported bad records. After them, reading stops."""
+"""Maximum number of bad records that are reported. Reading stops there."""
 
 
 class ImportRefused(Exception):
-    """The file has bad records, and nothing was imported.
+    """The file has bad records, so nothing was imported.
 
-    :param problems: line number and broken rule of the first bad records.
+    :param problems: the line number and the broken rule of each of the first bad records.
     """
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
@@ -44,7 +44,7 @@ class ImportRefused(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """The sums of a file. ``repeats`` is the time of an earlier import of the same file, or None."""
+    """The sums of an imported file. ``repeats`` is the time of an earlier import of the same file, or None."""
 
     records: int = 0
     tokens: int = 0
@@ -64,7 +64,7 @@ def import_usage(
 ) -> Imported:
     """Add records to the counters of an existing organization, in one transaction.
 
-    The import does not block token requests while it adds records, because it uses its own slot of the counters.
+    The import does not block token requests while it adds records, because it has counter rows of its own.
 
     :param database_url: the database's URL, with the operator's role.
     :param file_format: one of :data:`FORMATS`.
@@ -91,7 +91,7 @@ def import_usage(
 
 
 def _agent_ids(transaction: Transaction) -> dict[str, UUID]:
-    """Return the IDs of the organization's agents, by ID as text, and by name for agents that are not deleted."""
+    """Return the IDs of an organization's agents, by ID as text, and by name for agents that are not deleted."""
     rows = transaction.fetch("usage_history/agents")
     by_name = {row.name: row.agent_id for row in rows if not row.is_deleted}
     return by_name | {str(row.agent_id): row.agent_id for row in rows}
@@ -110,7 +110,7 @@ def _sum_records(
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     hours_of = {agent: sums[agent_id] for agent, agent_id in agents.items()}
     read, cells = Reader(at).read, 0
-    # The loop is not split into functions, because calls per record would be slow for millions of records.
+    # This loop is one long function, because a call per record would be slow for millions of records.
     try:
         for values in FORMATS[file_format](source):
             try:

@@ -11,18 +11,18 @@ from agentidp.db.organization import operator_transaction
 from agentidp.usage_history.monthly_sums import delete_sums
 
 MIN_MONTHS = 4
-"""Minimum months to keep, because the trend and the heatmap need 90 days, and most findings up to 12 weeks."""
+"""Minimum number of months to keep: the trend and the heatmap need 90 days, and most findings up to 12 weeks."""
 
 
 def first_kept_day(months: int, at: datetime) -> date:
-    """Return the first day of the oldest month to keep. *months* is the number of kept months, including this month."""
+    """Return the first day to keep, if *months* calendar months are kept, including this month."""
     today = at.astimezone(UTC).date()
     month = today.year * 12 + today.month - months
     return date(month // 12, month % 12 + 1, 1)
 
 
 def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: date, at: datetime) -> dict[date, int]:
-    """Return the number of tokens by UTC day with usage before *first_kept*, oldest day first.
+    """Return the number of tokens on each UTC day with usage before *first_kept*, oldest day first.
 
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
@@ -36,7 +36,7 @@ def delete_days(
 ) -> None:
     """Delete an organization's usage on *days*, with one transaction per day, so that an interruption keeps whole days.
 
-    The first transaction also records the whole deletion in the audit trail.
+    The first transaction also records the entire deletion in the audit trail.
 
     :param database_url: the database's URL, with the operator's role.
     :param days: the result of :func:`count_tokens_by_day`.

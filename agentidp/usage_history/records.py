@@ -19,7 +19,7 @@ REQUIRED = ("time", "agent", "tokens")
 OPTIONAL = ("requests", "rejected")
 
 MAX_COUNT = 1_000_000_000
-"""Maximum count in a record. A counter of one hour can store about twice as much."""
+"""Maximum count in a record. The counter of an hour can store about twice as much."""
 
 BUFFER_SIZE = 1 << 20
 """Size of the read buffer in bytes."""
@@ -27,7 +27,7 @@ BUFFER_SIZE = 1 << 20
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 HOUR_LENGTH = len("2026-04-01T09")
-"""Number of characters of a time that contain the date and the hour."""
+"""Number of characters that the date and hour have at the beginning of a time."""
 
 _WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _REST_IN_UTC = re.compile(rf"{_WITHIN_HOUR}(?:Z|\+00:00)")
@@ -55,7 +55,7 @@ class Record(NamedTuple):
 
 
 class Source(io.RawIOBase):
-    """A file whose SHA-256 is computed while its lines are read.
+    """A file of usage, whose SHA-256 is computed while its lines are read.
 
     :param file: a file that is open for reading bytes.
     :param on_read: called with the number of bytes of each read. None means no calls.
@@ -69,11 +69,11 @@ class Source(io.RawIOBase):
 
     @property
     def digest(self) -> bytes:
-        """Return the SHA-256 of the bytes that were read so far."""
+        """Return the SHA-256 of the bytes that have been read so far."""
         return self._hash.digest()
 
     def decoded_lines(self) -> Iterator[str]:
-        """Yield the decoded lines, without a byte order mark at the beginning.
+        """Yield the lines of the file as text, without a byte order mark.
 
         :raises UnicodeDecodeError: a line is not UTF-8.
         """
@@ -84,7 +84,7 @@ class Source(io.RawIOBase):
         yield from map(bytes.decode, lines)
 
     def readable(self) -> bool:
-        """Return true, as a buffered reader requires."""
+        """Return true, because the buffered reader requires a readable file."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -104,7 +104,7 @@ Values = Sequence[Any]
 def csv_values(source: Source) -> Iterator[Values | BadRecord]:
     """Yield the values of each record in a CSV file with a header.
 
-    A bad record is yielded as an exception instead of raising it, so that the next record can be read.
+    A bad record is yielded as an exception and not raised, so that the next record can be read.
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
@@ -115,7 +115,7 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
             fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
             raise BadRecord(f"the first line must name {fields}, each once")
-        # Index -1 selects the None that is appended to each row, for optional fields that the header lacks.
+        # Optional fields that the header lacks get index -1, the None that is appended to each row.
         values_of = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
             source.line = rows.line_num
@@ -177,7 +177,7 @@ class Reader:
         try:
             counts = _counts(tokens, requests, rejected)
         except TypeError:
-            # JSON arrays and objects are not hashable, so they cannot be looked up in the cache.
+            # JSON arrays and objects are not hashable, so the function is called without its cache.
             counts = _counts.__wrapped__(tokens, requests, rejected)
         return Record(self._hour(time), agent, counts)
 
