@@ -38,7 +38,7 @@ from agentidp.cli.version import print_version
 
 class _Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. An error that the user can correct is printed as one sentence, with exit code 1."""
+        """Run a command. Print an error that the user can correct as one sentence, and end with exit code 1."""
         with report_errors():
             return super().invoke(ctx)
 
@@ -69,6 +69,6 @@ for module in (apply, backup, check, dashboard, demo, restore, serve, token, wat
 
 
 def main() -> None:
-    """Run the console script."""
+    """Run the command line, as the console script agentidp."""
     with contextlib.suppress(BrokenPipeError):
         cli()

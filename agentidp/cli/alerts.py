@@ -38,7 +38,7 @@ from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 
 POLL_SECONDS = 2.0
-"""Seconds between two checks of the outbox."""
+"""Seconds between two checks whether alerts are due."""
 
 target_argument = click.argument("target", metavar="ID|NAME")
 
@@ -84,7 +84,7 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _explain_networks() -> Iterator[None]:
-    """Add to a refusal of a URL that the allowed networks are those in the environment of the command."""
+    """Say, in the refusal of a URL, that the networks allowed in this command's environment have decided."""
     try:
         yield
     except ValidationError as error:

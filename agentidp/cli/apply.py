@@ -20,16 +20,16 @@ from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, to_json
 
 DIFFERENT = 2
-"""Exit code of ``--plan`` if something differs, the same as with Terraform's ``-detailed-exitcode``."""
+"""Exit code of ``--plan`` if the file and the database differ. Terraform's ``-detailed-exitcode`` has the same."""
 
 MAX_OMITTED = 20
-"""Maximum number of printed objects that the file leaves out. Further ones are counted."""
+"""Maximum number of objects printed that the file leaves out. Further objects are only counted."""
 
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 
 class _Command(click.Command):
-    """A command whose exit code for wrong usage is 1, because 2 means that something differs."""
+    """A command whose exit code for wrong usage is 1, because its exit code 2 means that something differs."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -81,7 +81,7 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_jso
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
         confirm(lambda: "", question=_ask(planned.changes))
-        # Read the clock again, because the confirmation may have taken an hour.
+        # Reads the clock again, because the confirmation may have taken an hour.
         with show_activity("Applying the file"):
             applied = apply_file(services.settings, declared, utc_now(), agreed_plans=planned.plans)
     _print_new_agents(applied)
@@ -93,7 +93,7 @@ def _ask(changes: list[Change]) -> str:
 
 
 def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
-    """Print the changes.
+    """Print the changes that a file makes.
 
     :param consequences: sentences per change.
     """
@@ -123,7 +123,7 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
 
 
 def _print_new_agents(applied: Applied) -> None:
-    """Print the new agents to standard error, so that standard output is valid JSON with --json."""
+    """Print the new agents to standard error, so that standard output stays valid JSON with ``--json``."""
     if applied.new_agents:
         click.echo("The new agents have no credential yet. These commands make them:", err=True)
     for organization, name, agent_id in applied.new_agents:

@@ -29,7 +29,7 @@ from agentidp.registry import organizations
 from agentidp.services import Services
 
 POLL_SECONDS = 2.0
-"""Seconds between two checks for further events."""
+"""Seconds between two checks for further audit events."""
 
 trail_option = click.option(
     "--organization", metavar="ID|NAME", help="The organization's id (org-…), or its name. Default: the instance."
@@ -81,7 +81,7 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
 
 
 def _find_trail_id(services: Services, organization: str) -> str:
-    """Return the ID of an existing or deleted organization, because deleted organizations keep their trail."""
+    """Return the ID of an organization that exists or was deleted. Deleted organizations keep their audit trail."""
     if organizations.is_id(organization):
         return organization
     return str(find_organization(services, organization).organization_id)
@@ -117,7 +117,7 @@ def export(organization: str | None, since: Any, after: int | None, state: Path 
         if after is not None:
             positions[str(organization_id)] = after
         if state is not None:
-            # A state file that cannot be written fails here, before any event is printed.
+            # This first write fails before any event is printed if the state file cannot be written.
             _write_state(state, positions)
         while True:
             for event in upkeep.events_since(operator, services.database, positions, utc_now(), only=organization_id):
@@ -141,7 +141,7 @@ def _read_state(state: Path | None) -> dict[str, int]:
 
 
 def _write_state(state: Path, positions: dict[str, int]) -> None:
-    # The file is replaced atomically, so that a crash keeps the earlier state.
+    # Renaming replaces the file in one step, so that after a crash it has the old or the new state.
     draft = state.with_name(f"{state.name}.new")
     try:
         draft.write_text(json.dumps(positions, sort_keys=True) + "\n", encoding="utf-8")

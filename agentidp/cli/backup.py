@@ -24,7 +24,7 @@ def command(file: Path, bindir: Path | None) -> None:
     The file is in pg_dump's custom format. If the backup fails, no file is written. AGENTIDP_DATABASE_URL must name a
     role to which row-level security does not apply. The instance secret is not in the backup.
     """
-    # SIGTERM raises SystemExit, so that the draft of an unfinished backup is deleted.
+    # SIGTERM raises SystemExit, so that an unfinished backup file is deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = read_settings()
     refuse_without_data(settings)

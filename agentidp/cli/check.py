@@ -43,7 +43,7 @@ def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: b
     The command changes nothing. Prints per check: ok, warning or failed; the name of the check; the result. The exit
     code is 1 if a check failed. Otherwise it is 0, even if there are warnings, unless --strict is given.
     """
-    # Problems are printed as results, so they must not be logged as well.
+    # Problems are printed as results of checks, so they are not logged.
     logging.disable(logging.CRITICAL)
     try:
         age = timedelta(hours=backup_hours)

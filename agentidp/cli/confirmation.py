@@ -23,16 +23,16 @@ from agentidp.cli.output import print_text
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
-"""Key in the ``meta`` of the command's context, which only :func:`require_confirmation` sets."""
+"""The key in the ``meta`` of a command's context by which :func:`require_confirmation` stores ``--yes``."""
 
 COUNTED_DAYS = 30
-"""Number of days, including today, whose tokens a question counts."""
+"""Number of days, including today, whose tokens a confirmation's question counts."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def require_confirmation(command: F) -> F:
-    """Declare that a command asks before it changes anything, and add the option ``--yes``."""
+    """Declare that a command asks for confirmation before it changes anything, and add the option ``--yes``."""
 
     def remember(context: click.Context, _option: click.Parameter, is_confirmed: bool) -> None:
         context.meta[YES] = is_confirmed
@@ -51,7 +51,7 @@ def confirm(
 ) -> None:
     """Print what the command will do, and return only if the user confirms.
 
-    :param describe_consequences: returns the consequences in sentences with counts, or an empty string if the command
+    :param describe_consequences: returns sentences about the consequences, with counts; an empty string if the command
         has already printed them.
     :param name: the name that the user must type instead of ``y``, for the most dangerous commands.
     :param is_dry_run: print the consequences, and end the command with exit code 0.
@@ -74,7 +74,7 @@ def confirm(
 
 
 def dry_run_option(command: F) -> F:
-    """Add the option ``--dry-run``, which the command gets as ``is_dry_run`` and passes to :func:`confirm`."""
+    """Add the option ``--dry-run``. The command gets it as ``is_dry_run`` and passes it to :func:`confirm`."""
     return click.option(
         "--dry-run", "is_dry_run", is_flag=True, help="Print what it would do and what would break, and change nothing."
     )(command)
@@ -85,12 +85,12 @@ def _is_terminal() -> bool:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 token``, ``2,000 tokens``."""
+    """Return a number with its noun, such as ``1 token`` or ``2,000 tokens``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
-    """Return the number of recent tokens of an organization or of one of its agents, as part of a sentence."""
+    """Return the number of recent tokens of an organization, or of an agent, as a part of a sentence."""
     days = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
         rows = database.fetch("analytics/token_trend", **days)

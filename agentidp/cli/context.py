@@ -25,7 +25,7 @@ from agentidp.services import Services
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn errors that the user can correct into one sentence and exit code 1."""
+    """Turn each error that the user can correct into one sentence, with exit code 1."""
     try:
         yield
     except ConfigurationError as error:
@@ -42,14 +42,14 @@ def report_errors() -> Iterator[None]:
 
 
 def _click_exception(message: str) -> click.ClickException:
-    # Messages can contain names and other text of organizations.
+    # The message may contain names and other text that organizations have chosen.
     return click.ClickException(printable(message, is_multiline=True))
 
 
 def _describe_error(error: ApiError | OAuthError) -> str:
     if isinstance(error, OAuthError):
         return error.description
-    # This NotFound is about an agent, because all other commands catch NotFound themselves.
+    # A NotFound that reaches this function is about an agent. All commands catch any other NotFound themselves.
     if isinstance(error, NotFound):
         return "there is no such agent"
     if isinstance(error, ValidationError):
@@ -58,7 +58,7 @@ def _describe_error(error: ApiError | OAuthError) -> str:
 
 
 def _join_rules(details: dict[str, Any]) -> str:
-    """Return the fields and the rules that they break. The index of a wrong list element is omitted."""
+    """Return the fields with the rules that they break. For a wrong item of a list, the index is omitted."""
 
     def list_rules(messages: Any) -> list[str]:
         if isinstance(messages, dict):
@@ -69,7 +69,7 @@ def _join_rules(details: dict[str, Any]) -> str:
 
 
 def read_settings() -> Settings:
-    """Return the settings in the environment, and restrict the log to warnings and errors.
+    """Return the settings from the environment, and let only warnings and errors be logged.
 
     :raises ConfigurationError: a setting is invalid.
     """
@@ -80,7 +80,7 @@ def read_settings() -> Settings:
 
 @contextlib.contextmanager
 def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
-    """Prepare the database and the keys, and yield the services for a command.
+    """Prepare the database and the signing keys, and yield the services that a command uses.
 
     :param may_be_first: whether to create a missing embedded database, for commands that are useful without data.
     :param checks_keys: see :func:`agentidp.server.runtime.open_instance`.

@@ -16,10 +16,10 @@ from agentidp.oauth import rule_results
 from agentidp.registry import agents, credentials
 
 MAX_LIFETIME_DAYS = 36_500
-"""Maximum lifetime in days, about 100 years. More could exceed the range of Python's dates."""
+"""Maximum lifetime of a credential in days: about 100 years. Longer could exceed the range of Python's dates."""
 
 LISTED = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
-"""The fields in a list of credentials, except with --json."""
+"""The printed fields in a list of credentials, except with --json."""
 
 _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
 
@@ -132,7 +132,7 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
 
 
 def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
-    """Return a sentence about the rule that accepts the token, or about the rule that comes closest."""
+    """Return a sentence about the rule that accepts the token, or about the rule that nearly accepts it."""
     if not results:
         return "No rule accepts the token: there is none."
     best = results[0]

@@ -27,10 +27,10 @@ from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
 MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
-"""The printed members of a computed finding, except with --json. A terminal gets the first five."""
+"""The printed members of a computed finding, except with --json. On a terminal, only the first five are printed."""
 
 STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUntil")
-"""The printed members of a stored finding, except with --json. A terminal gets the first seven."""
+"""The printed members of a stored finding, except with --json. On a terminal, only the first seven are printed."""
 
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
 note_option = click.option("--note", help="A note for people.")
@@ -178,6 +178,6 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
 
 
 def _select(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return members of a finding, with the window as one value."""
+    """Return some members of a finding. The window becomes a single value."""
     window = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
     return {name: window if name == "window" else row[name] for name in names}

@@ -76,7 +76,7 @@ def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str |
 def _find(
     services: Services, database: OrganizationDatabase, agent: str | None, rule: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Return the ids of an agent and of a rule, which are named by their ids or names."""
+    """Return the ids of an agent and of a delegation rule that options name by id or name; ``None`` for no option."""
     agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
     if rule is None:
         return agent_id, None

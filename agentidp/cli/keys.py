@@ -33,10 +33,10 @@ def rotate(as_json: bool) -> None:
 
 
 class _KidCommand(click.Command):
-    """A command whose argument may begin with "-", as one kid in 64 does, and is not parsed as options."""
+    """A command whose argument is a kid, which is no option even if it begins with "-", as one kid in 64 does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse exact names of options as options, and everything else as an argument."""
+        """Treat an argument as an option only if it is exactly an option's name."""
         options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         named_options = [arg for arg in args if arg in options]
         arguments = [arg for arg in args if arg not in {*options, "--"}]

@@ -21,34 +21,34 @@ from agentidp.registry import organizations
 from agentidp.services import Services
 
 MAX_CANDIDATES = 10
-"""Maximum number of candidates in an error message."""
+"""Maximum number of candidates that an error message lists."""
 
 MAX_SEARCHED = 100
-"""Maximum number of organizations whose agents are searched for a similar name."""
+"""Maximum number of organizations whose agents are searched for names similar to a wrong name."""
 
 
 class AgentReference(NamedTuple):
-    """The ID of an agent, with the database of its organization."""
+    """The ID of an agent, and the database as its organization sees it."""
 
     database: OrganizationDatabase
     agent_id: UUID
 
 
 class Candidate(NamedTuple):
-    """An object that an argument may mean."""
+    """An object that the user may mean by an argument."""
 
     id: str
     names: Sequence[str]
-    """The object's names. Error messages contain the first name."""
+    """The names of the object. Error messages show the first."""
 
     row: Any = None
     owner: str = ""
-    """The name of the object's owner, if the candidates have different owners."""
+    """The name of the object's owner, if the candidates have several owners."""
 
 
 @contextlib.contextmanager
 def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationDatabase]]:
-    """Yield the services and the database of the organization with an ID or a name.
+    """Yield the services, and the database of the organization with an ID or a name.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
@@ -73,9 +73,9 @@ def open_agent(
 def open_agent_or_organization(
     agent: str | None, organization: str | None
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID | None]]:
-    """Yield the services, the organization's database, and the agent's ID, or None if only the organization is named.
+    """Yield the services, the organization's database and the agent's ID, or None without an agent.
 
-    :raises click.UsageError: neither is named.
+    :raises click.UsageError: neither an agent nor an organization is named.
     """
     if agent is None and organization is None:
         raise click.UsageError("name an --agent or an --organization")
@@ -90,14 +90,14 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time, because a confirmation may have taken an hour."""
+    """Begin a transaction at the current time, because the user may have confirmed the command after an hour."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 
 def find_candidate(
     id_or_name: str, candidates: Sequence[Candidate], *, kind: str, owner: str = "the organization"
 ) -> Any:
-    """Return the row of the candidate with the ID or the unique name *id_or_name*.
+    """Return the row of the only candidate whose ID or name is *id_or_name*.
 
     :param kind: the type of the candidates, as a singular noun.
     :param owner: the owner of the candidates, for error messages. Empty if they belong to the instance.
@@ -141,7 +141,7 @@ def organization_database(services: Services, id_or_name: str) -> OrganizationDa
 def find_agent(
     services: Services, id_or_name: str, *, organization_id: str | None = None, is_deleted: bool = False
 ) -> AgentReference:
-    """Return the agent with an ID or a name. If *organization_id* is set, an ID is returned without a check.
+    """Return the agent with an ID or a name. With *organization_id*, an ID is not checked.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
     :param is_deleted: whether a name means deleted agents, instead of agents that are not deleted.
@@ -165,7 +165,7 @@ def find_agent(
             for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted)
         ]
 
-    # Names contain neither surrogates nor null characters, which PostgreSQL would refuse.
+    # Surrogates and null characters, which PostgreSQL refuses, are replaced. No name contains them.
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
     if not candidates and len(rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)
@@ -179,7 +179,7 @@ def find_agent(
 def replace_agent_names(
     services: Services, database: OrganizationDatabase, schema: ma.Schema, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a body of :func:`agentidp.cli.options.read_options` with agents' names replaced by their IDs.
+    """Return a body of :func:`agentidp.cli.options.read_options` in which IDs replace the names of agents.
 
     :raises ConfigurationError: the organization has no such agent.
     """
@@ -197,7 +197,7 @@ def replace_agent_names(
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
-    """Return the organization's ID and the ID of the agent with an ID or a name. None means the demo's operator.
+    """Return the IDs of an organization and its agent, who has an ID or a name. None means the demo's operator.
 
     :raises ConfigurationError: there is no such agent, or several have the name.
     """

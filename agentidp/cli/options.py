@@ -28,7 +28,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def parse_time(text: str) -> datetime:
-    """Return an option's instant: a day, which begins at 00:00 UTC, or a date and time with a time zone."""
+    """Return the instant of an option: a day, which begins at 00:00 UTC, or a date and time with a time zone."""
     try:
         return parse_instant(text)
     except ma.ValidationError as error:
@@ -36,12 +36,12 @@ def parse_time(text: str) -> datetime:
 
 
 class WholeNumber(click.IntRange):
-    """A whole number within bounds, with a clearer error message than click's."""
+    """An option or argument that is a whole number within limits. Its error message is clearer than click's."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number.
+        """Return the value as a number.
 
-        :raises click.BadParameter: the value is not a whole number within the bounds.
+        :raises click.BadParameter: the value is not a whole number within the limits.
         """
         try:
             return super().convert(value, param, ctx)
@@ -51,17 +51,17 @@ class WholeNumber(click.IntRange):
 
 
 NONE = "none"
-"""Value of a numeric option that sets the field to ``null``."""
+"""The value by which a numeric option sets its field to ``null``."""
 
 LISTS = ("items", "choices")
-"""Kinds of members whose option may be repeated."""
+"""Kinds of members whose option may be given several times."""
 
 
 def member_options(body: ma.Schema) -> Decorator:
-    """Return options for the members of a body. The command passes their values to :func:`read_options`.
+    """Return options for the members of a request body. The command passes their values to :func:`read_options`.
 
-    :param body: the body's schema, without members that are not set by an option. The option of a ``partial`` member
-        may be omitted even if the body requires the member.
+    :param body: the body's schema, without members that have no option. The option of a ``partial`` member may be
+        omitted even if the body requires the member.
     """
     options = _make_options(body)
 
@@ -87,7 +87,7 @@ def _make_options(body: ma.Schema) -> list[Decorator]:
 
 
 def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of the options of :func:`member_options` as JSON for our API, without omitted members.
+    """Return the values of :func:`member_options` as JSON of the API, without omitted members.
 
     :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
@@ -118,13 +118,13 @@ def _parse_value(field: Member, typed: Any) -> Any:
 
 
 def describe_fields(returned: type[ma.Schema]) -> str:
-    """Return the names of the printed fields of an object, for a command's help."""
+    """Return the names of the fields of an object that a command prints, for its help."""
     names = [field.words if isinstance(field, Member) else words_of(name) for name, field in returned().fields.items()]
     return ", ".join(names)
 
 
 def list_columns(returned: type[ma.Schema]) -> list[str]:
-    """Return the names of the fields in a list."""
+    """Return the names of the fields that a list shows."""
     return [member for member, field in _list_members(returned()) if field.is_listed]
 
 
@@ -163,7 +163,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
 
 
 def _name_emptying_option(field: Member) -> str:
-    """Return the option that empties a list. If the list may be ``null``, the option sets it to ``null``."""
+    """Return the name of the option that empties a list, or that sets it to ``null`` if this is allowed."""
     return f"--{'every' if field.allow_none else 'no'}-{field.option.removeprefix('--')}"
 
 
@@ -188,7 +188,7 @@ def _join_sentences(*texts: str) -> str:
 
 
 def _read_first_line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    """Return the first line of a file. As an argument, the secret would be visible in the list of processes."""
+    """Return the first line of a file with a secret. Other processes could see a secret that is an argument."""
     return None if file is None else file.readline().strip()
 
 
@@ -197,7 +197,7 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return the callback that parses the number of an option. It accepts :data:`NONE` if the field may be ``null``."""
+    """Return a callback that parses an option as a number. It accepts :data:`NONE` if the field may be ``null``."""
     rule = f"must be a whole number from {field.minimum} to {field.maximum}" + (
         f", or {NONE}" if field.allow_none else ""
     )

@@ -224,14 +224,14 @@ def delete(organization: str) -> None:
 
 
 def _describe_organization(services: Services, row: Any) -> str:
-    """Return the organization's name, its number of agents and its recent tokens, as part of a sentence."""
+    """Return an organization's name, its number of agents and its recent tokens, as part of a sentence."""
     database = services.database.of(row.organization_id, utc_now())
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return f"{row.name} with {count(len(agents), 'agent')} and {describe_recent_tokens(database)}"
 
 
 def _update_organization(services: Services, row: Any, change: dict[str, Any]) -> Any:
-    """Change an organization as the operator, even if it is suspended, and return its row."""
+    """Change an organization, even if it is suspended, with the operator as the actor. Return its row."""
     url = str(services.settings.database_url)
     with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
         return organizations.update_organization(transaction, change)

@@ -26,15 +26,15 @@ from agentidp.http.schemas import words_of
 from agentidp.http.text import printable
 
 MAX_WORDS = 40
-"""Maximum characters of a text with spaces in any column but the last. IDs and identifiers are never cut."""
+"""Maximum characters of a text with spaces in a column, except the last column. IDs are never cut."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
 
 def show(rows: list[dict[str, Any]], as_json: bool, *, columns: Sequence[str] = ()) -> None:
-    """Print a list for a person, a pipe or a program.
+    """Print a list: a table on a terminal, bare rows in a pipe, or JSON.
 
-    :param columns: the members in a table on a terminal. None means all members.
+    :param columns: the members in a table on a terminal; None for all members.
     """
     if as_json:
         click.echo(printable(json.dumps(rows, ensure_ascii=False)))
@@ -48,7 +48,7 @@ def show(rows: list[dict[str, Any]], as_json: bool, *, columns: Sequence[str] = 
 
 
 def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | None = None) -> None:
-    """Print a single object for a person, a pipe or a program.
+    """Print a single object: words on a terminal, bare values in a pipe, or JSON.
 
     :param shown_once: a member that no command can show again. On a terminal, the user is warned.
     """
@@ -69,7 +69,7 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Print lines of text that may contain names and claims.
+    """Print lines of text, and escape characters in names and claims that could manipulate a terminal.
 
     :param err: print to standard error.
     """
@@ -83,7 +83,7 @@ def warn(warnings: Sequence[str]) -> None:
 
 
 def format_cell(value: object) -> str:
-    """Return a value as one line of text, or ``-`` for None."""
+    """Return a value as text on a single line; ``-`` for None."""
     if isinstance(value, list):
         text = " ".join(value)
     elif isinstance(value, dict | bool):
@@ -114,7 +114,7 @@ def _to_words(name: str) -> str:
 
 
 def _shorten(value: object) -> str:
-    """Return a value as one line of text for people. Times are truncated to the minute."""
+    """Return a value as text for people on a single line. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)

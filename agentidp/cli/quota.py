@@ -22,10 +22,10 @@ from agentidp.registry import quotas
 from agentidp.services import Services
 
 PAGE_SIZE = 500
-"""Number of quotas per statement."""
+"""Number of quotas that one statement reads."""
 
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The fields of a quota. Without an option, a quota is not enforced."""
+"""The fields of a quota that options set. Without the option, a quota is not enforced."""
 
 
 def _holder_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -72,7 +72,7 @@ def set_(agent: str | None, organization: str | None, window: str, **options: An
     new = _QUOTA.load({"enforce": False} | read_options(_QUOTA, options))
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
         if new["is_enforced"]:
-            # The statement counts the tokens of the current window even if the window has no quota.
+            # This statement counts the current window's tokens even if the window has no quota yet.
             parameters = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
             used = sum(row.used for row in database.fetch("quotas/used_tokens", **parameters))
             if used >= new["tokens"]:
@@ -110,7 +110,7 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
 
 
 def _read_pages(database: OrganizationDatabase) -> Iterator[Any]:
-    """Yield the quotas of an organization and its agents, with one statement per page."""
+    """Yield the quotas of an organization and its agents. One statement reads a page."""
     after: tuple[UUID | None, int | None] = (None, None)
     while True:
         [rows] = database.run(quotas.usage_page(after, PAGE_SIZE))

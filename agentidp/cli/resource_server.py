@@ -115,7 +115,7 @@ def _find_server(database: OrganizationDatabase, server: str) -> Any:
 
 
 def _count_users(database: OrganizationDatabase, scopes: list[str]) -> str:
-    """Return the number of agents that have a scope, with the noun."""
+    """Return in words how many agents have one of the scopes."""
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return count(sum(not {*agent.scopes}.isdisjoint(scopes) for agent in agents), "agent")
 

@@ -56,7 +56,7 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
         "alerts that waited are sent again."
     )
     if restored.left_out:
-        # The names are escaped, because the author of the file has chosen them.
+        # The names are escaped, because the author of the backup file may have chosen them.
         names = ", ".join(ascii(name)[1:-1] for name in restored.left_out)
         click.echo(f"The rows of tables that are not AgentIdP's were not restored: {names}.")
     if restored.migrations:
@@ -64,7 +64,7 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
 
 
 def _with_secret(settings: Settings) -> Settings:
-    """Return the settings with the instance secret. No secret is created, because it would not decrypt the keys."""
+    """Return the settings with an existing instance secret. A new secret would not decrypt the keys."""
     if settings.secret_key is not None:
         return settings
     places = "AGENTIDP_SECRET_KEY (or in the file AGENTIDP_SECRET_KEY_FILE)"

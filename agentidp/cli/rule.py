@@ -18,7 +18,7 @@ from agentidp.registry import delegation_rules, provisioning
 
 
 class RuleKind(NamedTuple):
-    """A kind of rule.
+    """A kind of rule (provisioning or delegation) and its commands.
 
     :param registry: the module that creates and deletes the rules.
     :param statement: lists the rules of an organization.

@@ -39,7 +39,7 @@ def command(bind: str | None, has_demo: bool) -> None:
     def welcome(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
-            # The link is a secret, and without a terminal, standard output may be a log.
+            # The link is a secret. Only a terminal shows it, because other standard output may be a log.
             sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
             click.echo(demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
@@ -51,12 +51,12 @@ def command(bind: str | None, has_demo: bool) -> None:
 
 
 def _program() -> str:
-    """Return the command for the printed examples, with its path if it was called with a path."""
+    """Return the name of this command for printed examples, with the path if it was called by a path."""
     return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
 
 
 def _demo_link(runtime: Runtime) -> str | None:
-    """Return a link that signs in as the demo's operator. None if that agent is suspended."""
+    """Return a link that signs in as the demo's operator, or None if that agent is suspended."""
     with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
         try:
             return link.new_link(services, *find_agent_or_operator(services, None), utc_now())

@@ -37,12 +37,12 @@ format_option = click.option(
 
 
 class Months(click.ParamType[int]):
-    """A number of calendar months, such as ``25months``."""
+    """A parameter that is a number of calendar months, such as ``25months``."""
 
     name = "months"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of months."""
+        """Return the number of months in the value."""
         match = re.fullmatch(r"([1-9][0-9]{0,3})months", str(value))
         if not match or int(match[1]) < MIN_MONTHS:
             self.fail(f"must be a number of months from {MIN_MONTHS}, for example 25months", param, ctx)
@@ -84,7 +84,7 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
 
 @contextlib.contextmanager
 def _open_source(path: Path) -> Iterator[Source]:
-    """Yield the source of an import. On a terminal, a file of known size gets a progress bar."""
+    """Yield the file to import. On a terminal, a file of known size gets a progress bar."""
     if path == Path("-"):
         yield Source(sys.stdin.buffer, None)
         return

@@ -13,7 +13,7 @@ from agentidp.paths import PACKAGE
 
 
 def print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
-    """Print the version. The callback of ``--version``."""
+    """Print the version, as the callback of ``--version``."""
     if is_asked:
         commit = commit_of(PACKAGE.parent)
         click.echo(f"agentidp {version('agentidp')}{f' (commit {commit})' if commit else ''}")
@@ -21,13 +21,13 @@ def print_version(context: click.Context, _: click.Parameter, is_asked: bool) ->
 
 
 def commit_of(directory: Path) -> str | None:
-    """Return the short hash of the commit in *directory*, with a ``+`` if files differ from the commit.
+    """Return the short hash of the checked-out commit, followed by ``+`` if files differ from the commit.
 
     :returns: None if *directory* is not a checkout, as in an installed package, or git fails.
     """
     if not (directory / ".git").exists():
         return None
-    # In a git hook, environment variables select another repository.
+    # git sets such variables in a hook, and they would select another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     try:
