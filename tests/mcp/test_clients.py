@@ -108,8 +108,11 @@ def test_python(provider: Provider, arguments: dict[str, dict[str, str]], mode: 
 
 def test_the_client_of_the_documentation_runs_without_warnings(provider: Provider, tmp_path: Path) -> None:
     who = provider.register(scopes=SCOPES)
-    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "client.py").write_text(program.replace("http://localhost:3000", provider.url), encoding="utf-8")
+    auth, program = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (tmp_path / "agentidp_auth.py").write_text(auth.replace("http://localhost:3000", provider.url), encoding="utf-8")
+    (tmp_path / "client.py").write_text(program, encoding="utf-8")
     environment = os.environ | {"AGENT": who["client_id"], "SECRET": who["client_secret"]}
     output = run([sys.executable, "-W", "error", "client.py"], tmp_path, env=environment, timeout=PATIENCE)
     assert "token_trend" in output.splitlines()
