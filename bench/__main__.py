@@ -149,6 +149,8 @@ class Bench:
             responses = case.measure((self.port, port), processes, self.options)
             if case.issues_tokens:
                 self.tally.issued += sum(responses if is_ours else responses[:1])
+                if self.options.wrk:
+                    self.tally.unanswered += self.options.connections * (self.options.rounds + 1) * (1 + is_ours)
             self.figures[other][case.name] = case.figures()
             print(line(case.name, self.figures[other][case.name]), flush=True)
 
@@ -185,7 +187,8 @@ def run(options: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
         bench = Bench(options, stack)
         bench.figures["facts"] = describe_machine(bench.postgres.url, bench.directory)
         print(bench.figures["facts"], flush=True)
-        print(f"{options.connections} connections, {options.rounds} rounds of {options.seconds:g} s")
+        generator = "wrk" if options.wrk else "Python"
+        print(f"{options.connections} connections by {generator}, {options.rounds} rounds of {options.seconds:g} s")
         bench.compare("floor", bench.floor_port, bench.floor, bench.cases())
         bench.compare_with_stock()
         if options.peer:
@@ -201,6 +204,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=16, help="busy connections (default: 16)")
     parser.add_argument("--only", action="append", metavar="CASE", help="cases with CASE in their name; repeatable")
     parser.add_argument("--quick", action="store_true", help="3 rounds of half a second, to see that it works")
+    parser.add_argument("--wrk", action="store_true", help="load with wrk where requests may repeat, in whole seconds")
     parser.add_argument("--peer", action="store_true", help="compare tokens with @node-oauth/oauth2-server; needs npm")
     parser.add_argument("--growth", action="store_true", help="compare a small database with grown databases instead")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="file (default: build/bench.json)")
@@ -209,8 +213,9 @@ def arguments() -> argparse.Namespace:
         options.seconds, options.rounds = 0.5, 3
     if min(options.seconds, options.rounds, options.connections) <= 0:
         parser.error("--seconds, --rounds and --connections must be greater than zero")
-    if options.peer and shutil.which("npm") is None:
-        parser.error("npm is not installed")
+    for is_needed, program in ((options.wrk, "wrk"), (options.peer, "npm")):
+        if is_needed and shutil.which(program) is None:
+            parser.error(f"{program} is not installed")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     return options
 

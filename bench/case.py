@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import load
+from bench import load, wrk
 from bench.load import LoadFailed, Round
 from bench.requests import AGENT_USAGE, GRANT, HEATMAP, INTROSPECT, TOKEN, TREND, get, post
 from bench.servers import cpu_seconds
@@ -74,7 +74,9 @@ class Case:
                 measured = (servers[which], postgres)
                 begin = list(map(cpu_seconds, measured))
                 seconds = options.seconds if number else options.seconds * WARM_UP
-                result = load.run(ports[which], self.upcoming[which], connections=options.connections, seconds=seconds)
+                # wrk repeats requests.
+                run = wrk.run if options.wrk and not self.once else load.run
+                result = run(ports[which], self.upcoming[which], connections=options.connections, seconds=seconds)
                 cpu = [cpu_seconds(process) - earlier for process, earlier in zip(measured, begin, strict=True)]
                 if result.refused != (result.responses if self.is_refused and which == 0 else 0):
                     raise LoadFailed(f"{self.name}: {result.refused} of {result.responses} responses are no success")

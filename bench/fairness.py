@@ -132,9 +132,10 @@ def measure(port: int, requests: list[bytes], client: tuple[str, str], seconds: 
     neighbour.start()
 
     with ThreadPoolExecutor(len(requests)) as pool:
-        rates = pool.map(partial(wrk.measure_rate, port, connections=CONNECTIONS, seconds=seconds), requests)
+        load = partial(wrk.run, port, connections=CONNECTIONS, seconds=seconds)
+        rounds = pool.map(load, [iter([request]) for request in requests])
     neighbour.stop()
-    return sum(rates), neighbour
+    return sum(result.rate for result in rounds), neighbour
 
 
 def main() -> None:
@@ -145,7 +146,9 @@ def main() -> None:
         "--organizations", type=int, default=1, help="number of organizations that read at the same time"
     )
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--only", default="", help="the control, and the reads whose names contain this text")
+    parser.add_argument(
+        "--only", action="append", help="the control, and the reads with this text in their name; repeatable"
+    )
     options = parser.parse_args()
     key = ec.generate_private_key(ec.SECP256R1())
     with temporary(durable=True) as postgres, tempfile.TemporaryDirectory() as directory:
@@ -170,7 +173,7 @@ def main() -> None:
             ]
             control = (0.0, 0.0)
             for name in reads[0]:
-                if name == CONTROL or options.only in name:
+                if name == CONTROL or any(text in name for text in options.only or [""]):
                     rate, neighbour = measure(port, [read[name] for read in reads], client, options.seconds)
                     p50, p99 = neighbour.percentiles()
                     control = (p50, p99) if name == CONTROL else control

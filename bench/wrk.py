@@ -1,30 +1,51 @@
-"""Loads a server with wrk, a generator in C that uses less processor time than ours."""
+"""Loads a server with wrk, a generator in C that uses less processor time than :mod:`bench.load`."""
 
 from __future__ import annotations
 
-import re
+import itertools
+import json
+import resource
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.load import LoadFailed
+from bench.load import LoadFailed, Round
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 
+MAX_REQUESTS = 10_000
+"""Maximum number of requests that are prepared per round. wrk repeats them."""
 
-def measure_rate(port: int, request: bytes, *, connections: int, seconds: float) -> float:
-    """Send a request repeatedly, and return the responses per second, of any status.
 
-    :raises LoadFailed: wrk prints no rate.
+def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: float) -> Round:
+    """Load a port of the loopback like :func:`bench.load.run`.
+
+    wrk reports no status, so each response that is not a success counts as refused by a quota. At its end, wrk does not
+    wait for responses, so the server may have served one request more per connection.
+
+    :param seconds: wrk rounds them to whole seconds, at least one.
+    :raises LoadFailed: a request failed, or no request was answered.
     """
-    # wrk takes whole seconds only.
-    options = ["-t", "1", "-c", str(connections), "-d", f"{max(round(seconds), 1)}s", "--timeout", "30s"]
-    with tempfile.NamedTemporaryFile(suffix=".request") as file:
-        file.write(request)
+    requests = list(itertools.islice(upcoming, MAX_REQUESTS))
+    cpu_begin = _children_cpu()
+    with tempfile.NamedTemporaryFile(suffix=".requests") as file:
+        file.writelines(b"%d\n%s" % (len(request), request) for request in requests)
         file.flush()
+        options = ["-t", "1", "-c", str(connections), "-d", f"{max(round(seconds), 1)}s", "--timeout", "30s"]
         command = ["wrk", *options, "-s", str(SCRIPT), f"http://127.0.0.1:{port}", "--", file.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rate = re.search(r"^Requests/sec: +([0-9.]+)$", done.stdout, re.MULTILINE)
-    if rate is None:
-        raise LoadFailed(f"wrk printed no rate: {done.stdout[:500]!r} {done.stderr[:500]!r}")
-    return float(rate[1])
+    try:
+        summary = json.loads("{" + done.stdout.rpartition("\n{")[2])
+    except ValueError:
+        raise LoadFailed(f"wrk printed no summary: {done.stdout[:500]!r} {done.stderr[:500]!r}") from None
+    if summary["failed"] or not summary["responses"]:
+        raise LoadFailed(f"wrk: {summary['failed']} requests failed, {summary['responses']} were answered")
+    percentiles = {float(per_cent): microseconds / 1e6 for per_cent, microseconds in summary["percentiles"].items()}
+    seconds = summary["elapsed"] / 1e6
+    return Round(summary["responses"], seconds, _children_cpu() - cpu_begin, percentiles, summary["unsuccessful"])
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

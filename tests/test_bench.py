@@ -87,18 +87,23 @@ class TestLoad:
 
 class TestWrk:
     @pytest.mark.program
-    def test_measures_the_rate_of_responses_of_any_status(self) -> None:
+    def test_sends_the_requests_in_turn_and_counts_responses_of_any_status(self) -> None:
         received: list[bytes] = []
+        other = b"GET /other HTTP/1.1\r\n\r\n"
         refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
         with serving(seconds=0.01, response=refusal, received=received) as port:
-            rate = wrk.measure_rate(port, REQUEST, connections=1, seconds=1)
-        assert 0 < rate <= 100
-        assert set(received) == {REQUEST}
+            result = wrk.run(port, iter([REQUEST, other]), connections=1, seconds=1)
+        assert 0 < result.responses == result.refused <= 100
+        assert 0.01 <= result.percentiles[50] <= result.percentiles[99]
+        # wrk does not wait for its last request.
+        assert result.responses <= len(received) <= result.responses + 1
+        # wrk skips the first request of its first turn.
+        assert received[:3] == [other, REQUEST, other]
 
     @pytest.mark.program
-    def test_a_server_that_cannot_be_reached_has_no_rate(self) -> None:
+    def test_a_server_that_cannot_be_reached_fails_the_run(self) -> None:
         with pytest.raises(load.LoadFailed, match="unable to connect"):
-            wrk.measure_rate(free_ports(1)[0], REQUEST, connections=1, seconds=1)
+            wrk.run(free_ports(1)[0], iter([REQUEST]), connections=1, seconds=1)
 
 
 class TestCase:
@@ -115,7 +120,7 @@ class TestCase:
 
         monkeypatch.setattr(load, "run", run)
         case = Case("token", [REQUEST])
-        assert case.measure((1, 2), (1, 1, 1), Namespace(rounds=3, seconds=2, connections=5)) == [61, 221]
+        assert case.measure((1, 2), (1, 1, 1), Namespace(rounds=3, seconds=2, connections=5, wrk=False)) == [61, 221]
         assert order[:4] == [(2, 1.0), (1, 1.0), (1, 2), (2, 2)]
         figures = case.figures()
         assert (figures["ratio"], figures["min_ratio"], figures["max_ratio"]) == (0.3, 0.2, 0.5)
@@ -133,7 +138,7 @@ class TestCase:
         monkeypatch.setattr(load, "run", run)
         case = Case("token", [REQUEST], is_refused=is_refused)
         with pytest.raises(load.LoadFailed, match=f"{refused} of 5"):
-            case.measure((1, 2), (1, 1, 1), Namespace(rounds=1, seconds=1, connections=1))
+            case.measure((1, 2), (1, 1, 1), Namespace(rounds=1, seconds=1, connections=1, wrk=False))
 
 
 class TestGrowth:
@@ -145,6 +150,8 @@ class TestGrowth:
         for issued in (2, 4, 3):
             tally.issued = issued
             assert tally.is_exact()[0] is (issued == 3)
+        tally.issued, tally.unanswered = 2, 1
+        assert tally.is_exact()[0]
         with psycopg.connect(database_url) as connection:
             connection.execute(f"update {table} set tokens = tokens - 1".encode())
         assert not tally.is_exact()[0]
@@ -201,7 +208,7 @@ class TestRun:
 
     @pytest.mark.program
     def test_compares_with_a_peer(self, tmp_path: Path) -> None:
-        figures, _ = self.run(tmp_path / "figures.json", "--peer", "--only", "introspection")
+        figures, _ = self.run(tmp_path / "figures.json", "--wrk", "--peer", "--only", "introspection")
         assert (list(figures["floor"]), list(figures["peer"])) == (["introspection"], ["token, 100 agents"])
 
     def test_compares_with_a_grown_one(self, tmp_path: Path) -> None:
