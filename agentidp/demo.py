@@ -285,7 +285,7 @@ def traffic(at: datetime) -> Iterator[AgentHour]:
     outage, retries = working_day(today, OUTAGE_AGO), working_day(today, RETRIES_AGO)
     share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
-        # One random generator per agent, in the order of time, so that a call later on the same day only adds counts.
+        # Each agent has its own random generator, used in order of time. So a later call on a day only adds counts.
         random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
         for ago in reversed(range(agent.last, agent.joined)):
             day = today - timedelta(days=ago)

@@ -197,7 +197,7 @@ def replace_agent_names(
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
-    """Return the IDs of an organization and its agent, who has an ID or a name. None means the demo's operator.
+    """Return the IDs of an organization and of its agent with an ID or a name. None means the demo's operator.
 
     :raises ConfigurationError: there is no such agent, or several have the name.
     """

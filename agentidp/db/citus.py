@@ -24,8 +24,8 @@ _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivile
 - Citus treats all transactions of a server without a distributed transaction as the same transaction
   (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for example if tokens are
   near the limit of a quota.
-- If the organization's shard has moved to another worker, a function does not enter the organization there, so
-  row-level security refuses the row. The next call goes to the right worker.
+- If the organization's shard has moved to another worker, the organization is not set there, so row-level security
+  refuses the row. The next call goes to the right worker.
 """
 
 MAX_ATTEMPTS = 20
@@ -66,7 +66,7 @@ def run_on_citus(
 ) -> list[Rows]:
     """Run an organization's statements in one transaction and one round trip.
 
-    If the only statement is a function that enters the organization itself, it is sent alone. All other statements are
+    If the only statement is a function that itself sets the organization, it is sent alone. All other statements are
     sent in an explicit transaction, as a pipeline of psycopg.
     """
     try:

@@ -25,7 +25,7 @@ from agentidp.db.sql import Call, Rows, load_sql
 class Transaction:
     """An open transaction of one organization.
 
-    :param connection: a connection whose transaction has begun and entered the organization.
+    :param connection: a connection whose open transaction is restricted to the organization's rows.
     :param at: the time of the changes, with a time zone.
     :param actor: the actor to whom the audit trail attributes the changes.
     """

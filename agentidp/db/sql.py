@@ -57,5 +57,5 @@ def only_reads(name: str) -> bool:
 
 @functools.cache
 def enters_organization(name: str) -> bool:
-    """Return whether ``sql/<name>.sql`` itself enters the organization. Only such statements use ``durable``."""
+    """Return whether ``sql/<name>.sql`` itself sets the organization. Only such statements use ``durable``."""
     return "%(durable)s" in load_sql(name)

@@ -435,7 +435,7 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def seconds_fresh(headers: list[tuple[str, str]]) -> float:
-    """Return for how many seconds a response is fresh (RFC 9111 section 4.2.1), limited by the two constants."""
+    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1): ``MIN_AGE`` to ``MAX_AGE``."""
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

@@ -101,8 +101,7 @@ class Candidate(NamedTuple):
 
     @property
     def characters(self) -> int:
-        """The characters that a rule counts in memory: its JSON and, per resource of a delegation rule, 100 and its
-        id."""
+        """Characters of a rule in memory: its JSON, and per resource of a delegation rule its identifier and 100."""
         resources = [] if self.row is None else self.row.resources
         return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
 

@@ -43,7 +43,7 @@ def silence_of_agent(
 
     :param counts: the agent's requests by hour. The last hour is not over.
     :param unknown_hours: hours that cannot show by themselves that the agent is silent.
-    :param unknown_days: days that cannot show this either.
+    :param unknown_days: days that cannot show it by themselves.
     """
     current = len(counts) - 1
     last = next((hour for hour in range(current, -1, -1) if counts[hour]), None)
@@ -109,7 +109,7 @@ def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Colle
 
 
 def evidence(active: float, weeks: int) -> float:
-    """Return how strongly a quiet hour or day, which was active in *active* of *weeks* earlier weeks, shows silence."""
+    """Return how strongly a quiet hour or day shows silence, if *active* of *weeks* earlier weeks had requests then."""
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 

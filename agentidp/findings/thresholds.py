@@ -136,7 +136,7 @@ MAX_EXPIRING_CREDENTIALS = 200  # credentials that are named: those that end fir
 MOVED_AFTER = timedelta(days=1)  # time without use after which the agent has moved to another credential
 
 # Limits for findings of the kind unused_credential
-UNUSED_DAYS = 90  # days without use after which a credential in force is listed
+UNUSED_DAYS = 90  # days without use after which a valid credential is listed
 MAX_UNUSED_CREDENTIALS = 100  # credentials that are named: those that have been unused for longest
 
 # Limits for findings of the kind dormant_agent

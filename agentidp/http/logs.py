@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Without these three values, logging is faster (logging HOWTO, "Optimization"). Our lines show none of them.
+# Logging is faster without these values (logging HOWTO, "Optimization"). Our lines show none of them.
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 # This attribute exists from Python 3.12 on.
@@ -20,7 +20,7 @@ _encode = json.JSONEncoder(default=str).encode
 # The text format shows these values without quotes. It shows other values, such as control characters, as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
 # Two messages of gunicorn quote the request (its query, or at level DEBUG its beginning), which can contain a secret.
-# So the quotation is removed.
+# The pattern finds the part of the message before the quotation.
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 

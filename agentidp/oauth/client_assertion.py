@@ -26,7 +26,7 @@ TYPES = (None, "jwt", "client-authentication+jwt")
 """Accepted values of ``typ``, in lower case. The last is from rfc7523bis."""
 
 MAX_LIFETIME = 3600
-"""Maximum seconds until ``exp``, because a used ``jti`` is stored until ``exp`` and for both leeways."""
+"""Maximum seconds until ``exp``, because each used ``jti`` is stored until its assertion has expired."""
 
 MAX_REMEMBERED = 10_000
 """Maximum client keys that a process remembers, about 20 MB. Only an authentic assertion adds a key."""

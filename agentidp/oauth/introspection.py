@@ -22,13 +22,13 @@ blueprint = Blueprint("oauth-introspection", __name__, description="OAuth 2.0 to
 
 
 class ConfirmationSchema(ma.Schema):
-    """RFC 9449 section 6.2."""
+    """The key that a token is bound to, as its thumbprint (RFC 9449 section 6.2)."""
 
     jkt = ma.fields.String(required=True)
 
 
 class SubjectIdSchema(ma.Schema):
-    """RFC 9493 section 3.2.3."""
+    """The person for whom an agent acts: an issuer and its ``sub`` (RFC 9493 section 3.2.3)."""
 
     format = ma.fields.String(required=True, validate=ma.validate.Equal("iss_sub"))
     iss = ma.fields.String(required=True)
@@ -36,7 +36,7 @@ class SubjectIdSchema(ma.Schema):
 
 
 class ActSchema(ma.Schema):
-    """RFC 8693 section 4.1."""
+    """The agent that acts for the subject of a token (RFC 8693 section 4.1)."""
 
     sub = ma.fields.UUID(required=True)
     act = ma.fields.Nested(lambda: ActSchema, metadata={"description": "Who acted before"})

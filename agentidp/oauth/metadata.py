@@ -24,8 +24,8 @@ from agentidp.services import services
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
 RESPONSE_TYPES = ("code", "id_token")
-"""Supported response types. ``id_token`` is listed because clouds look for it, although this server issues no ID
-tokens, as with other issuers for workloads, such as Kubernetes."""
+"""Supported response types. This server issues no ID tokens, but clouds look for ``id_token``, which other issuers for
+workloads, such as Kubernetes, list too."""
 
 CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf")
 """Claims of our tokens. OpenID Connect Discovery recommends to list the claims."""
@@ -53,13 +53,13 @@ class JwkSchema(ma.Schema):
 
 
 class JwksSchema(ma.Schema):
-    """RFC 7517 section 5."""
+    """The public keys that verify our tokens (RFC 7517 section 5)."""
 
     keys = ma.fields.List(ma.fields.Nested(JwkSchema), required=True)
 
 
 class AuthorizationServerSchema(ma.Schema):
-    """RFC 8414 section 2, RFC 9207 section 3, RFC 9449 section 5.1, RFC 9728 section 4."""
+    """Metadata of the authorization server (RFC 8414 section 2, 9207 section 3, 9449 section 5.1, 9728 section 4)."""
 
     issuer = ma.fields.Url(required=True)
     authorization_endpoint = ma.fields.Url(required=True)
@@ -86,7 +86,7 @@ class AuthorizationServerSchema(ma.Schema):
 
 
 class OpenIDProviderSchema(AuthorizationServerSchema):
-    """OpenID Connect Discovery 1.0 section 3."""
+    """Metadata of the authorization server in the form of OpenID Connect Discovery 1.0 section 3."""
 
     subject_types_supported = _list_of(["public"])
     id_token_signing_alg_values_supported = _list_of(SIGNING_ALGORITHMS)
@@ -94,7 +94,7 @@ class OpenIDProviderSchema(AuthorizationServerSchema):
 
 
 class ProtectedResourceSchema(ma.Schema):
-    """RFC 9728 section 2."""
+    """Metadata of a resource server (RFC 9728 section 2)."""
 
     resource = ma.fields.Url(required=True)
     authorization_servers = ma.fields.List(ma.fields.Url(), required=True)
@@ -129,7 +129,7 @@ def authorization_server() -> Response:
 @oauth_errors
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
-    """The same metadata at OpenID Connect's address, which many libraries use, with the members that it requires."""
+    """The authorization server's metadata at the address and with the members that OpenID Connect requires."""
     openid_members = {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
@@ -183,7 +183,7 @@ def protected_resource() -> Response:
 @oauth_errors
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_mcp() -> Response:
-    """The same metadata for MCP clients, which request all its scopes: the default scopes, which the tools need."""
+    """The metadata of our own API for MCP clients: only the default scopes, because they request all listed scopes."""
     return _metadata_of_our_api(DEFAULT_SCOPES)
 
 

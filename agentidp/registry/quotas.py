@@ -216,8 +216,8 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 def lock(transaction: Transaction) -> None:
     """Lock the organization's quotas for a change. No token is issued until the transaction ends.
 
-    Call this before the transaction locks a row. Otherwise a token request that waits for this row could keep this call
-    waiting.
+    Call this before the transaction locks a row. If a row was locked first, a token request that waits for the row
+    could keep this call waiting.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 

@@ -1,6 +1,6 @@
 -- Returns the credentials of one agent that were not revoked before a day, one row per credential.
 -- Parameters: organization_id; agent_id; first: the day.
--- Two parts, because one index has the credentials in force and another one the revoked credentials.
+-- Two selects, because one index has the credentials that are not revoked, and another index has the revoked credentials.
 select
     credential_id, agent_id, label,
     case

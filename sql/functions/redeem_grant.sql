@@ -1,6 +1,6 @@
 -- Issues a token for the code or the refresh token of a grant, and replaces the code or refresh token by the next refresh token.
--- exchange_token authenticates the client, decides whether the agent may still act by the grant's rule, and counts the token. The
--- function enters the organization by itself. The statement grants/redeem_grant describes the result and the parameters.
+-- exchange_token authenticates the client, decides whether the agent may act by the grant's rule, and counts the token. The
+-- function itself restricts the transaction to the organization. grants/redeem_grant describes the result and the parameters.
 create or replace function redeem_grant(
     p_organization_id text,
     p_agent_id uuid,

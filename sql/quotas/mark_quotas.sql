@@ -1,4 +1,4 @@
--- Copies the quotas of an agent or of the organization into their row, which each token reads. Returns no row.
+-- Copies the quotas of an agent or of the organization into its row, which is read for each token. Returns no row.
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select

@@ -123,7 +123,7 @@ create table usage_monthly (
     organization_id text collate "C" not null references organizations,
     -- The first day of a UTC calendar month.
     month date not null check (extract(day from month) = 1),
-    -- The sums contain the days of the month before this one.
+    -- The sums contain the days of the month before this day.
     summed_until date not null,
     -- The tokens of all agents. While the organization's counters of these days have the same sum, the sum of no agent has
     -- changed, because counters only grow.

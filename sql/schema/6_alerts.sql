@@ -60,7 +60,7 @@ create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_atte
 create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
     on alert_deliveries (organization_id, target_id, next_attempt_at)
     where delivered_at is null and abandoned_at is null;
--- Finds an earlier change of the same finding that still waits.
+-- Finds the undelivered earlier changes of a finding, for which a delivery waits.
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;

@@ -97,7 +97,7 @@ def find_service_account() -> Account:
 
 
 def find_obstacle(path: Path, account: Account) -> Path | None:
-    """Return the topmost directory of a path that `account` may not enter or execute, or None if it may all."""
+    """Return the topmost directory of a path that `account` may not enter or execute, or None if there is none."""
     for directory in [*reversed(path.parents), path]:
         status = directory.stat()
         is_owner, is_in_group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
