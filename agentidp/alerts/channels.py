@@ -1,4 +1,4 @@
-"""Sends state changes to targets, with one function per type of target."""
+"""Sends changes of findings' states to alert targets, with one function per type of target."""
 
 from __future__ import annotations
 

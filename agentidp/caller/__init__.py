@@ -2,7 +2,7 @@
 
 A protected view gets a :class:`Caller`, which is its only access to the database. The token's signature and claims are
 already verified, but the agent is not admitted yet. The caller's first read or transaction admits the agent and counts
-the request. If the view has none, ``bearer`` does so after the view. Nothing can be written before the admission.
+the request. If the view has neither, ``bearer`` does so after the view. Nothing can be written before the admission.
 """
 
 from __future__ import annotations

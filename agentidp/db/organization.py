@@ -1,7 +1,7 @@
 """The database as one organization sees it at one instant.
 
-The service's statements about an organization run here, in a transaction that has entered the organization, so that
-row-level security shows only the organization's rows. The operator's statements run on a separate connection.
+The service's statements about an organization run here, in a transaction that is restricted to the organization, so
+that row-level security shows only the organization's rows. The operator's statements run on a separate connection.
 
 In addition to its own parameters, each statement gets ``organization_id``, ``at`` (the instant), ``day`` (its UTC
 date), ``hour`` (its UTC hour, 0 to 23), and ``durable`` (whether the commit waits for the disk).

@@ -1,1 +1,1 @@
-"""A fleet in a file: organizations, agents and resource servers are what the file says (docs/declarative.md)."""
+"""Applies a file that describes a fleet: organizations, agents and resource servers (docs/declarative.md)."""

@@ -1,4 +1,4 @@
-"""Name agents that are created at first sight by the claims of a token."""
+"""Make the names of agents that provisioning rules create, from the claims of a token."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Fetch the keys and the metadata of other issuers, and remember them within bounds.
+"""Fetch the keys and the metadata of other issuers, and cache them within limits.
 
-A fetch runs in a thread of its own, and goes on if no request waits for it. Few requests wait; others that need missing
-keys are told when to ask again. Keys that are no longer fresh are used while they are fetched again.
+A fetch runs in a thread of its own, even if no request waits for it. Only a few requests wait. Others that need missing
+keys are told when to try again. Keys that are no longer fresh are used while they are fetched again.
 
-No organization may crowd out others. Each has few fetches and few waiting requests at a time. Organizations with slow
-issuers get at most half of the fetches, and their requests do not wait. Keys that have verified a token are forgotten
-only in favour of other such keys. The organization with the most keys loses keys first.
+No organization may crowd out others. Each organization has few fetches and few waiting requests at a time.
+Organizations with slow issuers get at most half of the fetches, and their requests do not wait. Keys that have verified
+a token are removed only to make room for other such keys. The organization with the most keys loses keys first.
 
-Keys are remembered by their address, so that rules with different addresses for an issuer never share keys.
-Organizations whose rules name the same address share the fetched keys, but no organization can make another's use of
-them be forgotten. Rules of trust share one :class:`IssuerKeys`. The provider of the dashboard's sign-in has its own,
-because the operator names it: the provider may be at a private address or behind a proxy.
+Keys are cached by their address, so that rules with different addresses for an issuer never share keys. Organizations
+whose rules name the same address share the fetched keys, but no organization can remove another's use of them from the
+cache. All rules of trust use one :class:`IssuerKeys`. The provider of the dashboard's sign-in has its own, because the
+operator chooses it: the provider may have a private address or be behind a proxy.
 """
 
 from __future__ import annotations

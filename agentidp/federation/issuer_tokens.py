@@ -1,10 +1,10 @@
 """Verify tokens of other issuers: find the rule that accepts a token, or the reason why no rule does.
 
-A platform's token may be used repeatedly until it expires, because a pod gets one token per hour, which need not have a
-``jti``.
+A platform's token may be used repeatedly until it expires, because a pod, for example, gets one token per hour, which
+need not have a ``jti``.
 
-Anybody can send a token, so a token that no rule accepts must cost little, whatever tenants have stored: callers read
-at most :data:`MAX_CHARACTERS` of rules, and :data:`agentidp.jose.assertion.MAX_SIGNATURES` bounds the verifications.
+Anybody can send a token, so a token that no rule accepts must cost little, even with many rules. So callers read at
+most :data:`MAX_CHARACTERS` of rules, and :data:`agentidp.jose.assertion.MAX_SIGNATURES` limits the verifications.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Presets of rules of trust: the questions for each platform, and the rule that the answers make.
 
-A preset only knows how a platform writes its subjects (docs/workloads.md). The rule is checked like a typed rule
-(:mod:`agentidp.federation.rule_checks`). The answer ``*`` is a pattern of the rule.
+A preset only says how a platform writes its subjects (docs/workloads.md). Its rule is checked like a typed rule
+(:mod:`agentidp.federation.rule_checks`). The answer ``*`` becomes a pattern in the rule.
 """
 
 from __future__ import annotations

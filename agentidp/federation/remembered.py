@@ -1,4 +1,4 @@
-"""Remember rules in the process, so that they are not read for each token."""
+"""Cache rules in the process, so that they are not read from the database for each token."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Compare tokens of other issuers with rules of trust (RFC 7523 section 3).
 
-A rule is stored as JSON and never changes. Values are compared exactly, with their types. A value may end in ``*``
-behind a ``:`` or ``/``, so that ``repo:acme/app:*`` does not match ``repo:acme/app-evil:...``.
+A rule is stored as JSON and never changes. Values of different types are never equal. A value with ``:*`` or ``/*`` at
+its end matches longer strings, so ``repo:acme/app:*`` does not match ``repo:acme/app-evil:...``.
 
-Anybody can send a token and many tenants can write rules, so the time of a comparison grows with the sum of their
-characters, and never with the product.
+Anybody can send a token, and any organization can store rules. So the time of a comparison grows with the sum of the
+lengths of the token and the rules, and never with the product.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Name the agents that caused a finding about the whole organization: a budget, a quota, or a spike of several agents.
 
-1. An agent with at least a tenth of its tokens caused it. The summary names up to five such agents, and says how many
-   tokens they were issued together.
-2. If another finding says that such an agent wasted, or was issued without need, at least a tenth of its tokens, the
-   causes and the next step of the other finding apply; of several findings, the one that explains most tokens.
-3. If a single day of such an agent explains more than twice as many tokens of a month, this day is the cause. The spike
-   of the day may have ended before the evaluated days.
+1. An agent with at least a tenth of the finding's tokens caused it. The summary names up to five such agents, and says
+   how many tokens they were issued together.
+2. If a finding about such an agent explains at least a tenth of the tokens, its causes and its next step are used. Of
+   several such findings, those of the finding that explains most tokens are used.
+3. If a single day of such an agent explains more than twice as many tokens of a month as this finding, the day is the
+   cause. The spike of the day may have ended before the evaluated days.
 """
 
 from __future__ import annotations

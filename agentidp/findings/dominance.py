@@ -1,7 +1,7 @@
 """``dominance``: one of several agents was issued most of the month's tokens.
 
-Statistic: the agent's share of the month's tokens so far. In the first week of a month, the week before counts too. The
-share is not reported if there are few tokens.
+Statistic: the agent's share of the month's tokens so far. In the first week of a month, the week before counts too. No
+share of few tokens is reported.
 """
 
 from __future__ import annotations

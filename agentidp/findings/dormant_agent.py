@@ -1,9 +1,9 @@
-"""``dormant_agent``: an active agent has not requested a token for ``DORMANT_DAYS``, when its ``silence`` has ended.
+"""``dormant_agent``: an active agent has requested no token for ``DORMANT_DAYS``. Its finding ``silence`` has ended.
 
 1. In this time no token, request or failed authentication of the agent was counted, and none of its credentials was
    used.
-2. It is listed. If the organization has dormant agents suspended, it is a warning from the announcement on, two weeks
-   before the suspension (:mod:`agentidp.findings.suspension`).
+2. It is only listed. If the organization suspends dormant agents, it is a warning from the announcement on, two weeks
+   before (:mod:`agentidp.findings.suspension`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``expiring_credential``: a credential ends within 30 days, or has just ended.
 
 1. A reminder is due 30, 14, 7 and 1 days before the end. The credential is reported from the first reminder on. Each
-   later reminder is a further step of the finding, which is sent once (:mod:`agentidp.findings.alerting`).
+   later reminder is a further change of the finding, and is sent once (:mod:`agentidp.findings.alerting`).
 2. Reminders before the creation of the credential do not count: a credential for ten days is reported a week before its
    end, and a credential for a day is not reported.
 3. The finding is a warning, and critical from the last reminder on. It is only listed if the agent has moved to another

@@ -1,8 +1,8 @@
 """Compare the computed findings with the stored ones, to see which are new, ongoing, more severe, or have ended.
 
 A finding keeps its id while it is ongoing. Two findings are the same if their kind and agent are the same (or both are
-about the organization), and their windows touch. A finding also keeps its id if it becomes one of another kind, for
-example if a silence turns out to be a rotated secret, or if the spikes of four agents become one finding.
+about the organization), and their windows touch. A finding also keeps its id if its kind changes, for example if a
+silence turns out to be a rotated secret, or if the spikes of four agents become one finding.
 """
 
 from __future__ import annotations

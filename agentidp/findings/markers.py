@@ -1,12 +1,12 @@
 """Apply marked holidays, marked deployments and the audit trail to findings.
 
-1. Within a marked holiday, neither missing usage (``silence``) nor unexpected work (``weekend``) is reported. Its hours
-   are no evidence against an agent. Baselines are medians of weeks, so holidays do not change them.
+1. Within a marked holiday, neither missing usage (``silence``) nor unexpected work (``weekend``) is reported. The hours
+   of a holiday are no evidence of silence. Baselines are medians of weeks, so holidays do not change them.
 2. If a finding about an agent begins within two hours after a deployment of the agent, or of all agents, its causes
    mention the deployment.
-3. Such a ``spike`` is only listed up to three times the expected tokens, because old and new instances run at once.
-4. If no deployment is mentioned, a credential that was created or revoked, or changed scopes, are mentioned. They do
-   not change the severity.
+3. Such a ``spike`` of at most three times the expected tokens is only listed: old and new instances run at once.
+4. If there was no deployment, the causes mention a credential that was created or revoked, or a change of scopes. The
+   severity stays the same.
 """
 
 from __future__ import annotations

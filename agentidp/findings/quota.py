@@ -1,9 +1,9 @@
 """``quota``: a quota of an agent or of the organization is nearly or wholly used.
 
-1. A quota is listed (``info``) from 80 % on. If nothing is left it is a warning, or critical if the quota is enforced,
-   because tokens are refused until the window ends.
-2. Several quotas of one holder are one finding, about the most urgent quota. Of equally urgent quotas, it is about the
-   one whose window ends last.
+1. The finding is listed (``info``) from 80 % of the quota on. If no token is left, it is a warning, or critical if the
+   quota is enforced, because tokens are refused until the window ends.
+2. Several quotas of an agent, or of the organization, are one finding, about the most urgent quota. Of equally urgent
+   quotas, it is about the one whose window ends last.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Suspend dormant agents after a notice, if their organization has turned this on.
 
-1. ``suspendDormantAfterDays`` of an organization is the number of days. It is off by default.
+1. ``suspendDormantAfterDays`` of an organization is the number of days. By default, no agent is suspended.
 2. The suspension is announced at least two weeks before: the finding ``dormant_agent`` becomes a warning with the time
    of the suspension, and alerts are sent, also to the targets of the agent's owner.
 3. If the agent is active again, or somebody changes or resumes it, the days are counted anew.

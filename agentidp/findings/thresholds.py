@@ -1,6 +1,6 @@
 """The thresholds of the findings, by kind.
 
-A bound whose name begins with ``MIN_`` or ``MAX_`` is itself allowed.
+A value that equals a threshold ``MIN_…`` or ``MAX_…`` is within the range.
 """
 
 from __future__ import annotations

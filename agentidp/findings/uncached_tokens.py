@@ -5,9 +5,9 @@ active hours, for each declared replica. If no replicas are declared, the index 
 instances that keep their tokens from an agent that requests a token for each call.
 
 1. A day is costly if the agent was issued more than ten times the tokens that it needed, in half of its active hours.
-2. Two costly days in a row, among the days on which the agent was active, are a habit. A loop of a few hours is not.
-3. A habit wastes tokens and has no other effect, so it is only listed, and the habits of several agents are one
-   finding. It is a warning if a budget or quota is nearly used, and a tenth or more of the used tokens were wasted.
+2. Two costly days in a row, among the days on which the agent was active, are a habit, unlike a loop of a few hours.
+3. A habit only wastes tokens, so the finding is only listed, and the habits of several agents are one finding. It is a
+   warning if a budget or quota is nearly used, and a tenth or more of the used tokens were wasted.
 """
 
 from __future__ import annotations

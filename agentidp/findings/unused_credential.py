@@ -1,4 +1,4 @@
-"""``unused_credential``: a credential in force has not been used for 90 days, or was never used.
+"""``unused_credential``: a valid credential has not been used for 90 days, or was never used.
 
 A credential is used when it authenticates a token request or an introspection. The time is exact to the minute. The
 credentials of a dormant agent are reported by ``dormant_agent`` alone.

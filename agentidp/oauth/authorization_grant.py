@@ -1,7 +1,7 @@
 """Redeem codes and refresh tokens at the token endpoint (RFC 6749 sections 4.1.3 and 6, RFC 7636).
 
-A grant is a remembered subject token: redeeming it is a token exchange, with the subject and the delegation rule of the
-grant. ``sql/functions/redeem_grant.sql`` decides, counts the token and replaces the code or refresh token.
+A grant replaces a subject token: redeeming its code or refresh token is a token exchange, with the grant's subject and
+rule. ``sql/functions/redeem_grant.sql`` decides, counts the token and replaces the code or refresh token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Apps whose ``client_id`` is the address of their metadata (draft-ietf-oauth-client-id-metadata-document).
 
-Such an app is an agent in each organization whose rules admit it. The agent's id follows from the organization and the
-address, so that the token endpoint compares a ``client_id`` with an agent without a lookup.
+Such an app is an agent in each organization whose rules admit it. The agent's id is computed from the organization and
+the address, so that the token endpoint can compare a ``client_id`` with an agent without a query.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Create an agent at first sight: for a token that no agent trusts, but that a provisioning rule accepts.
+"""Create an agent for the first token of a subject, which no agent trusts, but which a provisioning rule accepts.
 
 The token's audience contains the id of the organization whose rules may create the agent.
 ``agentidp/registry/provisioning.py`` creates the agent with a rule of trust of its own, which then verifies the token.

@@ -1,8 +1,8 @@
-"""Grants: what people let agents do, and the codes and refresh tokens by which agents get tokens for it.
+"""Grants, by which people let agents act for them, and the codes and refresh tokens by which agents get tokens.
 
 A code and a refresh token have the same form: the agent's id, a handle and a secret. The handle is the same in all
-tokens of a grant, and each token has a new secret. So a token with the handle of a grant, but not with its present
-secret, was used before. Only the digest of the present token is stored.
+tokens of a grant, and each token has a new secret. So a token with the handle of a grant, but without its current
+secret, was used before. Only the digest of the current token is stored.
 """
 
 from __future__ import annotations

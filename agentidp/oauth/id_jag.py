@@ -1,8 +1,8 @@
 """ID-JAG: a company's provider lets a client act for a person (draft-ietf-oauth-identity-assertion-authz-grant-04).
 
-The client sends the ID-JAG with the grant type ``jwt-bearer``, and authenticates as for every other grant. It is a
-token exchange whose subject token is the ID-JAG (:mod:`agentidp.oauth.token_exchange`). The checks here are in addition
-to those of a subject token.
+The client sends the ID-JAG with the grant type ``jwt-bearer``, and authenticates as for every other grant. The request
+is treated as a token exchange whose subject token is the ID-JAG (:mod:`agentidp.oauth.token_exchange`). This module
+makes further checks of an ID-JAG.
 """
 
 from __future__ import annotations

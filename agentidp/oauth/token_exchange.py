@@ -1,8 +1,8 @@
 """Token exchange (RFC 8693): a client gets a token by which it acts for the subject of another token.
 
 The client is the actor, whatever a token says. The subject's token is our token for the client, whose subject is an
-agent, or another issuer's token that a delegation rule of the organization accepts. An ID-JAG is such a token, although
-the client sends it with another grant type (:mod:`agentidp.oauth.id_jag`).
+agent, or another issuer's token that a delegation rule of the organization accepts. An ID-JAG is a token of another
+issuer too, although the client sends it with another grant type (:mod:`agentidp.oauth.id_jag`).
 ``sql/functions/exchange_token.sql`` decides what depends on the database, in the transaction that counts the token.
 Impersonation is impossible, because each token names its actors.
 """

@@ -1,8 +1,7 @@
 """``/api/v1/delegation-rules``: rules by which agents act for subjects of other issuers (RFC 8693).
 
 A delegation rule is a rule of trust of the organization, with the agents that may act by it and the scopes that tokens
-may have at most.
-:mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
+may have at most. :mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
 """
 
 from __future__ import annotations

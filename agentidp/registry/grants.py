@@ -1,4 +1,4 @@
-"""``/api/v1/grants``: what people let the organization's agents do, for administrators who see and end it.
+"""``/api/v1/grants``: the grants by which people let agents act for them. Administrators see and end the grants.
 
 A person's own page is :mod:`agentidp.authorization.person_page`.
 """

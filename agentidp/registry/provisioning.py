@@ -1,4 +1,4 @@
-"""``/api/v1/provisioning-rules``: rules that create agents at first sight, for subjects of other issuers.
+"""``/api/v1/provisioning-rules``: rules that create agents for new subjects of other issuers.
 
 A provisioning rule is a rule of trust of the organization, with a template for the agents that it creates. A new agent
 gets its own rule of trust for exactly its subject, and is then an agent like any other.

@@ -1,7 +1,7 @@
 """``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: maximum tokens per hour, day or month.
 
 ``sql/functions/check_quotas.sql`` decides about each token. A change waits until no token of the organization is being
-issued, so it is in force for every token that is issued after its response.
+issued, so it applies to every token that is issued after the response to the change.
 """
 
 from __future__ import annotations
