@@ -96,9 +96,6 @@ def _is_open(server: Any) -> bool:
 
 def accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
     """Return whether a rule accepts the claims of an ID token, whose audience is this server."""
-    if claims.get("email_verified") is not True:
-        # At some providers, anyone can enter somebody else's address.
-        claims = {name: value for name, value in claims.items() if name != "email"}
     # A SPIFFE ID as the subject does not make its trust domain the issuer, because the provider has signed the token.
     if trust["issuer"] != claims["iss"]:
         return False

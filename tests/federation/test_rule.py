@@ -58,6 +58,27 @@ def test_is_not_met_and_says_by_what(changes: dict[str, Any], wrong: str) -> Non
     assert [one.name for one in rule.compare(TokenClaims(claims)) if not one.is_met] == [wrong]
 
 
+@pytest.mark.parametrize("name", ["email", "/email"])
+@pytest.mark.parametrize(
+    ("demanded", "claims", "is_met"),
+    [
+        ({}, {}, False),
+        ({}, {"email_verified": False}, False),
+        ({}, {"email_verified": "true"}, False),
+        ({}, {"email_verified": True}, True),
+        ({"email_verified": "true"}, {"email_verified": "true"}, True),
+        ({"email_verified": "true"}, {"email_verified": True}, False),
+    ],
+)
+def test_an_email_must_be_verified(name: str, demanded: dict[str, Any], claims: dict[str, Any], is_met: bool) -> None:
+    """At some providers, anyone can enter somebody else's address."""
+    rule = Rule.of({"issuer": "https://issuer.example", "audience": "x", "claims": {name: "a@b.example"} | demanded})
+    token = TokenClaims({"iss": "https://issuer.example", "aud": "x", "email": "a@b.example"} | claims)
+    assert rule.is_met_by(token) is is_met
+    unmet = [comparison.name for comparison in rule.compare(token) if not comparison.is_met]
+    assert unmet == ([] if is_met else ["email_verified"])
+
+
 def test_a_comparison_shows_both_sides() -> None:
     rule = Rule.of(RULE)
     claims = {name: value for name, value in CLAIMS.items() if name != "sub"} | {"repository_id": 7}
