@@ -108,8 +108,9 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
     """Evaluate findings and do the other periodic work, for each organization.
 
     The work is: store the monthly sums, delete expired agents, suspend dormant agents if the organization has enabled
-    that, evaluate the findings, and delete the old networks of failed authentications. An organization whose work fails
-    keeps its earlier findings, with their time of evaluation, and does not affect other organizations.
+    that, evaluate the findings, and delete expired grants and the old networks of failed authentications. An
+    organization whose work fails keeps its earlier findings, with their time of evaluation, and does not affect other
+    organizations.
 
     :param connection: the operator's connection that holds the lock. The work ends when the lock is lost.
     :raises psycopg.Error: the connection, and therefore the lock, is lost.
@@ -130,6 +131,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
             _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)
+            database.fetch_durably("grants/delete_expired")
             evaluated_count += 1
         except Exception:
             failed_count += 1

@@ -23,6 +23,11 @@ select
     %(jkt)s::text, %(days)s::integer, %(at)s, %(expires_at)s::timestamptz
 where (
     select count(*)
-    from (select from grants where organization_id = %(organization_id)s limit %(max_grants)s::integer) as counted
+    from (
+        select
+        from grants
+        where organization_id = %(organization_id)s and expires_at >= %(at)s
+        limit %(max_grants)s::integer
+    ) as counted
 ) < %(max_grants)s::integer
 returning {grant}

@@ -3,8 +3,42 @@
 -- Parameters: organization_id; at; grant_id, agent_id, delegation_rule_id and subject: only this grant, grants to this agent, by this
 -- rule or of this person, or null; before_at (timestamptz), before_id: of the last row of the previous page, or null; limit.
 --
--- pages: 6000, it reads the grants of the organization, at most 100,000, and its agents
+-- pages: 6000, without a filter it reads the grants of the organization, at most 100,000, and its agents
 -- example: grant_id=null; agent_id=null; delegation_rule_id=null; subject=null
+with filtered as (
+    -- Only the part for the first filter reads rows. Each repeats the condition of its index, which is always true.
+    select {grant}
+    from grants
+    where organization_id = %(organization_id)s and grant_id = %(grant_id)s::uuid
+    union all
+    select {grant}
+    from grants
+    where
+        organization_id = %(organization_id)s
+        and agent_id = %(agent_id)s::uuid and agent_id >= '00000000-0000-0000-0000-000000000000'
+        and %(grant_id)s::uuid is null
+    union all
+    select {grant}
+    from grants
+    where
+        organization_id = %(organization_id)s
+        and delegation_rule_id = %(delegation_rule_id)s::uuid
+        and delegation_rule_id >= '00000000-0000-0000-0000-000000000000'
+        and num_nonnulls(%(grant_id)s::uuid, %(agent_id)s::uuid) = 0
+    union all
+    select {grant}
+    from grants
+    where
+        organization_id = %(organization_id)s
+        and subject = %(subject)s::text and expires_at > '-infinity'
+        and num_nonnulls(%(grant_id)s::uuid, %(agent_id)s::uuid, %(delegation_rule_id)s::uuid) = 0
+    union all
+    select {grant}
+    from grants
+    where
+        organization_id = %(organization_id)s
+        and num_nonnulls(%(grant_id)s::uuid, %(agent_id)s::uuid, %(delegation_rule_id)s::uuid, %(subject)s::text) = 0
+)
 select
     {grant},
     (
@@ -19,9 +53,9 @@ select
             delegation_rules.organization_id = %(organization_id)s
             and delegation_rules.delegation_rule_id = grants.delegation_rule_id
     ) as rule_name
-from grants
+from filtered as grants
 where
-    organization_id = %(organization_id)s and expires_at > %(at)s and last_used_at is not null
+    expires_at > %(at)s and last_used_at is not null
     and (%(grant_id)s::uuid is null or grant_id = %(grant_id)s::uuid)
     and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
     and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)

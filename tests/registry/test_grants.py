@@ -6,9 +6,12 @@ import uuid
 from uuid import UUID
 
 from agentidp.analytics.impact import count_grants_call
-from agentidp.registry.grants import MAX_PAGE
+from agentidp.clock import utc_now
+from agentidp.registry.grants import MAX_PAGE, list_call
 from tests.audit.conftest import events_of
+from tests.citus import READS_A_PLAN
 from tests.factories import IDS, Api, execute, make_grant
+from tests.plans import explain, pages, prepare, service_connection
 
 
 def test_lists_pages_by_agent_and_rule_newest_first(acme: Api, outsider: Api) -> None:
@@ -59,6 +62,29 @@ def test_a_grant_from_before_all_tokens_of_the_agent_were_ended_is_not_in_use(ac
     assert [grant["grantId"] for grant in acme.get("grants").json["data"]] == [str(in_use)]
     [[counted]] = agent.database.run(count_grants_call())
     assert counted.grants == 1
+
+
+@READS_A_PLAN
+def test_a_filter_reads_only_its_grants(acme: Api) -> None:
+    agent = acme.agent
+    rule_id, grant_id = uuid.uuid4(), make_grant(agent)
+    execute(
+        agent.database_url,
+        "insert into grants select organization_id, gen_random_uuid(), agent_id, delegation_rule_id, issuer, "
+        "'person ' || n, subject_encrypted, resource, scopes, token_digest, challenge, redirect_uri, jkt, days, "
+        "created_at, last_used_at, expires_at from grants, generate_series(1, 3000) as n where grant_id = %s",
+        grant_id,
+    )
+    colleague = agent.colleague("editor")
+    make_grant(colleague, rule_id)
+    filters = {"agent_id": colleague.agent_id, "rule_id": rule_id, "subject": "person 7", "grant_id": grant_id}
+    calls = [list_call(**{name: value}) for name, value in filters.items()]
+    calls += [count_grants_call(agent_id=colleague.agent_id), count_grants_call(rule_id=rule_id)]
+    with service_connection(agent.database_url, agent.organization_id) as connection:
+        for call in calls:
+            parameters = {"organization_id": agent.organization_id, "at": utc_now()} | call.parameters
+            plan = explain(connection, prepare(connection, call.name, **parameters))
+            assert pages(plan) < 30, call
 
 
 def test_refuses_what_is_no_id_cursor_or_limit(acme: Api) -> None:

@@ -37,6 +37,7 @@ from tests.factories import (
     count_usage,
     execute,
     make_agent,
+    make_grant,
     make_organization,
     wait_until,
 )
@@ -182,6 +183,16 @@ def test_networks_of_rejected_requests_are_forgotten(services: Services, databas
     watch(services, threading.Event(), once=True)
     kept = execute(database_url, "select day from rejected_networks")
     assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)] * 2
+
+
+def test_grants_that_have_expired_are_deleted(services: Services, database_url: str) -> None:
+    agent = make_agent(services, make_organization(services))
+    make_grant(agent)
+    expired = make_grant(agent)
+    execute(database_url, "update grants set expires_at = now() where grant_id = %s", expired)
+    watch(services, threading.Event(), once=True)
+    assert [grant_id for (grant_id,) in execute(database_url, "select grant_id from grants")] != [expired]
+    assert execute(database_url, "select count(*) from grants") == [(1,)]
 
 
 def test_the_command(quiet: None, services: Services, database_url: str) -> None:
