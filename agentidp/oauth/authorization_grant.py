@@ -74,10 +74,8 @@ def read_client(request: Request, form: dict[str, str], token: grants.GrantToken
     :param token: the code or refresh token, which names the agent of an app with a client ID metadata document.
     :raises OAuthError: as :func:`client_authentication.read_client`.
     """
-    if client_authentication.has_credential(request, form):
+    if client_authentication.has_credential(request, form) or "client_id" not in form:
         return client_authentication.read_client(request, form, at)
-    if "client_id" not in form:
-        raise client_authentication.invalid_client()
     if not is_client_uri(form["client_id"]):
         return client_authentication.public_client(form["client_id"])
     client = client_authentication.public_client(str(token.agent_id))

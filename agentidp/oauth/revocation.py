@@ -11,11 +11,11 @@ from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, OAuthError
 from agentidp.http.openapi import Blueprint
-from agentidp.http.request_context import current_request, request_actor
+from agentidp.http.request_context import request_actor
 from agentidp.jose.access_token import AccessToken
-from agentidp.oauth import authorization_grant, client_authentication, grants
+from agentidp.oauth import grants
 from agentidp.oauth.client_authentication import authenticates_client
-from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint, read_form
+from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
 from agentidp.oauth.issuance import Client
 from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.services import services
@@ -30,21 +30,16 @@ blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token
 def revoke() -> Response:
     """Revoke a token of the client, or of another agent if the client has `agents:write`.
 
-    A refresh token ends with its access tokens.
+    A refresh token ends with its access tokens. A client with a public credential sends its `client_id` alone, and can
+    revoke only its own tokens.
 
     The response is also 200 for a malformed token or one of another organization (section 2.2). It is 400
     `unauthorized_client` for another agent's token without that scope (section 2.1).
     """
-    received = current_request()
-    form = read_form(received)
-    refresh_token = grants.read_token(form.get("token", ""))
-    if refresh_token.handle and not client_authentication.has_credential(received, form):
-        _end_grant(authorization_grant.read_client(received, form, refresh_token, g.at), refresh_token)
-        return Response(status=200, headers=NO_STORE)
-    inspected = inspect_token(g.at)
+    inspected = inspect_token(g.at, accepts_public_clients=True)
     token, agent_id = inspected.token, inspected.client.agent_id
-    if refresh_token.handle:
-        _end_grant(inspected.client, refresh_token)
+    if inspected.refresh_token is not None:
+        _end_grant(inspected.client, inspected.refresh_token)
     if token is None:
         return Response(status=200, headers=NO_STORE)
     if token.agent_id != agent_id and "agents:write" not in inspected.client_scopes:

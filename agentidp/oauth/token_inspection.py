@@ -13,7 +13,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
 from agentidp.jose.access_token import AccessToken, TokenRefused
-from agentidp.oauth import client_assertion, client_authentication, issuance
+from agentidp.oauth import authorization_grant, client_assertion, client_authentication, grants, issuance
 from agentidp.oauth.client_form import ClientFormSchema, read_form
 from agentidp.services import services
 
@@ -22,25 +22,29 @@ class TokenFormSchema(ClientFormSchema):
     """The form of an introspection request (RFC 7662 section 2.1) or a revocation request (RFC 7009 section 2.1)."""
 
     token = ma.fields.String(required=True, validate=ma.validate.Length(1))
-    token_type_hint = ma.fields.String(metadata={"description": "Ignored, because there are only access tokens"})
+    token_type_hint = ma.fields.String(metadata={"description": "Ignored, because a token itself shows its type"})
 
 
 @dataclass(frozen=True, slots=True)
 class TokenInspection:
     """The token that an authenticated client asks about.
 
+    :param client_scopes: empty for a public client, because anybody can send its ``client_id``.
     :param token: ``None`` for a token that is not valid, or belongs to another organization.
+    :param refresh_token: the token, if it has the form of a refresh token or a code.
     """
 
     client: issuance.Client
     client_scopes: frozenset[str]
     token: AccessToken | None
     is_active: bool
+    refresh_token: grants.GrantToken | None
 
 
-def inspect_token(at: datetime) -> TokenInspection:
+def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> TokenInspection:
     """Authenticate the request's client and inspect the token in its form, in one round trip.
 
+    :param accepts_public_clients: whether a client with a public credential may send its ``client_id`` alone.
     :raises OAuthError: ``invalid_request`` without a token, and the errors of a token request if the client does not
         authenticate.
     """
@@ -48,7 +52,11 @@ def inspect_token(at: datetime) -> TokenInspection:
     form = read_form(request)
     if "token" not in form:
         raise OAuthError("invalid_request", "token is missing")
-    client = client_authentication.read_client(request, form, at)
+    refresh_token = grants.read_token(form["token"])
+    if accepts_public_clients:
+        client = authorization_grant.read_client(request, form, refresh_token, at)
+    else:
+        client = client_authentication.read_client(request, form, at)
     token = _token_of(client.organization_id, form["token"])
     delegation = token and token.delegation
     s = services()
@@ -82,7 +90,8 @@ def inspect_token(at: datetime) -> TokenInspection:
             client = client_authentication.verify_again_or_refuse(request, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [row] = rows
-    return TokenInspection(client, frozenset(row.scopes), token, row.is_active)
+    client_scopes = frozenset(() if client.key_or_rule == client_authentication.PUBLIC else row.scopes)
+    return TokenInspection(client, client_scopes, token, row.is_active, refresh_token if refresh_token.handle else None)
 
 
 def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:

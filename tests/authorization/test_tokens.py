@@ -153,6 +153,7 @@ class TestCode:
         clock.advance(seconds=-1)
         assert editor.redeem(code).status_code == 200
 
+    @ON_CITUS_TOO
     def test_a_second_use_ends_what_the_first_one_gave(self, editor: Editor) -> None:
         code = editor.code()
         body = editor.redeem(code).json
@@ -295,6 +296,15 @@ class TestRefreshToken:
         assert error_of(editor.refresh(tokens[0])) == INVALID_GRANT
         assert editor.refresh(tokens[1]).status_code == 200
 
+    def test_grants_that_have_expired_do_not_count(
+        self, editor: Editor, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("agentidp.oauth.grants.MAX_GRANTS", 1)
+        editor.code()
+        assert editor.answer(editor.authorize()).status_code == 429
+        clock.advance(seconds=CODE_LIFETIME.total_seconds() + 1)
+        assert editor.redeem(editor.code()).status_code == 200
+
 
 class TestRevocation:
     """A client ends what a person has allowed (RFC 7009)."""
@@ -314,10 +324,30 @@ class TestRevocation:
         assert revoked(editor, token, auth=(agent.client_id, agent.client_secret)).status_code == 200
         assert editor.stored_grants() == 0
 
+    def test_a_client_without_a_public_credential_must_authenticate(self, editor: Editor) -> None:
+        token = editor.redeem(editor.code()).json["refresh_token"]
+        query = "update credentials set revoked_at = created_at where agent_id = %s and jwks is not null"
+        execute(editor.admin.database_url, query, editor.agent.agent_id)
+        assert error_of(revoked(editor, token)) == (401, "invalid_client")
+        assert editor.stored_grants() == 1
+
+    def test_a_public_client_revokes_its_own_access_token_and_no_other(self, editor: Editor) -> None:
+        """Anybody can send its client_id, so the scopes of its agent do not count."""
+        own = editor.redeem(editor.code()).json["access_token"]
+        path = f"/api/v1/agents/{editor.agent.client_id}"
+        scopes = {"scopes": ["tickets:read", "agents:write"]}
+        assert editor.client.patch(path, json=scopes, headers=editor.admin.bearer()).status_code == 200
+        assert revoked(editor, own).status_code == 200
+        assert introspect(editor.client, editor.admin, own).json == INACTIVE
+        others = editor.admin.token()
+        assert error_of(revoked(editor, others)) == (400, "unauthorized_client")
+        assert introspect(editor.client, editor.admin, others).json["active"]
+
     def test_the_token_of_another_client_or_a_former_one_ends_nothing(self, editor: Editor) -> None:
         first = editor.redeem(editor.code()).json["refresh_token"]
         second = editor.refresh(first).json["refresh_token"]
         colleague = editor.admin.colleague("colleague")
+        editor.make(f"agents/{colleague.client_id}/credentials", {"type": "public"})
         assert revoked(editor, second, client_id=colleague.client_id).status_code == 200
         assert revoked(editor, first).status_code == 200
         assert editor.refresh(second).status_code == 200
